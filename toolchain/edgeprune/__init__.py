@@ -1,0 +1,5 @@
+"""edgeprune: prune, quantise, compile and measure vision models on the device they will run on."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"

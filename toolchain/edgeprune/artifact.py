@@ -1,0 +1,169 @@
+"""Artifacts, and the store of whole stages: what a build has made, by content hash.
+
+Standard library only: this file travels to the device with the benchmark worker.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from edgeprune.errors import OutputError
+
+Kind = Literal["torch", "onnx", "engine"]
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A model in one form: where it is, what it is, and what it was made from.
+
+    Attributes:
+        path: a file, or a folder for formats of several files (OpenVINO's ``model.xml`` + ``model.bin``).
+        kind: ``torch`` checkpoint, ``onnx`` graph, or an ``engine`` that a runtime loads.
+        precision: ``fp32``, ``fp16``, ``bf16`` or ``int8``.
+        sha256: hex digest of the content (of every file in it, by relative path, for a folder).
+        parent: digest of the artifact that this one was made from, if any.
+    """
+
+    path: Path
+    kind: Kind
+    precision: str
+    sha256: str
+    parent: str | None = None
+
+    @classmethod
+    def of(cls, path: Path, kind: Kind, precision: str, parent: str | None = None) -> Artifact:
+        """Describe what lies at `path`, hashing its content."""
+        return cls(path, kind, precision, digest(path), parent)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes on disk, over all files of the artifact."""
+        return sum(path.stat().st_size for path in _files(self.path))
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_dir():
+        yield from sorted(entry for entry in path.rglob("*") if entry.is_file())
+    else:
+        yield path
+
+
+def digest(path: Path) -> str:
+    """Return the sha256 of a file's content, or of a folder's relative paths and contents."""
+    total = hashlib.sha256()
+    for file in _files(path):
+        if path.is_dir():
+            total.update(f"{file.relative_to(path).as_posix()}\0{file.stat().st_size}\0".encode())
+        with file.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                total.update(chunk)
+    return total.hexdigest()
+
+
+def content_key(inputs: Mapping[str, Any]) -> str:
+    """Return a short stable hash of JSON-like inputs, the name of the stage that has them."""
+    text = json.dumps(inputs, sort_keys=True, default=str, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """Write a text file aside and rename it into place, so that no reader ever sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+class Store:
+    """The whole stages of a build folder, each in `root/<name>-<key>` with a manifest of its files' digests.
+
+    A stage is made in a hidden folder beside its place and renamed when it is whole, so `kill -9` at any moment
+    loses at most the running stage. A stage whose files no longer match its manifest is made again.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.reused: list[str] = []
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the build folder for this process and sweep what killed builds left unfinished.
+
+        Raises:
+            OutputError: the folder cannot be written, or another build holds it.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            lock = (self.root / ".lock").open("w")
+        except OSError as exc:
+            raise OutputError(f"{self.root}: the output folder cannot be written: {exc.strerror}") from exc
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as exc:
+                raise OutputError(f"{self.root}: another edgeprune build is at work in this folder") from exc
+            for left in self.root.glob(".partial-*"):
+                shutil.rmtree(left, ignore_errors=True)
+            yield
+
+    def find(self, name: str, inputs: Mapping[str, Any]) -> Path | None:
+        """Return the folder of a whole stage made from these inputs, or None."""
+        place = self.root / f"{name}-{content_key(inputs)}"
+        return place if _is_whole(place) else None
+
+    def stage(self, name: str, inputs: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
+        """Return the folder of the stage `name` made from `inputs`, making it when it is not there yet.
+
+        Args:
+            name: the stage, used in the folder's name.
+            inputs: everything the result depends on, JSON-like; its hash is the key.
+            make: writes the stage's files into the folder it is given.
+        """
+        if found := self.find(name, inputs):
+            self.reused.append(name)
+            return found
+        place = self.root / f"{name}-{content_key(inputs)}"
+        partial = Path(tempfile.mkdtemp(prefix=f".partial-{name}-", dir=self.root))
+        try:
+            make(partial)
+            files = {file.relative_to(partial).as_posix(): digest(file) for file in _files(partial)}
+            manifest = {"stage": name, "inputs": inputs, "files": files}
+            write_text_atomically(partial / MANIFEST, json.dumps(manifest, indent=1, default=str) + "\n")
+            shutil.rmtree(place, ignore_errors=True)
+            partial.rename(place)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        return place
+
+
+def _is_whole(place: Path) -> bool:
+    try:
+        files = json.loads((place / MANIFEST).read_text(encoding="utf-8"))["files"]
+        return all(digest(place / name) == expected for name, expected in files.items())
+    except (OSError, ValueError, KeyError, AttributeError):
+        return False
+
+
+def describe(artifact: Artifact) -> dict[str, Any]:
+    """Return the artifact as JSON-like data, its path as text."""
+    return asdict(artifact) | {"path": str(artifact.path)}

@@ -1,0 +1,1 @@
+"""The measurement harness: worker, protocol, sensors, results and the regression gate."""

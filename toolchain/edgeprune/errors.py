@@ -1,0 +1,88 @@
+"""The whole error tree: every way a command can end other than well, with its exit code.
+
+A message is one line for the user: what was wrong, where (file and key), what to do. Exit code 1 is never a
+verdict: it is what Python gives an unexpected traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class EdgepruneError(Exception):
+    """Base of all errors that edgeprune raises on purpose.
+
+    Attributes:
+        exit_code: the process exit status of the command that ends with this error.
+    """
+
+    exit_code = 3
+
+
+class ConfigError(EdgepruneError):
+    """A recipe, profile or option holds an unknown key or an impossible value."""
+
+
+class ModelError(EdgepruneError):
+    """The model file cannot be used: missing, truncated, unsafe, of another kind, or with non-finite weights."""
+
+
+class DataError(EdgepruneError):
+    """The data set cannot be used: no images, no labels, or classes that are not the model's."""
+
+
+class OutputError(EdgepruneError):
+    """The output folder cannot be written: permissions, a full disk, or another build at work in it."""
+
+
+class DeviceError(EdgepruneError):
+    """A device, or a worker process on it, could not be reached, crashed, or answered with garbage."""
+
+    exit_code = 4
+
+
+class CompileError(EdgepruneError):
+    """Exporting, quantising or compiling an artifact failed, or its output left the tolerance."""
+
+    exit_code = 5
+
+
+class RuntimeMissingError(CompileError):
+    """A runtime that the target needs is not installed here; the message says how to get it."""
+
+
+class NotComparableError(EdgepruneError):
+    """Two results or artifacts differ in device, runtime, precision or input shape and may not be compared."""
+
+    exit_code = 6
+
+
+class BudgetError(EdgepruneError):
+    """Nothing that was built stays inside the budgets; everything is kept and the nearest miss is named."""
+
+    exit_code = 7
+
+
+class InconclusiveError(EdgepruneError):
+    """The gate spent all its pairs without reaching a verdict."""
+
+    exit_code = 8
+
+
+class RegressionError(EdgepruneError):
+    """The gate found the candidate to be worse than the baseline."""
+
+    exit_code = 10
+
+
+class InterruptedBuildError(EdgepruneError):
+    """Ctrl-C: what was finished is kept, and the message names it."""
+
+    exit_code = 130
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ``" (did you mean 'x'?)"`` for the known word nearest to `word`, or an empty string."""
+    near = get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" (did you mean {near[0]!r}?)" if near else ""

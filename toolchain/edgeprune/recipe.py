@@ -1,0 +1,165 @@
+"""The recipe: what to do to a model. Every default of the toolchain lives here, in one validated, frozen tree.
+
+A recipe comes from a YAML file, from `--set key=value`, and from command-line options, later ones winning.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from edgeprune.device import read_yaml, validate
+from edgeprune.errors import ConfigError
+
+Criterion = Literal["random", "l1", "l2", "group_norm", "lamp"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PruneRecipe(_Section):
+    """How much to prune, and which channels count as least important.
+
+    Attributes:
+        enabled: whether the pruned variants are built at all.
+        ratio: share of channels to remove over the prunable groups, in [0, 1).
+        speedup: instead of `ratio`: p50 of the original over p50 of the pruned model, both measured on the target
+            in its shipping precision.
+        macs: instead of `ratio`: share of the multiply-accumulates to keep, in (0, 1).
+        scope: ``global`` ranks all channels of the network together, ``local`` removes the same share everywhere.
+        max_ratio: no group loses more than this share of its channels.
+        skip: glob patterns of layer names that are never pruned.
+    """
+
+    enabled: bool = True
+    criterion: Criterion = "group_norm"
+    ratio: float | None = Field(default=None, ge=0, lt=1)
+    speedup: float | None = Field(default=None, gt=1, le=20)
+    macs: float | None = Field(default=None, gt=0, lt=1)
+    scope: Literal["global", "local"] = "local"
+    max_ratio: float = Field(default=0.75, gt=0, lt=1)
+    skip: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_goal(self) -> PruneRecipe:
+        goals = [name for name in ("ratio", "speedup", "macs") if getattr(self, name) is not None]
+        if len(goals) > 1:
+            raise ValueError(f"{' and '.join(goals)} are two goals: give one of ratio, speedup, macs")
+        return self
+
+
+class FinetuneRecipe(_Section):
+    """How the pruned model is trained back.
+
+    Attributes:
+        distill: whether the unpruned model teaches (feature distillation of ultralytics >= 8.4).
+        device: ``""`` lets ultralytics choose (the first GPU, else CPU); ``"0,1"`` trains on two GPUs by DDP.
+    """
+
+    epochs: int = Field(default=40, ge=0)
+    batch: int = Field(default=16, ge=1)
+    lr0: float = Field(default=0.001, gt=0)
+    optimizer: Literal["AdamW", "SGD"] = "AdamW"
+    mosaic: float = Field(default=0.5, ge=0, le=1)
+    distill: bool = True
+    patience: int = Field(default=100, ge=1)
+    device: str = ""
+
+
+class ExportRecipe(_Section):
+    """ONNX export and its check against torch.
+
+    Attributes:
+        check_images: how many real images the exported file is compared on.
+        box_tolerance: largest allowed difference of a box coordinate, in pixels.
+        score_tolerance: largest allowed difference of a class score.
+    """
+
+    opset: int = Field(default=17, ge=13)
+    check_images: int = Field(default=8, ge=1)
+    box_tolerance: float = Field(default=0.1, gt=0)
+    score_tolerance: float = Field(default=1e-3, gt=0)
+
+
+class QuantizeRecipe(_Section):
+    """Post-training quantisation: how many calibration images, from which split, drawn with which seed."""
+
+    images: int = Field(default=128, ge=1)
+    split: Literal["train", "val"] = "train"
+
+
+class BenchRecipe(_Section):
+    """The measurement: profile of the protocol and threads of the runtime."""
+
+    profile: Literal["quick", "standard"] = "standard"
+    threads: int = Field(default=1, ge=1)
+
+
+class BudgetRecipe(_Section):
+    """What a chosen row has to keep to.
+
+    Attributes:
+        max_drop: largest loss of mAP50-95 against the original fp32 model, absolute, on the val split.
+    """
+
+    max_drop: float = Field(default=0.01, ge=0, le=1)
+    min_fps: float | None = Field(default=None, gt=0)
+    max_latency_ms: float | None = Field(default=None, gt=0)
+    max_memory_mb: float | None = Field(default=None, gt=0)
+
+
+class Recipe(_Section):
+    """Everything that is done to a model, with its defaults."""
+
+    imgsz: int | None = Field(default=None, ge=32)
+    seed: int = 0
+    prune: PruneRecipe = PruneRecipe()
+    finetune: FinetuneRecipe = FinetuneRecipe()
+    export: ExportRecipe = ExportRecipe()
+    quantize: QuantizeRecipe = QuantizeRecipe()
+    bench: BenchRecipe = BenchRecipe()
+    budget: BudgetRecipe = BudgetRecipe()
+
+
+def load_recipe(path: Path | None = None, assignments: tuple[str, ...] = (), **options: Any) -> Recipe:
+    """Build a recipe from a YAML file, `section.key=value` assignments and explicit options, later ones winning.
+
+    Args:
+        path: recipe file, or None for the defaults.
+        assignments: texts of the form ``prune.ratio=0.3``; the value is read as YAML.
+        options: dotted keys with ``__`` for the dot (``prune__ratio=0.3``); None means not given.
+
+    Raises:
+        ConfigError: an unknown key or an impossible value, with file or option named.
+    """
+    tree = read_yaml(path) if path else {}
+    for text in assignments:
+        key, sep, value = text.partition("=")
+        if not sep:
+            raise ConfigError(f"--set {text}: write it as key=value, for example prune.ratio=0.3")
+        _assign(tree, key.strip().split("."), _scalar(text, value), where=f"--set {text}")
+    for key, value in options.items():
+        if value is not None:
+            _assign(tree, key.split("__"), value, where=f"--{key.split('__')[-1].replace('_', '-')}")
+    where = " ".join(filter(None, [str(path or ""), *(f"--set {text}" for text in assignments)])) or "options"
+    recipe: Recipe = validate(Recipe, tree, where=where)
+    return recipe
+
+
+def _assign(tree: dict[str, Any], keys: list[str], value: Any, where: str) -> None:
+    for key in keys[:-1]:
+        tree = tree.setdefault(key, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"{where}: {key!r} holds a value, not a section")
+    tree[keys[-1]] = value
+
+
+def _scalar(text: str, value: str) -> Any:
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError as exc:
+        raise ConfigError(f"--set {text}: the value is not valid YAML") from exc

@@ -1,0 +1,26 @@
+"""Where the data that travels with the package is: `targets/` and `calib/`, in a wheel or in a checkout."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def bundled(folder: str) -> Path:
+    """Return the path of a bundled data folder (``"targets"`` or ``"calib"``).
+
+    A wheel carries them in ``edgeprune/_bundled``; in a checkout or an editable install they lie at the top of
+    the repository.
+    """
+    inside = _PACKAGE / "_bundled" / folder
+    return inside if inside.is_dir() else _PACKAGE.parents[1] / folder
+
+
+def cache_dir() -> Path:
+    """Return the user's cache folder for edgeprune (``$EDGEPRUNE_CACHE``, else the XDG cache folder)."""
+    if own := os.environ.get("EDGEPRUNE_CACHE"):
+        return Path(own).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "edgeprune"

@@ -1,0 +1,193 @@
+"""What a build reports: rows per target, the chosen one, the verdict. `summary.json` is this, nothing else.
+
+Every number in a row was measured, or it is null. Reports, the gate and the terminal all read this one file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from edgeprune.artifact import write_text_atomically
+from edgeprune.errors import NotComparableError
+
+SCHEMA_VERSION = 1
+SUMMARY = "summary.json"
+Variant = Literal["original", "pruned"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Accuracy(_Record):
+    """Detection accuracy on one split.
+
+    Attributes:
+        drop: mAP50-95 of the original fp32 row of this target minus this one's; negative when this one is better.
+        per_class: mAP50-95 by class name.
+    """
+
+    split: str
+    images: int
+    map50: float
+    map50_95: float
+    drop: float | None = None
+    per_class: dict[str, float] = {}
+
+
+class Row(_Record):
+    """One variant at one precision on one target.
+
+    Attributes:
+        p50_ms, p90_ms, fps, peak_mb: measured on the target; null where it was not there or the count is too small.
+        map50, map50_95, drop: on the reported split (`Summary.split`).
+        speedup: p50 of the reference row (`Summary.reference`) over this row's p50.
+        val: accuracy on the split that the choice is made on.
+        quantized_ops: integer operators in the runtime's optimised graph.
+        refused: why this row may not be chosen, one sentence each; empty when it may.
+        artifact, bench: paths relative to the build folder.
+    """
+
+    target: str
+    variant: Variant
+    precision: str
+    runtime: str
+    runtime_version: str | None = None
+    p50_ms: float | None = None
+    p90_ms: float | None = None
+    fps: float | None = None
+    peak_mb: float | None = None
+    size_mb: float
+    map50: float | None = None
+    map50_95: float | None = None
+    drop: float | None = None
+    speedup: float | None = None
+    val: Accuracy | None = None
+    per_class: dict[str, float] = {}
+    quantized_ops: int | None = None
+    flags: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+    artifact: str
+    sha256: str
+    bench: str | None = None
+
+    @property
+    def label(self) -> str:
+        """Short name of the row, such as ``x86-openvino pruned int8``."""
+        return f"{self.target} {self.variant} {self.precision}"
+
+
+class LayerWidth(_Record):
+    """Output channels of one convolution before and after pruning."""
+
+    layer: str
+    before: int
+    after: int
+    prunable: bool = True
+
+
+class Pruning(_Record):
+    """What surgery and recovery did to the network."""
+
+    criterion: str
+    goal: str
+    ratio: float
+    step: int
+    params_before: int
+    params_after: int
+    macs_before: int
+    macs_after: int
+    map50_95_after_surgery: float | None = None
+    map50_95_after_recovery: float | None = None
+    layers: tuple[LayerWidth, ...] = ()
+
+
+class ExportCheck(_Record):
+    """Largest difference between the ONNX file and torch on real images."""
+
+    variant: Variant
+    images: int
+    box_px: float
+    score: float
+
+
+class TargetSummary(_Record):
+    """One target of a build: its rows, what was chosen on it, and what still has to be done on the device."""
+
+    rows: tuple[Row, ...]
+    chosen: Row | None
+    verdict: str
+    split: str
+    pruning: Pruning | None = None
+    on_device: tuple[str, ...] = ()
+
+
+class Calibration(_Record):
+    """The calibration images of the int8 artifacts."""
+
+    images: int
+    seed: int
+    split: str
+    list_sha256: str
+
+
+class Summary(_Record):
+    """The whole build.
+
+    Attributes:
+        split: the split whose accuracy the rows report; ``selection_split`` is the one the choice is made on.
+        reference: label of the row that every `speedup` is relative to.
+        nearest_miss: when nothing was chosen, the row that came nearest and what it missed by.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    created_utc: str
+    command: str
+    model: dict[str, Any]
+    data: dict[str, Any]
+    imgsz: int
+    split: str
+    selection_split: str
+    budget: dict[str, float | None]
+    bench_profile: str
+    threads: int
+    targets: dict[str, TargetSummary]
+    chosen: Row | None
+    verdict: str
+    reference: str | None
+    nearest_miss: str | None = None
+    calibration: Calibration | None = None
+    exports: tuple[ExportCheck, ...] = ()
+    environment: dict[str, Any] = {}
+    versions: dict[str, str] = {}
+    seconds: dict[str, float] = {}
+
+    def rows(self) -> tuple[Row, ...]:
+        """Return the rows of all targets, in order."""
+        return tuple(row for target in self.targets.values() for row in target.rows)
+
+
+def save_summary(summary: Summary, folder: Path) -> Path:
+    """Write `summary.json` into the build folder, atomically."""
+    path = folder / SUMMARY
+    write_text_atomically(path, summary.model_dump_json(indent=1) + "\n")
+    return path
+
+
+def load_summary(folder: Path) -> Summary:
+    """Read the summary of a build folder.
+
+    Raises:
+        NotComparableError: there is none, or it was written by another schema version.
+    """
+    path = folder / SUMMARY
+    try:
+        return Summary.model_validate_json(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise NotComparableError(f"{path}: no finished build is here: {exc.strerror}") from exc
+    except ValidationError as exc:
+        where = ".".join(str(part) for part in exc.errors()[0]["loc"])
+        raise NotComparableError(f"{path}: not a summary of schema version {SCHEMA_VERSION} ({where})") from exc
