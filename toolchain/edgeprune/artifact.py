@@ -96,8 +96,8 @@ def write_text_atomically(path: Path, text: str) -> None:
 class Store:
     """The whole stages of a build folder, each in `root/<name>-<key>` with a manifest of its files' digests.
 
-    A stage is made in a hidden folder beside its place and renamed when it is whole, so `kill -9` at any moment
-    loses at most the running stage. A stage whose files no longer match its manifest is made again.
+    A stage is made in a hidden folder beside its place and renamed when it is whole, so `kill -9` at any
+    moment loses at most the running stage. A stage whose files no longer match its manifest is made again.
     """
 
     def __init__(self, root: Path) -> None:
@@ -149,6 +149,7 @@ class Store:
             manifest = {"stage": name, "inputs": inputs, "files": files}
             write_text_atomically(partial / MANIFEST, json.dumps(manifest, indent=1, default=str) + "\n")
             shutil.rmtree(place, ignore_errors=True)
+            partial.chmod(0o755)  # mkdtemp makes it private to the user
             partial.rename(place)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
@@ -160,7 +161,7 @@ def _is_whole(place: Path) -> bool:
     try:
         files = json.loads((place / MANIFEST).read_text(encoding="utf-8"))["files"]
         return all(digest(place / name) == expected for name, expected in files.items())
-    except (OSError, ValueError, KeyError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -21,6 +21,7 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 BackendName = Literal["onnxruntime", "openvino", "tensorrt"]
 SchemeName = Literal["ort-u8s8", "ort-s8s8", "nncf", "trt-s8s8"]
 Architecture = Literal["x86_64", "aarch64"]
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class DeviceProfile(BaseModel):
@@ -32,7 +33,7 @@ class DeviceProfile(BaseModel):
         channel_step: channels per vector or tile of this runtime, by precision: pruned widths are multiples.
         scheme: the int8 quantisation scheme that this runtime runs fast.
         options: runtime options by precision, handed to the backend as they are.
-        built_on: ``host`` when this machine builds and measures the engine, ``device`` when only the device can.
+        built_on: ``host`` when this machine builds and measures the engine, ``device`` if only that can.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,7 +57,9 @@ class DeviceProfile(BaseModel):
         for precision in self.precisions:
             step = self.channel_step.get(precision, 0)
             if step < 1:
-                raise ValueError(f"channel_step.{precision}: a step of at least 1 is needed for each precision")
+                raise ValueError(
+                    f"channel_step.{precision}: a step of at least 1 is needed for each precision"
+                )
         return self
 
     @property
@@ -113,7 +116,15 @@ def resolve_targets(names: tuple[str, ...], machine: str | None = None) -> tuple
 def _members(path: Path, alias: Any, machine: str, files: dict[str, Path]) -> list[DeviceProfile]:
     if not isinstance(alias, dict) or machine not in alias:
         raise ConfigError(f"{path}: alias: nothing is listed for this machine's architecture {machine!r}")
-    return [load_profile(files[member]) for member in alias[machine]]
+    members = alias[machine]
+    if not isinstance(members, list) or not members:
+        raise ConfigError(f"{path}: alias.{machine}: a list of target names is expected, not {members!r}")
+    for member in members:
+        if member not in files:
+            raise ConfigError(
+                f"{path}: alias.{machine}: unknown target {member!r}{did_you_mean(str(member), files)}"
+            )
+    return [load_profile(files[member]) for member in members]
 
 
 def _read_mapping(path: Path) -> dict[str, Any]:
@@ -137,7 +148,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return data
 
 
-def validate(model: type[BaseModel], data: dict[str, Any], where: str) -> Any:
+def validate(model: type[Model], data: dict[str, Any], where: str) -> Model:
     """Validate `data` as `model`, turning pydantic's report into one line that names file and key.
 
     Raises:
@@ -146,25 +157,33 @@ def validate(model: type[BaseModel], data: dict[str, Any], where: str) -> Any:
     try:
         return model.model_validate(data)
     except ValidationError as exc:
-        raise ConfigError(f"{where}: {_first_error(model, exc)}") from exc
+        raise ConfigError(f"{where}: {' '.join(_first_error(model, exc).split())}") from exc
 
 
 def _first_error(model: type[BaseModel], exc: ValidationError) -> str:
     error = exc.errors()[0]
-    key = ".".join(str(part) for part in error["loc"])
+    key = ".".join(
+        str(part) for part in error["loc"] if part != "[key]"
+    )  # pydantic's mark of a mapping's key
     value = error.get("input")
     match error["type"]:
         case "extra_forbidden":
             known = _keys_at(model, error["loc"][:-1])
             return f"unknown key {key!r}{did_you_mean(str(error['loc'][-1]), known)}"
         case "literal_error":
-            choices = [word.strip(" '") for word in error["ctx"]["expected"].replace(" or ", ", ").split(", ")]
+            choices = [
+                word.strip(" '") for word in error["ctx"]["expected"].replace(" or ", ", ").split(", ")
+            ]
             return f"{key}: {value!r} is not one of {', '.join(choices)}{did_you_mean(str(value), choices)}"
         case "missing":
             return f"{key}: this key is required"
-        case _:
+        case "model_type" | "dict_type":
+            return f"{key}: a section of keys and values is expected, not {value!r}"
+        case "value_error":
             message = error["msg"].removeprefix("Value error, ")
             return f"{key}: {message}" if key else message
+        case _:
+            return f"{key}: {error['msg']}, not {value!r}"
 
 
 def _keys_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:

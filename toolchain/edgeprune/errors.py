@@ -25,7 +25,7 @@ class ConfigError(EdgepruneError):
 
 
 class ModelError(EdgepruneError):
-    """The model file cannot be used: missing, truncated, unsafe, of another kind, or with non-finite weights."""
+    """The model file cannot be used: missing, truncated, unsafe, of another kind, or non-finite weights."""
 
 
 class DataError(EdgepruneError):
@@ -53,7 +53,7 @@ class RuntimeMissingError(CompileError):
 
 
 class NotComparableError(EdgepruneError):
-    """Two results or artifacts differ in device, runtime, precision or input shape and may not be compared."""
+    """Two results or artifacts differ in device, runtime, precision or input shape: not to be compared."""
 
     exit_code = 6
 

@@ -1,4 +1,4 @@
-"""The recipe: what to do to a model. Every default of the toolchain lives here, in one validated, frozen tree.
+"""The recipe: what to do to a model. Every default of the toolchain lives here, in one validated frozen tree.
 
 A recipe comes from a YAML file, from `--set key=value`, and from command-line options, later ones winning.
 """
@@ -14,11 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from edgeprune.device import read_yaml, validate
 from edgeprune.errors import ConfigError
 
+DEFAULT_RATIO = 0.4
+"""Share of channels removed when no goal is given."""
+
 Criterion = Literal["random", "l1", "l2", "group_norm", "lamp"]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class PruneRecipe(_Section):
@@ -27,10 +30,10 @@ class PruneRecipe(_Section):
     Attributes:
         enabled: whether the pruned variants are built at all.
         ratio: share of channels to remove over the prunable groups, in [0, 1).
-        speedup: instead of `ratio`: p50 of the original over p50 of the pruned model, both measured on the target
-            in its shipping precision.
+        speedup: instead of `ratio`: p50 of the original over p50 of the pruned model, both measured on the
+            target in its shipping precision.
         macs: instead of `ratio`: share of the multiply-accumulates to keep, in (0, 1).
-        scope: ``global`` ranks all channels of the network together, ``local`` removes the same share everywhere.
+        scope: ``global`` ranks all channels of the network together, ``local`` removes one share everywhere.
         max_ratio: no group loses more than this share of its channels.
         skip: glob patterns of layer names that are never pruned.
     """
@@ -62,12 +65,13 @@ class FinetuneRecipe(_Section):
 
     epochs: int = Field(default=40, ge=0)
     batch: int = Field(default=16, ge=1)
-    lr0: float = Field(default=0.001, gt=0)
+    lr0: float = Field(default=0.002, gt=0)
     optimizer: Literal["AdamW", "SGD"] = "AdamW"
-    mosaic: float = Field(default=0.5, ge=0, le=1)
+    weight_decay: float = Field(default=0.01, ge=0)
+    mosaic: float = Field(default=1.0, ge=0, le=1)
     distill: bool = True
     patience: int = Field(default=100, ge=1)
-    device: str = ""
+    device: str = Field(default="", coerce_numbers_to_str=True)
 
 
 class ExportRecipe(_Section):
@@ -126,7 +130,7 @@ class Recipe(_Section):
 
 
 def load_recipe(path: Path | None = None, assignments: tuple[str, ...] = (), **options: Any) -> Recipe:
-    """Build a recipe from a YAML file, `section.key=value` assignments and explicit options, later ones winning.
+    """Build a recipe from a YAML file, `section.key=value` assignments and options, later ones winning.
 
     Args:
         path: recipe file, or None for the defaults.
@@ -146,8 +150,7 @@ def load_recipe(path: Path | None = None, assignments: tuple[str, ...] = (), **o
         if value is not None:
             _assign(tree, key.split("__"), value, where=f"--{key.split('__')[-1].replace('_', '-')}")
     where = " ".join(filter(None, [str(path or ""), *(f"--set {text}" for text in assignments)])) or "options"
-    recipe: Recipe = validate(Recipe, tree, where=where)
-    return recipe
+    return validate(Recipe, tree, where=where)
 
 
 def _assign(tree: dict[str, Any], keys: list[str], value: Any, where: str) -> None:

@@ -11,8 +11,8 @@ _PACKAGE = Path(__file__).resolve().parent
 def bundled(folder: str) -> Path:
     """Return the path of a bundled data folder (``"targets"`` or ``"calib"``).
 
-    A wheel carries them in ``edgeprune/_bundled``; in a checkout or an editable install they lie at the top of
-    the repository.
+    A wheel carries them in ``edgeprune/_bundled``; in a checkout or an editable install they lie at the top
+    of the repository.
     """
     inside = _PACKAGE / "_bundled" / folder
     return inside if inside.is_dir() else _PACKAGE.parents[1] / folder

@@ -26,7 +26,7 @@ class Accuracy(_Record):
     """Detection accuracy on one split.
 
     Attributes:
-        drop: mAP50-95 of the original fp32 row of this target minus this one's; negative when this one is better.
+        drop: mAP50-95 of the original fp32 row of this target minus this one's; negative when this is better.
         per_class: mAP50-95 by class name.
     """
 
@@ -42,7 +42,7 @@ class Row(_Record):
     """One variant at one precision on one target.
 
     Attributes:
-        p50_ms, p90_ms, fps, peak_mb: measured on the target; null where it was not there or the count is too small.
+        p50_ms, p90_ms, fps, peak_mb: measured on the target; null if it was not there or samples are few.
         map50, map50_95, drop: on the reported split (`Summary.split`).
         speedup: p50 of the reference row (`Summary.reference`) over this row's p50.
         val: accuracy on the split that the choice is made on.
@@ -190,4 +190,6 @@ def load_summary(folder: Path) -> Summary:
         raise NotComparableError(f"{path}: no finished build is here: {exc.strerror}") from exc
     except ValidationError as exc:
         where = ".".join(str(part) for part in exc.errors()[0]["loc"])
-        raise NotComparableError(f"{path}: not a summary of schema version {SCHEMA_VERSION} ({where})") from exc
+        raise NotComparableError(
+            f"{path}: not a summary of schema version {SCHEMA_VERSION} ({where})"
+        ) from exc

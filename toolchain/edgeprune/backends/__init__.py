@@ -1,7 +1,7 @@
 """The runtimes: one module each, listed in one literal table.
 
-This package travels to the device with the worker: at import it needs only the standard library and numpy, and
-each module imports its vendor's SDK inside its own functions.
+This package travels to the device with the worker: at import it needs only the standard library, and each
+module imports its vendor's SDK inside its own functions.
 """
 
 from __future__ import annotations
@@ -41,7 +41,13 @@ class Session(Protocol):
 
 
 class Backend(Protocol):
-    """What each module of this package offers."""
+    """What each module of this package offers.
+
+    Attributes:
+        PROVIDER: the provider or device that is asked for; `Session.actual` tells the one that came.
+    """
+
+    PROVIDER: str
 
     def version(self) -> str | None:
         """Return the version of the runtime installed here, or None."""
@@ -56,7 +62,7 @@ class Backend(Protocol):
         ...
 
     def quantized_ops(self, engine: Path) -> int | None:
-        """Count the integer operators of the optimised graph, None where the runtime does not tell."""
+        """Count the convolutions that run in integers in the optimised graph, None where nothing tells."""
         ...
 
 
@@ -69,6 +75,11 @@ def get_backend(name: str) -> Backend:
     if name not in BACKENDS:
         raise ConfigError(f"unknown runtime {name!r}{did_you_mean(name, BACKENDS)}")
     return cast(Backend, import_module(BACKENDS[name]))
+
+
+def options_for(profile: DeviceProfile, precision: str) -> dict[str, str]:
+    """Return the profile's runtime options for a precision."""
+    return {str(key): options for key, options in profile.options.items()}.get(precision, {})
 
 
 def known_backends() -> Sequence[str]:

@@ -1,6 +1,7 @@
-"""The result of one benchmark run: raw nanosecond samples and evidence. Statistics are derived, never stored as truth.
+"""The result of one benchmark run: raw nanosecond samples and evidence.
 
-The schema follows section 3 of the measurement protocol (`docs/bench-protocol.md`).
+Statistics are derived, never stored as truth. The schema follows section 3 of the measurement protocol
+(`docs/bench-protocol.md`).
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
+
+from edgeprune.artifact import write_text_atomically
 
 SCHEMA_VERSION = 1
 
@@ -23,7 +26,7 @@ class Job(_Record):
     Attributes:
         name: unique name of the row, used in file names and flags.
         engine: path of the artifact on the device.
-        inputs: path of an ``.npy`` file, float32, shape (n, *input shape without batch), n >= 16 distinct tensors.
+        inputs: path of an ``.npy`` file, float32, shape (n, 3, H, W), at least 16 distinct tensors.
         reference: path of an ``.npz`` with outputs ``out0``, ``out1`` ... for the first n inputs, or None.
         tolerance: largest allowed relative L2 error of each output against the reference.
         options: runtime options of the profile for this precision.
@@ -48,7 +51,21 @@ class Job(_Record):
 
 
 class Block(_Record):
-    """What one fresh worker process measured."""
+    """What one fresh worker process measured.
+
+    Attributes:
+        order: place of the block among all blocks of the session.
+        t_start: start of the timed loop, seconds since the epoch.
+        samples_ns: every sample in the order it was taken; nothing is clipped.
+        elapsed_ns: first start to last end of the timed loop, what FPS is computed from.
+        canary_before_ns, canary_after_ns: a fixed numpy workload around the loop, the machine's own speed.
+        ctxt_invol, majflt: involuntary context switches and major page faults of the worker in the loop.
+        steal: largest share of an allowed core's time that the hypervisor took in the loop; None if not told.
+        foreign: share of a core's time that the worker waited for while others ran on it; None if not told.
+        swapped_kb: the worker's swapped-out memory after the loop.
+        output_ok: whether the outputs agreed with the reference before timing; None without a reference.
+        output_error: largest relative L2 error of an output; None without a reference or when not finite.
+    """
 
     pid: int
     order: int
@@ -60,10 +77,15 @@ class Block(_Record):
     canary_after_ns: int
     ctxt_invol: int
     majflt: int
+    steal: float | None = None
+    foreign: float | None = None
+    swapped_kb: int | None = None
+    output_ok: bool | None = None
+    output_error: float | None = None
 
 
 class Flag(_Record):
-    """Something that makes a run unfit to be gated (`invalid`) or less certain (`warning`), with its evidence."""
+    """What makes a run unfit to be gated (`invalid`) or less certain (`warning`), with its evidence."""
 
     code: str
     severity: Literal["invalid", "warning"]
@@ -71,7 +93,7 @@ class Flag(_Record):
 
 
 class Cold(_Record):
-    """Milliseconds from a fresh process: loading the engine (compilation included) and the first inference."""
+    """Milliseconds in a fresh process: loading the engine (compilation included), and the first inference."""
 
     load: float
     first_infer: float
@@ -89,6 +111,27 @@ class Memory(_Record):
     load_hwm: float
     peak_hwm: float
     method: str
+
+
+class WorkerReport(_Record):
+    """What one worker process hands back: written by `bench/worker.py` on the device, validated here.
+
+    Attributes:
+        actual: what the session says it really uses (`Session.actual`).
+        inputs: ``n``, ``shape`` of one query and ``sha256`` of the tensors that were rotated.
+        quantized_ops: integer convolutions of the optimised graph, told by the `memory` scenario only.
+    """
+
+    pid: int
+    version: str | None
+    actual: dict[str, Any]
+    inputs: dict[str, Any]
+    cold: Cold
+    block: Block | None
+    memory: Memory | None
+    quantized_ops: int | None
+    env_before: dict[str, Any]
+    env_after: dict[str, Any]
 
 
 class BenchResult(_Record):
@@ -113,6 +156,12 @@ class BenchResult(_Record):
     def valid(self) -> bool:
         """Whether the run may be gated: no flag of severity `invalid`."""
         return not any(flag.severity == "invalid" for flag in self.flags)
+
+
+def save_result(result: BenchResult, path: Path) -> Path:
+    """Write a result file, atomically, with every sample."""
+    write_text_atomically(path, result.model_dump_json() + "\n")
+    return path
 
 
 def load_result(path: Path) -> BenchResult:

@@ -1,1 +1,116 @@
-"""TODO."""
+"""What can be optimised: one adapter a file, behind one protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeprune.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    import torch
+
+    from edgeprune.dataset import Dataset
+    from edgeprune.preprocess import Preprocess
+    from edgeprune.recipe import Recipe
+    from edgeprune.summary import Accuracy
+
+MODELS: dict[str, str] = {
+    "ultralytics": "edgeprune.models.ultralytics",
+}
+"""Adapter modules by name; packages outside the project add theirs through the entry-point group `edgeprune.models`."""
+
+Array = npt.NDArray[Any]
+Predict = Callable[[npt.NDArray[np.float32]], Sequence[Array]]
+"""Images float32 (1, 3, H, W) in, the network's outputs as arrays out: a torch module or any engine."""
+
+Progress = Callable[[float, str], None]
+"""Called with the share done, in [0, 1], and a few words."""
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a checkpoint says of itself.
+
+    Attributes:
+        imgsz: side of the input it was trained at, in pixels, or None when the checkpoint does not tell.
+        stride: largest stride of the network; the input size must be a multiple of it.
+        end2end: whether its output is already free of duplicates (no NMS follows).
+    """
+
+    task: str
+    family: str
+    names: tuple[str, ...]
+    stride: int
+    imgsz: int | None
+    end2end: bool
+
+
+class ModelAdapter(Protocol):
+    """How the pipeline handles one kind of model."""
+
+    def load(self, path: Path, trust: bool = False) -> torch.nn.Module:
+        """Load a checkpoint safely as a float32 module in eval mode."""
+        ...
+
+    def save(self, model: torch.nn.Module, path: Path) -> None:
+        """Save a module so that `load` and the model's own framework read it again."""
+        ...
+
+    def info(self, model: torch.nn.Module) -> ModelInfo:
+        """Describe a loaded model."""
+        ...
+
+    def prunable(self, model: torch.nn.Module) -> torch.nn.Module:
+        """Return a copy that computes the same function and that the dependency graph can trace."""
+        ...
+
+    def unprunable(self, model: torch.nn.Module) -> list[torch.nn.Module]:
+        """Return the module instances whose output channels must stay."""
+        ...
+
+    def exportable(self, model: torch.nn.Module) -> torch.nn.Module:
+        """Return a fused copy whose forward maps an image batch to the tuple of output tensors."""
+        ...
+
+    def float_nodes(self, names: Sequence[str]) -> list[str]:
+        """Return those ONNX node names that must stay in float when the graph is quantised."""
+        ...
+
+    def finetune(
+        self,
+        student: Path,
+        teacher: Path | None,
+        dataset: Dataset,
+        imgsz: int,
+        recipe: Recipe,
+        out: Path,
+        progress: Progress,
+    ) -> None:
+        """Train a checkpoint back with its shape kept, leaving the best weights at `out`."""
+        ...
+
+    def evaluate(self, predict: Predict, dataset: Dataset, split: str, spec: Preprocess) -> Accuracy:
+        """Measure accuracy on a split with any callable that maps images to the network's outputs."""
+        ...
+
+
+def get_adapter(name: str) -> ModelAdapter:
+    """Return the adapter of that name, from the table above or from an installed entry point.
+
+    Raises:
+        ConfigError: there is no such adapter.
+    """
+    if name in MODELS:
+        return cast(ModelAdapter, import_module(MODELS[name]))
+    plugins = {point.name: point for point in entry_points(group="edgeprune.models")}
+    if name in plugins:
+        return cast(ModelAdapter, plugins[name].load())
+    raise ConfigError(f"unknown kind of model {name!r}{did_you_mean(name, [*MODELS, *plugins])}")

@@ -20,7 +20,7 @@ class Completed:
 
 
 class Runner(Protocol):
-    """A device that can run processes and exchange files. Raises `DeviceError`, never returns (ok, output)."""
+    """A device that runs processes and exchanges files. Raises `DeviceError`, never returns (ok, output)."""
 
     name: str
 

@@ -1,0 +1,54 @@
+# Python (>= 3.10) and make are all that has to be on the machine: the rest is installed into .venv.
+#
+#   make demo    install, then build the demo: prune, quantise, compile and measure it on this CPU
+#   make test    install with the dev extra, then ruff, mypy and pytest
+#   make lint, make types
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := $(VENV)/installed
+DEV := $(VENV)/installed-dev
+DEMO := build --model digits --data digits --target cpu --bench quick --epochs 3 --out demo-build
+
+# Ultralytics pip-installs what it misses by itself; what edgeprune needs is in pyproject.toml.
+export YOLO_AUTOINSTALL = false
+
+.PHONY: demo test lint types help
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+demo: $(RUN)
+	$(BIN)/edgeprune $(DEMO)
+	@echo "The report is $(CURDIR)/demo-build/report.html"
+
+test: lint types
+	$(BIN)/python -m pytest
+
+lint: $(DEV)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(DEV)
+	$(BIN)/mypy
+
+# The stamps are remade when pyproject.toml changes, and not otherwise. The dev extra contains what a run needs.
+$(RUN): pyproject.toml
+	$(call install,.)
+	touch $@
+
+$(DEV): pyproject.toml
+	$(call install,.[dev])
+	touch $(RUN) $@
+
+# One pip command for everything, so that torch and torchvision are resolved together. A server without a display
+# often has no libGL, which opencv-python (a dependency of ultralytics) needs; its headless twin does not.
+define install
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "edgeprune needs Python 3.10 or newer")'
+$(PYTHON) -m venv $(VENV)
+$(BIN)/python -m pip install --editable '$(1)'
+$(BIN)/python -c 'import cv2' 2>/dev/null || { $(BIN)/python -m pip uninstall --yes opencv-python && \
+  $(BIN)/python -m pip install --force-reinstall --no-deps opencv-python-headless; }
+endef

@@ -1,0 +1,93 @@
+"""Every flag: raised by its evidence, silent on a quiet run and where nothing can be read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeprune.bench.flags import derive_flags
+
+BACKEND = {
+    "provider_requested": "CPU",
+    "provider_actual": "CPU",
+    "precision_requested": "int8",
+    "precision_actual": "int8",
+}
+STEADY = [10.0, 10.1, 9.9, 10.0] * 200
+QUIET: dict[str, Any] = {"affinity": [0, 1], "throttle_events": 3, "pi_throttled": "throttled=0x50000"}
+
+
+def _codes(blocks: list[Any], backend: dict[str, Any] | None = None, **env_after: Any) -> dict[str, str]:
+    flags = derive_flags(blocks, BACKEND | (backend or {}), QUIET, QUIET | env_after)
+    assert all(flag.evidence for flag in flags)
+    return {flag.code: flag.severity for flag in flags}
+
+
+def test_a_quiet_run_has_no_flag(make_block) -> None:
+    assert _codes([make_block(STEADY, steal=0.02, foreign=0.05, swapped_kb=0, output_ok=True)]) == {}
+
+
+def test_what_cannot_be_read_is_not_held_against_a_run(make_block) -> None:
+    assert derive_flags([make_block(STEADY)], BACKEND, {}, {}) == ()
+
+
+@pytest.mark.parametrize(
+    ("code", "changes"),
+    [
+        ("contended", {"steal": 0.11}),
+        ("contended", {"foreign": 0.11}),
+        ("swap", {"swapped_kb": 4}),
+        ("output_mismatch", {"output_ok": False, "output_error": 0.5}),
+        ("output_mismatch", {"output_ok": False, "output_error": None}),
+    ],
+)
+def test_a_block_that_tells_of_trouble_is_invalid(make_block, code: str, changes: dict[str, Any]) -> None:
+    assert _codes([make_block(STEADY, **changes)]) == {code: "invalid"}
+
+
+def test_contention_is_judged_over_the_run_and_not_in_a_blink(make_block) -> None:
+    quiet, busy = make_block(STEADY, foreign=0.0), make_block(STEADY, foreign=0.15)
+    assert _codes([quiet, busy]) == {}
+    assert "contended" not in _codes([make_block([10.0] * 50, foreign=0.5)])
+
+
+def test_heat_is_a_difference_of_counters(make_block) -> None:
+    block = make_block(STEADY)
+    assert _codes([block], throttle_events=4) == {"throttled": "invalid"}
+    assert _codes([block], pi_throttled="throttled=0x70000") == {"throttled": "invalid"}
+    assert _codes([block], pi_throttled="throttled=0x50004") == {"throttled": "invalid"}
+
+
+@pytest.mark.parametrize("what", ["provider", "precision"])
+def test_a_fallback_is_named(make_block, what: str) -> None:
+    assert _codes([make_block(STEADY)], {f"{what}_actual": "other"}) == {"fallback": "invalid"}
+
+
+def test_a_run_that_slows_down_drifts_and_one_that_speeds_up_does_not(make_block) -> None:
+    slope = list(np.linspace(10.0, 11.0, 800))
+    assert _codes([make_block(slope)]) == {"drift": "invalid"}
+    assert _codes([make_block(slope[::-1])]) == {}
+
+
+def test_blocks_that_disagree_are_noisy(make_block) -> None:
+    fast, slow = make_block([10.0] * 400), make_block([10.6] * 400)
+    assert _codes([slow, fast]) == {"noisy": "warning"}
+
+
+def test_too_few_samples_are_a_warning(make_block) -> None:
+    assert _codes([make_block([10.0] * 128)]) == {"n_insufficient": "warning"}
+
+
+def test_unlocked_clocks_and_mixed_cores_count_on_allowed_cores_only(make_block) -> None:
+    free = {"scaling_min_freq": "1", "scaling_max_freq": "2", "scaling_governor": "schedutil"}
+    locked = free | {"scaling_max_freq": "1"}
+    env = {"affinity": [0, 1], "capacity": {"cpu0": "1024", "cpu1": "1024", "cpu2": "400"}}
+
+    def codes(**changes: Any) -> set[str]:
+        return {flag.code for flag in derive_flags([make_block(STEADY)], BACKEND, env | changes, env)}
+
+    assert codes(frequency={"cpu0": locked, "cpu2": free}) == set()
+    assert codes(frequency={"cpu0": locked, "cpu1": free}) == {"clocks_unlocked"}
+    assert codes(affinity=[0, 2]) == {"mixed_cores"}

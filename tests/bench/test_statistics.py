@@ -1,0 +1,60 @@
+"""Percentiles, spread and FPS as properties of any samples."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeprune.bench.statistics import OUTLIER_MADS, PERCENTILE_MINIMA, achieved_fps, latency_of
+
+samples = st.lists(st.integers(1_000, 10**9), min_size=1, max_size=800)
+
+
+@given(samples)
+def test_percentiles_are_ordered_and_inside_the_samples(taken: list[int]) -> None:
+    latency = latency_of(taken)
+    shown = [latency.min, latency.p50, latency.p90, latency.p95, latency.p99, latency.max]
+    known = [value for value in shown if value is not None]
+    assert known == sorted(known)
+    assert latency.min == pytest.approx(min(taken) / 1e6)
+    assert latency.max == pytest.approx(max(taken) / 1e6)
+    assert latency.min <= latency.mean * (1 + 1e-9)
+    assert latency.mean <= latency.max * (1 + 1e-9)
+    assert latency.n == len(taken)
+
+
+@given(samples)
+def test_a_percentile_below_its_minimum_count_is_withheld(taken: list[int]) -> None:
+    latency = latency_of(taken)
+    for percent, least in PERCENTILE_MINIMA.items():
+        value = getattr(latency, f"p{percent}")
+        assert (value is None) == (len(taken) < least)
+        if value is not None:
+            assert value == pytest.approx(np.percentile(taken, percent) / 1e6)
+
+
+@given(samples, st.integers(2, 50))
+def test_a_slower_clock_scales_everything_but_the_counts(taken: list[int], factor: int) -> None:
+    one, many = latency_of(taken), latency_of([sample * factor for sample in taken])
+    assert many.p50 == pytest.approx(one.p50 * factor)
+    assert many.cov == pytest.approx(one.cov, abs=1e-9)
+
+
+def test_outliers_are_counted_and_kept() -> None:
+    steady = [1_000_000 + 1_000 * (i % 11 - 5) for i in range(200)]
+    mad = 3_000
+    spikes = [1_000_000 + int((OUTLIER_MADS + 1) * mad), 50_000_000]
+    latency = latency_of([*steady, *spikes])
+    assert latency.outliers == 2
+    assert latency.n == 202
+    assert latency.max == 50.0
+
+
+def test_fps_is_completed_over_elapsed(make_block) -> None:
+    # One query stalls for a second: 1/median would claim 1000 FPS.
+    stalled = make_block([1.0] * 99 + [1000.0])
+    other = make_block([1.0] * 100, elapsed_ns=200_000_000)  # half of the loop was not spent in queries
+    assert achieved_fps([stalled]) == pytest.approx(100 / 1.099)
+    assert achieved_fps([stalled, other]) == pytest.approx(200 / 1.299)

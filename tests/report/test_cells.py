@@ -1,0 +1,33 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeprune.report.cells import MISSING, flatten, number, plain, word
+
+
+def test_a_missing_number_is_a_dash_with_its_reason_and_never_zero() -> None:
+    cell = number(None, 2, "the device was not there")
+    assert (cell.text, cell.why) == (MISSING, "the device was not there")
+    assert number(0.0, 2).text == "0.00"
+
+
+@given(st.floats(-1e6, 1e6, allow_nan=False), st.integers(0, 4))
+def test_a_shown_number_reads_back_within_its_decimals(value: float, digits: int) -> None:
+    text = number(value, digits).text
+    assert abs(float(text.replace(",", "").replace("\N{MINUS SIGN}", "-")) - value) <= 0.5001 * 10**-digits
+    assert text.strip("\N{MINUS SIGN}0.") or not text.startswith("\N{MINUS SIGN}"), "minus nothing is nothing"
+
+
+@given(st.text())
+def test_a_name_is_shown_on_one_line_without_control_characters(name: str) -> None:
+    assert plain(name).isprintable()
+    assert word(name, "nameless").text == (plain(name) or MISSING)
+
+
+def test_nested_facts_become_dotted_keys() -> None:
+    facts = {"cpu": {"cores": 2, "flags": ["avx2", "vnni"]}, "governor": None, "cgroup": [{"max": 1}]}
+    assert flatten(facts) == [
+        ("cpu.cores", "2"),
+        ("cpu.flags", "avx2, vnni"),
+        ("governor", ""),
+        ("cgroup", '[{"max": 1}]'),
+    ]

@@ -1,0 +1,72 @@
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from markdown_it import MarkdownIt
+
+from edgeprune.errors import NotComparableError, OutputError
+from edgeprune.report.markdown import write_markdown
+
+HOSTILE = "<script>alert(1)</script> | `b` [l](http://e.x) **z** @all #1 $x$ \\ ![i](http://e.x/i.png)\n# h"
+
+
+def test_the_report_looks_like_this(
+    make_build: Callable[..., Path], golden: Callable[[str, str], None]
+) -> None:
+    path = write_markdown(make_build())
+    assert path.name == "report.md"
+    golden("report.md", path.read_text(encoding="utf-8"))
+
+
+def test_names_out_of_a_model_or_data_set_stay_text(
+    make_build: Callable[..., Path], parts: SimpleNamespace
+) -> None:
+    summary = parts.summary()
+    target = summary.targets["x86-openvino"]
+    rows = tuple(row.model_copy(update={"per_class": {HOSTILE: 0.5}}) for row in target.rows)
+    layers = parts.pruning().model_copy(
+        update={"layers": (parts.pruning().layers[0].model_copy(update={"layer": HOSTILE}),)}
+    )
+    hostile = target.model_copy(
+        update={"rows": rows, "chosen": rows[-1], "verdict": HOSTILE, "pruning": layers}
+    )
+    folder = make_build(
+        targets={**summary.targets, "x86-openvino": hostile},
+        chosen=rows[-1],
+        verdict=HOSTILE,
+        environment={HOSTILE: HOSTILE},
+        command="echo '````'\n# not a heading",
+    )
+    tokens = (
+        MarkdownIt("commonmark").enable("table").parse(write_markdown(folder).read_text(encoding="utf-8"))
+    )
+    inline = [child for token in tokens for child in token.children or ()]
+    assert not [
+        token for token in inline if token.type in ("html_inline", "link_open", "image", "code_inline")
+    ]
+    blocks = [token.content for token in tokens if token.type == "html_block"]
+    assert all(block.startswith(("<details>", "</details>", "<summary>")) for block in blocks)
+    assert not [block for block in blocks if "script" in block]
+    shown = [token.content for token in inline if token.type == "text"]
+    assert any(
+        "<script>alert(1)</script> | `b` [l](http://e.x) **z**" in "".join(shown[i : i + 40])
+        for i in range(len(shown))
+    )
+    assert [token.content for token in tokens if token.type == "fence"][-1].startswith("echo '````'\n")
+
+
+def test_without_samples_the_report_says_so(make_build: Callable[..., Path]) -> None:
+    text = write_markdown(make_build(benches=False)).read_text(encoding="utf-8")
+    assert "There are no latency samples to show" in text
+    assert "the samples of x86-ort original fp32 cannot be read" in text
+
+
+def test_a_folder_that_is_no_build_and_a_place_that_cannot_be_written_are_one_clear_line(
+    make_build: Callable[..., Path], tmp_path: Path
+) -> None:
+    with pytest.raises(NotComparableError, match="no finished build is here"):
+        write_markdown(tmp_path / "nothing")
+    folder = make_build(benches=False)
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_markdown(folder, folder / "summary.json" / "report.md")

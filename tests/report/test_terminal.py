@@ -1,0 +1,45 @@
+import io
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+from rich.console import Console
+
+from edgeprune.report.terminal import print_summary
+
+
+def _printed(summary: Any, width: int = 80) -> str:
+    stream = io.StringIO()
+    print_summary(summary, Console(file=stream, width=width))
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+
+
+def test_the_summary_looks_like_this(parts: SimpleNamespace, golden: Callable[[str, str], None]) -> None:
+    golden("terminal.txt", _printed(parts.summary()))
+
+
+def test_a_missed_budget_names_the_nearest_miss_and_marks_no_row(parts: SimpleNamespace) -> None:
+    targets = {
+        name: target.model_copy(update={"chosen": None}) for name, target in parts.summary().targets.items()
+    }
+    text = _printed(
+        parts.summary(
+            targets=targets, chosen=None, verdict="Budget not met.", nearest_miss="row 10 misses 5 ms."
+        )
+    )
+    assert "Nearest miss: row 10 misses 5 ms." in text
+    assert "●" not in text and "○" not in text
+
+
+def test_a_narrow_terminal_loses_no_digit_of_a_number(parts: SimpleNamespace) -> None:
+    assert "…" not in _printed(parts.summary(), width=50)
+
+
+def test_a_text_that_looks_like_markup_is_shown_as_it_is(parts: SimpleNamespace) -> None:
+    assert "[red]x[/nope]" in _printed(parts.summary(verdict="[red]x[/nope]"))
+
+
+def test_the_only_target_does_not_repeat_the_verdict(parts: SimpleNamespace) -> None:
+    target = parts.summary().targets["x86-ort"]
+    one = parts.summary(targets={"x86-ort": target}, chosen=target.chosen, verdict=target.verdict)
+    assert _printed(one, width=120).count(target.verdict) == 1

@@ -1,0 +1,261 @@
+"""The measurement protocol: fresh worker processes in interleaved blocks, with the evidence of each.
+
+Sections 1 to 3 of `docs/bench-protocol.md`.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import ValidationError
+
+from edgeprune import __version__
+from edgeprune.artifact import Artifact, write_text_atomically
+from edgeprune.backends import get_backend, options_for
+from edgeprune.bench.flags import derive_flags
+from edgeprune.bench.result import BenchResult, Block, Job, WorkerReport
+from edgeprune.bench.worker import CHECKED_INPUTS
+from edgeprune.errors import DataError, DeviceError
+
+if TYPE_CHECKING:
+    from edgeprune.backends import Session
+    from edgeprune.device import DeviceProfile
+    from edgeprune.runners import Runner
+
+    Array = np.ndarray[Any, Any]
+
+Scenario = Literal["single_stream", "cold", "memory"]
+Progress = Callable[[int, int, str], None]
+LEAST_INPUTS = 16
+
+
+@dataclass(frozen=True)
+class BenchProfile:
+    """How much is measured.
+
+    Attributes:
+        blocks: fresh worker processes per job.
+        min_queries, min_seconds: what the blocks of a job have to reach together, each its share.
+        warmup_iterations, warmup_s: least warm-up of a block; it goes on until two medians agree.
+        warmup_cap_s: the warm-up ends here even when they do not.
+        timeout_s: a worker that is silent for longer has hung.
+    """
+
+    blocks: int
+    min_queries: int
+    min_seconds: float
+    warmup_iterations: int = 10
+    warmup_s: float = 2.0
+    warmup_cap_s: float = 30.0
+    timeout_s: float = 1800.0
+
+
+PROFILES = {
+    "quick": BenchProfile(blocks=1, min_queries=128, min_seconds=10.0),
+    "standard": BenchProfile(blocks=5, min_queries=1024, min_seconds=60.0),
+}
+
+
+def build_job(
+    name: str,
+    engine: Artifact,
+    profile: DeviceProfile,
+    *,
+    threads: int,
+    inputs: Path,
+    reference: Path | None = None,
+) -> Job:
+    """Return the job that measures `engine` on this machine as the device profile wants it run.
+
+    Args:
+        name: unique name of the row.
+        inputs: file of `write_inputs`.
+        reference: file of `write_reference`, computed by this very engine during evaluation.
+    """
+    return Job(
+        name=name,
+        backend=profile.backend,
+        engine=str(engine.path),
+        engine_sha256=engine.sha256,
+        precision=engine.precision,
+        threads=threads,
+        options=options_for(profile, engine.precision),
+        inputs=str(inputs),
+        reference=None if reference is None else str(reference),
+    )
+
+
+def write_inputs(images: Array, path: Path) -> Path:
+    """Write the tensors that the workers rotate over.
+
+    Args:
+        images: preprocessed real images, float32, shape (n, 3, H, W), at least 16 of them distinct.
+
+    Raises:
+        DataError: they are too few, all alike, or of another shape or type.
+    """
+    if images.ndim != 4 or images.dtype != np.float32:
+        raise DataError(f"{path}: inputs are float32 (n, 3, H, W), not {images.dtype} {images.shape}")
+    distinct = len({image.tobytes() for image in images})
+    if distinct < LEAST_INPUTS:
+        raise DataError(f"{path}: {distinct} distinct images; timing rotates over at least {LEAST_INPUTS}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, np.ascontiguousarray(images), allow_pickle=False)
+    return path
+
+
+def reference_outputs(session: Session, images: Array) -> list[Array]:
+    """Return the outputs for the first 32 images, each of shape (n, ...): what a worker has to reproduce."""
+    each = [session(images[i : i + 1]) for i in range(min(CHECKED_INPUTS, len(images)))]
+    return [np.concatenate(outputs) for outputs in zip(*each, strict=True)]
+
+
+def write_reference(outputs: Sequence[Array], path: Path) -> Path:
+    """Write reference outputs as an ``.npz`` file with ``out0``, ``out1`` ..."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, Any] = {f"out{index}": output for index, output in enumerate(outputs)}
+    np.savez(path, **arrays)
+    return path
+
+
+def measure(
+    jobs: Sequence[Job], profile: str | BenchProfile, runner: Runner, on_progress: Progress | None = None
+) -> tuple[BenchResult, ...]:
+    """Measure all jobs side by side: block k of every job in turn, the order turned round by round.
+
+    A drift of the machine then meets all jobs alike. Each job gets one more process for its peak memory.
+
+    Args:
+        jobs: with unique names, paths as the device sees them.
+        profile: name in `PROFILES`, or how much to measure.
+        on_progress: called with (processes finished, processes in all, what comes next).
+
+    Returns:
+        One result a job, in the order of `jobs`.
+
+    Raises:
+        DeviceError: a worker crashed, hung, or answered with garbage.
+    """
+    plan = PROFILES[profile] if isinstance(profile, str) else profile
+    say = on_progress or (lambda done, total, text: None)
+    started = datetime.now(timezone.utc)
+    total = len(jobs) * (plan.blocks + 1)
+    reports: dict[str, list[WorkerReport]] = {job.name: [] for job in jobs}
+    for order, (block, job) in enumerate(interleaved(jobs, plan.blocks)):
+        say(order, total, f"{job.name}, block {block + 1} of {plan.blocks}")
+        reports[job.name].append(run_worker(job, "single_stream", plan, runner, order))
+    memory: dict[str, WorkerReport] = {}
+    for done, job in enumerate(jobs):
+        say(total - len(jobs) + done, total, f"{job.name}, memory")
+        memory[job.name] = run_worker(job, "memory", plan, runner)
+    say(total, total, "done")
+    run_id = uuid.uuid4().hex
+    return tuple(_result(job, reports[job.name], memory[job.name], run_id, started) for job in jobs)
+
+
+def interleaved(jobs: Sequence[Job], blocks: int) -> Iterator[tuple[int, Job]]:
+    """Yield (block, job) round by round; a round starts one job later, every other one runs backwards."""
+    for block in range(blocks):
+        start = block % len(jobs)
+        turned = [*jobs[start:], *jobs[:start]]
+        yield from ((block, job) for job in (reversed(turned) if block % 2 else turned))
+
+
+def run_worker(
+    job: Job, scenario: Scenario, plan: BenchProfile, runner: Runner, order: int = 0
+) -> WorkerReport:
+    """Run one fresh worker process on the device and return its validated report.
+
+    Raises:
+        DeviceError: it crashed, hung, or answered with garbage; the message names the job.
+    """
+    share = job.model_copy(
+        update={
+            "scenario": scenario,
+            "warmup_iterations": plan.warmup_iterations,
+            "warmup_s": plan.warmup_s,
+            "warmup_cap_s": plan.warmup_cap_s,
+            "min_queries": math.ceil(plan.min_queries / plan.blocks),
+            "min_seconds": plan.min_seconds / plan.blocks,
+        }
+    )
+    with tempfile.TemporaryDirectory(prefix="edgeprune-bench-") as folder:
+        path = Path(folder) / "job.json"
+        write_text_atomically(path, share.model_dump_json())
+        remote = runner.push(path)
+        answer = f"{remote}.out.json"
+        try:
+            runner.run((runner.python(), "-m", "edgeprune.bench.worker", remote, answer), plan.timeout_s)
+            text = runner.pull(answer, Path(folder) / "answer.json").read_text(encoding="utf-8")
+            report = WorkerReport.model_validate_json(text)
+        except DeviceError as exc:
+            raise DeviceError(f"{job.name}: {exc}") from exc
+        except (ValidationError, UnicodeDecodeError) as exc:
+            raise DeviceError(f"{job.name}: the worker on {runner.name} answered with garbage") from exc
+    if report.block is None:
+        return report
+    return report.model_copy(update={"block": report.block.model_copy(update={"order": order})})
+
+
+def blocks_of(reports: Sequence[WorkerReport]) -> tuple[Block, ...]:
+    """Return the timed blocks of the reports."""
+    return tuple(report.block for report in reports if report.block is not None)
+
+
+def backend_evidence(job: Job, report: WorkerReport, quantized_ops: int | None) -> dict[str, Any]:
+    """Return what was asked of the runtime beside what it really used.
+
+    A row is int8 when the runtime executes integer convolutions, whatever precision the rest has.
+    """
+    runs_integers = job.precision == "int8" and quantized_ops != 0
+    return {
+        "name": job.backend,
+        "version": report.version,
+        "provider_requested": get_backend(job.backend).PROVIDER,
+        "provider_actual": report.actual["provider"],
+        "precision_requested": job.precision,
+        "precision_actual": "int8" if runs_integers else report.actual["precision"],
+        "quantized_ops": quantized_ops,
+        "threads": report.actual["threads"],
+        "streams": report.actual["streams"],
+        "affinity": report.env_before.get("affinity"),
+        "options": job.options,
+    }
+
+
+def _result(
+    job: Job, reports: Sequence[WorkerReport], memory: WorkerReport, run_id: str, started: datetime
+) -> BenchResult:
+    first, last = reports[0], reports[-1]
+    backend = backend_evidence(job, first, memory.quantized_ops)
+    blocks = blocks_of(reports)
+    return BenchResult(
+        run_id=run_id,
+        started_utc=started.isoformat(timespec="seconds"),
+        name=job.name,
+        tool={"name": "edgeprune", "version": __version__, "argv": sys.argv},
+        artifact={"path": job.engine, "sha256": job.engine_sha256, "precision": job.precision},
+        backend=backend,
+        scenario={
+            "name": "single_stream",
+            "batch": 1,
+            "in_flight": 1,
+            "inputs": first.inputs,
+            "timing_boundary": "host input ready to outputs readable on the host",
+        },
+        blocks=blocks,
+        cold_ms=first.cold,
+        memory=memory.memory,
+        env_before=first.env_before,
+        env_after=last.env_after,
+        flags=derive_flags(blocks, backend, first.env_before, last.env_after),
+    )

@@ -1,0 +1,80 @@
+"""Statistics of raw samples: derived from a result whenever they are needed, never stored as truth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import median_abs_deviation
+
+from edgeprune.bench.result import BenchResult, Block
+
+# MLPerf LoadGen's early-stopping minima at confidence .99: below them a percentile is not shown.
+PERCENTILE_MINIMA = {90: 64, 95: 130, 99: 662}
+OUTLIER_MADS = 14.8
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Latency of single queries in milliseconds; a percentile with too few samples is None.
+
+    Attributes:
+        n: samples.
+        cov: coefficient of variation, standard deviation over mean.
+        outliers: samples further than 14.8 median absolute deviations from the median; none is left out.
+    """
+
+    n: int
+    min: float
+    p50: float
+    p90: float | None
+    p95: float | None
+    p99: float | None
+    max: float
+    mean: float
+    cov: float
+    outliers: int
+
+
+def latency_of(samples_ns: Sequence[int]) -> Latency:
+    """Summarise samples in nanoseconds; there must be at least one."""
+    ms = np.asarray(samples_ns, dtype=np.float64) / 1e6
+    median = float(np.median(ms))
+    shown = {
+        percent: float(np.percentile(ms, percent)) if len(ms) >= least else None
+        for percent, least in PERCENTILE_MINIMA.items()
+    }
+    mean = float(ms.mean())
+    return Latency(
+        n=len(ms),
+        min=float(ms.min()),
+        p50=median,
+        p90=shown[90],
+        p95=shown[95],
+        p99=shown[99],
+        max=float(ms.max()),
+        mean=mean,
+        cov=float(ms.std()) / mean if mean else 0.0,
+        outliers=int(np.sum(np.abs(ms - median) > OUTLIER_MADS * median_abs_deviation(ms))),
+    )
+
+
+def latency_ms(result: BenchResult) -> Latency:
+    """Summarise the pooled samples of all blocks of a run."""
+    return latency_of(pooled_ns(result.blocks))
+
+
+def achieved_fps(blocks: Sequence[Block]) -> float:
+    """Return completed queries over elapsed seconds: never 1/median, never 1000/mean."""
+    return sum(len(block.samples_ns) for block in blocks) / (sum(block.elapsed_ns for block in blocks) / 1e9)
+
+
+def pooled_ns(blocks: Sequence[Block]) -> list[int]:
+    """Return the samples of all blocks in the order they were taken."""
+    return [sample for block in blocks for sample in block.samples_ns]
+
+
+def median_ms(block: Block) -> float:
+    """Return the median latency of one block in milliseconds."""
+    return float(np.median(block.samples_ns)) / 1e6

@@ -1,0 +1,255 @@
+"""What this machine can do: its CPU, the installed packages, and each runtime, proven by a model run in it.
+
+Torch is not imported, so a diagnosis takes seconds.
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import import_module, metadata
+from importlib.util import find_spec
+from typing import Literal
+
+from packaging.requirements import Requirement
+from pydantic import BaseModel, ConfigDict, computed_field
+
+from edgeprune.backends import BACKENDS
+from edgeprune.bench.environment import read_environment
+from edgeprune.device import resolve_targets
+from edgeprune.errors import ConfigError
+from edgeprune.probe import NOT_INSTALLED, probe_apart
+
+Status = Literal["ok", "warn", "fail"]
+
+# The instructions that decide how much int8 and bf16 gain, by the names of /proc/cpuinfo.
+INT8_DOT = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
+BF16 = ("avx512_bf16", "amx_bf16", "bf16")
+VECTOR = ("avx2", "avx512f", "asimd", "sve", "sve2")
+
+HOW_TO_GET = {
+    "onnxruntime": "pip install onnxruntime",
+    "openvino": "pip install openvino",
+    "tensorrt": "with an NVIDIA GPU: pip install tensorrt --extra-index-url https://pypi.nvidia.com; "
+    "on a Jetson it is part of JetPack: apt install python3-libnvinfer",
+}
+# Where the import name is not the distribution's name.
+MODULES = {"opencv-python": "cv2", "py-cpuinfo": "cpuinfo", "pyyaml": "yaml", "scikit-learn": "sklearn"}
+HEADLESS = (
+    "pip uninstall --yes opencv-python && pip install --force-reinstall --no-deps opencv-python-headless"
+)
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Machine(_Record):
+    """The facts of this machine.
+
+    Attributes:
+        cores: logical cores that are online.
+        cores_usable: what CPU affinity and the container's quota leave of them; a quota may be a fraction.
+        memory_mb: physical memory, or the container's limit where that is lower, in MB (1e6 bytes).
+        features: the instructions it has out of those that matter to int8 and bf16.
+        governor: the frequency governor of each core, None where the kernel does not tell.
+        gpus: NVIDIA GPUs with their driver, as nvidia-smi names them.
+    """
+
+    python: str
+    system: str
+    architecture: str
+    cpu: str
+    features: tuple[str, ...]
+    cores: int
+    cores_usable: float
+    memory_mb: int
+    governor: str | None
+    gpus: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        status: ``ok``; ``warn`` when other targets or steady timings suffer, ``fail`` when builds do.
+        advice: what to do about it, empty when there is nothing to do.
+    """
+
+    name: str
+    status: Status
+    detail: str
+    advice: str = ""
+
+
+class Diagnosis(_Record):
+    """What this machine can do, and why not the rest."""
+
+    machine: Machine
+    system: tuple[Check, ...]
+    packages: tuple[Check, ...]
+    runtimes: tuple[Check, ...]
+
+    @computed_field  # type: ignore[prop-decorator]  # pydantic's documented form; mypy#1362
+    @property
+    def ok(self) -> bool:
+        """Whether nothing failed: every needed package is there, every runtime of the target `cpu` works."""
+        return all(check.status != "fail" for check in (*self.system, *self.packages, *self.runtimes))
+
+
+def diagnose() -> Diagnosis:
+    """Look at this machine, its packages and its runtimes."""
+    with ThreadPoolExecutor(len(BACKENDS)) as pool:
+        runtimes = pool.map(check_runtime, BACKENDS)
+        machine = inspect_machine()
+        return Diagnosis(
+            machine=machine,
+            system=_system_checks(machine),
+            packages=check_packages(),
+            runtimes=tuple(runtimes),
+        )
+
+
+def lines(diagnosis: Diagnosis) -> list[tuple[Status, str, str, str]]:
+    """Return every check as (status, name, detail, advice), in the order to show them."""
+    checks = (*diagnosis.system, *diagnosis.packages, *diagnosis.runtimes)
+    return [(check.status, check.name, check.detail, check.advice) for check in checks]
+
+
+def inspect_machine() -> Machine:
+    """Read the facts of this machine."""
+    import cpuinfo
+
+    facts = read_environment()
+    cpu = cpuinfo.get_cpu_info()
+    flags = set(cpu.get("flags", ()))
+    governors = {core["scaling_governor"] for core in (facts["frequency"] or {}).values()} - {None}
+    return Machine(
+        python=f"{platform.python_version()} at {sys.executable}",
+        system=platform.platform(),
+        architecture=platform.machine(),
+        cpu=cpu.get("brand_raw") or facts["cpu"] or "unknown",
+        features=tuple(name for name in (*VECTOR, *INT8_DOT, *BF16) if name in flags),
+        cores=facts["cores"],
+        cores_usable=min(len(facts["affinity"]), _quota(facts["cgroup"]["cpu"])),
+        memory_mb=int(min(facts["memory_kb"]["MemTotal"] * 1024, _limit(facts["cgroup"]["memory"])) / 1e6),
+        governor=", ".join(sorted(governors)) or None,
+        gpus=_gpus(),
+    )
+
+
+def _limit(text: str | None) -> float:
+    return float(text) if text and text.isdigit() else math.inf
+
+
+def _quota(text: str | None) -> float:
+    """Return the cores of a cgroup's ``cpu.max``, "quota period" in microseconds; v1 has the quota alone."""
+    quota, _, period = (text or "max").partition(" ")
+    return _limit(quota) / _limit(period or "100000")
+
+
+def _gpus() -> tuple[str, ...]:
+    smi = shutil.which("nvidia-smi")
+    if not smi:
+        return ()
+    query = [smi, "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    return tuple(line.strip() for line in done.stdout.splitlines() if line.strip())
+
+
+def _system_checks(machine: Machine) -> tuple[Check, ...]:
+    gpus = "; ".join(machine.gpus) or "no NVIDIA GPU; CPU targets need none"
+    return (
+        Check("python", "ok", f"{machine.python} on {machine.system}"),
+        _cpu_check(machine),
+        Check("cores", "ok", f"{machine.cores_usable:g} usable of {machine.cores}"),
+        Check("memory", "ok", f"{machine.memory_mb} MB"),
+        _governor_check(machine.governor),
+        Check("gpu", "ok", gpus),
+    )
+
+
+def _cpu_check(machine: Machine) -> Check:
+    int8 = " ".join(name for name in INT8_DOT if name in machine.features)
+    bf16 = " ".join(name for name in BF16 if name in machine.features)
+    detail = (
+        f"{machine.cpu} ({machine.architecture}); int8: {int8 or 'no dot products'}; bf16: {bf16 or 'none'}"
+    )
+    if int8:
+        return Check("cpu", "ok", detail)
+    return Check("cpu", "warn", detail, "int8 may gain little over fp32 on this CPU; a build measures it")
+
+
+def _governor_check(governor: str | None) -> Check:
+    if governor is None:
+        return Check("governor", "warn", "not shown by this kernel, so clocks may vary while timing")
+    if governor == "performance":
+        return Check("governor", "ok", governor)
+    advice = "for steadier timings: sudo cpupower frequency-set --governor performance"
+    return Check("governor", "warn", governor, advice)
+
+
+def check_packages() -> tuple[Check, ...]:
+    """Check each package that edgeprune's own metadata requires: installed, new enough, importable."""
+    try:
+        wanted = [Requirement(text) for text in metadata.requires("edgeprune") or ()]
+    except metadata.PackageNotFoundError:
+        advice = "pip install edgeprune, or pip install --editable . in its checkout"
+        return (Check("edgeprune", "fail", "run from a folder, not installed", advice),)
+    # An extra's requirement carries a marker that is false without that extra.
+    needed = [req for req in wanted if req.marker is None or req.marker.evaluate({"extra": ""})]
+    return tuple(_package(req) for req in needed)
+
+
+def _package(wanted: Requirement) -> Check:
+    module = MODULES.get(wanted.name, wanted.name.replace("-", "_"))
+    get = f"pip install '{wanted.name}{wanted.specifier}'"
+    # The headless build of OpenCV is the same module and stands in for it on machines without libGL.
+    names = (wanted.name, "opencv-python-headless") if module == "cv2" else (wanted.name,)
+    version = next((found for name in names if (found := _version(name))), None)
+    if version is None or find_spec(module) is None:
+        return Check(wanted.name, "fail", "not installed", get)
+    if not wanted.specifier.contains(version, prereleases=True):
+        return Check(wanted.name, "fail", f"{version} is too old", get)
+    if module == "cv2":  # the one whose shared libraries are the system's, so only an import tells
+        try:
+            import_module(module)
+        except ImportError as exc:
+            return Check(wanted.name, "fail", f"{version}: {exc}", HEADLESS)
+    return Check(wanted.name, "ok", version)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def check_runtime(name: str) -> Check:
+    """Prove in a process of its own that the runtime `name` compiles and runs a model here.
+
+    A runtime that the target `cpu` does not need gets a warning, not a failure, when it does not work.
+    """
+    works, detail = probe_apart(name)
+    if works:
+        return Check(name, "ok", detail)
+    missing = detail.startswith(NOT_INSTALLED)
+    advice = HOW_TO_GET[name] if missing else f"see the whole story with: python -m edgeprune.probe {name}"
+    return Check(name, "fail" if name in _needed_runtimes() else "warn", detail, advice)
+
+
+def _needed_runtimes() -> set[str]:
+    try:
+        return {profile.backend for profile in resolve_targets(("cpu",))}
+    except ConfigError:  # an architecture that the alias does not list needs none
+        return set()

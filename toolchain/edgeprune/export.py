@@ -1,0 +1,148 @@
+"""torch -> ONNX: exported, simplified with onnxsim, checked against torch on real images, described in its metadata."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import torch
+from torch import nn
+
+from edgeprune.artifact import Artifact
+from edgeprune.backends import get_backend
+from edgeprune.errors import CompileError
+from edgeprune.models import ModelInfo, Predict
+from edgeprune.preprocess import Preprocess, load_input
+from edgeprune.recipe import ExportRecipe
+from edgeprune.summary import ExportCheck, Variant
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+INPUT, OUTPUT = "images", "output0"
+
+
+def export(
+    module: nn.Module,
+    info: ModelInfo,
+    spec: Preprocess,
+    images: Sequence[Path],
+    recipe: ExportRecipe,
+    variant: Variant,
+    out: Path,
+    parent: str | None = None,
+) -> tuple[Artifact, ExportCheck]:
+    """Write `out` as a float32 ONNX file with static shapes and prove that it computes what torch does.
+
+    Args:
+        module: maps float32 (1, 3, H, W) to one output tensor, in eval mode.
+        images: real images for the check.
+
+    Raises:
+        CompileError: the exporter failed, or a difference is above the recipe's tolerance.
+    """
+    example = torch.zeros(1, 3, spec.imgsz, spec.imgsz)
+    try:
+        with _quiet(), torch.no_grad():
+            torch.onnx.export(
+                module,
+                (example,),
+                str(out),
+                opset_version=recipe.opset,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                do_constant_folding=True,
+                dynamo=False,  # node names follow the module tree; quantisation finds the head by them
+            )
+    except (RuntimeError, torch.onnx.errors.OnnxExporterError) as exc:
+        raise CompileError(f"{variant}: export to ONNX failed: {str(exc).splitlines()[0]}") from exc
+    model = _simplify(onnx.load(out), variant)
+    describe(model, info, spec)
+    onnx.save(model, out)
+    check = compare(predictor(module), out, spec, images, variant)
+    if check.box_px > recipe.box_tolerance or check.score > recipe.score_tolerance:
+        raise CompileError(
+            f"{variant}: the ONNX file differs from torch by {check.box_px:.3g} px and {check.score:.3g} in score on "
+            f"{check.images} images; allowed are {recipe.box_tolerance:g} px and {recipe.score_tolerance:g}"
+        )
+    return Artifact.of(out, "onnx", "fp32", parent), check
+
+
+def compare(reference: Predict, onnx_file: Path, spec: Preprocess, images: Sequence[Path], variant: Variant) -> ExportCheck:
+    """Return the largest differences of boxes (pixels) and scores between two predictors on real images."""
+    session = get_backend("onnxruntime").load(onnx_file, "fp32", 1, {})
+    box = score = 0.0
+    for image in images:
+        tensor, _ = load_input(image, spec)
+        expected, got = np.asarray(reference(tensor)[0]), np.asarray(session(tensor)[0])
+        if expected.shape != got.shape:
+            raise CompileError(f"{variant}: ONNX gives shape {got.shape}, torch {expected.shape}")
+        difference = np.abs(expected - got)
+        end2end = got.shape[-1] == 6
+        boxes, scores = (difference[..., :4], difference[..., 4]) if end2end else np.split(difference, [4], axis=1)
+        box, score = max(box, float(boxes.max())), max(score, float(scores.max()))
+    return ExportCheck(variant=variant, images=len(images), box_px=box, score=score)
+
+
+def predictor(module: nn.Module) -> Predict:
+    """Wrap a torch module as a predictor on arrays."""
+
+    def predict(images: np.ndarray[Any, np.dtype[np.float32]]) -> list[np.ndarray[Any, Any]]:
+        with torch.no_grad():
+            return [module(torch.from_numpy(images)).numpy()]
+
+    return predict
+
+
+def describe(model: onnx.ModelProto, info: ModelInfo, spec: Preprocess) -> None:
+    """Write task, classes, stride, input size and preprocessing into the file's metadata.
+
+    The plain keys are those that ultralytics reads, so that `YOLO("model.onnx")` works too.
+    """
+    names = dict(enumerate(info.names))
+    metadata = {
+        "task": info.task,
+        "names": str(names),
+        "stride": str(info.stride),
+        "imgsz": str([spec.imgsz, spec.imgsz]),
+        "batch": "1",
+        "channels": "3",
+        "end2end": str(info.end2end),
+        "edgeprune.preprocess": json.dumps(spec.describe()),
+        "edgeprune.names": json.dumps(names),
+    }
+    onnx.helper.set_model_props(model, metadata)
+
+
+def _simplify(model: onnx.ModelProto, variant: Variant) -> onnx.ModelProto:
+    import onnxsim
+
+    try:
+        simplified, ok = onnxsim.simplify(model)
+    except Exception as exc:  # onnxsim raises whatever its C++ side does
+        raise CompileError(f"{variant}: onnxsim failed: {(str(exc).splitlines() or [''])[0]}") from exc
+    if not ok:
+        raise CompileError(f"{variant}: onnxsim's simplified graph does not compute what the export did")
+    result: onnx.ModelProto = simplified
+    return result
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's deprecation and tracer warnings off the user's terminal."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

@@ -1,0 +1,91 @@
+"""CSP blocks with two separate input convolutions, so that a dependency graph can trace and prune them.
+
+Ultralytics' C2f, C3k2 and C2PSA compute both branches with one convolution and cut its output in two halves.
+torch-pruning cannot follow that cut (Torch-Pruning#147: IndexError on v8, endless search on 11 and 26). Cutting the
+convolution's weights instead gives the same function, bit for bit, and lets both branches have widths of their own.
+
+A checkpoint of a pruned model names these classes, so their import path is part of its format.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import nn
+from ultralytics.nn.modules.block import C2PSA, C2f
+from ultralytics.nn.modules.conv import Conv
+
+_LAYER_ATTRIBUTES = ("i", "f", "type", "np")  # what ultralytics' model.forward reads of a top-level layer
+
+
+class SplitC2f(nn.Module):
+    """C2f or C3k2 with its input convolution cut into `cv0` (passed on) and `cv1` (fed to the inner blocks)."""
+
+    def __init__(self, block: C2f) -> None:
+        super().__init__()
+        self.cv0, self.cv1 = split_conv(block.cv1)
+        self.cv2 = block.cv2
+        self.m = block.m
+        _copy_layer_attributes(block, self)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (n, c_in, h, w) to (n, c_out, h, w)."""
+        y = [self.cv0(x), self.cv1(x)]
+        for block in self.m:
+            y.append(block(y[-1]))
+        out: torch.Tensor = self.cv2(torch.cat(y, 1))
+        return out
+
+
+class SplitC2PSA(nn.Module):
+    """C2PSA with its input convolution cut into `cv0` (passed on) and `cv1` (fed to the attention blocks)."""
+
+    def __init__(self, block: C2PSA) -> None:
+        super().__init__()
+        self.cv0, self.cv1 = split_conv(block.cv1)
+        self.cv2 = block.cv2
+        self.m = block.m
+        _copy_layer_attributes(block, self)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (n, c, h, w) to the same shape."""
+        out: torch.Tensor = self.cv2(torch.cat((self.cv0(x), self.m(self.cv1(x))), 1))
+        return out
+
+
+def split_blocks(module: nn.Module) -> None:
+    """Replace every C2f, C3k2 and C2PSA inside a module by its split twin, in place, innermost first."""
+    for name, child in module.named_children():
+        split_blocks(child)
+        # Exact classes and their direct kin only: other subclasses of C2f have forwards of their own.
+        if type(child).__name__ in {"C2f", "C3k2"}:
+            setattr(module, name, SplitC2f(child))
+        elif type(child).__name__ == "C2PSA":
+            setattr(module, name, SplitC2PSA(child))
+
+
+def split_conv(conv: Conv) -> tuple[Conv, Conv]:
+    """Cut a Conv (convolution + batch norm + activation) of 2c output channels into two of c channels each."""
+    half = conv.conv.out_channels // 2
+    return _slice(conv, slice(0, half)), _slice(conv, slice(half, None))
+
+
+def _slice(conv: Conv, channels: slice) -> Conv:
+    part = copy.deepcopy(conv)
+    part.conv.weight = nn.Parameter(conv.conv.weight.detach()[channels].clone())
+    part.conv.out_channels = part.conv.weight.shape[0]
+    for name in ("weight", "bias"):
+        setattr(part.bn, name, nn.Parameter(getattr(conv.bn, name).detach()[channels].clone()))
+    for name in ("running_mean", "running_var"):
+        setattr(part.bn, name, getattr(conv.bn, name)[channels].clone())
+    part.bn.num_features = part.conv.out_channels
+    return part
+
+
+def _copy_layer_attributes(source: Any, target: Any) -> None:
+    for name in _LAYER_ATTRIBUTES:
+        if hasattr(source, name):
+            setattr(target, name, getattr(source, name))
+    target.training = source.training

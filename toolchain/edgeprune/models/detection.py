@@ -1,0 +1,117 @@
+"""One evaluator for torch and every engine: detection mAP with ultralytics' own NMS and AP arithmetic."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from ultralytics.utils.metrics import ap_per_class, box_iou
+from ultralytics.utils.nms import non_max_suppression
+
+from edgeprune.dataset import Dataset, load_labels
+from edgeprune.errors import CompileError
+from edgeprune.models import Predict
+from edgeprune.preprocess import Placement, Preprocess, load_input
+from edgeprune.summary import Accuracy
+
+IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+CONFIDENCE, NMS_IOU, MAX_DETECTIONS = 0.001, 0.7, 300  # ultralytics' defaults for validation
+
+
+def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess, end2end: bool) -> Accuracy:
+    """Measure mAP50, mAP50-95 and AP per class on a split, agreeing with ultralytics' `val(rect=False)`.
+
+    Args:
+        predict: maps float32 (1, 3, H, W) to outputs whose first is (1, 4 + classes, anchors) in pixels of the
+            input, or (1, detections, 6) when `end2end`.
+
+    Raises:
+        CompileError: the network's output has another shape or holds no finite value.
+    """
+    tp, confidence, predicted, targets = [], [], [], []
+    labels = [load_labels(image, len(dataset.names)) for image in dataset.images[split]]
+    limit = max(MAX_DETECTIONS, max((len(rows) for rows in labels), default=0))
+    for image, rows in zip(dataset.images[split], labels, strict=True):
+        tensor, placement = load_input(image, spec)
+        output = torch.from_numpy(np.array(predict(tensor)[0], dtype=np.float32))
+        _check_output(output, len(dataset.names), end2end)
+        boxes = non_max_suppression(
+            output, CONFIDENCE, NMS_IOU, multi_label=True, max_det=limit, end2end=end2end, nc=0
+        )[0]
+        tp.append(match(boxes, torch.from_numpy(rows[:, 0]), _in_pixels(rows, placement)))
+        confidence.append(boxes[:, 4].numpy())
+        predicted.append(boxes[:, 5].numpy())
+        targets.append(rows[:, 0])
+    return _accuracy(
+        dataset,
+        split,
+        np.concatenate(tp),
+        np.concatenate(confidence),
+        np.concatenate(predicted),
+        np.concatenate(targets),
+    )
+
+
+def match(boxes: torch.Tensor, classes: torch.Tensor, truth: torch.Tensor) -> npt.NDArray[np.bool_]:
+    """Decide which detections are right at each IoU threshold.
+
+    Detections, most confident first, each claim the free target of their class that they overlap most, one
+    threshold at a time.
+
+    Args:
+        boxes: (n, 6) of x1, y1, x2, y2, score, class, most confident first.
+        classes: (m,) target classes; `truth` their boxes (m, 4).
+
+    Returns:
+        bool (n, 10), one column a threshold of 0.5 to 0.95.
+    """
+    right = np.zeros((len(boxes), len(IOU_THRESHOLDS)), dtype=bool)
+    if not len(boxes) or not len(truth):
+        return right
+    overlap = (box_iou(truth, boxes[:, :4]) * (classes[:, None] == boxes[:, 5])).numpy()
+    taken = np.zeros((len(truth), len(IOU_THRESHOLDS)), dtype=bool)
+    columns = np.arange(len(IOU_THRESHOLDS))
+    for detection in np.flatnonzero((overlap >= IOU_THRESHOLDS[0]).any(axis=0)):
+        free = np.where(taken, 0, overlap[:, detection, None])
+        best = free.argmax(axis=0)
+        right[detection] = free[best, columns] >= IOU_THRESHOLDS
+        taken[best, columns] |= right[detection]
+    return right
+
+
+def _in_pixels(rows: npt.NDArray[np.float32], placement: Placement) -> torch.Tensor:
+    size = np.array([placement.width, placement.height], dtype=np.float32)
+    centre = rows[:, 1:3] * size + np.array([placement.left, placement.top], dtype=np.float32)
+    half = rows[:, 3:5] * size / 2
+    return torch.from_numpy(np.concatenate([centre - half, centre + half], axis=1))
+
+
+def _check_output(output: torch.Tensor, classes: int, end2end: bool) -> None:
+    good = output.ndim == 3 and (output.shape[2] >= 6 if end2end else output.shape[1] == 4 + classes)
+    if not good:
+        wanted = "(1, detections, 6)" if end2end else f"(1, {4 + classes}, anchors)"
+        raise CompileError(f"the network's output has shape {tuple(output.shape)}, {wanted} is expected")
+    if not torch.isfinite(output).all():
+        raise CompileError("the network's output holds NaN or infinite values")
+
+
+def _accuracy(
+    dataset: Dataset,
+    split: str,
+    tp: npt.NDArray[np.bool_],
+    confidence: npt.NDArray[np.float32],
+    predicted: npt.NDArray[np.float32],
+    targets: npt.NDArray[np.float32],
+) -> Accuracy:
+    images = len(dataset.images[split])
+    if not tp.any():
+        return Accuracy(split=split, images=images, map50=0.0, map50_95=0.0)
+    ap, present = ap_per_class(tp, confidence, predicted, targets)[5:7]
+    names = [dataset.names[int(index)] for index in present]
+    return Accuracy(
+        split=split,
+        images=images,
+        map50=float(ap[:, 0].mean()),
+        map50_95=float(ap.mean()),
+        per_class={name: float(row.mean()) for name, row in zip(names, ap, strict=True)},
+    )

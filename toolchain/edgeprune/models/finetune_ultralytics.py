@@ -1,0 +1,171 @@
+"""Recovery of a pruned detector with the ultralytics trainer, taught by the unpruned model.
+
+`YOLO(pruned).train()` rebuilds the unpruned network from its yaml (ultralytics#16806, #14856). The trainer here
+takes the checkpoint's own module instead. Distillation is ultralytics' own (`distill_model`, >= 8.4).
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.nn.distill_model import DistillationModel
+from ultralytics.utils import LOGGER
+from ultralytics.utils.torch_utils import unwrap_model
+
+from edgeprune.dataset import Dataset, write_yaml
+from edgeprune.errors import EdgepruneError, ModelError
+from edgeprune.models import Progress
+from edgeprune.recipe import Recipe
+
+BEST, LAST = "student_best.pt", "student_last.pt"
+
+
+class KeptShapeTrainer(DetectionTrainer):  # type: ignore[misc]
+    """A detection trainer that trains the very module of its checkpoint and saves plain students.
+
+    The class is found by its import path, so ultralytics' own multi-GPU launcher (DDP) runs it in its child
+    processes without help.
+    """
+
+    def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> torch.nn.Module:
+        """Return a trainable float32 copy of the checkpoint's module, never a new one built from yaml."""
+        model: torch.nn.Module = copy.deepcopy(weights).float()
+        return model.requires_grad_(True)
+
+    def save_model(self) -> bool:
+        """Write the averaged student after each epoch, without teacher, optimiser and projectors."""
+        from edgeprune.models import ultralytics as adapter
+
+        student = unwrap_model(self.ema.ema)
+        student = student.student_model if isinstance(student, DistillationModel) else student
+        student.args = {"imgsz": int(self.args.imgsz), "task": "detect"}
+        names = [LAST, BEST] if self.best_fitness == self.fitness else [LAST]
+        for name in names:
+            partial = self.wdir / f".{name}.partial"
+            adapter.save(student, partial)
+            partial.replace(self.wdir / name)
+        student.args = self.args
+        return True
+
+    def final_eval(self) -> None:
+        """Leave the last evaluation to edgeprune's own evaluator, which treats torch and engines alike."""
+
+
+def finetune(
+    student: Path,
+    teacher: Path | None,
+    dataset: Dataset,
+    imgsz: int,
+    recipe: Recipe,
+    out: Path,
+    progress: Progress,
+) -> None:
+    """Train `student` back and leave the epoch of the best validation mAP at `out`.
+
+    Args:
+        student: checkpoint of the pruned model, written by this toolchain.
+        teacher: checkpoint of the unpruned model, or None to train without distillation.
+        out: where the best weights go, also when Ctrl-C ends the training early.
+        progress: told after every batch.
+
+    Raises:
+        ModelError: the trained model has another parameter count than the student.
+        EdgepruneError: ultralytics could not train; its log is named.
+    """
+    from edgeprune.models import ultralytics as adapter
+
+    with tempfile.TemporaryDirectory(prefix="finetune-", dir=out.parent) as folder:
+        work = Path(folder)
+        log = out.parent / "finetune.log"
+        overrides = _overrides(student, teacher, write_yaml(dataset, work), imgsz, recipe, work)
+        try:
+            with _log_to(log):
+                trainer = KeptShapeTrainer(overrides=overrides)
+                trainer.add_callback("on_train_batch_end", _reporter(progress))
+                trainer.train()
+        except (RuntimeError, ValueError, TypeError) as exc:
+            tail = (str(exc).splitlines() or ["no message"])[0]
+            raise EdgepruneError(f"fine-tuning failed: {tail} (the whole log: {log})") from exc
+        finally:
+            if best := _latest(work):
+                best.replace(out)
+    before, after = (_parameters(adapter.load(path)) for path in (student, out))
+    if before != after:
+        raise ModelError(f"{out}: {after} parameters after training, {before} before: the pruned shape was lost")
+
+
+def _overrides(
+    student: Path, teacher: Path | None, data: Path, imgsz: int, recipe: Recipe, work: Path
+) -> dict[str, Any]:
+    tuning = recipe.finetune
+    overrides: dict[str, Any] = {
+        "task": "detect",
+        "model": str(student),
+        "data": str(data),
+        "imgsz": imgsz,
+        "epochs": tuning.epochs,
+        "batch": tuning.batch,
+        "lr0": tuning.lr0,
+        "optimizer": tuning.optimizer,
+        "weight_decay": tuning.weight_decay,
+        "mosaic": tuning.mosaic,
+        # The teacher's features stay a fair target only on images like those it was trained on: mosaic to the end.
+        "close_mosaic": 0,
+        "cos_lr": True,
+        "warmup_epochs": min(1.0, tuning.epochs / 10),
+        "patience": tuning.patience,
+        "device": tuning.device,
+        "seed": recipe.seed,
+        "amp": torch.cuda.is_available(),
+        "project": str(work),
+        "name": "run",
+        "exist_ok": True,
+        "plots": False,
+        "verbose": False,
+    }
+    return overrides | ({"distill_model": str(teacher)} if teacher and tuning.distill else {})
+
+
+def _reporter(progress: Progress) -> Any:
+    done = {"batches": 0}
+
+    def report(trainer: Any) -> None:
+        done["batches"] += 1
+        share = done["batches"] / (len(trainer.train_loader) * trainer.epochs)
+        metrics = trainer.metrics or {}
+        score = metrics.get("metrics/mAP50-95(B)") or 0.0
+        best = f", mAP50-95 {score:.3f}" if score else ""
+        progress(min(share, 1.0), f"epoch {trainer.epoch + 1}/{trainer.epochs}{best}")
+
+    return report
+
+
+def _latest(work: Path) -> Path | None:
+    return next((path for name in (BEST, LAST) for path in work.glob(f"run/weights/{name}")), None)
+
+
+def _parameters(model: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+@contextmanager
+def _log_to(path: Path) -> Iterator[None]:
+    """Send ultralytics' own log to a file for the time of the training, and nothing of it to the terminal."""
+    handler = logging.FileHandler(path)
+    kept, level = LOGGER.handlers[:], LOGGER.level
+    LOGGER.handlers[:] = [handler]
+    LOGGER.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        LOGGER.handlers[:] = kept
+        LOGGER.setLevel(level)
+        handler.close()

@@ -1,0 +1,111 @@
+"""Loading Ultralytics checkpoints without running their code.
+
+A `.pt` file is a pickle and can run anything. `torch.load(weights_only=True)` only builds the classes on an
+allow-list; this is ours: what a detection checkpoint of the v5u, v8, 11 and 26 families is made of.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from edgeprune.errors import ModelError
+
+ALLOWED: tuple[str, ...] = (
+    "torch.nn.modules.activation.Hardswish",
+    "torch.nn.modules.activation.LeakyReLU",
+    "torch.nn.modules.activation.ReLU",
+    "torch.nn.modules.activation.ReLU6",
+    "torch.nn.modules.activation.SiLU",
+    "torch.nn.modules.batchnorm.BatchNorm2d",
+    "torch.nn.modules.container.ModuleList",
+    "torch.nn.modules.container.Sequential",
+    "torch.nn.modules.conv.Conv2d",
+    "torch.nn.modules.linear.Identity",
+    "torch.nn.modules.pooling.MaxPool2d",
+    "torch.nn.modules.upsampling.Upsample",
+    "ultralytics.nn.modules.block.Attention",
+    "ultralytics.nn.modules.block.Bottleneck",
+    "ultralytics.nn.modules.block.C2PSA",
+    "ultralytics.nn.modules.block.C2f",
+    "ultralytics.nn.modules.block.C3",
+    "ultralytics.nn.modules.block.C3k",
+    "ultralytics.nn.modules.block.C3k2",
+    "ultralytics.nn.modules.block.DFL",
+    "ultralytics.nn.modules.block.PSABlock",
+    "ultralytics.nn.modules.block.SPPF",
+    "ultralytics.nn.modules.conv.Concat",
+    "ultralytics.nn.modules.conv.Conv",
+    "ultralytics.nn.modules.conv.DWConv",
+    "ultralytics.nn.modules.head.Detect",
+    "ultralytics.nn.tasks.DetectionModel",
+    "ultralytics.utils.IterableSimpleNamespace",
+    "edgeprune.models.blocks.SplitC2f",
+    "edgeprune.models.blocks.SplitC2PSA",
+)
+
+_ZIP_MAGIC = b"PK\x03\x04"
+_REFUSED = re.compile(r"GLOBAL ([\w.]+)|class ([\w.]+)")
+
+
+def load_checkpoint(path: Path, trust: bool = False) -> dict[str, Any]:
+    """Read a checkpoint file as its dictionary.
+
+    Args:
+        trust: unpickle without the allow-list, which runs whatever code the file holds.
+
+    Raises:
+        ModelError: the file is missing, truncated, of another format, or wants a class that is not allowed.
+    """
+    _check_form(path)
+    try:
+        with torch.serialization.safe_globals(_allowed_classes()):
+            checkpoint = torch.load(path, map_location="cpu", weights_only=not trust)
+    except pickle.UnpicklingError as exc:
+        raise ModelError(_refusal(path, str(exc))) from exc
+    except (RuntimeError, EOFError, OSError, KeyError, ValueError, AttributeError, ImportError) as exc:
+        raise ModelError(
+            f"{path}: the checkpoint is damaged or incomplete ({_first_line(exc)}); copy or export it again"
+        ) from exc
+    if not isinstance(checkpoint, dict):
+        kind = type(checkpoint).__name__
+        raise ModelError(f"{path}: an Ultralytics checkpoint is a dictionary with the model in it, not {kind}")
+    return checkpoint
+
+
+def _check_form(path: Path) -> None:
+    if path.suffix.lower() == ".onnx":
+        raise ModelError(f"{path}: this is an ONNX file; pruning needs the trained checkpoint (.pt) it came from")
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(64)
+    except OSError as exc:
+        raise ModelError(f"{path}: the model cannot be read: {exc.strerror}") from exc
+    if not head:
+        raise ModelError(f"{path}: the model file is empty")
+    if not head.startswith((_ZIP_MAGIC, b"\x80")):
+        raise ModelError(f"{path}: not a PyTorch checkpoint; give the .pt file that training wrote")
+
+
+def _refusal(path: Path, message: str) -> str:
+    if found := _REFUSED.search(message):
+        name = found.group(1) or found.group(2)
+        return (
+            f"{path}: refused: the file wants to load {name}, which is not on the list of safe classes; "
+            "if you know where the file comes from, load it with --trust-model"
+        )
+    return f"{path}: the checkpoint is damaged or is not one ({message.splitlines()[0]})"
+
+
+def _allowed_classes() -> list[Any]:
+    names = (name.rpartition(".") for name in ALLOWED)
+    return [getattr(import_module(module), cls) for module, _, cls in names]
+
+
+def _first_line(exc: Exception) -> str:
+    return (str(exc).splitlines() or [type(exc).__name__])[0][:120]

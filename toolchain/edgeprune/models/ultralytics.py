@@ -1,0 +1,140 @@
+"""Adapter for Ultralytics detection models: v5u, v8, 11 and 26 checkpoints of any class count and image size."""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+os.environ.setdefault("YOLO_AUTOINSTALL", "false")  # ultralytics would pip-install what it misses
+os.environ.setdefault("YOLO_VERBOSE", "false")
+
+import torch
+from torch import nn
+from ultralytics import __version__ as ultralytics_version
+from ultralytics.nn.modules.block import Attention
+from ultralytics.nn.modules.head import Detect
+from ultralytics.nn.tasks import DetectionModel
+
+from edgeprune.dataset import Dataset
+from edgeprune.errors import ModelError
+from edgeprune.models import ModelInfo, Predict, Progress, detection, finetune_ultralytics
+from edgeprune.models.blocks import split_blocks
+from edgeprune.models.safe_load import load_checkpoint
+from edgeprune.preprocess import Preprocess
+from edgeprune.recipe import Recipe
+from edgeprune.summary import Accuracy
+
+_BRANCHES = ("cv2", "cv3", "one2one_cv2", "one2one_cv3")
+# The decode of the head joins boxes in pixels and scores in [0, 1]; one int8 scale over both makes every score 0
+# (onnxruntime#10787, ultralytics#23987). Only the convolutions of the branches may be quantised.
+_DECODE = r"^/model\.{head}/(?!(one2one_)?cv[23])"
+
+
+def load(path: Path, trust: bool = False) -> DetectionModel:
+    """Load a detection checkpoint as a float32 module in eval mode, with gradients on.
+
+    Raises:
+        ModelError: it cannot be read safely, is of another task, or holds NaN or infinite weights.
+    """
+    checkpoint = load_checkpoint(path, trust)
+    model = checkpoint.get("ema") or checkpoint.get("model")
+    if not isinstance(model, DetectionModel) or not isinstance(model.model[-1], Detect):
+        kind = type(model).__name__
+        raise ModelError(f"{path}: an Ultralytics detection model is needed, this checkpoint holds {kind}")
+    if type(model.model[-1]) is not Detect:
+        raise ModelError(f"{path}: head {type(model.model[-1]).__name__} is not supported, only plain detection is")
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise ModelError(f"{path}: {name} holds NaN or infinite values; this training run diverged")
+    model = model.float().eval()
+    # Checkpoints load with gradients off, and then torch-pruning silently prunes nothing.
+    model.requires_grad_(True)
+    model.args = dict(checkpoint.get("train_args") or {})
+    return model
+
+
+def save(model: nn.Module, path: Path) -> None:
+    """Save a module in half precision as an Ultralytics checkpoint, readable by `load` and by `YOLO(...)`."""
+    keep = copy.deepcopy(model).half().cpu()
+    keep.criterion = None
+    kept_args = {key: model.args[key] for key in ("imgsz", "task") if key in cast("dict[str, Any]", model.args)}
+    keep.args = kept_args
+    torch.save({"model": keep, "ema": None, "train_args": kept_args, "version": ultralytics_version}, path)
+
+
+def info(model: nn.Module) -> ModelInfo:
+    """Describe a loaded detection model."""
+    names = cast("dict[int, str]", model.names)
+    config = cast("dict[str, Any]", model.yaml)
+    imgsz = cast("dict[str, Any]", model.args).get("imgsz")
+    return ModelInfo(
+        task="detect",
+        family=Path(str(config.get("yaml_file", "yolo"))).stem,
+        names=tuple(str(names[index]) for index in sorted(names)),
+        stride=int(cast(torch.Tensor, model.stride).max()),
+        imgsz=int(imgsz) if isinstance(imgsz, int) else None,
+        end2end=bool(head_of(model).end2end),
+    )
+
+
+def head_of(model: nn.Module) -> Any:
+    """Return the detection head, the last layer of the network."""
+    return cast(nn.Sequential, model.model)[-1]
+
+
+def prunable(model: nn.Module) -> nn.Module:
+    """Return a copy that computes the same function with CSP blocks that the dependency graph can trace."""
+    twin = copy.deepcopy(model)
+    split_blocks(twin)
+    return twin.requires_grad_(True).eval()
+
+
+def unprunable(model: nn.Module) -> list[nn.Module]:
+    """Return the instances whose width is fixed: last convolutions of the head, DFL, attention."""
+    head = head_of(model)
+    branches = [branch for name in _BRANCHES if (branch := getattr(head, name, None)) is not None]
+    fixed = [level[-1] for branch in branches for level in branch]
+    fixed += [head.dfl] if isinstance(head.dfl, nn.Module) else []
+    return fixed + [module for module in model.modules() if isinstance(module, Attention)]
+
+
+def exportable(model: nn.Module) -> nn.Module:
+    """Return a fused copy whose forward gives (1, 4 + classes, anchors), or (1, 300, 6) when end-to-end."""
+    twin = cast(Any, copy.deepcopy(model).float().eval())
+    for module in twin.modules():
+        if isinstance(module, Detect):
+            module.export, module.format, module.dynamic = True, "onnx", False
+    twin.fuse(verbose=False)
+    fused: nn.Module = twin.requires_grad_(False).eval()
+    return fused
+
+
+def float_nodes(names: Sequence[str]) -> list[str]:
+    """Return the nodes of the head's decode (DFL, sigmoid, box arithmetic, top-k), which stay in float."""
+    heads = [int(found.group(1)) for name in names if (found := re.match(r"^/model\.(\d+)/", name))]
+    if not heads:
+        return []
+    decode = re.compile(_DECODE.format(head=max(heads)))
+    return [name for name in names if decode.match(name)]
+
+
+def finetune(
+    student: Path,
+    teacher: Path | None,
+    dataset: Dataset,
+    imgsz: int,
+    recipe: Recipe,
+    out: Path,
+    progress: Progress,
+) -> None:
+    """Train a checkpoint back with the ultralytics trainer, its pruned shape kept; see `finetune_ultralytics`."""
+    finetune_ultralytics.finetune(student, teacher, dataset, imgsz, recipe, out, progress)
+
+
+def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess, end2end: bool = False) -> Accuracy:
+    """Measure detection mAP with any callable that maps images to the network's outputs."""
+    return detection.evaluate(predict, dataset, split, spec, end2end)

@@ -1,0 +1,101 @@
+"""Preprocessing as data: one spec that calibration, evaluation, the exported file and the device's runner all read.
+
+The arithmetic is the one of ultralytics' validator with square batches (`rect=False`): the long side is scaled to
+the input size with bilinear interpolation, the rest is padded around the centre.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeprune.errors import DataError
+
+Image = npt.NDArray[np.uint8]
+Tensor = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How an image file becomes the network's input.
+
+    Attributes:
+        imgsz: height and width of the input, in pixels.
+        colour: channel order of the tensor.
+        scale: factor on the 0-255 values.
+        pad: grey level of the letterbox.
+        layout: order of the tensor's dimensions.
+    """
+
+    imgsz: int
+    colour: str = "RGB"
+    scale: float = 1 / 255
+    pad: int = 114
+    layout: str = "NCHW"
+    resize: str = "bilinear, long side to imgsz, centred letterbox"
+
+    def describe(self) -> dict[str, Any]:
+        """Return the spec as JSON-like data for `preprocess.json` and the ONNX metadata."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a letterboxed image lies in the input: ``x_input = x_unit * width + left`` for x_unit in [0, 1]."""
+
+    width: int
+    height: int
+    left: int
+    top: int
+
+
+def letterbox(image: Image, spec: Preprocess) -> tuple[Image, Placement]:
+    """Scale and pad a BGR image of shape (h, w, 3) to (imgsz, imgsz, 3), uint8."""
+    import cv2
+
+    height, width = image.shape[:2]
+    ratio = spec.imgsz / max(height, width)
+    if ratio != 1:
+        width, height = (min(math.ceil(side * ratio), spec.imgsz) for side in (width, height))
+        image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+    # -0.1 / +0.1 split an odd padding as ultralytics' LetterBox does.
+    left, top = round((spec.imgsz - width) / 2 - 0.1), round((spec.imgsz - height) / 2 - 0.1)
+    canvas = np.full((spec.imgsz, spec.imgsz, 3), spec.pad, dtype=np.uint8)
+    canvas[top : top + height, left : left + width] = image
+    return canvas, Placement(width, height, left, top)
+
+
+def to_tensor(canvas: Image, spec: Preprocess) -> Tensor:
+    """Turn a letterboxed BGR image into a float32 tensor of shape (1, 3, imgsz, imgsz), RGB, scaled."""
+    planes = np.ascontiguousarray(canvas[:, :, ::-1].transpose(2, 0, 1)[None])
+    # Divided in float32, as torch does, so that both sides of a comparison see the same bits.
+    return planes.astype(np.float32) / np.float32(1 / spec.scale)
+
+
+def read_image(path: Path) -> Image:
+    """Read an image file as BGR uint8 of shape (h, w, 3).
+
+    Raises:
+        DataError: the file is missing or is not an image.
+    """
+    import cv2
+
+    try:
+        raw = np.fromfile(path, dtype=np.uint8)
+    except OSError as exc:
+        raise DataError(f"{path}: the image cannot be read: {exc.strerror}") from exc
+    image = cv2.imdecode(raw, cv2.IMREAD_COLOR) if raw.size else None
+    if image is None:
+        raise DataError(f"{path}: not an image that OpenCV can read")
+    return np.asarray(image, dtype=np.uint8)
+
+
+def load_input(path: Path, spec: Preprocess) -> tuple[Tensor, Placement]:
+    """Read, letterbox and scale one image: float32 (1, 3, imgsz, imgsz), and where the image lies in it."""
+    canvas, placement = letterbox(read_image(path), spec)
+    return to_tensor(canvas, spec), placement

@@ -1,0 +1,51 @@
+"""Post-training quantisation for OpenVINO with NNCF, OpenVINO's own quantiser."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgeprune.artifact import Artifact
+from edgeprune.errors import CompileError
+from edgeprune.preprocess import load_input
+from edgeprune.quantize import CalibrationSet
+
+
+def quantize(
+    model: Artifact, scheme: str, calibration: CalibrationSet, float_nodes: Sequence[str], out: Path
+) -> Artifact:
+    """Write the folder `out/engine` with an int8 OpenVINO model (`model.xml` and `model.bin`).
+
+    Args:
+        float_nodes: names of the ONNX nodes that stay in float; OpenVINO keeps them as friendly names.
+
+    Raises:
+        CompileError: NNCF failed.
+    """
+    import nncf
+    import openvino as ov
+
+    logging.getLogger("nncf").setLevel(logging.ERROR)
+    nncf.set_log_level(logging.ERROR)
+    network = ov.convert_model(str(model.path))
+    known = {node.get_friendly_name() for node in network.get_ops()}
+    try:
+        quantised = nncf.quantize(
+            network,
+            nncf.Dataset([str(image) for image in calibration.images], lambda name: _input(name, calibration)),
+            preset=nncf.QuantizationPreset.MIXED,  # asymmetric activations: SiLU's range is not symmetric
+            subset_size=len(calibration.images),
+            ignored_scope=nncf.IgnoredScope(names=[name for name in float_nodes if name in known], validate=False),
+        )
+    except (RuntimeError, ValueError, nncf.errors.InternalError, nncf.errors.ValidationError) as exc:
+        raise CompileError(f"{scheme}: quantisation failed: {(str(exc).splitlines() or [''])[0]}") from exc
+    engine = out / "engine"
+    engine.mkdir(parents=True)
+    ov.save_model(quantised, str(engine / "model.xml"), compress_to_fp16=False)
+    return Artifact.of(engine, "onnx", "int8", model.sha256)
+
+
+def _input(image: str, calibration: CalibrationSet) -> Any:
+    return load_input(Path(image), calibration.spec)[0]

@@ -1,0 +1,92 @@
+"""Tables before they are drawn: HTML, Markdown and the terminal show the same cells."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+MISSING = "–"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A shown value; `why` says what a missing one is missing for."""
+
+    text: str
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Head:
+    """A column: its name, its unit, and whether it holds numbers (set flush right)."""
+
+    text: str
+    unit: str = ""
+    numeric: bool = True
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of cells; `tone` as of `Report.tone`, `notes` are sentences to set below it."""
+
+    cells: tuple[Cell, ...]
+    tone: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns and rows."""
+
+    heads: tuple[Head, ...]
+    lines: tuple[Line, ...]
+
+
+def table(heads: Iterable[Head], rows: Iterable[Iterable[Cell]]) -> Table:
+    """Build a table of plain rows."""
+    return Table(tuple(heads), tuple(Line(tuple(cells)) for cells in rows))
+
+
+def word(text: object, why: str = "") -> Cell:
+    """Show a text on one line, without control characters; None or nothing is missing."""
+    shown = plain(text)
+    return Cell(shown) if shown else Cell(MISSING, why)
+
+
+def number(value: float | None, digits: int = 0, why: str = "not measured", suffix: str = "") -> Cell:
+    """Show a number with a fixed count of decimals and a real minus sign; None is missing, never 0."""
+    if value is None:
+        return Cell(MISSING, why)
+    text = f"{value:,.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    if not any(digit in text for digit in "123456789"):
+        text = text.removeprefix("\N{MINUS SIGN}")
+    return Cell(text + suffix)
+
+
+def printable(text: str) -> str:
+    """Return a text without control characters but line breaks: a terminal obeys some, XML forbids most."""
+    return "".join(char if char.isprintable() or char == "\n" else " " for char in text)
+
+
+def plain(text: object) -> str:
+    """Return a text on one line: names out of a model or a data set may hold anything."""
+    return "" if text is None else " ".join(printable(str(text)).split())
+
+
+def flatten(data: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Turn nested data into (dotted key, text) pairs, in order."""
+    pairs: list[tuple[str, str]] = []
+    for key, value in data.items():
+        name = f"{prefix}{key}"
+        match value:
+            case dict() if value:
+                pairs += flatten(value, f"{name}.")
+            case list() | tuple() if all(isinstance(item, str | int | float) for item in value):
+                pairs.append((name, ", ".join(str(item) for item in value)))
+            case list() | tuple() | dict():
+                pairs.append((name, json.dumps(value, ensure_ascii=False, default=str)))
+            case _:
+                pairs.append((name, "" if value is None else str(value)))
+    return pairs

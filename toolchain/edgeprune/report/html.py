@@ -1,0 +1,104 @@
+"""One self-contained HTML page: no script, no request to anywhere, every text from model or data escaped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from edgeprune.report import tables
+from edgeprune.report.bars import channels, memory
+from edgeprune.report.cells import Cell, number, plain, printable
+from edgeprune.report.distribution import latency_histograms, latency_percentiles
+from edgeprune.report.facts import Report, load_report, save_page
+from edgeprune.report.scatter import accuracy_against_latency
+
+PAGE = "report.html"
+
+
+def write_html(folder: Path, out: Path | None = None) -> Path:
+    """Write the HTML report of a build folder and return its path (`folder`/report.html by default).
+
+    Raises:
+        NotComparableError: the folder holds no finished build.
+        OutputError: the page cannot be written.
+    """
+    return save_page(out or folder / PAGE, render_html(load_report(folder)))
+
+
+def render_html(report: Report) -> str:
+    """Return the page as text."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        finalize=_printable,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    summary = report.summary
+    return environment.get_template("template.html.j2").render(
+        report=report,
+        summary=summary,
+        title=model_name(report),
+        tiles=tiles(report),
+        budgets=tables.budget_words(summary.budget, summary.selection_split),
+        heads=tables.row_heads(report),
+        groups=[
+            (name, tables.runtimes(target), target, tables.rows_table(report, target))
+            for name, target in summary.targets.items()
+        ],
+        scatter=_markup(accuracy_against_latency(report)),
+        percentiles=_markup(latency_percentiles(report)),
+        histograms=_markup(latency_histograms(report)),
+        memory_chart=_markup(memory(report)),
+        prunings=[
+            (names, pruning, [Markup(svg) for svg in channels(pruning, f"channels-{index}")])  # noqa: S704
+            for index, (names, pruning) in enumerate(report.prunings())
+        ],
+        tables=tables,
+        plain=plain,
+        number=number,
+    )
+
+
+def _printable(value: object) -> object:
+    return printable(value) if type(value) is str else value
+
+
+def _markup(svg: str | None) -> Markup | None:
+    # The only texts that pass unescaped: ElementTree has serialised, and so escaped, these.
+    return None if svg is None else Markup(svg)  # noqa: S704
+
+
+def model_name(report: Report) -> str:
+    """Return the name of the model that was built."""
+    model = report.summary.model
+    return plain(model.get("name")) or Path(plain(model.get("path")) or "model").name
+
+
+def tiles(report: Report) -> list[tuple[str, Cell, str]]:
+    """Return the headline numbers of the chosen row: (name and unit, number, what it was before)."""
+    row, reference = report.summary.chosen, report.reference
+    if row is None:
+        return []
+
+    def was(key: str, digits: int) -> str:
+        before = getattr(reference, key, None)
+        return "" if before is None else f"was {number(before, digits).text}"
+
+    rated = "" if row.map50_95 is None else f"{row.map50_95:.4f} on {plain(report.summary.split)}"
+    return [
+        (
+            "speed-up",
+            number(row.speedup, 2, suffix="×"),
+            f"over {plain(reference.label)}" if reference else "",
+        ),
+        ("p50, ms", number(row.p50_ms, 2), was("p50_ms", 2)),
+        ("FPS", number(row.fps, 1), was("fps", 1)),
+        ("mAP50-95 drop", number(row.drop, 4, "not evaluated"), rated),
+        ("size, MB", number(row.size_mb, 2), was("size_mb", 2)),
+        ("peak memory, MB", number(row.peak_mb), was("peak_mb", 0)),
+    ]

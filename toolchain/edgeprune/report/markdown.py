@@ -1,0 +1,133 @@
+"""The report as Markdown, made to be pasted into a pull request: the rows first, the evidence folded away."""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+
+from edgeprune.report import tables
+from edgeprune.report.cells import Line, Table, number, plain, printable
+from edgeprune.report.facts import Report, load_report, save_page
+from edgeprune.summary import Pruning
+
+PAGE = "report.md"
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|#~&!$@])")
+
+
+def write_markdown(folder: Path, out: Path | None = None) -> Path:
+    """Write the Markdown report of a build folder and return its path (`folder`/report.md by default).
+
+    Raises:
+        NotComparableError: the folder holds no finished build.
+        OutputError: the page cannot be written.
+    """
+    return save_page(out or folder / PAGE, render_markdown(load_report(folder)))
+
+
+def render_markdown(report: Report) -> str:
+    """Return the report as GitHub-flavoured Markdown."""
+    parts = [*_headline(report), *_rows(report)]
+    parts += _folded("Latency, memory and cold start", _speed(report))
+    for names, pruning in report.prunings():
+        parts += _folded(f"Pruning of {', '.join(names)}", _pruning(pruning))
+    if classes := tables.classes_table(report):
+        parts += _folded(f"Accuracy per class on {report.summary.split}", [_table(classes)])
+    parts += _folded("Flags, export check and environment", _evidence(report))
+    parts += _folded("Files and digests", [_table(tables.artifacts_table(report))])
+    parts += ["**Reproduce**", _fence("\n".join(tables.commands(report)))]
+    return "\n\n".join(parts) + "\n"
+
+
+def _headline(report: Report) -> list[str]:
+    summary = report.summary
+    parts = [f"## {_escape(summary.verdict)}"]
+    if summary.chosen is not None:
+        parts.append(f"Chosen: **{_escape(summary.chosen.label)}** ({_escape(summary.chosen.artifact)})")
+    else:
+        miss = summary.nearest_miss
+        parts.append(f"**No row was chosen.**{f' Nearest miss: {_escape(miss)}' if miss else ''}")
+    budgets = " · ".join(tables.budget_words(summary.budget, summary.selection_split)) or "none was set"
+    reported = "" if summary.split == summary.selection_split else f"; {summary.split} is only reported"
+    parts.append(_escape(f"Budget: {budgets}. The choice is made on {summary.selection_split}{reported}."))
+    return parts
+
+
+def _rows(report: Report) -> list[str]:
+    parts = []
+    for name, target in report.summary.targets.items():
+        data = tables.rows_table(report, target)
+        parts.append(f"### {_escape(name)} ({_escape(tables.runtimes(target))})")
+        if target.verdict != report.summary.verdict:
+            parts.append(_escape(target.verdict))
+        parts.append(_table(data))
+        refused = [
+            f"- {line.cells[0].text} is refused: {_escape(' '.join(line.notes))}"
+            for line in data.lines
+            if line.notes
+        ]
+        if refused:
+            parts.append("\n".join(refused))
+        if target.on_device:
+            absent = f"No latency is shown for {name}: the device was not there. Run this on it:"
+            parts += [_escape(absent), _fence("\n".join(target.on_device))]
+    if report.summary.reference:
+        parts.append(_escape(f"Speed-up is relative to {report.summary.reference}; a dash was not measured."))
+    return parts
+
+
+def _speed(report: Report) -> list[str]:
+    if not report.measured():
+        return ["There are no latency samples to show: this folder holds no bench results."]
+    return [_table(tables.latency_table(report)), _table(tables.memory_table(report))]
+
+
+def _pruning(pruning: Pruning) -> list[str]:
+    surgery, recovery = pruning.map50_95_after_surgery, pruning.map50_95_after_recovery
+    return [
+        _escape(
+            f"Criterion {pruning.criterion}, goal {pruning.goal}, ratio {pruning.ratio:.3g}; "
+            f"widths are multiples of {pruning.step}. "
+            f"mAP50-95 {number(surgery, 4).text} after surgery, {number(recovery, 4).text} after recovery."
+        ),
+        _table(tables.pruning_table(pruning)),
+        _table(tables.channels_table(pruning)),
+    ]
+
+
+def _evidence(report: Report) -> list[str]:
+    flags = tables.flags_table(report)
+    none = "No run was flagged." if report.benches else "No run was measured, so none was flagged."
+    parts = [_table(flags) if flags.lines else none]
+    parts += [_escape(sentence) for sentence in report.unreadable]
+    if report.summary.exports:
+        parts += ["Largest difference between ONNX and torch:", _table(tables.exports_table(report))]
+    for title, data in tables.facts_tables(report).items():
+        parts += [f"**{title}**", _table(data)]
+    return parts
+
+
+def _folded(title: str, parts: list[str]) -> list[str]:
+    return ["<details>", f"<summary>{html.escape(plain(title))}</summary>", *parts, "</details>"]
+
+
+def _table(data: Table) -> str:
+    heads = [_escape(f"{head.text} ({head.unit})" if head.unit else head.text) for head in data.heads]
+    rule = ["--:" if head.numeric else ":--" for head in data.heads]
+    lines = [heads, rule, *(_cells(line) for line in data.lines)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _cells(line: Line) -> list[str]:
+    bold = "**" if line.tone == "chosen" else ""
+    return [f"{bold}{_escape(cell.text)}{bold}" if cell.text else "" for cell in line.cells]
+
+
+def _escape(text: object) -> str:
+    """Keep a text from being read as Markdown, HTML or a table border."""
+    return _SPECIAL.sub(r"\\\1", plain(text))
+
+
+def _fence(text: str) -> str:
+    ticks = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return f"{ticks}sh\n{printable(text)}\n{ticks}"

@@ -1,0 +1,117 @@
+"""The chart of accuracy against latency, with the Pareto front."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from edgeprune.report.cells import plain
+from edgeprune.report.facts import Report
+from edgeprune.report.svg import INK, MUTED, PAPER, colour_of, figure, log_axis, to_svg
+from edgeprune.summary import Row
+
+MARKERS = "osD^v"
+# A row that lost more mAP than this is drawn at the lower edge with its value, so that the others stay apart.
+FAR_BELOW = 0.15
+
+
+class Point(NamedTuple):
+    """A measured row: its p50 in milliseconds and its mAP50-95."""
+
+    ms: float
+    rated: float
+    row: Row
+
+
+def accuracy_against_latency(report: Report) -> str | None:
+    """Draw mAP50-95 over p50 latency of the measured rows, as SVG; None when there is none."""
+    points = [
+        Point(row.p50_ms, row.map50_95, row)
+        for row in report.summary.rows()
+        if row.p50_ms is not None and row.map50_95 is not None
+    ]
+    if not points:
+        return None
+    targets = list(dict.fromkeys(point.row.target for point in points))
+    floor = max(point.rated for point in points) - FAR_BELOW
+    with figure(3.7) as (drawn, axes):
+        front = pareto_front([point for point in points if point.rated >= floor])
+        corners = [point.ms for point in front], [point.rated for point in front]
+        axes.step(*corners, where="post", color=MUTED, linewidth=1, linestyle=(0, (4, 2)))
+        for ms, rated, row in points:
+            chosen = report.tone(row) == "chosen"
+            axes.scatter(
+                ms,
+                max(rated, floor),
+                s=70 if chosen else 36,
+                marker=MARKERS[targets.index(row.target) % len(MARKERS)],
+                facecolor=PAPER if row.refused else colour_of(row),
+                edgecolor=INK if chosen else colour_of(row),
+                linewidth=1.6 if chosen else 1.2,
+                zorder=3,
+            )
+        log_axis(axes, "x", [point.ms for point in points])
+        axes.margins(x=0.16, y=0.12)
+        axes.set_xlabel("p50 latency, ms (log scale; left is faster)")
+        axes.set_ylabel(f"mAP50-95 on {plain(report.summary.split)}")
+        axes.tick_params(axis="y", labelcolor=MUTED)
+        axes.grid(True)
+        _label_points(drawn, axes, report, points, floor)
+        return to_svg(drawn, "accuracy", "Scatter of mAP50-95 over p50 latency of every measured row")
+
+
+def pareto_front(points: Sequence[Point]) -> list[Point]:
+    """Return the points that no other beats in both latency and accuracy, the fastest first."""
+    front: list[Point] = []
+    for point in sorted(points, key=lambda point: (point.ms, -point.rated)):
+        if not front or point.rated > front[-1].rated:
+            front.append(point)
+    return front
+
+
+def _label_points(drawn: Any, axes: Any, report: Report, points: Sequence[Point], floor: float) -> None:
+    """Write each row's number and precision beside its point, where it covers the least of all else."""
+    drawn.draw_without_rendering()  # the layout is final only now
+    shown = [Point(ms, max(rated, floor), row) for ms, rated, row in points]
+    corners = [axes.transData.transform(point[:2]) for point in pareto_front(shown)]
+    line = [(x, y - 2, right, y + 2) for (x, y), (right, _) in pairwise(corners)]
+    line += [(x - 2, y, x + 2, top) for (_, y), (x, top) in pairwise(corners)]
+    pixels = [axes.transData.transform(point[:2]) for point in shown]
+    taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in pixels] + line
+    frame = axes.get_window_extent().extents
+    scale = drawn.dpi / 72
+    for (_, rated, row), place, (x, y) in zip(points, shown, pixels, strict=True):
+        far = f" mAP {rated:.3f} ↓" if rated < floor else ""
+        text = f"{report.number[row.label]} {plain(row.precision)}{far}"
+        width, height = 5.2 * scale * len(text), 9 * scale
+        places = [
+            (x + 8, y - height / 2), (x - 8 - width, y - height / 2), (x - width / 2, y + 8),
+            (x - width / 2, y - 8 - height), (x + 6, y + 5), (x + 6, y - 5 - height),
+            (x - 6 - width, y + 5), (x - 6 - width, y - 5 - height),
+            (x + 8, y + 14), (x + 8, y - 14 - height),
+            (x - 8 - width, y + 14), (x - 8 - width, y - 14 - height),
+        ]  # fmt: skip
+        boxes = [(left, bottom, left + width, bottom + height) for left, bottom in places]
+        best = min(boxes, key=lambda box: sum(_overlap(box, other) for other in taken) + _outside(box, frame))
+        taken.append(best)
+        axes.annotate(
+            text,
+            place[:2],
+            ((best[0] - x) / scale, (best[1] + height / 4 - y) / scale),
+            textcoords="offset points",
+            fontsize=8.5,
+            weight="bold" if report.tone(row) == "chosen" else "normal",
+            color=MUTED if row.refused else INK,
+        )
+
+
+def _overlap(one: tuple[float, ...], two: tuple[float, ...]) -> float:
+    width = min(one[2], two[2]) - max(one[0], two[0])
+    height = min(one[3], two[3]) - max(one[1], two[1])
+    return max(width, 0) * max(height, 0)
+
+
+def _outside(box: tuple[float, ...], frame: Any) -> float:
+    area = (box[2] - box[0]) * (box[3] - box[1])
+    return 10 * (area - _overlap(box, tuple(frame)))

@@ -1,0 +1,265 @@
+"""The tables of a report, one function each. What a row lacks is shown as missing, with the reason."""
+
+from __future__ import annotations
+
+import shlex
+
+from edgeprune.bench.statistics import PERCENTILE_MINIMA, latency_ms, median_ms
+from edgeprune.report.cells import Cell, Head, Line, Table, flatten, number, table, word
+from edgeprune.report.facts import Report
+from edgeprune.summary import Pruning, Row, TargetSummary
+
+NOT_MEASURED = "not measured in this build"
+NOT_THERE = "not measured: the device was not there"
+ROW = (Head("#"), Head("row", numeric=False))
+
+
+def row_heads(report: Report) -> tuple[Head, ...]:
+    """Return the columns of the main table."""
+    split, selection = report.summary.split, report.summary.selection_split
+    return (
+        Head("#"),
+        Head("variant", numeric=False),
+        Head("precision", numeric=False),
+        Head("p50", "ms"),
+        Head("p90", "ms"),
+        Head("FPS", "1/s"),
+        Head("speed-up", "×"),
+        Head("mAP50", split),
+        Head("mAP50-95", split),
+        Head("drop", split),
+        *([Head("drop", selection)] if selection != split else []),
+        Head("peak", "MB"),
+        Head("size", "MB"),
+    )
+
+
+def rows_table(report: Report, target: TargetSummary) -> Table:
+    """Show every row of a target."""
+    return Table(row_heads(report), tuple(_row_line(report, target, row) for row in target.rows))
+
+
+def _row_line(report: Report, target: TargetSummary, row: Row) -> Line:
+    absent = why_unmeasured(target)
+    few = absent if row.p50_ms is None else f"withheld: fewer than {PERCENTILE_MINIMA[90]} samples"
+    unrated = f"not evaluated on {report.summary.split}"
+    cells = [
+        Cell(str(report.number[row.label])),
+        word(row.variant),
+        word(row.precision),
+        number(row.p50_ms, 2, absent),
+        number(row.p90_ms, 2, few),
+        number(row.fps, 1, absent),
+        number(row.speedup, 2, absent if row.p50_ms is None else "no reference row was measured"),
+        number(row.map50, 4, unrated),
+        number(row.map50_95, 4, unrated),
+        number(row.drop, 4, unrated if row.map50_95 is None else "the original fp32 was not evaluated"),
+    ]
+    if report.summary.selection_split != report.summary.split:
+        drop = row.val.drop if row.val else None
+        cells.append(number(drop, 4, f"not evaluated on {report.summary.selection_split}"))
+    cells += [number(row.peak_mb, 0, absent), number(row.size_mb, 2)]
+    return Line(tuple(cells), report.tone(row), row.refused)
+
+
+def why_unmeasured(target: TargetSummary) -> str:
+    """Say why the rows of a target have no latency."""
+    return NOT_THERE if target.on_device else NOT_MEASURED
+
+
+def runtimes(target: TargetSummary) -> str:
+    """Name the runtimes of a target with their versions."""
+    found = {" ".join(filter(None, (row.runtime, row.runtime_version))): None for row in target.rows}
+    return ", ".join(found)
+
+
+def budget_words(report_budget: dict[str, float | None], selection_split: str) -> list[str]:
+    """Return the budgets that were set, one phrase each."""
+    phrases = {
+        "max_drop": f"mAP50-95 drop ≤ {{:g}} on {selection_split}",
+        "min_fps": "FPS ≥ {:g}",
+        "max_latency_ms": "p50 ≤ {:g} ms",
+        "max_memory_mb": "peak memory ≤ {:g} MB",
+    }
+    return [
+        phrases.get(key, f"{key} {{:g}}").format(value)
+        for key, value in report_budget.items()
+        if value is not None
+    ]
+
+
+def _row_cells(report: Report, row: Row) -> list[Cell]:
+    return [Cell(str(report.number[row.label])), word(row.label)]
+
+
+def latency_table(report: Report) -> Table:
+    """Show the distribution of every measured row, over all samples: nothing is clipped."""
+    heads = [*ROW, Head("samples"), Head("outliers"), Head("min", "ms"), Head("mean", "ms")]
+    heads += [Head(f"p{percent}", "ms") for percent in (50, *PERCENTILE_MINIMA)]
+    heads += [Head("max", "ms"), Head("process medians", "ms, lowest … highest")]
+    rows = []
+    for row, bench in report.measured():
+        latency = latency_ms(bench)
+        medians = [median_ms(block) for block in bench.blocks if block.samples_ns]
+        values = [number(value, 2) for value in (latency.min, latency.mean, latency.p50)]
+        values += [
+            number(value, 2, f"withheld: fewer than {least} samples")
+            for value, least in zip(
+                (latency.p90, latency.p95, latency.p99), PERCENTILE_MINIMA.values(), strict=True
+            )
+        ]
+        span = Cell(f"{min(medians):.2f} … {max(medians):.2f}")
+        counts = [number(latency.n), number(latency.outliers)]
+        rows.append([*_row_cells(report, row), *counts, *values, number(latency.max, 2), span])
+    return table(heads, rows)
+
+
+def memory_table(report: Report) -> Table:
+    """Show peak memory step by step, how it was read, and the cold start."""
+    heads = [*ROW, Head("imports", "MB"), Head("engine loaded", "MB"), Head("peak", "MB")]
+    heads += [Head("load", "ms, cold"), Head("first inference", "ms, cold"), Head("method", numeric=False)]
+    rows = []
+    for row, bench in report.measured():
+        memory, cold = bench.memory, bench.cold_ms
+        rows.append(
+            [
+                *_row_cells(report, row),
+                number(memory.baseline_hwm if memory else None, 1),
+                number(memory.load_hwm if memory else None, 1),
+                number(memory.peak_hwm if memory else None, 1),
+                number(cold.load if cold else None, 1),
+                number(cold.first_infer if cold else None, 1),
+                word(memory.method if memory else None, "not measured"),
+            ]
+        )
+    return table(heads, rows)
+
+
+def classes_table(report: Report) -> Table | None:
+    """Show AP per class of the original beside the chosen row, or beside all when none was chosen."""
+    summary = report.summary
+    home = summary.targets.get(summary.chosen.target if summary.chosen else next(iter(summary.targets), ""))
+    rows = home.rows if home else ()
+    original = next((row for row in rows if row.variant == "original" and row.precision == "fp32"), None)
+    if original is None or not original.per_class:
+        return None
+    others = [summary.chosen] if summary.chosen else list(rows)
+    others = [row for row in others if row.per_class and row.label != original.label]
+    heads = [Head("class", numeric=False), Head("original fp32", "AP50-95")]
+    for row in others:
+        heads += [Head(f"{row.variant} {row.precision}", "AP50-95"), Head("change")]
+    lines = []
+    for name, before in sorted(original.per_class.items(), key=lambda item: item[0]):
+        cells = [word(name), number(before, 4)]
+        for row in others:
+            after = row.per_class.get(name)
+            cells += [number(after, 4), number(None if after is None else after - before, 4)]
+        lines.append(cells)
+    return table(heads, lines)
+
+
+def flags_table(report: Report) -> Table:
+    """Show every flag with its evidence, the ones that make a run unfit first."""
+    heads = [
+        *ROW,
+        Head("flag", numeric=False),
+        Head("severity", numeric=False),
+        Head("evidence", numeric=False),
+    ]
+    rows = []
+    for row in report.summary.rows():
+        bench = report.benches.get(row.label)
+        known = bench.flags if bench else ()
+        for flag in sorted(known, key=lambda flag: flag.severity):
+            rows.append([*_row_cells(report, row), word(flag.code), word(flag.severity), word(flag.evidence)])
+        for code in row.flags:
+            if code not in {flag.code for flag in known}:
+                gone = "the samples are not in the folder"
+                rows.append([*_row_cells(report, row), word(code), word("", gone), word("", gone)])
+    return table(heads, rows)
+
+
+def pruning_table(pruning: Pruning) -> Table:
+    """Show what surgery and recovery did, before beside after."""
+    heads = [Head("", numeric=False), Head("before"), Head("after"), Head("kept", "%")]
+    rows = [
+        [Cell(name), number(before), number(after), number(100 * after / before if before else None, 1)]
+        for name, before, after in (
+            ("parameters", pruning.params_before, pruning.params_after),
+            ("multiply-accumulates", pruning.macs_before, pruning.macs_after),
+        )
+    ]
+    return table(heads, rows)
+
+
+def channels_table(pruning: Pruning) -> Table:
+    """Show the output channels of every convolution."""
+    heads = [Head("layer", numeric=False), Head("before"), Head("after"), Head("note", numeric=False)]
+    rows = [
+        [
+            word(layer.layer),
+            number(layer.before),
+            number(layer.after),
+            Cell("" if layer.prunable else "kept whole"),
+        ]
+        for layer in pruning.layers
+    ]
+    return table(heads, rows)
+
+
+def exports_table(report: Report) -> Table:
+    """Show how far the ONNX files are from torch."""
+    heads = [Head("variant", numeric=False), Head("images"), Head("box", "px"), Head("score")]
+    rows = [
+        [word(check.variant), number(check.images), Cell(f"{check.box_px:.2g}"), Cell(f"{check.score:.2g}")]
+        for check in report.summary.exports
+    ]
+    return table(heads, rows)
+
+
+def artifacts_table(report: Report) -> Table:
+    """Show which file each row is, with its digest."""
+    heads = [*ROW, Head("file", numeric=False), Head("integer ops"), Head("sha256", numeric=False)]
+    rows = [
+        [
+            *_row_cells(report, row),
+            word(row.artifact),
+            number(row.quantized_ops, 0, "the runtime does not tell, or the row was not built here"),
+            word(row.sha256),
+        ]
+        for row in report.summary.rows()
+    ]
+    return table(heads, rows)
+
+
+def facts_tables(report: Report) -> dict[str, Table]:
+    """Show model and data, calibration, environment, versions and stage times as key and value."""
+    summary = report.summary
+    build = {
+        "model": summary.model,
+        "data": summary.data,
+        "imgsz": summary.imgsz,
+        "created": summary.created_utc,
+    }
+    bench = {"bench profile": summary.bench_profile, "threads": summary.threads}
+    calibration = summary.calibration.model_dump() if summary.calibration else {}
+    seconds = {stage: f"{value:,.1f} s" for stage, value in summary.seconds.items()}
+    sections = {
+        "Model and data": build | bench,
+        "Calibration": calibration,
+        "Environment": summary.environment,
+        "Versions": summary.versions,
+        "Stage times": seconds,
+    }
+    heads = (Head("", numeric=False), Head("", numeric=False))
+    return {
+        title: table(heads, [[word(key), word(value, "not known")] for key, value in flatten(data)])
+        for title, data in sections.items()
+        if data
+    }
+
+
+def commands(report: Report) -> list[str]:
+    """Return the commands that make this build again and that hold a later build against it."""
+    folder = shlex.quote(report.folder.name or str(report.folder))
+    return [report.summary.command, f"edgeprune check --baseline {folder} --candidate OTHER_BUILD"]

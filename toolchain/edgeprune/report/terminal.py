@@ -1,0 +1,82 @@
+"""The end of a build on a terminal: the rows of each target, what was chosen, and why the others were not."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from edgeprune.report.cells import number, plain, printable
+from edgeprune.report.tables import budget_words, runtimes
+from edgeprune.summary import Row, Summary, TargetSummary
+
+CHOSEN, BEST, REFUSED = "●", "○", "✗"
+_STYLES = {CHOSEN: "bold green", REFUSED: "dim"}
+_HEADS = ("p50\nms", "p90\nms", "FPS\n1/s", "speed\nup ×", "mAP\n50-95", "mAP\ndrop", "peak\nMB", "size\nMB")
+
+
+def print_summary(summary: Summary, console: Console) -> None:
+    """Print the rows per target, what is left to do on a device, the budget, and last the verdict."""
+    for name, target in summary.targets.items():
+        _print_target(summary, name, target, console)
+    legend = [f"accuracy is on {plain(summary.split)}"]
+    if summary.chosen:
+        legend.append(f"{CHOSEN} chosen, {BEST} best on its target")
+    if summary.reference:
+        legend.append(f"speed-up is over {plain(summary.reference)}")
+    _say(console, "; ".join(legend), "dim")
+    budgets = ", ".join(budget_words(summary.budget, summary.selection_split)) or "none was set"
+    _say(console, f"Budget: {budgets}")
+    if summary.nearest_miss:
+        _say(console, f"Nearest miss: {plain(summary.nearest_miss)}")
+    _say(console, plain(summary.verdict), "bold")
+
+
+def _print_target(summary: Summary, name: str, target: TargetSummary, console: Console) -> None:
+    title = Text(plain(name), "bold").append(f"  {plain(runtimes(target))}", "dim")
+    table = Table(
+        box=None, title=title, title_justify="left", title_style="", padding=(0, 2, 0, 0), pad_edge=False
+    )
+    table.add_column("\n  row", no_wrap=True)
+    for head in _HEADS:
+        table.add_column(Text(head), justify="right", no_wrap=True)
+    for row in target.rows:
+        mark = _mark(summary, target, row)
+        marked = Text(f"{mark or ' '} {row.variant} {plain(row.precision)}")
+        table.add_row(marked, *_numbers(row), style=_STYLES.get(mark))
+    # Of its full width always: a terminal that is too narrow breaks the line, no number is ever cut.
+    table.width = Measurement.get(console, console.options.update(max_width=200), table).maximum
+    console.print(table, crop=False)
+    for row in target.rows:
+        if row.refused:
+            _say(console, f"{REFUSED} {row.variant} {row.precision}: {plain(' '.join(row.refused))}", "dim")
+    if target.verdict != summary.verdict:
+        _say(console, plain(target.verdict))
+    if target.on_device:
+        _say(console, f"No latency is shown for {plain(name)}: the device was not there. Run this on it:")
+        for command in target.on_device:
+            console.print(
+                Text(printable(f"  {command}")), soft_wrap=True
+            )  # unbroken, so that it can be copied
+    console.print()
+
+
+def _numbers(row: Row) -> list[str]:
+    values = (
+        (row.p50_ms, 2), (row.p90_ms, 2), (row.fps, 1), (row.speedup, 2),
+        (row.map50_95, 4), (row.drop, 4), (row.peak_mb, 0), (row.size_mb, 2),
+    )  # fmt: skip
+    return [number(value, digits).text for value, digits in values]
+
+
+def _mark(summary: Summary, target: TargetSummary, row: Row) -> str:
+    if summary.chosen and row.label == summary.chosen.label:
+        return CHOSEN
+    if target.chosen and row.label == target.chosen.label:
+        return BEST
+    return REFUSED if row.refused else ""
+
+
+def _say(console: Console, text: str, style: str = "") -> None:
+    console.print(Text(text, style))

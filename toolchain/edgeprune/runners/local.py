@@ -1,0 +1,140 @@
+"""This machine as a device: processes without a shell, each in a group that a timeout ends whole."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from edgeprune.errors import DeviceError
+from edgeprune.runners import Completed
+
+
+class LocalRunner:
+    """Runs processes on the host itself; nothing is copied, paths are the same on both sides."""
+
+    name = "local"
+
+    def __enter__(self) -> LocalRunner:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def python(self) -> str:
+        """Return the interpreter that runs edgeprune itself."""
+        return sys.executable
+
+    def run(
+        self, args: Sequence[str], timeout: float, on_line: Callable[[str], None] | None = None
+    ) -> Completed:
+        """Run a process to its end, handing each line of its standard output to `on_line` as it comes.
+
+        Args:
+            args: the command, never through a shell.
+            timeout: seconds after which the process and all its children are killed.
+
+        Raises:
+            DeviceError: it could not be started, timed out, was killed by a signal or exited other than 0.
+        """
+        command = textwrap.shorten(" ".join([Path(args[0]).name, *args[1:]]), 72, placeholder=" ...")
+        with tempfile.TemporaryFile("w+", errors="replace") as stderr:
+            try:
+                # A session of its own makes a process group of its own: helpers it started end with it.
+                process = subprocess.Popen(
+                    list(args),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=stderr,
+                    text=True,
+                    errors="replace",
+                    start_new_session=True,
+                )
+            except OSError as exc:
+                raise DeviceError(f"{self.name}: {command}: cannot be started: {exc.strerror}") from exc
+            lines, timed_out = _follow(process, timeout, on_line)
+            stderr.seek(0)
+            errors = stderr.read()
+        if timed_out:
+            raise DeviceError(f"{self.name}: {command}: no answer within {timeout:g} s, it was stopped")
+        if process.returncode != 0:
+            how = _how_it_ended(process.returncode)
+            raise DeviceError(f"{self.name}: {command}: {how}: {_last_line(errors)}")
+        return Completed(tuple(args), process.returncode, "".join(lines), errors)
+
+    def push(self, local: Path) -> str:
+        """Return the path itself, absolute: the device is this machine."""
+        return str(local.resolve())
+
+    def pull(self, remote: str, local: Path) -> Path:
+        """Copy a file, unless it is already where it is wanted.
+
+        Raises:
+            DeviceError: there is no such file, or it cannot be read.
+        """
+        try:
+            if Path(remote).resolve() != local.resolve():
+                shutil.copyfile(remote, local)
+            elif not local.is_file():
+                raise FileNotFoundError(2, "No such file or directory")
+        except OSError as exc:
+            raise DeviceError(f"{self.name}: {remote}: cannot be read: {exc.strerror}") from exc
+        return local
+
+
+def _follow(
+    process: subprocess.Popen[str], timeout: float, on_line: Callable[[str], None] | None
+) -> tuple[list[str], bool]:
+    """Read the process to its end; whatever happens here, no process of its group outlives the call."""
+    expired = threading.Event()
+
+    def stop() -> None:
+        expired.set()
+        _kill_group(process)
+
+    timer = threading.Timer(timeout, stop)
+    timer.start()
+    lines: list[str] = []
+    try:
+        stdout: IO[str] = process.stdout  # type: ignore[assignment]  # it was opened with PIPE
+        with stdout:
+            for line in stdout:
+                lines.append(line)
+                if on_line:
+                    on_line(line.rstrip("\n"))
+        process.wait()
+    finally:
+        timer.cancel()
+        _kill_group(process)
+        process.wait()
+    return lines, expired.is_set()
+
+
+def _kill_group(process: subprocess.Popen[str]) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _how_it_ended(returncode: int) -> str:
+    if returncode > 0:
+        return f"exited with code {returncode}"
+    name = signal.Signals(-returncode).name
+    hint = " (out of memory?)" if name == "SIGKILL" else ""
+    return f"killed by {name}{hint}"
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "nothing on standard error"
