@@ -1,15 +1,29 @@
-"""Shared fixtures: tiny real ONNX models, so that the runtimes are run and not imitated."""
+"""Shared fixtures: tiny real models and data, so that the tools are run and not imitated."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 import onnx
 import pytest
+import yaml
 from onnx import TensorProto, helper, numpy_helper
 
+from edgeprune.artifact import Artifact
+from edgeprune.dataset import Dataset, load_dataset
+from edgeprune.preprocess import Preprocess
+from edgeprune.recipe import ExportRecipe
+from edgeprune.summary import ExportCheck
+
+if TYPE_CHECKING:
+    from torch import nn
+
 IMAGE = (3, 32, 32)
+FAMILIES = ("yolov5n", "yolov8n", "yolo11n", "yolo26n")
+NAMES = ("ant", "bee", "cat")
 
 
 def write_convnet(path: Path, width: int = 16, depth: int = 2) -> Path:
@@ -70,3 +84,101 @@ def convnet_int8(convnet: Path, random_images: np.ndarray, tmp_path_factory: pyt
         per_channel=True,
     )
     return path
+
+
+@pytest.fixture(scope="session")
+def one_thread() -> None:
+    """Let torch compute on one thread: faster on tiny networks, and kind to a shared machine."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def build_detector(family: str) -> nn.Module:
+    """Build a seeded detector of three classes with lively batch norms and scores well above zero."""
+    import torch
+    from ultralytics.nn.tasks import DetectionModel
+
+    torch.manual_seed(FAMILIES.index(family))
+    model = DetectionModel(f"{family}.yaml", nc=len(NAMES), verbose=False).eval()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.2, 0.2)
+            module.running_var.uniform_(0.5, 1.5)
+            torch.nn.init.uniform_(module.weight, 0.7, 1.3)
+            torch.nn.init.uniform_(module.bias, -0.2, 0.2)
+    for branch in ("cv3", "one2one_cv3"):
+        for level in getattr(model.model[-1], branch, None) or ():
+            torch.nn.init.constant_(level[-1].bias, -2.0)
+    model.names = dict(enumerate(NAMES))
+    model.args = {"imgsz": 64, "task": "detect"}
+    return model
+
+
+@pytest.fixture(scope="session")
+def checkpoints(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Return an untrained checkpoint of each family, three classes, 64 px."""
+    from edgeprune.models import ultralytics as adapter
+
+    folder = tmp_path_factory.mktemp("checkpoints")
+    for family in FAMILIES:
+        adapter.save(build_detector(family), folder / f"{family}.pt")
+    return {family: folder / f"{family}.pt" for family in FAMILIES}
+
+
+@pytest.fixture(scope="session")
+def float_models(
+    checkpoints: dict[str, Path], tiny: Dataset, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, tuple[Artifact, ExportCheck]]:
+    """Return each checkpoint as float ONNX for 64 px, with the account of its comparison to torch."""
+    from edgeprune.export import export
+    from edgeprune.models import ultralytics as adapter
+
+    folder, images = tmp_path_factory.mktemp("float"), tiny.images["val"][:2]
+    exported = {}
+    for family, path in checkpoints.items():
+        model, out = adapter.load(path), folder / f"{family}.onnx"
+        exported[family] = export(
+            adapter.exportable(model),
+            adapter.info(model),
+            Preprocess(64),
+            images,
+            ExportRecipe(),
+            "original",
+            out,
+            "parent",
+        )
+    return exported
+
+
+def write_dataset(folder: Path) -> Path:
+    """Write 12 + 5 + 3 images of 64 to 96 px with one to three coloured boxes, and return the data.yaml."""
+    rng = np.random.default_rng(3)
+    for split, count in {"train": 12, "val": 5, "test": 3}.items():
+        for kind in ("images", "labels"):
+            (folder / kind / split).mkdir(parents=True)
+        for number in range(count):
+            height, width = (int(side) for side in rng.integers(64, 97, 2))
+            image = rng.integers(60, 120, (height, width, 3), dtype=np.uint8)
+            lines = []
+            for cell in range(1 + number % 3):  # a quadrant each, so that no two boxes overlap
+                left, top = (cell % 2) * width // 2 + 4, (cell // 2) * height // 2 + 4
+                right, bottom = left + int(rng.integers(12, 26)), top + int(rng.integers(12, 26))
+                label = int(rng.integers(len(NAMES)))
+                colour = tuple(255 if channel == label else 0 for channel in range(3))
+                cv2.rectangle(image, (left, top), (right, bottom), colour, -1)
+                box = ((left + right) / 2 / width, (top + bottom) / 2 / height)
+                size = ((right - left) / width, (bottom - top) / height)
+                lines.append(f"{label} {box[0]:.6f} {box[1]:.6f} {size[0]:.6f} {size[1]:.6f}\n")
+            cv2.imwrite(str(folder / "images" / split / f"{number:02d}.png"), image)
+            (folder / "labels" / split / f"{number:02d}.txt").write_text("".join(lines))
+    splits = {split: f"images/{split}" for split in ("train", "val", "test")}
+    path = folder / "data.yaml"
+    path.write_text(yaml.safe_dump(splits | {"names": dict(enumerate(NAMES))}))
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Return a data set of 20 tiny images, three classes. Tests that change it write one of their own."""
+    return load_dataset(write_dataset(tmp_path_factory.mktemp("tiny")), classes=len(NAMES))

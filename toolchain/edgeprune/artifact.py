@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -103,6 +104,8 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.reused: list[str] = []
+        self.seconds: dict[str, float] = {}
+        self._counted: set[Path] = set()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -140,13 +143,16 @@ class Store:
         """
         if found := self.find(name, inputs):
             self.reused.append(name)
+            self._count(name, found)
             return found
         place = self.root / f"{name}-{content_key(inputs)}"
         partial = Path(tempfile.mkdtemp(prefix=f".partial-{name}-", dir=self.root))
+        started = time.monotonic()
         try:
             make(partial)
             files = {file.relative_to(partial).as_posix(): digest(file) for file in _files(partial)}
-            manifest = {"stage": name, "inputs": inputs, "files": files}
+            seconds = round(time.monotonic() - started, 3)
+            manifest = {"stage": name, "inputs": inputs, "files": files, "seconds": seconds}
             write_text_atomically(partial / MANIFEST, json.dumps(manifest, indent=1, default=str) + "\n")
             shutil.rmtree(place, ignore_errors=True)
             partial.chmod(0o755)  # mkdtemp makes it private to the user
@@ -154,7 +160,15 @@ class Store:
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
+        self._count(name, place)
         return place
+
+    def _count(self, name: str, place: Path) -> None:
+        """Add up how long a stage took when it was made, once for each of its folders."""
+        if place not in self._counted:
+            self._counted.add(place)
+            taken = json.loads((place / MANIFEST).read_text(encoding="utf-8")).get("seconds", 0.0)
+            self.seconds[name] = self.seconds.get(name, 0.0) + taken
 
 
 def _is_whole(place: Path) -> bool:

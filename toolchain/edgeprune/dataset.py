@@ -1,9 +1,8 @@
-"""Detection data sets in YOLO's layout: a `data.yaml`, folders or lists of images, one text file of labels an image."""
+"""Detection data sets in YOLO's layout: a `data.yaml`, folders or lists of images, a label file an image."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,7 +82,8 @@ def load_dataset(path: Path, classes: int | None = None) -> Dataset:
     for split, found in images.items():
         if not any(label_path(image).is_file() for image in found):
             raise DataError(
-                f"{path}: {split}: {len(found)} images but no label file; the first is looked for at {label_path(found[0])}"
+                f"{path}: {split}: {len(found)} images but no label file; "
+                f"the first is looked for at {label_path(found[0])}"
             )
     return Dataset(path, names, images)
 
@@ -99,7 +99,7 @@ def label_path(image: Path) -> Path:
 
 
 def load_labels(image: Path, classes: int) -> npt.NDArray[np.float32]:
-    """Read an image's boxes: float32 (n, 5) of class, centre x, centre y, width, height, in units of the image.
+    """Read an image's boxes: float32 (n, 5) of class, centre x, centre y, width, height, in [0, 1].
 
     An image without a label file is background: shape (0, 5). A polygon becomes the box around it.
 
@@ -111,7 +111,7 @@ def load_labels(image: Path, classes: int) -> npt.NDArray[np.float32]:
         return np.zeros((0, 5), dtype=np.float32)
     boxes: set[tuple[float, ...]] = set()
     rows: list[tuple[float, ...]] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(_lines(path), start=1):
         if not line.strip():
             continue
         row = _box(line, where=f"{path}:{number}", classes=classes)
@@ -122,7 +122,7 @@ def load_labels(image: Path, classes: int) -> npt.NDArray[np.float32]:
 
 
 def write_yaml(dataset: Dataset, folder: Path) -> Path:
-    """Write the data set as a `data.yaml` with absolute image lists, for trainers that resolve paths their own way."""
+    """Write a `data.yaml` with absolute image lists, for trainers that resolve paths their own way."""
     for split, images in dataset.images.items():
         write_text_atomically(folder / f"{split}.txt", "".join(f"{image.absolute()}\n" for image in images))
     config = {
@@ -138,7 +138,7 @@ def write_yaml(dataset: Dataset, folder: Path) -> Path:
 def _names(path: Path, config: dict[str, Any]) -> tuple[str, ...]:
     names = config.get("names")
     if isinstance(names, dict):
-        if sorted(names) != list(range(len(names))):
+        if set(names) != set(range(len(names))):
             raise DataError(f"{path}: names: the keys must be 0 to {len(names) - 1}")
         names = [names[index] for index in range(len(names))]
     if not isinstance(names, list) or not names:
@@ -146,20 +146,26 @@ def _names(path: Path, config: dict[str, Any]) -> tuple[str, ...]:
     return tuple(str(name) for name in names)
 
 
-def _images(path: Path, root: Path, split: str, entries: str | Sequence[str]) -> tuple[Path, ...]:
+def _images(path: Path, root: Path, split: str, entries: Any) -> tuple[Path, ...]:
     found: set[Path] = set()
-    for entry in [entries] if isinstance(entries, str) else entries:
+    for entry in entries if isinstance(entries, list) else [entries]:
         place = root / str(entry)
         if place.is_dir():
             found.update(file for file in place.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
         elif place.suffix == ".txt" and place.is_file():
-            lines = place.read_text(encoding="utf-8").splitlines()
-            found.update(place.parent / line.strip() for line in lines if line.strip())
+            found.update(place.parent / line.strip() for line in _lines(place) if line.strip())
         else:
             raise DataError(f"{path}: {split}: {place} is neither a folder of images nor a .txt list of them")
     if not found:
         raise DataError(f"{path}: {split}: no images in {entries!r} (looked in {root})")
     return tuple(sorted(found))
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise DataError(f"{path}: cannot be read as text: {exc}") from exc
 
 
 def _box(line: str, where: str, classes: int) -> tuple[float, ...]:
@@ -172,7 +178,9 @@ def _box(line: str, where: str, classes: int) -> tuple[float, ...]:
         width, height = max(xs) - min(xs), max(ys) - min(ys)
         values = [values[0], min(xs) + width / 2, min(ys) + height / 2, width, height]
     if len(values) != 5 or not all(0 <= value <= 1.01 for value in values[1:]):
-        raise DataError(f"{where}: a label is 'class x y w h' with coordinates in [0, 1], not {line.strip()!r}")
+        raise DataError(
+            f"{where}: a label is 'class x y w h' with coordinates in [0, 1], not {line.strip()!r}"
+        )
     if values[0] not in range(classes):
         raise DataError(f"{where}: class {values[0]:g} is not one of the model's {classes} classes (0-based)")
     return tuple(values)

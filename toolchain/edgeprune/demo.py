@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 NAME = "digits-v1"  # the folder in the cache: a new number whenever the rendering changes
 IMGSZ = 160
-IMAGES: Mapping[str, int] = {"train": 600, "val": 150, "test": 150}
+IMAGES: Mapping[str, int] = {"train": 800, "val": 150, "test": 150}
 # Blocks, not a shuffle: neighbours tend to share a writer, whom a shuffle would spread over all splits.
 SCANS: Mapping[str, range] = {"train": range(1077), "val": range(1077, 1437), "test": range(1437, 1797)}
 PHOTOS = (
@@ -199,7 +199,7 @@ def _glyph(scan: NDArray[Any], rng: np.random.Generator) -> Mask:
     large = np.clip((large / large.max() - rng.uniform(0.25, 0.5)) * rng.uniform(4, 10) + 0.5, 0, 1)
     rows, columns = np.flatnonzero(large.max(axis=1) > 0.5), np.flatnonzero(large.max(axis=0) > 0.5)
     ink = large[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    tall = float(np.exp(rng.uniform(np.log(13), np.log(64))))  # pixels; as many small digits as large ones
+    tall = float(np.exp(rng.uniform(np.log(16), np.log(64))))  # pixels; as many small digits as large ones
     size = max(3, round(ink.shape[1] * tall / ink.shape[0])), round(tall)
     return np.asarray(cv2.resize(ink, size, interpolation=cv2.INTER_AREA), np.float32)
 
@@ -231,7 +231,7 @@ def _ink(image: Image, mask: Mask, box: Box, rng: np.random.Generator) -> None:
     under = image[top:bottom, left:right].astype(np.float32)
     paper = under.mean(axis=(0, 1))
     darker = rng.random() < (paper.mean() - 60) / 135  # never below 60, always above 195: ink needs headroom
-    contrast = rng.uniform(50, 170) * rng.uniform(0.6, 1.2, 3)
+    contrast = rng.uniform(70, 180) * rng.uniform(0.6, 1.2, 3)
     ink = np.clip(paper - contrast if darker else paper + contrast, 0, 255)
-    opacity = mask[..., None] * rng.uniform(0.7, 1.0)
+    opacity = mask[..., None] * rng.uniform(0.8, 1.0)
     image[top:bottom, left:right] = (under * (1 - opacity) + ink * opacity).astype(np.uint8)

@@ -1,7 +1,7 @@
-"""Preprocessing as data: one spec that calibration, evaluation, the exported file and the device's runner all read.
+"""Preprocessing as data: one spec for calibration, evaluation, the exported file and the device's runner.
 
-The arithmetic is the one of ultralytics' validator with square batches (`rect=False`): the long side is scaled to
-the input size with bilinear interpolation, the rest is padded around the centre.
+The arithmetic is that of ultralytics' validator with square batches (`rect=False`): the long side is scaled
+to the input size with bilinear interpolation, the rest is padded around the centre.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Preprocess:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a letterboxed image lies in the input: ``x_input = x_unit * width + left`` for x_unit in [0, 1]."""
+    """Where a letterboxed image lies: ``x_input = x_unit * width + left`` for x_unit in [0, 1], in pixels."""
 
     width: int
     height: int

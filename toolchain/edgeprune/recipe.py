@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from edgeprune.device import read_yaml, validate
 from edgeprune.errors import ConfigError
 
-DEFAULT_RATIO = 0.4
+DEFAULT_RATIO = 0.3
 """Share of channels removed when no goal is given."""
 
 Criterion = Literal["random", "l1", "l2", "group_norm", "lamp"]
@@ -65,7 +65,7 @@ class FinetuneRecipe(_Section):
 
     epochs: int = Field(default=40, ge=0)
     batch: int = Field(default=16, ge=1)
-    lr0: float = Field(default=0.002, gt=0)
+    lr0: float = Field(default=0.001, gt=0)
     optimizer: Literal["AdamW", "SGD"] = "AdamW"
     weight_decay: float = Field(default=0.01, ge=0)
     mosaic: float = Field(default=1.0, ge=0, le=1)

@@ -47,6 +47,7 @@ class Row(_Record):
         speedup: p50 of the reference row (`Summary.reference`) over this row's p50.
         val: accuracy on the split that the choice is made on.
         quantized_ops: integer operators in the runtime's optimised graph.
+        environment: variables the runtime has to be started with for these numbers; chosen by measurement.
         refused: why this row may not be chosen, one sentence each; empty when it may.
         artifact, bench: paths relative to the build folder.
     """
@@ -68,6 +69,7 @@ class Row(_Record):
     val: Accuracy | None = None
     per_class: dict[str, float] = {}
     quantized_ops: int | None = None
+    environment: dict[str, str] = {}
     flags: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
     artifact: str

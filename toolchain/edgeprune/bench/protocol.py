@@ -9,7 +9,7 @@ import math
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 Scenario = Literal["single_stream", "cold", "memory"]
 Progress = Callable[[int, int, str], None]
 LEAST_INPUTS = 16
+# What the worker's outputs may differ by from the host's, relative L2: another instruction set may round a value
+# to the neighbouring step of the precision.
+TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "bf16": 2e-2, "int8": 2e-2}
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ def build_job(
     threads: int,
     inputs: Path,
     reference: Path | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Job:
     """Return the job that measures `engine` on this machine as the device profile wants it run.
 
@@ -80,6 +84,7 @@ def build_job(
         name: unique name of the row.
         inputs: file of `write_inputs`.
         reference: file of `write_reference`, computed by this very engine during evaluation.
+        environment: variables that the runtime reads when it is imported.
     """
     return Job(
         name=name,
@@ -89,6 +94,8 @@ def build_job(
         precision=engine.precision,
         threads=threads,
         options=options_for(profile, engine.precision),
+        environment=dict(environment or {}),
+        tolerance=TOLERANCE[engine.precision],
         inputs=str(inputs),
         reference=None if reference is None else str(reference),
     )
@@ -229,6 +236,7 @@ def backend_evidence(job: Job, report: WorkerReport, quantized_ops: int | None) 
         "streams": report.actual["streams"],
         "affinity": report.env_before.get("affinity"),
         "options": job.options,
+        "environment": job.environment,
     }
 
 

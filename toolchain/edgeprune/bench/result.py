@@ -30,6 +30,7 @@ class Job(_Record):
         reference: path of an ``.npz`` with outputs ``out0``, ``out1`` ... for the first n inputs, or None.
         tolerance: largest allowed relative L2 error of each output against the reference.
         options: runtime options of the profile for this precision.
+        environment: variables that the worker sets before it imports the runtime.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Job(_Record):
     precision: str
     threads: int
     options: dict[str, str]
+    environment: dict[str, str] = {}
     inputs: str
     reference: str | None = None
     tolerance: float = 1e-3

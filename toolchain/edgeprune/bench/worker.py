@@ -58,6 +58,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         ModelError: the engine is not the one the job was written for.
     """
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(job["threads"])))
+    os.environ.update(job["environment"])  # runtimes read theirs when they are imported
     import numpy as np
 
     backend = get_backend(job["backend"])

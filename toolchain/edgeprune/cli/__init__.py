@@ -1,1 +1,97 @@
-"""TODO."""
+"""The command line: parse, one call, print. Commands are imported when they are used, so `--help` stays quick."""
+
+from __future__ import annotations
+
+import errno
+import sys
+import traceback
+from importlib import import_module
+from typing import Any
+
+import click
+
+from edgeprune import __version__
+from edgeprune.errors import EdgepruneError, InterruptedBuildError, OutputError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "build": ("edgeprune.cli.build", "Prune, export, quantise, compile, measure, and choose the fastest row."),
+    "bench": ("edgeprune.cli.bench", "Measure an engine or an ONNX file by the protocol."),
+    "check": ("edgeprune.cli.check", "Gate a candidate against a baseline in paired runs."),
+    "report": ("edgeprune.cli.report", "Write the HTML and Markdown report of a build."),
+    "targets": ("edgeprune.cli.targets", "List the device profiles, or show one."),
+    "doctor": ("edgeprune.cli.doctor", "Tell what is installed and which runtimes work here."),
+}
+_STORAGE = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.EROFS: "the file system is read-only",
+    errno.EFBIG: "the file is larger than allowed here",
+}
+
+
+class _LazyGroup(click.Group):
+    """Imports a command's module when the command runs; catches the error tree once, for all of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(COMMANDS[cmd_name][0]).command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from edgeprune.errors import did_you_mean
+
+            ctx.fail(f"No such command {args[0]!r}.{did_you_mean(args[0], COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EdgepruneError as exc:
+            self._end(ctx, exc)
+        except OSError as exc:
+            if exc.errno not in _STORAGE:
+                raise
+            where = f"{exc.filename}: " if exc.filename else ""
+            self._end(ctx, OutputError(f"{where}{_STORAGE[exc.errno]}; what was finished is kept"))
+        except KeyboardInterrupt:
+            self._end(ctx, InterruptedBuildError("interrupted; whole stages are kept, the same command goes on"))
+
+    def _end(self, ctx: click.Context, exc: EdgepruneError) -> None:
+        if ctx.params.get("debug"):
+            traceback.print_exc()
+        click.echo(f"edgeprune: {' '.join(str(exc).split())}", err=True)
+        ctx.exit(exc.exit_code)
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="edgeprune")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error as well.")
+def main(debug: bool) -> None:
+    """Take a trained vision model; give back the fastest artifact for a device that still keeps its accuracy.
+
+    \b
+      edgeprune build --model best.pt --data data.yaml --target cpu --out build
+
+    Exit codes: 2 usage, 3 configuration or input, 4 device, 5 compile or export, 6 not comparable, 7 budget not
+    met, 8 inconclusive, 10 regression, 130 interrupted.
+    """
+    if debug:
+        sys.tracebacklimit = 1000
+
+
+def echo_json(text: str) -> None:
+    """Print JSON text, and nothing else, on standard output."""
+    click.echo(text)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MODELS: dict[str, str] = {
     "ultralytics": "edgeprune.models.ultralytics",
 }
-"""Adapter modules by name; packages outside the project add theirs through the entry-point group `edgeprune.models`."""
+"""Adapter modules by name; other packages add theirs through the entry-point group `edgeprune.models`."""
 
 Array = npt.NDArray[Any]
 Predict = Callable[[npt.NDArray[np.float32]], Sequence[Array]]

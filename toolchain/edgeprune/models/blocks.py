@@ -1,8 +1,9 @@
 """CSP blocks with two separate input convolutions, so that a dependency graph can trace and prune them.
 
 Ultralytics' C2f, C3k2 and C2PSA compute both branches with one convolution and cut its output in two halves.
-torch-pruning cannot follow that cut (Torch-Pruning#147: IndexError on v8, endless search on 11 and 26). Cutting the
-convolution's weights instead gives the same function, bit for bit, and lets both branches have widths of their own.
+torch-pruning cannot follow that cut (Torch-Pruning#147: IndexError on v8, endless search on 11 and 26).
+Cutting the convolution's weights instead gives the same function, bit for bit, and lets both branches have
+widths of their own.
 
 A checkpoint of a pruned model names these classes, so their import path is part of its format.
 """
@@ -21,7 +22,7 @@ _LAYER_ATTRIBUTES = ("i", "f", "type", "np")  # what ultralytics' model.forward 
 
 
 class SplitC2f(nn.Module):
-    """C2f or C3k2 with its input convolution cut into `cv0` (passed on) and `cv1` (fed to the inner blocks)."""
+    """C2f or C3k2 with its input convolution cut into `cv0` (passed on) and `cv1` (into the inner blocks)."""
 
     def __init__(self, block: C2f) -> None:
         super().__init__()
@@ -67,7 +68,7 @@ def split_blocks(module: nn.Module) -> None:
 
 
 def split_conv(conv: Conv) -> tuple[Conv, Conv]:
-    """Cut a Conv (convolution + batch norm + activation) of 2c output channels into two of c channels each."""
+    """Cut a Conv (convolution, batch norm, activation) of 2c output channels into two of c channels each."""
     half = conv.conv.out_channels // 2
     return _slice(conv, slice(0, half)), _slice(conv, slice(half, None))
 

@@ -22,8 +22,8 @@ def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess, e
     """Measure mAP50, mAP50-95 and AP per class on a split, agreeing with ultralytics' `val(rect=False)`.
 
     Args:
-        predict: maps float32 (1, 3, H, W) to outputs whose first is (1, 4 + classes, anchors) in pixels of the
-            input, or (1, detections, 6) when `end2end`.
+        predict: maps float32 (1, 3, H, W) to outputs whose first is (1, 4 + classes, anchors) in pixels of
+            the input, or (1, detections, 6) when `end2end`.
 
     Raises:
         CompileError: the network's output has another shape or holds no finite value.

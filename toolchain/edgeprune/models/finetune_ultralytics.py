@@ -1,7 +1,7 @@
 """Recovery of a pruned detector with the ultralytics trainer, taught by the unpruned model.
 
-`YOLO(pruned).train()` rebuilds the unpruned network from its yaml (ultralytics#16806, #14856). The trainer here
-takes the checkpoint's own module instead. Distillation is ultralytics' own (`distill_model`, >= 8.4).
+`YOLO(pruned).train()` rebuilds the unpruned network from its yaml (ultralytics#16806, #14856). The trainer
+here takes the checkpoint's own module instead. Distillation is ultralytics' own (`distill_model`, >= 8.4).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class KeptShapeTrainer(DetectionTrainer):  # type: ignore[misc]
 
         student = unwrap_model(self.ema.ema)
         student = student.student_model if isinstance(student, DistillationModel) else student
-        student.args = {"imgsz": int(self.args.imgsz), "task": "detect"}
+        student.args = dict(vars(self.args))
         names = [LAST, BEST] if self.best_fitness == self.fitness else [LAST]
         for name in names:
             partial = self.wdir / f".{name}.partial"
@@ -83,9 +83,10 @@ def finetune(
     from edgeprune.models import ultralytics as adapter
 
     with tempfile.TemporaryDirectory(prefix="finetune-", dir=out.parent) as folder:
-        work = Path(folder)
+        work = Path(folder).absolute()  # ultralytics puts relative folders under its own `runs`
         log = out.parent / "finetune.log"
-        overrides = _overrides(student, teacher, write_yaml(dataset, work), imgsz, recipe, work)
+        settings = _overrides(student, teacher, write_yaml(dataset, work), imgsz, recipe, work)
+        overrides = dict(adapter.load(student).args) | settings  # augmented as the original training was
         try:
             with _log_to(log):
                 trainer = KeptShapeTrainer(overrides=overrides)
@@ -99,7 +100,9 @@ def finetune(
                 best.replace(out)
     before, after = (_parameters(adapter.load(path)) for path in (student, out))
     if before != after:
-        raise ModelError(f"{out}: {after} parameters after training, {before} before: the pruned shape was lost")
+        raise ModelError(
+            f"{out}: {after} parameters after training, {before} before: the pruned shape was lost"
+        )
 
 
 def _overrides(
@@ -116,8 +119,10 @@ def _overrides(
         "lr0": tuning.lr0,
         "optimizer": tuning.optimizer,
         "weight_decay": tuning.weight_decay,
+        "nbs": tuning.batch,  # a step after every batch: a short recovery has few of them
         "mosaic": tuning.mosaic,
-        # The teacher's features stay a fair target only on images like those it was trained on: mosaic to the end.
+        # The teacher's features are a fair target only on images like those it was trained on: mosaic to the
+        # end.
         "close_mosaic": 0,
         "cos_lr": True,
         "warmup_epochs": min(1.0, tuning.epochs / 10),

@@ -7,6 +7,7 @@ allow-list; this is ours: what a detection checkpoint of the v5u, v8, 11 and 26 
 from __future__ import annotations
 
 import pickle
+import pickletools
 import re
 from importlib import import_module
 from pathlib import Path
@@ -68,19 +69,23 @@ def load_checkpoint(path: Path, trust: bool = False) -> dict[str, Any]:
             checkpoint = torch.load(path, map_location="cpu", weights_only=not trust)
     except pickle.UnpicklingError as exc:
         raise ModelError(_refusal(path, str(exc))) from exc
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError, AttributeError, ImportError) as exc:
+    except Exception as exc:  # the opcodes of a damaged pickle lead the unpickler anywhere
         raise ModelError(
             f"{path}: the checkpoint is damaged or incomplete ({_first_line(exc)}); copy or export it again"
         ) from exc
     if not isinstance(checkpoint, dict):
         kind = type(checkpoint).__name__
-        raise ModelError(f"{path}: an Ultralytics checkpoint is a dictionary with the model in it, not {kind}")
+        raise ModelError(
+            f"{path}: an Ultralytics checkpoint is a dictionary with the model in it, not {kind}"
+        )
     return checkpoint
 
 
 def _check_form(path: Path) -> None:
     if path.suffix.lower() == ".onnx":
-        raise ModelError(f"{path}: this is an ONNX file; pruning needs the trained checkpoint (.pt) it came from")
+        raise ModelError(
+            f"{path}: this is an ONNX file; pruning needs the trained checkpoint (.pt) it came from"
+        )
     try:
         with path.open("rb") as stream:
             head = stream.read(64)
@@ -93,13 +98,33 @@ def _check_form(path: Path) -> None:
 
 
 def _refusal(path: Path, message: str) -> str:
-    if found := _REFUSED.search(message):
-        name = found.group(1) or found.group(2)
-        return (
-            f"{path}: refused: the file wants to load {name}, which is not on the list of safe classes; "
-            "if you know where the file comes from, load it with --trust-model"
-        )
-    return f"{path}: the checkpoint is damaged or is not one ({message.splitlines()[0]})"
+    found = _REFUSED.search(message)
+    name = found.group(1) or found.group(2) if found else _first_global(path, message)
+    if name is None:
+        return f"{path}: the checkpoint is damaged or is not one; give the .pt file that training wrote"
+    if name.startswith(("ultralytics.nn.tasks.", "ultralytics.nn.modules.head.")):
+        return f"{path}: holds {name}: only plain detection models of v5u, v8, 11 and 26 are supported"
+    return (
+        f"{path}: refused: the file wants to load {name}, which is not on the list of safe classes; "
+        "if you know where the file comes from, load it with --trust-model"
+    )
+
+
+def _first_global(path: Path, message: str) -> str | None:
+    """Name the first class that a plain pickle of a protocol newer than torch's wants, without running it."""
+    if "Unsupported operand" not in message:
+        return None
+    texts: list[str] = []
+    try:
+        with path.open("rb") as stream:
+            for opcode, value, _ in pickletools.genops(stream):
+                if opcode.name == "STACK_GLOBAL":  # module and name lie on the stack
+                    return ".".join(texts[-2:])
+                if isinstance(value, str):
+                    texts.append(value)
+    except ValueError:
+        pass
+    return None
 
 
 def _allowed_classes() -> list[Any]:

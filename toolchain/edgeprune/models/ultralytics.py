@@ -1,4 +1,4 @@
-"""Adapter for Ultralytics detection models: v5u, v8, 11 and 26 checkpoints of any class count and image size."""
+"""Adapter for Ultralytics detection models: v5u, v8, 11 and 26, of any class count and image size."""
 
 from __future__ import annotations
 
@@ -28,9 +28,15 @@ from edgeprune.preprocess import Preprocess
 from edgeprune.recipe import Recipe
 from edgeprune.summary import Accuracy
 
+# What of a checkpoint's training arguments is carried along: the recovery has to augment as the training did
+# (a detector of digits must never see a mirrored one), and the rest holds paths of other machines.
+KEPT_ARGS = (
+    "task", "imgsz", "hsv_h", "hsv_s", "hsv_v", "degrees", "translate", "scale", "shear", "perspective", "flipud",
+    "fliplr", "bgr", "mixup", "cutmix", "copy_paste", "box", "cls", "dfl",
+)  # fmt: skip
 _BRANCHES = ("cv2", "cv3", "one2one_cv2", "one2one_cv3")
-# The decode of the head joins boxes in pixels and scores in [0, 1]; one int8 scale over both makes every score 0
-# (onnxruntime#10787, ultralytics#23987). Only the convolutions of the branches may be quantised.
+# The decode of the head joins boxes in pixels and scores in [0, 1]; one int8 scale over both makes every
+# score 0 (onnxruntime#10787, ultralytics#23987). Only the convolutions of the branches may be quantised.
 _DECODE = r"^/model\.{head}/(?!(one2one_)?cv[23])"
 
 
@@ -41,12 +47,14 @@ def load(path: Path, trust: bool = False) -> DetectionModel:
         ModelError: it cannot be read safely, is of another task, or holds NaN or infinite weights.
     """
     checkpoint = load_checkpoint(path, trust)
-    model = checkpoint.get("ema") or checkpoint.get("model")
+    model = checkpoint.get("model") if checkpoint.get("ema") is None else checkpoint["ema"]
     if not isinstance(model, DetectionModel) or not isinstance(model.model[-1], Detect):
         kind = type(model).__name__
         raise ModelError(f"{path}: an Ultralytics detection model is needed, this checkpoint holds {kind}")
     if type(model.model[-1]) is not Detect:
-        raise ModelError(f"{path}: head {type(model.model[-1]).__name__} is not supported, only plain detection is")
+        raise ModelError(
+            f"{path}: head {type(model.model[-1]).__name__} is not supported, only plain detection is"
+        )
     for name, tensor in model.state_dict().items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ModelError(f"{path}: {name} holds NaN or infinite values; this training run diverged")
@@ -59,11 +67,13 @@ def load(path: Path, trust: bool = False) -> DetectionModel:
 
 def save(model: nn.Module, path: Path) -> None:
     """Save a module in half precision as an Ultralytics checkpoint, readable by `load` and by `YOLO(...)`."""
-    keep = copy.deepcopy(model).half().cpu()
-    keep.criterion = None
-    kept_args = {key: model.args[key] for key in ("imgsz", "task") if key in cast("dict[str, Any]", model.args)}
-    keep.args = kept_args
-    torch.save({"model": keep, "ema": None, "train_args": kept_args, "version": ultralytics_version}, path)
+    keep = cast(Any, copy.deepcopy(model).half().cpu())
+    keep.criterion = None  # the loss of a training run is no part of the model
+    keep.args = {key: keep.args[key] for key in KEPT_ARGS if key in keep.args}
+    for module in keep.modules():
+        module._forward_hooks.clear()  # distillation hangs its hooks into the student
+    checkpoint = {"model": keep, "ema": None, "train_args": keep.args, "version": ultralytics_version}
+    torch.save(checkpoint, path)
 
 
 def info(model: nn.Module) -> ModelInfo:
@@ -131,10 +141,12 @@ def finetune(
     out: Path,
     progress: Progress,
 ) -> None:
-    """Train a checkpoint back with the ultralytics trainer, its pruned shape kept; see `finetune_ultralytics`."""
+    """Train a checkpoint back, its pruned shape kept, with the trainer in `finetune_ultralytics`."""
     finetune_ultralytics.finetune(student, teacher, dataset, imgsz, recipe, out, progress)
 
 
-def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess, end2end: bool = False) -> Accuracy:
+def evaluate(
+    predict: Predict, dataset: Dataset, split: str, spec: Preprocess, end2end: bool = False
+) -> Accuracy:
     """Measure detection mAP with any callable that maps images to the network's outputs."""
     return detection.evaluate(predict, dataset, split, spec, end2end)

@@ -1,7 +1,7 @@
-"""How many channels each group keeps: always a multiple of the hardware's step, never 0, never above the original.
+"""How many channels each group keeps: a multiple of the hardware's step, never 0, never above the original.
 
-Runtimes compute channels in vectors or tiles of 8, 16 or 32. An odd width makes a smaller model slower: a yolov8n
-with 5 % of its channels removed without rounding took 13 % longer on ONNX Runtime.
+Runtimes compute channels in vectors or tiles of 8, 16 or 32. An odd width makes a smaller model slower: a
+yolov8n with 5 % of its channels removed without rounding took 13 % longer on ONNX Runtime.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ def global_widths(scores: Sequence[torch.Tensor], ratio: float, step: int, max_r
     Args:
         scores: one tensor (channels,) a group.
     """
+    if not scores:
+        return []
     normalised = [score / score.mean().clamp_min(1e-12) for score in scores]
     pooled = torch.cat(normalised).sort().values
     threshold = pooled[min(int(len(pooled) * ratio), len(pooled) - 1)]
-    return [
-        _bounded(float((score >= threshold).sum()), len(score), step, max_ratio) for score in normalised
-    ]
+    return [_bounded(float((score >= threshold).sum()), len(score), step, max_ratio) for score in normalised]
 
 
 def _bounded(wanted: float, width: int, step: int, max_ratio: float) -> int:
@@ -48,11 +48,13 @@ def _bounded(wanted: float, width: int, step: int, max_ratio: float) -> int:
     return kept if kept >= floor else min(width, kept + step)
 
 
-def smallest_ratio(measure: Callable[[float], float], goal: float, upper: float, name: str, probes: int = 7) -> float:
+def smallest_ratio(
+    measure: Callable[[float], float], goal: float, upper: float, name: str, probes: int = 7
+) -> float:
     """Find by bisection the smallest ratio whose measured share is at most `goal`.
 
     Args:
-        measure: share of the original (of MACs, or of latency) that is left at a ratio; falls as the ratio grows.
+        measure: share of the original (MACs, or latency) that is left at a ratio; falls as the ratio grows.
         goal: the share to reach, in (0, 1).
         upper: the largest ratio allowed.
         name: what is measured, for the message.

@@ -1,4 +1,4 @@
-"""Criteria: which channels of a group matter least. Each maps a coupled group to one score a channel, float32.
+"""Criteria: which channels of a group matter least. Each maps a group to one float32 score a channel.
 
 To add one: a function here and a line in `CRITERIA`. A criterion reads weights, it never changes them.
 """

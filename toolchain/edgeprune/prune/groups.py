@@ -1,4 +1,4 @@
-"""Coupled channel groups of a network, through torch-pruning's dependency graph (DepGraph, arXiv 2301.12900)."""
+"""Coupled channel groups, through torch-pruning's dependency graph (DepGraph, arXiv 2301.12900)."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class Group:
 
 
 def trace(model: nn.Module, example: torch.Tensor, fixed: Sequence[nn.Module]) -> tp.DependencyGraph:
-    """Trace the dependency graph of a model in eval mode, with gradients on, up to its last fixed convolutions.
+    """Trace a model's dependency graph in eval mode, with gradients on, up to its last fixed convolutions.
 
-    What a detection head computes after them (flattening, DFL, anchors) prunes nothing, and torch-pruning follows
-    its flattened indices for minutes and gigabytes.
+    What a detection head computes after them (flattening, DFL, anchors) prunes nothing, and torch-pruning
+    follows its flattened indices for minutes and gigabytes.
 
     Raises:
         ModelError: torch-pruning cannot trace this network.
@@ -73,15 +73,23 @@ def find_groups(
         skip: glob patterns of layer names that must stay as well.
     """
     names = {module: name for name, module in model.named_modules()}
-    owners = [*fixed, *(module for module, name in names.items() if any(fnmatchcase(name, p) for p in skip))]
-    ignored = {inner for owner in owners for inner in owner.modules()}
+    whole = list(kept_whole(model, fixed, skip))
     groups = []
-    for coupled in graph.get_all_groups(ignored_layers=list(ignored), root_module_types=[nn.Conv2d]):
+    for coupled in graph.get_all_groups(ignored_layers=whole, root_module_types=[nn.Conv2d]):
         root = coupled[0].dep.target.module
         if root.groups > 1:  # a depthwise convolution follows its producer, it is no root of its own
             continue
         groups.append(Group(names[root], root, coupled, len(coupled[0].idxs)))
     return groups
+
+
+def kept_whole(model: nn.Module, fixed: Sequence[nn.Module], skip: Iterable[str] = ()) -> set[nn.Module]:
+    """Return all modules of a network whose own channels must stay; see `find_groups`."""
+    patterns = tuple(skip)
+    skipped = [
+        module for name, module in model.named_modules() if any(fnmatchcase(name, p) for p in patterns)
+    ]
+    return {inner for owner in (*fixed, *skipped) for inner in owner.modules()}
 
 
 def remove(graph: tp.DependencyGraph, group: Group, channels: Sequence[int]) -> None:

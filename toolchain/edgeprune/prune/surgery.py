@@ -17,7 +17,7 @@ from edgeprune.prune.allocation import (
     smallest_ratio,
 )
 from edgeprune.prune.criteria import CRITERIA
-from edgeprune.prune.groups import Group, count_macs, find_groups, remove, trace
+from edgeprune.prune.groups import Group, count_macs, find_groups, kept_whole, remove, trace
 from edgeprune.recipe import DEFAULT_RATIO, PruneRecipe
 from edgeprune.summary import LayerWidth, Pruning
 
@@ -63,7 +63,9 @@ def prune(
         )
     elif recipe.speedup is not None:
         if latency_share is None:
-            raise ConfigError("prune.speedup: this target is not measured here; give prune.ratio or prune.macs")
+            raise ConfigError(
+                "prune.speedup: this target is not measured here; give prune.ratio or prune.macs"
+            )
         goal = f"speedup {recipe.speedup:g}"
         ratio = smallest_ratio(
             lambda r: latency_share(cut(r)), 1 / recipe.speedup, recipe.max_ratio, "prune.speedup", probes=4
@@ -77,7 +79,8 @@ def prune(
     after = count_macs(pruned, example)
     if after[1] == before[1]:
         raise ConfigError(
-            f"{goal} prunes nothing: rounded to steps of {step} channels every layer keeps its width; ask for more"
+            f"{goal} prunes nothing: rounded to steps of {step} channels every layer keeps its width; "
+            "ask for more"
         )
     report = Pruning(
         criterion=recipe.criterion,
@@ -88,7 +91,7 @@ def prune(
         params_after=after[1],
         macs_before=before[0],
         macs_after=after[0],
-        layers=_widths(model, pruned, fixed),
+        layers=_widths(model, pruned, fixed, recipe.skip),
     )
     return Pruned(pruned, report)
 
@@ -125,16 +128,19 @@ def _kept(
 
 
 def _widths(
-    before: nn.Module, after: nn.Module, fixed: Callable[[nn.Module], Sequence[nn.Module]]
+    before: nn.Module,
+    after: nn.Module,
+    fixed: Callable[[nn.Module], Sequence[nn.Module]],
+    skip: Sequence[str],
 ) -> tuple[LayerWidth, ...]:
-    kept = {name for owner in fixed(before) for name, module in before.named_modules() if module is owner}
+    kept = kept_whole(before, fixed(before), skip)
     new = dict(after.named_modules())
     return tuple(
         LayerWidth(
             layer=name,
             before=module.out_channels,
             after=new[name].out_channels,
-            prunable=not any(name == owner or name.startswith(f"{owner}.") for owner in kept),
+            prunable=module not in kept,
         )
         for name, module in before.named_modules()
         if isinstance(module, nn.Conv2d)

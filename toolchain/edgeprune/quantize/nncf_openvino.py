@@ -34,10 +34,14 @@ def quantize(
     try:
         quantised = nncf.quantize(
             network,
-            nncf.Dataset([str(image) for image in calibration.images], lambda name: _input(name, calibration)),
+            nncf.Dataset(
+                [str(image) for image in calibration.images], lambda name: _input(name, calibration)
+            ),
             preset=nncf.QuantizationPreset.MIXED,  # asymmetric activations: SiLU's range is not symmetric
             subset_size=len(calibration.images),
-            ignored_scope=nncf.IgnoredScope(names=[name for name in float_nodes if name in known], validate=False),
+            ignored_scope=nncf.IgnoredScope(
+                names=[name for name in float_nodes if name in known], validate=False
+            ),
         )
     except (RuntimeError, ValueError, nncf.errors.InternalError, nncf.errors.ValidationError) as exc:
         raise CompileError(f"{scheme}: quantisation failed: {(str(exc).splitlines() or [''])[0]}") from exc

@@ -1,7 +1,7 @@
-"""Static Q/DQ quantisation with ONNX Runtime's quantiser: U8S8 for x86, S8S8 for ARM, S8S8 in TensorRT's dialect.
+"""Static Q/DQ with ONNX Runtime's quantiser: U8S8 for x86, S8S8 for ARM, S8S8 in TensorRT's dialect.
 
-On x86-64, S8 activations leave most convolutions unfused and run slower than float; TensorRT takes nothing else,
-and rejects int32 biases and non-zero zero points. Hence one file a runtime.
+On x86-64, S8 activations leave most convolutions unfused and run slower than float; TensorRT takes nothing
+else, and rejects int32 biases and non-zero zero points. Hence one file a runtime.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ QDQ_SCHEMES: dict[str, QdqScheme] = {
 def quantize(
     model: Artifact, scheme: str, calibration: CalibrationSet, float_nodes: Sequence[str], out: Path
 ) -> Artifact:
-    """Write `out/model.onnx`: weights S8 per channel, activations per tensor, ranges by min and max over the images.
+    """Write `out/model.onnx`: weights S8 per channel, activations per tensor, ranges by min and max.
 
     Args:
         float_nodes: names of the nodes that stay in float.

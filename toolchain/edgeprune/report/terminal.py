@@ -80,3 +80,27 @@ def _mark(summary: Summary, target: TargetSummary, row: Row) -> str:
 
 def _say(console: Console, text: str, style: str = "") -> None:
     console.print(Text(text, style))
+
+
+def print_results(results: Sequence[BenchResult]) -> None:
+    """Print a table of benchmark results; a percentile with too few samples is left out."""
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("engine", overflow="fold")
+    for title in ("n", "p50 ms", "p90 ms", "p99 ms", "FPS", "peak MB", "load ms"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("flags", overflow="fold")
+    for result in results:
+        latency = latency_ms(result)
+        table.add_row(
+            result.name,
+            str(latency.n),
+            *(number(value, 2) for value in (latency.p50, latency.p90, latency.p99)),
+            number(achieved_fps(result.blocks), 1),
+            number(result.memory.peak_hwm if result.memory else None, 0),
+            number(result.cold_ms.load if result.cold_ms else None, 0),
+            ", ".join(flag.code for flag in result.flags),
+        )
+    Console().print(table)
+    for result in results:
+        for flag in result.flags:
+            Console().print(f"{result.name}: {flag.code}: {flag.evidence}", markup=False)

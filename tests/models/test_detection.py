@@ -1,0 +1,149 @@
+"""The evaluator: perfect is perfect, nothing is 0, garbage is refused, and it agrees with ultralytics' own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from ultralytics import YOLO
+
+from edgeprune import demo
+from edgeprune.dataset import Dataset, load_dataset, load_labels
+from edgeprune.errors import CompileError
+from edgeprune.export import predictor
+from edgeprune.models import Predict
+from edgeprune.models import ultralytics as adapter
+from edgeprune.models.detection import evaluate, match
+from edgeprune.preprocess import Preprocess, load_input
+from edgeprune.resources import bundled
+
+SPEC = Preprocess(64)
+BCCD = Path(__file__).parents[2].parent / "shared"
+
+
+def oracle(dataset: Dataset, split: str, shift: float = 0.0, end2end: bool = False) -> Predict:
+    """Answer each image of a split, in order, with its own boxes moved by `shift` pixels."""
+
+    def answers() -> Iterator[np.ndarray]:
+        for image in dataset.images[split]:
+            rows, place = load_labels(image, 3), load_input(image, SPEC)[1]
+            size = np.array([place.width, place.height])
+            centre = rows[:, 1:3] * size + [place.left, place.top] + shift
+            extent = rows[:, 3:5] * size
+            if end2end:
+                corners = [centre - extent / 2, centre + extent / 2]
+                yield np.concatenate([*corners, np.full((len(rows), 1), 0.9), rows[:, :1]], 1)[None]
+            else:
+                yield np.concatenate([centre, extent, np.eye(3)[rows[:, 0].astype(int)] * 0.9], 1).T[None]
+
+    upcoming = answers()
+    return lambda images: [next(upcoming).astype(np.float32)]
+
+
+@pytest.mark.parametrize("end2end", [False, True])
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_perfect_detections_reach_the_ceiling(tiny: Dataset, split: str, end2end: bool) -> None:
+    accuracy = evaluate(oracle(tiny, split, end2end=end2end), tiny, split, SPEC, end2end)
+    assert accuracy.map50 == pytest.approx(0.995, abs=1e-6)  # ultralytics' interpolation ends there
+    assert accuracy.map50_95 == pytest.approx(0.995, abs=1e-6)
+    assert (accuracy.split, accuracy.images) == (split, len(tiny.images[split]))
+    present = {int(row[0]) for image in tiny.images[split] for row in load_labels(image, 3)}
+    assert accuracy.per_class == pytest.approx({tiny.names[index]: 0.995 for index in present}, abs=1e-6)
+
+
+def test_shifted_detections_lose_the_strict_thresholds_first(tiny: Dataset) -> None:
+    accuracy = evaluate(oracle(tiny, "train", shift=1.5), tiny, "train", SPEC, False)
+    assert accuracy.map50 > 0.9
+    assert 0.05 < accuracy.map50_95 < 0.8
+
+
+@pytest.mark.parametrize("end2end", [False, True])
+def test_no_detection_is_zero(tiny: Dataset, end2end: bool) -> None:
+    shape = (1, 300, 6) if end2end else (1, 7, 84)
+    accuracy = evaluate(lambda images: [np.zeros(shape, np.float32)], tiny, "val", SPEC, end2end)
+    assert (accuracy.map50, accuracy.map50_95, accuracy.images) == (0, 0, 5)
+
+
+@pytest.mark.parametrize(
+    ("output", "end2end", "expected"),
+    [
+        (np.full((1, 7, 84), np.nan), False, "NaN or infinite"),
+        (np.full((1, 7, 84), np.inf), False, "NaN or infinite"),
+        (np.zeros((1, 84, 84)), False, r"shape \(1, 84, 84\), \(1, 7, anchors\) is expected"),
+        (np.zeros((7, 84)), False, r"shape \(7, 84\)"),
+        (np.zeros((1, 300, 5)), True, r"\(1, detections, 6\) is expected"),
+    ],
+)
+def test_garbage_is_refused(tiny: Dataset, output: np.ndarray, end2end: bool, expected: str) -> None:
+    with pytest.raises(CompileError, match=expected):
+        evaluate(lambda images: [output], tiny, "val", SPEC, end2end)
+
+
+def test_a_target_is_claimed_once_and_by_the_most_confident() -> None:
+    truth = torch.tensor([[0.0, 0, 10, 10]])
+    boxes = torch.tensor([[0.0, 0, 10, 9, 0.9, 1], [0, 0, 10, 10, 0.8, 1], [0, 0, 10, 10, 0.7, 0]])
+    right = match(boxes, torch.tensor([1.0]), truth)
+    assert right[:, 0].tolist() == [True, False, False]  # the third is of another class
+    assert right[:, -1].tolist() == [False, True, False]  # 0.9 overlap is not enough for 0.95
+
+
+def assert_agrees_with_ultralytics(weights: Path, data: Path, split: str, imgsz: int, folder: Path) -> None:
+    dataset = load_dataset(data)
+    ours = adapter.evaluate(predictor(whole(weights)), dataset, split, Preprocess(imgsz))
+    metrics: Any = YOLO(weights).val(
+        data=str(data),
+        split=split,
+        imgsz=imgsz,
+        rect=False,
+        batch=8,
+        workers=0,
+        device="cpu",
+        plots=False,
+        verbose=False,
+        project=str(folder),
+        name="val",
+    )
+    assert metrics.box.map50 > 0.5
+    assert ours.map50 == pytest.approx(metrics.box.map50, abs=1e-3)
+    assert ours.map50_95 == pytest.approx(metrics.box.map, abs=1e-3)
+    classes = zip(metrics.box.ap_class_index, metrics.box.maps[metrics.box.ap_class_index], strict=True)
+    theirs = {dataset.names[index]: value for index, value in classes}
+    assert ours.per_class == pytest.approx(theirs, abs=2e-3)
+
+
+def whole(weights: Path) -> torch.nn.Module:
+    return adapter.exportable(adapter.load(weights))
+
+
+def test_it_agrees_with_ultralytics_on_the_digits(one_thread: None, tmp_path: Path) -> None:
+    weights = bundled("calib") / "digits" / "digits_yolov8n_160.pt"
+    if not weights.is_file():
+        pytest.skip("the demo checkpoint is not here")
+    data = demo.render(tmp_path / "digits", {"train": 2, "val": 30})
+    assert_agrees_with_ultralytics(weights, data, "val", 160, tmp_path)
+
+
+def test_it_agrees_with_ultralytics_on_photographs_of_odd_shape(one_thread: None, tmp_path: Path) -> None:
+    weights = BCCD / "models" / "bccd_yolov8n_320.pt"
+    if not weights.is_file():
+        pytest.skip("the BCCD model lies outside the repository")
+    for split, count in {
+        "train": 2,
+        "val": 24,
+    }.items():  # linked, since ultralytics writes a cache beside them
+        for kind in ("images", "labels"):
+            (tmp_path / kind / split).mkdir(parents=True)
+        for image in sorted((BCCD / "data" / "bccd" / "images" / split).iterdir())[:count]:
+            os.symlink(image, tmp_path / "images" / split / image.name)
+            label = BCCD / "data" / "bccd" / "labels" / split / f"{image.stem}.txt"
+            os.symlink(label, tmp_path / "labels" / split / label.name)
+    names = yaml.safe_load((BCCD / "data" / "bccd" / "data.yaml").read_text())["names"]
+    data = tmp_path / "data.yaml"
+    data.write_text(yaml.safe_dump({"train": "images/train", "val": "images/val", "names": names}))
+    assert_agrees_with_ultralytics(weights, data, "val", 320, tmp_path)

@@ -1,0 +1,203 @@
+"""Data sets: all the forms that YOLO users write, and one line for everything that is wrong with one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from conftest import NAMES, write_dataset
+from hypothesis import given
+from hypothesis import strategies as st
+from ultralytics.data.utils import check_det_dataset
+
+from edgeprune.dataset import Dataset, label_path, load_dataset, load_labels, write_yaml
+from edgeprune.errors import DataError
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Return the data.yaml of a data set that the test may change."""
+    return write_dataset(tmp_path)
+
+
+def change(path: Path, /, **keys: Any) -> Path:
+    config = yaml.safe_load(path.read_text())
+    config.update(keys)
+    path.write_text(yaml.safe_dump({key: value for key, value in config.items() if value is not None}))
+    return path
+
+
+def complaint(path: Path, classes: int | None = None) -> str:
+    with pytest.raises(DataError) as caught:
+        load_dataset(path, classes)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_missing_path_key_means_the_folder_of_the_file(tiny: Dataset) -> None:
+    assert {split: len(images) for split, images in tiny.images.items()} == {"train": 12, "val": 5, "test": 3}
+    assert tiny.names == NAMES
+    assert tiny.report_split == "test"
+    assert all(image.is_file() for images in tiny.images.values() for image in images)
+
+
+def test_the_test_split_is_optional(data: Path) -> None:
+    dataset = load_dataset(change(data, test=None))
+    assert sorted(dataset.images) == ["train", "val"]
+    assert dataset.report_split == "val"
+
+
+@pytest.mark.parametrize("root", ["absolute", "relative"])
+def test_the_path_key_is_the_root_of_the_splits(data: Path, root: str) -> None:
+    inner = data.parent / "inner"
+    inner.mkdir()
+    moved = data.rename(inner / "data.yaml")
+    change(moved, path=str(data.parent) if root == "absolute" else "..")
+    assert len(load_dataset(moved).images["train"]) == 12
+
+
+def test_a_split_may_be_a_text_file_or_a_list(data: Path) -> None:
+    images = sorted((data.parent / "images" / "train").iterdir())
+    (data.parent / "lists").mkdir()
+    listed = data.parent / "lists" / "train.txt"
+    listed.write_text(f"../images/train/{images[0].name}\n\n{images[1]}\n")
+    change(data, train="lists/train.txt", val=["images/val", "images/test"])
+    dataset = load_dataset(data)
+    assert {image.resolve() for image in dataset.images["train"]} == set(images[:2])
+    assert len(dataset.images["val"]) == 8
+
+
+def test_names_may_be_a_list(data: Path) -> None:
+    assert load_dataset(change(data, names=list(NAMES)), classes=3).names == NAMES
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    assert complaint(tmp_path / "none.yaml").startswith(f"{tmp_path / 'none.yaml'}: cannot be read")
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({"val": None}, "val: this split is required"),
+        ({"train": None}, "train: this split is required"),
+        ({"train": "images/trian"}, "images/trian is neither a folder of images nor a .txt list"),
+        ({"train": "labels/train"}, "train: no images in 'labels/train'"),
+        ({"train": 7}, "train: "),
+        ({"names": None}, "names: a list of class names is required"),
+        ({"names": {0: "ant", 2: "cat"}}, "names: the keys must be 0 to 1"),
+        ({"names": {"a": "ant", 1: "cat"}}, "names: the keys must be 0 to 1"),
+        ({"names": 3}, "names: a list of class names is required"),
+    ],
+)
+def test_a_mistake_in_the_file_names_its_key(data: Path, keys: dict[str, Any], expected: str) -> None:
+    message = complaint(change(data, **keys))
+    assert message.startswith(f"{data}: ")
+    assert expected in message
+
+
+def test_another_class_count_than_the_models_is_refused(data: Path) -> None:
+    assert complaint(data, classes=80) == f"{data}: names: 3 classes are listed, but the model has 80"
+
+
+def test_images_without_any_label_are_refused(data: Path) -> None:
+    for label in (data.parent / "labels" / "val").iterdir():
+        label.unlink()
+    message = complaint(data)
+    assert "val: 5 images but no label file" in message
+    assert str(data.parent / "labels" / "val" / "00.txt") in message
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("0 0.5 0.5 0.2", "'class x y w h' with coordinates"),
+        ("0 0.5 0.5 0.2 wide", "in numbers, not '0 0.5 0.5 0.2 wide'"),
+        ("0 0.5 0.5 0.2 1.5", "coordinates in [0, 1]"),
+        ("0 0.5 0.5 0.2 -0.1", "coordinates in [0, 1]"),
+        ("0 0.5 0.5 0.2 nan", "coordinates in [0, 1]"),
+        ("3 0.5 0.5 0.2 0.2", "class 3 is not one of the model's 3 classes"),
+        ("0.5 0.5 0.5 0.2 0.2", "class 0.5 is not one of"),
+        ("nan 0.5 0.5 0.2 0.2", "class nan is not one of"),
+    ],
+)
+def test_a_bad_label_is_named_by_file_and_line(data: Path, line: str, expected: str) -> None:
+    image = load_dataset(data).images["val"][0]
+    label_path(image).write_text(f"0 0.5 0.5 0.1 0.1\n{line}\n")
+    with pytest.raises(DataError) as caught:
+        load_labels(image, classes=3)
+    assert str(caught.value).startswith(f"{label_path(image)}:2: ")
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_label_file_that_is_not_text_is_named(data: Path) -> None:
+    image = load_dataset(data).images["val"][0]
+    label_path(image).write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(DataError, match=str(label_path(image))):
+        load_labels(image, classes=3)
+
+
+def test_a_polygon_becomes_the_box_around_it(data: Path) -> None:
+    image = load_dataset(data).images["val"][0]
+    label_path(image).write_text("2 0.2 0.3 0.6 0.3 0.6 0.7 0.4 0.5\n")
+    np.testing.assert_allclose(load_labels(image, 3), [[2, 0.4, 0.5, 0.4, 0.4]], rtol=1e-6)
+
+
+def test_an_image_without_labels_is_background_and_duplicates_count_once(data: Path) -> None:
+    first, second = load_dataset(data).images["val"][:2]
+    label_path(first).unlink()
+    label_path(second).write_text("0 0.5 0.5 0.1 0.1\n\n0 0.5 0.5 0.1 0.1\n1 0.5 0.5 0.1 0.1\n")
+    assert load_labels(first, 3).shape == (0, 5)
+    assert load_labels(second, 3).shape == (2, 5)
+    assert load_labels(second, 3).dtype == np.float32
+
+
+def test_only_the_last_images_folder_becomes_labels() -> None:
+    assert label_path(Path("/images/set/images/a/b.jpg")) == Path("/images/set/labels/a/b.txt")
+
+
+def test_the_fingerprint_changes_with_a_label(data: Path) -> None:
+    dataset = load_dataset(data)
+    before = {split: dataset.fingerprint(split) for split in dataset.images}
+    assert before == {split: load_dataset(data).fingerprint(split) for split in dataset.images}
+    label = label_path(dataset.images["val"][0])
+    label.write_text(label.read_text() + "1 0.9 0.9 0.1 0.1\n")
+    after = {split: dataset.fingerprint(split) for split in dataset.images}
+    assert [split for split in before if before[split] != after[split]] == ["val"]
+
+
+def test_the_fingerprint_sees_an_edit_of_the_same_size(data: Path) -> None:
+    dataset = load_dataset(data)
+    before = dataset.fingerprint("val")
+    label = label_path(dataset.images["val"][0])
+    stat = label.stat()
+    os.utime(label, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    assert dataset.fingerprint("val") != before
+
+
+@given(count=st.integers(0, 20), seed=st.integers(0, 2**32 - 1))
+def test_a_sample_is_drawn_without_replacement_and_by_the_seed(tiny: Dataset, count: int, seed: int) -> None:
+    drawn = tiny.sample("train", count, seed)
+    assert drawn == tiny.sample("train", count, seed)
+    assert len(set(drawn)) == len(drawn) == min(count, 12)
+    assert set(drawn) <= set(tiny.images["train"])
+
+
+def test_seeds_draw_different_samples(tiny: Dataset) -> None:
+    assert len({tiny.sample("train", 4, seed) for seed in range(5)}) > 1
+
+
+def test_what_is_written_for_a_trainer_is_read_the_same_by_it_and_by_us(
+    tiny: Dataset, tmp_path: Path
+) -> None:
+    path = write_yaml(tiny, tmp_path / "work")
+    again = load_dataset(path)
+    assert (again.names, again.images) == (tiny.names, tiny.images)
+    theirs = check_det_dataset(str(path), autodownload=False)
+    assert theirs["names"] == dict(enumerate(NAMES))
+    for split, images in tiny.images.items():
+        assert Path(theirs[split]).read_text().split() == [str(image) for image in images]

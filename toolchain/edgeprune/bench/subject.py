@@ -1,0 +1,163 @@
+"""What `bench` and `check` are pointed at: an engine file, or a build folder with its rows."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree  # noqa: S405  the IR is read for one attribute, entities stay unexpanded
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeprune.artifact import Artifact
+from edgeprune.backends import get_backend, options_for
+from edgeprune.bench.protocol import build_job, reference_outputs, write_inputs, write_reference
+from edgeprune.bench.result import Job
+from edgeprune.device import DeviceProfile, resolve_targets
+from edgeprune.errors import CompileError, ConfigError, ModelError
+from edgeprune.preprocess import Preprocess, letterbox, to_tensor
+from edgeprune.summary import SUMMARY, Row, load_summary
+
+_TENSORS = 32
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One engine on one target.
+
+    Attributes:
+        map50_95: accuracy on the selection split, where a build has measured it.
+        environment: variables that the runtime is started with.
+    """
+
+    name: str
+    engine: Artifact
+    profile: DeviceProfile
+    environment: dict[str, str]
+    map50_95: float | None = None
+
+
+def subjects_of(path: Path, target: str | None = None, chosen_only: bool = False) -> tuple[Subject, ...]:
+    """Return what can be measured at a path: the rows of a build folder, or the one engine that lies there.
+
+    Args:
+        target: profile to run a lone engine by, or the only target of a build to return.
+        chosen_only: of a build folder, only the chosen row of each target.
+
+    Raises:
+        ModelError: nothing at the path can be measured.
+    """
+    if (path / SUMMARY).is_file():
+        return _of_build(path, target, chosen_only)
+    return (_of_engine(path, target),)
+
+
+def make_job(subject: Subject, threads: int, folder: Path) -> Job:
+    """Write real inputs and the host's own outputs into a folder, and return the job that measures a subject."""
+    backend = get_backend(subject.profile.backend)
+    options = options_for(subject.profile, subject.engine.precision)
+    images = stock_images(input_size(subject.engine.path))
+    session = backend.load(subject.engine.path, subject.engine.precision, threads, options)
+    return build_job(
+        subject.name,
+        subject.engine,
+        subject.profile,
+        threads=threads,
+        inputs=write_inputs(images, folder / "inputs.npy"),
+        reference=write_reference(reference_outputs(session, images), folder / "reference.npz"),
+        environment=subject.environment,
+    )
+
+
+def stock_images(size: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Return 32 distinct crops of the photographs that scikit-learn ships: float32 (32, 3, size, size)."""
+    from sklearn.datasets import load_sample_images
+
+    photos = load_sample_images().images
+    generator = np.random.default_rng(0)
+    tensors = []
+    for index in range(_TENSORS):
+        photo = photos[index % len(photos)]
+        top, left = (int(generator.integers(0, side // 2)) for side in photo.shape[:2])
+        crop = np.ascontiguousarray(photo[top:, left:, ::-1])
+        tensors.append(to_tensor(letterbox(crop, Preprocess(size))[0], Preprocess(size)))
+    return np.concatenate(tensors)
+
+
+def input_size(path: Path) -> int:
+    """Read the side of the square input of an ONNX file or an OpenVINO IR folder.
+
+    Raises:
+        ModelError: it does not take one image of shape (1, 3, size, size).
+    """
+    shape = _ir_shape(path / "model.xml") if path.is_dir() else _onnx_shape(path)
+    if len(shape) != 4 or shape[:2] != [1, 3] or shape[2] != shape[3] or shape[2] <= 0:
+        raise ModelError(f"{path}: input shape {shape} is not one square RGB image (1, 3, size, size)")
+    return shape[2]
+
+
+def _onnx_shape(path: Path) -> list[int]:
+    import onnx
+
+    try:
+        graph = onnx.load(path, load_external_data=False).graph
+    except Exception as exc:  # protobuf raises classes of its own
+        raise ModelError(f"{path}: not an ONNX file: {(str(exc).splitlines() or [''])[0]}") from exc
+    return [dim.dim_value for dim in graph.input[0].type.tensor_type.shape.dim]
+
+
+def _ir_shape(path: Path) -> list[int]:
+    try:
+        layers = ElementTree.parse(path).getroot().iter("layer")  # noqa: S314
+    except (OSError, ElementTree.ParseError) as exc:
+        raise ModelError(f"{path}: not an OpenVINO model: {exc}") from exc
+    data = next((layer.find("data") for layer in layers if layer.get("type") == "Parameter"), None)
+    text = data.get("shape", "") if data is not None else ""
+    return [int(word) for word in text.split(",") if word.strip().isdigit()]
+
+
+def _of_build(folder: Path, target: str | None, chosen_only: bool) -> tuple[Subject, ...]:
+    summary = load_summary(folder)
+    wanted = {name: entry for name, entry in summary.targets.items() if target in {None, name}}
+    rows = [
+        row
+        for entry in wanted.values()
+        for row in (filter(None, [entry.chosen]) if chosen_only else entry.rows)
+        if row.p50_ms is not None
+    ]
+    if not rows:
+        raise ModelError(f"{folder}: this build has no {'chosen' if chosen_only else 'measured'} row to measure")
+    return tuple(_of_row(folder, row) for row in rows)
+
+
+def _of_row(folder: Path, row: Row) -> Subject:
+    engine = Artifact.of(folder / row.artifact, "engine", row.precision)
+    if engine.sha256 != row.sha256:
+        raise ModelError(f"{engine.path}: the engine is not the one that the build measured; build it again")
+    profile = resolve_targets((row.target,))[0]
+    return Subject(row.label, engine, profile, row.environment, row.val.map50_95 if row.val else None)
+
+
+def _of_engine(path: Path, target: str | None) -> Subject:
+    path = path.parent if path.name == "model.xml" else path
+    if path.is_dir() and (path / "model.xml").is_file():
+        backend, precision = "openvino", "int8" if b"FakeQuantize" in (path / "model.xml").read_bytes() else "fp32"
+    elif path.suffix == ".onnx" and path.is_file():
+        backend, precision = "onnxruntime", _onnx_precision(path)
+    else:
+        raise ModelError(f"{path}: neither a build folder, nor an .onnx file, nor a folder with model.xml")
+    profiles = resolve_targets((target or "cpu",))
+    profile = next((profile for profile in profiles if profile.backend == backend), None)
+    if profile is None:
+        raise ConfigError(f"{path}: target {target!r} does not run {backend} engines")
+    if not profile.runs_here:
+        raise CompileError(f"{profile.name}: this target is not this machine; nothing can be measured here")
+    return Subject(path.name, Artifact.of(path, "engine", precision), profile, {})
+
+
+def _onnx_precision(path: Path) -> str:
+    import onnx
+
+    _onnx_shape(path)
+    nodes = onnx.load(path, load_external_data=False).graph.node
+    return "int8" if any(node.op_type in {"QuantizeLinear", "DequantizeLinear"} for node in nodes) else "fp32"

@@ -1,0 +1,37 @@
+"""Which environment a runtime is fastest in, by measurement on the target.
+
+oneDNN picks the newest instruction set a CPU reports. That is not always the fastest: on a virtual machine with
+AMX an int8 yolov8n took 18 ms with AMX tiles and 12 ms with AVX512-VNNI, at 320 px on one thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from edgeprune.bench.protocol import BenchProfile, measure
+from edgeprune.bench.result import Job
+from edgeprune.bench.statistics import latency_ms
+
+if TYPE_CHECKING:
+    from edgeprune.runners import Runner
+
+PLAN = BenchProfile(blocks=2, min_queries=64, min_seconds=1.0, warmup_s=0.5, warmup_cap_s=5.0)
+WORTH_IT = 0.97  # a special environment has to gain at least 3 % to be worth asking the user for
+
+
+def fastest_environment(
+    job: Job, choices: Sequence[Mapping[str, str]], runner: Runner, plan: BenchProfile = PLAN
+) -> dict[str, str]:
+    """Measure a job plain and under each set of environment variables, interleaved; return the fastest set.
+
+    Returns:
+        The variables, or an empty dictionary when none of the sets is at least 3 % faster than none.
+    """
+    jobs = [job] + [
+        job.model_copy(update={"name": f"{job.name} {index}", "environment": dict(choice)})
+        for index, choice in enumerate(choices)
+    ]
+    p50 = [latency_ms(result).p50 for result in measure(jobs, plan, runner)]
+    best = min(range(len(jobs)), key=lambda index: p50[index])
+    return dict(jobs[best].environment) if p50[best] < WORTH_IT * p50[0] else {}

@@ -1,0 +1,49 @@
+"""`edgeprune bench`: measure engines on this machine."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+import click
+
+from edgeprune.cli import echo_json
+from edgeprune.cli.options import json_option
+from edgeprune.cli.progress import stage_progress
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--target", metavar="NAME", help="Profile to run a lone engine by, or the only target of a build.")
+@click.option("--profile", type=click.Choice(["quick", "standard"]), default="quick", show_default=True)
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of the runtime.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for the result files (JSON).")
+@json_option
+def command(
+    path: Path, target: str | None, profile: str, threads: int, out: Path | None, as_json: bool
+) -> None:
+    """Measure PATH: an .onnx file, an OpenVINO folder, or every row of a build folder, interleaved."""
+    from edgeprune.bench.protocol import measure
+    from edgeprune.bench.result import save_result
+    from edgeprune.bench.subject import make_job, subjects_of
+    from edgeprune.report.terminal import print_results
+    from edgeprune.runners.local import LocalRunner
+
+    subjects = subjects_of(path, target)
+    with tempfile.TemporaryDirectory() as folder, LocalRunner() as runner, stage_progress() as notify:
+        jobs = []
+        for index, subject in enumerate(subjects):
+            place = Path(folder) / str(index)
+            place.mkdir()
+            jobs.append(make_job(subject, threads, place))
+        results = measure(
+            jobs, profile, runner, lambda done, total, text: notify("bench", done / max(total, 1), text)
+        )
+    if out:
+        for result in results:
+            save_result(result, out / f"{result.name.replace(' ', '-')}.json")
+    if as_json:
+        echo_json(json.dumps([result.model_dump(mode="json") for result in results]))
+    else:
+        print_results(results)

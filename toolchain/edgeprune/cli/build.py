@@ -1,0 +1,107 @@
+"""`edgeprune build`: the whole path from a checkpoint to the chosen artifact."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import click
+
+from edgeprune.cli import echo_json
+from edgeprune.cli.options import existing, json_option
+from edgeprune.cli.progress import stage_progress
+
+
+@click.command()
+@click.option("--model", required=True, metavar="FILE", help="Trained checkpoint (.pt); `digits` is the bundled demo.")
+@click.option("--data", required=True, metavar="FILE", help="data.yaml of the data set; `digits` is the demo's.")
+@click.option("--target", "targets", required=True, multiple=True, metavar="NAME", help="Device profile; repeatable.")
+@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Build folder.")
+@click.option("--imgsz", type=int, help="Input size in pixels; the checkpoint's own by default.")
+@click.option("--ratio", type=float, help="Share of the channels to prune.")
+@click.option("--speedup", type=float, help="Prune until this speed-up over the unpruned model is measured.")
+@click.option("--macs", type=float, help="Prune until this share of the multiply-accumulates is left.")
+@click.option("--criterion", help="random, l1, l2, group_norm or lamp.")
+@click.option("--epochs", type=int, help="Epochs of fine-tuning.")
+@click.option("--no-prune", is_flag=True, help="Only quantise and compile.")
+@click.option("--max-drop", type=float, help="Largest loss of mAP50-95 on the val split, absolute.")
+@click.option("--min-fps", type=float, help="Least achieved frames per second.")
+@click.option("--max-latency-ms", type=float, help="Largest p50 latency in milliseconds.")
+@click.option("--max-memory-mb", type=float, help="Largest peak memory (VmHWM) in MB.")
+@click.option("--bench", "bench_profile", type=click.Choice(["quick", "standard"]), help="How long to measure.")
+@click.option("--threads", type=int, help="Threads of the runtime.")
+@click.option("--seed", type=int, help="Seed of every draw.")
+@click.option("--recipe", "recipe_file", type=click.Path(path_type=Path, dir_okay=False), help="Recipe (YAML).")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any key of the recipe.")
+@click.option("--trust-model", is_flag=True, help="Unpickle the checkpoint without the list of safe classes.")
+@json_option
+def command(
+    model: str,
+    data: str,
+    targets: tuple[str, ...],
+    out: Path,
+    recipe_file: Path | None,
+    assignments: tuple[str, ...],
+    no_prune: bool,
+    trust_model: bool,
+    as_json: bool,
+    **options: object,
+) -> None:
+    """Prune, export, quantise, compile and measure MODEL for each TARGET, and choose the fastest row in budget.
+
+    Stages are cached in the build folder: the same command again goes on where the last one ended.
+    """
+    from edgeprune.build import BuildRequest
+    from edgeprune.device import resolve_targets
+    from edgeprune.errors import BudgetError
+    from edgeprune.pipeline import build
+    from edgeprune.recipe import load_recipe
+    from edgeprune.report.html import write_html
+    from edgeprune.report.markdown import write_markdown
+    from edgeprune.report.terminal import print_summary
+
+    recipe = load_recipe(recipe_file, assignments, **_recipe_keys(options, no_prune))
+    request = BuildRequest(
+        model=existing(model, "model"),
+        data=existing(data, "data"),
+        targets=resolve_targets(targets),
+        recipe=recipe,
+        out=out,
+        command=shlex.join(["edgeprune", *sys.argv[1:]]),
+        trust=trust_model,
+    )
+    with stage_progress(quiet=False) as notify:
+        summary = build(request, notify)
+    write_html(out)
+    write_markdown(out)
+    if as_json:
+        echo_json(summary.model_dump_json(indent=1))
+    else:
+        from rich.console import Console
+
+        print_summary(summary, Console())
+        click.echo(f"Report: {out / 'report.html'}")
+    if summary.chosen is None and any(row.p50_ms is not None for row in summary.rows()):
+        raise BudgetError(f"{out}: {summary.verdict} Everything is kept.")
+
+
+def _recipe_keys(options: dict[str, object], no_prune: bool) -> dict[str, object]:
+    """Map the options onto the recipe's keys; an option that was not given leaves the recipe's value."""
+    keys = {
+        "imgsz": "imgsz",
+        "ratio": "prune__ratio",
+        "speedup": "prune__speedup",
+        "macs": "prune__macs",
+        "criterion": "prune__criterion",
+        "epochs": "finetune__epochs",
+        "max_drop": "budget__max_drop",
+        "min_fps": "budget__min_fps",
+        "max_latency_ms": "budget__max_latency_ms",
+        "max_memory_mb": "budget__max_memory_mb",
+        "bench_profile": "bench__profile",
+        "threads": "bench__threads",
+        "seed": "seed",
+    }
+    chosen = {keys[name]: value for name, value in options.items()}
+    return chosen | {"prune__enabled": False if no_prune else None}

@@ -1,0 +1,29 @@
+"""`edgeprune doctor`: what is installed here and what works."""
+
+from __future__ import annotations
+
+import click
+
+from edgeprune.cli import echo_json
+from edgeprune.cli.options import json_option
+
+_MARKS = {"ok": ("ok", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", "red")}
+
+
+@click.command()
+@json_option
+@click.pass_context
+def command(ctx: click.Context, as_json: bool) -> None:
+    """Tell what is installed, which runtimes really work here and why not, and what the CPU can do."""
+    from edgeprune.doctor import diagnose, lines
+
+    diagnosis = diagnose()
+    if as_json:
+        echo_json(diagnosis.model_dump_json(indent=1))
+    else:
+        for status, name, detail, advice in lines(diagnosis):
+            mark, colour = _MARKS[status]
+            click.echo(f"{click.style(f'{mark:<5}', fg=colour)} {name:<14} {detail}")
+            if advice:
+                click.echo(f"{'':<20} -> {advice}")
+    ctx.exit(0 if diagnosis.ok else 5)

@@ -1,0 +1,23 @@
+"""`edgeprune report`: the report of a finished build."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from edgeprune.cli import echo_json
+from edgeprune.cli.options import json_option
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@json_option
+def command(folder: Path, as_json: bool) -> None:
+    """Write report.html and report.md into the build folder FOLDER."""
+    from edgeprune.report.html import write_html
+    from edgeprune.report.markdown import write_markdown
+
+    written = {"html": str(write_html(folder)), "markdown": str(write_markdown(folder))}
+    echo_json(json.dumps(written) if as_json else "\n".join(written.values()))

@@ -1,0 +1,60 @@
+"""`edgeprune targets`: list and show device profiles."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from edgeprune.cli import echo_json
+from edgeprune.cli.options import json_option
+
+
+@click.group(invoke_without_command=True)
+@json_option
+@click.pass_context
+def command(ctx: click.Context, as_json: bool) -> None:
+    """List the device profiles; `targets show NAME` prints one."""
+    if ctx.invoked_subcommand is None:
+        _list(as_json)
+
+
+@command.command("list")
+@json_option
+def list_command(as_json: bool) -> None:
+    """List the device profiles and aliases."""
+    _list(as_json)
+
+
+@command.command("show")
+@click.argument("name")
+@json_option
+def show_command(name: str, as_json: bool) -> None:
+    """Print the profile NAME, or the profiles that an alias stands for on this machine."""
+    import yaml
+
+    from edgeprune.device import resolve_targets
+
+    profiles = [profile.model_dump(mode="json") for profile in resolve_targets((name,))]
+    echo_json(json.dumps(profiles, indent=1) if as_json else yaml.safe_dump_all(profiles, sort_keys=False).rstrip())
+
+
+def _list(as_json: bool) -> None:
+    from edgeprune.device import read_yaml, target_files
+
+    rows = [
+        {
+            "name": name,
+            "description": str(data.get("description", "")),
+            "backend": data.get("backend"),
+            "precisions": data.get("precisions"),
+            "alias": data.get("alias"),
+        }
+        for name, data in ((name, read_yaml(path)) for name, path in target_files().items())
+    ]
+    if as_json:
+        echo_json(json.dumps(rows, indent=1))
+        return
+    width = max(len(str(row["name"])) for row in rows)
+    for row in rows:
+        click.echo(f"{row['name']:<{width}}  {row['description']}")

@@ -1,0 +1,199 @@
+"""From candidates and measurements to the summary: rows, speed-ups, the verdict, and what a user takes away."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from datetime import datetime, timezone
+from pathlib import Path
+
+from edgeprune.artifact import digest, write_text_atomically
+from edgeprune.backends import get_backend
+from edgeprune.backends.tensorrt import device_commands
+from edgeprune.bench.environment import read_environment
+from edgeprune.bench.result import BenchResult
+from edgeprune.bench.statistics import achieved_fps, latency_ms
+from edgeprune.build import SELECTION_SPLIT, Build, Candidate
+from edgeprune.device import DeviceProfile
+from edgeprune.summary import (
+    Accuracy,
+    Calibration,
+    ExportCheck,
+    Pruning,
+    Row,
+    Summary,
+    TargetSummary,
+)
+from edgeprune.verdict import choose, nearest_miss, overall_verdict, refuse, target_verdict
+
+
+def summarise(
+    context: Build,
+    candidates: list[Candidate],
+    results: dict[str, tuple[BenchResult, Path]],
+    baseline: dict[str, Accuracy],
+    prunings: dict[str, Pruning],
+    checks: tuple[ExportCheck, ...],
+) -> Summary:
+    request, recipe = context.request, context.recipe
+    rows = [_row(context, entry, results.get(entry.name), baseline) for entry in candidates]
+    reference = _reference(rows)
+    if reference:
+        rows = [row.model_copy(update={"speedup": _ratio(reference.p50_ms, row.p50_ms)}) for row in rows]
+    judged = refuse(rows, recipe.budget)
+    chosen = choose(judged)
+    miss = None if chosen else nearest_miss(judged, recipe.budget)
+    split = context.dataset.report_split
+    targets = {
+        profile.name: _target(profile, [row for row in judged if row.target == profile.name], split, prunings)
+        for profile in request.targets
+    }
+    images = context.calibration_images()
+    return Summary(
+        created_utc=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        command=request.command,
+        model={"path": str(request.model), "sha256": digest(request.model), "family": context.info.family},
+        data={
+            "path": str(request.data),
+            "names": list(context.dataset.names),
+            "images": {name: len(found) for name, found in context.dataset.images.items()},
+        },
+        imgsz=context.spec.imgsz,
+        split=split,
+        selection_split=SELECTION_SPLIT,
+        budget=recipe.budget.model_dump(),
+        bench_profile=recipe.bench.profile,
+        threads=recipe.bench.threads,
+        targets=targets,
+        chosen=chosen,
+        verdict=overall_verdict(chosen, judged, miss),
+        reference=reference.label if reference else None,
+        nearest_miss=miss,
+        calibration=Calibration(
+            images=len(images),
+            seed=recipe.seed,
+            split=recipe.quantize.split,
+            list_sha256=_list_hash(images),
+        ),
+        exports=checks,
+        environment=read_environment(),
+        versions=context.versions,
+        seconds=dict(context.store.seconds),
+    )
+
+
+def _row(
+    context: Build,
+    entry: Candidate,
+    measured: tuple[BenchResult, Path] | None,
+    baseline: dict[str, Accuracy],
+) -> Row:
+    out = context.request.out
+    drops = {
+        split: accuracy.model_copy(update={"drop": baseline[split].map50_95 - accuracy.map50_95})
+        for split, accuracy in entry.accuracy.items()
+    }
+    reported = drops[context.dataset.report_split]
+    row = Row(
+        target=entry.profile.name,
+        variant=entry.variant,
+        precision=entry.precision,
+        runtime=entry.profile.backend,
+        runtime_version=get_backend(entry.profile.backend).version(),
+        size_mb=entry.artifact.size_bytes / 1e6,
+        map50=reported.map50,
+        map50_95=reported.map50_95,
+        drop=reported.drop,
+        val=drops[SELECTION_SPLIT],
+        per_class=reported.per_class,
+        quantized_ops=entry.quantized_ops,
+        environment=entry.environment,
+        artifact=entry.artifact.path.relative_to(out).as_posix(),
+        sha256=entry.artifact.sha256,
+    )
+    if measured is None:
+        return row.model_copy(update={"flags": ("accuracy_on_host",)})
+    result, path = measured
+    latency = latency_ms(result)
+    return row.model_copy(
+        update={
+            "p50_ms": latency.p50,
+            "p90_ms": latency.p90,
+            "fps": achieved_fps(result.blocks),
+            "peak_mb": result.memory.peak_hwm if result.memory else None,
+            "flags": tuple(dict.fromkeys(flag.code for flag in result.flags)),
+            "bench": path.relative_to(out).as_posix(),
+        }
+    )
+
+
+def _reference(rows: list[Row]) -> Row | None:
+    """Return the row that speed-ups are counted from: the original in fp32, on ONNX Runtime if it was measured."""
+    floats = [row for row in rows if row.variant == "original" and row.precision == "fp32" and row.p50_ms]
+    return next((row for row in floats if row.runtime == "onnxruntime"), floats[0] if floats else None)
+
+
+def _ratio(reference: float | None, value: float | None) -> float | None:
+    return reference / value if reference and value else None
+
+
+def _target(
+    profile: DeviceProfile, rows: list[Row], split: str, prunings: dict[str, Pruning]
+) -> TargetSummary:
+    commands: tuple[str, ...] = ()
+    if profile.built_on == "device":
+        commands = tuple(line for row in rows for line in device_commands(_device_file(row)))
+    pruning = prunings.get(profile.name)
+    if pruning:
+        recovered = next((row.val for row in rows if row.variant == "pruned" and row.precision == "fp32"), None)
+        after = recovered.map50_95 if recovered else None
+        pruning = pruning.model_copy(update={"map50_95_after_recovery": after})
+    return TargetSummary(
+        rows=tuple(rows),
+        chosen=choose(rows),
+        verdict=target_verdict(rows),
+        split=split,
+        pruning=pruning,
+        on_device=commands,
+    )
+
+
+def _device_file(row: Row) -> str:
+    return f"{row.variant}-{row.precision}.onnx"
+
+
+def write_outputs(context: Build, candidates: list[Candidate], summary: Summary) -> None:
+    """Leave what a user takes away: `best/` with the chosen engine, and a folder for each target built elsewhere."""
+    preprocess = json.dumps(context.spec.describe() | {"names": list(context.dataset.names)}, indent=1) + "\n"
+    out = context.request.out
+    chosen = summary.chosen
+    folders: dict[str, dict[str, Path]] = {}
+    if chosen:
+        place = out / chosen.artifact
+        folders["best"] = {place.name: place}
+    for entry in candidates:
+        if entry.profile.built_on == "device":
+            name = f"{entry.variant}-{entry.precision}.onnx"
+            folders.setdefault(entry.profile.name, {})[name] = entry.artifact.path
+    if not chosen:
+        shutil.rmtree(out / "best", ignore_errors=True)
+    for folder, files in folders.items():
+        partial = out / f".partial-{folder}"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        for name, source in files.items():
+            copy = shutil.copytree if source.is_dir() else shutil.copyfile
+            copy(source, partial / name)
+        write_text_atomically(partial / "preprocess.json", preprocess)
+        if folder in summary.targets:
+            script = "\n".join(("#!/bin/sh", "set -e", *summary.targets[folder].on_device))
+            write_text_atomically(partial / "build.sh", script + "\n")
+        shutil.rmtree(out / folder, ignore_errors=True)
+        partial.rename(out / folder)
+
+
+def _list_hash(images: tuple[Path, ...]) -> str:
+    import hashlib
+
+    return hashlib.sha256("\n".join(str(image) for image in images).encode()).hexdigest()

@@ -1,0 +1,114 @@
+"""The verdict of a build: which row is chosen, and whether pruning was worth it over int8 alone. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from edgeprune.recipe import BudgetRecipe
+from edgeprune.summary import Row
+
+WORTH_IT = 1.05
+"""Pruning is worth its accuracy when it is at least this much faster: half of it is the noise of a good run."""
+
+
+def misses(row: Row, budget: BudgetRecipe) -> list[tuple[str, float]]:
+    """List the budgets that a row misses, each with what it misses by as a share of the budget."""
+    found: list[tuple[str, float]] = []
+    drop = row.val.drop if row.val else None
+    if drop is not None and drop > budget.max_drop:
+        text = f"mAP50-95 on {row.val.split if row.val else 'val'} drops by {drop:.4f}, allowed are {budget.max_drop:g}"
+        found.append((text, (drop - budget.max_drop) / max(budget.max_drop, 0.001)))
+    bounds = (
+        ("p50", row.p50_ms, budget.max_latency_ms, "ms", 1),
+        ("peak memory", row.peak_mb, budget.max_memory_mb, "MB", 1),
+        ("throughput", row.fps, budget.min_fps, "FPS", -1),
+    )
+    for name, value, bound, unit, sign in bounds:
+        if value is not None and bound is not None and sign * (value - bound) > 0:
+            side = "at most" if sign > 0 else "at least"
+            text = f"{name} is {value:.4g} {unit}, {side} {bound:g} {unit} is wanted"
+            found.append((text, sign * (value - bound) / bound))
+    return found
+
+
+def refuse(rows: Sequence[Row], budget: BudgetRecipe) -> tuple[Row, ...]:
+    """Return the rows with the reasons why each may not be chosen: a missed budget, no gain, or false evidence."""
+    return tuple(row.model_copy(update={"refused": tuple(_reasons(row, rows, budget))}) for row in rows)
+
+
+def _reasons(row: Row, rows: Sequence[Row], budget: BudgetRecipe) -> Iterable[str]:
+    if row.p50_ms is None:
+        yield "not measured: the device was not there"
+        return
+    yield from (text for text, _ in misses(row, budget))
+    floats = [
+        other
+        for other in rows
+        if (other.target, other.variant, other.precision) == (row.target, row.variant, "fp32") and other.p50_ms
+    ]
+    if row.precision == "int8" and floats and floats[0].p50_ms and row.p50_ms >= floats[0].p50_ms:
+        yield f"int8 is not faster than the fp32 it replaces ({row.p50_ms:.2f} ms against {floats[0].p50_ms:.2f} ms)"
+    for flag in row.flags:
+        if flag in {"fallback", "output_mismatch"}:
+            yield f"the run is flagged {flag}: it did not measure what was asked for"
+
+
+def choose(rows: Iterable[Row]) -> Row | None:
+    """Return the fastest row that nothing speaks against, or None."""
+    return min(
+        (row for row in rows if not row.refused and row.p50_ms is not None),
+        key=lambda row: row.p50_ms or 0.0,
+        default=None,
+    )
+
+
+def nearest_miss(rows: Iterable[Row], budget: BudgetRecipe) -> str | None:
+    """Name the measured row that misses its budgets by the smallest share, and what it misses."""
+    candidates = [(found, row) for row in rows if row.p50_ms is not None and (found := misses(row, budget))]
+    if not candidates:
+        return None
+    found, row = min(candidates, key=lambda entry: max(share for _, share in entry[0]))
+    return f"{row.label}: {'; '.join(text for text, _ in found)}"
+
+
+def target_verdict(rows: Sequence[Row]) -> str:
+    """Say in one sentence whether pruning was worth it over int8 alone on this target."""
+    measured = [row for row in rows if row.p50_ms is not None]
+    if not measured:
+        return "Nothing was measured: the device was not there; build and time the engines on it."
+    plain, pruned = _find(measured, "original"), _find(measured, "pruned")
+    if plain is None or pruned is None:
+        missing = "int8 alone" if plain is None else "a pruned int8 row"
+        return f"No verdict on pruning: {missing} was not measured."
+    gain = (plain.p50_ms or 0.0) / (pruned.p50_ms or 1.0)
+    numbers = f"{pruned.p50_ms:.2f} ms against {plain.p50_ms:.2f} ms for int8 alone ({gain:.2f}x)"
+    cost = _cost(plain, pruned)
+    if pruned.refused:
+        return f"Pruning was not worth it: {numbers}{cost}, but {pruned.refused[0]}."
+    if gain < WORTH_IT:
+        return f"Pruning was not worth it over int8 alone: {numbers}{cost}."
+    return f"Pruning was worth it over int8 alone: {numbers}{cost}."
+
+
+def overall_verdict(chosen: Row | None, rows: Sequence[Row], miss: str | None) -> str:
+    """Say in one or two sentences what was chosen over all targets and what pruning brought there."""
+    if chosen is None:
+        if not any(row.p50_ms is not None for row in rows):
+            return "Nothing was measured: the device was not there; build and time the engines on it."
+        return f"No row keeps to every budget; the nearest is {miss or 'refused for another reason'}."
+    speed = f", {chosen.speedup:.2f}x the reference" if chosen.speedup else ""
+    head = f"{chosen.label} is chosen: {chosen.p50_ms:.2f} ms at p50{speed}"
+    drop = chosen.val.drop if chosen.val else None
+    head += f", mAP50-95 {-drop:+.4f} on {chosen.val.split}." if chosen.val and drop is not None else "."
+    return f"{head} {target_verdict([row for row in rows if row.target == chosen.target])}"
+
+
+def _find(rows: Iterable[Row], variant: str) -> Row | None:
+    return next((row for row in rows if row.variant == variant and row.precision == "int8"), None)
+
+
+def _cost(plain: Row, pruned: Row) -> str:
+    if not plain.val or not pruned.val:
+        return ""
+    change = pruned.val.map50_95 - plain.val.map50_95
+    return f", at {change:+.4f} mAP50-95 on {pruned.val.split}"
