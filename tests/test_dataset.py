@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from conftest import NAMES, write_dataset
 from hypothesis import given
 from hypothesis import strategies as st
 from ultralytics.data.utils import check_det_dataset
 
+from conftest import NAMES, write_dataset
 from edgeprune.dataset import Dataset, label_path, load_dataset, load_labels, write_yaml
 from edgeprune.errors import DataError
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from edgeprune import errors
 from edgeprune.errors import EdgepruneError, did_you_mean
 
-# The contract of docs/design.md.
+# The contract of CONTRIBUTING.md.
 EXIT_CODES = {
     "EdgepruneError": 3,
     "ConfigError": 3,

@@ -18,7 +18,7 @@ PACKAGE = Path(edgeprune.__file__).parent
 # From the top down. A module imports from its own layer and from those below it.
 LAYERS = (
     {"cli", "__main__"},
-    {"pipeline", "report", "doctor", "probe"},
+    {"pipeline", "build", "summarise", "verdict", "report", "doctor", "probe"},
     {"bench", "prune", "export", "quantize", "models", "bundle"},
     {"backends", "runners"},
     {"artifact", "device", "recipe", "dataset", "demo", "preprocess", "summary"},
@@ -89,7 +89,7 @@ def _layer(name: str) -> int:
     for depth, layer in enumerate(LAYERS):
         if name in layer:
             return depth
-    raise AssertionError(f"edgeprune.{name} is in no layer: add it to LAYERS and to docs/design.md")
+    raise AssertionError(f"edgeprune.{name} is in no layer: add it to LAYERS and to CONTRIBUTING.md")
 
 
 def _inner(found: Import) -> str | None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import FAMILIES
 from ultralytics.nn.modules.block import C2PSA, C2f
 
+from conftest import FAMILIES
 from edgeprune.models import ultralytics as adapter
 
 

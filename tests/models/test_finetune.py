@@ -1,4 +1,4 @@
-"""Recovery: a pruned shape survives saving, ultralytics, training and Ctrl-C, and the data folder stays clean."""
+"""Recovery: a pruned shape survives saving, ultralytics, training and Ctrl-C; the data folder stays clean."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import FAMILIES, write_dataset
 from torch import nn
 from ultralytics import YOLO
 from ultralytics.utils import LOGGER
 
+from conftest import FAMILIES, write_dataset
 from edgeprune.dataset import Dataset, load_dataset
 from edgeprune.errors import EdgepruneError
 from edgeprune.models import Progress

@@ -1,4 +1,4 @@
-"""Checkpoints: all four families load, nothing else runs or passes, and every refusal is one line with the file."""
+"""Checkpoints: all four families load, nothing else runs or passes, each refusal is a line with the file."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from typing import Any
 import onnx
 import pytest
 import torch
-from conftest import FAMILIES, NAMES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
 from torch import nn
 from ultralytics.nn.tasks import DetectionModel, SegmentationModel
 
+from conftest import FAMILIES, NAMES
 from edgeprune.errors import ModelError
 from edgeprune.models import ModelInfo
 from edgeprune.models import ultralytics as adapter

@@ -1,4 +1,4 @@
-"""Widths: on the step, never 0, never above the original, never past the bound; goals met by the smallest ratio."""
+"""Widths: on the step, never 0, never above the original or past the bound; goals by the smallest ratio."""
 
 from __future__ import annotations
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import FAMILIES
 from torch import nn
 
+from conftest import FAMILIES
 from edgeprune.errors import ConfigError
 from edgeprune.models import ultralytics as adapter
 from edgeprune.prune.criteria import CRITERIA

@@ -1,4 +1,4 @@
-"""int8 graphs: each scheme in the dialect its runtime runs, the head's decode in float, and real scores left."""
+"""int8 graphs: each scheme in its runtime's dialect, the head's decode in float, and real scores left."""
 
 from __future__ import annotations
 

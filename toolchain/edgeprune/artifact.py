@@ -22,6 +22,7 @@ from edgeprune.errors import OutputError
 
 Kind = Literal["torch", "onnx", "engine"]
 MANIFEST = "manifest.json"
+LITTLE_SPACE_MB = 256
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ class Store:
         """Hold the build folder for this process and sweep what killed builds left unfinished.
 
         Raises:
-            OutputError: the folder cannot be written, or another build holds it.
+            OutputError: the folder cannot be written, another build holds it, or the disk ran full meanwhile.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -126,7 +127,25 @@ class Store:
                 raise OutputError(f"{self.root}: another edgeprune build is at work in this folder") from exc
             for left in self.root.glob(".partial-*"):
                 shutil.rmtree(left, ignore_errors=True)
-            yield
+            try:
+                yield
+            except Exception as exc:
+                self._blame_the_disk(exc)
+                raise
+
+    def _blame_the_disk(self, exc: Exception) -> None:
+        """Turn a failed write into an error of its own: the libraries that write name the disk in many ways.
+
+        torch raises a RuntimeError without a reason, numpy and shutil an OSError without a number.
+        """
+        free = shutil.disk_usage(self.root).free // 1_000_000
+        cause = exc.__cause__ or exc
+        if free < LITTLE_SPACE_MB and isinstance(cause, OSError | RuntimeError):
+            said = (str(cause).splitlines() or [type(cause).__name__])[0]
+            raise OutputError(
+                f"{self.root}: the disk is full: {free} MB are left after what was unfinished is removed; "
+                f"whole stages are kept ({said})"
+            ) from exc
 
     def find(self, name: str, inputs: Mapping[str, Any]) -> Path | None:
         """Return the folder of a whole stage made from these inputs, or None."""

@@ -1,4 +1,4 @@
-"""What the stages of one build share: the request, the data, the model's facts, and rows before they are judged."""
+"""What the stages of one build share: the request, the data, the facts, rows before they are judged."""
 
 from __future__ import annotations
 

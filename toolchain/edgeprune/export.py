@@ -102,8 +102,8 @@ def compare(
 def _unordered_difference(expected: Output, got: Output) -> tuple[Output, Output]:
     """Compare end-to-end detections (n, 6), whose order is arbitrary where scores are as good as equal.
 
-    Each detection is held against the nearest of the other side, a wrong class counting as a pixel or more. Those
-    that tie with the last one are left out: which of them make the top n is chance as well.
+    Each detection is held against the nearest of the other side, a wrong class counting as a pixel or more.
+    Those that tie with the last one are left out: which of them make the top n is chance as well.
     """
     scores = np.abs(expected[:, 4] - got[:, 4])
     sure = expected[expected[:, 4] > expected[-1, 4] + TIE][:, BOX_AND_CLASS]

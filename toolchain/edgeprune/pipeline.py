@@ -15,13 +15,20 @@ import numpy as np
 from edgeprune.artifact import Artifact, Store, digest, write_text_atomically
 from edgeprune.backends import get_backend, options_for
 from edgeprune.bench.environment import read_environment
-from edgeprune.bench.protocol import build_job, measure, reference_outputs, write_inputs, write_reference
+from edgeprune.bench.protocol import (
+    LEAST_INPUTS,
+    build_job,
+    measure,
+    reference_outputs,
+    write_inputs,
+    write_reference,
+)
 from edgeprune.bench.result import BenchResult, Job, load_result, save_result
 from edgeprune.bench.tune import fastest_environment
 from edgeprune.build import SELECTION_SPLIT, Build, BuildRequest, Candidate, Notify
 from edgeprune.dataset import load_dataset
 from edgeprune.device import DeviceProfile
-from edgeprune.errors import ConfigError, InterruptedBuildError
+from edgeprune.errors import ConfigError, DataError, InterruptedBuildError
 from edgeprune.models import get_adapter
 from edgeprune.preprocess import Preprocess, load_input
 from edgeprune.quantize import CalibrationSet, quantize
@@ -31,15 +38,17 @@ from edgeprune.summarise import summarise, write_outputs
 from edgeprune.summary import Accuracy, ExportCheck, Pruning, Summary, Variant, save_summary
 
 PACKAGES = (
-    "edgeprune", "torch", "ultralytics", "torch-pruning", "onnx", "onnxsim", "onnxruntime", "openvino", "nncf",
+    "edgeprune", "torch", "ultralytics", "torch-pruning",
+    "onnx", "onnxsim", "onnxruntime", "openvino", "nncf",
 )  # fmt: skip
 BENCH_INPUTS = 32
+
 
 def build(request: BuildRequest, notify: Notify) -> Summary:
     """Run every stage that is not there yet, choose a row, and write `summary.json` and `best/`.
 
     Raises:
-        EdgepruneError: bad input, or a stage that failed; whole stages stay and the next build goes on from them.
+        EdgepruneError: bad input, or a stage that failed; whole stages stay for the next build.
     """
     store = Store(request.out / "stages")
     with store.locked():
@@ -79,9 +88,14 @@ def _start(request: BuildRequest, store: Store, notify: Notify) -> tuple[Artifac
             f"{lower} and {lower + info.stride} are the nearest"
         )
     dataset = load_dataset(request.data, len(info.names))
+    images = sum(len(found) for found in dataset.images.values())
+    if images < LEAST_INPUTS:
+        raise DataError(
+            f"{request.data}: {images} images; timing rotates over at least {LEAST_INPUTS} of them"
+        )
     versions = {name: _version(name) for name in PACKAGES}
     context = Build(request, store, adapter, notify, dataset, info, Preprocess(imgsz), versions)
-    # Later stages, ultralytics' trainer among them, only ever read this copy, which edgeprune itself has written.
+    # Later stages, ultralytics' trainer among them, only ever read this copy, written by edgeprune itself.
     place = store.stage(
         "original",
         {"model": digest(request.model), "versions": context.using("ultralytics")},
@@ -106,14 +120,15 @@ def _pruned(context: Build, original: Artifact, profile: DeviceProfile) -> tuple
         "measured": measured,
         "versions": context.using("torch", "torch-pruning", "ultralytics"),
     }
+
     def make(out: Path) -> None:
         share = None
         if recipe.prune.speedup:
-            share = latency_share(
-                context.adapter, original, context.spec, context.dataset, recipe, profile
-            )
+            share = latency_share(context.adapter, original, context.spec, context.dataset, recipe, profile)
         context.notify("prune", 0.0, f"{recipe.prune.criterion}, steps of {profile.step} channels")
-        report = cut(context.adapter, original, context.dataset, context.spec, recipe, profile.step, share, out)
+        report = cut(
+            context.adapter, original, context.dataset, context.spec, recipe, profile.step, share, out
+        )
         kept = report.params_after / report.params_before
         context.notify("prune", 1.0, f"{kept:.0%} of the parameters kept")
 
@@ -185,7 +200,9 @@ def _exported(context: Build, model: Artifact, variant: Variant) -> tuple[Artifa
             module, context.info, context.spec, images, context.recipe.export, variant, out / "model.onnx"
         )
         write_text_atomically(out / "check.json", check.model_dump_json())
-        context.notify("export", 1.0, f"{variant}: {check.box_px:.2g} px, {check.score:.2g} in score from torch")
+        context.notify(
+            "export", 1.0, f"{variant}: {check.box_px:.2g} px, {check.score:.2g} in score from torch"
+        )
 
     place = context.store.stage("onnx", inputs, make)
     check = ExportCheck.model_validate_json((place / "check.json").read_text(encoding="utf-8"))
@@ -241,9 +258,7 @@ def _tuned(context: Build, profile: DeviceProfile, engine: Artifact) -> dict[str
         context.notify("tune", 0.0, f"{profile.name} {engine.precision}")
         tensors = write_inputs(_bench_images(context), out / "inputs.npy")
         with LocalRunner() as runner:
-            job = build_job(
-                "plain", engine, profile, threads=context.recipe.bench.threads, inputs=tensors
-            )
+            job = build_job("plain", engine, profile, threads=context.recipe.bench.threads, inputs=tensors)
             best = fastest_environment(job, choices, runner)
         tensors.unlink()
         write_text_atomically(out / "environment.json", json.dumps(best))
@@ -307,7 +322,9 @@ def _evaluated(
         session = backend.load(engine.path, precision, context.recipe.bench.threads, options)
         for index, split in enumerate(context.splits):
             context.notify("evaluate", index / len(context.splits), f"{backend_name} {precision} on {split}")
-            accuracy = context.adapter.evaluate(session, context.dataset, split, context.spec)
+            accuracy = context.adapter.evaluate(
+                session, context.dataset, split, context.spec, context.info.end2end
+            )
             write_text_atomically(out / f"{split}.json", accuracy.model_dump_json())
         ops = backend.quantized_ops(engine.path) if precision == "int8" else None
         write_text_atomically(out / "quantized_ops.json", json.dumps(ops))

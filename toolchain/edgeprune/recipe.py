@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from edgeprune.device import read_yaml, validate
 from edgeprune.errors import ConfigError
 
-DEFAULT_RATIO = 0.3
+DEFAULT_RATIO = 0.25
 """Share of channels removed when no goal is given."""
 
 Criterion = Literal["random", "l1", "l2", "group_norm", "lamp"]
@@ -43,7 +43,7 @@ class PruneRecipe(_Section):
     ratio: float | None = Field(default=None, ge=0, lt=1)
     speedup: float | None = Field(default=None, gt=1, le=20)
     macs: float | None = Field(default=None, gt=0, lt=1)
-    scope: Literal["global", "local"] = "local"
+    scope: Literal["global", "local"] = "global"
     max_ratio: float = Field(default=0.75, gt=0, lt=1)
     skip: tuple[str, ...] = ()
 
@@ -63,7 +63,7 @@ class FinetuneRecipe(_Section):
         device: ``""`` lets ultralytics choose (the first GPU, else CPU); ``"0,1"`` trains on two GPUs by DDP.
     """
 
-    epochs: int = Field(default=40, ge=0)
+    epochs: int = Field(default=50, ge=0)
     batch: int = Field(default=16, ge=1)
     lr0: float = Field(default=0.001, gt=0)
     optimizer: Literal["AdamW", "SGD"] = "AdamW"

@@ -1,4 +1,4 @@
-"""From candidates and measurements to the summary: rows, speed-ups, the verdict, and what a user takes away."""
+"""From candidates and measurements to the summary: rows, speed-ups, verdict, and what a user takes away."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from edgeprune.artifact import digest, write_text_atomically
-from edgeprune.backends import get_backend
+from edgeprune.backends import get_backend, options_for
 from edgeprune.backends.tensorrt import device_commands
 from edgeprune.bench.environment import read_environment
 from edgeprune.bench.result import BenchResult
@@ -36,6 +36,13 @@ def summarise(
     prunings: dict[str, Pruning],
     checks: tuple[ExportCheck, ...],
 ) -> Summary:
+    """Join what was built and measured into the summary, with the verdict and the chosen row.
+
+    Args:
+        results: measurement and its file, by the name of the candidate.
+        baseline: accuracy of the original in fp32 by split: what every drop is counted from.
+        prunings: by target.
+    """
     request, recipe = context.request, context.recipe
     rows = [_row(context, entry, results.get(entry.name), baseline) for entry in candidates]
     reference = _reference(rows)
@@ -129,7 +136,7 @@ def _row(
 
 
 def _reference(rows: list[Row]) -> Row | None:
-    """Return the row that speed-ups are counted from: the original in fp32, on ONNX Runtime if it was measured."""
+    """Return the row that speed-ups are counted from: the original fp32, on ONNX Runtime if measured."""
     floats = [row for row in rows if row.variant == "original" and row.precision == "fp32" and row.p50_ms]
     return next((row for row in floats if row.runtime == "onnxruntime"), floats[0] if floats else None)
 
@@ -146,7 +153,8 @@ def _target(
         commands = tuple(line for row in rows for line in device_commands(_device_file(row)))
     pruning = prunings.get(profile.name)
     if pruning:
-        recovered = next((row.val for row in rows if row.variant == "pruned" and row.precision == "fp32"), None)
+        floats = (row.val for row in rows if (row.variant, row.precision) == ("pruned", "fp32"))
+        recovered = next(floats, None)
         after = recovered.map50_95 if recovered else None
         pruning = pruning.model_copy(update={"map50_95_after_recovery": after})
     return TargetSummary(
@@ -164,7 +172,11 @@ def _device_file(row: Row) -> str:
 
 
 def write_outputs(context: Build, candidates: list[Candidate], summary: Summary) -> None:
-    """Leave what a user takes away: `best/` with the chosen engine, and a folder for each target built elsewhere."""
+    """Leave what a user takes away: `best/` with the chosen engine, a folder for each target built elsewhere.
+
+    Beside the engine lie `preprocess.json` (what an image goes through) and `runtime.json` (how the runtime
+    has to be started for the measured numbers: options, threads, environment variables).
+    """
     preprocess = json.dumps(context.spec.describe() | {"names": list(context.dataset.names)}, indent=1) + "\n"
     out = context.request.out
     chosen = summary.chosen
@@ -186,14 +198,33 @@ def write_outputs(context: Build, candidates: list[Candidate], summary: Summary)
             copy = shutil.copytree if source.is_dir() else shutil.copyfile
             copy(source, partial / name)
         write_text_atomically(partial / "preprocess.json", preprocess)
+        if folder == "best" and chosen:
+            write_text_atomically(partial / "runtime.json", _runtime(context, chosen))
         if folder in summary.targets:
-            script = "\n".join(("#!/bin/sh", "set -e", *summary.targets[folder].on_device))
+            script = "\n".join(
+                ("#!/bin/sh", "set -e", 'cd "$(dirname "$0")"', *summary.targets[folder].on_device)
+            )
             write_text_atomically(partial / "build.sh", script + "\n")
         shutil.rmtree(out / folder, ignore_errors=True)
         partial.rename(out / folder)
 
 
-def _list_hash(images: tuple[Path, ...]) -> str:
-    import hashlib
+def _runtime(context: Build, row: Row) -> str:
+    profile = next(profile for profile in context.request.targets if profile.name == row.target)
+    facts = {
+        "target": row.target,
+        "variant": row.variant,
+        "engine": Path(row.artifact).name,
+        "sha256": row.sha256,
+        "backend": row.runtime,
+        "version": row.runtime_version,
+        "precision": row.precision,
+        "options": options_for(profile, row.precision),
+        "threads": context.recipe.bench.threads,
+        "environment": row.environment,
+    }
+    return json.dumps(facts, indent=1) + "\n"
 
+
+def _list_hash(images: tuple[Path, ...]) -> str:
     return hashlib.sha256("\n".join(str(image) for image in images).encode()).hexdigest()

@@ -6,14 +6,14 @@ Every number in a row was measured, or it is null. Reports, the gate and the ter
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgeprune.artifact import write_text_atomically
 from edgeprune.errors import NotComparableError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 SUMMARY = "summary.json"
 Variant = Literal["original", "pruned"]
 
@@ -145,7 +145,7 @@ class Summary(_Record):
         nearest_miss: when nothing was chosen, the row that came nearest and what it missed by.
     """
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Literal[1] = SCHEMA_VERSION
     created_utc: str
     command: str
     model: dict[str, Any]

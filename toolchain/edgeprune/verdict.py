@@ -1,4 +1,4 @@
-"""The verdict of a build: which row is chosen, and whether pruning was worth it over int8 alone. Pure functions."""
+"""The verdict of a build: which row is chosen, and whether pruning beat int8 alone. Pure functions."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from edgeprune.recipe import BudgetRecipe
 from edgeprune.summary import Row
 
 WORTH_IT = 1.05
-"""Pruning is worth its accuracy when it is at least this much faster: half of it is the noise of a good run."""
+"""Pruning is worth its accuracy when it is this much faster: half of it is the noise of a good run."""
 
 
 def misses(row: Row, budget: BudgetRecipe) -> list[tuple[str, float]]:
     """List the budgets that a row misses, each with what it misses by as a share of the budget."""
     found: list[tuple[str, float]] = []
     drop = row.val.drop if row.val else None
-    if drop is not None and drop > budget.max_drop:
-        text = f"mAP50-95 on {row.val.split if row.val else 'val'} drops by {drop:.4f}, allowed are {budget.max_drop:g}"
+    if row.val and drop is not None and drop > budget.max_drop:
+        text = f"mAP50-95 on {row.val.split} drops by {drop:.4f}, allowed are {budget.max_drop:g}"
         found.append((text, (drop - budget.max_drop) / max(budget.max_drop, 0.001)))
     bounds = (
         ("p50", row.p50_ms, budget.max_latency_ms, "ms", 1),
@@ -32,7 +32,7 @@ def misses(row: Row, budget: BudgetRecipe) -> list[tuple[str, float]]:
 
 
 def refuse(rows: Sequence[Row], budget: BudgetRecipe) -> tuple[Row, ...]:
-    """Return the rows with the reasons why each may not be chosen: a missed budget, no gain, or false evidence."""
+    """Return the rows with the reasons why each may not be chosen: missed budget, no gain, false evidence."""
     return tuple(row.model_copy(update={"refused": tuple(_reasons(row, rows, budget))}) for row in rows)
 
 
@@ -41,13 +41,16 @@ def _reasons(row: Row, rows: Sequence[Row], budget: BudgetRecipe) -> Iterable[st
         yield "not measured: the device was not there"
         return
     yield from (text for text, _ in misses(row, budget))
-    floats = [
-        other
-        for other in rows
-        if (other.target, other.variant, other.precision) == (row.target, row.variant, "fp32") and other.p50_ms
-    ]
-    if row.precision == "int8" and floats and floats[0].p50_ms and row.p50_ms >= floats[0].p50_ms:
-        yield f"int8 is not faster than the fp32 it replaces ({row.p50_ms:.2f} ms against {floats[0].p50_ms:.2f} ms)"
+    own_fp32 = next(
+        (
+            other.p50_ms
+            for other in rows
+            if (other.target, other.variant, other.precision) == (row.target, row.variant, "fp32")
+        ),
+        None,
+    )
+    if row.precision == "int8" and own_fp32 is not None and row.p50_ms >= own_fp32:
+        yield f"int8 is not faster than the fp32 it replaces ({row.p50_ms:.2f} ms against {own_fp32:.2f} ms)"
     for flag in row.flags:
         if flag in {"fallback", "output_mismatch"}:
             yield f"the run is flagged {flag}: it did not measure what was asked for"
@@ -72,22 +75,32 @@ def nearest_miss(rows: Iterable[Row], budget: BudgetRecipe) -> str | None:
 
 
 def target_verdict(rows: Sequence[Row]) -> str:
-    """Say in one sentence whether pruning was worth it over int8 alone on this target."""
+    """Say in one sentence whether pruning was worth it over int8 alone on this target.
+
+    The fastest allowed pruned row stands for pruning. Where another precision beats int8 without pruning, the
+    gain over that row decides, for it is what a user would run unpruned.
+    """
     measured = [row for row in rows if row.p50_ms is not None]
     if not measured:
         return "Nothing was measured: the device was not there; build and time the engines on it."
-    plain, pruned = _find(measured, "original"), _find(measured, "pruned")
+    plain, pruned = _int8(measured, "original"), _int8(measured, "pruned")
     if plain is None or pruned is None:
         missing = "int8 alone" if plain is None else "a pruned int8 row"
         return f"No verdict on pruning: {missing} was not measured."
-    gain = (plain.p50_ms or 0.0) / (pruned.p50_ms or 1.0)
-    numbers = f"{pruned.p50_ms:.2f} ms against {plain.p50_ms:.2f} ms for int8 alone ({gain:.2f}x)"
-    cost = _cost(plain, pruned)
+    fastest = choose(row for row in measured if row.variant == "pruned")
+    if fastest and _gain(plain, fastest) > 1:
+        pruned = fastest
+    rival = choose(row for row in measured if row.variant == "original") or plain
+    what = "" if pruned.precision == "int8" else f" (pruned {pruned.precision})"
+    numbers = f"{pruned.p50_ms:.2f} ms{what} against {plain.p50_ms:.2f} ms for int8 alone ({_gain(plain, pruned):.2f}x)"
+    if rival.precision != "int8" and _gain(rival, plain) < 1:
+        numbers += f" and {rival.p50_ms:.2f} ms for unpruned {rival.precision} ({_gain(rival, pruned):.2f}x)"
+    numbers += _cost(plain, pruned)
     if pruned.refused:
-        return f"Pruning was not worth it: {numbers}{cost}, but {pruned.refused[0]}."
-    if gain < WORTH_IT:
-        return f"Pruning was not worth it over int8 alone: {numbers}{cost}."
-    return f"Pruning was worth it over int8 alone: {numbers}{cost}."
+        return f"Pruning was not worth it: {numbers}, but {pruned.refused[0]}."
+    if min(_gain(plain, pruned), _gain(rival, pruned)) < WORTH_IT:
+        return f"Pruning was not worth it over int8 alone: {numbers}."
+    return f"Pruning was worth it over int8 alone: {numbers}."
 
 
 def overall_verdict(chosen: Row | None, rows: Sequence[Row], miss: str | None) -> str:
@@ -103,7 +116,11 @@ def overall_verdict(chosen: Row | None, rows: Sequence[Row], miss: str | None) -
     return f"{head} {target_verdict([row for row in rows if row.target == chosen.target])}"
 
 
-def _find(rows: Iterable[Row], variant: str) -> Row | None:
+def _gain(before: Row, after: Row) -> float:
+    return (before.p50_ms or 0.0) / (after.p50_ms or 1.0)
+
+
+def _int8(rows: Iterable[Row], variant: str) -> Row | None:
     return next((row for row in rows if row.variant == variant and row.precision == "int8"), None)
 
 

@@ -1,7 +1,7 @@
 """TensorRT: the engine is built on the device, with the commands written here.
 
-An engine matches one GPU and one TensorRT version exactly (TensorRT#4730), so a workstation can only prepare its
-ONNX file. Strong typing is the recipe that works on TensorRT 10 and 11 alike: precisions come from the graph.
+An engine matches one GPU and one TensorRT version exactly (TensorRT#4730), so a workstation can only prepare
+its ONNX file. Strong typing works on TensorRT 10 and 11 alike: precisions come from the graph.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def device_commands(onnx_name: str) -> tuple[str, ...]:
     """Return the shell commands that build an engine on the device and time it there.
 
     Args:
-        onnx_name: file name of the ONNX file, in the folder that the commands run in; letters, digits, ``.-_``.
+        onnx_name: ONNX file in the folder that the commands run in; letters, digits, ``.-_``.
     """
     engine = f"{Path(onnx_name).stem}.engine"
     return (

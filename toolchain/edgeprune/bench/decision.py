@@ -1,6 +1,6 @@
 """The sequential test of the gate: what a number of pairs says, and when more are needed.
 
-Section 4 of `docs/bench-protocol.md`. The pair of fresh processes is the unit, since the iterations
+Section 4 of `docs/measurement.md`. The pair of fresh processes is the unit, since the iterations
 of one process are not independent. There are only four looks, with the error rate split over them.
 """
 

@@ -1,6 +1,6 @@
 """Flags: what makes a run unfit to be gated, or less certain, each derived from evidence the result keeps.
 
-The codes and thresholds are those of section 3 of the measurement protocol (`docs/bench-protocol.md`).
+The codes and thresholds are those of section 3 of the measurement protocol (`docs/measurement.md`).
 """
 
 from __future__ import annotations

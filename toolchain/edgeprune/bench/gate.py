@@ -1,6 +1,6 @@
 """The regression gate: is the candidate worse than the baseline, on this device, in this session?
 
-Section 4 of `docs/bench-protocol.md`. Both sides run in fresh-process pairs, in balanced order, until
+Section 4 of `docs/measurement.md`. Both sides run in fresh-process pairs, in balanced order, until
 the sequential test of `bench/decision.py` has a verdict. A pair that the machine disturbed is run again.
 """
 

@@ -1,6 +1,6 @@
 """The measurement protocol: fresh worker processes in interleaved blocks, with the evidence of each.
 
-Sections 1 to 3 of `docs/bench-protocol.md`.
+Sections 1 to 3 of `docs/measurement.md`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The result of one benchmark run: raw nanosecond samples and evidence.
 
 Statistics are derived, never stored as truth. The schema follows section 3 of the measurement protocol
-(`docs/bench-protocol.md`).
+(`docs/measurement.md`).
 """
 
 from __future__ import annotations

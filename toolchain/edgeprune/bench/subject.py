@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ElementTree  # noqa: S405  the IR is read for one attribute, entities stay unexpanded
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 
 from edgeprune.artifact import Artifact
 from edgeprune.backends import get_backend, options_for
+from edgeprune.backends.openvino import IR
 from edgeprune.bench.protocol import build_job, reference_outputs, write_inputs, write_reference
 from edgeprune.bench.result import Job
 from edgeprune.device import DeviceProfile, resolve_targets
 from edgeprune.errors import CompileError, ConfigError, ModelError
 from edgeprune.preprocess import Preprocess, letterbox, to_tensor
-from edgeprune.summary import SUMMARY, Row, load_summary
+from edgeprune.summary import Row, load_summary
 
 _TENSORS = 32
 
@@ -45,15 +46,16 @@ def subjects_of(path: Path, target: str | None = None, chosen_only: bool = False
         chosen_only: of a build folder, only the chosen row of each target.
 
     Raises:
+        NotComparableError: a folder that holds neither a finished build nor an engine.
         ModelError: nothing at the path can be measured.
     """
-    if (path / SUMMARY).is_file():
+    if path.is_dir() and not (path / IR).is_file():
         return _of_build(path, target, chosen_only)
     return (_of_engine(path, target),)
 
 
 def make_job(subject: Subject, threads: int, folder: Path) -> Job:
-    """Write real inputs and the host's own outputs into a folder, and return the job that measures a subject."""
+    """Write real inputs and the host's own outputs into a folder; return the job that measures a subject."""
     backend = get_backend(subject.profile.backend)
     options = options_for(subject.profile, subject.engine.precision)
     images = stock_images(input_size(subject.engine.path))
@@ -90,7 +92,7 @@ def input_size(path: Path) -> int:
     Raises:
         ModelError: it does not take one image of shape (1, 3, size, size).
     """
-    shape = _ir_shape(path / "model.xml") if path.is_dir() else _onnx_shape(path)
+    shape = _ir_shape(path / IR) if path.is_dir() else _onnx_shape(path)
     if len(shape) != 4 or shape[:2] != [1, 3] or shape[2] != shape[3] or shape[2] <= 0:
         raise ModelError(f"{path}: input shape {shape} is not one square RGB image (1, 3, size, size)")
     return shape[2]
@@ -103,11 +105,14 @@ def _onnx_shape(path: Path) -> list[int]:
         graph = onnx.load(path, load_external_data=False).graph
     except Exception as exc:  # protobuf raises classes of its own
         raise ModelError(f"{path}: not an ONNX file: {(str(exc).splitlines() or [''])[0]}") from exc
+    if not graph.input:
+        raise ModelError(f"{path}: not an ONNX file: it holds no network")
     return [dim.dim_value for dim in graph.input[0].type.tensor_type.shape.dim]
 
 
 def _ir_shape(path: Path) -> list[int]:
     try:
+        # One attribute of a model that the runtime itself is about to parse.
         layers = ElementTree.parse(path).getroot().iter("layer")  # noqa: S314
     except (OSError, ElementTree.ParseError) as exc:
         raise ModelError(f"{path}: not an OpenVINO model: {exc}") from exc
@@ -118,15 +123,17 @@ def _ir_shape(path: Path) -> list[int]:
 
 def _of_build(folder: Path, target: str | None, chosen_only: bool) -> tuple[Subject, ...]:
     summary = load_summary(folder)
-    wanted = {name: entry for name, entry in summary.targets.items() if target in {None, name}}
+    names = {profile.name for profile in resolve_targets((target,))} if target else set(summary.targets)
     rows = [
         row
-        for entry in wanted.values()
+        for name, entry in summary.targets.items()
         for row in (filter(None, [entry.chosen]) if chosen_only else entry.rows)
-        if row.p50_ms is not None
+        if name in names and row.p50_ms is not None
     ]
     if not rows:
-        raise ModelError(f"{folder}: this build has no {'chosen' if chosen_only else 'measured'} row to measure")
+        kind = "chosen" if chosen_only else "measured"
+        where = f" on {target}" if target else ""
+        raise ModelError(f"{folder}: this build has no {kind} row{where}")
     return tuple(_of_row(folder, row) for row in rows)
 
 
@@ -139,9 +146,10 @@ def _of_row(folder: Path, row: Row) -> Subject:
 
 
 def _of_engine(path: Path, target: str | None) -> Subject:
-    path = path.parent if path.name == "model.xml" else path
-    if path.is_dir() and (path / "model.xml").is_file():
-        backend, precision = "openvino", "int8" if b"FakeQuantize" in (path / "model.xml").read_bytes() else "fp32"
+    path = path.parent if path.name == IR else path
+    if path.is_dir():
+        quantised = b"FakeQuantize" in (path / IR).read_bytes()
+        backend, precision = "openvino", "int8" if quantised else "fp32"
     elif path.suffix == ".onnx" and path.is_file():
         backend, precision = "onnxruntime", _onnx_precision(path)
     else:

@@ -1,7 +1,7 @@
 """Which environment a runtime is fastest in, by measurement on the target.
 
-oneDNN picks the newest instruction set a CPU reports. That is not always the fastest: on a virtual machine with
-AMX an int8 yolov8n took 18 ms with AMX tiles and 12 ms with AVX512-VNNI, at 320 px on one thread.
+oneDNN picks the newest instruction set a CPU reports. That is not always the fastest: on a virtual machine
+with AMX an int8 yolov8n took 18 ms with AMX tiles and 12 ms with AVX512-VNNI, at 320 px on one thread.
 """
 
 from __future__ import annotations

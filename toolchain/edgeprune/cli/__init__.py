@@ -1,10 +1,11 @@
-"""The command line: parse, one call, print. Commands are imported when they are used, so `--help` stays quick."""
+"""The command line: parse, one call, print. Commands are imported when used, so `--help` stays quick."""
 
 from __future__ import annotations
 
 import errno
 import sys
 import traceback
+import warnings
 from importlib import import_module
 from typing import Any
 
@@ -14,7 +15,10 @@ from edgeprune import __version__
 from edgeprune.errors import EdgepruneError, InterruptedBuildError, OutputError
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "build": ("edgeprune.cli.build", "Prune, export, quantise, compile, measure, and choose the fastest row."),
+    "build": (
+        "edgeprune.cli.build",
+        "Prune, export, quantise, compile, measure, and choose the fastest row.",
+    ),
     "bench": ("edgeprune.cli.bench", "Measure an engine or an ONNX file by the protocol."),
     "check": ("edgeprune.cli.check", "Gate a candidate against a baseline in paired runs."),
     "report": ("edgeprune.cli.report", "Write the HTML and Markdown report of a build."),
@@ -67,7 +71,9 @@ class _LazyGroup(click.Group):
             where = f"{exc.filename}: " if exc.filename else ""
             self._end(ctx, OutputError(f"{where}{_STORAGE[exc.errno]}; what was finished is kept"))
         except KeyboardInterrupt:
-            self._end(ctx, InterruptedBuildError("interrupted; whole stages are kept, the same command goes on"))
+            self._end(
+                ctx, InterruptedBuildError("interrupted; whole stages are kept, the same command goes on")
+            )
 
     def _end(self, ctx: click.Context, exc: EdgepruneError) -> None:
         if ctx.params.get("debug"):
@@ -78,18 +84,18 @@ class _LazyGroup(click.Group):
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="edgeprune")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error as well.")
+@click.option("--debug", is_flag=True, help="Show tracebacks and the warnings of libraries.")
 def main(debug: bool) -> None:
     """Take a trained vision model; give back the fastest artifact for a device that still keeps its accuracy.
 
     \b
       edgeprune build --model best.pt --data data.yaml --target cpu --out build
 
-    Exit codes: 2 usage, 3 configuration or input, 4 device, 5 compile or export, 6 not comparable, 7 budget not
-    met, 8 inconclusive, 10 regression, 130 interrupted.
+    Exit codes: 2 usage, 3 configuration or input, 4 device, 5 compile or export, 6 not comparable, 7 budget
+    not met, 8 inconclusive, 10 regression, 130 interrupted.
     """
-    if debug:
-        sys.tracebacklimit = 1000
+    if not debug and not sys.warnoptions:
+        warnings.simplefilter("ignore")
 
 
 def echo_json(text: str) -> None:

@@ -15,10 +15,22 @@ from edgeprune.cli.progress import stage_progress
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--target", metavar="NAME", help="Profile to run a lone engine by, or the only target of a build.")
-@click.option("--profile", type=click.Choice(["quick", "standard"]), default="quick", show_default=True)
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of the runtime.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for the result files (JSON).")
+@click.option(
+    "--target", metavar="NAME", help="Profile to run a lone engine by, or the only target of a build."
+)
+@click.option(
+    "--profile",
+    type=click.Choice(["quick", "standard"]),
+    default="quick",
+    show_default=True,
+    help="How long to measure.",
+)
+@click.option(
+    "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of the runtime."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for the result files (JSON)."
+)
 @json_option
 def command(
     path: Path, target: str | None, profile: str, threads: int, out: Path | None, as_json: bool
@@ -46,4 +58,6 @@ def command(
     if as_json:
         echo_json(json.dumps([result.model_dump(mode="json") for result in results]))
     else:
-        print_results(results)
+        from rich.console import Console
+
+        print_results(results, Console())

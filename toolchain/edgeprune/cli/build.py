@@ -14,9 +14,15 @@ from edgeprune.cli.progress import stage_progress
 
 
 @click.command()
-@click.option("--model", required=True, metavar="FILE", help="Trained checkpoint (.pt); `digits` is the bundled demo.")
-@click.option("--data", required=True, metavar="FILE", help="data.yaml of the data set; `digits` is the demo's.")
-@click.option("--target", "targets", required=True, multiple=True, metavar="NAME", help="Device profile; repeatable.")
+@click.option(
+    "--model", required=True, metavar="FILE", help="Trained checkpoint (.pt); `digits` is the bundled demo."
+)
+@click.option(
+    "--data", required=True, metavar="FILE", help="data.yaml of the data set; `digits` is the demo's."
+)
+@click.option(
+    "--target", "targets", required=True, multiple=True, metavar="NAME", help="Device profile; repeatable."
+)
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Build folder.")
 @click.option("--imgsz", type=int, help="Input size in pixels; the checkpoint's own by default.")
 @click.option("--ratio", type=float, help="Share of the channels to prune.")
@@ -29,10 +35,14 @@ from edgeprune.cli.progress import stage_progress
 @click.option("--min-fps", type=float, help="Least achieved frames per second.")
 @click.option("--max-latency-ms", type=float, help="Largest p50 latency in milliseconds.")
 @click.option("--max-memory-mb", type=float, help="Largest peak memory (VmHWM) in MB.")
-@click.option("--bench", "bench_profile", type=click.Choice(["quick", "standard"]), help="How long to measure.")
+@click.option(
+    "--bench", "bench_profile", type=click.Choice(["quick", "standard"]), help="How long to measure."
+)
 @click.option("--threads", type=int, help="Threads of the runtime.")
 @click.option("--seed", type=int, help="Seed of every draw.")
-@click.option("--recipe", "recipe_file", type=click.Path(path_type=Path, dir_okay=False), help="Recipe (YAML).")
+@click.option(
+    "--recipe", "recipe_file", type=click.Path(path_type=Path, dir_okay=False), help="Recipe (YAML)."
+)
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any key of the recipe.")
 @click.option("--trust-model", is_flag=True, help="Unpickle the checkpoint without the list of safe classes.")
 @json_option
@@ -48,7 +58,7 @@ def command(
     as_json: bool,
     **options: object,
 ) -> None:
-    """Prune, export, quantise, compile and measure MODEL for each TARGET, and choose the fastest row in budget.
+    """Prune, export, quantise, compile and measure MODEL for each TARGET; choose the fastest row in budget.
 
     Stages are cached in the build folder: the same command again goes on where the last one ended.
     """

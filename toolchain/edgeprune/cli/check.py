@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 @click.option("--target", metavar="NAME", help="Only this target of two builds; the profile of two engines.")
 @click.option("--tau", type=float, default=0.05, show_default=True, help="Smallest slow-down that counts.")
 @click.option("--max-drop", type=float, default=0.01, show_default=True, help="Largest loss of mAP50-95.")
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of the runtime.")
+@click.option(
+    "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of the runtime."
+)
 @force_option
 @json_option
 def command(
@@ -59,7 +61,9 @@ def command(
             for metric in result.metrics:
                 click.echo(f"  {metric.name:<12} {metric.verdict:<13} {metric.evidence}")
     for verdict, error in (("fail", RegressionError), ("inconclusive", InconclusiveError)):
-        reasons = [reason for result in results.values() if result.verdict == verdict for reason in result.reasons]
+        reasons = [
+            reason for result in results.values() if result.verdict == verdict for reason in result.reasons
+        ]
         if reasons:
             raise error(f"{candidate}: {'; '.join(reasons)}")
 
@@ -89,7 +93,8 @@ def _gate(
             place.mkdir()
             jobs.append(make_job(subject, threads, place).model_copy(update={"name": side}))
         return run_gate(
-            *jobs,
+            jobs[0],
+            jobs[1],
             tau,
             on_runner(runner),
             accuracy=accuracy,

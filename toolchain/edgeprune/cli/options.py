@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output, and only that.")
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON on standard output, and only that."
+)
 force_option = click.option("--force", is_flag=True, help="Compare although the two sides differ.")
 
 

@@ -36,7 +36,9 @@ def show_command(name: str, as_json: bool) -> None:
     from edgeprune.device import resolve_targets
 
     profiles = [profile.model_dump(mode="json") for profile in resolve_targets((name,))]
-    echo_json(json.dumps(profiles, indent=1) if as_json else yaml.safe_dump_all(profiles, sort_keys=False).rstrip())
+    echo_json(
+        json.dumps(profiles, indent=1) if as_json else yaml.safe_dump_all(profiles, sort_keys=False).rstrip()
+    )
 
 
 def _list(as_json: bool) -> None:

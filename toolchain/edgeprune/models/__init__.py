@@ -97,7 +97,9 @@ class ModelAdapter(Protocol):
         """Train a checkpoint back with its shape kept, leaving the best weights at `out`."""
         ...
 
-    def evaluate(self, predict: Predict, dataset: Dataset, split: str, spec: Preprocess) -> Accuracy:
+    def evaluate(
+        self, predict: Predict, dataset: Dataset, split: str, spec: Preprocess, end2end: bool = False
+    ) -> Accuracy:
         """Measure accuracy on a split with any callable that maps images to the network's outputs."""
         ...
 

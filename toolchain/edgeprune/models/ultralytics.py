@@ -31,8 +31,8 @@ from edgeprune.summary import Accuracy
 # What of a checkpoint's training arguments is carried along: the recovery has to augment as the training did
 # (a detector of digits must never see a mirrored one), and the rest holds paths of other machines.
 KEPT_ARGS = (
-    "task", "imgsz", "hsv_h", "hsv_s", "hsv_v", "degrees", "translate", "scale", "shear", "perspective", "flipud",
-    "fliplr", "bgr", "mixup", "cutmix", "copy_paste", "box", "cls", "dfl",
+    "task", "imgsz", "hsv_h", "hsv_s", "hsv_v", "degrees", "translate", "scale", "shear", "perspective",
+    "flipud", "fliplr", "bgr", "mixup", "cutmix", "copy_paste", "box", "cls", "dfl",
 )  # fmt: skip
 _BRANCHES = ("cv2", "cv3", "one2one_cv2", "one2one_cv3")
 # The decode of the head joins boxes in pixels and scores in [0, 1]; one int8 scale over both makes every

@@ -52,7 +52,9 @@ def cut(
     example = torch.zeros(1, 3, spec.imgsz, spec.imgsz)
     pruned = prune(model, adapter.unprunable, example, recipe.prune, step, recipe.seed, share)
     adapter.save(pruned.model, out / "model.pt")
-    accuracy = adapter.evaluate(predictor(adapter.exportable(pruned.model)), dataset, "val", spec)
+    accuracy = adapter.evaluate(
+        predictor(adapter.exportable(pruned.model)), dataset, "val", spec, adapter.info(model).end2end
+    )
     report = pruned.report.model_copy(update={"map50_95_after_surgery": accuracy.map50_95})
     write_text_atomically(out / "pruning.json", report.model_dump_json(indent=1) + "\n")
     return report
@@ -60,15 +62,16 @@ def cut(
 
 def latency_share(
     adapter: ModelAdapter,
-    info: ModelInfo,
+    original: Artifact,
     spec: Preprocess,
     dataset: Dataset,
     recipe: Recipe,
     profile: DeviceProfile,
 ) -> LatencyShare | None:
-    """Return a function that measures a network beside the original, in the precision that ships on this target.
+    """Return a function that measures a network beside the original, in the precision that ships.
 
-    None when the target is not this machine: a latency is measured on its target or not at all.
+    Each call exports, quantises and compiles both networks, then measures them side by side. None when the
+    target is not this machine: a latency is measured on its target or not at all.
     """
     if not profile.runs_here:
         return None

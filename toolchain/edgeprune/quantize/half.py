@@ -18,6 +18,7 @@ def to_fp16(model: Artifact, out: Path) -> Artifact:
         CompileError: the converter failed.
     """
     from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
 
     path = out / "model.onnx"
     try:
@@ -27,12 +28,13 @@ def to_fp16(model: Artifact, out: Path) -> Artifact:
     except (ValueError, RuntimeError, KeyError) as exc:
         raise CompileError(f"fp16: conversion failed: {(str(exc).splitlines() or [''])[0]}") from exc
     _drop_repeated_casts(half.graph)
+    OnnxModel(half).topological_sort()  # the converter appends its casts behind the nodes that need them
     onnx.save(half, path)
     return Artifact.of(path, "onnx", "fp16", model.sha256)
 
 
 def _drop_repeated_casts(graph: onnx.GraphProto) -> None:
-    """Remove the second of two equal casts, which the converter writes where two Resize nodes share their scales."""
+    """Remove the second of two equal casts: the converter writes both where two Resize nodes share scales."""
     made: set[str] = set()
     for node in list(graph.node):
         if node.op_type == "Cast" and node.output[0] in made:

@@ -24,6 +24,8 @@ def quantize(
     Raises:
         CompileError: NNCF failed.
     """
+    # NNCF imports torch's extension builder, which warns where a CUDA toolkit lies without a GPU.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     import nncf
     import openvino as ov
 

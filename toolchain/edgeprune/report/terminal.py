@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from edgeprune.bench.result import BenchResult
+from edgeprune.bench.statistics import achieved_fps, latency_ms
 from edgeprune.report.cells import number, plain, printable
 from edgeprune.report.tables import budget_words, runtimes
 from edgeprune.summary import Row, Summary, TargetSummary
@@ -82,25 +86,26 @@ def _say(console: Console, text: str, style: str = "") -> None:
     console.print(Text(text, style))
 
 
-def print_results(results: Sequence[BenchResult]) -> None:
-    """Print a table of benchmark results; a percentile with too few samples is left out."""
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("engine", overflow="fold")
-    for title in ("n", "p50 ms", "p90 ms", "p99 ms", "FPS", "peak MB", "load ms"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("flags", overflow="fold")
+def print_results(results: Sequence[BenchResult], console: Console) -> None:
+    """Print a table of benchmark results, then the evidence of each flag.
+
+    A percentile with too few samples behind it is shown as missing.
+    """
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("engine", no_wrap=True)
+    for head in ("n", "p50 ms", "p90 ms", "p99 ms", "FPS", "peak MB", "load ms"):
+        table.add_column(head, justify="right", no_wrap=True)
     for result in results:
         latency = latency_ms(result)
-        table.add_row(
-            result.name,
-            str(latency.n),
-            *(number(value, 2) for value in (latency.p50, latency.p90, latency.p99)),
-            number(achieved_fps(result.blocks), 1),
-            number(result.memory.peak_hwm if result.memory else None, 0),
-            number(result.cold_ms.load if result.cold_ms else None, 0),
-            ", ".join(flag.code for flag in result.flags),
-        )
-    Console().print(table)
+        values = (
+            (latency.n, 0), (latency.p50, 2), (latency.p90, 2), (latency.p99, 2),
+            (achieved_fps(result.blocks), 1),
+            (result.memory.peak_hwm if result.memory else None, 0),
+            (result.cold_ms.load if result.cold_ms else None, 0),
+        )  # fmt: skip
+        table.add_row(Text(plain(result.name)), *(number(value, digits).text for value, digits in values))
+    table.width = Measurement.get(console, console.options.update(max_width=200), table).maximum
+    console.print(table, crop=False)
     for result in results:
         for flag in result.flags:
-            Console().print(f"{result.name}: {flag.code}: {flag.evidence}", markup=False)
+            _say(console, f"{plain(result.name)}: {flag.code}: {plain(flag.evidence)}")

@@ -1,0 +1,153 @@
+"""What `bench` and `check` accept as a subject, how they run it, and what they refuse."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeprune.artifact import Artifact, digest
+from edgeprune.backends import get_backend
+from edgeprune.bench.subject import input_size, make_job, stock_images, subjects_of
+from edgeprune.device import resolve_targets
+from edgeprune.errors import CompileError, ConfigError, ModelError, NotComparableError
+from edgeprune.summary import Accuracy, Row, TargetSummary, save_summary
+from test_summary import a_summary
+
+HOST = {profile.backend: profile for profile in resolve_targets(("cpu",))}
+ORT, OPENVINO = HOST["onnxruntime"], HOST["openvino"]
+
+
+@pytest.fixture(scope="module")
+def ir(convnet: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the tiny network as an OpenVINO IR folder."""
+    model = Artifact.of(convnet, "onnx", "fp32")
+    return get_backend("openvino").compile(model, OPENVINO, "fp32", tmp_path_factory.mktemp("ir")).path
+
+
+@pytest.fixture
+def build_folder(tmp_path: Path, convnet: Path, convnet_int8: Path) -> Path:
+    """Return a build of two targets: ONNX Runtime with a chosen int8 row, a Jetson that was not there."""
+    rows = []
+    for source, precision in ((convnet, "fp32"), (convnet_int8, "int8")):
+        engine = tmp_path / f"{precision}.onnx"
+        shutil.copyfile(source, engine)
+        rows.append(
+            Row(
+                target=ORT.name,
+                variant="original",
+                precision=precision,
+                runtime="onnxruntime",
+                p50_ms=1.0,
+                size_mb=0.1,
+                val=Accuracy(split="val", images=5, map50=0.9, map50_95=0.5),
+                map50_95=0.1,
+                environment={"SOME": "1"} if precision == "int8" else {},
+                artifact=engine.name,
+                sha256=digest(engine),
+            )
+        )
+    absent = rows[1].model_copy(update={"target": "jetson", "p50_ms": None})
+    targets = {
+        ORT.name: TargetSummary(rows=tuple(rows), chosen=rows[1], verdict="-", split="test"),
+        "jetson": TargetSummary(rows=(absent,), chosen=None, verdict="-", split="test"),
+    }
+    save_summary(a_summary().model_copy(update={"targets": targets, "chosen": rows[1]}), tmp_path)
+    return tmp_path
+
+
+def test_a_lone_onnx_file_runs_in_onnx_runtime_at_the_precision_it_holds(
+    convnet: Path, convnet_int8: Path
+) -> None:
+    for path, precision in ((convnet, "fp32"), (convnet_int8, "int8")):
+        (subject,) = subjects_of(path)
+        assert (subject.profile, subject.engine.precision) == (ORT, precision)
+        assert subject.name == path.name and subject.engine.sha256 == digest(path)
+
+
+def test_an_ir_folder_and_its_xml_are_the_same_subject(ir: Path) -> None:
+    assert subjects_of(ir) == subjects_of(ir / "model.xml")
+    assert subjects_of(ir)[0].profile == OPENVINO
+    assert input_size(ir) == 32
+
+
+def test_a_target_that_runs_other_engines_is_refused(convnet: Path, ir: Path) -> None:
+    with pytest.raises(ConfigError, match="does not run onnxruntime engines"):
+        subjects_of(convnet, OPENVINO.name)
+    with pytest.raises(ConfigError, match="does not run openvino engines"):
+        subjects_of(ir, "jetson")
+
+
+def test_a_target_of_another_machine_measures_nothing_here(convnet: Path) -> None:
+    other = "arm64-ort" if ORT.name == "x86-ort" else "x86-ort"
+    with pytest.raises(CompileError, match="not this machine"):
+        subjects_of(convnet, other)
+
+
+@pytest.mark.parametrize("kind", ["missing", "text", "empty"])
+def test_what_is_no_engine_is_refused_in_one_line(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / ("model.onnx" if kind != "text" else "notes.txt")
+    if kind != "missing":
+        path.write_text("hello" if kind == "text" else "")
+    with pytest.raises(ModelError) as caught:
+        subjects_of(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_folder_without_a_finished_build_is_not_comparable(tmp_path: Path) -> None:
+    with pytest.raises(NotComparableError, match="no finished build"):
+        subjects_of(tmp_path)
+
+
+def test_the_measured_rows_of_a_build_are_its_subjects(build_folder: Path) -> None:
+    subjects = subjects_of(build_folder)
+    assert [subject.name for subject in subjects] == [f"{ORT.name} original {p}" for p in ("fp32", "int8")]
+    assert subjects[1].environment == {"SOME": "1"}
+    assert {subject.map50_95 for subject in subjects} == {0.5}, "the gate compares the selection split"
+
+
+def test_only_the_chosen_rows_and_only_one_target_when_asked(build_folder: Path) -> None:
+    assert [entry.engine.precision for entry in subjects_of(build_folder, chosen_only=True)] == ["int8"]
+    assert subjects_of(build_folder, "cpu") == subjects_of(build_folder, ORT.name)
+    with pytest.raises(ModelError, match="no measured row on jetson"):
+        subjects_of(build_folder, "jetson")
+    with pytest.raises(ConfigError, match="did you mean"):
+        subjects_of(build_folder, ORT.name[:-1])
+
+
+def test_an_engine_that_was_swapped_after_the_build_is_refused(build_folder: Path, convnet: Path) -> None:
+    shutil.copyfile(convnet, build_folder / "int8.onnx")
+    with pytest.raises(ModelError, match="not the one that the build measured"):
+        subjects_of(build_folder)
+
+
+def test_a_job_carries_the_inputs_the_reference_and_the_environment(build_folder: Path) -> None:
+    job = make_job(subjects_of(build_folder, chosen_only=True)[0], 1, build_folder)
+    inputs, reference = np.load(job.inputs), np.load(job.reference or "")
+    assert inputs.shape == (32, 3, 32, 32) and inputs.dtype == np.float32
+    assert reference["out0"].shape == (32, 16, 32, 32)
+    assert job.environment == {"SOME": "1"} and job.precision == "int8" and job.backend == "onnxruntime"
+
+
+def test_stock_images_are_distinct_photographs_and_always_the_same() -> None:
+    images = stock_images(48)
+    assert images.shape == (32, 3, 48, 48) and 0 <= images.min() < images.max() <= 1
+    assert len({image.tobytes() for image in images}) == 32
+    assert np.array_equal(images, stock_images(48))
+
+
+def test_an_engine_that_does_not_take_one_square_image_is_refused(tmp_path: Path) -> None:
+    import onnx
+    from onnx import TensorProto, helper
+
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["y"])],
+        "flat",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 10])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 10])],
+    )
+    onnx.save(helper.make_model(graph), tmp_path / "flat.onnx")
+    with pytest.raises(ModelError, match=r"\[1, 10\] is not one square RGB image"):
+        input_size(tmp_path / "flat.onnx")

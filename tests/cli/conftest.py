@@ -1,0 +1,108 @@
+"""One real build, made once through the command line, and a way to run commands and read how they ended."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from edgeprune.bench.protocol import PROFILES, BenchProfile
+from edgeprune.cli import main
+from edgeprune.dataset import Dataset
+
+TINY = BenchProfile(
+    blocks=1, min_queries=60, min_seconds=0.05, warmup_s=0.0, warmup_cap_s=0.2, timeout_s=120.0
+)
+PROGRESS = re.compile(r"^\w+: \d+% ")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended: its exit code, its standard output, and standard error without progress lines."""
+
+    code: int
+    stdout: str
+    errors: list[str]
+    exception: BaseException | None
+
+    @property
+    def error(self) -> str:
+        """The one line of the error."""
+        assert len(self.errors) == 1, self.errors
+        assert self.errors[0].startswith("edgeprune: ")
+        return self.errors[0]
+
+
+def _run(*args: object) -> Ended:
+    with warnings.catch_warnings(record=True) as caught:  # pytest would swallow what a user sees
+        warnings.simplefilter("default")
+        warnings.simplefilter("ignore", DeprecationWarning)
+        result = CliRunner().invoke(main, [str(arg) for arg in args])
+    errors = [line for line in result.stderr.splitlines() if line.strip() and not PROGRESS.match(line)]
+    errors += [str(warning.message) for warning in caught]
+    return Ended(result.exit_code, result.stdout, errors, result.exception)
+
+
+Run = Callable[..., Ended]
+
+
+@pytest.fixture(scope="session")
+def run() -> Run:
+    """Return a function that runs a command in this process."""
+    return _run
+
+
+@pytest.fixture(scope="session")
+def quick_bench() -> Iterator[None]:
+    """Let the protocol's profiles measure for a fraction of a second."""
+    from edgeprune import pipeline
+    from edgeprune.bench.tune import fastest_environment
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in PROFILES:
+            patch.setitem(PROFILES, name, TINY)
+        patch.setattr(pipeline, "fastest_environment", functools.partial(fastest_environment, plan=TINY))
+        yield
+
+
+@dataclass(frozen=True)
+class Built:
+    """A finished build: its folder, the command's options, its end and its summary."""
+
+    out: Path
+    options: tuple[str, ...]
+    ended: Ended
+    summary: dict[str, Any]
+
+    def rows(self, target: str) -> dict[tuple[str, str], dict[str, Any]]:
+        """The rows of a target by variant and precision."""
+        rows: list[dict[str, Any]] = self.summary["targets"][target]["rows"]
+        return {(row["variant"], row["precision"]): row for row in rows}
+
+
+@pytest.fixture(scope="session")
+def built(
+    checkpoints: dict[str, Path], tiny: Dataset, quick_bench: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Built]:
+    """Return a build of a tiny yolov8n for this CPU and for a Jetson that is not there."""
+    out = tmp_path_factory.mktemp("build") / "out"
+    options = (
+        *("--model", str(checkpoints["yolov8n"]), "--data", str(tiny.source), "--out", str(out)),
+        *("--imgsz", "64", "--target", "cpu", "--target", "jetson", "--ratio", "0.5"),
+        *("--epochs", "1", "--bench", "quick", "--max-drop", "1", "--set", "quantize.images=4"),
+        *("--set", "finetune.batch=6"),
+    )
+    ended = _run("build", *options)
+    assert ended.code == 0, (ended.errors, ended.exception)
+    summary = json.loads((out / "summary.json").read_text())
+    yield Built(out, options, ended, summary)
+    shutil.rmtree(out)

@@ -1,0 +1,71 @@
+"""`edgeprune bench`: a table for people, results with every sample for machines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeprune.bench.result import BenchResult, load_result
+
+
+def test_a_table_shows_the_engine_and_its_numbers(quick_bench: None, run: Any, convnet: Path) -> None:
+    ended = run("bench", convnet)
+    assert ended.code == 0 and ended.errors == []
+    lines = [line.split() for line in ended.stdout.splitlines() if line.strip()]
+    assert {"engine", "p50", "FPS", "MB"} <= set(lines[0])
+    name, samples, p50, p90, p99, *_ = lines[1]
+    assert name == convnet.name and int(samples) >= 60
+    assert 0 < float(p50) <= float(p90)
+    assert p99 == "–" or float(p99) >= float(p90)
+
+
+def test_json_is_all_of_standard_output_and_holds_every_sample(
+    quick_bench: None, run: Any, convnet_int8: Path
+) -> None:
+    ended = run("bench", convnet_int8, "--json", "--threads", "2")
+    assert ended.code == 0
+    (result,) = (BenchResult.model_validate(entry) for entry in json.loads(ended.stdout))
+    assert len(result.blocks[0].samples_ns) >= 60 and result.blocks[0].output_ok
+    assert result.backend["precision_actual"] == "int8" and result.backend["threads"] == 2
+
+
+def test_the_results_are_kept_where_they_are_asked_for(
+    quick_bench: None, run: Any, convnet: Path, tmp_path: Path
+) -> None:
+    assert run("bench", convnet, "--out", tmp_path / "results").code == 0
+    (path,) = (tmp_path / "results").iterdir()
+    assert load_result(path).artifact["path"] == str(convnet)
+
+
+def test_all_measured_rows_of_a_build_run_in_one_session(
+    quick_bench: None, run: Any, built: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgeprune.bench import protocol
+
+    asked: list[Any] = []
+    monkeypatch.setattr(protocol, "measure", lambda jobs, *rest: (asked.extend(jobs), ())[1])
+    ended = run("bench", built.out, "--json")
+    assert ended.code == 0 and json.loads(ended.stdout) == []
+    rows = [row for target in built.summary["targets"].values() for row in target["rows"]]
+    assert [job.engine_sha256 for job in asked] == [row["sha256"] for row in rows if row["p50_ms"]]
+
+
+def test_what_cannot_be_measured_is_named(run: Any, tmp_path: Path, convnet: Path) -> None:
+    (tmp_path / "weights.bin").write_bytes(b"1")
+    ended = run("bench", tmp_path / "weights.bin")
+    assert ended.code == 3 and "neither a build folder, nor an .onnx file" in ended.error
+    ended = run("bench", convnet, "--target", "jetson")
+    assert ended.code == 3 and "does not run onnxruntime engines" in ended.error
+
+
+def test_a_crash_of_the_worker_is_a_device_error(
+    quick_bench: None, run: Any, convnet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgeprune.runners.local import LocalRunner
+
+    monkeypatch.setattr(LocalRunner, "python", lambda self: "/bin/false")
+    ended = run("bench", convnet)
+    assert ended.code == 4 and convnet.name in ended.error

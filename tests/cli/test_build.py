@@ -1,0 +1,231 @@
+"""The main job, end to end on a tiny detector: what the build folder holds and that its parts agree."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+
+from edgeprune.artifact import digest
+from edgeprune.device import resolve_targets
+from edgeprune.summary import load_summary
+
+ROW_KEYS = {
+    "variant", "precision", "runtime", "p50_ms", "p90_ms", "fps", "peak_mb", "size_mb", "map50", "map50_95",
+    "drop", "speedup",
+}  # fmt: skip
+HOST = [profile.name for profile in resolve_targets(("cpu",))]
+BOTH = ("original", "pruned")
+
+
+def conv_widths(path: Path) -> dict[str, int]:
+    """Output channels of the convolutions of an ONNX file, by the name of the layer in the checkpoint."""
+    graph = onnx.load(path).graph
+    shapes = {weight.name: weight.dims for weight in graph.initializer}
+    return {
+        node.input[1].removesuffix(".weight"): shapes[node.input[1]][0]
+        for node in graph.node
+        if node.op_type == "Conv" and node.input[1].endswith(".weight")
+    }
+
+
+def test_every_target_has_its_rows_with_every_number(built: Any) -> None:
+    assert list(built.summary["targets"]) == [*HOST, "jetson"]
+    for profile in resolve_targets(("cpu", "jetson")):
+        rows = built.rows(profile.name)
+        assert list(rows) == [(variant, precision) for variant in BOTH for precision in profile.precisions]
+        for row in rows.values():
+            assert row.keys() >= ROW_KEYS
+            assert row["runtime"] == profile.backend
+            assert row["size_mb"] > 0 and 0 <= row["map50_95"] <= row["map50"] <= 1
+
+
+def test_ort_has_the_four_rows_and_openvino_shows_bf16_as_a_row_of_its_own(built: Any) -> None:
+    if "x86-ort" not in HOST:
+        pytest.skip("the x86 profiles are not this machine's")
+    assert set(built.rows("x86-ort")) == {(v, p) for v in BOTH for p in ("fp32", "int8")}
+    assert set(built.rows("x86-openvino")) == {(v, p) for v in BOTH for p in ("fp32", "bf16", "int8")}
+
+
+@pytest.mark.parametrize("target", HOST)
+def test_what_runs_here_is_measured_and_int8_really_computes_in_integers(built: Any, target: str) -> None:
+    for (_, precision), row in built.rows(target).items():
+        assert row["p50_ms"] > 0 and row["fps"] > 0 and row["peak_mb"] > 0
+        result = json.loads((built.out / row["bench"]).read_text())
+        assert result["artifact"]["sha256"] == row["sha256"]
+        assert all(block["output_ok"] for block in result["blocks"])
+        assert (row["quantized_ops"] or 0) > 0 if precision == "int8" else row["quantized_ops"] is None
+
+
+def test_a_device_that_is_not_there_gets_no_number(built: Any) -> None:
+    for row in built.rows("jetson").values():
+        timed = ("p50_ms", "p90_ms", "fps", "peak_mb", "speedup", "bench")
+        assert [row[key] for key in timed] == [None] * len(timed)
+        assert "accuracy_on_host" in row["flags"] and row["refused"]
+    target = built.summary["targets"]["jetson"]
+    assert target["chosen"] is None
+    assert "not there" in target["verdict"]
+
+
+def test_a_folder_for_the_device_holds_the_files_and_the_commands(built: Any) -> None:
+    folder = built.out / "jetson"
+    files = {f"{variant}-{precision}.onnx" for variant in BOTH for precision in ("fp16", "int8")}
+    assert {path.name for path in folder.iterdir()} == files | {"build.sh", "preprocess.json"}
+    script = (folder / "build.sh").read_text()
+    for name in files:
+        onnx.checker.check_model(onnx.load(folder / name))
+        assert f"trtexec --onnx={name}" in script
+    kinds = {weight.data_type for weight in onnx.load(folder / "original-fp16.onnx").graph.initializer}
+    assert onnx.TensorProto.FLOAT16 in kinds
+    assert any(node.op_type == "QuantizeLinear" for node in onnx.load(folder / "pruned-int8.onnx").graph.node)
+    assert tuple(built.summary["targets"]["jetson"]["on_device"]) == tuple(
+        line for line in script.splitlines() if line.startswith("trtexec")
+    )
+
+
+def test_no_pruned_file_is_the_original_one_in_any_precision(built: Any) -> None:
+    """A key of the cache once left out the variant, and the pruned int8 row was the original's."""
+    rows = [row for target in built.summary["targets"].values() for row in target["rows"]]
+    for row in rows:
+        assert digest(built.out / row["artifact"]) == row["sha256"]
+    for target in built.summary["targets"]:
+        found = built.rows(target)
+        for (variant, precision), row in found.items():
+            if variant == "pruned":
+                original = found["original", precision]
+                assert row["sha256"] != original["sha256"]
+                assert row["size_mb"] < 0.8 * original["size_mb"]
+
+
+@pytest.mark.parametrize("target", [*HOST, "jetson"])
+def test_pruned_widths_are_multiples_of_the_step_that_this_target_wants(built: Any, target: str) -> None:
+    profile = resolve_targets((target,))[0]
+    pruning = built.summary["targets"][target]["pruning"]
+    assert pruning["step"] == profile.step
+    assert pruning["params_after"] < pruning["params_before"]
+    assert pruning["map50_95_after_surgery"] is not None
+    layers = {layer["layer"]: layer for layer in pruning["layers"]}
+    cut = [layer for layer in layers.values() if layer["after"] != layer["before"]]
+    assert cut
+    assert all(layer["after"] % profile.step == 0 and 0 < layer["after"] < layer["before"] for layer in cut)
+    # The account is true of the file that ships, after training and export as well.
+    name = "pruned-fp16" if target == "jetson" else "pruned-fp32"
+    path = built.out / built.rows(target)[tuple(name.split("-"))]["artifact"]
+    if path.suffix == ".onnx":
+        widths = conv_widths(path)
+        assert len(set(widths) & set(layers)) > 40
+        assert all(widths[name] == layers[name]["after"] for name in set(widths) & set(layers))
+
+
+def test_the_recovered_accuracy_is_that_of_the_pruned_fp32_row(built: Any) -> None:
+    for target in HOST:
+        expected = built.rows(target)["pruned", "fp32"]["val"]["map50_95"]
+        assert built.summary["targets"][target]["pruning"]["map50_95_after_recovery"] == expected
+
+
+def test_the_summary_is_plain_json_without_nan(built: Any) -> None:
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    json.loads((built.out / "summary.json").read_text(), parse_constant=refuse)
+
+
+def test_choice_verdict_and_split_are_told_per_target_and_over_all(built: Any) -> None:
+    summary = built.summary
+    measured = [row for target in HOST for row in built.rows(target).values()]
+    allowed = [row for row in measured if not row["refused"]]
+    assert summary["chosen"] == min(allowed, key=lambda row: row["p50_ms"])
+    assert summary["split"] == "test" and summary["selection_split"] == "val"
+    assert summary["verdict"]
+    for target in HOST:
+        entry = summary["targets"][target]
+        assert entry["chosen"] == min(
+            (row for row in entry["rows"] if not row["refused"]), key=lambda row: row["p50_ms"], default=None
+        )
+        assert entry["verdict"] and entry["split"] == "test"
+        assert all(row["val"]["split"] == "val" for row in entry["rows"])
+
+
+def test_speedups_are_over_one_reference_and_drops_over_the_original(built: Any) -> None:
+    reference = built.rows(HOST[0])["original", "fp32"]
+    assert built.summary["reference"] == f"{HOST[0]} original fp32"
+    assert reference["speedup"] == 1 and reference["drop"] == 0
+    for target in HOST:
+        for row in built.rows(target).values():
+            assert row["speedup"] == pytest.approx(reference["p50_ms"] / row["p50_ms"])
+            assert row["drop"] == pytest.approx(reference["map50_95"] - row["map50_95"])
+
+
+def test_best_holds_the_chosen_engine_and_all_it_takes_to_run_it(built: Any) -> None:
+    chosen, best = built.summary["chosen"], built.out / "best"
+    runtime = json.loads((best / "runtime.json").read_text())
+    assert digest(best / runtime["engine"]) == chosen["sha256"]
+    assert {path.name for path in best.iterdir()} == {runtime["engine"], "preprocess.json", "runtime.json"}
+    profile = resolve_targets((chosen["target"],))[0]
+    assert runtime["backend"] == chosen["runtime"] and runtime["precision"] == chosen["precision"]
+    assert runtime["options"] == profile.options.get(chosen["precision"], {})
+    assert runtime["environment"] == chosen["environment"] and runtime["threads"] == 1
+    preprocess = json.loads((best / "preprocess.json").read_text())
+    assert preprocess["names"] == built.summary["data"]["names"]
+    assert "64" in json.dumps(preprocess)
+
+
+def test_the_report_is_written_and_the_terminal_shows_the_verdict(built: Any) -> None:
+    for name in ("report.html", "report.md"):
+        assert built.summary["chosen"]["precision"] in (built.out / name).read_text()
+    said = " ".join(built.ended.stdout.split())
+    assert " ".join(built.summary["verdict"].split()) in said
+    assert str(built.out / "report.html") in said
+
+
+def test_standard_error_has_progress_of_every_stage_and_no_noise_of_the_libraries(built: Any) -> None:
+    assert built.ended.errors == []
+
+
+def test_the_same_command_again_makes_nothing_and_says_the_same(
+    built: Any, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgeprune.cli import build as build_command
+
+    stages: list[str] = []
+
+    @contextmanager
+    def recorded(quiet: bool = False) -> Iterator[Any]:
+        yield lambda stage, share, text: stages.append(stage)
+
+    monkeypatch.setattr(build_command, "stage_progress", recorded)
+    before = {path: path.stat().st_mtime_ns for path in (built.out / "stages").rglob("*")}
+    again = run("build", *built.options, "--json")
+    assert again.code == 0, again.errors
+    assert set(stages) == {"load"}
+    ignored = built.out / "stages" / ".lock"
+    after = {path: path.stat().st_mtime_ns for path in (built.out / "stages").rglob("*")}
+    assert {path for path in after if after[path] != before.get(path) and path != ignored} == set()
+    summary = json.loads(again.stdout)
+    same = ("targets", "chosen", "verdict", "reference", "exports", "calibration")
+    assert {key: summary[key] for key in same} == {key: built.summary[key] for key in same}
+    assert load_summary(built.out).model_dump(mode="json") == summary
+    assert (built.out / "best" / "runtime.json").is_file()
+
+
+def test_a_budget_that_nothing_meets_ends_with_7_and_keeps_everything(built: Any, run: Any) -> None:
+    ended = run("build", *built.options, "--min-fps", "1e9")
+    try:
+        assert ended.code == 7
+        summary = json.loads((built.out / "summary.json").read_text())
+        assert summary["chosen"] is None and not (built.out / "best").exists()
+        assert "1e+09 FPS is wanted" in ended.error and summary["nearest_miss"] in ended.error
+        rows = [row for name in HOST for row in summary["targets"][name]["rows"]]
+        fastest = max(rows, key=lambda row: row["fps"])
+        label = f"{fastest['target']} {fastest['variant']} {fastest['precision']}"
+        assert summary["nearest_miss"].startswith(label)
+        assert all((built.out / row["artifact"]).exists() for row in rows)
+        assert (built.out / "report.html").is_file() and (built.out / "jetson").is_dir()
+    finally:
+        assert run("build", *built.options).code == 0
+    assert (built.out / "best").is_dir()

@@ -1,0 +1,146 @@
+"""The command line as a whole: help, mistyped commands, JSON on every command, the module as a program."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from edgeprune.cli import COMMANDS
+from edgeprune.device import DeviceProfile, resolve_targets, target_files
+
+
+def program(*args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "edgeprune", *args], capture_output=True, text=True, check=False
+    )
+
+
+def test_help_lists_every_command_and_every_exit_code(run: Any) -> None:
+    ended = run("--help")
+    assert ended.code == 0
+    for name in COMMANDS:
+        assert re.search(rf"^  {name} ", ended.stdout, re.MULTILINE)
+    assert all(re.search(rf"\b{code}\s", ended.stdout) for code in (2, 3, 4, 5, 6, 7, 8, 10, 130))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself_and_each_option(run: Any, command: str) -> None:
+    ended = run(command, "-h")
+    assert ended.code == 0
+    from importlib import import_module
+
+    loaded = import_module(COMMANDS[command][0]).command
+    assert loaded.help
+    options = [entry for entry in loaded.params if entry.param_type_name == "option"]
+    undocumented = [entry.name for entry in options if not entry.help]
+    assert set(undocumented) <= {"profile"}  # its choices and default say it all
+
+
+def test_help_does_not_load_torch() -> None:
+    code = (
+        "import sys\nfrom edgeprune.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'ultralytics', 'onnx', 'openvino', 'numpy', 'pydantic'} & set(sys.modules)\n"
+        "sys.exit(','.join(heavy) or 0)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("biuld", "build"), ("doctr", "doctor"), ("target", "targets")])
+def test_a_mistyped_command_is_answered_with_the_one_meant(run: Any, typed: str, meant: str) -> None:
+    ended = run(typed)
+    assert ended.code == 2
+    assert f"No such command {typed!r}. (did you mean {meant!r}?)" in ended.errors[-1]
+
+
+def test_no_command_shows_the_help(run: Any) -> None:
+    ended = run()
+    assert "Commands:" in ended.stdout + "\n".join(ended.errors)
+
+
+def test_the_module_runs_as_a_program() -> None:
+    ended = program("targets", "--json")
+    assert ended.returncode == 0 and ended.stderr == ""
+    assert {entry["name"] for entry in json.loads(ended.stdout)} == set(target_files())
+
+
+def test_an_error_of_the_program_is_one_line_and_its_code(tmp_path: Path) -> None:
+    ended = program("report", str(tmp_path))
+    assert ended.returncode == 6
+    assert (
+        ended.stderr
+        == f"edgeprune: {tmp_path}/summary.json: no finished build is here: No such file or directory\n"
+    )
+
+
+def test_version_is_that_of_the_package(run: Any) -> None:
+    from edgeprune import __version__
+
+    assert run("--version").stdout.strip().endswith(__version__)
+
+
+def test_targets_lists_every_profile_with_its_description(run: Any) -> None:
+    for args in (("targets",), ("targets", "list")):
+        ended = run(*args)
+        assert ended.code == 0
+        assert [line.split()[0] for line in ended.stdout.splitlines()] == list(target_files())
+    assert "NVIDIA Jetson Orin" in ended.stdout
+
+
+def test_targets_show_prints_a_profile_that_reads_back(run: Any) -> None:
+    (shown,) = json.loads(run("targets", "show", "jetson", "--json").stdout)
+    assert DeviceProfile.model_validate(shown) == resolve_targets(("jetson",))[0]
+    documents = list(yaml.safe_load_all(run("targets", "show", "cpu").stdout))
+    assert [entry["name"] for entry in documents] == [entry.name for entry in resolve_targets(("cpu",))]
+
+
+def test_an_unknown_target_is_refused(run: Any) -> None:
+    ended = run("targets", "show", "x86-otr")
+    assert ended.code == 3
+    assert "(did you mean 'x86-ort'?)" in ended.error
+
+
+def test_doctor_says_the_same_to_people_and_machines(run: Any) -> None:
+    ended = run("doctor", "--json")
+    diagnosis = json.loads(ended.stdout)
+    assert ended.code == (0 if diagnosis["ok"] else 5)
+    shown = run("doctor").stdout
+    for check in (*diagnosis["system"], *diagnosis["packages"], *diagnosis["runtimes"]):
+        assert check["name"] in shown
+    assert {entry["name"] for entry in diagnosis["runtimes"]} == {"onnxruntime", "openvino", "tensorrt"}
+
+
+def test_doctor_fails_when_a_needed_package_does(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgeprune import doctor
+    from edgeprune.doctor import Check
+
+    broken = Check("onnx", "fail", "not installed", "pip install onnx")
+    monkeypatch.setattr(doctor, "check_packages", lambda: (broken,))
+    ended = run("doctor")
+    assert ended.code == 5
+    assert re.search(r"FAIL +onnx +not installed\n +-> pip install onnx", ended.stdout)
+
+
+def test_report_rewrites_both_pages_of_a_build(run: Any, built: Any) -> None:
+    for name in ("report.html", "report.md"):
+        (built.out / name).unlink()
+    written = json.loads(run("report", built.out, "--json").stdout)
+    assert [Path(path).name for path in written.values()] == ["report.html", "report.md"]
+    assert all(Path(path).stat().st_size > 1000 for path in written.values())
+    assert run("report", built.out).stdout.split() == list(written.values())
+
+
+def test_a_report_of_a_folder_that_is_no_build_ends_with_6(run: Any, tmp_path: Path) -> None:
+    assert run("report", tmp_path / "gone").code == 6
+    (tmp_path / "summary.json").write_text("{}")
+    ended = run("report", tmp_path)
+    assert ended.code == 6 and "not a summary of schema version" in ended.error
+    assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]

@@ -1,0 +1,90 @@
+"""`summary.json`: what is written is read back, and anything else is refused in one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeprune.errors import NotComparableError
+from edgeprune.summary import SUMMARY, Row, Summary, TargetSummary, load_summary, save_summary
+
+
+def a_summary() -> Summary:
+    row = Row(
+        target="x86-ort",
+        variant="original",
+        precision="fp32",
+        runtime="onnxruntime",
+        size_mb=1.5,
+        p50_ms=2.0,
+        artifact="stages/engine-0/model.onnx",
+        sha256="ab",
+    )
+    waiting = row.model_copy(update={"target": "jetson", "p50_ms": None})
+    return Summary(
+        created_utc="2026-11-22T04:00:00+00:00",
+        command="edgeprune build",
+        model={"path": "best.pt"},
+        data={"names": ["ünï", "b"]},
+        imgsz=64,
+        split="test",
+        selection_split="val",
+        budget={"max_drop": 0.01, "min_fps": None},
+        bench_profile="quick",
+        threads=1,
+        targets={
+            entry.target: TargetSummary(rows=(entry,), chosen=None, verdict="-", split="test")
+            for entry in (row, waiting)
+        },
+        chosen=row,
+        verdict="-",
+        reference=row.label,
+    )
+
+
+def test_a_summary_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    path = save_summary(a_summary(), tmp_path)
+    assert path.name == SUMMARY and [entry.name for entry in tmp_path.iterdir()] == [SUMMARY]
+    assert load_summary(tmp_path) == a_summary()
+    assert json.loads(path.read_text())["targets"]["jetson"]["rows"][0]["p50_ms"] is None
+
+
+def test_rows_come_in_the_order_of_the_targets() -> None:
+    assert [row.label for row in a_summary().rows()] == ["x86-ort original fp32", "jetson original fp32"]
+
+
+def test_a_folder_without_a_build_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NotComparableError, match="no finished build is here") as caught:
+        load_summary(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        (lambda data: data.pop("chosen"), "chosen"),
+        (lambda data: data["targets"]["x86-ort"]["rows"][0].update(p50_ms="fast"), "p50_ms"),
+        (lambda data: data.update(surprise=1), "surprise"),
+        (lambda data: data.update(schema_version=2), "schema_version"),
+    ],
+)
+def test_what_is_no_summary_of_this_version_is_refused_with_the_place(
+    tmp_path: Path, change: Any, where: str
+) -> None:
+    path = save_summary(a_summary(), tmp_path)
+    data = json.loads(path.read_text())
+    change(data)
+    path.write_text(json.dumps(data))
+    with pytest.raises(NotComparableError, match=where) as caught:
+        load_summary(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_truncated_summary_is_refused(tmp_path: Path) -> None:
+    path = save_summary(a_summary(), tmp_path)
+    path.write_text(path.read_text()[:200])
+    with pytest.raises(NotComparableError, match="not a summary"):
+        load_summary(tmp_path)
