@@ -109,9 +109,9 @@ def test_a_text_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
 
 def test_a_stage_is_made_once(tmp_path: Path) -> None:
     store = Store(tmp_path)
-
+    place = store.stage("export", INPUTS, _make)
     assert store.reused == []
-    assert _content(place).keys() == {"model.xml", "deep/model.bin", MANIFEST}
+    assert _content(place).keys() == {"model.xml", "deep/model.bin"} and (place / MANIFEST).is_file()
     assert store.stage("export", dict(reversed(INPUTS.items())), _never) == place
     assert store.reused == ["export"]
     assert Store(tmp_path).find("export", INPUTS) == place

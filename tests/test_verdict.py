@@ -246,6 +246,19 @@ def test_fast_pruning_that_misses_a_budget_is_not_worth_it_and_says_which() -> N
     assert text.endswith("but mAP50-95 on val drops by 0.0080, allowed are 0.005.")
 
 
+def test_a_pruned_row_in_another_precision_speaks_for_pruning_when_it_is_the_fastest() -> None:
+    rows = refuse([*four(int8=10, pruned_int8=9.9), row("pruned", "bf16", 5, drop=0.001)], NO_BUDGET)
+    text = target_verdict(rows)
+    assert text.startswith("Pruning was worth it over int8 alone: 5.00 ms (pruned bf16) against 10.00 ms")
+
+
+def test_pruning_has_to_beat_the_best_unpruned_row_whatever_its_precision() -> None:
+    rows = refuse([*four(int8=10, pruned_int8=7), row("original", "bf16", 7)], NO_BUDGET)
+    text = target_verdict(rows)
+    assert text.startswith("Pruning was not worth it over int8 alone: 7.00 ms against 10.00 ms")
+    assert "and 7.00 ms for unpruned bf16 (1.00x)" in text
+
+
 def test_without_both_int8_rows_there_is_no_verdict_on_pruning() -> None:
     rows = four()
     assert target_verdict(rows[:2]) == "No verdict on pruning: a pruned int8 row was not measured."

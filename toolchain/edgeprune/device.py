@@ -33,8 +33,8 @@ class DeviceProfile(BaseModel):
         channel_step: channels per vector or tile of this runtime, by precision: pruned widths are multiples.
         scheme: the int8 quantisation scheme that this runtime runs fast.
         options: runtime options by precision, handed to the backend as they are.
-        environments: by precision, sets of environment variables that the build tries beside the plain one; the
-            fastest by measurement is kept.
+        environments: by precision, sets of environment variables that the build tries beside the plain
+            one; the fastest by measurement is kept.
         built_on: ``host`` when this machine builds and measures the engine, ``device`` if only that can.
     """
 

@@ -92,7 +92,8 @@ def target_verdict(rows: Sequence[Row]) -> str:
         pruned = fastest
     rival = choose(row for row in measured if row.variant == "original") or plain
     what = "" if pruned.precision == "int8" else f" (pruned {pruned.precision})"
-    numbers = f"{pruned.p50_ms:.2f} ms{what} against {plain.p50_ms:.2f} ms for int8 alone ({_gain(plain, pruned):.2f}x)"
+    numbers = f"{pruned.p50_ms:.2f} ms{what} against {plain.p50_ms:.2f} ms for int8 alone"
+    numbers += f" ({_gain(plain, pruned):.2f}x)"
     if rival.precision != "int8" and _gain(rival, plain) < 1:
         numbers += f" and {rival.p50_ms:.2f} ms for unpruned {rival.precision} ({_gain(rival, pruned):.2f}x)"
     numbers += _cost(plain, pruned)

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 Scenario = Literal["single_stream", "cold", "memory"]
 Progress = Callable[[int, int, str], None]
 LEAST_INPUTS = 16
-# What the worker's outputs may differ by from the host's, relative L2: another instruction set may round a value
-# to the neighbouring step of the precision.
+# What the worker's outputs may differ by from the host's, relative L2: another instruction set may round a
+# value to the neighbouring step of the precision.
 TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "bf16": 2e-2, "int8": 2e-2}
 
 

@@ -67,7 +67,8 @@ def _lines() -> Notify:
         if text == said or (0 < share < 1 and now - before < LINE_EVERY_S):
             return
         last[stage] = (now, text)
-        eta = f", {(now - started[stage]) * (1 - share) / share:.0f} s left" if 0 < share < 1 else ""
+        spent = now - started[stage]
+        eta = f", {spent * (1 - share) / share:.0f} s left" if 0 < share < 1 and spent > 1 else ""
         sys.stderr.write(f"{stage}: {share:.0%} {text}{eta}\n")
         sys.stderr.flush()
 
