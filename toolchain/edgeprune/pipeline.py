@@ -6,6 +6,7 @@ original -> (pruned -> finetuned) -> onnx -> int8 or fp16 -> engine -> accuracy 
 from __future__ import annotations
 
 import json
+import shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from edgeprune.bench.tune import fastest_environment
 from edgeprune.build import SELECTION_SPLIT, Build, BuildRequest, Candidate, Notify
 from edgeprune.dataset import load_dataset
 from edgeprune.device import DeviceProfile
-from edgeprune.errors import ConfigError, DataError, InterruptedBuildError
+from edgeprune.errors import ConfigError, DataError, EdgepruneError, InterruptedBuildError
 from edgeprune.models import get_adapter
 from edgeprune.preprocess import Preprocess, load_input
 from edgeprune.quantize import CalibrationSet, quantize
@@ -167,6 +168,10 @@ def _finetuned(context: Build, student: Artifact, teacher: Artifact) -> Artifact
             )
         except KeyboardInterrupt as exc:
             raise InterruptedBuildError(_rescued(best, context.request.out)) from exc
+        except EdgepruneError:
+            if (log := out / "finetune.log").is_file():  # the stage's own folder goes away
+                shutil.copy(log, context.request.out)
+            raise
 
     place = context.store.stage("finetuned", inputs, make)
     return Artifact.of(place / "model.pt", "torch", "fp32", student.sha256)

@@ -94,7 +94,9 @@ def finetune(
                 trainer.train()
         except (RuntimeError, ValueError, TypeError) as exc:
             tail = (str(exc).splitlines() or ["no message"])[0]
-            raise EdgepruneError(f"fine-tuning failed: {tail} (the whole log: {log})") from exc
+            raise EdgepruneError(
+                f"fine-tuning failed: {tail} (more in {log.name} of the build folder)"
+            ) from exc
         finally:
             if best := _latest(work):
                 best.replace(out)
