@@ -143,7 +143,7 @@ def test_a_goal_in_speedup_is_reached_by_what_is_measured(small: nn.Module) -> N
     [
         ({"macs": 0.01}, "prune.macs: no pruning reaches 0.010 of the original"),
         ({"ratio": 0.8}, "prune.ratio: 0.8 is above prune.max_ratio 0.75"),
-        ({"ratio": 0.01}, "ratio 0.01 prunes nothing: rounded to steps of 8 channels"),
+        ({"ratio": 0.01, "scope": "local"}, "ratio 0.01 prunes nothing: rounded to steps of 8 channels"),
         ({"ratio": 0.5, "skip": ("*",)}, "prunes nothing"),
         ({"ratio": 0.5, "skip": ("*",), "scope": "global"}, "prunes nothing"),
         ({"speedup": 1.5}, "prune.speedup: this target is not measured here"),
