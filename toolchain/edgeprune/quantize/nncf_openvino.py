@@ -41,6 +41,9 @@ def quantize(
             ),
             preset=nncf.QuantizationPreset.MIXED,  # asymmetric activations: SiLU's range is not symmetric
             subset_size=len(calibration.images),
+            # The full correction sees the error of the layers before; the fast one reads each by itself. A
+            # pruned yolov8n on BCCD val: mAP50-95 .5725 with the full, .5673 with the fast, .5696 in fp32.
+            fast_bias_correction=False,
             ignored_scope=nncf.IgnoredScope(
                 names=[name for name in float_nodes if name in known], validate=False
             ),
