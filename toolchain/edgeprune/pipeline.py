@@ -24,7 +24,7 @@ from edgeprune.bench.protocol import (
     write_inputs,
     write_reference,
 )
-from edgeprune.bench.result import BenchResult, Job, load_result, save_result
+from edgeprune.bench.result import BenchResult, Job, load_result, result_file, save_result
 from edgeprune.bench.tune import fastest_environment
 from edgeprune.build import SELECTION_SPLIT, Build, BuildRequest, Candidate, Notify
 from edgeprune.dataset import load_dataset
@@ -281,7 +281,11 @@ def _converted(
         from edgeprune.quantize.half import to_fp16
 
         inputs = {"onnx": onnx.sha256, "versions": context.using("onnxruntime")}
-        place = context.store.stage("fp16", inputs, lambda out: _discard(to_fp16(onnx, out)))
+
+        def halve(out: Path) -> None:
+            to_fp16(onnx, out)
+
+        place = context.store.stage("fp16", inputs, halve)
         return Artifact.of(place / "model.onnx", "onnx", "fp16", onnx.sha256)
     if precision != "int8":
         return onnx
@@ -304,10 +308,6 @@ def _converted(
     place = context.store.stage(f"int8-{profile.scheme}", inputs, make)
     name = json.loads((place / "artifact.json").read_text(encoding="utf-8"))["path"]
     return Artifact.of(place / name, "onnx", "int8", onnx.sha256)
-
-
-def _discard(_: object) -> None:
-    """Drop a result whose file is all that counts."""
 
 
 def _evaluated(
@@ -394,11 +394,11 @@ def _measured(context: Build, candidates: list[Candidate]) -> dict[str, tuple[Be
                 lambda done, total, text: context.notify("bench", done / max(total, 1), text),
             )
         for result in results:
-            save_result(result, out / f"{result.name.replace(' ', '-')}.json")
+            save_result(result, out / result_file(result.name))
         tensors.unlink()
 
     place = context.store.stage("bench", inputs, make)
-    paths = {entry.name: place / f"{entry.name.replace(' ', '-')}.json" for entry in candidates}
+    paths = {entry.name: place / result_file(entry.name) for entry in candidates}
     return {name: (load_result(path), path) for name, path in paths.items()}
 
 

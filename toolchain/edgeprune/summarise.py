@@ -150,7 +150,9 @@ def _target(
 ) -> TargetSummary:
     commands: tuple[str, ...] = ()
     if profile.built_on == "device":
-        commands = tuple(line for row in rows for line in device_commands(_device_file(row)))
+        commands = tuple(
+            line for row in rows for line in device_commands(_device_file(row.variant, row.precision))
+        )
     pruning = prunings.get(profile.name)
     if pruning:
         floats = (row.val for row in rows if (row.variant, row.precision) == ("pruned", "fp32"))
@@ -167,8 +169,8 @@ def _target(
     )
 
 
-def _device_file(row: Row) -> str:
-    return f"{row.variant}-{row.precision}.onnx"
+def _device_file(variant: str, precision: str) -> str:
+    return f"{variant}-{precision}.onnx"
 
 
 def write_outputs(context: Build, candidates: list[Candidate], summary: Summary) -> None:
@@ -186,7 +188,7 @@ def write_outputs(context: Build, candidates: list[Candidate], summary: Summary)
         folders["best"] = {place.name: place}
     for entry in candidates:
         if entry.profile.built_on == "device":
-            name = f"{entry.variant}-{entry.precision}.onnx"
+            name = _device_file(entry.variant, entry.precision)
             folders.setdefault(entry.profile.name, {})[name] = entry.artifact.path
     if not chosen:
         shutil.rmtree(out / "best", ignore_errors=True)

@@ -166,6 +166,11 @@ def save_result(result: BenchResult, path: Path) -> Path:
     return path
 
 
+def result_file(name: str) -> str:
+    """Return the file name of the result of a row."""
+    return f"{name.replace(' ', '-')}.json"
+
+
 def load_result(path: Path) -> BenchResult:
     """Read a result file."""
     return BenchResult.model_validate_json(path.read_text(encoding="utf-8"))

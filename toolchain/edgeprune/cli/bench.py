@@ -37,7 +37,7 @@ def command(
 ) -> None:
     """Measure PATH: an .onnx file, an OpenVINO folder, or every row of a build folder, interleaved."""
     from edgeprune.bench.protocol import measure
-    from edgeprune.bench.result import save_result
+    from edgeprune.bench.result import result_file, save_result
     from edgeprune.bench.subject import make_job, subjects_of
     from edgeprune.report.terminal import print_results
     from edgeprune.runners.local import LocalRunner
@@ -54,7 +54,7 @@ def command(
         )
     if out:
         for result in results:
-            save_result(result, out / f"{result.name.replace(' ', '-')}.json")
+            save_result(result, out / result_file(result.name))
     if as_json:
         echo_json(json.dumps([result.model_dump(mode="json") for result in results]))
     else:

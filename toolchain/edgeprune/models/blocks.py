@@ -21,15 +21,19 @@ from ultralytics.nn.modules.conv import Conv
 _LAYER_ATTRIBUTES = ("i", "f", "type", "np")  # what ultralytics' model.forward reads of a top-level layer
 
 
-class SplitC2f(nn.Module):
-    """C2f or C3k2 with its input convolution cut into `cv0` (passed on) and `cv1` (into the inner blocks)."""
+class _SplitInput(nn.Module):
+    """A CSP block with its input convolution cut in two; the rest is taken over as it is."""
 
-    def __init__(self, block: C2f) -> None:
+    def __init__(self, block: C2f | C2PSA) -> None:
         super().__init__()
         self.cv0, self.cv1 = split_conv(block.cv1)
         self.cv2 = block.cv2
         self.m = block.m
         _copy_layer_attributes(block, self)
+
+
+class SplitC2f(_SplitInput):
+    """C2f or C3k2 with its input convolution cut into `cv0` (passed on) and `cv1` (into the inner blocks)."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (n, c_in, h, w) to (n, c_out, h, w)."""
@@ -40,15 +44,8 @@ class SplitC2f(nn.Module):
         return out
 
 
-class SplitC2PSA(nn.Module):
+class SplitC2PSA(_SplitInput):
     """C2PSA with its input convolution cut into `cv0` (passed on) and `cv1` (fed to the attention blocks)."""
-
-    def __init__(self, block: C2PSA) -> None:
-        super().__init__()
-        self.cv0, self.cv1 = split_conv(block.cv1)
-        self.cv2 = block.cv2
-        self.m = block.m
-        _copy_layer_attributes(block, self)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (n, c, h, w) to the same shape."""
