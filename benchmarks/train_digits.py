@@ -16,12 +16,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import torch
 from ultralytics import YOLO
-from ultralytics.engine.trainer import BaseTrainer
 
 from edgeprune.demo import IMGSZ, digits_data, digits_model
 from edgeprune.models import ultralytics as adapter
+from edgeprune.models.bfloat16 import computes_bfloat16, run_in_bfloat16
 
 EPOCHS = 46
 SETTINGS = {
@@ -55,7 +54,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         runs = str((options.runs or Path(scratch)).resolve())
         model = YOLO("yolov8n.yaml")
-        model.add_callback("on_train_start", train_in_bfloat16)
+        if computes_bfloat16():
+            model.add_callback("on_train_start", lambda trainer: run_in_bfloat16(trainer.model))
         model.train(
             data=data,
             epochs=options.epochs,
@@ -74,27 +74,6 @@ def main() -> None:
                 .box
             )
             print(f"{split}: mAP50 {box.map50:.4f}, mAP50-95 {box.map:.4f}")
-
-
-def train_in_bfloat16(trainer: BaseTrainer) -> None:
-    """Run the network's forward pass in bfloat16: half the time with AMX. Loss and weights stay float32."""
-    model = trainer.model.to(memory_format=torch.channels_last)
-    predict = model.predict
-
-    def autocast_predict(images: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        with torch.autocast("cpu", torch.bfloat16):
-            return to_float(predict(images.contiguous(memory_format=torch.channels_last), *args, **kwargs))
-
-    model.predict = autocast_predict  # validation runs on the trainer's averaged copy, which stays as it is
-
-
-def to_float(output: Any) -> Any:
-    """Return nested network outputs with every tensor as float32."""
-    if isinstance(output, dict):
-        return {key: to_float(value) for key, value in output.items()}
-    if isinstance(output, (list, tuple)):
-        return type(output)(map(to_float, output))
-    return output.float()
 
 
 def save(model: Any, path: Path) -> None:

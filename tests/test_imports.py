@@ -39,6 +39,8 @@ TRAVELS = (
     "artifact",
     "backends",
     "bench.__init__",
+    "bench.affinity",
+    "bench.turns",
     "bench.worker",
     "bench.environment",
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,10 @@ class Machine:
         self.disturb = 0
         self.calls: list[str] = []
 
-    def __call__(self, job: Job, scenario: str) -> WorkerReport:
+    def __call__(self, jobs: Sequence[Job], scenario: str) -> list[WorkerReport]:
+        return [self.answer(job, scenario) for job in jobs]
+
+    def answer(self, job: Job, scenario: str) -> WorkerReport:
         timed = scenario == "single_stream"
         block = None
         if timed:
@@ -167,8 +170,10 @@ def test_the_order_is_balanced(make_block) -> None:
 def test_stalls_between_queries_fail_on_fps(make_block) -> None:
     machine = Machine(make_block, a=10.0, b=10.0)
 
-    def stalling(job: Job, scenario: Any) -> WorkerReport:
-        report = machine(job, scenario)
+    def stalling(jobs: Sequence[Job], scenario: Any) -> list[WorkerReport]:
+        return [stalled(job, machine.answer(job, scenario)) for job in jobs]
+
+    def stalled(job: Job, report: WorkerReport) -> WorkerReport:
         if job.name == "a" or report.block is None:
             return report
         elapsed = round(report.block.elapsed_ns * 1.2)
@@ -262,7 +267,7 @@ def test_a_gate_result_survives_its_file(make_block) -> None:
 
 def test_the_gate_runs_real_workers(job: Job, tiny) -> None:
     measure = on_runner(LocalRunner(), tiny)
-    report = measure(job, "single_stream")
+    (report,) = measure([job], "single_stream")
     assert report.block is not None
     assert len(report.block.samples_ns) >= 20
     assert GATE_BLOCK.warmup_s >= 2

@@ -18,9 +18,9 @@ from edgeprune.bench.protocol import (
     PROFILES,
     BenchProfile,
     build_job,
-    interleaved,
     measure,
-    run_worker,
+    round_order,
+    run_workers,
     write_inputs,
 )
 from edgeprune.bench.result import BenchResult, Job, load_result, save_result
@@ -89,7 +89,7 @@ def test_peak_memory_is_the_workers_own(results: tuple[BenchResult, ...]) -> Non
 
 def test_peak_memory_does_not_inherit_the_parents(job: Job, tiny: BenchProfile) -> None:
     ballast = np.ones(80_000_000, np.float32)  # 320 MB
-    report = run_worker(job, "memory", tiny, LocalRunner())
+    (report,) = run_workers([job], "memory", tiny, LocalRunner())
     assert report.memory is not None
     assert report.memory.peak_hwm < ballast.nbytes / 1e6
 
@@ -123,21 +123,44 @@ def test_progress_counts_every_process(job: Job, tiny: BenchProfile) -> None:
     measure([job], tiny, LocalRunner(), lambda *step: seen.append(step))
     assert [done for done, _, _ in seen] == [0, 1, 2, 3]
     assert {total for _, total, _ in seen} == {3}
-    assert seen[1][2] == "tiny fp32, block 2 of 2"
+    assert seen[1][2] == "block 2 of 2"
 
 
-@given(st.integers(1, 6), st.integers(1, 6))
-def test_every_round_holds_every_job_once(jobs: int, blocks: int) -> None:
-    turns = list(interleaved(list(range(jobs)), blocks))  # type: ignore[arg-type]
-    assert [block for block, _ in turns] == sorted(block for block, _ in turns)
-    assert Counter(turns) == Counter((block, job) for block in range(blocks) for job in range(jobs))
+@given(st.integers(1, 6), st.integers(0, 6))
+def test_every_round_holds_every_job_once(jobs: int, block: int) -> None:
+    assert sorted(round_order(list(range(jobs)), block)) == list(range(jobs))  # type: ignore[arg-type]
 
 
 def test_two_jobs_take_the_first_turn_alike() -> None:
-    rounds = list(interleaved(["a", "b", "c"], 6))  # type: ignore[list-item]
-    first = Counter(job for position, (_, job) in enumerate(rounds) if position % 3 == 0)
+    rounds = [tuple(round_order(["a", "b", "c"], block)) for block in range(6)]  # type: ignore[list-item]
+    first = Counter(order[0] for order in rounds)
     assert max(first.values()) - min(first.values()) <= 2
-    assert len({tuple(job for at, job in rounds if at == block) for block in range(6)}) > 3
+    assert len(set(rounds)) > 3
+
+
+def test_jobs_share_the_time_in_turns(job: Job, tmp_path: Path) -> None:
+    short = {"min_queries": 20, "min_seconds": 0.0, "warmup_s": 0.0, "warmup_cap_s": 0.0, "turn_queries": 2}
+    paths = []
+    for name in ("a", "b"):
+        path = tmp_path / f"{name}.json"
+        path.write_text(job.model_copy(update={"name": name, **short}).model_dump_json())
+        paths += [str(path), str(tmp_path / f"{name}.out")]
+    LocalRunner().run((sys.executable, "-m", "edgeprune.bench.turns", *paths), 120)
+    one, other = (json.loads(Path(path).read_text())["block"] for path in paths[1::2])
+    assert one["pid"] != other["pid"]
+    assert len(one["samples_ns"]) == len(other["samples_ns"]) == 20
+    # Each began before the other had ended: its ten turns lie between those of the other.
+    assert abs(one["t_start"] - other["t_start"]) < 60
+    assert one["elapsed_ns"] >= sum(one["samples_ns"])
+
+
+def test_a_worker_that_dies_beside_another_is_named(job: Job, tiny: BenchProfile, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"junk")
+    digest = Artifact.of(broken, "engine", "fp32").sha256
+    other = job.model_copy(update={"name": "other", "engine": str(broken), "engine_sha256": digest})
+    with pytest.raises(DeviceError, match=r"other: exited with code 5: .*cannot load this graph"):
+        measure([job, other], tiny, LocalRunner())
 
 
 def test_the_profiles_are_those_of_the_protocol() -> None:
@@ -173,7 +196,7 @@ class Misbehaving(LocalRunner):
 def test_a_worker_gone_wrong_is_one_line_with_the_row_named(job: Job, code: str, says: str) -> None:
     plan = BenchProfile(blocks=1, min_queries=1, min_seconds=0.0, timeout_s=1.0 if "sleep" in code else 60.0)
     with pytest.raises(DeviceError) as caught:
-        run_worker(job, "single_stream", plan, Misbehaving(code))
+        run_workers([job], "single_stream", plan, Misbehaving(code))
     message = str(caught.value)
     assert message.startswith("tiny fp32: ")
     assert says in message
@@ -182,14 +205,16 @@ def test_a_worker_gone_wrong_is_one_line_with_the_row_named(job: Job, code: str,
 
 def test_a_worker_refuses_an_engine_it_was_not_meant_for(job: Job, tiny: BenchProfile) -> None:
     with pytest.raises(DeviceError, match=r"exited with code 3: .*its sha256 differs"):
-        run_worker(job.model_copy(update={"engine_sha256": "0" * 64}), "single_stream", tiny, LocalRunner())
+        run_workers(
+            [job.model_copy(update={"engine_sha256": "0" * 64})], "single_stream", tiny, LocalRunner()
+        )
 
 
 def test_a_broken_engine_is_one_line(job: Job, tiny: BenchProfile, tmp_path: Path) -> None:
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"junk")
     with pytest.raises(DeviceError, match=r"exited with code 5: .*cannot load this graph"):
-        run_worker(job.model_copy(update={"engine": str(broken)}), "cold", tiny, LocalRunner())
+        run_workers([job.model_copy(update={"engine": str(broken)})], "cold", tiny, LocalRunner())
 
 
 @pytest.mark.parametrize("scenario", ["single_stream", "memory"])

@@ -1,7 +1,8 @@
 """The regression gate: is the candidate worse than the baseline, on this device, in this session?
 
-Section 4 of `docs/measurement.md`. Both sides run in fresh-process pairs, in balanced order, until
-the sequential test of `bench/decision.py` has a verdict. A pair that the machine disturbed is run again.
+Section 4 of `docs/measurement.md`. Both sides run in fresh-process pairs that take turns, in balanced
+order, until the sequential test of `bench/decision.py` has a verdict. A pair that the machine disturbed is
+run again.
 """
 
 from __future__ import annotations
@@ -15,7 +16,14 @@ from pydantic import BaseModel, ConfigDict
 
 from edgeprune.bench.decision import LOOKS, Decision, Verdict, decide
 from edgeprune.bench.flags import disturbances, fallback, output_mismatch
-from edgeprune.bench.protocol import BenchProfile, Progress, Scenario, backend_evidence, blocks_of, run_worker
+from edgeprune.bench.protocol import (
+    BenchProfile,
+    Progress,
+    Scenario,
+    backend_evidence,
+    blocks_of,
+    run_workers,
+)
 from edgeprune.bench.result import Flag, Job, WorkerReport
 from edgeprune.bench.statistics import achieved_fps, median_ms
 from edgeprune.errors import CompileError, ConfigError, NotComparableError
@@ -28,7 +36,7 @@ MOST_DISTURBED = 10
 MEMORY_RUNS = 3
 MEMORY_RATIO, MEMORY_MB = 1.02, 2 * 1.048576  # 2 % and 2 MiB
 
-Measure = Callable[[Job, Scenario], WorkerReport]
+Measure = Callable[[Sequence[Job], Scenario], Sequence[WorkerReport]]
 
 
 class _Record(BaseModel):
@@ -123,8 +131,8 @@ def identity(job: Job, report: WorkerReport) -> dict[str, Any]:
 
 
 def on_runner(runner: Runner, plan: BenchProfile = GATE_BLOCK) -> Measure:
-    """Return the measuring function of the gate: one fresh worker process on that device."""
-    return lambda job, scenario: run_worker(job, scenario, plan, runner)
+    """Return the measuring function of the gate: fresh workers on that device, side by side."""
+    return lambda jobs, scenario: run_workers(jobs, scenario, plan, runner)
 
 
 def run_gate(
@@ -142,7 +150,7 @@ def run_gate(
     Args:
         tau: smallest relative slow-down that counts. Below 5 %, which the protocol's simulations stand for,
             it has to be earned by an A/A run of the baseline first.
-        measure: runs one fresh process, see `on_runner`.
+        measure: runs a fresh process of each job, see `on_runner`.
         accuracy: of both sides, when it is known.
         force: compare although the sides differ in precision, input shape or the like.
         on_progress: called with (pairs finished, most pairs, what comes next).
@@ -156,7 +164,7 @@ def run_gate(
     say = on_progress or (lambda done, total, text: None)
     say(0, LOOKS[-1], "peak memory")
     sides = (baseline, candidate)
-    memory = [[measure(job, "memory") for _ in range(MEMORY_RUNS)] for job in sides]
+    memory = [[measure([job], "memory")[0] for _ in range(MEMORY_RUNS)] for job in sides]
     identities = [identity(job, runs[0]) for job, runs in zip(sides, memory, strict=True)]
     if not force:
         check_comparable(*identities)
@@ -217,10 +225,11 @@ def _time_until_decided(
 
 
 def _run_pair(baseline: Job, candidate: Job, index: int, measure: Measure) -> Pair:
-    """Run one process of each side, the baseline first in even pairs: neither always comes first."""
+    """Run one process of each side in turns, the baseline first in even pairs: neither always comes first."""
     sides = [("A", baseline), ("B", candidate)]
     order = sides if index % 2 == 0 else sides[::-1]
-    reports = {side: measure(job, "single_stream") for side, job in order}
+    answers = measure([job for _, job in order], "single_stream")
+    reports = {side: report for (side, _), report in zip(order, answers, strict=True)}
     for side, job in sides:
         for flag in output_mismatch(blocks_of([reports[side]])):
             raise CompileError(f"{job.name}: {flag.evidence}")

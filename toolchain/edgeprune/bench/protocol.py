@@ -1,4 +1,4 @@
-"""The measurement protocol: fresh worker processes in interleaved blocks, with the evidence of each.
+"""The measurement protocol: fresh worker processes that take turns, with the evidence of each.
 
 Sections 1 to 3 of `docs/measurement.md`.
 """
@@ -9,7 +9,7 @@ import math
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -23,6 +23,7 @@ from edgeprune.artifact import Artifact, write_text_atomically
 from edgeprune.backends import get_backend, options_for
 from edgeprune.bench.flags import derive_flags
 from edgeprune.bench.result import BenchResult, Block, Job, WorkerReport
+from edgeprune.bench.turns import said_by
 from edgeprune.bench.worker import CHECKED_INPUTS
 from edgeprune.errors import DataError, DeviceError
 
@@ -34,8 +35,10 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 Scenario = Literal["single_stream", "cold", "memory"]
-Progress = Callable[[int, int, str], None]
+Progress = Callable[[float, int, str], None]
 LEAST_INPUTS = 16
+# A turn is long enough for the caches to be the worker's own again, and short beside the moods of a machine.
+TURN_QUERIES, TURN_SECONDS = 4, 0.04
 # What the worker's outputs may differ by from the host's, relative L2: another instruction set may round a
 # value to the neighbouring step of the precision.
 TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "bf16": 2e-2, "int8": 2e-2}
@@ -137,9 +140,10 @@ def write_reference(outputs: Sequence[Array], path: Path) -> Path:
 def measure(
     jobs: Sequence[Job], profile: str | BenchProfile, runner: Runner, on_progress: Progress | None = None
 ) -> tuple[BenchResult, ...]:
-    """Measure all jobs side by side: block k of every job in turn, the order turned round by round.
+    """Measure all jobs side by side: in each round one fresh process of every job, in turns of a few queries.
 
-    A drift of the machine then meets all jobs alike. Each job gets one more process for its peak memory.
+    What the machine does to one job it then does to all alike. The order changes round by round. Each job
+    gets one more process for its peak memory.
 
     Args:
         jobs: with unique names, paths as the device sees them.
@@ -157,57 +161,93 @@ def measure(
     started = datetime.now(timezone.utc)
     total = len(jobs) * (plan.blocks + 1)
     reports: dict[str, list[WorkerReport]] = {job.name: [] for job in jobs}
-    for order, (block, job) in enumerate(interleaved(jobs, plan.blocks)):
-        say(order, total, f"{job.name}, block {block + 1} of {plan.blocks}")
-        reports[job.name].append(run_worker(job, "single_stream", plan, runner, order))
+    for block in range(plan.blocks):
+        order = round_order(jobs, block)
+        done = block * len(jobs)
+
+        def on_share(share: float, done: int = done, block: int = block) -> None:
+            say(done + share * len(jobs), total, f"block {block + 1} of {plan.blocks}")
+
+        on_share(0)
+        answers = run_workers(order, "single_stream", plan, runner, on_share)
+        for place, (job, report) in enumerate(zip(order, answers, strict=True)):
+            reports[job.name].append(_placed(report, done + place))
     memory: dict[str, WorkerReport] = {}
-    for done, job in enumerate(jobs):
-        say(total - len(jobs) + done, total, f"{job.name}, memory")
-        memory[job.name] = run_worker(job, "memory", plan, runner)
+    for index, job in enumerate(jobs):
+        say(total - len(jobs) + index, total, f"{job.name}, memory")
+        (memory[job.name],) = run_workers([job], "memory", plan, runner)
     say(total, total, "done")
     run_id = uuid.uuid4().hex
     return tuple(_result(job, reports[job.name], memory[job.name], run_id, started) for job in jobs)
 
 
-def interleaved(jobs: Sequence[Job], blocks: int) -> Iterator[tuple[int, Job]]:
-    """Yield (block, job) round by round; a round starts one job later, every other one runs backwards."""
-    for block in range(blocks):
-        start = block % len(jobs)
-        turned = [*jobs[start:], *jobs[:start]]
-        yield from ((block, job) for job in (reversed(turned) if block % 2 else turned))
+def round_order(jobs: Sequence[Job], block: int) -> list[Job]:
+    """Return the order of a round: each starts one job later, every other one runs backwards."""
+    start = block % len(jobs)
+    turned = [*jobs[start:], *jobs[:start]]
+    return turned[::-1] if block % 2 else turned
 
 
-def run_worker(
-    job: Job, scenario: Scenario, plan: BenchProfile, runner: Runner, order: int = 0
-) -> WorkerReport:
-    """Run one fresh worker process on the device and return its validated report.
+def run_workers(
+    jobs: Sequence[Job],
+    scenario: Scenario,
+    plan: BenchProfile,
+    runner: Runner,
+    on_share: Callable[[float], None] | None = None,
+) -> list[WorkerReport]:
+    """Run one fresh worker process a job on the device, side by side in turns; return their reports.
+
+    Args:
+        on_share: called with the share of the measurement that is done.
 
     Raises:
-        DeviceError: it crashed, hung, or answered with garbage; the message names the job.
+        DeviceError: a worker crashed, hung, or answered with garbage; the message names the job.
     """
-    share = job.model_copy(
-        update={
-            "scenario": scenario,
-            "warmup_iterations": plan.warmup_iterations,
-            "warmup_s": plan.warmup_s,
-            "warmup_cap_s": plan.warmup_cap_s,
-            "min_queries": math.ceil(plan.min_queries / plan.blocks),
-            "min_seconds": plan.min_seconds / plan.blocks,
-        }
-    )
+    alone = len(jobs) == 1
+    share = {
+        "scenario": scenario,
+        "warmup_iterations": plan.warmup_iterations,
+        "warmup_s": plan.warmup_s,
+        "warmup_cap_s": plan.warmup_cap_s,
+        "min_queries": math.ceil(plan.min_queries / plan.blocks),
+        "min_seconds": plan.min_seconds / plan.blocks,
+        "turn_queries": 0 if alone else TURN_QUERIES,
+        "turn_seconds": 0.0 if alone else TURN_SECONDS,
+    }
     with tempfile.TemporaryDirectory(prefix="edgeprune-bench-") as folder:
-        path = Path(folder) / "job.json"
-        write_text_atomically(path, share.model_dump_json())
-        remote = runner.push(path)
-        answer = f"{remote}.out.json"
+        paths: list[str] = []
+        for index, job in enumerate(jobs):
+            path = Path(folder) / f"job{index}.json"
+            write_text_atomically(path, job.model_copy(update=share).model_dump_json())
+            remote = runner.push(path)
+            paths += [remote, f"{remote}.out.json"]
+        module = "edgeprune.bench.worker" if alone else "edgeprune.bench.turns"
         try:
-            runner.run((runner.python(), "-m", "edgeprune.bench.worker", remote, answer), plan.timeout_s)
-            text = runner.pull(answer, Path(folder) / "answer.json").read_text(encoding="utf-8")
-            report = WorkerReport.model_validate_json(text)
+            runner.run(
+                (runner.python(), "-m", module, *paths), plan.timeout_s, lambda line: _follow(line, on_share)
+            )
         except DeviceError as exc:
-            raise DeviceError(f"{job.name}: {exc}") from exc
-        except (ValidationError, UnicodeDecodeError) as exc:
-            raise DeviceError(f"{job.name}: the worker on {runner.name} answered with garbage") from exc
+            raise DeviceError(f"{jobs[0].name}: {exc}" if alone else str(exc)) from exc
+        return [_collect(job, paths[2 * i + 1], Path(folder), runner) for i, job in enumerate(jobs)]
+
+
+def _follow(line: str, on_share: Callable[[float], None] | None) -> None:
+    said = said_by(line)
+    if on_share and "share" in said:
+        on_share(said["share"])
+
+
+def _collect(job: Job, answer: str, folder: Path, runner: Runner) -> WorkerReport:
+    try:
+        text = runner.pull(answer, folder / "answer.json").read_text(encoding="utf-8")
+        return WorkerReport.model_validate_json(text)
+    except DeviceError as exc:
+        raise DeviceError(f"{job.name}: {exc}") from exc
+    except (ValidationError, UnicodeDecodeError) as exc:
+        raise DeviceError(f"{job.name}: the worker on {runner.name} answered with garbage") from exc
+
+
+def _placed(report: WorkerReport, order: int) -> WorkerReport:
     if report.block is None:
         return report
     return report.model_copy(update={"block": report.block.model_copy(update={"order": order})})

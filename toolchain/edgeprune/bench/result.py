@@ -31,6 +31,8 @@ class Job(_Record):
         tolerance: largest allowed relative L2 error of each output against the reference.
         options: runtime options of the profile for this precision.
         environment: variables that the worker sets before it imports the runtime.
+        turn_queries, turn_seconds: least length of a turn at timing, where workers share the time
+            (`bench/turns.py`); 0 for one that measures alone, in one go.
     """
 
     name: str
@@ -50,16 +52,18 @@ class Job(_Record):
     warmup_cap_s: float = 30.0
     min_queries: int = 128
     min_seconds: float = 10.0
+    turn_queries: int = 0
+    turn_seconds: float = 0.0
 
 
 class Block(_Record):
     """What one fresh worker process measured.
 
     Attributes:
-        order: place of the block among all blocks of the session.
+        order: place of the block among all of the session; those of one round share the time in turns.
         t_start: start of the timed loop, seconds since the epoch.
         samples_ns: every sample in the order it was taken; nothing is clipped.
-        elapsed_ns: first start to last end of the timed loop, what FPS is computed from.
+        elapsed_ns: time of the timed loop, its turns summed up, what FPS is computed from.
         canary_before_ns, canary_after_ns: a fixed numpy workload around the loop, the machine's own speed.
         ctxt_invol, majflt: involuntary context switches and major page faults of the worker in the loop.
         steal: largest share of an allowed core's time that the hypervisor took in the loop; None if not told.

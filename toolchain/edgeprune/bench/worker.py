@@ -15,13 +15,13 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.artifact import digest, write_text_atomically
 from edgeprune.backends import get_backend
-from edgeprune.bench import environment
+from edgeprune.bench import affinity, environment
 from edgeprune.errors import EdgepruneError, ModelError
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         CompileError: the runtime cannot load the engine.
         ModelError: the engine is not the one the job was written for.
     """
+    affinity.pin(job["threads"])
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(job["threads"])))
     os.environ.update(job["environment"])  # runtimes read theirs when they are imported
     import numpy as np
@@ -107,14 +108,20 @@ def _single_stream(job: dict[str, Any], session: Session, inputs: list[Array]) -
     _say("warmup")
     warmup_n = _warm_up(job, session, inputs)
     canary_before = _canary()
-    _say("measure")
     stolen, waited = environment.read_stolen_s(), environment.read_waited_s()
     usage_before = resource.getrusage(resource.RUSAGE_SELF)
-    t_start = time.time()
-    samples, elapsed_ns = _timed_loop(session, inputs, job["min_queries"], job["min_seconds"])
+    t_start, started = time.time(), time.perf_counter_ns()
+    samples: list[int] = []
+    elapsed_ns = 0
+    gc.collect()
+    gc.disable()
+    for turn_ns in _turns(job, session, inputs, samples):
+        elapsed_ns += turn_ns
+    gc.enable()
+    wall_s = (time.perf_counter_ns() - started) / 1e9
     usage = resource.getrusage(resource.RUSAGE_SELF)
     stolen_after, waited_after = environment.read_stolen_s(), environment.read_waited_s()
-    steal = [_share(stolen.get(core), seconds, elapsed_ns / 1e9) for core, seconds in stolen_after.items()]
+    steal = [_share(stolen.get(core), seconds, wall_s) for core, seconds in stolen_after.items()]
     foreign = _share(waited, waited_after, elapsed_ns / 1e9 * job["threads"])
     return {
         "pid": os.getpid(),
@@ -135,29 +142,45 @@ def _single_stream(job: dict[str, Any], session: Session, inputs: list[Array]) -
     }
 
 
+def _turns(job: dict[str, Any], session: Session, inputs: list[Array], samples: list[int]) -> Iterator[int]:
+    """Time queries until the job's minima are met, at once or turn by turn; yield the time of each turn, ns.
+
+    A job with `turn_queries` waits for a line on standard input before each turn, until that ends:
+    `bench/turns.py` passes the turn from worker to worker. The caches then hold another worker's data, so a
+    turn begins with one query that is not timed.
+    """
+    if not job["turn_queries"]:
+        _say("measure")
+        yield _timed_loop(session, inputs, samples, job["min_queries"], job["min_seconds"])
+        return
+    _say("ready")
+    total_ns = 0
+    while sys.stdin.readline():
+        session(inputs[len(samples) % len(inputs)])
+        turn_ns = _timed_loop(session, inputs, samples, job["turn_queries"], job["turn_seconds"])
+        yield turn_ns
+        total_ns += turn_ns
+        of_time = total_ns / 1e9 / job["min_seconds"] if job["min_seconds"] else 1.0
+        _say("turn", share=min(1.0, of_time, len(samples) / job["min_queries"]))
+
+
 def _timed_loop(
-    session: Session, inputs: list[Array], min_queries: int, min_seconds: float
-) -> tuple[list[int], int]:
-    """Return every sample, from input ready to outputs readable on the host, and the loop's time, in ns."""
+    session: Session, inputs: list[Array], samples: list[int], min_queries: int, min_seconds: float
+) -> int:
+    """Append every sample, input ready to outputs readable on the host; return the loop's time. All in ns."""
     clock = time.perf_counter_ns  # CLOCK_MONOTONIC on Linux
-    samples: list[int] = []
-    keep, n = samples.append, len(inputs)
-    gc.collect()
-    gc.disable()
-    try:
-        begin = end = clock()
-        deadline = begin + int(min_seconds * 1e9)
-        done = 0
-        while done < min_queries or end < deadline:
-            images = inputs[done % n]
-            start = clock()
-            session(images)
-            end = clock()
-            keep(end - start)
-            done += 1
-        return samples, end - begin
-    finally:
-        gc.enable()
+    keep, n, done = samples.append, len(inputs), len(samples)
+    enough = done + min_queries
+    begin = end = clock()
+    deadline = begin + int(min_seconds * 1e9)
+    while done < enough or end < deadline:
+        images = inputs[done % n]
+        start = clock()
+        session(images)
+        end = clock()
+        keep(end - start)
+        done += 1
+    return end - begin
 
 
 def _warm_up(job: dict[str, Any], session: Session, inputs: list[Array]) -> int:
@@ -263,8 +286,8 @@ def _digest_of(inputs: list[Array]) -> str:
     return total.hexdigest()
 
 
-def _say(phase: str) -> None:
-    print(json.dumps({"phase": phase}), flush=True)
+def _say(phase: str, **more: float) -> None:
+    print(json.dumps({"phase": phase, **more}), flush=True)
 
 
 if __name__ == "__main__":

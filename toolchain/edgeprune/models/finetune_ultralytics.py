@@ -23,6 +23,7 @@ from ultralytics.utils.torch_utils import unwrap_model
 from edgeprune.dataset import Dataset, write_yaml
 from edgeprune.errors import EdgepruneError, ModelError
 from edgeprune.models import Progress
+from edgeprune.models.bfloat16 import computes_bfloat16, run_in_bfloat16
 from edgeprune.recipe import Recipe
 
 BEST, LAST = "student_best.pt", "student_last.pt"
@@ -91,6 +92,7 @@ def finetune(
             with _log_to(log):
                 trainer = KeptShapeTrainer(overrides=overrides)
                 trainer.add_callback("on_train_batch_end", _reporter(progress))
+                trainer.add_callback("on_train_start", _hasten)
                 trainer.train()
         except (RuntimeError, ValueError, TypeError) as exc:
             tail = (str(exc).splitlines() or ["no message"])[0]
@@ -139,6 +141,18 @@ def _overrides(
         "verbose": False,
     }
     return overrides | ({"distill_model": str(teacher)} if teacher and tuning.distill else {})
+
+
+def _hasten(trainer: Any) -> None:
+    """Train in bfloat16 where a CPU has it in hardware; the averaged copy that is validated stays float32."""
+    if trainer.device.type != "cpu" or not computes_bfloat16():
+        return
+    model = unwrap_model(trainer.model)
+    if isinstance(model, DistillationModel):
+        run_in_bfloat16(model.student_model, model._student_feats)
+        run_in_bfloat16(model.teacher_model, model._teacher_feats)
+    else:
+        run_in_bfloat16(model)
 
 
 def _reporter(progress: Progress) -> Any:

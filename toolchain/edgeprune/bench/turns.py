@@ -1,0 +1,121 @@
+"""Several workers side by side on the device: each is loaded and warm, and they take short turns at timing.
+
+``python -m edgeprune.bench.turns JOB.json OUT.json [JOB.json OUT.json ...]``. A machine that others share
+changes its speed by tens of per cent from one second to the next: a neighbour on the same physical core shows
+in no counter. Measured one after the other, two runs of one engine on such a machine differed by 20 %
+(standard deviation); in turns of four queries, by 1 %. Standard library only, like the worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+_TOLD_EVERY_S = 1.0
+
+
+def said_by(line: str) -> dict[str, Any]:
+    """Return what a worker's line of output says, nothing for a line that its runtime printed."""
+    with contextlib.suppress(ValueError):
+        said = json.loads(line)
+        if isinstance(said, dict) and "phase" in said:
+            return said
+    return {}
+
+
+class _WorkerEndedError(Exception):
+    """A worker stopped before its time; the text names its job and says why."""
+
+
+class _Worker:
+    """One worker process that measures when it is told to."""
+
+    def __init__(self, job_path: str, out_path: str) -> None:
+        self.job: dict[str, Any] = json.loads(Path(job_path).read_text(encoding="utf-8"))
+        self.errors: IO[str] = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115  # closed by stop
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "edgeprune.bench.worker", job_path, out_path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            text=True,
+        )
+
+    def until(self, phase: str) -> dict[str, Any]:
+        """Read what it says up to a phase and return that line."""
+        for line in self.process.stdout or ():
+            said = said_by(line)
+            if said.get("phase") == phase:
+                return said
+            if said:
+                _say(said["phase"], job=self.job["name"])
+        raise self._ended()
+
+    def turn(self) -> float:
+        """Let it measure for one turn; return the share of its minima that it has reached."""
+        assert self.process.stdin
+        with contextlib.suppress(BrokenPipeError):  # `until` tells why
+            self.process.stdin.write("turn\n")
+            self.process.stdin.flush()
+        return float(self.until("turn")["share"])
+
+    def finish(self) -> None:
+        """Let it write its report."""
+        assert self.process.stdin
+        self.process.stdin.close()
+        for _ in self.process.stdout or ():
+            pass
+        if self.process.wait():
+            raise self._ended()
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.errors.close()
+
+    def _ended(self) -> _WorkerEndedError:
+        code = self.process.wait()
+        self.errors.seek(0)
+        lines = [line.strip() for line in self.errors if line.strip()]
+        how = f"exited with code {code}" if code >= 0 else f"killed by signal {-code}"
+        return _WorkerEndedError(
+            f"{self.job['name']}: {how}: {lines[-1] if lines else 'nothing on standard error'}"
+        )
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the workers of the job files in turns until each has measured enough; return the exit status."""
+    workers: list[_Worker] = []
+    try:
+        for job_path, out_path in zip(argv[::2], argv[1::2], strict=True):
+            workers.append(_Worker(job_path, out_path))
+            workers[-1].until("ready")  # one at a time: a warm-up beside another is none
+        told = time.monotonic()
+        while (least := min([worker.turn() for worker in workers])) < 1:
+            if time.monotonic() - told > _TOLD_EVERY_S:
+                told = time.monotonic()
+                _say("measure", share=least)
+        for worker in workers:
+            worker.finish()
+    except _WorkerEndedError as exc:
+        print(exc, file=sys.stderr)
+        return 1
+    finally:
+        for worker in workers:
+            worker.stop()
+    return 0
+
+
+def _say(phase: str, **more: Any) -> None:
+    print(json.dumps({"phase": phase, **more}), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
