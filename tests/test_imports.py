@@ -18,7 +18,18 @@ PACKAGE = Path(edgeprune.__file__).parent
 # From the top down. A module imports from its own layer and from those below it.
 LAYERS = (
     {"cli", "__main__"},
-    {"pipeline", "build", "summarise", "verdict", "report", "doctor", "probe"},
+    {
+        "pipeline",
+        "build",
+        "pruning",
+        "candidates",
+        "timing",
+        "summarise",
+        "verdict",
+        "report",
+        "doctor",
+        "probe",
+    },
     {"bench", "prune", "export", "quantize", "models", "bundle"},
     {"backends", "runners"},
     {"artifact", "device", "recipe", "dataset", "demo", "preprocess", "summary"},

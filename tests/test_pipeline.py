@@ -59,12 +59,12 @@ build(BuildRequest(Path(model), Path(data), profiles, recipe, Path(out), "edgepr
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the protocol measure for a fraction of a second."""
-    from edgeprune import pipeline
+    from edgeprune import timing
 
     for name in protocol.PROFILES:
         monkeypatch.setitem(protocol.PROFILES, name, TINY)
     faster = functools.partial(tune.fastest_environment, plan=TINY)
-    monkeypatch.setattr(pipeline, "fastest_environment", faster)
+    monkeypatch.setattr(timing, "fastest_environment", faster)
 
 
 def built(

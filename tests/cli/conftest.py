@@ -64,13 +64,13 @@ def run() -> Run:
 @pytest.fixture(scope="session")
 def quick_bench() -> Iterator[None]:
     """Let the protocol's profiles measure for a fraction of a second."""
-    from edgeprune import pipeline
+    from edgeprune import timing
     from edgeprune.bench.tune import fastest_environment
 
     with pytest.MonkeyPatch.context() as patch:
         for name in PROFILES:
             patch.setitem(PROFILES, name, TINY)
-        patch.setattr(pipeline, "fastest_environment", functools.partial(fastest_environment, plan=TINY))
+        patch.setattr(timing, "fastest_environment", functools.partial(fastest_environment, plan=TINY))
         yield
 
 

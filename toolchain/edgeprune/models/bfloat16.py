@@ -14,7 +14,7 @@ _FAST = ("amx_bf16", "avx512_bf16", "bf16")  # x86 twice, then ARM
 
 def computes_bfloat16() -> bool:
     """Whether this CPU has instructions for bfloat16: emulated, it would be slower than float32."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # torch >= 2.10
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch >= 2.10
     return any(capabilities.get(name) for name in _FAST)
 
 

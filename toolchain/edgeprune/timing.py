@@ -1,0 +1,117 @@
+"""The stages that time rows on this machine: which environment an engine is fastest in, and the benchmark."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeprune.artifact import Artifact, write_text_atomically
+from edgeprune.backends import options_for
+from edgeprune.bench.environment import read_environment
+from edgeprune.bench.protocol import build_job, measure, write_inputs
+from edgeprune.bench.result import BenchResult, Job, load_result, result_file, save_result
+from edgeprune.bench.tune import fastest_environment
+from edgeprune.build import SELECTION_SPLIT, Build, Candidate
+from edgeprune.device import DeviceProfile
+from edgeprune.preprocess import load_input
+from edgeprune.runners.local import LocalRunner
+
+BENCH_INPUTS = 32
+
+
+def tuned(context: Build, profile: DeviceProfile, engine: Artifact) -> dict[str, str]:
+    """Return the environment variables under which this engine is fastest here, by measurement."""
+    choices = {str(key): sets for key, sets in profile.environments.items()}.get(engine.precision)
+    if not choices:
+        return {}
+    inputs = {
+        "engine": engine.sha256,
+        "options": options_for(profile, engine.precision),
+        "choices": choices,
+        "threads": context.recipe.bench.threads,
+        "machine": machine(),
+        "versions": context.using(profile.backend),
+    }
+
+    def make(out: Path) -> None:
+        context.notify("tune", 0.0, f"{profile.name} {engine.precision}")
+        tensors = write_inputs(bench_images(context), out / "inputs.npy")
+        with LocalRunner() as runner:
+            job = build_job("plain", engine, profile, threads=context.recipe.bench.threads, inputs=tensors)
+            best = fastest_environment(job, choices, runner)
+        tensors.unlink()
+        write_text_atomically(out / "environment.json", json.dumps(best))
+        context.notify("tune", 1.0, " ".join(f"{key}={value}" for key, value in best.items()) or "as it is")
+
+    place = context.store.stage("tuned", inputs, make)
+    best: dict[str, str] = json.loads((place / "environment.json").read_text(encoding="utf-8"))
+    return best
+
+
+def measured(context: Build, candidates: list[Candidate]) -> dict[str, tuple[BenchResult, Path]]:
+    """Time all candidates side by side; return each row's result and its file, by the row's name."""
+    if not candidates:
+        return {}
+    settings = context.recipe.bench
+    inputs = {
+        "rows": {
+            entry.name: [
+                entry.artifact.sha256,
+                options_for(entry.profile, entry.precision),
+                entry.environment,
+            ]
+            for entry in candidates
+        },
+        "imgsz": context.spec.imgsz,
+        "bench": settings.model_dump(),
+        "machine": machine(),
+        "data": context.dataset.fingerprint(SELECTION_SPLIT),
+        "versions": context.using("onnxruntime", "openvino"),
+    }
+
+    def make(out: Path) -> None:
+        tensors = write_inputs(bench_images(context), out / "inputs.npy")
+        jobs: list[Job] = [
+            build_job(
+                entry.name,
+                entry.artifact,
+                entry.profile,
+                threads=settings.threads,
+                inputs=tensors,
+                reference=entry.reference,
+                environment=entry.environment,
+            )
+            for entry in candidates
+        ]
+        with LocalRunner() as runner:
+            results = measure(
+                jobs,
+                settings.profile,
+                runner,
+                lambda done, total, text: context.notify("bench", done / max(total, 1), text),
+            )
+        for result in results:
+            save_result(result, out / result_file(result.name))
+        tensors.unlink()
+
+    place = context.store.stage("bench", inputs, make)
+    paths = {entry.name: place / result_file(entry.name) for entry in candidates}
+    return {name: (load_result(path), path) for name, path in paths.items()}
+
+
+def bench_images(context: Build) -> Any:
+    """Return up to 32 real inputs, float32 (n, 3, H, W), from as many splits as it takes."""
+    paths: list[Path] = []
+    for split in (SELECTION_SPLIT, "train", "test"):
+        if split in context.dataset.images and len(paths) < BENCH_INPUTS:
+            paths += context.dataset.sample(split, BENCH_INPUTS - len(paths), context.recipe.seed)
+    return np.concatenate([load_input(path, context.spec)[0] for path in paths])
+
+
+def machine() -> dict[str, Any]:
+    """Return what makes a latency this machine's: its processor, cores and kernel."""
+    environment = read_environment()
+    return {key: environment[key] for key in ("machine", "board", "cpu", "cores", "affinity", "kernel")}
