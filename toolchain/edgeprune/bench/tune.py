@@ -23,7 +23,7 @@ WORTH_IT = 0.97  # a special environment has to gain at least 3 % to be worth as
 def fastest_environment(
     job: Job, choices: Sequence[Mapping[str, str]], runner: Runner, plan: BenchProfile = PLAN
 ) -> dict[str, str]:
-    """Measure a job plain and under each set of environment variables, interleaved; return the fastest set.
+    """Measure a job plain and under each set of environment variables, in turns; return the fastest set.
 
     Returns:
         The variables, or an empty dictionary when none of the sets is at least 3 % faster than none.

@@ -35,7 +35,7 @@ from edgeprune.cli.progress import stage_progress
 def command(
     path: Path, target: str | None, profile: str, threads: int, out: Path | None, as_json: bool
 ) -> None:
-    """Measure PATH: an .onnx file, an OpenVINO folder, or every row of a build folder, interleaved."""
+    """Measure PATH: an .onnx file, an OpenVINO folder, or every row of a build folder, in turns."""
     from edgeprune.bench.protocol import measure
     from edgeprune.bench.result import result_file, save_result
     from edgeprune.bench.subject import make_job, subjects_of
