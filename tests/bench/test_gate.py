@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,71 +20,16 @@ from edgeprune.bench.gate import (
     on_runner,
     run_gate,
 )
-from edgeprune.bench.result import Cold, Job, Memory, WorkerReport
+from edgeprune.bench.result import Job, WorkerReport
 from edgeprune.errors import CompileError, ConfigError, NotComparableError
 from edgeprune.runners.local import LocalRunner
+from simulated import Machine, make_job
 
 MIB = 1.048576
 
 
-class Machine:
-    """A simulated device: it answers for a worker with the latency, memory and trouble it is told to have."""
-
-    def __init__(self, make_block: Callable[..., Any], noise: float = 0.01, **ms: float) -> None:
-        self.make_block, self.noise, self.ms = make_block, noise, ms
-        self.random = np.random.default_rng(7)
-        self.peak_mb = dict.fromkeys(ms, 100.0)
-        self.report: dict[str, dict[str, Any]] = {name: {} for name in ms}
-        self.block: dict[str, Any] = {}
-        self.disturb = 0
-        self.calls: list[str] = []
-
-    def __call__(self, jobs: Sequence[Job], scenario: str) -> list[WorkerReport]:
-        return [self.answer(job, scenario) for job in jobs]
-
-    def answer(self, job: Job, scenario: str) -> WorkerReport:
-        timed = scenario == "single_stream"
-        block = None
-        if timed:
-            self.calls.append(job.name)
-            level = self.ms[job.name] * math.exp(self.random.normal(0, self.noise))
-            changes = dict(self.block)
-            if self.disturb:
-                self.disturb -= 1
-                changes["foreign"] = 0.5
-            block = self.make_block([level] * 200, **changes)
-        report: dict[str, Any] = {
-            "pid": 1,
-            "version": "1.0",
-            "actual": {"provider": "CPUExecutionProvider", "precision": "fp32", "threads": 1, "streams": 1},
-            "inputs": {"n": 16, "shape": [1, 3, 32, 32], "sha256": ""},
-            "cold": Cold(load=1.0, first_infer=1.0),
-            "block": block,
-            "memory": None
-            if timed
-            else Memory(baseline_hwm=50, load_hwm=90, peak_hwm=self.peak_mb[job.name], method="VmHWM"),
-            "quantized_ops": None if timed else 0,
-            "env_before": {"cpu": "simulated", "machine": "none"},
-            "env_after": {},
-        }
-        return WorkerReport(**report | self.report[job.name])
-
-
-def _job(name: str, precision: str = "fp32") -> Job:
-    return Job(
-        name=name,
-        backend="onnxruntime",
-        engine=f"{name}.onnx",
-        engine_sha256=name,
-        precision=precision,
-        threads=1,
-        options={},
-        inputs="inputs.npy",
-    )
-
-
 def _gate(machine: Machine, tau: float = 0.05, **options: Any) -> GateResult:
-    return run_gate(_job("a"), _job("b"), tau, machine, **options)
+    return run_gate(make_job("a"), make_job("b"), tau, machine, **options)
 
 
 def _decided(ratios: np.ndarray, tau: float = 0.05) -> Decision:
@@ -179,7 +124,7 @@ def test_stalls_between_queries_fail_on_fps(make_block) -> None:
         elapsed = round(report.block.elapsed_ns * 1.2)
         return report.model_copy(update={"block": report.block.model_copy(update={"elapsed_ns": elapsed})})
 
-    result = run_gate(_job("a"), _job("b"), 0.05, stalling)
+    result = run_gate(make_job("a"), make_job("b"), 0.05, stalling)
     assert result.verdict == "fail"
     assert [metric.name for metric in result.metrics if metric.verdict == "fail"] == ["fps"]
 
@@ -248,7 +193,7 @@ def test_sides_that_differ_are_refused_unless_told_to(make_block, key: str, chan
 def test_precisions_are_compared_by_what_really_ran(make_block) -> None:
     machine = Machine(make_block, a=10.0, b=10.0)
     with pytest.raises(NotComparableError, match="asked for: int8, really used: fp32"):
-        run_gate(_job("a"), _job("b", "int8"), 0.05, machine)
+        run_gate(make_job("a"), make_job("b", "int8"), 0.05, machine)
     with pytest.raises(NotComparableError, match="differ in precision: fp32 and int8"):
         check_comparable({"precision": "fp32"}, {"precision": "int8"})
 

@@ -173,7 +173,7 @@ def run_gate(
             raise NotComparableError(f"{job.name}: {flag.evidence}")
     if tau < DEFAULT_TAU:
         say(0, LOOKS[-1], f"{AA_PAIRS} pairs of the baseline with itself")
-        check_tau(tau, [_run_pair(baseline, baseline, index, measure) for index in range(AA_PAIRS)])
+        check_tau(tau, [run_pair(baseline, baseline, index, measure) for index in range(AA_PAIRS)])
     pairs, timing = _time_until_decided(baseline, candidate, tau, measure, say)
     metrics = [*timing, _memory_metric(*memory)]
     if accuracy:
@@ -215,7 +215,7 @@ def _time_until_decided(
             if len(pairs) - len(counted) > MOST_DISTURBED:
                 return pairs, _disturbed(pairs)
             say(len(counted), LOOKS[-1], f"pair {len(pairs) + 1}")
-            pairs.append(_run_pair(baseline, candidate, len(pairs), measure))
+            pairs.append(run_pair(baseline, candidate, len(pairs), measure))
         latency = decide([pair.latency_log_ratio for pair in counted], tau)
         fps = decide([pair.fps_log_ratio for pair in counted], tau)
         if "fail" in (latency.verdict, fps.verdict) or None not in (latency.verdict, fps.verdict):
@@ -224,7 +224,7 @@ def _time_until_decided(
     return pairs, [_timing_metric("p50 latency", latency, look), _timing_metric("fps", fps, look)]
 
 
-def _run_pair(baseline: Job, candidate: Job, index: int, measure: Measure) -> Pair:
+def run_pair(baseline: Job, candidate: Job, index: int, measure: Measure) -> Pair:
     """Run one process of each side in turns, the baseline first in even pairs: neither always comes first."""
     sides = [("A", baseline), ("B", candidate)]
     order = sides if index % 2 == 0 else sides[::-1]
