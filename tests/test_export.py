@@ -22,6 +22,7 @@ from edgeprune.export import INPUT, OUTPUT, compare, export, predictor
 from edgeprune.models import ModelInfo, Predict
 from edgeprune.models import ultralytics as adapter
 from edgeprune.preprocess import Preprocess, load_input
+from edgeprune.prune.evidence import Evidence
 from edgeprune.prune.surgery import prune
 from edgeprune.recipe import ExportRecipe, PruneRecipe
 from edgeprune.summary import ExportCheck
@@ -47,7 +48,9 @@ def test_so_does_the_onnx_file_of_a_pruned_network(
     checkpoints: dict[str, Path], float_models: Exported, tiny: Dataset, tmp_path: Path, family: str
 ) -> None:
     model = adapter.prunable(adapter.load(checkpoints[family]))
-    result = prune(model, adapter.unprunable, torch.zeros(1, 3, 64, 64), PruneRecipe(ratio=0.6), 8, 0)
+    result = prune(
+        model, adapter.unprunable, torch.zeros(1, 3, 64, 64), PruneRecipe(ratio=0.6), 8, Evidence()
+    )
     artifact, check = export_to(result.model, tiny, tmp_path / "model.onnx")
     assert_whole(artifact, check)
     assert artifact.size_bytes < 0.7 * float_models[family][0].size_bytes

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from edgeprune.errors import ConfigError
-from edgeprune.prune.allocation import (
-    channels_to_remove,
-    global_widths,
-    local_widths,
-    on_step,
-    smallest_ratio,
-)
+from edgeprune.prune.allocation import channels_to_remove, on_step, own_ratios, smallest_ratio, widths
+from edgeprune.prune.groups import Group, find_groups, trace
 
 STEPS = st.sampled_from((1, 4, 8, 16, 32))
-WIDTHS = st.lists(st.integers(1, 512), min_size=1, max_size=12)
 RATIOS = st.floats(0, 0.99)
 BOUNDS = st.floats(0.01, 0.99)
 
@@ -25,14 +22,6 @@ BOUNDS = st.floats(0.01, 0.99)
 def scores_of(widths: list[int], seed: int) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return [torch.rand(width, generator=generator) * 10**index for index, width in enumerate(widths)]
-
-
-def assert_sound(before: list[int], after: list[int], step: int, max_ratio: float) -> None:
-    assert len(before) == len(after)
-    for old, new in zip(before, after, strict=True):
-        assert 0 < new <= old
-        assert new == old or new % step == 0
-        assert new >= old * (1 - max_ratio) - 1e-9
 
 
 @given(st.floats(0, 600), STEPS, st.integers(1, 512))
@@ -52,54 +41,113 @@ def test_on_step_by_example(width: float, step: int, original: int, kept: int) -
     assert on_step(width, step, original) == kept
 
 
-@given(WIDTHS, RATIOS, STEPS, BOUNDS)
-def test_local_widths_are_sound(widths: list[int], ratio: float, step: int, max_ratio: float) -> None:
-    assert_sound(widths, local_widths(widths, ratio, step, max_ratio), step, max_ratio)
+@st.composite
+def cases(draw: st.DrawFn) -> dict[str, Any]:
+    """Groups of any widths and scores, ties among them, in any classes, some with a ratio of their own."""
+    names = [f"g{index}" for index in range(draw(st.integers(1, 12)))]
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 99)))
+    levels = draw(st.sampled_from((1, 3, 10**6)))
+    scores = {
+        name: torch.randint(levels, (draw(st.integers(1, 256)),), generator=generator) / levels
+        for name in names
+    }
+    return {
+        "scores": scores,
+        "classes": {name: draw(st.integers(0, 2)) for name in names},
+        "step": draw(STEPS),
+        "max_ratio": draw(BOUNDS),
+        "own": {name: draw(RATIOS) for name in names if draw(st.booleans())},
+    }
 
 
-@given(WIDTHS, RATIOS, STEPS, BOUNDS, st.integers(0, 9))
-def test_global_widths_are_sound(
-    widths: list[int], ratio: float, step: int, max_ratio: float, seed: int
-) -> None:
-    assert_sound(widths, global_widths(scores_of(widths, seed), ratio, step, max_ratio), step, max_ratio)
+@given(cases(), RATIOS)
+def test_widths_are_on_the_step_and_never_past_the_bound(case: dict[str, Any], ratio: float) -> None:
+    kept = widths(ratio=ratio, **case)
+    assert list(kept) == list(case["scores"])
+    for name, new in kept.items():
+        old = len(case["scores"][name])
+        assert 0 < new <= old
+        assert new == old or new % case["step"] == 0
+        assert new >= old * (1 - case["max_ratio"]) - 1e-9
 
 
-@given(WIDTHS, RATIOS, RATIOS, STEPS, BOUNDS, st.integers(0, 9))
-def test_a_larger_ratio_never_keeps_more(
-    widths: list[int], one: float, other: float, step: int, max_ratio: float, seed: int
-) -> None:
-    low, high = sorted((one, other))
-    scores = scores_of(widths, seed)
-    for allot in (
-        lambda ratio: local_widths(widths, ratio, step, max_ratio),
-        lambda ratio: global_widths(scores, ratio, step, max_ratio),
-    ):
-        assert all(less <= more for less, more in zip(allot(high), allot(low), strict=True))
+@given(cases(), RATIOS, RATIOS)
+def test_a_larger_ratio_never_keeps_more(case: dict[str, Any], one: float, other: float) -> None:
+    more, less = (widths(ratio=ratio, **case) for ratio in sorted((one, other)))
+    assert all(less[name] <= more[name] for name in more)
 
 
-@given(WIDTHS, STEPS, BOUNDS, st.integers(0, 9))
-def test_ratio_zero_keeps_what_lies_on_the_step(
-    widths: list[int], step: int, max_ratio: float, seed: int
-) -> None:
-    aligned = [width * step for width in widths]
-    assert global_widths(scores_of(aligned, seed), 0, step, max_ratio) == aligned
-    assert local_widths(aligned, 0, step, max_ratio) == aligned
+@given(cases())
+def test_ratio_zero_only_rounds_but_for_what_has_a_ratio_of_its_own(case: dict[str, Any]) -> None:
+    kept = widths(ratio=0, **case)
+    for name in case["scores"].keys() - case["own"].keys():
+        assert len(case["scores"][name]) - kept[name] <= case["step"] / 2
 
 
 def test_no_groups_have_no_widths() -> None:
-    assert global_widths([], 0.5, 8, 0.75) == local_widths([], 0.5, 8, 0.75) == []
+    assert widths({}, {}, 0.5, 8, 0.75) == {}
 
 
-def test_global_takes_from_the_group_with_more_unimportant_channels() -> None:
-    even = torch.linspace(0.9, 1.1, 64)
-    peaked = torch.cat([torch.linspace(0.01, 0.02, 32), torch.linspace(0.9, 1.1, 32)])
-    assert global_widths([even, peaked], ratio=0.25, step=8, max_ratio=0.9) == [64, 32]
+EVEN = torch.linspace(0.9, 1.1, 64)
+PEAKED = torch.cat([torch.linspace(0.01, 0.02, 32), torch.linspace(0.9, 1.1, 32)])
 
 
-def test_global_does_not_compare_raw_sizes_of_scores() -> None:
-    score = torch.rand(64, generator=torch.Generator().manual_seed(0))
-    small, large = global_widths([score, score * 1000], ratio=0.5, step=8, max_ratio=0.9)
-    assert small == large == 32
+def test_one_class_takes_from_the_group_with_more_unimportant_channels() -> None:
+    scores, classes = {"even": EVEN, "peaked": PEAKED}, dict.fromkeys(("even", "peaked"))
+    assert widths(scores, classes, ratio=0.25, step=8, max_ratio=0.9) == {"even": 64, "peaked": 32}
+
+
+def test_classes_of_their_own_each_lose_the_ratio() -> None:
+    scores, classes = {"even": EVEN, "peaked": PEAKED}, {"even": 0, "peaked": 1}
+    assert widths(scores, classes, ratio=0.25, step=8, max_ratio=0.9) == {"even": 48, "peaked": 48}
+
+
+def test_channels_are_ranked_only_within_their_class() -> None:
+    scores = {"a": EVEN, "b": PEAKED, "c": EVEN / 1000}  # unimportant, but of another kind
+    kept = widths(scores, {"a": "conv", "b": "conv", "c": "residual"}, ratio=0.25, step=8, max_ratio=0.9)
+    assert kept == {"a": 64, "b": 32, "c": 48}
+
+
+def test_a_group_with_a_ratio_of_its_own_is_not_ranked_with_the_others() -> None:
+    scores, classes = {"a": EVEN, "b": PEAKED, "c": EVEN / 1000}, dict.fromkeys("abc")
+    kept = widths(scores, classes, ratio=0.25, step=8, max_ratio=0.9, own={"c": 0.5})
+    assert kept == {"a": 64, "b": 32, "c": 32}
+
+
+def test_equal_scores_do_not_keep_a_group_from_being_pruned() -> None:
+    """Sparse training brings whole groups to 0."""
+    scores = {"dead": torch.zeros(64), "alive": torch.ones(64)}
+    assert widths(scores, dict.fromkeys(scores), 0.25, 8, 0.9) == {"dead": 32, "alive": 64}
+
+
+@pytest.fixture(scope="module")
+def chain() -> list[Group]:
+    model = nn.Sequential(*(nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU()) for _ in range(4)))
+    fixed = [model[3][0]]
+    return find_groups(trace(model, torch.rand(1, 3, 4, 4), fixed), model, fixed)
+
+
+@pytest.mark.parametrize(
+    ("ratios", "own"),
+    [
+        ({}, {}),
+        ({"1.0": 0.2}, {"1.0": 0.2}),
+        ({"1": 0.2}, {"1.0": 0.2}),
+        ({"*": 0.2, "2.*": 0.4}, {"0.0": 0.2, "1.0": 0.2, "2.0": 0.4}),
+        ({"2.*": 0.4, "*": 0.2}, {"0.0": 0.2, "1.0": 0.2, "2.0": 0.2}),
+    ],
+)
+def test_patterns_name_layers_or_blocks_and_the_last_one_wins(
+    chain: list[Group], ratios: dict[str, float], own: dict[str, float]
+) -> None:
+    assert own_ratios(chain, ratios) == own
+
+
+@pytest.mark.parametrize("pattern", ["9.*", "3.0", "0.1", ""])
+def test_a_pattern_that_names_nothing_prunable_is_an_error(chain: list[Group], pattern: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        own_ratios(chain, {pattern: 0.3})
+    assert str(caught.value) == f"prune.ratios: {pattern!r} names no layer that can be pruned"
 
 
 @given(st.lists(st.integers(1, 64), min_size=1, max_size=5), st.integers(0, 9), st.data())

@@ -6,11 +6,12 @@ yolov8n with 5 % of its channels removed without rounding took 13 % longer on ON
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import torch
 
 from edgeprune.errors import ConfigError
+from edgeprune.prune.groups import Group, goes_by
 
 
 def on_step(width: float, step: int, original: int) -> int:
@@ -22,23 +23,55 @@ def on_step(width: float, step: int, original: int) -> int:
     return min(original, max(step, nearest))
 
 
-def local_widths(widths: Sequence[int], ratio: float, step: int, max_ratio: float) -> list[int]:
-    """Keep the same share of every group, on the step."""
-    return [_bounded(width * (1 - ratio), width, step, max_ratio) for width in widths]
-
-
-def global_widths(scores: Sequence[torch.Tensor], ratio: float, step: int, max_ratio: float) -> list[int]:
-    """Remove the least important channels of the whole network, groups made comparable by their mean score.
+def own_ratios(groups: Sequence[Group], ratios: Mapping[str, float]) -> dict[str, float]:
+    """Return the ratio of each group that a pattern of the recipe names, the last such pattern winning.
 
     Args:
-        scores: one tensor (channels,) a group.
+        ratios: glob pattern of layer names -> share of channels to remove.
+
+    Raises:
+        ConfigError: a pattern names no prunable layer.
     """
-    if not scores:
-        return []
-    normalised = [score / score.mean().clamp_min(1e-12) for score in scores]
-    pooled = torch.cat(normalised).sort().values
-    threshold = pooled[min(int(len(pooled) * ratio), len(pooled) - 1)]
-    return [_bounded(float((score >= threshold).sum()), len(score), step, max_ratio) for score in normalised]
+    own: dict[str, float] = {}
+    for pattern, ratio in ratios.items():
+        named = [group.name for group in groups if goes_by(group, pattern)]
+        if not named:
+            raise ConfigError(f"prune.ratios: {pattern!r} names no layer that can be pruned")
+        own |= dict.fromkeys(named, ratio)
+    return own
+
+
+def widths(
+    scores: Mapping[str, torch.Tensor],
+    classes: Mapping[str, Hashable],
+    ratio: float,
+    step: int,
+    max_ratio: float,
+    own: Mapping[str, float] | None = None,
+) -> dict[str, int]:
+    """Allot the kept width of every group, by a ranking of all channels within each class of groups.
+
+    Args:
+        scores: one tensor (channels,) a group, comparable between the groups of a class.
+        classes: class of each group.
+        ratio: share of the channels to remove from every class.
+        step: channel step; a changed width is a multiple of it.
+        max_ratio: no group loses more than this share of its channels.
+        own: ratios of single groups, which are then ranked by themselves.
+    """
+    own = own or {}
+    ranked: dict[Hashable, list[str]] = {}
+    for name in scores:
+        ranked.setdefault(("own", name) if name in own else ("class", classes[name]), []).append(name)
+    kept: dict[str, int] = {}
+    for names in ranked.values():
+        pooled = torch.cat([scores[name] for name in names])
+        owners = torch.cat([torch.full((len(scores[name]),), index) for index, name in enumerate(names)])
+        # By rank, not by a threshold: after sparse training any number of channels may share a score of 0.
+        doomed = pooled.argsort(stable=True)[: round(len(pooled) * own.get(names[0], ratio))]
+        for name, lost in zip(names, owners[doomed].bincount(minlength=len(names)).tolist(), strict=True):
+            kept[name] = _bounded(len(scores[name]) - lost, len(scores[name]), step, max_ratio)
+    return {name: kept[name] for name in scores}
 
 
 def _bounded(wanted: float, width: int, step: int, max_ratio: float) -> int:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch_pruning as tp
@@ -23,12 +23,64 @@ class Group:
         root: that convolution.
         coupled: torch-pruning's group over all channels, as criteria read it.
         width: number of channels.
+        names: dotted name of every module of the network.
     """
 
     name: str
     root: nn.Module
     coupled: Any
     width: int
+    names: Mapping[nn.Module, str]
+
+
+class Member(NamedTuple):
+    """A layer of a group, and which of its channels are which of the group's.
+
+    Attributes:
+        produces: whether the channels are outputs of the layer; a batch norm's are.
+        reads: whether they are inputs; both, for a depthwise convolution.
+        channels: int64 (n,), channels of the layer.
+        owners: int64 (n,), channels of the group that they go with.
+    """
+
+    name: str
+    module: Any
+    produces: bool
+    reads: bool
+    channels: torch.Tensor
+    owners: torch.Tensor
+
+
+def members(group: Group, *kinds: type[nn.Module]) -> Iterator[Member]:
+    """Yield the layers of these kinds that share a group's channels, the root first."""
+    for item in group.coupled:
+        module = item.dep.target.module
+        if isinstance(module, kinds):
+            # torch-pruning removes a depthwise convolution's and a batch norm's channels as outputs.
+            produces = item.dep.handler.__name__ == "prune_out_channels"
+            reads = not produces or (getattr(module, "groups", 1) > 1 and item is not group.coupled[0])
+            channels, owners = torch.tensor(item.idxs), torch.tensor(item.root_idxs)
+            yield Member(group.names[module], module, produces, reads, channels, owners)
+
+
+def structure(group: Group) -> Hashable:
+    """Return what isomorphic groups have in common: the operations that share the channel, and on which side.
+
+    Isomorphic Pruning (arXiv 2407.04616) ranks channels only within groups of one structure.
+    """
+    return tuple(
+        sorted((type(item.dep.target.module).__name__, item.dep.handler.__name__) for item in group.coupled)
+    )
+
+
+def goes_by(group: Group, pattern: str) -> bool:
+    """Whether a glob pattern names a layer that produces a group's channels, or a block around one."""
+    producers = [layer.name.split(".") for layer in members(group, nn.Conv2d) if layer.produces]
+    return any(
+        fnmatchcase(".".join(parts[:depth]), pattern)
+        for parts in producers
+        for depth in range(1, len(parts) + 1)
+    )
 
 
 def trace(model: nn.Module, example: torch.Tensor, fixed: Sequence[nn.Module]) -> tp.DependencyGraph:
@@ -75,12 +127,34 @@ def find_groups(
     names = {module: name for name, module in model.named_modules()}
     whole = list(kept_whole(model, fixed, skip))
     groups = []
-    for coupled in graph.get_all_groups(ignored_layers=whole, root_module_types=[nn.Conv2d]):
-        root = coupled[0].dep.target.module
-        if root.groups > 1:  # a depthwise convolution follows its producer, it is no root of its own
+    for found in graph.get_all_groups(ignored_layers=whole, root_module_types=[nn.Conv2d]):
+        # torch-pruning may list a depthwise convolution before the producer whose channels it takes over.
+        root = _producer(found)
+        if root is None or any(_in_blocks(item.dep.target.module) for item in found):
             continue
-        groups.append(Group(names[root], root, coupled, len(coupled[0].idxs)))
+        coupled = found
+        if found[0].dep.target.module is not root:
+            channels = list(range(root.out_channels))
+            coupled = graph.get_pruning_group(root, tp.prune_conv_out_channels, channels)
+        groups.append(Group(names[root], root, coupled, root.out_channels, names))
     return groups
+
+
+def _in_blocks(module: nn.Module) -> bool:
+    """Whether a convolution has groups of several channels: none could lose a channel without the others."""
+    return isinstance(module, nn.Conv2d) and not (
+        module.groups == 1 or module.groups == module.in_channels == module.out_channels
+    )
+
+
+def _producer(coupled: Any) -> nn.Conv2d | None:
+    """Return the first layer of a group that produces its channels and is no depthwise convolution."""
+    for item in coupled:
+        module = item.dep.target.module
+        makes = item.dep.handler.__name__ == "prune_out_channels"
+        if makes and isinstance(module, nn.Conv2d) and module.groups == 1:
+            return module
+    return None
 
 
 def kept_whole(model: nn.Module, fixed: Sequence[nn.Module], skip: Iterable[str] = ()) -> set[nn.Module]:

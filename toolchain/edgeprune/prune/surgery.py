@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
 from edgeprune.errors import ConfigError
-from edgeprune.prune.allocation import (
-    channels_to_remove,
-    global_widths,
-    local_widths,
-    smallest_ratio,
-)
-from edgeprune.prune.criteria import CRITERIA
-from edgeprune.prune.groups import Group, count_macs, find_groups, kept_whole, remove, trace
-from edgeprune.recipe import DEFAULT_RATIO, PruneRecipe
+from edgeprune.prune.allocation import channels_to_remove, own_ratios, smallest_ratio, widths
+from edgeprune.prune.criteria import CRITERIA, NEEDS
+from edgeprune.prune.evidence import Evidence
+from edgeprune.prune.groups import Group, count_macs, find_groups, kept_whole, remove, structure, trace
+from edgeprune.recipe import DEFAULT_RATIO, PruneRecipe, Scope
 from edgeprune.summary import LayerWidth, Pruning
 
 
@@ -36,39 +33,33 @@ def prune(
     example: torch.Tensor,
     recipe: PruneRecipe,
     step: int,
-    seed: int,
-    latency_share: Callable[[nn.Module], float] | None = None,
+    evidence: Evidence,
 ) -> Pruned:
-    """Prune a copy of a network to the recipe's goal.
+    """Prune a copy of a network to the recipe's share of channels or of multiply-accumulates.
 
     Args:
         model: traceable network in eval mode; it is left as it is.
         fixed: names the instances of a network whose channels must stay.
         example: one input, float32 (1, 3, H, W).
         step: channel step; every pruned width is a multiple of it.
-        latency_share: measures a network's latency on the target over the original's, for the `speedup` goal.
+        evidence: what the recipe's criterion needs, gathered on this very network.
 
     Raises:
         ConfigError: the goal is out of reach, or so small that rounding to the step leaves nothing pruned.
     """
-    before = count_macs(model, example)
+    groups = _groups(copy.deepcopy(model), fixed, example, recipe.skip)[1]
+    scores = _scores(groups, recipe, evidence)
+    classes, own = _classes(groups, recipe.scope), own_ratios(groups, recipe.ratios)
 
     def cut(ratio: float) -> nn.Module:
-        return _cut(model, fixed, example, recipe, ratio, step, seed)
+        keep = widths(scores, classes, ratio, step, recipe.max_ratio, own)
+        return cut_to(model, fixed, example, recipe.skip, scores, keep)
 
     if recipe.macs is not None:
         goal = f"macs {recipe.macs:g}"
+        macs = count_macs(model, example)[0]
         ratio = smallest_ratio(
-            lambda r: count_macs(cut(r), example)[0] / before[0], recipe.macs, recipe.max_ratio, "prune.macs"
-        )
-    elif recipe.speedup is not None:
-        if latency_share is None:
-            raise ConfigError(
-                "prune.speedup: this target is not measured here; give prune.ratio or prune.macs"
-            )
-        goal = f"speedup {recipe.speedup:g}"
-        ratio = smallest_ratio(
-            lambda r: latency_share(cut(r)), 1 / recipe.speedup, recipe.max_ratio, "prune.speedup", probes=4
+            lambda r: count_macs(cut(r), example)[0] / macs, recipe.macs, recipe.max_ratio, "prune.macs"
         )
     else:
         ratio = DEFAULT_RATIO if recipe.ratio is None else recipe.ratio
@@ -76,42 +67,82 @@ def prune(
     if ratio > recipe.max_ratio:
         raise ConfigError(f"prune.ratio: {ratio:g} is above prune.max_ratio {recipe.max_ratio:g}")
     pruned = cut(ratio)
-    after = count_macs(pruned, example)
-    if after[1] == before[1]:
+    report = account(model, pruned, fixed, example, recipe, goal, ratio, step)
+    if report.params_after == report.params_before:
         raise ConfigError(
             f"{goal} prunes nothing: rounded to steps of {step} channels every layer keeps its width; "
             "ask for more"
         )
-    report = Pruning(
+    return Pruned(pruned, report)
+
+
+def account(
+    before: nn.Module,
+    after: nn.Module,
+    fixed: Callable[[nn.Module], Sequence[nn.Module]],
+    example: torch.Tensor,
+    recipe: PruneRecipe,
+    goal: str,
+    ratio: float,
+    step: int,
+) -> Pruning:
+    """Return the account of what was cut from a network: size, work, and the widths of every layer."""
+    macs, parameters = zip(count_macs(before, example), count_macs(after, example), strict=True)
+    return Pruning(
         criterion=recipe.criterion,
         goal=goal,
         ratio=ratio,
         step=step,
-        params_before=before[1],
-        params_after=after[1],
-        macs_before=before[0],
-        macs_after=after[0],
-        layers=_widths(model, pruned, fixed, recipe.skip),
+        params_before=parameters[0],
+        params_after=parameters[1],
+        macs_before=macs[0],
+        macs_after=macs[1],
+        layers=_widths(before, after, fixed, recipe.skip),
     )
-    return Pruned(pruned, report)
 
 
-def _cut(
+def score_groups(
     model: nn.Module,
     fixed: Callable[[nn.Module], Sequence[nn.Module]],
     example: torch.Tensor,
     recipe: PruneRecipe,
-    ratio: float,
-    step: int,
-    seed: int,
+    evidence: Evidence,
+) -> dict[str, torch.Tensor]:
+    """Score the channels of every prunable group with the recipe's criterion.
+
+    Args:
+        model: traceable network in eval mode; it is left as it is.
+        fixed: names the instances of a network whose channels must stay.
+        example: one input, float32 (1, 3, H, W).
+        evidence: what was gathered on this very network for the criterion.
+
+    Returns:
+        Float32 tensors (channels,), higher is more important, by group name, in the order of the network.
+
+    Raises:
+        ConfigError: the criterion needs data, and the evidence holds none.
+    """
+    return _scores(_groups(copy.deepcopy(model), fixed, example, recipe.skip)[1], recipe, evidence)
+
+
+def cut_to(
+    model: nn.Module,
+    fixed: Callable[[nn.Module], Sequence[nn.Module]],
+    example: torch.Tensor,
+    skip: Sequence[str],
+    scores: Mapping[str, torch.Tensor],
+    keep: Mapping[str, int],
 ) -> nn.Module:
+    """Return a pruned copy of a network in which every group keeps its most important channels.
+
+    Args:
+        model: the network that was scored; it is left as it is.
+        skip: the same patterns of layers to leave alone.
+        scores: as `score_groups` gave them.
+        keep: how many channels each group keeps.
+    """
     twin = copy.deepcopy(model)
-    kept = fixed(twin)
-    graph = trace(twin, example, kept)
-    groups = find_groups(graph, twin, kept, recipe.skip)
-    generator = torch.Generator().manual_seed(seed)
-    scores = {group.name: CRITERIA[recipe.criterion](group, generator) for group in groups}
-    keep = dict(zip(scores, _kept(groups, list(scores.values()), recipe, ratio, step), strict=True))
+    graph, groups = _groups(twin, fixed, example, skip)
     doomed = channels_to_remove(scores, keep)
     for group in groups:
         if group.name in doomed:
@@ -119,12 +150,32 @@ def _cut(
     return twin
 
 
-def _kept(
-    groups: Sequence[Group], scores: Sequence[torch.Tensor], recipe: PruneRecipe, ratio: float, step: int
-) -> list[int]:
-    if recipe.scope == "global":
-        return global_widths(scores, ratio, step, recipe.max_ratio)
-    return local_widths([group.width for group in groups], ratio, step, recipe.max_ratio)
+def _scores(groups: Sequence[Group], recipe: PruneRecipe, evidence: Evidence) -> dict[str, torch.Tensor]:
+    need = NEEDS.get(recipe.criterion)
+    if need and not getattr(evidence, need):
+        raise ConfigError(
+            f"prune.criterion: {recipe.criterion} needs {need.replace('_', ' ')}, gathered over images, "
+            "and there are none; give data, or take a criterion of weights"
+        )
+    return {group.name: CRITERIA[recipe.criterion](group, evidence) for group in groups}
+
+
+def _groups(
+    model: nn.Module,
+    fixed: Callable[[nn.Module], Sequence[nn.Module]],
+    example: torch.Tensor,
+    skip: Sequence[str],
+) -> tuple[Any, list[Group]]:
+    kept = fixed(model)
+    graph = trace(model, example, kept)
+    return graph, find_groups(graph, model, kept, skip)
+
+
+def _classes(groups: Sequence[Group], scope: Scope) -> dict[str, Hashable]:
+    """Return with which other groups a group's channels are ranked: all, those of its structure, or none."""
+    if scope == "global":
+        return {group.name: None for group in groups}
+    return {group.name: structure(group) if scope == "isomorphic" else group.name for group in groups}
 
 
 def _widths(
