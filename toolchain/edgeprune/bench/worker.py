@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 CHECKED_INPUTS = 32
 MEMORY_QUERIES = 32
 _MEDIAN_OF = 10  # iterations of one warm-up median
@@ -58,7 +58,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         ModelError: the engine is not the one the job was written for.
     """
     affinity.pin(job["threads"])
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(job["threads"])))
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(job["threads"])))
     os.environ.update(job["environment"])  # runtimes read theirs when they are imported
     import numpy as np
 
@@ -72,7 +72,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     del tensors
     peak = _PeakMemory() if memory_only else None
 
-    _say("load")
+    say("load")
     started = time.perf_counter_ns()
     session = backend.load(Path(job["engine"]), job["precision"], job["threads"], job["options"])
     loaded = time.perf_counter_ns()
@@ -105,7 +105,7 @@ def _single_stream(job: dict[str, Any], session: Session, inputs: list[Array]) -
             f"{job['engine']}: not the engine this measurement was planned for (its sha256 differs)"
         )
     output_ok, output_error = _check(job, session, inputs)
-    _say("warmup")
+    say("warmup")
     warmup_n = _warm_up(job, session, inputs)
     canary_before = _canary()
     stolen, waited = environment.read_stolen_s(), environment.read_waited_s()
@@ -150,10 +150,10 @@ def _turns(job: dict[str, Any], session: Session, inputs: list[Array], samples: 
     turn begins with one query that is not timed.
     """
     if not job["turn_queries"]:
-        _say("measure")
+        say("measure")
         yield _timed_loop(session, inputs, samples, job["min_queries"], job["min_seconds"])
         return
-    _say("ready")
+    say("ready")
     total_ns = 0
     while sys.stdin.readline():
         session(inputs[len(samples) % len(inputs)])
@@ -161,7 +161,7 @@ def _turns(job: dict[str, Any], session: Session, inputs: list[Array], samples: 
         yield turn_ns
         total_ns += turn_ns
         of_time = total_ns / 1e9 / job["min_seconds"] if job["min_seconds"] else 1.0
-        _say("turn", share=min(1.0, of_time, len(samples) / job["min_queries"]))
+        say("turn", share=min(1.0, of_time, len(samples) / job["min_queries"]))
 
 
 def _timed_loop(
@@ -286,7 +286,8 @@ def _digest_of(inputs: list[Array]) -> str:
     return total.hexdigest()
 
 
-def _say(phase: str, **more: float) -> None:
+def say(phase: str, **more: float) -> None:
+    """Print one line of progress as JSON for whoever runs this process."""
     print(json.dumps({"phase": phase, **more}), flush=True)
 
 

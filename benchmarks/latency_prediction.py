@@ -1,0 +1,125 @@
+"""How well the latency table predicts whole networks: random widths of two models, predicted beside measured.
+
+    python -m benchmarks.latency_prediction --target x86-ort --precision int8
+
+The weights do not matter to latency, so nothing is trained: the networks are built from ultralytics' own
+descriptions, or taken from the checkpoints given. The tables come
+from `edgeprune profile` (its cache is used).
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import tempfile
+from pathlib import Path
+
+from edgeprune.artifact import Artifact
+from edgeprune.bench.protocol import BenchProfile, build_job, measure, write_inputs
+from edgeprune.bench.statistics import latency_ms
+from edgeprune.bench.subject import stock_images
+from edgeprune.cli.progress import stage_progress
+from edgeprune.device import resolve_targets
+from edgeprune.latency import LatencyTable
+from edgeprune.models import ultralytics as adapter
+from edgeprune.prune.allocation import on_step
+from edgeprune.prune.profiling import profile_model
+from edgeprune.prune.shipped import Subject, compiled, cut_widths, subject_of
+from edgeprune.runners.local import LocalRunner
+
+PLAN = BenchProfile(blocks=2, min_queries=96, min_seconds=3.0, warmup_s=0.5, warmup_cap_s=5.0)
+GOAL = 0.10
+
+
+def main() -> None:
+    """Print a table of predictions and measurements, and the mean absolute error over all settings."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", action="append", help="yolov8n, yolo11n ... or a checkpoint; repeatable")
+    parser.add_argument("--target", default="x86-ort")
+    parser.add_argument("--precision", default="int8")
+    parser.add_argument("--imgsz", type=int, default=320)
+    parser.add_argument("--settings", type=int, default=4, help="width settings a model")
+    options = parser.parse_args()
+    profile = resolve_targets((options.target,))[0]
+    print(f"{options.target} {options.precision}, {options.imgsz} px, 1 thread\n")
+    print("| model | channels kept | predicted ms | measured ms | error |\n|---|---|---|---|---|")
+    errors = []
+    for name in options.model or ["yolov8n", "yolo11n"]:
+        with tempfile.TemporaryDirectory() as folder, LocalRunner() as runner, stage_progress() as notify:
+            path = _checkpoint(name, Path(folder))
+            subject = subject_of(adapter, path, options.imgsz, profile, options.precision, 1)
+            table = profile_model(subject, runner, notify)
+            settings = [{}, *random_widths(table, options.settings)]
+            measured = measure_widths(subject, table, settings, Path(folder), runner)
+        # The table and this measurement are minutes apart: the original, in both, brings them to one pace.
+        pace = measured[0] / table.whole_ms
+        for keep, ms in zip(settings, measured, strict=True):
+            predicted = table.network_ms(table.layers, keep, table.original) * pace
+            error = predicted / ms - 1
+            errors += [abs(error)] if keep else []
+            kept = sum(keep.get(group, width) for group, width in table.original.items())
+            share = kept / sum(table.original.values())
+            print(
+                f"| {Path(name).stem} | {share:.0%} | {predicted:.2f} | {ms:.2f} | {error:+.1%} |", flush=True
+            )
+    mean = sum(errors) / len(errors)
+    verdict = "within" if mean <= GOAL else "NOT within"
+    print(f"\nMean absolute error over {len(errors)} settings: {mean:.1%}, {verdict} {GOAL:.0%}.")
+
+
+def random_widths(table: LatencyTable, count: int) -> list[dict[str, int]]:
+    """Draw widths on the table's step, each setting around a share of its own between 30 and 90 %."""
+    generator = random.Random(0)
+    settings = []
+    for index in range(count):
+        share = 0.9 - 0.6 * index / max(count - 1, 1)
+        settings.append(
+            {
+                name: on_step(width * min(1.0, share * generator.uniform(0.6, 1.4)), table.step, width)
+                for name, width in table.original.items()
+            }
+        )
+    return settings
+
+
+def measure_widths(
+    subject: Subject,
+    table: LatencyTable,
+    settings: list[dict[str, int]],
+    folder: Path,
+    runner: LocalRunner,
+) -> list[float]:
+    """Build and measure whole networks side by side; return their p50, ms."""
+    inputs = write_inputs(stock_images(subject.imgsz), folder / "inputs.npy")
+    jobs = []
+    for index, keep in enumerate(settings):
+        network = cut_widths(subject.adapter, subject.model, subject.imgsz, keep)
+        engine: Artifact = compiled(subject, network, folder / str(index))
+        job = build_job(
+            str(index),
+            engine,
+            subject.profile,
+            threads=subject.threads,
+            inputs=inputs,
+            environment=table.key.environment,
+        )
+        jobs.append(job)
+    return [latency_ms(result).p50 for result in measure(jobs, PLAN, runner)]
+
+
+def _checkpoint(name: str, folder: Path) -> Path:
+    if Path(name).is_file():
+        return Path(name)
+    import torch
+    from ultralytics.nn.tasks import DetectionModel
+
+    torch.manual_seed(0)  # the same weights each time, so that the cache knows the network
+    model = DetectionModel(f"{name}.yaml", nc=3, verbose=False).eval()
+    model.names = {index: str(index) for index in range(3)}
+    model.args = {"task": "detect"}
+    adapter.save(model, folder / f"{name}.pt")
+    return folder / f"{name}.pt"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""`edgeprune profile` on a tiny model, for real: the table, the cache, the page, and bad input."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeprune.latency import load_table
+from edgeprune.prune import profiling
+from edgeprune.prune.profiling import Plan
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Return a cache of this module's own, with a plan that measures next to nothing."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEPRUNE_CACHE", str(folder))
+        patch.setattr(profiling, "PLAN", Plan(rounds=2, queries=1, seconds=0.0, axis=2, scans=1))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def profiled(cache: Path, checkpoints: dict[str, Path], run: Any) -> tuple[Any, Path]:
+    out = cache / "table.json"
+    ended = run(
+        *("profile", "--model", checkpoints["yolov8n"], "--target", "x86-ort", "--precision", "fp32"),
+        *("--out", out, "--plot", cache / "table.html"),
+    )
+    assert ended.code == 0, (ended.errors, ended.exception)
+    return ended, out
+
+
+def test_the_table_covers_the_network_and_is_read_again(profiled: tuple[Any, Path], cache: Path) -> None:
+    ended, out = profiled
+    table = load_table(out)
+    assert (table.key.runtime, table.key.precision, table.imgsz) == ("onnxruntime", "fp32", 64)
+    assert len(table.layers) > 50 and len(table.scans) == 2
+    assert table.network_ms(table.layers, {}, table.original) == pytest.approx(table.whole_ms)
+    assert f"channel step: {table.step}" in ended.stdout
+    assert f"whole network: {table.whole_ms:.2f} ms" in ended.stdout
+    (kept,) = (cache / "profiles" / "tables").iterdir()
+    assert load_table(kept) == table
+
+
+def test_the_page_draws_every_shape_and_needs_no_other_file(profiled: tuple[Any, Path], cache: Path) -> None:
+    page = (cache / "table.html").read_text()
+    table = load_table(profiled[1])
+    assert page.count("<svg") == len(table.scans) + len(table.grids)
+    assert all(f"{grid.shape}</figcaption>" in page for grid in table.grids)
+    assert "<script" not in page and "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_the_same_command_measures_nothing_again(
+    profiled: tuple[Any, Path], checkpoints: dict[str, Path], run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("a worker was started")
+
+    monkeypatch.setattr("edgeprune.runners.local.LocalRunner.run", refuse)
+    ended = run(
+        *("profile", "--model", checkpoints["yolov8n"], "--target", "x86-ort"),
+        *("--precision", "fp32", "--json"),
+    )
+    assert ended.code == 0, (ended.errors, ended.exception)
+    assert json.loads(ended.stdout) == json.loads(profiled[1].read_text())
+
+
+def test_a_lost_chunk_is_measured_again_and_no_other(
+    profiled: tuple[Any, Path], cache: Path, checkpoints: dict[str, Path], run: Any
+) -> None:
+    chunks = sorted((cache / "profiles").glob("measure-*"))
+    assert len(chunks) > 1
+    lost, kept = chunks[0], chunks[1:]
+    before = {chunk: (chunk / "rounds.json").read_text() for chunk in kept}
+    (lost / "rounds.json").unlink()
+    ended = run("profile", "--model", checkpoints["yolov8n"], "--target", "x86-ort", "--precision", "fp32")
+    assert ended.code == 0, (ended.errors, ended.exception)
+    assert (lost / "rounds.json").is_file()
+    assert before == {chunk: (chunk / "rounds.json").read_text() for chunk in kept}
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "expected"),
+    [
+        (("--target", "cpu"), 3, "--target cpu: it stands for"),
+        (
+            ("--target", "x86-ort", "--precision", "bf16"),
+            3,
+            "x86-ort: precision 'bf16' is not one of fp32, int8",
+        ),
+        (("--target", "jetson"), 5, "jetson: this target is not this machine"),
+        (
+            ("--target", "x86-ort", "--imgsz", "70"),
+            3,
+            "--imgsz: 70 is not a multiple of the network's stride 32",
+        ),
+        (("--target", "x86-art"), 3, "(did you mean 'x86-ort'?)"),
+    ],
+)
+def test_bad_input_is_one_line(
+    cache: Path, checkpoints: dict[str, Path], run: Any, options: tuple[str, ...], code: int, expected: str
+) -> None:
+    ended = run("profile", "--model", checkpoints["yolov8n"], *options)
+    assert ended.code == code
+    assert expected in ended.error

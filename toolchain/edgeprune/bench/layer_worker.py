@@ -1,0 +1,105 @@
+"""The layers' worker: one process that loads many small networks and whole ones, and times them in rounds.
+
+``python -m edgeprune.bench.layer_worker JOB.json OUT.json``. On a machine that others share the speed changes
+by tens of per cent from one second to the next, so nothing is timed in one go: each round visits every
+network in an order of its own, and what is compared was measured within the same rounds. It travels to the
+device like `bench/worker.py`: standard library, numpy and the runtime.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import random
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeprune.artifact import write_text_atomically
+from edgeprune.backends import get_backend
+from edgeprune.bench import affinity
+from edgeprune.bench.worker import THREAD_VARIABLES, say
+from edgeprune.errors import EdgepruneError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from edgeprune.backends import Session
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the job of the file `argv[0]` and write the report to `argv[1]`; return the exit status."""
+    job_path, out_path = (Path(text) for text in argv)
+    try:
+        report = run(json.loads(job_path.read_text(encoding="utf-8")))
+    except EdgepruneError as exc:
+        print(exc, file=sys.stderr)
+        return exc.exit_code
+    write_text_atomically(out_path, json.dumps(report))
+    return 0
+
+
+def run(job: dict[str, Any]) -> dict[str, Any]:
+    """Time every network of the job.
+
+    Args:
+        job: ``backend``, ``precision``, ``threads``, ``options``, ``environment``; ``nets``: each a mapping
+            of ``name``, ``engine`` (a file or folder) and ``size`` (height, width); ``rounds``; and of one
+            visit ``queries``, the least, and ``seconds``, about how long it takes.
+
+    Returns:
+        ``version`` of the runtime and ``rounds_ns``: by name, the median of each round.
+
+    Raises:
+        CompileError: the runtime cannot load one of the networks.
+    """
+    affinity.pin(job["threads"])
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(job["threads"])))
+    os.environ.update(job["environment"])  # runtimes read theirs when they are imported
+    import numpy as np
+
+    backend = get_backend(job["backend"])
+    generator = np.random.default_rng(0)
+    images = {
+        tuple(net["size"]): generator.random((1, 3, *net["size"]), dtype=np.float32) for net in job["nets"]
+    }
+    sessions = {}
+    for index, net in enumerate(job["nets"]):
+        session = backend.load(Path(net["engine"]), job["precision"], job["threads"], job["options"])
+        session(images[tuple(net["size"])])
+        sessions[net["name"]] = (session, images[tuple(net["size"])])
+        say("load", share=(index + 1) / len(job["nets"]))
+    rounds: dict[str, list[float]] = {name: [] for name in sessions}
+    order = random.Random(0)  # noqa: S311  # an order, not a secret
+    gc.collect()
+    gc.disable()
+    for number in range(job["rounds"]):
+        names = list(sessions)
+        order.shuffle(names)
+        for name in names:
+            rounds[name].append(_visit(*sessions[name], job["queries"], job["seconds"]))
+        say("round", share=(number + 1) / job["rounds"])
+    gc.enable()
+    return {"version": backend.version(), "rounds_ns": rounds}
+
+
+def _visit(session: Session, images: np.ndarray[Any, Any], queries: int, seconds: float) -> float:
+    """Return the median of a few queries, ns, after one that finds another network's data in the caches."""
+    clock = time.perf_counter_ns
+    session(images)
+    samples: list[int] = []
+    begin = clock()
+    deadline = begin + int(seconds * 1e9)
+    while len(samples) < queries or clock() < deadline:
+        start = clock()
+        session(images)
+        samples.append(clock() - start)
+    return float(statistics.median(samples))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

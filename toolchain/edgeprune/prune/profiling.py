@@ -1,0 +1,356 @@
+"""`edgeprune profile`: measure a network's layers on the target, find the channel step, make the table.
+
+Everything measured is kept in the user's cache, chunk by chunk, so that a killed run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from edgeprune import __version__
+from edgeprune.artifact import Artifact, Store, content_key, write_text_atomically
+from edgeprune.backends import get_backend
+from edgeprune.bench.micronet import Micronet, layer_net, write_micronet
+from edgeprune.bench.protocol import build_job, write_inputs
+from edgeprune.bench.staircase import STEPS, derive_step, scan_widths
+from edgeprune.bench.subject import stock_images
+from edgeprune.bench.tune import fastest_environment
+from edgeprune.bench.turns import said_by
+from edgeprune.errors import CompileError, ConfigError, DeviceError
+from edgeprune.latency import Anchor, Grid, LatencyTable, Scan, Shape, save_table
+from edgeprune.prune.allocation import on_step
+from edgeprune.prune.grids import axes_of, chunks_of, macs
+from edgeprune.prune.layers import deployed_layers
+from edgeprune.prune.shipped import Subject, compiled, cut_widths, key_of, subject_of
+from edgeprune.resources import cache_dir
+from edgeprune.runners import Runner
+
+__all__ = ["PLAN", "Plan", "Subject", "compiled", "cut_widths", "profile_model", "subject_of", "table_file"]
+
+Notify = Callable[[str, float, str], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured.
+
+    Attributes:
+        rounds: visits of each network, spread over the run of its chunk.
+        queries, seconds: least queries and about the time of one visit.
+        axis: most widths of a grid's side.
+        scans: how many of the most expensive shapes are scanned for the step.
+        chunk: about how many layers share a worker process; a killed run loses at most one chunk.
+    """
+
+    rounds: int = 40
+    queries: int = 3
+    seconds: float = 0.002
+    axis: int = 4
+    scans: int = 3
+    chunk: int = 80
+    timeout_s: float = 1800.0
+
+
+PLAN = Plan()
+
+
+def profile_model(
+    subject: Subject, runner: Runner, notify: Notify, plan: Plan | None = None, root: Path | None = None
+) -> LatencyTable:
+    """Measure every layer shape of a prunable network over its widths; what was measured before is reused.
+
+    Args:
+        subject: its model is what `ModelAdapter.prunable` returned.
+        root: folder of the cache; the user's by default.
+
+    Raises:
+        ConfigError: the target does not run this precision.
+        CompileError: the target is not this machine, or its runtime cannot use the network.
+        DeviceError: a worker crashed, hung or answered with garbage.
+        OutputError: the cache cannot be written.
+    """
+    profile = subject.profile
+    if subject.precision not in profile.precisions:
+        raise ConfigError(
+            f"{profile.name}: precision {subject.precision!r} is not one of {', '.join(profile.precisions)}"
+        )
+    if not profile.runs_here:
+        raise CompileError(f"{profile.name}: this target is not this machine; nothing can be measured here")
+    store = Store((root or cache_dir()) / "profiles")
+    with store.locked():
+        table = _Run(subject, runner, notify, plan or PLAN, store).table()
+        save_table(table, table_file(table, root))
+    return table
+
+
+def table_file(table: LatencyTable, root: Path | None = None) -> Path:
+    """Return where a table is kept in the cache: by device, runtime, precision, network and image size."""
+    key = content_key({"key": table.key.model_dump(), "model": table.model, "imgsz": table.imgsz})
+    folder = (root or cache_dir()) / "profiles" / "tables"
+    return folder / f"{table.key.runtime}-{table.key.precision}-{key}.json"
+
+
+class _Run:
+    """One profile: its engines, its chunks, its table."""
+
+    def __init__(self, subject: Subject, runner: Runner, notify: Notify, plan: Plan, store: Store) -> None:
+        self.subject, self.runner, self.notify, self.plan, self.store = subject, runner, notify, plan, store
+        self.layers, self.original = deployed_layers(subject.adapter, subject.model, subject.imgsz)
+        if not self.layers:
+            raise ConfigError("this network has no prunable convolution: there is nothing to profile")
+
+    def table(self) -> LatencyTable:
+        whole = self._engine("original", {})
+        self.key = key_of(self.subject, self._environment(whole))
+        scanned = self._scans()
+        # A table without a scan (every layer is narrow) goes by what the profile says.
+        step = derive_step(scanned) if scanned else self.subject.profile.channel_step[self.subject.precision]
+        half = {name: on_step(width / 2, step, width) for name, width in self.original.items()}
+        half = {name: width for name, width in half.items() if width < self.original[name]}
+        wholes = {"original": whole} | ({"half": self._engine("half", half)} if half else {})
+        grids, times = self._grids(step, wholes)
+        anchors = [Anchor(keep=half if name == "half" else {}, **_summary(times[name])) for name in wholes]
+        return LatencyTable(
+            key=self.key,
+            model=self.subject.digest,
+            imgsz=self.subject.imgsz,
+            step=step,
+            original=self.original,
+            layers=self.layers,
+            grids=grids,
+            scans=scanned,
+            anchors=tuple(anchors),
+        )
+
+    def _engine(self, name: str, keep: Mapping[str, int]) -> Artifact:
+        subject = self.subject
+        inputs = {
+            "model": subject.digest,
+            "keep": dict(keep),
+            "imgsz": subject.imgsz,
+            "target": subject.profile.model_dump(mode="json"),
+            "precision": subject.precision,
+            "versions": [__version__, get_backend(subject.profile.backend).version()],
+        }
+
+        def make(out: Path) -> None:
+            self.notify("prepare", 0.0, f"the whole network, {name}")
+            model = cut_widths(subject.adapter, subject.model, subject.imgsz, keep) if keep else subject.model
+            with tempfile.TemporaryDirectory() as folder:
+                engine = compiled(subject, model, Path(folder))
+                engine.path.rename(out / engine.path.name)
+            write_text_atomically(out / "engine.json", json.dumps({"path": engine.path.name}))
+            self.notify("prepare", 1.0, f"the whole network, {name}")
+
+        place = self.store.stage("engine", inputs, make)
+        path = place / json.loads((place / "engine.json").read_text(encoding="utf-8"))["path"]
+        return Artifact.of(path, "engine", subject.precision)
+
+    def _environment(self, whole: Artifact) -> dict[str, str]:
+        subject = self.subject
+        choices = {str(key): sets for key, sets in subject.profile.environments.items()}.get(
+            subject.precision
+        )
+        if not choices:
+            return {}
+        inputs = {"engine": whole.sha256, "choices": choices, "key": key_of(subject, {}).model_dump()}
+
+        def make(out: Path) -> None:
+            self.notify("tune", 0.0, "environment of the runtime")
+            with tempfile.TemporaryDirectory() as folder:
+                tensors = write_inputs(stock_images(subject.imgsz), Path(folder) / "inputs.npy")
+                job = build_job("plain", whole, subject.profile, threads=subject.threads, inputs=tensors)
+                best = fastest_environment(job, choices, self.runner)
+            write_text_atomically(out / "environment.json", json.dumps(best))
+            self.notify("tune", 1.0, "environment of the runtime")
+
+        place = self.store.stage("tuned", inputs, make)
+        best: dict[str, str] = json.loads((place / "environment.json").read_text(encoding="utf-8"))
+        return best
+
+    def _scans(self) -> tuple[Scan, ...]:
+        """Scan both widths of the shapes that compute most, each at the widths of its widest layer."""
+        wanted: list[tuple[Shape, Literal["cin", "cout"], int, tuple[int, ...]]] = []
+        dense = [layer for layer in self.layers if layer.shape.groups == "dense"]
+        for layer in sorted(dense, key=macs, reverse=True):
+            if len({shape for shape, *_ in wanted}) == self.plan.scans:
+                break
+            if min(layer.cin, layer.cout) >= STEPS[-1] and layer.shape not in {shape for shape, *_ in wanted}:
+                wanted.append((layer.shape, "cout", layer.cin, scan_widths(layer.cout)))
+                wanted.append((layer.shape, "cin", layer.cout, scan_widths(layer.cin)))
+        scans = []
+        for index, (shape, axis, other, widths) in enumerate(wanted):
+            nets = [
+                layer_net(shape, *((other, width) if axis == "cout" else (width, other))) for width in widths
+            ]
+            times = self._chunk("scan", nets, {}, index / len(wanted), 1 / len(wanted))
+            costs = [_summary(_cost(times, net)) for net in nets]
+            scans.append(
+                Scan(
+                    shape=shape,
+                    axis=axis,
+                    other=other,
+                    widths=widths,
+                    ms=tuple(cost["ms"] for cost in costs),
+                    iqr_ms=tuple(cost["iqr_ms"] for cost in costs),
+                    n=self.plan.rounds,
+                )
+            )
+        return tuple(scans)
+
+    def _grids(
+        self, step: int, wholes: Mapping[str, Artifact]
+    ) -> tuple[tuple[Grid, ...], dict[str, list[float]]]:
+        """Measure the grid of every shape, the whole networks in each chunk beside it.
+
+        Returns:
+            The grids, and the rounds of the whole networks in ms. Chunks are minutes apart: each is brought
+            to the pace of all by what the original network took in it.
+        """
+        axes = axes_of(self.layers, step, self.plan.axis)
+        nets = {
+            shape: [[layer_net(shape, cin, cout) for cout in couts] for cin in cins]
+            for shape, (cins, couts) in axes.items()
+        }
+        chunks = chunks_of({shape: sum(map(len, rows)) for shape, rows in nets.items()}, self.plan.chunk)
+        answers = []
+        for index, shapes in enumerate(chunks):
+            members = [net for shape in shapes for row in nets[shape] for net in row]
+            answers.append(self._chunk("measure", members, wholes, index / len(chunks), 1 / len(chunks)))
+        paces = [statistics.median(answer["original"]) for answer in answers]
+        usual = statistics.median(paces)
+        grids: list[Grid] = []
+        rounds: dict[str, list[float]] = {name: [] for name in wholes}
+        for shapes, answer, pace in zip(chunks, answers, paces, strict=True):
+            times = {name: [ms * usual / pace for ms in values] for name, values in answer.items()}
+            for name in wholes:
+                rounds[name] += times[name]
+            for shape in shapes:
+                costs = [[_summary(_cost(times, net)) for net in row] for row in nets[shape]]
+                grids.append(
+                    Grid(
+                        shape=shape,
+                        cin=axes[shape][0],
+                        cout=axes[shape][1],
+                        ms=tuple(tuple(cost["ms"] for cost in row) for row in costs),
+                        iqr_ms=tuple(tuple(cost["iqr_ms"] for cost in row) for row in costs),
+                        n=self.plan.rounds,
+                    )
+                )
+        return tuple(grids), rounds
+
+    def _chunk(
+        self,
+        stage: str,
+        nets: Sequence[Micronet],
+        wholes: Mapping[str, Artifact],
+        done: float,
+        share: float,
+    ) -> dict[str, list[float]]:
+        """Return the rounds of each network, in ms, by name: measured now, or read from the cache."""
+        members = list(dict.fromkeys([*nets, *(around for net in nets for around in net.around)]))
+        inputs = {
+            "nets": [asdict(net) | {"shape": str(net.shape)} for net in members],
+            "wholes": {name: engine.sha256 for name, engine in wholes.items()},
+            "imgsz": self.subject.imgsz,
+            "key": self.key.model_dump(),
+            "scheme": self.subject.profile.scheme,
+            "plan": asdict(self.plan),
+            "version": __version__,
+        }
+
+        def make(out: Path) -> None:
+            with tempfile.TemporaryDirectory() as folder:
+                report = self._measured(stage, members, wholes, Path(folder), done, share)
+            rounds = {name: [ns / 1e6 for ns in values] for name, values in report.items()}
+            write_text_atomically(out / "rounds.json", json.dumps(rounds))
+
+        place = self.store.stage(stage, inputs, make)
+        self.notify(stage, done + share, f"{len(members)} networks")
+        rounds: dict[str, list[float]] = json.loads((place / "rounds.json").read_text(encoding="utf-8"))
+        return _at_one_pace(rounds)
+
+    def _measured(
+        self,
+        stage: str,
+        nets: Sequence[Micronet],
+        wholes: Mapping[str, Artifact],
+        folder: Path,
+        done: float,
+        share: float,
+    ) -> dict[str, list[float]]:
+        subject = self.subject
+        entries = []
+        for index, net in enumerate(nets):
+            path = folder / f"{index}.onnx"
+            write_micronet(net, subject.precision, subject.profile.scheme, path)
+            entries.append(
+                {"name": net.name, "engine": self.runner.push(path), "size": [net.height, net.width]}
+            )
+        for name, engine in wholes.items():
+            size = [subject.imgsz, subject.imgsz]
+            entries.append({"name": name, "engine": self.runner.push(engine.path), "size": size})
+        job = folder / "job.json"
+        job_data = {
+            "backend": subject.profile.backend,
+            "precision": subject.precision,
+            "threads": subject.threads,
+            "options": self.key.options,
+            "environment": self.key.environment,
+            "nets": entries,
+            "rounds": self.plan.rounds,
+            "queries": self.plan.queries,
+            "seconds": self.plan.seconds,
+        }
+        write_text_atomically(job, json.dumps(job_data))
+        remote = self.runner.push(job)
+
+        def follow(line: str) -> None:
+            said = said_by(line)
+            if "share" in said:  # loading takes about as long as a third of the rounds
+                part = 0.25 * said["share"] if said["phase"] == "load" else 0.25 + 0.75 * said["share"]
+                self.notify(stage, done + share * part, f"{len(nets)} networks")
+
+        module = "edgeprune.bench.layer_worker"
+        args = (self.runner.python(), "-m", module, remote, f"{remote}.out.json")
+        self.runner.run(args, self.plan.timeout_s, follow)
+        answer = self.runner.pull(f"{remote}.out.json", folder / "answer.json")
+        return _rounds(answer, {entry["name"] for entry in entries}, self.plan.rounds)
+
+
+def _rounds(path: Path, names: set[Any], rounds: int) -> dict[str, list[float]]:
+    try:
+        found: dict[str, list[float]] = json.loads(path.read_text(encoding="utf-8"))["rounds_ns"]
+        whole = set(found) == names and all(len(values) == rounds for values in found.values())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        whole = False
+    if not whole:
+        raise DeviceError("the layers' worker answered with garbage; the same command tries again")
+    return found
+
+
+def _cost(times: Mapping[str, Sequence[float]], net: Micronet) -> list[float]:
+    """Return what the layer alone took in each round, in ms: with it less without it, never below zero."""
+    before, after = (times[around.name] for around in net.around)
+    rounds = zip(times[net.name], before, after, strict=True)
+    return [max(0.0, whole - (left + right) / 2) for whole, left, right in rounds]
+
+
+def _at_one_pace(times: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
+    """Take the machine's moods out of the rounds: each is divided by how slow all networks were in it."""
+    table = np.array(list(times.values()))
+    pace = np.median(table / np.median(table, axis=1, keepdims=True), axis=0)
+    return {name: list(map(float, row)) for name, row in zip(times, table / pace, strict=True)}
+
+
+def _summary(rounds: Sequence[float]) -> dict[str, Any]:
+    low, median, high = (float(value) for value in np.quantile(rounds, (0.25, 0.5, 0.75)))
+    return {"ms": median, "iqr_ms": high - low, "n": len(rounds)}

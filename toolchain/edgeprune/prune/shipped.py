@@ -1,0 +1,136 @@
+"""A network as it ships: loaded, cut to widths, exported, quantised and compiled for one target."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import nn
+
+from edgeprune.artifact import Artifact, digest
+from edgeprune.backends import get_backend, options_for
+from edgeprune.bench.environment import read_environment
+from edgeprune.bench.subject import stock_images
+from edgeprune.device import DeviceProfile, Precision
+from edgeprune.errors import ConfigError
+from edgeprune.export import export
+from edgeprune.latency import TableKey
+from edgeprune.models import ModelAdapter
+from edgeprune.preprocess import Preprocess
+from edgeprune.prune.groups import find_groups, remove, trace
+from edgeprune.quantize import CalibrationSet, quantize
+from edgeprune.recipe import ExportRecipe
+
+_CALIBRATION_IMAGES = 4
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is profiled: a network on a target at a precision."""
+
+    adapter: ModelAdapter
+    model: nn.Module
+    digest: str
+    imgsz: int
+    profile: DeviceProfile
+    precision: Precision
+    threads: int
+
+
+def subject_of(
+    adapter: ModelAdapter,
+    path: Path,
+    imgsz: int | None,
+    profile: DeviceProfile,
+    precision: Precision | None,
+    threads: int,
+) -> Subject:
+    """Load a checkpoint as what is to be profiled.
+
+    Raises:
+        ConfigError: the checkpoint does not tell its image size and none is given, or the size is no multiple
+            of the network's stride.
+        ModelError: it cannot be read.
+    """
+    model = adapter.load(path)
+    info = adapter.info(model)
+    side = imgsz or info.imgsz
+    if side is None:
+        raise ConfigError(f"{path}: the checkpoint does not tell its image size; give --imgsz")
+    if side % info.stride:
+        raise ConfigError(f"--imgsz: {side} is not a multiple of the network's stride {info.stride}")
+    return Subject(
+        adapter, adapter.prunable(model), digest(path), side, profile, precision or profile.ship, threads
+    )
+
+
+def cut_widths(adapter: ModelAdapter, model: nn.Module, imgsz: int, keep: Mapping[str, int]) -> nn.Module:
+    """Return a copy of a prunable network whose groups keep their first so many channels.
+
+    Which channels stay does not matter to latency.
+    """
+    twin = copy.deepcopy(model)
+    fixed = adapter.unprunable(twin)
+    graph = trace(twin, torch.zeros(1, 3, imgsz, imgsz), fixed)
+    for group in find_groups(graph, twin, fixed):
+        if keep.get(group.name, group.width) < group.width:
+            remove(graph, group, list(range(keep[group.name], group.width)))
+    return twin
+
+
+def compiled(subject: Subject, model: nn.Module, out: Path) -> Artifact:
+    """Export, quantise and compile a network as it would ship; calibrated on stock photographs."""
+    adapter, profile = subject.adapter, subject.profile
+    spec = Preprocess(subject.imgsz)
+    photos = _photographs(subject.imgsz, out / "images")
+    onnx, _ = export(
+        adapter.exportable(model),
+        adapter.info(model),
+        spec,
+        photos[:1],
+        ExportRecipe(),
+        "original",
+        out / "model.onnx",
+    )
+    if subject.precision == "int8":
+        onnx = quantize(onnx, profile.scheme, CalibrationSet(photos, spec), adapter, _made(out / "int8"))
+    return get_backend(profile.backend).compile(onnx, profile, subject.precision, _made(out / "compiled"))
+
+
+def key_of(subject: Subject, environment: Mapping[str, str]) -> TableKey:
+    """Return what a table measured here and now is true of."""
+    here = read_environment()
+    profile = subject.profile
+    return TableKey(
+        machine=here["machine"],
+        board=here["board"],
+        cpu=here["cpu"],
+        cores=here["cores"],
+        runtime=profile.backend,
+        runtime_version=str(get_backend(profile.backend).version()),
+        precision=subject.precision,
+        threads=subject.threads,
+        options=options_for(profile, subject.precision),
+        environment=dict(environment),
+    )
+
+
+def _photographs(imgsz: int, folder: Path) -> tuple[Path, ...]:
+    """Write a few stock photographs as image files: calibration reads files."""
+    folder.mkdir(parents=True)
+    paths = []
+    for index, tensor in enumerate(stock_images(imgsz)[:_CALIBRATION_IMAGES]):
+        image = (tensor.transpose(1, 2, 0)[:, :, ::-1] * 255).round().astype(np.uint8)
+        paths.append(folder / f"{index}.png")
+        cv2.imwrite(str(paths[-1]), image)
+    return tuple(paths)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    return folder

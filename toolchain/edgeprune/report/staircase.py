@@ -1,0 +1,74 @@
+"""A page with the staircases of a latency table: what each layer costs over its width."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from edgeprune.artifact import write_text_atomically
+from edgeprune.latency import Grid, LatencyTable, Scan
+from edgeprune.report.page import page
+from edgeprune.report.svg import BLUE, MUTED, ORANGE, beside, figure, to_svg
+
+_AXES = {"cin": "input channels", "cout": "output channels"}
+
+
+def write_page(table: LatencyTable, path: Path) -> None:
+    """Write a self-contained HTML page: the scans that the step comes from, then the grid of every shape."""
+    scans = [_scan_chart(scan, table.step, f"scan{index}") for index, scan in enumerate(table.scans)]
+    grids = [_grid_chart(grid, f"grid{index}") for index, grid in enumerate(table.grids)]
+    key = table.key
+    facts = (
+        f"{key.runtime} {key.runtime_version}, {key.precision}, {key.threads} thread(s), "
+        f"{key.cpu or key.machine}; "
+        f"{table.imgsz} px; step {table.step} channels; the whole network takes {table.whole_ms:.2f} ms"
+    )
+    parts = [
+        f"<p>{escape(facts)}</p>",
+        *(f"<p>{escape(sentence)}</p>" for sentence in table.caveats()),
+        "<h2>Staircases</h2>",
+        "<p>Bars span the quartiles of the rounds; filled dots are multiples of the step.</p>",
+        *_figures(scans),
+        "<h2>Layers</h2>",
+        *_figures(grids),
+    ]
+    write_text_atomically(path, page("Latency table", parts))
+
+
+def _figures(charts: list[tuple[str, str]]) -> list[str]:
+    return [f"<figure><figcaption>{escape(title)}</figcaption>{svg}</figure>" for title, svg in charts]
+
+
+def _scan_chart(scan: Scan, step: int, name: str) -> tuple[str, str]:
+    other = "cout" if scan.axis == "cin" else "cin"
+    title = f"{scan.shape}, {scan.other} {_AXES[other]}"
+    with figure(2.4) as (drawn, axes):
+        axes.plot(scan.widths, scan.ms, color=MUTED, linewidth=1)
+        axes.errorbar(
+            scan.widths, scan.ms, [iqr / 2 for iqr in scan.iqr_ms], fmt="none", ecolor=MUTED, elinewidth=0.8
+        )
+        for width, ms in zip(scan.widths, scan.ms, strict=True):
+            on = width % step == 0
+            axes.plot(width, ms, "o", color=BLUE if on else ORANGE, markersize=4.5 if on else 3, zorder=3)
+        axes.set_xticks([width for width in scan.widths if width % 16 == 0])
+        _label(axes, _AXES[scan.axis])
+        return title, to_svg(drawn, name, f"Latency over {_AXES[scan.axis]} of {scan.shape}")
+
+
+def _grid_chart(grid: Grid, name: str) -> tuple[str, str]:
+    with figure(2.4) as (drawn, axes):
+        for cin, row in zip(grid.cin, grid.ms, strict=True):
+            axes.plot(grid.cout, row, ".-", color=BLUE, linewidth=1)
+            if grid.shape.groups == "dense":
+                beside(axes, grid.cout[-1], row[-1], f"{cin} in", MUTED)
+        axes.margins(x=0.16)
+        _label(axes, _AXES["cout"])
+        return str(grid.shape), to_svg(drawn, name, f"Latency over output channels of {grid.shape}")
+
+
+def _label(axes: Any, what: str) -> None:
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel(what)
+    axes.set_ylabel("latency, ms")
+    axes.grid(True)
