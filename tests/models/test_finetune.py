@@ -16,6 +16,7 @@ from edgeprune.dataset import Dataset, load_dataset
 from edgeprune.errors import EdgepruneError
 from edgeprune.models import Progress
 from edgeprune.models import ultralytics as adapter
+from edgeprune.prune.evidence import Evidence
 from edgeprune.prune.surgery import prune
 from edgeprune.recipe import PruneRecipe, Recipe, load_recipe
 
@@ -34,7 +35,9 @@ def students(checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp("students")
     for family, path in checkpoints.items():
         model = adapter.prunable(adapter.load(path))
-        result = prune(model, adapter.unprunable, torch.zeros(1, 3, 64, 64), PruneRecipe(ratio=0.6), 8, 0)
+        result = prune(
+            model, adapter.unprunable, torch.zeros(1, 3, 64, 64), PruneRecipe(ratio=0.6), 8, Evidence()
+        )
         adapter.save(result.model, folder / f"{family}.pt")
     return {family: folder / f"{family}.pt" for family in FAMILIES}
 

@@ -81,44 +81,83 @@ def finetune(
         ModelError: the trained model has another parameter count than the student.
         EdgepruneError: ultralytics could not train; its log is named.
     """
+    tuning = recipe.finetune
+    changes: dict[str, Any] = {"epochs": tuning.epochs, "patience": tuning.patience}
+    if teacher and tuning.distill:
+        changes |= {"distill_model": str(teacher)}
+    with training_folder(out.parent) as work:
+        log = out.parent / "finetune.log"
+        try:
+            train(KeptShapeTrainer, student, dataset, imgsz, recipe, work, log, progress, changes)
+        finally:
+            if found := [path for name in (BEST, LAST) for path in work.glob(f"run/weights/{name}")]:
+                found[0].replace(out)
+    check_shape(student, out)
+
+
+@contextmanager
+def training_folder(parent: Path) -> Iterator[Path]:
+    """Give a folder for one run, removed afterwards; absolute, or ultralytics puts it under `runs`."""
+    with tempfile.TemporaryDirectory(prefix="training-", dir=parent) as folder:
+        yield Path(folder).absolute()
+
+
+def train(
+    trainer_class: type[KeptShapeTrainer],
+    checkpoint: Path,
+    dataset: Dataset,
+    imgsz: int,
+    recipe: Recipe,
+    work: Path,
+    log: Path,
+    progress: Progress,
+    changes: dict[str, Any],
+) -> None:
+    """Train a checkpoint in `work`, augmented as its first training was; weights end in `work/run/weights`.
+
+    Args:
+        log: where ultralytics' own log goes.
+        changes: arguments of ultralytics that differ from those of `recipe.finetune`, its epochs in any case.
+
+    Raises:
+        EdgepruneError: ultralytics could not train; its log is named.
+    """
     from edgeprune.models import ultralytics as adapter
 
-    with tempfile.TemporaryDirectory(prefix="finetune-", dir=out.parent) as folder:
-        work = Path(folder).absolute()  # ultralytics puts relative folders under its own `runs`
-        log = out.parent / "finetune.log"
-        settings = _overrides(student, teacher, write_yaml(dataset, work), imgsz, recipe, work)
-        overrides = dict(adapter.load(student).args) | settings  # augmented as the original training was
-        try:
-            with _log_to(log):
-                trainer = KeptShapeTrainer(overrides=overrides)
-                trainer.add_callback("on_train_batch_end", _reporter(progress))
-                trainer.add_callback("on_train_start", _hasten)
-                trainer.train()
-        except (RuntimeError, ValueError, TypeError) as exc:
-            tail = (str(exc).splitlines() or ["no message"])[0]
-            raise EdgepruneError(
-                f"fine-tuning failed: {tail} (more in {log.name} of the build folder)"
-            ) from exc
-        finally:
-            if best := _latest(work):
-                best.replace(out)
-    before, after = (_parameters(adapter.load(path)) for path in (student, out))
-    if before != after:
-        raise ModelError(
-            f"{out}: {after} parameters after training, {before} before: the pruned shape was lost"
-        )
+    settings = _overrides(checkpoint, write_yaml(dataset, work), imgsz, recipe, work) | changes
+    settings["warmup_epochs"] = min(1.0, settings["epochs"] / 10)
+    overrides = dict(adapter.load(checkpoint).args) | settings
+    try:
+        with _log_to(log):
+            trainer = trainer_class(overrides=overrides)
+            trainer.add_callback("on_train_batch_end", _reporter(progress))
+            trainer.add_callback("on_train_start", _hasten)
+            trainer.train()
+    except (RuntimeError, ValueError, TypeError) as exc:
+        tail = (str(exc).splitlines() or ["no message"])[0]
+        raise EdgepruneError(f"training failed: {tail} (more in {log.name} of the build folder)") from exc
 
 
-def _overrides(
-    student: Path, teacher: Path | None, data: Path, imgsz: int, recipe: Recipe, work: Path
-) -> dict[str, Any]:
+def check_shape(before: Path, after: Path) -> None:
+    """Hold the parameter counts of two checkpoints against each other.
+
+    Raises:
+        ModelError: training lost the shape.
+    """
+    from edgeprune.models import ultralytics as adapter
+
+    old, new = (sum(tensor.numel() for tensor in adapter.load(path).parameters()) for path in (before, after))
+    if old != new:
+        raise ModelError(f"{after}: {new} parameters after training, {old} before: the pruned shape was lost")
+
+
+def _overrides(checkpoint: Path, data: Path, imgsz: int, recipe: Recipe, work: Path) -> dict[str, Any]:
     tuning = recipe.finetune
-    overrides: dict[str, Any] = {
+    return {
         "task": "detect",
-        "model": str(student),
+        "model": str(checkpoint),
         "data": str(data),
         "imgsz": imgsz,
-        "epochs": tuning.epochs,
         "batch": tuning.batch,
         "lr0": tuning.lr0,
         "optimizer": tuning.optimizer,
@@ -129,8 +168,6 @@ def _overrides(
         # end.
         "close_mosaic": 0,
         "cos_lr": True,
-        "warmup_epochs": min(1.0, tuning.epochs / 10),
-        "patience": tuning.patience,
         "device": tuning.device,
         "seed": recipe.seed,
         "amp": torch.cuda.is_available(),
@@ -140,7 +177,6 @@ def _overrides(
         "plots": False,
         "verbose": False,
     }
-    return overrides | ({"distill_model": str(teacher)} if teacher and tuning.distill else {})
 
 
 def _hasten(trainer: Any) -> None:
@@ -167,14 +203,6 @@ def _reporter(progress: Progress) -> Any:
         progress(min(share, 1.0), f"epoch {trainer.epoch + 1}/{trainer.epochs}{best}")
 
     return report
-
-
-def _latest(work: Path) -> Path | None:
-    return next((path for name in (BEST, LAST) for path in work.glob(f"run/weights/{name}")), None)
-
-
-def _parameters(model: torch.nn.Module) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())
 
 
 @contextmanager

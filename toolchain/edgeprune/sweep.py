@@ -1,0 +1,138 @@
+"""The strength of sparse training, found by bisection instead of by hand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from edgeprune.artifact import Artifact, Store, write_text_atomically
+from edgeprune.build import SELECTION_SPLIT, Build, BuildRequest, Notify
+from edgeprune.errors import BudgetError
+from edgeprune.pipeline import start
+from edgeprune.summary import Accuracy
+from edgeprune.training import sparsified
+
+WEAKEST, STRONGEST = 1e-5, 10.0
+"""Where the search looks. Five trials tell the strength to a factor of 1.5."""
+
+
+class Trial(BaseModel):
+    """One strength that was tried.
+
+    Attributes:
+        share_small: share of the batch-norm scales below 0.01 after the training.
+        median: median of the absolute scales.
+        drop: mAP50-95 of the original minus this one's, on val.
+        kept: whether the drop is within the budget.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    strength: float
+    share_small: float
+    median: float
+    map50_95: float
+    drop: float
+    kept: bool
+
+
+class Sweep(BaseModel):
+    """All trials, in order, and the largest strength whose drop stays within `max_drop`."""
+
+    model_config = ConfigDict(frozen=True)
+    criterion: str
+    epochs: int
+    max_drop: float
+    original_map50_95: float
+    trials: tuple[Trial, ...]
+    strength: float
+
+
+def sweep(request: BuildRequest, trials: int, notify: Notify) -> Sweep:
+    """Train at several strengths and pick one; each trial is a stage that a build there reuses.
+
+    Raises:
+        BudgetError: no strength that was tried stays within `budget.max_drop`; the nearest is named.
+    """
+    recipe = request.recipe
+    store = Store(request.out / "stages")
+    with store.locked():
+        original, context = start(request, store, notify)
+        before = _rated(context, original).map50_95
+
+        def run(strength: float) -> Trial:
+            settings = recipe.sparse.model_copy(update={"strength": strength})
+            changed = replace(request, recipe=recipe.model_copy(update={"sparse": settings}))
+            model, training = sparsified(replace(context, request=changed), original)
+            assert training is not None  # the caller has set sparse.epochs
+            last = training.epochs[-1]
+            after = _rated(context, model).map50_95
+            return Trial(
+                strength=strength,
+                share_small=last.share_small,
+                median=last.quantiles[len(last.quantiles) // 2],
+                map50_95=after,
+                drop=before - after,
+                kept=before - after <= recipe.budget.max_drop,
+            )
+
+        found = bisect(run, trials)
+    kept = [trial.strength for trial in found if trial.kept]
+    if not kept:
+        near = min(found, key=lambda trial: trial.drop)
+        raise BudgetError(
+            f"{request.out}: no strength of {len(found)} tried keeps the drop within "
+            f"{recipe.budget.max_drop:g}; nearest is {near.strength:.3g} with {near.drop:.4f}. "
+            "Give more --epochs or a larger --max-drop"
+        )
+    return Sweep(
+        criterion=recipe.prune.criterion,
+        epochs=recipe.sparse.epochs,
+        max_drop=recipe.budget.max_drop,
+        original_map50_95=before,
+        trials=tuple(found),
+        strength=max(kept),
+    )
+
+
+def bisect(run: Callable[[float], Trial], trials: int) -> list[Trial]:
+    """Halve the range of strengths on a logarithmic scale: upwards after a trial that is kept."""
+    low, high = math.log10(WEAKEST), math.log10(STRONGEST)
+    found: list[Trial] = []
+    for _ in range(trials):
+        middle = (low + high) / 2
+        found.append(run(float(f"{10**middle:.3g}")))  # as it is printed, so that a build asks for the same
+        low, high = (middle, high) if found[-1].kept else (low, middle)
+    return found
+
+
+def _rated(context: Build, model: Artifact) -> Accuracy:
+    """Return the accuracy of a torch model on val, by the evaluator that rates engines too."""
+    inputs = {
+        "model": model.sha256,
+        "imgsz": context.spec.imgsz,
+        "val": context.dataset.fingerprint(SELECTION_SPLIT),
+        "versions": context.using("torch", "ultralytics"),
+    }
+
+    def make(out: Path) -> None:
+        from edgeprune.export import predictor
+
+        context.notify("evaluate", 0.0, "torch fp32 on val")
+        net = context.adapter.load(model.path)
+        end2end = context.adapter.info(net).end2end
+        accuracy = context.adapter.evaluate(
+            predictor(context.adapter.exportable(net)),
+            context.dataset,
+            SELECTION_SPLIT,
+            context.spec,
+            end2end,
+        )
+        write_text_atomically(out / "accuracy.json", accuracy.model_dump_json())
+        context.notify("evaluate", 1.0, f"mAP50-95 {accuracy.map50_95:.4f}")
+
+    place = context.store.stage("rated", inputs, make)
+    return Accuracy.model_validate_json((place / "accuracy.json").read_text(encoding="utf-8"))
