@@ -29,7 +29,7 @@ class _SplitInput(nn.Module):
         self.cv0, self.cv1 = split_conv(block.cv1)
         self.cv2 = block.cv2
         self.m = block.m
-        _copy_layer_attributes(block, self)
+        copy_layer_attributes(block, self)
 
 
 class SplitC2f(_SplitInput):
@@ -82,8 +82,9 @@ def _slice(conv: Conv, channels: slice) -> Conv:
     return part
 
 
-def _copy_layer_attributes(source: Any, target: Any) -> None:
+def copy_layer_attributes(source: Any, target: Any) -> None:
+    """Make a module the stand-in of another: its place in ultralytics' list of layers, its mode."""
     for name in _LAYER_ATTRIBUTES:
-        if hasattr(source, name):
+        if name in vars(source):  # `type` is also a method of every module
             setattr(target, name, getattr(source, name))
     target.training = source.training
