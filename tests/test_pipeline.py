@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import functools
-import math
 import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
 from conftest import FAMILIES, write_dataset
@@ -160,37 +157,3 @@ def test_surgery_is_judged_on_the_output_that_the_family_has(
     assert Pruning.model_validate_json((tmp_path / "pruning.json").read_text()) == report
     kept = sum(weight.numel() for weight in adapter.load(tmp_path / "model.pt").parameters())
     assert kept < 0.8 * sum(weight.numel() for weight in adapter.load(original.path).parameters())
-
-
-class Measured:
-    """Runs the protocol, and keeps the jobs it was given."""
-
-    def __init__(self, measure: Callable[..., Any]) -> None:
-        self.measure, self.jobs = measure, []  # type: ignore[var-annotated]
-
-    def __call__(self, jobs: Sequence[Any], plan: BenchProfile, runner: Any) -> Any:
-        self.jobs.append(jobs)
-        for job in jobs:
-            assert Path(job.engine).exists() and np.load(job.inputs).shape[1:] == (3, 64, 64)
-        return self.measure(jobs, TINY, runner)
-
-
-def test_a_latency_share_is_measured_beside_the_original_in_the_precision_that_ships(
-    checkpoints: dict[str, Path], tiny: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from edgeprune.prune import stages as prune_stages
-
-    measured = Measured(prune_stages.measure)
-    monkeypatch.setattr(prune_stages, "measure", measured)
-    adapter = get_adapter("ultralytics")
-    original = Artifact.of(checkpoints["yolov8n"], "torch", "fp32")
-    given = (adapter, original, Preprocess(64), tiny, load_recipe(None))
-    assert prune_stages.latency_share(*given, resolve_targets(("jetson",))[0]) is None
-    share = prune_stages.latency_share(*given, ORT)
-    assert share is not None
-    value = share(adapter.load(original.path))
-    assert math.isfinite(value) and value > 0
-    ((before, after),) = measured.jobs
-    assert {before.precision, after.precision} == {ORT.ship}
-    assert before.engine_sha256 == after.engine_sha256, "the same network gives the same engine"
-    assert not Path(before.engine).exists(), "probes leave nothing behind"

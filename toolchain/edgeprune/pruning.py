@@ -2,93 +2,122 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
+from typing import get_args
 
-from edgeprune.artifact import Artifact
+from pydantic import TypeAdapter
+
+from edgeprune.artifact import Artifact, write_text_atomically
 from edgeprune.build import Build
 from edgeprune.device import DeviceProfile
-from edgeprune.errors import EdgepruneError, InterruptedBuildError
-from edgeprune.recipe import DEFAULT_RATIO
-from edgeprune.summary import Pruning
+from edgeprune.iterating import descend, latency_goal, latency_table
+from edgeprune.recipe import DEFAULT_RATIO, Regularised
+from edgeprune.summary import PassReport, Pruning
 from edgeprune.timing import machine
+from edgeprune.training import finetuned, sparsified
+
+_PASSES = TypeAdapter(tuple[PassReport, ...])
 
 
 def pruned(context: Build, original: Artifact, profile: DeviceProfile) -> tuple[Artifact, Pruning]:
     """Return the pruned model of a target, trained back, and the account of what was removed."""
-    from edgeprune.prune.stages import cut, latency_share
+    recipe = context.recipe
+    dense, training = sparsified(context, original)
+    dense, passes = _reshaped(context, dense, profile)
+    to_latency = recipe.prune.latency_ms is not None or recipe.prune.speedup is not None
+    student, report = (_to_latency if to_latency else _to_size)(context, dense, original, profile)
+    report = report.model_copy(update={"sparse": training, "passes": passes})
+    if recipe.finetune.epochs == 0:
+        return student, report
+    return finetuned(context, student, original), report
+
+
+def _reshaped(
+    context: Build, model: Artifact, profile: DeviceProfile
+) -> tuple[Artifact, tuple[PassReport, ...]]:
+    """Return the model after the recipe's passes (depth, convolutions, activation), and their account."""
+    from edgeprune.prune.to_latency import reshape
+
+    settings = context.recipe.prune
+    if not settings.depth and not settings.rewrite and settings.activation == "keep":
+        return model, ()
+    table = latency_table(context, model, profile) if profile.runs_here else None
+    inputs = {
+        "model": model.sha256,
+        "depth": settings.depth,
+        "rewrite": settings.rewrite,
+        "activation": settings.activation,
+        "skip": settings.skip,
+        "step": profile.step,
+        "table": table and table.key.model_dump(),
+        "imgsz": context.spec.imgsz,
+        "val": context.dataset.fingerprint("val"),
+        "machine": machine(),
+        "versions": context.using("torch", "ultralytics", profile.backend),
+    }
+
+    def make(out: Path) -> None:
+        context.notify("passes", 0.0, "depth, convolutions, activation")
+        reports = reshape(
+            context.adapter,
+            model.path,
+            context.dataset,
+            context.spec,
+            context.recipe,
+            profile,
+            table,
+            out,
+        )
+        write_text_atomically(out / "passes.json", _PASSES.dump_json(reports).decode())
+        context.notify(
+            "passes", 1.0, "; ".join(what for one in reports for what in one.applied) or "none kept"
+        )
+
+    place = context.store.stage("reshaped", inputs, make)
+    reports = _PASSES.validate_json((place / "passes.json").read_text(encoding="utf-8"))
+    return Artifact.of(place / "model.pt", "torch", "fp32", model.sha256), reports
+
+
+def _to_latency(
+    context: Build, dense: Artifact, teacher: Artifact, profile: DeviceProfile
+) -> tuple[Artifact, Pruning]:
+    from edgeprune.prune.to_latency import descended
+
+    recipe = context.recipe.prune
+    table = latency_table(context, dense, profile)
+    descent = descend(context, dense, teacher, profile, table)
+    goal = latency_goal(recipe, table)
+    report = descended(
+        context.adapter, dense.path, descent.model.path, context.spec.imgsz, recipe, table, goal
+    )
+    return descent.model, report.model_copy(update={"iterations": descent.iterations})
+
+
+def _to_size(
+    context: Build, dense: Artifact, teacher: Artifact, profile: DeviceProfile
+) -> tuple[Artifact, Pruning]:
+    from edgeprune.prune.stages import cut
 
     recipe = context.recipe
-    measured = {"target": profile.name, "machine": machine()} if recipe.prune.speedup else {}
     inputs = {
-        "model": original.sha256,
+        "model": dense.sha256,
         "prune": recipe.prune.model_dump() | {"default_ratio": DEFAULT_RATIO},
         "step": profile.step,
         "imgsz": context.spec.imgsz,
         "seed": recipe.seed,
+        "train": context.dataset.fingerprint("train"),
         "val": context.dataset.fingerprint("val"),
-        "measured": measured,
         "versions": context.using("torch", "torch-pruning", "ultralytics"),
     }
 
     def make(out: Path) -> None:
-        share = None
-        if recipe.prune.speedup:
-            share = latency_share(context.adapter, original, context.spec, context.dataset, recipe, profile)
-        context.notify("prune", 0.0, f"{recipe.prune.criterion}, steps of {profile.step} channels")
-        report = cut(
-            context.adapter, original, context.dataset, context.spec, recipe, profile.step, share, out
-        )
+        untrained = recipe.prune.criterion in get_args(Regularised) and recipe.sparse.epochs == 0
+        note = ", on weights without sparse training (sparse.epochs is 0)" if untrained else ""
+        context.notify("prune", 0.0, f"{recipe.prune.criterion}, steps of {profile.step} channels{note}")
+        report = cut(context.adapter, dense, context.dataset, context.spec, recipe, profile.step, out)
         kept = report.params_after / report.params_before
         context.notify("prune", 1.0, f"{kept:.0%} of the parameters kept")
 
     place = context.store.stage("pruned", inputs, make)
     report = Pruning.model_validate_json((place / "pruning.json").read_text(encoding="utf-8"))
-    student = Artifact.of(place / "model.pt", "torch", "fp32", original.sha256)
-    if recipe.finetune.epochs == 0:
-        return student, report
-    return _finetuned(context, student, original), report
-
-
-def _finetuned(context: Build, student: Artifact, teacher: Artifact) -> Artifact:
-    recipe = context.recipe
-    inputs = {
-        "student": student.sha256,
-        "teacher": teacher.sha256,
-        "finetune": recipe.finetune.model_dump(),
-        "seed": recipe.seed,
-        "imgsz": context.spec.imgsz,
-        "train": context.dataset.fingerprint("train"),
-        "val": context.dataset.fingerprint("val"),
-        "versions": context.using("torch", "ultralytics"),
-    }
-
-    def make(out: Path) -> None:
-        best = out / "model.pt"
-        try:
-            context.adapter.finetune(
-                student.path,
-                teacher.path if recipe.finetune.distill else None,
-                context.dataset,
-                context.spec.imgsz,
-                recipe,
-                best,
-                lambda share, text: context.notify("finetune", share, text),
-            )
-        except KeyboardInterrupt as exc:
-            raise InterruptedBuildError(_rescued(best, context.request.out)) from exc
-        except EdgepruneError:
-            if (log := out / "finetune.log").is_file():  # the stage's own folder goes away
-                shutil.copy(log, context.request.out)
-            raise
-
-    place = context.store.stage("finetuned", inputs, make)
-    return Artifact.of(place / "model.pt", "torch", "fp32", student.sha256)
-
-
-def _rescued(best: Path, out: Path) -> str:
-    if not best.is_file():
-        return "interrupted before the first epoch of fine-tuning ended; the same command starts it again"
-    kept = out / "interrupted.pt"
-    best.replace(kept)
-    return f"interrupted in fine-tuning; the best checkpoint so far is {kept}"
+    return Artifact.of(place / "model.pt", "torch", "fp32", dense.sha256), report

@@ -1,0 +1,104 @@
+"""Pruning to a latency: what is kept, refused and rolled back, on a simulated target; then once for real."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from edgeprune import iterating
+from edgeprune.artifact import Artifact
+from edgeprune.bench.race import Race
+from edgeprune.build import Build
+from edgeprune.device import DeviceProfile
+from edgeprune.errors import BudgetError, ConfigError
+from edgeprune.iterating import Descent, descend, latency_goal
+from edgeprune.latency import LatencyTable
+from edgeprune.recipe import PruneRecipe, load_recipe
+
+TABLE = cast(LatencyTable, SimpleNamespace(whole_ms=10.0))
+PROFILE = cast(DeviceProfile, SimpleNamespace(name="simulated"))
+
+
+def _model(ms: float) -> Artifact:
+    return Artifact(Path(f"{ms:.3f}.pt"), "torch", "fp32", f"{ms:.3f}", None)
+
+
+def _race(change: float) -> Race:
+    return Race(
+        faster=change < 0,
+        change=change,
+        low=change - 0.01,
+        high=change + 0.01,
+        before_ms=10.0,
+        after_ms=10.0 * (1 + change),
+        pairs=6,
+    )
+
+
+@pytest.fixture
+def target(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Descent]:
+    """Return a function that descends on a simulated target; models are named by their latency."""
+
+    def run(
+        gain: Callable[[float], float] = lambda goal: -0.05,
+        accuracy: Callable[[float], float] = lambda ms: 0.6,
+        **recipe: Any,
+    ) -> Descent:
+        monkeypatch.setattr(iterating, "_cut", lambda context, model, table, goal: (_model(goal), goal))
+        monkeypatch.setattr(
+            iterating,
+            "_raced",
+            lambda context, profile, before, after, table: _race(gain(float(after.sha256))),
+        )
+        monkeypatch.setattr(iterating, "torch_accuracy", lambda context, model: accuracy(float(model.sha256)))
+        monkeypatch.setattr(iterating, "finetuned", lambda context, student, teacher, epochs: student)
+        settings = {f"prune__{key}": value for key, value in recipe.items()}
+        context = SimpleNamespace(recipe=load_recipe(**settings), notify=lambda *_: None)
+        return descend(cast(Build, context), _model(10.0), _model(10.0), PROFILE, TABLE)
+
+    return run
+
+
+def test_the_goal_is_the_recipes_own_or_that_of_its_speedup() -> None:
+    assert latency_goal(PruneRecipe(latency_ms=4.0), TABLE) == 4.0
+    assert latency_goal(PruneRecipe(speedup=4.0), TABLE) == 2.5
+
+
+def test_the_budget_is_reached_step_by_step(target: Callable[..., Descent]) -> None:
+    end = target(latency_ms=7.0, stride=0.1)
+    assert [round(one.goal_ms, 2) for one in end.iterations] == [9.0, 8.1, 7.29, 7.0]
+    assert not any(one.refused for one in end.iterations)
+    assert end.predicted_ms == 7.0
+
+
+def test_one_shot_is_one_cut_without_recovery(target: Callable[..., Descent]) -> None:
+    (only,) = target(latency_ms=5.0, one_shot=True).iterations
+    assert (only.goal_ms, only.map50_95) == (5.0, None)
+
+
+def test_a_cut_that_is_not_faster_is_refused_and_the_next_goes_deeper(target: Callable[..., Descent]) -> None:
+    end = target(lambda goal: 0.02 if goal > 8.5 else -0.1, latency_ms=8.0, stride=0.1)
+    assert [bool(one.refused) for one in end.iterations] == [True, False, False]
+    assert "not faster on the target (+2.0%" in end.iterations[0].refused
+    assert end.iterations[0].map50_95 is None, "what is not kept is not trained"
+
+
+def test_a_target_that_never_gets_faster_is_a_budget_not_met(target: Callable[..., Descent]) -> None:
+    with pytest.raises(BudgetError, match="simulated: no cut was kept: not faster on the target"):
+        target(lambda goal: 0.0, latency_ms=5.0)
+
+
+def test_below_the_floor_the_last_good_model_is_kept(target: Callable[..., Descent]) -> None:
+    end = target(accuracy=lambda ms: 0.6 if ms > 8.5 else 0.5, latency_ms=5.0, stride=0.1, floor=0.05)
+    assert end.model == _model(9.0)
+    assert [bool(one.refused) for one in end.iterations] == [False, True]
+    assert "mAP50-95 0.5000 is below the floor 0.5500" in end.iterations[-1].refused
+
+
+def test_a_goal_that_is_met_already_is_said(target: Callable[..., Descent]) -> None:
+    with pytest.raises(ConfigError, match=r"unpruned it takes 10\.00 ms and the goal is 12\.00 ms"):
+        target(latency_ms=12.0)

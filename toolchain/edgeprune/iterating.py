@@ -1,0 +1,215 @@
+"""Pruning to a latency: cut a little, prove it faster on the target, recover, and so on to the budget.
+
+Each iteration is a few cached stages, so that a build that was stopped goes on with the next one. What the
+target does not run faster is refused; when accuracy falls through the floor the last good model is kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeprune.artifact import Artifact, write_text_atomically
+from edgeprune.bench.race import Race
+from edgeprune.build import SELECTION_SPLIT, Build
+from edgeprune.device import DeviceProfile
+from edgeprune.errors import BudgetError, ConfigError
+from edgeprune.latency import LatencyTable, load_table, save_table
+from edgeprune.recipe import PruneRecipe
+from edgeprune.summary import Accuracy, Iteration
+from edgeprune.timing import machine
+from edgeprune.training import finetuned
+
+MOST_REFUSED = 3
+
+
+@dataclass(frozen=True)
+class Descent:
+    """Where the iterations have come to.
+
+    Attributes:
+        model: the last one that was kept, recovered.
+        predicted_ms: its latency by the table.
+    """
+
+    model: Artifact
+    predicted_ms: float
+    iterations: tuple[Iteration, ...]
+
+
+def latency_goal(recipe: PruneRecipe, table: LatencyTable) -> float:
+    """Return the latency to prune to, in ms: the recipe's own, or the one of its speed-up."""
+    if recipe.latency_ms is not None:
+        return recipe.latency_ms
+    assert recipe.speedup is not None
+    return table.whole_ms / recipe.speedup
+
+
+def latency_table(context: Build, model: Artifact, profile: DeviceProfile) -> LatencyTable:
+    """Return the latency table of a model on this machine, in the precision that ships; measured once.
+
+    Raises:
+        ConfigError: the target is not measured here.
+    """
+    from edgeprune.prune.profiling import profile_model, subject_of
+    from edgeprune.runners.local import LocalRunner
+
+    if not profile.runs_here:
+        raise ConfigError(
+            f"{profile.name}: this target is not measured here, so nothing can be pruned to a latency; "
+            "give prune.ratio or prune.macs"
+        )
+    inputs = {
+        "model": model.sha256,
+        "imgsz": context.spec.imgsz,
+        "target": profile.model_dump(mode="json"),
+        "threads": context.recipe.bench.threads,
+        "machine": machine(),
+        "versions": context.using("torch", "torch-pruning", profile.backend),
+    }
+
+    def make(out: Path) -> None:
+        subject = subject_of(
+            context.adapter,
+            model.path,
+            context.spec.imgsz,
+            profile,
+            profile.ship,
+            context.recipe.bench.threads,
+        )
+        with LocalRunner() as runner:
+            save_table(profile_model(subject, runner, context.notify), out / "table.json")
+
+    return load_table(context.store.stage("table", inputs, make) / "table.json")
+
+
+def descend(
+    context: Build, start: Artifact, teacher: Artifact, profile: DeviceProfile, table: LatencyTable
+) -> Descent:
+    """Cut a model step by step to the recipe's latency, keeping what is proven faster and still accurate.
+
+    Args:
+        start: the unpruned model, or one trained to be sparse.
+        teacher: what the recovery distils from.
+
+    Raises:
+        BudgetError: no widths reach the goal, or no cut was faster on the target.
+    """
+    settings = context.recipe.prune
+    goal = latency_goal(settings, table)
+    if goal >= table.whole_ms:
+        raise ConfigError(
+            f"{profile.name}: unpruned it takes {table.whole_ms:.2f} ms and the goal is {goal:.2f} ms: "
+            "there is nothing to prune; build with --no-prune"
+        )
+    floor = torch_accuracy(context, start) - settings.floor
+    now = Descent(start, table.whole_ms, ())
+    aim = now.predicted_ms
+    refused = 0
+    while now.predicted_ms > goal and refused < MOST_REFUSED:
+        aim = goal if settings.one_shot else max(goal, aim * (1 - settings.stride))
+        context.notify("prune", _share(table.whole_ms, aim, goal), f"to {aim:.2f} ms of {goal:.2f} ms")
+        step, cut_ms = _cut(context, now.model, table, aim)
+        run = _raced(context, profile, now.model, step, table)
+        why = "" if run.faster else f"not faster on the target ({run.change:+.1%}, at most {run.high:+.1%})"
+        score = None
+        model = step
+        if not why and not settings.one_shot:
+            model = finetuned(context, step, teacher, settings.step_epochs)
+            score = torch_accuracy(context, model)
+            why = "" if score >= floor else f"mAP50-95 {score:.4f} is below the floor {floor:.4f}"
+        entry = Iteration(
+            goal_ms=aim,
+            predicted_ms=cut_ms,
+            measured_ms=run.after_ms,
+            before_ms=run.before_ms,
+            change=run.change,
+            map50_95=score,
+            refused=why,
+        )
+        entries = (*now.iterations, entry)
+        if not why:
+            now, refused = Descent(model, cut_ms, entries), 0
+            continue
+        now = Descent(now.model, now.predicted_ms, entries)
+        if score is not None or settings.one_shot:
+            break  # rolled back: smaller ones will not be more accurate
+        refused += 1
+    if now.model == start:
+        raise BudgetError(f"{profile.name}: no cut was kept: {now.iterations[-1].refused}")
+    return now
+
+
+def _share(whole: float, aim: float, goal: float) -> float:
+    return (whole - aim) / (whole - goal)
+
+
+def _cut(context: Build, model: Artifact, table: LatencyTable, goal_ms: float) -> tuple[Artifact, float]:
+    from edgeprune.prune.to_latency import Cut, cut_to_latency
+
+    recipe = context.recipe
+    inputs = {
+        "model": model.sha256,
+        "table": table.model_dump(mode="json"),
+        "goal_ms": goal_ms,
+        "prune": recipe.prune.model_dump(),
+        "imgsz": context.spec.imgsz,
+        "seed": recipe.seed,
+        "train": context.dataset.fingerprint("train"),
+        "versions": context.using("torch", "torch-pruning", "ultralytics"),
+    }
+
+    def make(out: Path) -> None:
+        cut_to_latency(
+            context.adapter, model.path, context.dataset, context.spec, recipe, table, goal_ms, out
+        )
+
+    place = context.store.stage("cut", inputs, make)
+    cut = Cut.model_validate_json((place / "cut.json").read_text(encoding="utf-8"))
+    return Artifact.of(place / "model.pt", "torch", "fp32", model.sha256), cut.predicted_ms
+
+
+def _raced(
+    context: Build, profile: DeviceProfile, before: Artifact, after: Artifact, table: LatencyTable
+) -> Race:
+    """Measure two models side by side on the target, in the precision that ships."""
+    from edgeprune.prune.to_latency import raced
+
+    inputs = {
+        "before": before.sha256,
+        "after": after.sha256,
+        "target": profile.model_dump(mode="json"),
+        "table": table.key.model_dump(),
+        "imgsz": context.spec.imgsz,
+        "machine": machine(),
+        "versions": context.using("torch", "onnx", profile.backend),
+    }
+
+    def make(out: Path) -> None:
+        run = raced(context.adapter, before.path, after.path, context.spec.imgsz, profile, table)
+        write_text_atomically(out / "race.json", run.model_dump_json())
+
+    place = context.store.stage("raced", inputs, make)
+    return Race.model_validate_json((place / "race.json").read_text(encoding="utf-8"))
+
+
+def torch_accuracy(context: Build, model: Artifact) -> float:
+    """Return mAP50-95 of a model in torch on the split that choices are made on."""
+    from edgeprune.export import predictor
+
+    inputs = {
+        "model": model.sha256,
+        "imgsz": context.spec.imgsz,
+        "data": context.dataset.fingerprint(SELECTION_SPLIT),
+        "versions": context.using("torch", "ultralytics"),
+    }
+
+    def make(out: Path) -> None:
+        module = context.adapter.exportable(context.adapter.load(model.path))
+        found = context.adapter.evaluate(
+            predictor(module), context.dataset, SELECTION_SPLIT, context.spec, context.info.end2end
+        )
+        write_text_atomically(out / "accuracy.json", found.model_dump_json())
+
+    place = context.store.stage("torch-accuracy", inputs, make)
+    return Accuracy.model_validate_json((place / "accuracy.json").read_text(encoding="utf-8")).map50_95

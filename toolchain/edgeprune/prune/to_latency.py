@@ -1,0 +1,198 @@
+"""Cut a network to a latency: importance and the target's latency table decide the widths together."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import nn
+
+from edgeprune.artifact import write_text_atomically
+from edgeprune.bench.gate import on_runner
+from edgeprune.bench.protocol import BenchProfile, build_job, measure, write_inputs
+from edgeprune.bench.race import RACE_BLOCK, Race, race
+from edgeprune.bench.result import Job
+from edgeprune.bench.statistics import latency_ms
+from edgeprune.bench.subject import stock_images
+from edgeprune.dataset import Dataset
+from edgeprune.device import DeviceProfile
+from edgeprune.errors import ConfigError
+from edgeprune.export import predictor
+from edgeprune.latency import LatencyTable
+from edgeprune.models import ModelAdapter
+from edgeprune.preprocess import Preprocess
+from edgeprune.prune.knapsack import allot, width_options
+from edgeprune.prune.passes import Gauges, apply_passes
+from edgeprune.prune.recalibrate import recalibrate
+from edgeprune.prune.shipped import Subject, compiled, subject_of
+from edgeprune.prune.stages import batches, evidence_for
+from edgeprune.prune.surgery import account, cut_to, score_groups
+from edgeprune.recipe import PruneRecipe, Recipe
+from edgeprune.runners.local import LocalRunner
+from edgeprune.summary import PassReport, Pruning
+
+# Two networks have to be told apart by a few per cent; weights do not matter to latency.
+_PROBE = BenchProfile(blocks=2, min_queries=64, min_seconds=2.0, warmup_s=0.5, warmup_cap_s=5.0)
+
+
+class Cut(BaseModel):
+    """One cut to a latency.
+
+    Attributes:
+        keep: channels of every prunable group afterwards.
+        predicted_ms: latency of the whole network by the table.
+        importance: share of the network's importance that was kept, in [0, 1].
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    keep: dict[str, int]
+    predicted_ms: float
+    importance: float
+
+
+def cut_to_latency(
+    adapter: ModelAdapter,
+    source: Path,
+    dataset: Dataset,
+    spec: Preprocess,
+    recipe: Recipe,
+    table: LatencyTable,
+    goal_ms: float,
+    out: Path,
+) -> Cut:
+    """Write `out/model.pt`, cut to a predicted latency and re-calibrated, and `out/cut.json`.
+
+    Args:
+        source: checkpoint of the network that the table is of, or of one cut from it.
+        goal_ms: whole-network latency to reach by the table.
+
+    Raises:
+        BudgetError: no widths reach the goal.
+        ConfigError: the table is of another network.
+    """
+    model = adapter.prunable(adapter.load(source))
+    example = torch.zeros(1, 3, spec.imgsz, spec.imgsz)
+    evidence = evidence_for(adapter, model, dataset, spec, recipe)
+    scores = score_groups(model, adapter.unprunable, example, recipe.prune, evidence)
+    if unknown := next((name for name in scores if name not in table.original), None):
+        raise ConfigError(f"the latency table has no group {unknown}: it is of another network")
+    options = {
+        name: [
+            width
+            for width in width_options(table.original[name], table.step, recipe.prune.max_ratio)
+            if width <= len(score)
+        ]
+        for name, score in scores.items()
+    }
+    found = allot(
+        {name: score.tolist() for name, score in scores.items()}, options, table.predictor(), goal_ms
+    )
+    pruned = cut_to(model, adapter.unprunable, example, recipe.prune.skip, scores, found.keep)
+    recalibrate(pruned, batches(dataset, spec, recipe.seed))
+    adapter.save(pruned, out / "model.pt")
+    cut = Cut(keep=found.keep, predicted_ms=found.predicted_ms, importance=found.importance)
+    write_text_atomically(out / "cut.json", cut.model_dump_json())
+    return cut
+
+
+def raced(
+    adapter: ModelAdapter, before: Path, after: Path, imgsz: int, profile: DeviceProfile, table: LatencyTable
+) -> Race:
+    """Measure two checkpoints side by side on the target, in the precision and environment of the table.
+
+    Raises:
+        CompileError: the runtime cannot use one of them.
+        DeviceError: a worker crashed, hung or answered with garbage.
+    """
+    subject = subject_of(adapter, before, imgsz, profile, profile.ship, table.key.threads)
+    networks = {"before": subject.model, "after": adapter.prunable(adapter.load(after))}
+    with tempfile.TemporaryDirectory() as folder, LocalRunner() as runner:
+        jobs = _jobs(subject, networks, table, Path(folder))
+        return race(jobs[0], jobs[1], on_runner(runner, RACE_BLOCK))
+
+
+def reshape(
+    adapter: ModelAdapter,
+    source: Path,
+    dataset: Dataset,
+    spec: Preprocess,
+    recipe: Recipe,
+    profile: DeviceProfile,
+    table: LatencyTable | None,
+    out: Path,
+) -> tuple[PassReport, ...]:
+    """Write `out/model.pt`, the network after the recipe's passes (depth, rewriting, activation).
+
+    Args:
+        table: of this network on the target; None where the target is not measured here.
+
+    Raises:
+        ConfigError: a pass needs a measurement that is not to be had here.
+    """
+    model = adapter.prunable(adapter.load(source))
+    end2end = adapter.info(model).end2end
+
+    def accuracy(net: nn.Module) -> float:
+        return adapter.evaluate(predictor(adapter.exportable(net)), dataset, "val", spec, end2end).map50_95
+
+    gauges = Gauges(accuracy)
+    if table is not None:
+        subject = subject_of(adapter, source, spec.imgsz, profile, profile.ship, table.key.threads)
+        gauges = Gauges(accuracy, lambda net: _beside(subject, net, table), table.layer_ms)
+    example = torch.zeros(1, 3, spec.imgsz, spec.imgsz)
+    changed, reports = apply_passes(model, adapter.unprunable, example, recipe.prune, profile.step, gauges)
+    adapter.save(changed, out / "model.pt")
+    return reports
+
+
+def _beside(subject: Subject, network: nn.Module, table: LatencyTable) -> float:
+    """Return a network's latency, ms: its share of the original's, measured beside it, of the table's."""
+    with tempfile.TemporaryDirectory() as folder, LocalRunner() as runner:
+        jobs = _jobs(subject, {"original": subject.model, "changed": network}, table, Path(folder))
+        before, after = (latency_ms(result).p50 for result in measure(jobs, _PROBE, runner))
+    return table.whole_ms * after / before
+
+
+def _jobs(
+    subject: Subject, networks: Mapping[str, nn.Module], table: LatencyTable, folder: Path
+) -> list[Job]:
+    """Compile networks as they would ship; return the jobs that measure them as the table was measured."""
+    inputs = write_inputs(stock_images(subject.imgsz), folder / "inputs.npy")
+    jobs = []
+    for name, network in networks.items():
+        (place := folder / name).mkdir()
+        jobs.append(
+            build_job(
+                name,
+                compiled(subject, network, place),
+                subject.profile,
+                threads=table.key.threads,
+                inputs=inputs,
+                environment=table.key.environment,
+            )
+        )
+    return jobs
+
+
+def descended(
+    adapter: ModelAdapter,
+    before: Path,
+    after: Path,
+    imgsz: int,
+    recipe: PruneRecipe,
+    table: LatencyTable,
+    goal_ms: float,
+) -> Pruning:
+    """Return the account of all cuts together: of `before`, unpruned, and `after`, which was cut from it."""
+    models = [adapter.prunable(adapter.load(path)) for path in (before, after)]
+    example = torch.zeros(1, 3, imgsz, imgsz)
+    report = account(
+        models[0], models[1], adapter.unprunable, example, recipe, f"{goal_ms:.2f} ms", 0.0, table.step
+    )
+    widths = [layer for layer in report.layers if layer.prunable]
+    kept = sum(layer.after for layer in widths) / sum(layer.before for layer in widths)
+    return report.model_copy(update={"ratio": 1 - kept})

@@ -1,0 +1,106 @@
+"""The stages that train: towards sparsity before the cut, and back to accuracy after it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from edgeprune.artifact import Artifact
+from edgeprune.build import Build
+from edgeprune.errors import EdgepruneError, InterruptedBuildError
+from edgeprune.recipe import DEFAULT_RATIO
+from edgeprune.summary import SparseTraining
+
+
+def sparsified(context: Build, original: Artifact) -> tuple[Artifact, SparseTraining | None]:
+    """Return the model trained with the criterion's regulariser and the record, or the original and None."""
+    recipe = context.recipe
+    if recipe.sparse.epochs == 0:
+        return original, None
+    prune, tuning = recipe.prune, recipe.finetune
+    growing = {"ratio": prune.ratio, "default_ratio": DEFAULT_RATIO, "max_ratio": prune.max_ratio}
+    inputs = {
+        "model": original.sha256,
+        "criterion": prune.criterion,
+        "skip": prune.skip,
+        "doomed": growing if prune.criterion == "growing_reg" else None,
+        "sparse": recipe.sparse.model_dump(),
+        "training": tuning.model_dump(exclude={"epochs", "patience", "distill"}),
+        "seed": recipe.seed,
+        "imgsz": context.spec.imgsz,
+        "train": context.dataset.fingerprint("train"),
+        "val": context.dataset.fingerprint("val"),
+        "versions": context.using("torch", "torch-pruning", "ultralytics"),
+    }
+
+    def make(out: Path) -> None:
+        words = f"{prune.criterion} at strength {recipe.sparse.strength:.3g}"
+        context.notify("sparse", 0.0, words)
+        try:
+            context.adapter.sparsify(
+                original.path,
+                context.dataset,
+                context.spec.imgsz,
+                recipe,
+                out,
+                lambda share, text: context.notify("sparse", share, f"{words}, {text}"),
+            )
+        except EdgepruneError:
+            if (log := out / "sparse.log").is_file():  # the stage's own folder goes away
+                shutil.copy(log, context.request.out)
+            raise
+
+    place = context.store.stage("sparse", inputs, make)
+    training = SparseTraining.model_validate_json((place / "sparse.json").read_text(encoding="utf-8"))
+    return Artifact.of(place / "model.pt", "torch", "fp32", original.sha256), training
+
+
+def finetuned(context: Build, student: Artifact, teacher: Artifact, epochs: int | None = None) -> Artifact:
+    """Return a pruned model trained back, taught by the unpruned one.
+
+    Args:
+        epochs: instead of the recipe's own, for a short recovery.
+    """
+    recipe = context.recipe
+    if epochs is not None:
+        recipe = recipe.model_copy(update={"finetune": recipe.finetune.model_copy(update={"epochs": epochs})})
+    inputs = {
+        "student": student.sha256,
+        "teacher": teacher.sha256,
+        "finetune": recipe.finetune.model_dump(),
+        "seed": recipe.seed,
+        "imgsz": context.spec.imgsz,
+        "train": context.dataset.fingerprint("train"),
+        "val": context.dataset.fingerprint("val"),
+        "versions": context.using("torch", "ultralytics"),
+    }
+
+    def make(out: Path) -> None:
+        best = out / "model.pt"
+        try:
+            context.adapter.finetune(
+                student.path,
+                teacher.path if recipe.finetune.distill else None,
+                context.dataset,
+                context.spec.imgsz,
+                recipe,
+                best,
+                lambda share, text: context.notify("finetune", share, text),
+            )
+        except KeyboardInterrupt as exc:
+            raise InterruptedBuildError(_rescued(best, context.request.out)) from exc
+        except EdgepruneError:
+            if (log := out / "finetune.log").is_file():  # the stage's own folder goes away
+                shutil.copy(log, context.request.out)
+            raise
+
+    place = context.store.stage("finetuned", inputs, make)
+    return Artifact.of(place / "model.pt", "torch", "fp32", student.sha256)
+
+
+def _rescued(best: Path, out: Path) -> str:
+    if not best.is_file():
+        return "interrupted before the first epoch of fine-tuning ended; the same command starts it again"
+    kept = out / "interrupted.pt"
+    best.replace(kept)
+    return f"interrupted in fine-tuning; the best checkpoint so far is {kept}"
