@@ -176,8 +176,8 @@ def test_the_yaml_examples_are_sound() -> None:
 def test_the_commands_shown_parse(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each `edgeprune ...` line goes through click, with commands that do nothing but read `--set`."""
 
-    def nothing(*_: object, assignments: tuple[str, ...] = (), **__: object) -> None:
-        load_recipe(None, assignments)
+    def nothing(*_: object, assignments: tuple[str, ...] = (), **options: object) -> None:
+        load_recipe(None, assignments, prune__criterion=options.get("criterion"))
 
     for command in COMMANDS.values():
         monkeypatch.setattr(command, "callback", nothing)
