@@ -120,6 +120,7 @@ def descend(
             why = "" if score >= floor else f"mAP50-95 {score:.4f} is below the floor {floor:.4f}"
         entry = Iteration(
             goal_ms=aim,
+            predicted_before_ms=now.predicted_ms,
             predicted_ms=cut_ms,
             measured_ms=run.after_ms,
             before_ms=run.before_ms,

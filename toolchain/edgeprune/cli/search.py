@@ -1,0 +1,155 @@
+"""`edgeprune search`: the Pareto set of widths, depth, activation and image size, by one worker or many."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgeprune.cli import echo_json
+from edgeprune.cli.options import existing, json_option
+from edgeprune.cli.progress import stage_progress
+
+if TYPE_CHECKING:
+    from edgeprune.searching import Found
+
+
+@click.command()
+@click.option(
+    "--model", required=True, metavar="FILE", help="Trained checkpoint (.pt); `digits` is the demo's."
+)
+@click.option(
+    "--data", required=True, metavar="FILE", help="data.yaml of the data set; `digits` is the demo's."
+)
+@click.option("--target", required=True, metavar="NAME", help="Device profile; one target, not an alias.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder of this worker."
+)
+@click.option("--storage", metavar="URL", help="Optuna storage; by default an SQLite file in the folder.")
+@click.option("--study", default="edgeprune", show_default=True, help="Name of the study in the storage.")
+@click.option(
+    "--trials",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="Trials that the study is to finish, over all workers.",
+)
+@click.option(
+    "--epochs",
+    type=click.IntRange(min=0),
+    default=3,
+    show_default=True,
+    help="Epochs of recovery of a trial; 0 only measures the batch norms again.",
+)
+@click.option(
+    "--imgsz",
+    "imgszs",
+    type=click.IntRange(min=32),
+    multiple=True,
+    help="Image size to choose from; repeatable.",
+)
+@click.option(
+    "--activation",
+    "activations",
+    type=click.Choice(["keep", "relu", "relu6", "hardswish"]),
+    multiple=True,
+    default=("keep", "relu"),
+    show_default=True,
+    help="Activation to choose from; repeatable.",
+)
+@click.option("--max-latency-ms", type=float, help="Trials that are slower end early.")
+@click.option("--collect", is_flag=True, help="Run no trial; write the whole Pareto set here, as it is now.")
+@click.option(
+    "--recipe", "recipe_file", type=click.Path(path_type=Path, dir_okay=False), help="Recipe (YAML)."
+)
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any key of the recipe.")
+@click.option("--trust-model", is_flag=True, help="Unpickle the checkpoint without the list of safe classes.")
+@json_option
+def command(
+    model: str,
+    data: str,
+    target: str,
+    out: Path,
+    storage: str | None,
+    study: str,
+    trials: int,
+    epochs: int,
+    imgszs: tuple[int, ...],
+    activations: tuple[str, ...],
+    max_latency_ms: float | None,
+    collect: bool,
+    recipe_file: Path | None,
+    assignments: tuple[str, ...],
+    trust_model: bool,
+    as_json: bool,
+) -> None:
+    """Search the widths, depth, activation and image size of MODEL for accuracy against measured latency.
+
+    Every machine that runs this command with the same --storage and --study works on the same study.
+    """
+    from edgeprune.build import BuildRequest
+    from edgeprune.device import resolve_targets
+    from edgeprune.errors import ConfigError
+    from edgeprune.recipe import load_recipe
+    from edgeprune.searching import SearchRequest, search
+
+    profiles = resolve_targets((target,))
+    if len(profiles) > 1:
+        names = ", ".join(profile.name for profile in profiles)
+        raise ConfigError(f"--target {target}: it stands for {names}; a search is of one runtime, name one")
+    recipe = load_recipe(
+        recipe_file,
+        assignments,
+        budget__max_latency_ms=max_latency_ms,
+        imgsz=imgszs[0] if imgszs else None,
+    )
+    request = SearchRequest(
+        build=BuildRequest(
+            model=existing(model, "model"),
+            data=existing(data, "data"),
+            targets=profiles,
+            recipe=recipe,
+            out=out,
+            command=shlex.join(["edgeprune", *sys.argv[1:]]),
+            trust=trust_model,
+        ),
+        imgszs=tuple(dict.fromkeys(imgszs)),
+        activations=tuple(dict.fromkeys(activations)),
+        epochs=epochs,
+        trials=trials,
+        study=study,
+        storage=storage,
+        collect=collect,
+    )
+    with stage_progress() as notify:
+        found = search(request, notify)
+    if as_json:
+        echo_json(found.model_dump_json(indent=1))
+    else:
+        _show(found, out)
+
+
+def _show(found: Found, out: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from edgeprune.report.search import front_table
+    from edgeprune.searching import PAGE
+
+    console = Console()
+    drawn = Table(
+        box=None, title=f"Pareto set of study {found.study}", title_justify="left", title_style="bold"
+    )
+    content = front_table(found)
+    for head in content.heads:
+        name = ", ".join(filter(None, (head.text, head.unit)))
+        drawn.add_column(name, justify="right" if head.numeric else "left", overflow="fold")
+    for line in content.lines:
+        drawn.add_row(*(cell.text for cell in line.cells))
+    console.print(drawn, markup=False)
+    trials = ", ".join(f"{count} {state}" for state, count in found.trials.items() if count)
+    console.print(f"trials: {trials}", markup=False)
+    console.print(f"page: {out / PAGE}", markup=False, soft_wrap=True)

@@ -1,0 +1,93 @@
+"""The page and the table of a search: accuracy against latency, with the Pareto set."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeprune.artifact import write_text_atomically
+from edgeprune.report.cells import Cell, Head, Table, number, table, word
+from edgeprune.report.page import page
+from edgeprune.report.svg import BLUE, INK, MUTED, figure, log_axis, to_svg
+
+if TYPE_CHECKING:
+    from edgeprune.searching import Found
+
+
+def write_page(found: Found, path: Path) -> None:
+    """Write a self-contained HTML page: the facts, the chart, the table."""
+    trials = ", ".join(f"{count} {state}" for state, count in found.trials.items() if count)
+    facts = (
+        f"study {found.study} on {found.storage}; trials: {trials}; {found.target} in {found.precision}, "
+        f"where the unpruned network takes {found.unpruned_ms:.2f} ms"
+    )
+    parts = [f"<p>{escape(facts)}</p>", f"<figure>{chart(found)}</figure>", _markup(front_table(found))]
+    write_text_atomically(path, page("Search", parts))
+
+
+def chart(found: Found) -> str:
+    """Draw mAP50-95 over latency of every complete trial as SVG; the Pareto set is numbered."""
+    with figure(3.7) as (drawn, axes):
+        front = [(member.ms, member.map50_95) for member in found.front]
+        axes.step(*zip(*front, strict=True), where="post", color=MUTED, linewidth=1, linestyle=(0, (4, 2)))
+        if found.others:
+            axes.scatter(*zip(*found.others, strict=True), s=14, color=MUTED, alpha=0.6)
+        axes.scatter(*zip(*front, strict=True), s=36, color=BLUE, zorder=3)
+        for member in found.front:
+            axes.annotate(
+                str(member.trial),
+                (member.ms, member.map50_95),
+                (5, -10),
+                textcoords="offset points",
+                fontsize=8.5,
+                color=INK,
+            )
+        log_axis(axes, "x", [ms for ms, _ in (*front, *found.others)])
+        axes.margins(x=0.1, y=0.12)
+        axes.set_xlabel("latency, ms (log scale; left is faster)")
+        axes.set_ylabel("mAP50-95 on val")
+        axes.grid(True)
+        return to_svg(drawn, "search", "Scatter of mAP50-95 over latency of every complete trial")
+
+
+def front_table(found: Found) -> Table:
+    """Show the Pareto set, the fastest first."""
+    heads = [
+        Head("trial"),
+        Head("latency", "ms"),
+        Head("speed-up"),
+        Head("mAP50-95", "val"),
+        Head("channels kept", "%"),
+        Head("blocks dropped"),
+        Head("activation", numeric=False),
+        Head("image", "px"),
+        Head("checkpoint", numeric=False),
+    ]
+    rows = [
+        [
+            Cell(str(member.trial)),
+            number(member.ms, 2),
+            number(found.unpruned_ms / member.ms, 2, suffix="×"),
+            number(member.map50_95, 4),
+            number(100 * member.channels, 0),
+            Cell(str(len(member.dropped))),
+            word("SiLU" if member.activation == "keep" else member.activation),
+            Cell(str(member.imgsz)),
+            word(member.checkpoint or f"on {member.host}: {member.out}"),
+        ]
+        for member in found.front
+    ]
+    return table(heads, rows)
+
+
+def _markup(shown: Table) -> str:
+    def row(tag: str, texts: list[str]) -> str:
+        kinds = ["" if head.numeric else ' class="word"' for head in shown.heads]
+        cells = [f"<{tag}{kind}>{escape(text)}</{tag}>" for kind, text in zip(kinds, texts, strict=True)]
+        return f"<tr>{''.join(cells)}</tr>"
+
+    heads = row("th", [", ".join(filter(None, (head.text, head.unit))) for head in shown.heads])
+    lines = [row("td", [cell.text for cell in line.cells]) for line in shown.lines]
+    caption = "<caption>The Pareto set, the fastest first</caption>"
+    return f"<div><table>{caption}{heads}{''.join(lines)}</table></div>"

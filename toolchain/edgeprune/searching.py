@@ -1,0 +1,348 @@
+"""`search`: one worker of a study over widths, depth, activation and image size, and its Pareto set."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from edgeprune.artifact import Artifact, Store, content_key, digest, write_text_atomically
+from edgeprune.build import Build, BuildRequest, Notify
+from edgeprune.candidates import exported
+from edgeprune.dataset import Dataset, label_path
+from edgeprune.errors import BudgetError, ConfigError, NotComparableError
+from edgeprune.iterating import latency_table
+from edgeprune.latency import LatencyTable, check_key
+from edgeprune.pipeline import start
+from edgeprune.preprocess import Preprocess
+from edgeprune.report.cells import flatten
+from edgeprune.study import answering, counts, finished, joined, need_optuna, open_storage, shown, worked
+from edgeprune.trials import Bench, at_size, checkpoint, rate, rated
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial, Trial
+
+    from edgeprune.prune.search import Space
+
+RESULT, PAGE, FRONT = "search.json", "search.html", "pareto"
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """What a search is asked for.
+
+    Attributes:
+        build: the model, the data, one target, the recipe and the folder.
+        imgszs: image sizes, the latency table's first; empty stands for the recipe's or the checkpoint's.
+        activations: what may take the place of SiLU, `keep` among them for SiLU itself.
+        epochs: of recovery before a trial is rated; 0 measures the batch norms again and trains nothing.
+        trials: finished ones that the study is to have, over all its workers.
+        storage: an Optuna storage's URL; None is an SQLite file in the folder.
+        collect: run no trial, and make again what other machines made of the Pareto set.
+    """
+
+    build: BuildRequest
+    imgszs: tuple[int, ...]
+    activations: tuple[str, ...]
+    epochs: int
+    trials: int
+    study: str
+    storage: str | None = None
+    collect: bool = False
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Terms(_Record):
+    """What the trials of a study have in common: a worker that differs in any of it is refused."""
+
+    model: str
+    data: str
+    target: str
+    precision: str
+    threads: int
+    imgszs: tuple[int, ...]
+    activations: tuple[str, ...]
+    epochs: int
+    prune: dict[str, Any]
+    finetune: dict[str, Any]
+    seed: int
+
+
+class Plan(_Record):
+    """What the first worker writes into the study."""
+
+    terms: Terms
+    table: LatencyTable
+
+
+class Member(_Record):
+    """A network of the Pareto set.
+
+    Attributes:
+        ms: measured in the precision that ships, in turns with the unpruned network, at the table's pace.
+        map50_95: in torch on val, after the recovery.
+        channels: share of the prunable channels that is kept.
+        host, out: which machine made it, and in which folder.
+        checkpoint, onnx: paths relative to this folder; null when another machine holds them.
+    """
+
+    trial: int
+    ms: float
+    map50_95: float
+    imgsz: int
+    activation: str
+    dropped: tuple[str, ...]
+    rewrite: bool
+    channels: float
+    keep: dict[str, int]
+    host: str
+    out: str
+    checkpoint: str | None = None
+    onnx: str | None = None
+
+
+class Found(_Record):
+    """The result of a search.
+
+    Attributes:
+        trials: how many by state.
+        unpruned_ms: latency of the unpruned network by the study's table.
+        front: the Pareto set, the fastest first.
+        others: (latency in ms, mAP50-95) of the complete trials that are not on it.
+    """
+
+    study: str
+    storage: str
+    target: str
+    precision: str
+    trials: dict[str, int]
+    unpruned_ms: float
+    front: tuple[Member, ...]
+    others: tuple[tuple[float, float], ...]
+
+
+def search(request: SearchRequest, notify: Notify) -> Found:
+    """Work on the study until it has its trials; write `search.json`, `search.html` and `pareto/`.
+
+    Raises:
+        BudgetError: no trial was complete: all were slower than allowed.
+        ConfigError: the storage does not answer, or the target is not measured here.
+        NotComparableError: the study is of another model, data, recipe or machine.
+        RuntimeMissingError: Optuna or the storage's driver is not installed.
+    """
+    from edgeprune.report.search import write_page
+
+    need_optuna()
+    out = request.build.out
+    url = request.storage or f"sqlite:///{(out / 'study.db').resolve()}"
+    shown(url)  # a malformed one ends here
+    store = Store(out / "stages")
+    with store.locked(), answering(url):
+        storage = open_storage(url)
+        original, context = start(request.build, store, notify)
+        context = replace(context, spec=Preprocess(_sizes(request.imgszs, context)[0]))
+        study, bench = _prepared(request, context, original, storage)
+        if not request.collect:
+            worked(
+                study,
+                lambda trial: _signed(bench, trial),
+                request.trials,
+                lambda done, trial: _say(notify, min(1.0, done / request.trials), trial),
+            )
+        result = _result(bench, study, shown(url), request.collect)
+    write_text_atomically(out / RESULT, result.model_dump_json(indent=1) + "\n")
+    write_page(result, out / PAGE)
+    return result
+
+
+def _prepared(
+    request: SearchRequest, context: Build, original: Artifact, storage: RDBStorage
+) -> tuple[Study, Bench]:
+    """Make or join the study, and return it with what this worker's trials need."""
+    from edgeprune.prune.search import encode, scored, seeds, space_of
+
+    (profile,) = request.build.targets
+    recipe = context.recipe
+    terms = _terms(request, context)
+    context.notify("score", 0.0, recipe.prune.criterion)
+    network = scored(context.adapter, original.path, context.dataset, context.spec, recipe)
+    context.notify("score", 1.0, recipe.prune.criterion)
+
+    def space(table: LatencyTable) -> Space:
+        return space_of(network, table, recipe.prune, terms.activations, terms.imgszs)
+
+    def make() -> tuple[str, list[dict[str, Any]]]:
+        if request.collect:
+            raise ConfigError(f"--study {request.study}: there is no such study to collect from")
+        table = latency_table(context, original, profile)
+        begin = seeds(space(table), network, table, recipe.budget.max_latency_ms)
+        plan = Plan(terms=terms, table=table)
+        return plan.model_dump_json(), [encode(space(table), choice) for choice in begin]
+
+    study, text = joined(storage, request.study, make, recipe.seed)
+    table = _agreed(text, terms, f"--study {request.study}")
+    if not request.collect:
+        from edgeprune.prune.shipped import key_of, subject_of
+
+        subject = subject_of(
+            context.adapter, original.path, table.imgsz, profile, profile.ship, terms.threads
+        )
+        check_key(table.key, key_of(subject, table.key.environment), f"--study {request.study}")
+    return study, Bench(context, original, profile, network, table, space(table), request.epochs)
+
+
+def _terms(request: SearchRequest, context: Build) -> Terms:
+    recipe, profile = context.recipe, request.build.targets[0]
+    return Terms(
+        model=digest(request.build.model),
+        data=_data_key(context.dataset),
+        target=profile.name,
+        precision=profile.ship,
+        threads=recipe.bench.threads,
+        imgszs=_sizes(request.imgszs, context),
+        activations=request.activations,
+        epochs=request.epochs,
+        prune=recipe.prune.model_dump(mode="json"),
+        finetune=recipe.finetune.model_dump(mode="json", exclude={"device", "epochs"}),
+        seed=recipe.seed,
+    )
+
+
+def _agreed(text: str, terms: Terms, where: str) -> LatencyTable:
+    """Return the latency table of a study's plan, and refuse to work on a study of something else."""
+    try:
+        plan = Plan.model_validate_json(text)
+    except ValidationError as exc:
+        raise ConfigError(f"{where}: its plan is of another version of edgeprune; give another name") from exc
+    theirs, ours = (dict(flatten(side.model_dump(mode="json"))) for side in (plan.terms, terms))
+    if differs := next((key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key)), None):
+        raise NotComparableError(
+            f"{where}: it was begun with {differs} {_short(theirs.get(differs))}, here it is "
+            f"{_short(ours.get(differs))}; start the worker as the first one was, or give another name"
+        )
+    return plan.table
+
+
+def _short(value: str | None) -> str:
+    return "unset" if not value else value if len(value) <= 24 else f"{value[:12]}..."
+
+
+def _here(context: Build) -> dict[str, str]:
+    return {"host": platform.node(), "out": str(context.request.out.resolve())}
+
+
+def _signed(bench: Bench, trial: Trial) -> tuple[float, float]:
+    """Rate a trial, with a note of which machine holds its checkpoint."""
+    for key, value in _here(bench.context).items():
+        trial.set_user_attr(key, value)
+    return rate(bench, trial)
+
+
+def _say(notify: Notify, share: float, trial: FrozenTrial) -> None:
+    words = trial.user_attrs.get("pruned") or trial.user_attrs.get("error") or trial.state.name.lower()
+    if trial.values:
+        words = f"{trial.values[1]:.2f} ms, mAP50-95 {trial.values[0]:.4f}"
+    notify("search", share, f"trial {trial.number}: {words}")
+
+
+def _result(bench: Bench, study: Study, storage: str, collect: bool) -> Found:
+    """Read the study, and write the checkpoints of the Pareto set that are to be had here."""
+    from optuna.trial import TrialState
+
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if not complete:
+        raise BudgetError(
+            f"--study {study.study_name}: no trial of {finished(study)} was complete; "
+            "allow a larger --max-latency-ms or run more --trials"
+        )
+    best = sorted(study.best_trials, key=lambda trial: (trial.values[1], trial.number))
+    folder = bench.context.request.out / FRONT
+    partial = Path(tempfile.mkdtemp(prefix=f".partial-{FRONT}-", dir=folder.parent))
+    try:
+        front = [_member(bench, trial, partial, collect) for trial in best]
+        partial.chmod(0o755)  # mkdtemp makes it private to the user
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    on_front = {trial.number for trial in best}
+    others = [trial.values for trial in complete if trial.number not in on_front]
+    return Found(
+        study=study.study_name,
+        storage=storage,
+        target=bench.profile.name,
+        precision=bench.profile.ship,
+        trials=counts(study),
+        unpruned_ms=bench.table.whole_ms,
+        front=tuple(front),
+        others=tuple((ms, rated) for rated, ms in others),
+    )
+
+
+def _member(bench: Bench, trial: FrozenTrial, out: Path, collect: bool) -> Member:
+    from edgeprune.prune.search import decode
+
+    choice = decode(bench.space, trial.params)
+    origin = {key: str(trial.user_attrs[key]) for key in ("host", "out")}
+    member = Member(
+        trial=trial.number,
+        ms=trial.values[1],
+        map50_95=trial.values[0],
+        imgsz=choice.imgsz,
+        activation=choice.activation,
+        dropped=choice.dropped,
+        rewrite=choice.rewrite,
+        channels=sum(choice.keep.values()) / sum(bench.table.original[name] for name in choice.keep),
+        keep=dict(choice.keep),
+        **origin,
+    )
+    if origin != _here(bench.context) and not collect:
+        return member
+    bench.context.notify("collect", 0.0, f"trial {trial.number}")
+    model = checkpoint(bench, choice)
+    onnx, _ = exported(at_size(bench, choice), model, "pruned")
+    place = out / str(trial.number)
+    place.mkdir()
+    for artifact in (model, onnx):
+        shutil.copyfile(artifact.path, place / artifact.path.name)
+    bench.context.notify("collect", 1.0, f"trial {trial.number}")
+    return member.model_copy(
+        update={
+            # Of the file beside it: one that was made again is rated again.
+            "map50_95": rated(bench, model, choice),
+            "checkpoint": f"{FRONT}/{trial.number}/{model.path.name}",
+            "onnx": f"{FRONT}/{trial.number}/{onnx.path.name}",
+        }
+    )
+
+
+def _sizes(wanted: tuple[int, ...], context: Build) -> tuple[int, ...]:
+    stride = context.info.stride
+    for size in wanted:
+        if size % stride:
+            raise ConfigError(f"--imgsz: {size} is not a multiple of the model's stride {stride}")
+    return wanted or (context.spec.imgsz,)
+
+
+def _data_key(dataset: Dataset) -> str:
+    """Return a key of images and labels that is the same wherever the data set lies."""
+    files = {
+        split: [
+            [image.name, image.stat().st_size, label.read_text(encoding="utf-8") if label.exists() else ""]
+            for image in images
+            for label in [label_path(image)]
+        ]
+        for split, images in dataset.images.items()
+    }
+    return content_key(files | {"names": list(dataset.names)})

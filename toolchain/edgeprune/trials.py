@@ -1,0 +1,235 @@
+"""One trial of a search: cut, timed on the target, recovered and rated.
+
+Its parts are cached stages: a checkpoint of the Pareto set is there when it is asked for, and what another
+machine made is made again from its parameters.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from edgeprune.artifact import Artifact, write_text_atomically
+from edgeprune.build import Build
+from edgeprune.device import DeviceProfile
+from edgeprune.iterating import torch_accuracy
+from edgeprune.latency import LatencyTable
+from edgeprune.preprocess import Preprocess
+from edgeprune.training import finetuned
+
+if TYPE_CHECKING:
+    from optuna.study import Study
+    from optuna.trial import Trial
+
+    from edgeprune.prune.search import Choice, Scored, Space
+
+FORECAST_MARGIN = 1.25
+"""A trial is not even built when the table predicts it slower than the limit by this factor."""
+FASTER, WORSE = 0.9, 0.02
+"""Hopeless right after surgery: a finished trial of its kind took 0.9 of its time, with 0.02 more mAP."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What the trials of one worker are made and rated with.
+
+    Attributes:
+        context: of the build, at the image size of the latency table.
+        epochs: of recovery before a trial is rated; 0 trains nothing.
+    """
+
+    context: Build
+    original: Artifact
+    profile: DeviceProfile
+    network: Scored
+    table: LatencyTable
+    space: Space
+    epochs: int
+
+
+class Rival(NamedTuple):
+    """A finished trial; `rated` is its mAP50-95 right after surgery."""
+
+    number: int
+    ms: float
+    rated: float
+    activation: str
+    rewrite: bool
+
+
+def rate(bench: Bench, trial: Trial) -> tuple[float, float]:
+    """Make and rate one trial: mAP50-95 on val, and latency in ms. The objective of the study.
+
+    A trial ends early, the cheapest check first: when the latency table predicts it far above
+    `budget.max_latency_ms`, when it is measured above that, or when it is `hopeless` right after surgery.
+    Optuna's own pruners know only one objective.
+
+    Raises:
+        TrialPruned: it ended early; the trial's attribute `pruned` says why.
+        CompileError: the runtime cannot use the network.
+    """
+    from optuna import TrialPruned
+
+    from edgeprune.prune.search import decode, predicted_ms
+
+    def pruned(why: str) -> TrialPruned:
+        trial.set_user_attr("pruned", why)
+        return TrialPruned(why)
+
+    limit = bench.context.recipe.budget.max_latency_ms
+    choice = decode(bench.space, _suggested(trial, bench.space))
+    forecast = predicted_ms(choice, bench.table)
+    if limit and forecast and forecast > limit * FORECAST_MARGIN:
+        raise pruned(f"predicted to take {forecast:.2f} ms")
+    student = _cut(bench, choice)
+    ms = timed(bench, student, choice.imgsz)
+    if limit and ms > limit:
+        raise pruned(f"measured: {ms:.2f} ms")
+    after_surgery = rated(bench, student, choice)
+    trial.set_user_attr("after_surgery", after_surgery)
+    if bench.epochs == 0:
+        return after_surgery, ms
+    if rival := hopeless(ms, after_surgery, choice, _rivals(trial.study)):
+        raise pruned(f"trial {rival.number} is faster and was more accurate right after surgery")
+    return rated(bench, checkpoint(bench, choice), choice), ms
+
+
+def checkpoint(bench: Bench, choice: Choice) -> Artifact:
+    """Return the network of a choice, cut and recovered; made again where it is not in the folder."""
+    student = _cut(bench, choice)
+    if bench.epochs == 0:
+        return student
+    return finetuned(at_size(bench, choice), student, bench.original, bench.epochs)
+
+
+def rated(bench: Bench, model: Artifact, choice: Choice) -> float:
+    """Return mAP50-95 of a checkpoint in torch on val, at the choice's image size."""
+    return torch_accuracy(at_size(bench, choice), model)
+
+
+def at_size(bench: Bench, choice: Choice) -> Build:
+    """Return the context of the build at a choice's image size."""
+    return replace(bench.context, spec=Preprocess(choice.imgsz))
+
+
+def hopeless(ms: float, rated: float, choice: Choice, rivals: Iterable[Rival]) -> Rival | None:
+    """Return the finished trial that makes this one's recovery not worth its time, or None.
+
+    A rival is clearly faster and was clearly more accurate right after surgery, so after the same recovery it
+    most likely is still. Only like is compared with like: what another activation or a rewriting costs right
+    after surgery, training gives back.
+
+    Args:
+        ms, rated: latency, and mAP50-95 right after surgery.
+    """
+    kind = choice.activation, choice.rewrite
+    for rival in rivals:
+        better = rival.ms <= FASTER * ms and rival.rated >= rated + WORSE
+        if better and (rival.activation, rival.rewrite) == kind:
+            return rival
+    return None
+
+
+def _rivals(study: Study) -> list[Rival]:
+    from optuna.trial import TrialState
+
+    return [
+        Rival(
+            trial.number,
+            trial.values[1],
+            trial.user_attrs["after_surgery"],
+            trial.params["activation"],
+            trial.params.get("rewrite", False),
+        )
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    ]
+
+
+def _suggested(trial: Trial, space: Space) -> dict[str, Any]:
+    """Let the study's sampler choose: a whole number for each width, one of the alternatives for the rest."""
+    return {
+        name: trial.suggest_int(name, 0, len(values) - 1)
+        if name.startswith("width.")
+        else trial.suggest_categorical(name, values)
+        for name, values in space.parameters().items()
+    }
+
+
+def _cut(bench: Bench, choice: Choice) -> Artifact:
+    context = bench.context
+    inputs = {
+        "model": bench.original.sha256,
+        "choice": asdict(choice),
+        "prune": context.recipe.prune.model_dump(),
+        "table": bench.table.model_dump(mode="json") if choice.rewrite else None,
+        "imgsz": context.spec.imgsz,
+        "seed": context.recipe.seed,
+        "train": context.dataset.fingerprint("train"),
+        "versions": context.using("torch", "torch-pruning", "ultralytics"),
+    }
+
+    def make(out: Path) -> None:
+        from edgeprune.prune.search import realised
+
+        model = realised(context.adapter, bench.network, choice, bench.table, context.dataset, context.recipe)
+        context.adapter.save(model, out / "model.pt")
+
+    place = context.store.stage("trial", inputs, make)
+    return Artifact.of(place / "model.pt", "torch", "fp32", bench.original.sha256)
+
+
+def timed(bench: Bench, student: Artifact, imgsz: int) -> float:
+    """Return a checkpoint's latency on the target in ms, measured in turns with the unpruned network."""
+    context, table = bench.context, bench.table
+    inputs = {
+        "model": student.sha256,
+        "imgsz": imgsz,
+        "target": bench.profile.model_dump(mode="json"),
+        "table": table.key.model_dump(),
+        "whole_ms": table.whole_ms,
+        "versions": context.using("torch", "onnx", bench.profile.backend),
+    }
+
+    def make(out: Path) -> None:
+        from edgeprune.prune.search import engine_of, timed_ms
+        from edgeprune.runners.local import LocalRunner
+
+        unpruned = _unpruned_engine(bench)
+        with tempfile.TemporaryDirectory() as name, LocalRunner() as runner:
+            folder = Path(name)
+            (place := folder / "engine").mkdir()
+            engine = engine_of(context.adapter, student.path, imgsz, bench.profile, table.key.threads, place)
+            engines = [(unpruned, table.imgsz), (engine, imgsz)]
+            ms = timed_ms(engines, bench.profile, table, runner, folder)
+        write_text_atomically(out / "latency.json", json.dumps({"ms": ms}))
+
+    place = context.store.stage("latency", inputs, make)
+    return float(json.loads((place / "latency.json").read_text(encoding="utf-8"))["ms"])
+
+
+def _unpruned_engine(bench: Bench) -> Artifact:
+    context, table = bench.context, bench.table
+    inputs = {
+        "model": bench.original.sha256,
+        "imgsz": table.imgsz,
+        "target": bench.profile.model_dump(mode="json"),
+        "threads": table.key.threads,
+        "versions": context.using("torch", "onnx", bench.profile.backend),
+    }
+
+    def make(out: Path) -> None:
+        from edgeprune.prune.search import engine_of
+
+        engine = engine_of(
+            context.adapter, bench.original.path, table.imgsz, bench.profile, table.key.threads, out
+        )
+        path = engine.path.relative_to(out).as_posix()
+        write_text_atomically(out / "engine.json", json.dumps({"path": path}))
+
+    place = context.store.stage("unpruned", inputs, make)
+    path = json.loads((place / "engine.json").read_text(encoding="utf-8"))["path"]
+    return Artifact.of(place / path, "engine", bench.profile.ship, bench.original.sha256)
