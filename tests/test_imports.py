@@ -22,7 +22,14 @@ LAYERS = (
         "pipeline",
         "build",
         "pruning",
+        "iterating",
+        "training",
+        "sweep",
+        "searching",
+        "study",
+        "trials",
         "candidates",
+        "alternatives",
         "timing",
         "summarise",
         "verdict",
@@ -32,7 +39,7 @@ LAYERS = (
     },
     {"bench", "prune", "export", "quantize", "models", "bundle"},
     {"backends", "runners"},
-    {"artifact", "device", "recipe", "dataset", "demo", "preprocess", "summary"},
+    {"artifact", "device", "recipe", "dataset", "demo", "latency", "preprocess", "summary"},
     {"errors", "resources", "__init__"},
 )
 TORCH = {"torch", "torchvision", "torch_pruning", "ultralytics", "timm"}
@@ -52,6 +59,7 @@ TRAVELS = (
     "bench.__init__",
     "bench.affinity",
     "bench.turns",
+    "bench.layer_worker",
     "bench.worker",
     "bench.environment",
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgeprune.artifact import Artifact, Store
@@ -12,7 +12,7 @@ from edgeprune.device import DeviceProfile
 from edgeprune.models import ModelAdapter, ModelInfo
 from edgeprune.preprocess import Preprocess
 from edgeprune.recipe import Recipe
-from edgeprune.summary import Accuracy, Variant
+from edgeprune.summary import Accuracy, Variant, variant_name
 
 SELECTION_SPLIT = "val"
 
@@ -26,6 +26,7 @@ class BuildRequest:
 
     Attributes:
         command: the command line, for the report's "how to reproduce".
+        smaller: trained checkpoint of a smaller model of the family, to compare pruning with.
         trust: unpickle the checkpoint without the allow-list.
     """
 
@@ -37,6 +38,7 @@ class BuildRequest:
     command: str
     adapter: str = "ultralytics"
     trust: bool = False
+    smaller: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,10 @@ class Build:
         """The splits that accuracy is measured on: the one the choice is made on, and the reported one."""
         return tuple(dict.fromkeys((SELECTION_SPLIT, self.dataset.report_split)))
 
+    def at(self, imgsz: int) -> Build:
+        """Return the same build at another input size, in pixels."""
+        return replace(self, spec=replace(self.spec, imgsz=imgsz))
+
     def calibration_images(self) -> tuple[Path, ...]:
         """Return the calibration images: drawn by the recipe's seed, the same for every scheme."""
         settings = self.recipe.quantize
@@ -78,6 +84,7 @@ class Candidate:
 
     profile: DeviceProfile
     variant: Variant
+    imgsz: int
     precision: str
     artifact: Artifact
     accuracy: dict[str, Accuracy]
@@ -88,4 +95,4 @@ class Candidate:
     @property
     def name(self) -> str:
         """Unique name of the row, as `Row.label` has it."""
-        return f"{self.profile.name} {self.variant} {self.precision}"
+        return f"{self.profile.name} {variant_name(self.variant, self.imgsz)} {self.precision}"

@@ -11,7 +11,7 @@ from edgeprune.bench.protocol import reference_outputs, write_reference
 from edgeprune.build import Build, Candidate
 from edgeprune.device import DeviceProfile
 from edgeprune.quantize import CalibrationSet, quantize
-from edgeprune.summary import Accuracy, ExportCheck, Variant
+from edgeprune.summary import Accuracy, ExportCheck, Variant, variant_name
 from edgeprune.timing import bench_images, tuned
 
 
@@ -30,18 +30,18 @@ def exported(context: Build, model: Artifact, variant: Variant) -> tuple[Artifac
     }
 
     def make(out: Path) -> None:
-        context.notify("export", 0.0, f"{variant} to ONNX")
+        name = variant_name(variant, context.spec.imgsz)
+        context.notify("export", 0.0, f"{name} to ONNX")
         module = context.adapter.exportable(context.adapter.load(model.path))
         _, check = export(
             module, context.info, context.spec, images, context.recipe.export, variant, out / "model.onnx"
         )
         write_text_atomically(out / "check.json", check.model_dump_json())
-        context.notify(
-            "export", 1.0, f"{variant}: {check.box_px:.2g} px, {check.score:.2g} in score from torch"
-        )
+        context.notify("export", 1.0, f"{name}: {check.box_px:.2g} px, {check.score:.2g} in score from torch")
 
     place = context.store.stage("onnx", inputs, make)
     check = ExportCheck.model_validate_json((place / "check.json").read_text(encoding="utf-8"))
+    check = check.model_copy(update={"imgsz": context.spec.imgsz})
     return Artifact.of(place / "model.onnx", "onnx", "fp32", model.sha256), check
 
 
@@ -53,7 +53,7 @@ def candidate(
     if profile.built_on == "device":
         # The file's arithmetic is measured on this host; its latency can only be measured on the device.
         accuracy = evaluated(context, "onnxruntime", {}, converted, precision)[1]
-        return Candidate(profile, variant, precision, converted, accuracy)
+        return Candidate(profile, variant, context.spec.imgsz, precision, converted, accuracy)
     inputs = {
         "artifact": converted.sha256,
         "precision": precision,
@@ -64,7 +64,8 @@ def candidate(
     backend = get_backend(profile.backend)
 
     def make(out: Path) -> None:
-        context.notify("compile", 0.0, f"{profile.name} {variant} {precision}")
+        name = variant_name(variant, context.spec.imgsz)
+        context.notify("compile", 0.0, f"{profile.name} {name} {precision}")
         engine = backend.compile(converted, profile, precision, out)
         write_text_atomically(out / "engine.json", json.dumps({"path": engine.path.name}))
 
@@ -74,7 +75,17 @@ def candidate(
     where, accuracy = evaluated(context, profile.backend, options_for(profile, precision), engine, precision)
     ops = json.loads((where / "quantized_ops.json").read_text(encoding="utf-8"))
     environment = tuned(context, profile, engine)
-    return Candidate(profile, variant, precision, engine, accuracy, ops, where / "reference.npz", environment)
+    return Candidate(
+        profile,
+        variant,
+        context.spec.imgsz,
+        precision,
+        engine,
+        accuracy,
+        ops,
+        where / "reference.npz",
+        environment,
+    )
 
 
 def _converted(
@@ -102,11 +113,12 @@ def _converted(
     }
 
     def make(out: Path) -> None:
-        context.notify("quantize", 0.0, f"{variant} in scheme {profile.scheme}, {len(images)} images")
+        name = variant_name(variant, context.spec.imgsz)
+        context.notify("quantize", 0.0, f"{name} in scheme {profile.scheme}, {len(images)} images")
         calibration = CalibrationSet(images, context.spec)
         artifact = quantize(onnx, profile.scheme, calibration, context.adapter, out)
         write_text_atomically(out / "artifact.json", json.dumps({"path": artifact.path.name}))
-        context.notify("quantize", 1.0, f"{variant} in scheme {profile.scheme}")
+        context.notify("quantize", 1.0, f"{name} in scheme {profile.scheme}")
 
     place = context.store.stage(f"int8-{profile.scheme}", inputs, make)
     name = json.loads((place / "artifact.json").read_text(encoding="utf-8"))["path"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
+from edgeprune.alternatives import alternatives, smaller_model
 from edgeprune.artifact import Artifact, Store, digest
 from edgeprune.bench.protocol import LEAST_INPUTS
 from edgeprune.build import Build, BuildRequest, Candidate, Notify
@@ -34,7 +35,8 @@ def build(request: BuildRequest, notify: Notify) -> Summary:
     """
     store = Store(request.out / "stages")
     with store.locked():
-        original, context = _start(request, store, notify)
+        original, context = start(request, store, notify)
+        smaller = smaller_model(context) if request.smaller else None
         candidates: list[Candidate] = []
         checks: dict[str, ExportCheck] = {}
         prunings: dict[str, Pruning] = {}
@@ -43,10 +45,15 @@ def build(request: BuildRequest, notify: Notify) -> Summary:
             if request.recipe.prune.enabled:
                 models["pruned"], prunings[profile.name] = pruned(context, original, profile)
             for variant, model in models.items():
-                onnx, checks[model.sha256] = exported(context, model, variant)
+                onnx, check = exported(context, model, variant)
+                checks[onnx.sha256] = check
                 candidates += [
                     candidate(context, profile, variant, precision, onnx) for precision in profile.precisions
                 ]
+        if request.recipe.bench.compare:
+            rivals, more = alternatives(context, original, smaller, candidates)
+            candidates += rivals
+            checks |= more
         results = measured(context, [entry for entry in candidates if entry.profile.built_on == "host"])
         baseline = _baseline(context, original)
         summary = summarise(context, candidates, results, baseline, prunings, tuple(checks.values()))
@@ -55,7 +62,12 @@ def build(request: BuildRequest, notify: Notify) -> Summary:
     return summary
 
 
-def _start(request: BuildRequest, store: Store, notify: Notify) -> tuple[Artifact, Build]:
+def start(request: BuildRequest, store: Store, notify: Notify) -> tuple[Artifact, Build]:
+    """Check the request, and return the original as an artifact with what every stage sees."""
+    if request.recipe.bench.compare and not request.recipe.prune.enabled:
+        raise ConfigError(
+            "bench.compare: pruning is off, so there is nothing to compare; drop --compare or --no-prune"
+        )
     notify("load", 0.0, str(request.model))
     adapter = get_adapter(request.adapter)
     model = adapter.load(request.model, request.trust)

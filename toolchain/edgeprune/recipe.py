@@ -6,7 +6,7 @@ A recipe comes from a YAML file, from `--set key=value`, and from command-line o
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -14,10 +14,17 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from edgeprune.device import read_yaml, validate
 from edgeprune.errors import ConfigError
 
-DEFAULT_RATIO = 0.25
+DEFAULT_RATIO = 0.3
 """Share of channels removed when no goal is given."""
 
-Criterion = Literal["random", "l1", "l2", "group_norm", "lamp"]
+Criterion = Literal[
+    "random", "l1", "l2", "fpgm", "lamp", "slim", "group_slim", "group_norm", "group_sl", "growing_reg",
+    "taylor", "hessian", "obdc", "apoz", "combined",
+]  # fmt: skip
+Scope = Literal["global", "local", "isomorphic"]
+Activation = Literal["keep", "relu", "relu6", "hardswish"]
+RewriteKind = Literal["spatial", "channel", "tucker", "depthwise", "grouped"]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Section(BaseModel):
@@ -30,29 +37,78 @@ class PruneRecipe(_Section):
     Attributes:
         enabled: whether the pruned variants are built at all.
         ratio: share of channels to remove over the prunable groups, in [0, 1).
-        speedup: instead of `ratio`: p50 of the original over p50 of the pruned model, both measured on the
-            target in its shipping precision.
+        latency_ms: instead of `ratio`: latency to prune to, by the latency table of the target in the
+            precision that ships.
+        speedup: instead of `ratio`: the original's latency in that table over the one to prune to.
         macs: instead of `ratio`: share of the multiply-accumulates to keep, in (0, 1).
-        scope: ``global`` ranks all channels of the network together, ``local`` removes one share everywhere.
+        scope: ``global`` ranks all channels of the network together, ``isomorphic`` those of groups of one
+            structure, ``local`` removes the same share everywhere.
+        one_shot: reach a latency in one cut, without recovery in between.
+        stride: share of the latency that an iteration takes away.
+        step_epochs: epochs of recovery after each iteration; `finetune.epochs` follow the last one.
+        floor: an iteration that leaves mAP50-95 on val lower than this below the original's is rolled back.
         max_ratio: no group loses more than this share of its channels.
         skip: glob patterns of layer names that are never pruned.
+        ratios: glob pattern of layer names -> a ratio of their own, the last pattern that fits winning.
+        images: how many images of the train split a criterion sees that needs data.
+        combine: shares of the weights' norm and the gradient's in the criterion ``combined``.
+        depth: how many residual blocks to drop, those first that cost least accuracy per millisecond gained.
+        rewrite: kinds of factorisation that convolutions may be rewritten by where the target gets faster.
+        activation: what takes the place of SiLU.
     """
 
     enabled: bool = True
     criterion: Criterion = "group_norm"
     ratio: float | None = Field(default=None, ge=0, lt=1)
+    latency_ms: float | None = Field(default=None, gt=0)
     speedup: float | None = Field(default=None, gt=1, le=20)
     macs: float | None = Field(default=None, gt=0, lt=1)
-    scope: Literal["global", "local"] = "global"
+    scope: Scope = "global"
+    one_shot: bool = False
+    stride: float = Field(default=0.08, gt=0, lt=1)
+    step_epochs: int = Field(default=5, ge=1)
+    floor: float = Field(default=0.05, ge=0, le=1)
     max_ratio: float = Field(default=0.75, gt=0, lt=1)
     skip: tuple[str, ...] = ()
+    ratios: dict[str, Share] = {}
+    images: int = Field(default=64, ge=1)
+    combine: tuple[Share, Share] = (0.7, 0.3)
+    depth: int = Field(default=0, ge=0)
+    rewrite: tuple[RewriteKind, ...] = ()
+    activation: Activation = "keep"
 
     @model_validator(mode="after")
     def _one_goal(self) -> PruneRecipe:
-        goals = [name for name in ("ratio", "speedup", "macs") if getattr(self, name) is not None]
+        names = ("ratio", "latency_ms", "speedup", "macs")
+        goals = [name for name in names if getattr(self, name) is not None]
         if len(goals) > 1:
-            raise ValueError(f"{' and '.join(goals)} are two goals: give one of ratio, speedup, macs")
+            raise ValueError(f"{' and '.join(goals)} are two goals: give one of {', '.join(names)}")
         return self
+
+    @model_validator(mode="after")
+    def _within_bounds(self) -> PruneRecipe:
+        for pattern, ratio in self.ratios.items():
+            if ratio > self.max_ratio:
+                raise ValueError(f"ratios: {ratio:g} for {pattern!r} is above max_ratio {self.max_ratio:g}")
+        if not any(self.combine):
+            raise ValueError("combine: one of the two shares has to be above 0")
+        return self
+
+
+Regularised = Literal["slim", "group_slim", "group_sl", "growing_reg"]
+"""The criteria that read what training with their regulariser has left of a channel."""
+
+
+class SparseRecipe(_Section):
+    """Training before the cut, with the regulariser of the criterion; all else is as in `FinetuneRecipe`.
+
+    Attributes:
+        epochs: 0 leaves it out: the criterion then scores the weights as they are.
+        strength: of the regulariser in the first epoch; in the last one for ``growing_reg``.
+    """
+
+    epochs: int = Field(default=0, ge=0)
+    strength: float = Field(default=0.01, gt=0)
 
 
 class FinetuneRecipe(_Section):
@@ -96,11 +152,19 @@ class QuantizeRecipe(_Section):
     split: Literal["train", "val"] = "train"
 
 
-class BenchRecipe(_Section):
-    """The measurement: profile of the protocol and threads of the runtime."""
+BenchLength = Literal["quick", "standard"]
 
-    profile: Literal["quick", "standard"] = "standard"
+
+class BenchRecipe(_Section):
+    """The measurement: profile of the protocol and threads of the runtime.
+
+    Attributes:
+        compare: whether what could be run instead of pruning is built and measured as well.
+    """
+
+    profile: BenchLength = "standard"
     threads: int = Field(default=1, ge=1)
+    compare: bool = False
 
 
 class BudgetRecipe(_Section):
@@ -122,11 +186,21 @@ class Recipe(_Section):
     imgsz: int | None = Field(default=None, ge=32)
     seed: int = 0
     prune: PruneRecipe = PruneRecipe()
+    sparse: SparseRecipe = SparseRecipe()
     finetune: FinetuneRecipe = FinetuneRecipe()
     export: ExportRecipe = ExportRecipe()
     quantize: QuantizeRecipe = QuantizeRecipe()
     bench: BenchRecipe = BenchRecipe()
     budget: BudgetRecipe = BudgetRecipe()
+
+    @model_validator(mode="after")
+    def _has_a_regulariser(self) -> Recipe:
+        if self.sparse.epochs and self.prune.criterion not in get_args(Regularised):
+            raise ValueError(
+                f"sparse.epochs: criterion {self.prune.criterion!r} has no regulariser; "
+                f"choose prune.criterion from {', '.join(get_args(Regularised))}, or set sparse.epochs to 0"
+            )
+        return self
 
 
 def load_recipe(path: Path | None = None, assignments: tuple[str, ...] = (), **options: Any) -> Recipe:

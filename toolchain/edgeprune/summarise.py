@@ -25,7 +25,7 @@ from edgeprune.summary import (
     Summary,
     TargetSummary,
 )
-from edgeprune.verdict import choose, nearest_miss, overall_verdict, refuse, target_verdict
+from edgeprune.verdict import choose, comparison, nearest_miss, overall_verdict, refuse, target_verdict
 
 
 def summarise(
@@ -53,7 +53,13 @@ def summarise(
     miss = None if chosen else nearest_miss(judged, recipe.budget)
     split = context.dataset.report_split
     targets = {
-        profile.name: _target(profile, [row for row in judged if row.target == profile.name], split, prunings)
+        profile.name: _target(
+            profile,
+            [row for row in judged if row.target == profile.name],
+            split,
+            prunings.get(profile.name),
+            recipe.bench.compare,
+        )
         for profile in request.targets
     }
     images = context.calibration_images()
@@ -105,6 +111,7 @@ def _row(
     row = Row(
         target=entry.profile.name,
         variant=entry.variant,
+        imgsz=entry.imgsz,
         precision=entry.precision,
         runtime=entry.profile.backend,
         runtime_version=get_backend(entry.profile.backend).version(),
@@ -146,14 +153,13 @@ def _ratio(reference: float | None, value: float | None) -> float | None:
 
 
 def _target(
-    profile: DeviceProfile, rows: list[Row], split: str, prunings: dict[str, Pruning]
+    profile: DeviceProfile, rows: list[Row], split: str, pruning: Pruning | None, compare: bool
 ) -> TargetSummary:
     commands: tuple[str, ...] = ()
     if profile.built_on == "device":
         commands = tuple(
             line for row in rows for line in device_commands(_device_file(row.variant, row.precision))
         )
-    pruning = prunings.get(profile.name)
     if pruning:
         floats = (row.val for row in rows if (row.variant, row.precision) == ("pruned", "fp32"))
         recovered = next(floats, None)
@@ -163,6 +169,7 @@ def _target(
         rows=tuple(rows),
         chosen=choose(rows),
         verdict=target_verdict(rows),
+        comparison=comparison(rows) if compare else None,
         split=split,
         pruning=pruning,
         on_device=commands,

@@ -15,7 +15,19 @@ from edgeprune.errors import NotComparableError
 
 SCHEMA_VERSION: Final = 1
 SUMMARY = "summary.json"
-Variant = Literal["original", "pruned"]
+Variant = Literal["original", "pruned", "resized", "smaller"]
+ALTERNATIVES: Final[tuple[Variant, ...]] = ("resized", "smaller")
+"""What could be run instead of pruning: the original at a smaller input, a smaller model of the family.
+
+Their rows are measured to be compared with, and are never chosen.
+"""
+
+
+def variant_name(variant: Variant, imgsz: int | None) -> str:
+    """Return what a variant goes by, such as ``pruned`` or ``original 288 px``."""
+    if variant not in ALTERNATIVES:
+        return variant
+    return f"{'original' if variant == 'resized' else variant} {imgsz} px"
 
 
 class _Record(BaseModel):
@@ -42,6 +54,7 @@ class Row(_Record):
     """One variant at one precision on one target.
 
     Attributes:
+        imgsz: side of the input in pixels; null is the build's own.
         p50_ms, p90_ms, fps, peak_mb: measured on the target; null if it was not there or samples are few.
         map50, map50_95, drop: on the reported split (`Summary.split`).
         speedup: p50 of the reference row (`Summary.reference`) over this row's p50.
@@ -54,6 +67,7 @@ class Row(_Record):
 
     target: str
     variant: Variant
+    imgsz: int | None = None
     precision: str
     runtime: str
     runtime_version: str | None = None
@@ -77,9 +91,14 @@ class Row(_Record):
     bench: str | None = None
 
     @property
+    def name(self) -> str:
+        """What the variant of the row goes by, see `variant_name`."""
+        return variant_name(self.variant, self.imgsz)
+
+    @property
     def label(self) -> str:
         """Short name of the row, such as ``x86-openvino pruned int8``."""
-        return f"{self.target} {self.variant} {self.precision}"
+        return f"{self.target} {self.name} {self.precision}"
 
 
 class LayerWidth(_Record):
@@ -89,6 +108,81 @@ class LayerWidth(_Record):
     before: int
     after: int
     prunable: bool = True
+
+
+GAMMA_QUANTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
+SMALL_GAMMA: Final = 0.01
+"""A batch-norm scale below this passes next to nothing on."""
+
+
+class SparseEpoch(_Record):
+    """The batch-norm scales of the prunable channels after one epoch of sparse training.
+
+    Attributes:
+        epoch: from 1; 0 is before the training.
+        strength: of the regulariser in this epoch; null before the training.
+        quantiles: of the absolute scales, at `GAMMA_QUANTILES`.
+        share_small: share of the absolute scales below `SMALL_GAMMA`.
+        map50_95: of the averaged weights on val, as the trainer measured it.
+    """
+
+    epoch: int
+    strength: float | None
+    quantiles: tuple[float, ...]
+    share_small: float
+    map50_95: float | None
+
+
+class SparseTraining(_Record):
+    """Training with a regulariser before the cut: `sparse.json` is this."""
+
+    criterion: str
+    strength: float
+    epochs: tuple[SparseEpoch, ...]
+
+
+PassName = Literal["depth", "rewrite", "activation"]
+
+
+class PassReport(_Record):
+    """What a pass before width pruning changed, and what it left for being no faster or too costly.
+
+    Attributes:
+        applied: what was changed, one phrase each; empty when the pass was undone.
+        refused: what was not, and why, one sentence each.
+        ms_before, ms_after: on the target, measured; null when the target is not measured here.
+        map50_95_before, map50_95_after: on val, before any training; null when nothing was tried.
+    """
+
+    name: PassName
+    applied: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+    ms_before: float | None = None
+    ms_after: float | None = None
+    map50_95_before: float | None = None
+    map50_95_after: float | None = None
+
+
+class Iteration(_Record):
+    """One cut on the way to a latency.
+
+    Attributes:
+        goal_ms: what the table was asked for.
+        predicted_before_ms, predicted_ms: what the table says of the widths before the cut and after it.
+        before_ms, measured_ms: p50 of the model before the cut and after it, measured in pairs.
+        change: median of (time after / time before) - 1 over the pairs.
+        map50_95: on val, after the short recovery; null without one.
+        refused: why the cut was not kept; empty when it was.
+    """
+
+    goal_ms: float
+    predicted_before_ms: float
+    predicted_ms: float
+    before_ms: float
+    measured_ms: float
+    change: float
+    map50_95: float | None = None
+    refused: str = ""
 
 
 class Pruning(_Record):
@@ -105,23 +199,37 @@ class Pruning(_Record):
     map50_95_after_surgery: float | None = None
     map50_95_after_recovery: float | None = None
     layers: tuple[LayerWidth, ...] = ()
+    sparse: SparseTraining | None = None
+    iterations: tuple[Iteration, ...] = ()
+    passes: tuple[PassReport, ...] = ()
 
 
 class ExportCheck(_Record):
     """Largest difference between the ONNX file and torch on real images."""
 
     variant: Variant
+    imgsz: int | None = None
     images: int
     box_px: float
     score: float
 
+    @property
+    def name(self) -> str:
+        """What the variant goes by, see `variant_name`."""
+        return variant_name(self.variant, self.imgsz)
+
 
 class TargetSummary(_Record):
-    """One target of a build: its rows, what was chosen on it, and what still has to be done on the device."""
+    """One target of a build: its rows, what was chosen on it, and what still has to be done on the device.
+
+    Attributes:
+        comparison: whether pruning is worth it beside the alternatives; null when none were asked for.
+    """
 
     rows: tuple[Row, ...]
     chosen: Row | None
     verdict: str
+    comparison: str | None = None
     split: str
     pruning: Pruning | None = None
     on_device: tuple[str, ...] = ()

@@ -17,6 +17,7 @@ from edgeprune.bench.tune import fastest_environment
 from edgeprune.build import SELECTION_SPLIT, Build, Candidate
 from edgeprune.device import DeviceProfile
 from edgeprune.preprocess import load_input
+from edgeprune.recipe import BenchLength
 from edgeprune.runners.local import LocalRunner
 
 BENCH_INPUTS = 32
@@ -51,11 +52,18 @@ def tuned(context: Build, profile: DeviceProfile, engine: Artifact) -> dict[str,
     return best
 
 
-def measured(context: Build, candidates: list[Candidate]) -> dict[str, tuple[BenchResult, Path]]:
-    """Time all candidates side by side; return each row's result and its file, by the row's name."""
+def measured(
+    context: Build, candidates: list[Candidate], length: BenchLength | None = None
+) -> dict[str, tuple[BenchResult, Path]]:
+    """Time all candidates side by side; return each row's result and its file, by the row's name.
+
+    Args:
+        length: profile of the protocol; the recipe's own by default.
+    """
     if not candidates:
         return {}
     settings = context.recipe.bench
+    length = length or settings.profile
     inputs = {
         "rows": {
             entry.name: [
@@ -66,21 +74,24 @@ def measured(context: Build, candidates: list[Candidate]) -> dict[str, tuple[Ben
             for entry in candidates
         },
         "imgsz": context.spec.imgsz,
-        "bench": settings.model_dump(),
+        "bench": {"profile": length, "threads": settings.threads},
         "machine": machine(),
         "data": context.dataset.fingerprint(SELECTION_SPLIT),
         "versions": context.using("onnxruntime", "openvino"),
     }
 
     def make(out: Path) -> None:
-        tensors = write_inputs(bench_images(context), out / "inputs.npy")
+        tensors = {
+            imgsz: write_inputs(bench_images(context.at(imgsz)), out / f"inputs{imgsz}.npy")
+            for imgsz in {entry.imgsz for entry in candidates}
+        }
         jobs: list[Job] = [
             build_job(
                 entry.name,
                 entry.artifact,
                 entry.profile,
                 threads=settings.threads,
-                inputs=tensors,
+                inputs=tensors[entry.imgsz],
                 reference=entry.reference,
                 environment=entry.environment,
             )
@@ -89,13 +100,14 @@ def measured(context: Build, candidates: list[Candidate]) -> dict[str, tuple[Ben
         with LocalRunner() as runner:
             results = measure(
                 jobs,
-                settings.profile,
+                length,
                 runner,
                 lambda done, total, text: context.notify("bench", done / max(total, 1), text),
             )
         for result in results:
             save_result(result, out / result_file(result.name))
-        tensors.unlink()
+        for file in tensors.values():
+            file.unlink()
 
     place = context.store.stage("bench", inputs, make)
     paths = {entry.name: place / result_file(entry.name) for entry in candidates}

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from edgeprune.recipe import BudgetRecipe
-from edgeprune.summary import Row
+from edgeprune.summary import ALTERNATIVES, Row
 
 WORTH_IT = 1.05
 """Pruning is worth its accuracy when it is this much faster: half of it is the noise of a good run."""
+FALSE = frozenset({"fallback", "output_mismatch"})
+"""Flags of runs that did not measure what was asked for."""
+AS_FAST = 1.025
+"""Rows whose times differ by less than the noise of a good run count as equally fast."""
 
 
 def misses(row: Row, budget: BudgetRecipe) -> list[tuple[str, float]]:
@@ -52,14 +56,18 @@ def _reasons(row: Row, rows: Sequence[Row], budget: BudgetRecipe) -> Iterable[st
     if row.precision == "int8" and own_fp32 is not None and row.p50_ms >= own_fp32:
         yield f"int8 is not faster than the fp32 it replaces ({row.p50_ms:.2f} ms against {own_fp32:.2f} ms)"
     for flag in row.flags:
-        if flag in {"fallback", "output_mismatch"}:
+        if flag in FALSE:
             yield f"the run is flagged {flag}: it did not measure what was asked for"
 
 
 def choose(rows: Iterable[Row]) -> Row | None:
-    """Return the fastest row that nothing speaks against, or None."""
+    """Return the fastest row that nothing speaks against, or None; never an alternative to pruning."""
     return min(
-        (row for row in rows if not row.refused and row.p50_ms is not None),
+        (
+            row
+            for row in rows
+            if not row.refused and row.p50_ms is not None and row.variant not in ALTERNATIVES
+        ),
         key=lambda row: row.p50_ms or 0.0,
         default=None,
     )
@@ -67,7 +75,11 @@ def choose(rows: Iterable[Row]) -> Row | None:
 
 def nearest_miss(rows: Iterable[Row], budget: BudgetRecipe) -> str | None:
     """Name the measured row that misses its budgets by the smallest share, and what it misses."""
-    candidates = [(found, row) for row in rows if row.p50_ms is not None and (found := misses(row, budget))]
+    candidates = [
+        (found, row)
+        for row in rows
+        if row.p50_ms is not None and row.variant not in ALTERNATIVES and (found := misses(row, budget))
+    ]
     if not candidates:
         return None
     found, row = min(candidates, key=lambda entry: max(share for _, share in entry[0]))
@@ -102,6 +114,45 @@ def target_verdict(rows: Sequence[Row]) -> str:
     if min(_gain(plain, pruned), _gain(rival, pruned)) < WORTH_IT:
         return f"Pruning was not worth it over int8 alone: {numbers}."
     return f"Pruning was worth it over int8 alone: {numbers}."
+
+
+def comparison(rows: Sequence[Row]) -> str:
+    """Say in one sentence whether pruning is worth it beside what is as fast without it, on one target.
+
+    The fastest allowed pruned row is held against the most accurate unpruned, resized or smaller one that
+    is at least as fast, by mAP50-95 on the split that choices are made on.
+    """
+    question = "Is pruning worth it?"
+    rivals = [
+        row
+        for row in rows
+        if row.variant != "pruned" and row.p50_ms is not None and row.val and not FALSE & set(row.flags)
+    ]
+    if not rivals:
+        return f"{question} Nothing was measured: the device was not there."
+    pruned = choose(row for row in rows if row.variant == "pruned")
+    if pruned is None or not pruned.p50_ms or not pruned.val:
+        return f"{question} No: every pruned row is refused."
+    as_fast = [row for row in rivals if (row.p50_ms or 0) <= AS_FAST * pruned.p50_ms]
+    if not as_fast:
+        rival = min(rivals, key=lambda row: row.p50_ms or 0)
+        return f"{question} Yes: nothing else is as fast as {_placed(pruned)}; nearest is {_placed(rival)}."
+    rival = max(as_fast, key=_rated)
+    if _rated(pruned) > _rated(rival):
+        return (
+            f"{question} Yes: {_placed(pruned)} is more accurate than the best alternative as fast, "
+            f"{_placed(rival)}."
+        )
+    return f"{question} No: {_placed(rival)} is as fast as and no less accurate than {_placed(pruned)}."
+
+
+def _rated(row: Row) -> float:
+    return row.val.map50_95 if row.val else 0.0
+
+
+def _placed(row: Row) -> str:
+    split = row.val.split if row.val else ""
+    return f"{row.name} {row.precision} ({row.p50_ms:.2f} ms, mAP50-95 {_rated(row):.4f} on {split})"
 
 
 def overall_verdict(chosen: Row | None, rows: Sequence[Row], miss: str | None) -> str:

@@ -10,7 +10,7 @@ import math
 from pydantic import BaseModel, ConfigDict
 
 from edgeprune.bench.decision import LOOKS, decide
-from edgeprune.bench.gate import Measure, run_pair
+from edgeprune.bench.gate import Measure, Pair, run_pair
 from edgeprune.bench.protocol import BenchProfile
 from edgeprune.bench.result import Job
 
@@ -49,7 +49,7 @@ def race(before: Job, after: Job, measure: Measure) -> Race:
     Raises:
         DeviceError: a worker crashed, hung, or answered with garbage.
     """
-    pairs = []
+    pairs: list[Pair] = []
     for look in _LOOKS:
         pairs += [run_pair(before, after, index, measure) for index in range(len(pairs), look)]
         # A pair is judged by its ratio: what disturbs the machine in turns this short meets both sides.

@@ -21,6 +21,15 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "bench": ("edgeprune.cli.bench", "Measure an engine or an ONNX file by the protocol."),
     "check": ("edgeprune.cli.check", "Gate a candidate against a baseline in paired runs."),
+    "profile": (
+        "edgeprune.cli.profile",
+        "Measure what each layer costs at each width, and find the channel step.",
+    ),
+    "sweep": ("edgeprune.cli.sweep", "Find the strength that sparsifies without wrecking accuracy."),
+    "search": (
+        "edgeprune.cli.search",
+        "Search widths, depth, activation and image size; many machines on one study.",
+    ),
     "report": ("edgeprune.cli.report", "Write the HTML and Markdown report of a build."),
     "targets": ("edgeprune.cli.targets", "List the device profiles, or show one."),
     "doctor": ("edgeprune.cli.doctor", "Tell what is installed and which runtimes work here."),

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from edgeprune.cli import echo_json
-from edgeprune.cli.options import existing, json_option
+from edgeprune.cli.options import existing, json_option, milliseconds
 from edgeprune.cli.progress import stage_progress
 
 
@@ -26,10 +26,27 @@ from edgeprune.cli.progress import stage_progress
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Build folder.")
 @click.option("--imgsz", type=int, help="Input size in pixels; the checkpoint's own by default.")
 @click.option("--ratio", type=float, help="Share of the channels to prune.")
-@click.option("--speedup", type=float, help="Prune until this speed-up over the unpruned model is measured.")
+@click.option("--speedup", type=float, help="Prune to this speed-up over the unpruned model, on the target.")
+@click.option(
+    "--target-latency",
+    callback=milliseconds,
+    metavar="MS",
+    help="Prune to this latency on the target, such as 8ms.",
+)
+@click.option("--one-shot", is_flag=True, default=None, help="Reach a latency in one cut, not step by step.")
 @click.option("--macs", type=float, help="Prune until this share of the multiply-accumulates is left.")
-@click.option("--criterion", help="random, l1, l2, group_norm or lamp.")
+@click.option(
+    "--criterion",
+    help="Which channels matter least: random, l1, l2, fpgm, lamp, slim, group_slim, group_norm, group_sl, "
+    "growing_reg, taylor, hessian, obdc, apoz or combined.",
+)
 @click.option("--epochs", type=int, help="Epochs of fine-tuning.")
+@click.option("--compare", is_flag=True, help="Also measure what could be run instead of pruning, as fast.")
+@click.option(
+    "--smaller",
+    metavar="FILE",
+    help="Trained smaller model of the family to compare with; implies --compare.",
+)
 @click.option("--no-prune", is_flag=True, help="Only quantise and compile.")
 @click.option("--max-drop", type=float, help="Largest loss of mAP50-95 on the val split, absolute.")
 @click.option("--min-fps", type=float, help="Least achieved frames per second.")
@@ -54,6 +71,8 @@ def command(
     recipe_file: Path | None,
     assignments: tuple[str, ...],
     no_prune: bool,
+    compare: bool,
+    smaller: str | None,
     trust_model: bool,
     as_json: bool,
     **options: object,
@@ -71,7 +90,9 @@ def command(
     from edgeprune.report.markdown import write_markdown
     from edgeprune.report.terminal import print_summary
 
-    recipe = load_recipe(recipe_file, assignments, **_recipe_keys(options, no_prune))
+    recipe = load_recipe(
+        recipe_file, assignments, **_recipe_keys(options, no_prune, compare or smaller is not None)
+    )
     request = BuildRequest(
         model=existing(model, "model"),
         data=existing(data, "data"),
@@ -80,6 +101,7 @@ def command(
         out=out,
         command=shlex.join(["edgeprune", *sys.argv[1:]]),
         trust=trust_model,
+        smaller=Path(smaller) if smaller else None,
     )
     with stage_progress(quiet=False) as notify:
         summary = build(request, notify)
@@ -96,12 +118,14 @@ def command(
         raise BudgetError(f"{out}: {summary.verdict} Everything is kept.")
 
 
-def _recipe_keys(options: dict[str, object], no_prune: bool) -> dict[str, object]:
+def _recipe_keys(options: dict[str, object], no_prune: bool, compare: bool) -> dict[str, object]:
     """Map the options onto the recipe's keys; an option that was not given leaves the recipe's value."""
     keys = {
         "imgsz": "imgsz",
         "ratio": "prune__ratio",
         "speedup": "prune__speedup",
+        "target_latency": "prune__latency_ms",
+        "one_shot": "prune__one_shot",
         "macs": "prune__macs",
         "criterion": "prune__criterion",
         "epochs": "finetune__epochs",
@@ -114,4 +138,5 @@ def _recipe_keys(options: dict[str, object], no_prune: bool) -> dict[str, object
         "seed": "seed",
     }
     chosen = {keys[name]: value for name, value in options.items()}
-    return chosen | {"prune__enabled": False if no_prune else None}
+    flags = {"prune__enabled": False if no_prune else None, "bench__compare": True if compare else None}
+    return chosen | flags

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -30,6 +30,9 @@ MODELS: dict[str, str] = {
 Array = npt.NDArray[Any]
 Predict = Callable[[npt.NDArray[np.float32]], Sequence[Array]]
 """Images float32 (1, 3, H, W) in, the network's outputs as arrays out: a torch module or any engine."""
+
+Batch = Mapping[str, Any]
+"""Labelled images in the form that the adapter's own loss takes."""
 
 Progress = Callable[[float, str], None]
 """Called with the share done, in [0, 1], and a few words."""
@@ -84,6 +87,18 @@ class ModelAdapter(Protocol):
         """Return those ONNX node names that must stay in float when the graph is quantised."""
         ...
 
+    def sparsify(
+        self,
+        model: Path,
+        dataset: Dataset,
+        imgsz: int,
+        recipe: Recipe,
+        out: Path,
+        progress: Progress,
+    ) -> None:
+        """Train a checkpoint with the criterion's regulariser; `out` gets `model.pt` and `sparse.json`."""
+        ...
+
     def finetune(
         self,
         student: Path,
@@ -95,6 +110,14 @@ class ModelAdapter(Protocol):
         progress: Progress,
     ) -> None:
         """Train a checkpoint back with its shape kept, leaving the best weights at `out`."""
+        ...
+
+    def labelled_images(self, dataset: Dataset, spec: Preprocess, count: int, seed: int) -> Iterator[Batch]:
+        """Yield up to `count` images of the train split with their labels, one a batch, not augmented."""
+        ...
+
+    def loss(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        """Return the training loss of a model on a batch, a scalar to take gradients of."""
         ...
 
     def evaluate(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +21,16 @@ from ultralytics.nn.tasks import DetectionModel
 
 from edgeprune.dataset import Dataset
 from edgeprune.errors import ModelError
-from edgeprune.models import ModelInfo, Predict, Progress, detection, finetune_ultralytics
+from edgeprune.models import (
+    Batch,
+    ModelInfo,
+    Predict,
+    Progress,
+    batches_ultralytics,
+    detection,
+    finetune_ultralytics,
+    sparse_ultralytics,
+)
 from edgeprune.models.blocks import split_blocks
 from edgeprune.models.safe_load import load_checkpoint
 from edgeprune.preprocess import Preprocess
@@ -132,6 +141,13 @@ def float_nodes(names: Sequence[str]) -> list[str]:
     return [name for name in names if decode.match(name)]
 
 
+def sparsify(
+    model: Path, dataset: Dataset, imgsz: int, recipe: Recipe, out: Path, progress: Progress
+) -> None:
+    """Train a checkpoint with a regulariser before the cut, with the trainer in `sparse_ultralytics`."""
+    sparse_ultralytics.sparsify(model, dataset, imgsz, recipe, out, progress)
+
+
 def finetune(
     student: Path,
     teacher: Path | None,
@@ -143,6 +159,16 @@ def finetune(
 ) -> None:
     """Train a checkpoint back, its pruned shape kept, with the trainer in `finetune_ultralytics`."""
     finetune_ultralytics.finetune(student, teacher, dataset, imgsz, recipe, out, progress)
+
+
+def labelled_images(dataset: Dataset, spec: Preprocess, count: int, seed: int) -> Iterator[Batch]:
+    """Yield up to `count` training images with their boxes, one a batch, letterboxed and not augmented."""
+    return batches_ultralytics.labelled_images(dataset, spec, count, seed)
+
+
+def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
+    """Return the sum of the detection losses of a batch, with the gains of the checkpoint's training."""
+    return batches_ultralytics.loss(model, batch)
 
 
 def evaluate(

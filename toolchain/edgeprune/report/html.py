@@ -10,9 +10,12 @@ from markupsafe import Markup
 from edgeprune.report import tables
 from edgeprune.report.bars import channels, memory
 from edgeprune.report.cells import Cell, number, plain, printable
+from edgeprune.report.descent import iterations_table, passes_table, prediction_note
 from edgeprune.report.distribution import latency_histograms, latency_percentiles
 from edgeprune.report.facts import Report, load_report, save_page
 from edgeprune.report.scatter import accuracy_against_latency
+from edgeprune.report.sparse import epochs_table, gammas_by_epoch
+from edgeprune.summary import ALTERNATIVES
 
 PAGE = "report.html"
 
@@ -50,6 +53,7 @@ def render_html(report: Report) -> str:
             (name, tables.runtimes(target), target, tables.rows_table(report, target))
             for name, target in summary.targets.items()
         ],
+        compared=any(row.variant in ALTERNATIVES for row in summary.rows()),
         scatter=_markup(accuracy_against_latency(report)),
         percentiles=_markup(latency_percentiles(report)),
         histograms=_markup(latency_histograms(report)),
@@ -58,6 +62,11 @@ def render_html(report: Report) -> str:
             (names, pruning, [Markup(svg) for svg in channels(pruning, f"channels-{index}")])  # noqa: S704
             for index, (names, pruning) in enumerate(report.prunings())
         ],
+        gammas=lambda training, name: _markup(gammas_by_epoch(training, name)),
+        epochs_table=epochs_table,
+        passes_table=passes_table,
+        iterations_table=iterations_table,
+        prediction_note=prediction_note,
         tables=tables,
         plain=plain,
         number=number,

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from edgeprune.report import tables
 from edgeprune.report.cells import Line, Table, number, plain, printable
+from edgeprune.report.descent import iterations_table, passes_table, prediction_note
 from edgeprune.report.facts import Report, load_report, save_page
+from edgeprune.report.sparse import epochs_table
 from edgeprune.summary import Pruning
 
 PAGE = "report.md"
@@ -60,6 +62,8 @@ def _rows(report: Report) -> list[str]:
         parts.append(f"### {_escape(name)} ({_escape(tables.runtimes(target))})")
         if target.verdict != report.summary.verdict:
             parts.append(_escape(target.verdict))
+        if target.comparison:
+            parts.append(_escape(target.comparison))
         parts.append(_table(data))
         refused = [
             f"- {line.cells[0].text} is refused: {_escape(' '.join(line.notes))}"
@@ -92,6 +96,13 @@ def _pruning(pruning: Pruning) -> list[str]:
         ),
         _table(tables.pruning_table(pruning)),
         _table(tables.channels_table(pruning)),
+        *([_table(epochs_table(pruning.sparse))] if pruning.sparse else []),
+        *([_table(passes_table(pruning.passes))] if pruning.passes else []),
+        *(
+            [_escape(prediction_note(pruning.iterations)), _table(iterations_table(pruning.iterations))]
+            if pruning.iterations
+            else []
+        ),
     ]
 
 

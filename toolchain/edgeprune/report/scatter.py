@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from edgeprune.report.cells import plain
 from edgeprune.report.facts import Report
 from edgeprune.report.svg import INK, MUTED, PAPER, colour_of, figure, log_axis, to_svg
-from edgeprune.summary import Row
+from edgeprune.summary import ALTERNATIVES, Row
 
 MARKERS = "osD^v"
 # A row that lost more mAP than this is drawn at the lower edge with its value, so that the others stay apart.
@@ -83,7 +83,8 @@ def _label_points(drawn: Any, axes: Any, report: Report, points: Sequence[Point]
     scale = drawn.dpi / 72
     for (_, rated, row), place, (x, y) in zip(points, shown, pixels, strict=True):
         far = f" mAP {rated:.3f} ↓" if rated < floor else ""
-        text = f"{report.number[row.label]} {plain(row.precision)}{far}"
+        kind = row.name if row.variant in ALTERNATIVES else row.precision
+        text = f"{report.number[row.label]} {plain(kind)}{far}"
         width, height = 5.2 * scale * len(text), 9 * scale
         places = [
             (x + 8, y - height / 2), (x - 8 - width, y - height / 2), (x - width / 2, y + 8),

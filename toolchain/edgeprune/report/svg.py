@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 from edgeprune.report.cells import plain
 from edgeprune.report.facts import Report
-from edgeprune.summary import Row
+from edgeprune.summary import ALTERNATIVES, Row
 
 # Blue and orange are told apart under every common colour blindness. In the SVG each is replaced by the
 # page's variable of that name, so that a dark page has light ink.
@@ -61,13 +61,15 @@ def figure(height: float) -> Iterator[tuple[Any, Any]]:
 
 
 def colour_of(row: Row) -> str:
-    """Return the colour of a row: blue is pruned, orange is original."""
+    """Return the colour of a row: blue is pruned, orange is original, grey is an alternative to pruning."""
+    if row.variant in ALTERNATIVES:
+        return MUTED
     return BLUE if row.variant == "pruned" else ORANGE
 
 
 def row_name(report: Report, row: Row) -> str:
     """Return what a row goes by in charts: its number in the main table, variant and precision."""
-    return f"{report.number[row.label]} {plain(row.variant)} {plain(row.precision)}"
+    return f"{report.number[row.label]} {plain(row.name)} {plain(row.precision)}"
 
 
 def log_axis(axes: Any, which: str, values: Sequence[float]) -> None:

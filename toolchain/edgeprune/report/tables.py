@@ -45,7 +45,7 @@ def _row_line(report: Report, target: TargetSummary, row: Row) -> Line:
     unrated = f"not evaluated on {report.summary.split}"
     cells = [
         Cell(str(report.number[row.label])),
-        word(row.variant),
+        word(row.name),
         word(row.precision),
         number(row.p50_ms, 2, absent),
         number(row.p90_ms, 2, few),
@@ -147,7 +147,7 @@ def classes_table(report: Report) -> Table | None:
     others = [row for row in others if row.per_class and row.label != original.label]
     heads = [Head("class", numeric=False), Head("original fp32", "AP50-95")]
     for row in others:
-        heads += [Head(f"{row.variant} {row.precision}", "AP50-95"), Head("change")]
+        heads += [Head(f"{row.name} {row.precision}", "AP50-95"), Head("change")]
     lines = []
     for name, before in sorted(original.per_class.items(), key=lambda item: item[0]):
         cells = [word(name), number(before, 4)]
@@ -211,7 +211,7 @@ def exports_table(report: Report) -> Table:
     """Show how far the ONNX files are from torch."""
     heads = [Head("variant", numeric=False), Head("images"), Head("box", "px"), Head("score")]
     rows = [
-        [word(check.variant), number(check.images), Cell(f"{check.box_px:.2g}"), Cell(f"{check.score:.2g}")]
+        [word(check.name), number(check.images), Cell(f"{check.box_px:.2g}"), Cell(f"{check.score:.2g}")]
         for check in report.summary.exports
     ]
     return table(heads, rows)

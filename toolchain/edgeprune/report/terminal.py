@@ -47,16 +47,18 @@ def _print_target(summary: Summary, name: str, target: TargetSummary, console: C
         table.add_column(Text(head), justify="right", no_wrap=True)
     for row in target.rows:
         mark = _mark(summary, target, row)
-        marked = Text(f"{mark or ' '} {row.variant} {plain(row.precision)}")
+        marked = Text(f"{mark or ' '} {row.name} {plain(row.precision)}")
         table.add_row(marked, *_numbers(row), style=_STYLES.get(mark))
     # Of its full width always: a terminal that is too narrow breaks the line, no number is ever cut.
     table.width = Measurement.get(console, console.options.update(max_width=200), table).maximum
     console.print(table, crop=False)
     for row in target.rows:
         if row.refused:
-            _say(console, f"{REFUSED} {row.variant} {row.precision}: {plain(' '.join(row.refused))}", "dim")
+            _say(console, f"{REFUSED} {row.name} {row.precision}: {plain(' '.join(row.refused))}", "dim")
     if target.verdict != summary.verdict:
         _say(console, plain(target.verdict))
+    if target.comparison:
+        _say(console, plain(target.comparison))
     if target.on_device:
         _say(console, f"No latency is shown for {plain(name)}: the device was not there. Run this on it:")
         for command in target.on_device:
