@@ -22,7 +22,7 @@ Widths = Mapping[str, int]
 NetworkMs = Callable[[Widths], float]
 
 _STRIDES = 12  # from the original's latency down to the budget
-_POLISH = 6  # solutions around the last widths at the budget itself
+_POLISH = 10  # solutions around the last widths at the budget itself
 _REACH = 0.25  # a group changes by at most this share of its original width at a time
 
 
@@ -79,14 +79,17 @@ def allot(
             f"no widths reach {budget_ms:.2f} ms: the fastest within prune.max_ratio is predicted to take "
             f"{fastest:.2f} ms (unpruned {now:.2f} ms)"
         )
-    goals = (
-        [*np.geomspace(now, budget_ms, _STRIDES + 1)[1:], *[budget_ms] * _POLISH] if now > budget_ms else []
-    )
-    best: Allotment | None = None if goals else _made(keep, now, values, options, total)
-    for goal in goals:
-        keep = _solve(keep, values, options, network_ms, float(goal))
+    if now <= budget_ms:
+        return _made(keep, now, values, options, total)
+    best: Allotment | None = None
+    aim = budget_ms
+    for goal in [*np.geomspace(now, budget_ms, _STRIDES + 1)[1:-1], *[None] * _POLISH]:
+        keep = _solve(keep, values, options, network_ms, aim if goal is None else float(goal))
         found = _made(keep, network_ms(keep), values, options, total)
-        if found.predicted_ms <= budget_ms and (best is None or found.importance > best.importance):
+        if found.predicted_ms > budget_ms:
+            # The costs around the last widths promised more than came of it: ask for more.
+            aim *= budget_ms / found.predicted_ms if goal is None else 1.0
+        elif best is None or found.importance > best.importance:
             best = found
     return best or _made(least, fastest, values, options, total)
 
