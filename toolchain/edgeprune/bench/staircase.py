@@ -30,9 +30,11 @@ def derive_step(scans: Sequence[Scan]) -> int:
     chance.
 
     Returns:
-        One of `STEPS`, or `FINEST` when a straight line explains the scans as well.
+        One of `STEPS`: the shortest, too, when a straight line explains the scans as well. Widths between its
+        multiples were not scanned finely enough to be trusted.
     """
-    return min((FINEST, *STEPS), key=lambda step: sum(_criterion(scan, step) for scan in scans))
+    found = min((FINEST, *STEPS), key=lambda step: sum(_criterion(scan, step) for scan in scans))
+    return max(found, STEPS[0])
 
 
 def _criterion(scan: Scan, step: int) -> float:
