@@ -152,7 +152,7 @@ def test_surgery_is_judged_on_the_output_that_the_family_has(
     adapter = get_adapter("ultralytics")
     original = Artifact.of(checkpoints[family], "torch", "fp32")
     recipe = load_recipe(None, ("prune.ratio=0.5", "prune.criterion=l1"))
-    report = cut(adapter, original, tiny, Preprocess(64), recipe, 16, None, tmp_path)
+    report = cut(adapter, original, tiny, Preprocess(64), recipe, 16, tmp_path)
     assert report.map50_95_after_surgery is not None
     assert Pruning.model_validate_json((tmp_path / "pruning.json").read_text()) == report
     kept = sum(weight.numel() for weight in adapter.load(tmp_path / "model.pt").parameters())

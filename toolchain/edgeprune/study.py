@@ -26,6 +26,7 @@ MOST_FAILED = 3
 CONNECT_S = 10
 _PLAN, _POPULATION = "plan", "population"
 _OPENINGS = 5  # workers that start together trip over each other's CREATE TABLE
+_MADE_TWICE = ("already exists", "duplicate", "unique constraint")
 _PATIENCE_S = 30
 
 Params = Mapping[str, Any]
@@ -104,7 +105,7 @@ def open_storage(url: str) -> RDBStorage:
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                    return optuna.storages.RDBStorage(
+                    storage = optuna.storages.RDBStorage(
                         parsed.render_as_string(hide_password=False),
                         engine_kwargs={"connect_args": waits, "pool_pre_ping": True},
                         heartbeat_interval=HEARTBEAT_S,
@@ -112,9 +113,13 @@ def open_storage(url: str) -> RDBStorage:
                             MOST_RETRIED
                         ),
                     )
+                if parsed.drivername.startswith("sqlite"):
+                    _lock_whole(storage)
+                return storage
             except DBAPIError as exc:
+                # Another worker was making the tables at the same moment: they are there now.
                 text = str(exc.orig).lower()
-                if opening == _OPENINGS - 1 or not ("already exists" in text or "duplicate" in text):
+                if opening == _OPENINGS - 1 or not any(sign in text for sign in _MADE_TWICE):
                     raise
             except ImportError as exc:
                 raise RuntimeMissingError(
@@ -123,6 +128,19 @@ def open_storage(url: str) -> RDBStorage:
             except RuntimeError as exc:
                 raise ConfigError(f"--storage {shown(url)}: {str(exc).splitlines()[0]}") from exc
     raise AssertionError  # the last opening returns or raises
+
+
+def _lock_whole(storage: RDBStorage) -> None:
+    """Make every transaction on SQLite take the write lock at its start.
+
+    SQLite has no row locks: two workers could read the same waiting trial and both run it. This is
+    SQLAlchemy's own recipe ("Serializable isolation / Savepoints / Transactional DDL" of its SQLite dialect).
+    """
+    from sqlalchemy import event
+
+    event.listen(storage.engine, "connect", lambda driver, _: setattr(driver, "isolation_level", None))
+    event.listen(storage.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    storage.engine.dispose()  # the connections that are open have begun without it
 
 
 def joined(
