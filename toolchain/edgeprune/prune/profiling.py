@@ -6,6 +6,7 @@ Everything measured is kept in the user's cache, chunk by chunk, so that a kille
 from __future__ import annotations
 
 import json
+import shutil
 import statistics
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -146,7 +147,7 @@ class _Run:
             model = cut_widths(subject.adapter, subject.model, subject.imgsz, keep) if keep else subject.model
             with tempfile.TemporaryDirectory() as folder:
                 engine = compiled(subject, model, Path(folder))
-                engine.path.rename(out / engine.path.name)
+                shutil.move(engine.path, out / engine.path.name)  # /tmp may be another file system
             write_text_atomically(out / "engine.json", json.dumps({"path": engine.path.name}))
             self.notify("prepare", 1.0, f"the whole network, {name}")
 
