@@ -29,12 +29,13 @@ from edgeprune.cli.options import existing
 from edgeprune.cli.progress import stage_progress
 from edgeprune.device import DeviceProfile, Precision, resolve_targets
 from edgeprune.errors import EdgepruneError
+from edgeprune.iterating import cut
 from edgeprune.latency import LatencyTable
 from edgeprune.pipeline import start
 from edgeprune.prune.criteria import CRITERIA
 from edgeprune.prune.profiling import Plan, profile_model
 from edgeprune.prune.shipped import subject_of
-from edgeprune.prune.to_latency import Cut, cut_to_latency, descended
+from edgeprune.prune.to_latency import descended
 from edgeprune.recipe import Recipe, Regularised, load_recipe
 from edgeprune.runners.local import LocalRunner
 from edgeprune.summary import Pruning, Variant
@@ -179,37 +180,19 @@ def pruned_by(
     """Prune by the recipe's criterion to a latency by the table, judge, recover, judge again."""
     recipe = context.recipe
     dense, _ = sparsified(context, original)
-    inputs = {
-        "model": dense.sha256,
-        "table": table.model_dump(mode="json"),
-        "goal_ms": goal_ms,
-        "prune": recipe.prune.model_dump(),
-        "imgsz": context.spec.imgsz,
-        "seed": recipe.seed,
-        "train": context.dataset.fingerprint("train"),
-        "versions": context.using("torch", "torch-pruning", "ultralytics"),
-    }
-
-    def make(out: Path) -> None:
-        cut_to_latency(
-            context.adapter, dense.path, context.dataset, context.spec, recipe, table, goal_ms, out
-        )
-
-    place = context.store.stage("criterion-cut", inputs, make)
-    cut = Artifact.of(place / "model.pt", "torch", "fp32", dense.sha256)
-    found = Cut.model_validate_json((place / "cut.json").read_text(encoding="utf-8"))
+    student, predicted_ms = cut(context, dense, table, goal_ms)
     report = descended(
-        context.adapter, dense.path, cut.path, context.spec.imgsz, recipe.prune, table, goal_ms
+        context.adapter, dense.path, student.path, context.spec.imgsz, recipe.prune, table, goal_ms
     )
-    student = finetuned(context, cut, original) if recipe.finetune.epochs else cut
+    recovered = finetuned(context, student, original) if recipe.finetune.epochs else student
     network = Network(
         name=recipe.prune.criterion,
-        predicted_ms=found.predicted_ms,
-        after_surgery=accuracy(context, cut, "pruned"),
-        recovered=accuracy(context, student, "pruned"),
+        predicted_ms=predicted_ms,
+        after_surgery=accuracy(context, student, "pruned"),
+        recovered=accuracy(context, recovered, "pruned"),
         params=report.params_after,
         macs=report.macs_after,
-        candidate=shipped(context, student, "pruned", profile),
+        candidate=shipped(context, recovered, "pruned", profile),
     )
     return network, report
 

@@ -48,7 +48,7 @@ def target(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Descent]:
         accuracy: Callable[[float], float] = lambda ms: 0.6,
         **recipe: Any,
     ) -> Descent:
-        monkeypatch.setattr(iterating, "_cut", lambda context, model, table, goal: (_model(goal), goal))
+        monkeypatch.setattr(iterating, "cut", lambda context, model, table, goal: (_model(goal), goal))
         monkeypatch.setattr(
             iterating,
             "_raced",

@@ -82,7 +82,7 @@ def test_each_criterion_is_pruned_recovered_and_measured(
     assert facts["goal_ms"] == pytest.approx(facts["table_ms"] / 1.2)
 
     stages = [path.name.rpartition("-")[0] for path in (out / "stages").iterdir()]
-    assert [stages.count(name) for name in ("sparse", "criterion-cut", "finetuned")] == [1, 1, 1]
+    assert [stages.count(name) for name in ("sparse", "cut", "finetuned")] == [1, 1, 1]
 
     # The same command again makes nothing and prints the same numbers.
     before = {path: path.stat().st_mtime_ns for path in (out / "stages").iterdir() if path.is_dir()}

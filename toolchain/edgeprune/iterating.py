@@ -109,7 +109,7 @@ def descend(
     while now.predicted_ms > goal and refused < MOST_REFUSED:
         aim = goal if settings.one_shot else max(goal, aim * (1 - settings.stride))
         context.notify("prune", _share(table.whole_ms, aim, goal), f"to {aim:.2f} ms of {goal:.2f} ms")
-        step, cut_ms = _cut(context, now.model, table, aim)
+        step, cut_ms = cut(context, now.model, table, aim)
         run = _raced(context, profile, now.model, step, table)
         why = "" if run.faster else f"not faster on the target ({run.change:+.1%}, at most {run.high:+.1%})"
         score = None
@@ -145,7 +145,8 @@ def _share(whole: float, aim: float, goal: float) -> float:
     return (whole - aim) / (whole - goal)
 
 
-def _cut(context: Build, model: Artifact, table: LatencyTable, goal_ms: float) -> tuple[Artifact, float]:
+def cut(context: Build, model: Artifact, table: LatencyTable, goal_ms: float) -> tuple[Artifact, float]:
+    """Return a model cut to a latency by the table, not trained, and the latency the table predicts, ms."""
     from edgeprune.prune.to_latency import Cut, cut_to_latency
 
     recipe = context.recipe
@@ -166,8 +167,8 @@ def _cut(context: Build, model: Artifact, table: LatencyTable, goal_ms: float) -
         )
 
     place = context.store.stage("cut", inputs, make)
-    cut = Cut.model_validate_json((place / "cut.json").read_text(encoding="utf-8"))
-    return Artifact.of(place / "model.pt", "torch", "fp32", model.sha256), cut.predicted_ms
+    found = Cut.model_validate_json((place / "cut.json").read_text(encoding="utf-8"))
+    return Artifact.of(place / "model.pt", "torch", "fp32", model.sha256), found.predicted_ms
 
 
 def _raced(
@@ -206,6 +207,7 @@ def torch_accuracy(context: Build, model: Artifact) -> float:
     }
 
     def make(out: Path) -> None:
+        context.notify("evaluate", 0.0, f"torch fp32 on {SELECTION_SPLIT}")
         module = context.adapter.exportable(context.adapter.load(model.path))
         found = context.adapter.evaluate(
             predictor(module), context.dataset, SELECTION_SPLIT, context.spec, context.info.end2end

@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from edgeprune.artifact import Artifact, Store, write_text_atomically
-from edgeprune.build import SELECTION_SPLIT, Build, BuildRequest, Notify
+from edgeprune.artifact import Store
+from edgeprune.build import BuildRequest, Notify
 from edgeprune.errors import BudgetError
+from edgeprune.iterating import torch_accuracy
 from edgeprune.pipeline import start
-from edgeprune.summary import Accuracy
 from edgeprune.training import sparsified
 
 WEAKEST, STRONGEST = 1e-5, 10.0
@@ -61,7 +60,7 @@ def sweep(request: BuildRequest, trials: int, notify: Notify) -> Sweep:
     store = Store(request.out / "stages")
     with store.locked():
         original, context = start(request, store, notify)
-        before = _rated(context, original).map50_95
+        before = torch_accuracy(context, original)
 
         def run(strength: float) -> Trial:
             settings = recipe.sparse.model_copy(update={"strength": strength})
@@ -69,7 +68,7 @@ def sweep(request: BuildRequest, trials: int, notify: Notify) -> Sweep:
             model, training = sparsified(replace(context, request=changed), original)
             assert training is not None  # the caller has set sparse.epochs
             last = training.epochs[-1]
-            after = _rated(context, model).map50_95
+            after = torch_accuracy(context, model)
             return Trial(
                 strength=strength,
                 share_small=last.share_small,
@@ -107,32 +106,3 @@ def bisect(run: Callable[[float], Trial], trials: int) -> list[Trial]:
         found.append(run(float(f"{10**middle:.3g}")))  # as it is printed, so that a build asks for the same
         low, high = (middle, high) if found[-1].kept else (low, middle)
     return found
-
-
-def _rated(context: Build, model: Artifact) -> Accuracy:
-    """Return the accuracy of a torch model on val, by the evaluator that rates engines too."""
-    inputs = {
-        "model": model.sha256,
-        "imgsz": context.spec.imgsz,
-        "val": context.dataset.fingerprint(SELECTION_SPLIT),
-        "versions": context.using("torch", "ultralytics"),
-    }
-
-    def make(out: Path) -> None:
-        from edgeprune.export import predictor
-
-        context.notify("evaluate", 0.0, "torch fp32 on val")
-        net = context.adapter.load(model.path)
-        end2end = context.adapter.info(net).end2end
-        accuracy = context.adapter.evaluate(
-            predictor(context.adapter.exportable(net)),
-            context.dataset,
-            SELECTION_SPLIT,
-            context.spec,
-            end2end,
-        )
-        write_text_atomically(out / "accuracy.json", accuracy.model_dump_json())
-        context.notify("evaluate", 1.0, f"mAP50-95 {accuracy.map50_95:.4f}")
-
-    place = context.store.stage("rated", inputs, make)
-    return Accuracy.model_validate_json((place / "accuracy.json").read_text(encoding="utf-8"))

@@ -9,7 +9,6 @@ device like `bench/worker.py`: standard library, numpy and the runtime.
 from __future__ import annotations
 
 import gc
-import json
 import os
 import random
 import statistics
@@ -19,11 +18,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.artifact import write_text_atomically
 from edgeprune.backends import get_backend
 from edgeprune.bench import affinity
-from edgeprune.bench.worker import THREAD_VARIABLES, say
-from edgeprune.errors import EdgepruneError
+from edgeprune.bench.worker import THREAD_VARIABLES, say, serve
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,15 +29,8 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the job of the file `argv[0]` and write the report to `argv[1]`; return the exit status."""
-    job_path, out_path = (Path(text) for text in argv)
-    try:
-        report = run(json.loads(job_path.read_text(encoding="utf-8")))
-    except EdgepruneError as exc:
-        print(exc, file=sys.stderr)
-        return exc.exit_code
-    write_text_atomically(out_path, json.dumps(report))
-    return 0
+    """Time the networks of a job; see `worker.serve`."""
+    return serve(argv, run)
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:

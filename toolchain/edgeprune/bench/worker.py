@@ -39,10 +39,15 @@ _SETTLED = 0.02  # relative difference of two successive medians that ends the w
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the job of the file `argv[0]` and write the report to `argv[1]`; return the exit status."""
+    """Measure one engine; see `serve`."""
+    return serve(argv, run)
+
+
+def serve(argv: Sequence[str], work: Callable[[dict[str, Any]], dict[str, Any]]) -> int:
+    """Do the job of the file `argv[0]`, write the report to `argv[1]`, and return the exit status."""
     job_path, out_path = (Path(text) for text in argv)
     try:
-        report = run(json.loads(job_path.read_text(encoding="utf-8")))
+        report = work(json.loads(job_path.read_text(encoding="utf-8")))
     except EdgepruneError as exc:
         print(exc, file=sys.stderr)
         return exc.exit_code
