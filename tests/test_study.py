@@ -71,8 +71,12 @@ def test_a_killed_worker_loses_its_trial_and_the_next_one_runs_it_again(tmp_path
     doomed.communicate(timeout=60)
     study = optuna.load_study(study_name="shared", storage=open_storage(url))
     assert [trial.state for trial in study.trials] == [STATE.COMPLETE, STATE.COMPLETE, STATE.RUNNING]
-    with closing(sqlite3.connect(tmp_path / "study.db")) as database, database:  # as if an hour had passed
-        database.execute("UPDATE trial_heartbeats SET heartbeat = datetime('now', '-1 hour')")
+    with closing(sqlite3.connect(tmp_path / "study.db")) as database, database:
+        # As if its last heartbeat were an hour ago, whether or not its thread came to write the first one.
+        database.execute(
+            "REPLACE INTO trial_heartbeats (trial_id, heartbeat) "
+            "SELECT trial_id, datetime('now', '-1 hour') FROM trials WHERE state = 'RUNNING'"
+        )
     (ran,) = work(url, 6, workers=1)
     study = optuna.load_study(study_name="shared", storage=open_storage(url))
     assert [trial.state for trial in study.trials if trial.number not in ran] == [
