@@ -16,6 +16,8 @@ from edgeprune.dataset import Dataset, load_dataset
 from edgeprune.errors import EdgepruneError
 from edgeprune.models import Progress
 from edgeprune.models import ultralytics as adapter
+from edgeprune.models.finetune_ultralytics import BEST, KeptShapeTrainer
+from edgeprune.prune.activation import Eased, silu_names, swap_activation
 from edgeprune.prune.evidence import Evidence
 from edgeprune.prune.surgery import prune
 from edgeprune.recipe import PruneRecipe, Recipe, load_recipe
@@ -136,6 +138,37 @@ def test_a_training_that_cannot_start_is_one_line_with_its_log(
     assert "\n" not in str(caught.value)
     assert "more in finetune.log of the build folder" in str(caught.value)
     assert (tmp_path / "finetune.log").is_file()
+
+
+def test_swapped_activations_are_eased_in_and_only_then_count(
+    students: dict[str, Path],
+    checkpoints: dict[str, Path],
+    tiny: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    adapter.save(swap_activation(adapter.load(students["yolov8n"]), "relu"), tmp_path / "swapped.pt")
+    shares: list[float] = []
+    whole: list[bool] = []
+
+    def saved(trainer: KeptShapeTrainer) -> bool:
+        told = save(trainer)
+        shares.append(trainer.eased())
+        whole.append((trainer.wdir / BEST).is_file())
+        return told
+
+    save = KeptShapeTrainer.save_model
+    monkeypatch.setattr(KeptShapeTrainer, "save_model", saved)
+    out = tmp_path / "recovered.pt"
+    train(tmp_path / "swapped.pt", checkpoints["yolov8n"], tiny, out, 3)
+    assert shares == [pytest.approx(1 / 1.8), 1.0, 1.0]
+    assert whole == [False, True, True]
+    trained = adapter.load(out)
+    assert silu_names(trained) == []
+    assert not any(isinstance(module, Eased) for module in trained.modules())
+    shares.clear()
+    train(out, None, tiny, tmp_path / "again.pt", 1)
+    assert shares == [1.0]  # nothing is eased in twice
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")

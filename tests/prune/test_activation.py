@@ -18,7 +18,15 @@ from edgeprune.dataset import Dataset
 from edgeprune.export import export
 from edgeprune.models import ultralytics as adapter
 from edgeprune.preprocess import Preprocess
-from edgeprune.prune.activation import ACTIVATIONS, silu_names, swap_activation
+from edgeprune.prune.activation import (
+    ACTIVATIONS,
+    Eased,
+    ease,
+    set_share,
+    settled,
+    silu_names,
+    swap_activation,
+)
 from edgeprune.quantize import CalibrationSet, quantize
 from edgeprune.recipe import ExportRecipe
 
@@ -112,3 +120,26 @@ def test_a_shared_activation_is_replaced_at_each_of_its_places() -> None:
     assert isinstance(swapped[1][0].act, nn.ReLU6)
     assert isinstance(swapped[1][1].act, nn.Identity)
     assert torch.isfinite(swapped(torch.rand(1, 3, 8, 8))).all()
+
+
+def test_a_swapped_network_starts_as_the_one_before_and_ends_as_the_swapped_one(
+    checkpoints: dict[str, Path],
+) -> None:
+    model = adapter.load(checkpoints["yolov8n"])
+    swapped = swap_activation(model, "relu")
+    eased = swap_activation(model, "relu")
+    assert ease(eased)
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        silu, relu = model(image)[0], swapped(image)[0]
+        assert torch.equal(eased(image)[0], silu)
+        set_share(eased, 0.5)
+        between = eased(image)[0]
+        assert not torch.equal(between, silu)
+        assert not torch.equal(between, relu)
+        assert torch.equal(settled(eased)(image)[0], relu)
+        set_share(eased, 1.0)
+        assert torch.equal(eased(image)[0], relu)
+    assert not any(isinstance(module, Eased) for module in settled(eased).modules())
+    assert not ease(settled(eased))  # trained: the next training leaves it alone
+    assert not ease(model)

@@ -24,9 +24,11 @@ from edgeprune.dataset import Dataset, write_yaml
 from edgeprune.errors import EdgepruneError, ModelError
 from edgeprune.models import Progress
 from edgeprune.models.bfloat16 import computes_bfloat16, run_in_bfloat16
+from edgeprune.prune.activation import ease, set_share, settled
 from edgeprune.recipe import Recipe
 
 BEST, LAST = "student_best.pt", "student_last.pt"
+EASED = 0.6  # share of the training after which swapped activations stand alone
 
 
 class KeptShapeTrainer(DetectionTrainer):  # type: ignore[misc]
@@ -36,10 +38,26 @@ class KeptShapeTrainer(DetectionTrainer):  # type: ignore[misc]
     processes without help.
     """
 
+    best_fitness: Any
+
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> torch.nn.Module:
         """Return a trainable float32 copy of the checkpoint's module, never a new one built from yaml."""
         model: torch.nn.Module = copy.deepcopy(weights).float()
+        self.eases, self.steps = ease(model), 0
         return model.requires_grad_(True)
+
+    def optimizer_step(self) -> None:
+        """Take ultralytics' own step, and the swapped activations a step further from SiLU."""
+        super().optimizer_step()
+        self.steps += 1
+        if self.eases:
+            set_share(self.model, self.eased())
+            set_share(self.ema.ema, self.eased())
+
+    def eased(self) -> float:
+        """Return the share that swapped activations have by now: 1 where there are none."""
+        last = EASED * self.epochs * len(self.train_loader)
+        return min(1.0, self.steps / last) if self.eases else 1.0
 
     def save_model(self) -> bool:
         """Write the averaged student after each epoch, without teacher, optimiser and projectors."""
@@ -47,13 +65,18 @@ class KeptShapeTrainer(DetectionTrainer):  # type: ignore[misc]
 
         student = unwrap_model(self.ema.ema)
         student = student.student_model if isinstance(student, DistillationModel) else student
+        if self.eases:
+            student = settled(student)
+        args = student.args
         student.args = dict(vars(self.args))
-        names = [LAST, BEST] if self.best_fitness == self.fitness else [LAST]
-        for name in names:
+        best = self.eased() == 1 and self.best_fitness == self.fitness
+        for name in [LAST, BEST] if best else [LAST]:
             partial = self.wdir / f".{name}.partial"
             adapter.save(student, partial)
             partial.replace(self.wdir / name)
-        student.args = self.args
+        student.args = args
+        if self.eased() < 1:
+            self.best_fitness = None  # that network still had a share of SiLU
         return True
 
     def final_eval(self) -> None:

@@ -2,7 +2,10 @@
 
 SiLU is two operators more behind every convolution of a quantised graph. Which activation is the fastest is a
 matter of the runtime: an int8 yolov8n took 15.1 ms with SiLU on ONNX Runtime, 11.9 ms with ReLU6 and 19.8 ms
-with Hardswish. So the swap is measured like any other pass. No weight changes; the fine-tune has to follow.
+with Hardswish. So the swap is measured like any other pass.
+
+No weight changes, and a network whose every activation changes at once computes nothing of use. So the
+training that follows starts from SiLU and eases the new activation in, step by step.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
+import torch
 from torch import nn
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -32,10 +36,61 @@ def swap_activation(model: nn.Module, kind: str, skip: Sequence[str] = ()) -> nn
     names = silu_names(twin, skip)
     for name in names:
         # One instance each: ultralytics hands the same SiLU to every layer, and to models built later on.
-        twin.set_submodule(name, ACTIVATIONS[kind]())
+        twin.set_submodule(name, _new(kind))
     config: Any = getattr(twin, "yaml", None)
     if names and isinstance(config, dict):  # what ultralytics would rebuild the network from
         config["activation"] = f"torch.nn.{ACTIVATIONS[kind].__name__}()"
+    return twin
+
+
+def _new(kind: str) -> nn.Module:
+    activation: Any = ACTIVATIONS[kind]()
+    activation.untrained = True
+    return activation  # type: ignore[no-any-return]
+
+
+class Eased(nn.Module):
+    """An activation between SiLU and the one that takes its place.
+
+    Attributes:
+        becomes: the new activation.
+        share: of the new activation in the output, in [0, 1].
+    """
+
+    def __init__(self, becomes: nn.Module) -> None:
+        super().__init__()
+        self.becomes = becomes
+        self.share = 0.0
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Return the mix of both activations, of the shape and dtype of the input."""
+        after: torch.Tensor = self.becomes(features)
+        return after if self.share == 1 else torch.lerp(nn.functional.silu(features), after, self.share)
+
+
+def ease(model: nn.Module) -> bool:
+    """Make swapped activations that no training has seen start from SiLU, in place; tell if there are any."""
+    fresh = [name for name, module in model.named_modules() if getattr(module, "untrained", False)]
+    for name in fresh:
+        model.set_submodule(name, Eased(model.get_submodule(name)))
+    return bool(fresh)
+
+
+def set_share(model: nn.Module, share: float) -> None:
+    """Set the share that the new activations have in a network under `ease`."""
+    for module in model.modules():
+        if isinstance(module, Eased):
+            module.share = share
+
+
+def settled(model: nn.Module) -> nn.Module:
+    """Return a copy of an eased network with the new activations alone, as trained."""
+    twin = copy.deepcopy(model)
+    for name, module in list(twin.named_modules()):
+        if isinstance(module, Eased):
+            activation: Any = module.becomes
+            activation.untrained = False
+            twin.set_submodule(name, activation)
     return twin
 
 
