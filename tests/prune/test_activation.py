@@ -23,7 +23,7 @@ from edgeprune.prune.activation import (
     Eased,
     ease,
     set_share,
-    settled,
+    settle,
     silu_names,
     swap_activation,
 )
@@ -137,9 +137,13 @@ def test_a_swapped_network_starts_as_the_one_before_and_ends_as_the_swapped_one(
         between = eased(image)[0]
         assert not torch.equal(between, silu)
         assert not torch.equal(between, relu)
-        assert torch.equal(settled(eased)(image)[0], relu)
         set_share(eased, 1.0)
         assert torch.equal(eased(image)[0], relu)
-    assert not any(isinstance(module, Eased) for module in settled(eased).modules())
-    assert not ease(settled(eased))  # trained: the next training leaves it alone
+        settle(eased, trained=False)
+        assert torch.equal(eased(image)[0], relu)
+        assert ease(eased)  # no training has seen it
+        assert torch.equal(eased(image)[0], silu)
+    settle(eased)
+    assert not any(isinstance(module, Eased) for module in eased.modules())
+    assert not ease(eased)
     assert not ease(model)

@@ -24,9 +24,11 @@ def pruned(context: Build, original: Artifact, profile: DeviceProfile) -> tuple[
     recipe = context.recipe
     dense, training = sparsified(context, original)
     dense, passes = _reshaped(context, dense, profile)
-    if recipe.finetune.epochs and any(one.name == "activation" and one.applied for one in passes):
-        dense = finetuned(context, dense, original)  # the new activation is eased in before anything is cut
     to_latency = recipe.prune.latency_ms is not None or recipe.prune.speedup is not None
+    swapped = any(one.name == "activation" and one.applied for one in passes)
+    if swapped and to_latency and recipe.finetune.epochs:
+        # Each cut will be judged, so the new activation comes first.
+        dense = finetuned(context, dense, original)
     student, report = (_to_latency if to_latency else _to_size)(context, dense, original, profile)
     report = report.model_copy(update={"sparse": training, "passes": passes})
     if recipe.finetune.epochs == 0:

@@ -24,7 +24,7 @@ from edgeprune.dataset import Dataset, write_yaml
 from edgeprune.errors import EdgepruneError, ModelError
 from edgeprune.models import Progress
 from edgeprune.models.bfloat16 import computes_bfloat16, run_in_bfloat16
-from edgeprune.prune.activation import ease, set_share, settled
+from edgeprune.prune.activation import ease, set_share, settle
 from edgeprune.recipe import Recipe
 
 BEST, LAST = "student_best.pt", "student_last.pt"
@@ -66,7 +66,7 @@ class KeptShapeTrainer(DetectionTrainer):  # type: ignore[misc]
         student = unwrap_model(self.ema.ema)
         student = student.student_model if isinstance(student, DistillationModel) else student
         if self.eases:
-            student = settled(student)
+            settle(student := copy.deepcopy(student))
         args = student.args
         student.args = dict(vars(self.args))
         best = self.eased() == 1 and self.best_fitness == self.fitness

@@ -64,6 +64,8 @@ class Eased(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Return the mix of both activations, of the shape and dtype of the input."""
+        if self.share == 0:
+            return nn.functional.silu(features)
         after: torch.Tensor = self.becomes(features)
         return after if self.share == 1 else torch.lerp(nn.functional.silu(features), after, self.share)
 
@@ -83,15 +85,17 @@ def set_share(model: nn.Module, share: float) -> None:
             module.share = share
 
 
-def settled(model: nn.Module) -> nn.Module:
-    """Return a copy of an eased network with the new activations alone, as trained."""
-    twin = copy.deepcopy(model)
-    for name, module in list(twin.named_modules()):
+def settle(model: nn.Module, trained: bool = True) -> None:
+    """Leave the new activations alone in an eased network, in place.
+
+    Args:
+        trained: whether the weights know them by now; if not, the next training eases them in.
+    """
+    for name, module in list(model.named_modules()):
         if isinstance(module, Eased):
             activation: Any = module.becomes
-            activation.untrained = False
-            twin.set_submodule(name, activation)
-    return twin
+            activation.untrained = not trained
+            model.set_submodule(name, activation)
 
 
 def silu_names(model: nn.Module, skip: Sequence[str] = ()) -> list[str]:

@@ -15,6 +15,7 @@ from edgeprune.dataset import Dataset
 from edgeprune.export import predictor
 from edgeprune.models import ModelAdapter
 from edgeprune.preprocess import Preprocess, load_input
+from edgeprune.prune.activation import ease, settle
 from edgeprune.prune.criteria import NEEDS
 from edgeprune.prune.evidence import Evidence, gather
 from edgeprune.prune.recalibrate import recalibrate
@@ -37,20 +38,23 @@ def cut(
 ) -> Pruning:
     """Write `out/model.pt` and `out/pruning.json`: the pruned network before any training, and its account.
 
-    Its batch norms are measured again; no weight is trained.
+    Its batch norms are measured again; no weight is trained. Swapped activations that no training has seen
+    act as SiLU meanwhile, since that is what the training starts from.
 
     Args:
         step: channel step; every pruned width is a multiple of it.
     """
     model = adapter.prunable(adapter.load(original.path))
+    ease(model)
     example = torch.zeros(1, 3, spec.imgsz, spec.imgsz)
     evidence = evidence_for(adapter, model, dataset, spec, recipe)
     pruned = prune(model, adapter.unprunable, example, recipe.prune, step, evidence)
     recalibrate(pruned.model, batches(dataset, spec, recipe.seed))
-    adapter.save(pruned.model, out / "model.pt")
     accuracy = adapter.evaluate(
         predictor(adapter.exportable(pruned.model)), dataset, "val", spec, adapter.info(model).end2end
     )
+    settle(pruned.model, trained=False)
+    adapter.save(pruned.model, out / "model.pt")
     report = pruned.report.model_copy(update={"map50_95_after_surgery": accuracy.map50_95})
     write_text_atomically(out / "pruning.json", report.model_dump_json(indent=1) + "\n")
     return report
