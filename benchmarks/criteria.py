@@ -181,9 +181,8 @@ def pruned_by(
     recipe = context.recipe
     dense, _ = sparsified(context, original)
     student, predicted_ms = cut(context, dense, table, goal_ms)
-    report = descended(
-        context.adapter, dense.path, student.path, context.spec.imgsz, recipe.prune, table, goal_ms
-    )
+    imgsz, goal = context.spec.imgsz, f"{goal_ms:.2f} ms"
+    report = descended(context.adapter, dense.path, student.path, imgsz, recipe.prune, table.step, goal)
     recovered = finetuned(context, student, original) if recipe.finetune.epochs else student
     network = Network(
         name=recipe.prune.criterion,

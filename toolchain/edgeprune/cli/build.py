@@ -49,8 +49,10 @@ from edgeprune.cli.progress import stage_progress
 )
 @click.option("--no-prune", is_flag=True, help="Only quantise and compile.")
 @click.option("--max-drop", type=float, help="Largest loss of mAP50-95 on the val split, absolute.")
-@click.option("--min-fps", type=float, help="Least achieved frames per second.")
-@click.option("--max-latency-ms", type=float, help="Largest p50 latency in milliseconds.")
+@click.option(
+    "--min-fps", type=float, help="Least achieved frames per second; pruned to, if no goal is given."
+)
+@click.option("--max-latency-ms", type=float, help="Largest p50 in ms; pruned to, if no goal is given.")
 @click.option("--max-memory-mb", type=float, help="Largest peak memory (VmHWM) in MB.")
 @click.option(
     "--bench", "bench_profile", type=click.Choice(["quick", "standard"]), help="How long to measure."

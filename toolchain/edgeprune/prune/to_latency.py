@@ -184,15 +184,18 @@ def descended(
     after: Path,
     imgsz: int,
     recipe: PruneRecipe,
-    table: LatencyTable,
-    goal_ms: float,
+    step: int,
+    goal: str,
 ) -> Pruning:
-    """Return the account of all cuts together: of `before`, unpruned, and `after`, which was cut from it."""
+    """Return the account of all cuts together: of `before`, unpruned, and `after`, which was cut from it.
+
+    Args:
+        step: channels that the widths are multiples of, as the latency table has it.
+        goal: what was pruned to, in words.
+    """
     models = [adapter.prunable(adapter.load(path)) for path in (before, after)]
     example = torch.zeros(1, 3, imgsz, imgsz)
-    report = account(
-        models[0], models[1], adapter.unprunable, example, recipe, f"{goal_ms:.2f} ms", 0.0, table.step
-    )
+    report = account(models[0], models[1], adapter.unprunable, example, recipe, goal, 0.0, step)
     widths = [layer for layer in report.layers if layer.prunable]
     kept = sum(layer.after for layer in widths) / sum(layer.before for layer in widths)
     return report.model_copy(update={"ratio": 1 - kept})
