@@ -33,7 +33,8 @@ from edgeprune.iterating import cut
 from edgeprune.latency import LatencyTable
 from edgeprune.pipeline import start
 from edgeprune.prune.criteria import CRITERIA
-from edgeprune.prune.profiling import Plan, profile_model
+from edgeprune.prune.profiling import profile_model
+from edgeprune.prune.rounds import Plan
 from edgeprune.prune.shipped import subject_of
 from edgeprune.prune.to_latency import descended
 from edgeprune.recipe import Recipe, Regularised, load_recipe

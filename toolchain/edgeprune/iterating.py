@@ -76,7 +76,8 @@ def latency_table(context: Build, model: Artifact, profile: DeviceProfile) -> La
     Raises:
         ConfigError: the target is not measured here.
     """
-    from edgeprune.prune.profiling import profile_model, subject_of
+    from edgeprune.prune.profiling import profile_model
+    from edgeprune.prune.shipped import subject_of
     from edgeprune.runners.local import LocalRunner
 
     if not profile.runs_here:

@@ -24,7 +24,7 @@ from edgeprune.cli.options import (
 from edgeprune.cli.progress import stage_progress
 
 if TYPE_CHECKING:
-    from edgeprune.searching import Found
+    from edgeprune.front import Found
 
 
 @click.command()
