@@ -33,7 +33,8 @@ from edgeprune.iterating import cut
 from edgeprune.latency import LatencyTable
 from edgeprune.pipeline import start
 from edgeprune.prune.criteria import CRITERIA
-from edgeprune.prune.profiling import Plan, profile_model
+from edgeprune.prune.profiling import profile_model
+from edgeprune.prune.rounds import Plan
 from edgeprune.prune.shipped import subject_of
 from edgeprune.prune.to_latency import descended
 from edgeprune.recipe import Recipe, Regularised, load_recipe
@@ -181,9 +182,8 @@ def pruned_by(
     recipe = context.recipe
     dense, _ = sparsified(context, original)
     student, predicted_ms = cut(context, dense, table, goal_ms)
-    report = descended(
-        context.adapter, dense.path, student.path, context.spec.imgsz, recipe.prune, table, goal_ms
-    )
+    imgsz, goal = context.spec.imgsz, f"{goal_ms:.2f} ms"
+    report = descended(context.adapter, dense.path, student.path, imgsz, recipe.prune, table.step, goal)
     recovered = finetuned(context, student, original) if recipe.finetune.epochs else student
     network = Network(
         name=recipe.prune.criterion,

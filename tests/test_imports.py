@@ -26,6 +26,7 @@ LAYERS = (
         "training",
         "sweep",
         "searching",
+        "front",
         "study",
         "trials",
         "candidates",

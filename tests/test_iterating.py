@@ -15,9 +15,9 @@ from edgeprune.bench.race import Race
 from edgeprune.build import Build
 from edgeprune.device import DeviceProfile
 from edgeprune.errors import BudgetError, ConfigError
-from edgeprune.iterating import Descent, descend, latency_goal
+from edgeprune.iterating import Descent, Goal, descend, latency_goal
 from edgeprune.latency import LatencyTable
-from edgeprune.recipe import PruneRecipe, load_recipe
+from edgeprune.recipe import load_recipe
 
 TABLE = cast(LatencyTable, SimpleNamespace(whole_ms=10.0))
 PROFILE = cast(DeviceProfile, SimpleNamespace(name="simulated"))
@@ -58,14 +58,45 @@ def target(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Descent]:
         monkeypatch.setattr(iterating, "finetuned", lambda context, student, teacher, epochs: student)
         settings = {f"prune__{key}": value for key, value in recipe.items()}
         context = SimpleNamespace(recipe=load_recipe(**settings), notify=lambda *_: None)
-        return descend(cast(Build, context), _model(10.0), _model(10.0), PROFILE, TABLE)
+        goal = latency_goal(context.recipe, TABLE)
+        assert goal
+        return descend(cast(Build, context), _model(10.0), _model(10.0), PROFILE, TABLE, goal)
 
     return run
 
 
-def test_the_goal_is_the_recipes_own_or_that_of_its_speedup() -> None:
-    assert latency_goal(PruneRecipe(latency_ms=4.0), TABLE) == 4.0
-    assert latency_goal(PruneRecipe(speedup=4.0), TABLE) == 2.5
+@pytest.mark.parametrize(
+    ("options", "goal"),
+    [
+        ({"prune__latency_ms": 4.0}, Goal(4.0, "4.00 ms")),
+        ({"prune__speedup": 4.0}, Goal(2.5, "speed-up 4 (2.50 ms)")),
+        ({"budget__min_fps": 125.0}, Goal(8.0, "125 FPS (8.00 ms)")),
+        ({"budget__max_latency_ms": 7.5}, Goal(7.5, "7.50 ms")),
+    ],
+)
+def test_the_goal_is_the_recipes_own_or_that_of_its_budget(options: dict[str, float], goal: Goal) -> None:
+    assert latency_goal(load_recipe(**options), TABLE) == goal
+
+
+def test_of_two_budgets_of_speed_the_stricter_one_is_the_goal() -> None:
+    both = {"budget__min_fps": 125.0, "budget__max_latency_ms": 7.5}
+    assert latency_goal(load_recipe(**both), TABLE) == Goal(7.5, "7.50 ms")
+    both = {"budget__min_fps": 125.0, "budget__max_latency_ms": 9.5}
+    assert latency_goal(load_recipe(**both), TABLE) == Goal(8.0, "125 FPS (8.00 ms)")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"budget__min_fps": 100.0},  # the unpruned 10 ms are just that
+        {"budget__max_latency_ms": 12.0},
+        {"budget__min_fps": 500.0, "prune__ratio": 0.5},
+        {"budget__max_latency_ms": 2.0, "prune__macs": 0.5},
+    ],
+)
+def test_a_budget_that_is_met_unpruned_or_stands_beside_a_goal_is_none(options: dict[str, float]) -> None:
+    assert latency_goal(load_recipe(**options), TABLE) is None
 
 
 def test_the_budget_is_reached_step_by_step(target: Callable[..., Descent]) -> None:

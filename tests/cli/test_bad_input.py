@@ -18,6 +18,7 @@ import yaml
 from conftest import build_detector, write_dataset
 from edgeprune.artifact import digest
 from edgeprune.dataset import Dataset
+from made_tables import made_table
 
 TARGET = "cpu"
 Build = Callable[..., Any]
@@ -205,6 +206,20 @@ def test_a_speedup_of_a_device_that_is_not_there_cannot_be_a_goal(build: Build) 
     ended = build("--speedup", "2", target="jetson")
     assert ended.code == 3
     assert "this target is not measured here, so nothing can be pruned to a latency" in ended.error
+
+
+def test_a_frame_rate_that_no_widths_reach_names_the_fastest(
+    build: Build, checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgeprune import pruning
+    from edgeprune.models import ultralytics as adapter
+
+    table = made_table(adapter, adapter.prunable(adapter.load(checkpoints["yolov8n"])), 64)
+    monkeypatch.setattr(pruning, "latency_table", lambda *_: table)
+    ended = build("--min-fps", "1e6", target="x86-ort")
+    assert ended.code == 7
+    assert "x86-ort: 1e+06 FPS (0.00 ms): no widths reach 0.00 ms: the fastest within" in ended.error
+    assert f"(unpruned {table.whole_ms:.2f} ms)" in ended.error
 
 
 def test_an_output_folder_below_a_file_is_refused_and_the_file_stays(build: Build, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from edgeprune.latency import load_table
 from edgeprune.prune import profiling
-from edgeprune.prune.profiling import Plan
+from edgeprune.prune.rounds import Plan
 
 
 @pytest.fixture(scope="module")

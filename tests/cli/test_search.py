@@ -14,7 +14,7 @@ from edgeprune import searching, trials
 from edgeprune.bench.protocol import BenchProfile
 from edgeprune.dataset import Dataset
 from edgeprune.models import ultralytics as adapter
-from edgeprune.prune import search
+from edgeprune.prune import paced, search
 from made_tables import made_table
 
 QUICK = BenchProfile(blocks=1, min_queries=16, min_seconds=0.0, warmup_s=0.0, warmup_cap_s=0.2)
@@ -33,7 +33,7 @@ def little() -> Iterator[None]:
     """Measure next to nothing, and begin with two budgets of a made-up table."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(searching, "latency_table", table_of)
-        patch.setattr(search.timed_ms, "__defaults__", (QUICK,))
+        patch.setattr(paced, "TIMING", QUICK)
         patch.setattr(search, "SEEDED", (1.0, 0.9))
         yield
 

@@ -51,7 +51,9 @@ def test_a_cut_keeps_to_its_goal_and_is_measured(
     assert found.predicted_ms == pytest.approx(table.predictor()(found.keep))
     for name, kept in found.keep.items():
         assert kept == table.original[name] or kept % table.step == 0
-    report = descended(ADAPTER, checkpoints["yolov8n"], tmp_path / "model.pt", 64, PruneRecipe(), table, goal)
+    paths = checkpoints["yolov8n"], tmp_path / "model.pt"
+    report = descended(ADAPTER, *paths, 64, PruneRecipe(), table.step, "60 FPS")
+    assert (report.goal, report.step) == ("60 FPS", table.step)
     assert report.params_after < report.params_before and report.macs_after < report.macs_before
     widths = {layer.layer: layer.after for layer in report.layers}
     assert all(widths[name] == kept for name, kept in found.keep.items())

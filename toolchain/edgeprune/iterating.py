@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from edgeprune.artifact import Artifact, write_text_atomically
 from edgeprune.bench.race import Race
@@ -15,7 +16,7 @@ from edgeprune.build import SELECTION_SPLIT, Build
 from edgeprune.device import DeviceProfile
 from edgeprune.errors import BudgetError, ConfigError
 from edgeprune.latency import LatencyTable, load_table, save_table
-from edgeprune.recipe import PruneRecipe
+from edgeprune.recipe import Recipe
 from edgeprune.summary import Accuracy, Iteration
 from edgeprune.timing import machine
 from edgeprune.training import finetuned
@@ -37,12 +38,36 @@ class Descent:
     iterations: tuple[Iteration, ...]
 
 
-def latency_goal(recipe: PruneRecipe, table: LatencyTable) -> float:
-    """Return the latency to prune to, in ms: the recipe's own, or the one of its speed-up."""
-    if recipe.latency_ms is not None:
-        return recipe.latency_ms
-    assert recipe.speedup is not None
-    return table.whole_ms / recipe.speedup
+class Goal(NamedTuple):
+    """A latency to prune to, and what asks for it in the words of the report."""
+
+    ms: float
+    words: str
+
+
+def latency_goal(recipe: Recipe, table: LatencyTable) -> Goal | None:
+    """Return the latency to prune to: the recipe's own, its speed-up's, or the one that its budgets ask for.
+
+    None when it has no such goal, or when the unpruned network is fast enough for its budgets.
+    """
+    settings = recipe.prune
+    if settings.latency_ms is not None:
+        return Goal(settings.latency_ms, f"{settings.latency_ms:.2f} ms")
+    if settings.speedup is not None:
+        ms = table.whole_ms / settings.speedup
+        return Goal(ms, f"speed-up {settings.speedup:g} ({ms:.2f} ms)")
+    budget = speed_budget(recipe)
+    return budget if budget and budget.ms < table.whole_ms else None
+
+
+def speed_budget(recipe: Recipe) -> Goal | None:
+    """Return the stricter of the budgets of latency and frame rate, None where a goal of pruning is given."""
+    fps, ms = recipe.budget.min_fps, recipe.budget.max_latency_ms
+    if recipe.prune.goal is not None:
+        return None
+    goals = [Goal(1000 / fps, f"{fps:g} FPS ({1000 / fps:.2f} ms)")] if fps is not None else []
+    goals += [Goal(ms, f"{ms:.2f} ms")] if ms is not None else []
+    return min(goals, default=None)
 
 
 def latency_table(context: Build, model: Artifact, profile: DeviceProfile) -> LatencyTable:
@@ -51,7 +76,8 @@ def latency_table(context: Build, model: Artifact, profile: DeviceProfile) -> La
     Raises:
         ConfigError: the target is not measured here.
     """
-    from edgeprune.prune.profiling import profile_model, subject_of
+    from edgeprune.prune.profiling import profile_model
+    from edgeprune.prune.shipped import subject_of
     from edgeprune.runners.local import LocalRunner
 
     if not profile.runs_here:
@@ -84,9 +110,14 @@ def latency_table(context: Build, model: Artifact, profile: DeviceProfile) -> La
 
 
 def descend(
-    context: Build, start: Artifact, teacher: Artifact, profile: DeviceProfile, table: LatencyTable
+    context: Build,
+    start: Artifact,
+    teacher: Artifact,
+    profile: DeviceProfile,
+    table: LatencyTable,
+    wanted: Goal,
 ) -> Descent:
-    """Cut a model step by step to the recipe's latency, keeping what is proven faster and still accurate.
+    """Cut a model step by step to a latency, keeping what is proven faster and still accurate.
 
     Args:
         start: the unpruned model, or one trained to be sparse.
@@ -94,14 +125,18 @@ def descend(
 
     Raises:
         BudgetError: no widths reach the goal, or no cut was faster on the target.
+        ConfigError: the unpruned model reaches it.
     """
-    settings = context.recipe.prune
-    goal = latency_goal(settings, table)
+    settings, goal = context.recipe.prune, wanted.ms
     if goal >= table.whole_ms:
         raise ConfigError(
             f"{profile.name}: unpruned it takes {table.whole_ms:.2f} ms and the goal is {goal:.2f} ms: "
             "there is nothing to prune; build with --no-prune"
         )
+    try:
+        cut(context, start, table, goal)  # out of reach: known now, and not after hours of recovery
+    except BudgetError as exc:
+        raise BudgetError(f"{profile.name}: {wanted.words}: {exc}") from exc
     floor = torch_accuracy(context, start) - settings.floor
     now = Descent(start, table.whole_ms, ())
     aim = now.predicted_ms

@@ -10,7 +10,8 @@ from pydantic import TypeAdapter
 from edgeprune.artifact import Artifact, write_text_atomically
 from edgeprune.build import Build
 from edgeprune.device import DeviceProfile
-from edgeprune.iterating import descend, latency_goal, latency_table
+from edgeprune.iterating import Goal, descend, latency_goal, latency_table, speed_budget
+from edgeprune.latency import LatencyTable
 from edgeprune.recipe import DEFAULT_RATIO, Regularised
 from edgeprune.summary import PassReport, Pruning
 from edgeprune.timing import machine
@@ -24,12 +25,8 @@ def pruned(context: Build, original: Artifact, profile: DeviceProfile) -> tuple[
     recipe = context.recipe
     dense, training = sparsified(context, original)
     dense, passes = _reshaped(context, dense, profile)
-    to_latency = recipe.prune.latency_ms is not None or recipe.prune.speedup is not None
     swapped = any(one.name == "activation" and one.applied for one in passes)
-    if swapped and to_latency and recipe.finetune.epochs:
-        # Each cut will be judged, so the new activation comes first.
-        dense = finetuned(context, dense, original)
-    student, report = (_to_latency if to_latency else _to_size)(context, dense, original, profile)
+    student, report = _cut(context, dense, original, profile, swapped)
     report = report.model_copy(update={"sparse": training, "passes": passes})
     if recipe.finetune.epochs == 0:
         return student, report
@@ -82,24 +79,44 @@ def _reshaped(
     return Artifact.of(place / "model.pt", "torch", "fp32", model.sha256), reports
 
 
+def _cut(
+    context: Build, dense: Artifact, teacher: Artifact, profile: DeviceProfile, swapped: bool
+) -> tuple[Artifact, Pruning]:
+    """Cut a model to the recipe's goal; without one, to its budgets of speed where these ask for it.
+
+    Args:
+        swapped: whether it has activations that its weights do not know yet.
+    """
+    recipe = context.recipe
+    budget = speed_budget(recipe) if profile.runs_here else None
+    if budget or recipe.prune.goal in ("latency_ms", "speedup"):
+        table = latency_table(context, dense, profile)
+        goal = latency_goal(recipe, table)
+        if goal:
+            if swapped and recipe.finetune.epochs:  # each cut will be judged: they come first
+                dense = finetuned(context, dense, teacher)
+            return _to_latency(context, dense, teacher, profile, table, goal)
+        context.notify("prune", 1.0, f"fast enough unpruned: {table.whole_ms:.2f} ms by the latency table")
+    return _to_size(context, dense, profile)
+
+
 def _to_latency(
-    context: Build, dense: Artifact, teacher: Artifact, profile: DeviceProfile
+    context: Build,
+    dense: Artifact,
+    teacher: Artifact,
+    profile: DeviceProfile,
+    table: LatencyTable,
+    goal: Goal,
 ) -> tuple[Artifact, Pruning]:
     from edgeprune.prune.to_latency import descended
 
-    recipe = context.recipe.prune
-    table = latency_table(context, dense, profile)
-    descent = descend(context, dense, teacher, profile, table)
-    goal = latency_goal(recipe, table)
-    report = descended(
-        context.adapter, dense.path, descent.model.path, context.spec.imgsz, recipe, table, goal
-    )
+    descent = descend(context, dense, teacher, profile, table, goal)
+    recipe, imgsz = context.recipe.prune, context.spec.imgsz
+    report = descended(context.adapter, dense.path, descent.model.path, imgsz, recipe, table.step, goal.words)
     return descent.model, report.model_copy(update={"iterations": descent.iterations})
 
 
-def _to_size(
-    context: Build, dense: Artifact, teacher: Artifact, profile: DeviceProfile
-) -> tuple[Artifact, Pruning]:
+def _to_size(context: Build, dense: Artifact, profile: DeviceProfile) -> tuple[Artifact, Pruning]:
     from edgeprune.prune.stages import cut
 
     recipe = context.recipe

@@ -16,6 +16,8 @@ from edgeprune.errors import ConfigError
 
 DEFAULT_RATIO = 0.3
 """Share of channels removed when no goal is given."""
+GOALS = ("ratio", "latency_ms", "speedup", "macs")
+"""Keys of `PruneRecipe` of which one says how much to prune."""
 
 Criterion = Literal[
     "random", "l1", "l2", "fpgm", "lamp", "slim", "group_slim", "group_norm", "group_sl", "growing_reg",
@@ -77,12 +79,16 @@ class PruneRecipe(_Section):
     rewrite: tuple[RewriteKind, ...] = ()
     activation: Activation = "keep"
 
+    @property
+    def goal(self) -> str | None:
+        """Name of the goal that is given: one of `GOALS`, or None."""
+        return next((name for name in GOALS if getattr(self, name) is not None), None)
+
     @model_validator(mode="after")
     def _one_goal(self) -> PruneRecipe:
-        names = ("ratio", "latency_ms", "speedup", "macs")
-        goals = [name for name in names if getattr(self, name) is not None]
+        goals = [name for name in GOALS if getattr(self, name) is not None]
         if len(goals) > 1:
-            raise ValueError(f"{' and '.join(goals)} are two goals: give one of {', '.join(names)}")
+            raise ValueError(f"{' and '.join(goals)} are two goals: give one of {', '.join(GOALS)}")
         return self
 
     @model_validator(mode="after")
@@ -172,6 +178,8 @@ class BudgetRecipe(_Section):
 
     Attributes:
         max_drop: largest loss of mAP50-95 against the original fp32 model, absolute, on the val split.
+        min_fps, max_latency_ms: also what is pruned to where no goal is given and the target is measured
+            here, if the unpruned model is slower.
     """
 
     max_drop: float = Field(default=0.01, ge=0, le=1)

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import platform
-import shutil
-import tempfile
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgeprune.artifact import Artifact, Store, content_key, digest, write_text_atomically
 from edgeprune.build import Build, BuildRequest, Notify
-from edgeprune.candidates import exported
 from edgeprune.dataset import Dataset, label_path
-from edgeprune.errors import BudgetError, ConfigError, NotComparableError
+from edgeprune.errors import ConfigError, NotComparableError
+from edgeprune.front import Found, origin, pareto
 from edgeprune.iterating import latency_table
 from edgeprune.latency import LatencyTable, check_key
 from edgeprune.pipeline import start
 from edgeprune.preprocess import Preprocess
 from edgeprune.report.cells import flatten
-from edgeprune.study import answering, counts, finished, joined, need_optuna, open_storage, shown, worked
-from edgeprune.trials import Bench, at_size, checkpoint, rate, rated
+from edgeprune.study import answering, joined, need_optuna, open_storage, shown, worked
+from edgeprune.trials import Bench, rate
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -31,7 +27,7 @@ if TYPE_CHECKING:
 
     from edgeprune.prune.search import Space
 
-RESULT, PAGE, FRONT = "search.json", "search.html", "pareto"
+RESULT, PAGE = "search.json", "search.html"
 
 
 @dataclass(frozen=True)
@@ -85,52 +81,6 @@ class Plan(_Record):
     table: LatencyTable
 
 
-class Member(_Record):
-    """A network of the Pareto set.
-
-    Attributes:
-        ms: measured in the precision that ships, in turns with the unpruned network, at the table's pace.
-        map50_95: in torch on val, after the recovery.
-        channels: share of the prunable channels that is kept.
-        host, out: which machine made it, and in which folder.
-        checkpoint, onnx: paths relative to this folder; null when another machine holds them.
-    """
-
-    trial: int
-    ms: float
-    map50_95: float
-    imgsz: int
-    activation: str
-    dropped: tuple[str, ...]
-    rewrite: bool
-    channels: float
-    keep: dict[str, int]
-    host: str
-    out: str
-    checkpoint: str | None = None
-    onnx: str | None = None
-
-
-class Found(_Record):
-    """The result of a search.
-
-    Attributes:
-        trials: how many by state.
-        unpruned_ms: latency of the unpruned network by the study's table.
-        front: the Pareto set, the fastest first.
-        others: (latency in ms, mAP50-95) of the complete trials that are not on it.
-    """
-
-    study: str
-    storage: str
-    target: str
-    precision: str
-    trials: dict[str, int]
-    unpruned_ms: float
-    front: tuple[Member, ...]
-    others: tuple[tuple[float, float], ...]
-
-
 def search(request: SearchRequest, notify: Notify) -> Found:
     """Work on the study until it has its trials; write `search.json`, `search.html` and `pareto/`.
 
@@ -159,7 +109,7 @@ def search(request: SearchRequest, notify: Notify) -> Found:
                 request.trials,
                 lambda done, trial: _say(notify, min(1.0, done / request.trials), trial),
             )
-        result = _result(bench, study, shown(url), request.collect)
+        result = pareto(bench, study, shown(url), request.collect)
     write_text_atomically(out / RESULT, result.model_dump_json(indent=1) + "\n")
     write_page(result, out / PAGE)
     return result
@@ -237,13 +187,9 @@ def _short(value: str | None) -> str:
     return "unset" if not value else value if len(value) <= 24 else f"{value[:12]}..."
 
 
-def _here(context: Build) -> dict[str, str]:
-    return {"host": platform.node(), "out": str(context.request.out.resolve())}
-
-
 def _signed(bench: Bench, trial: Trial) -> tuple[float, float]:
     """Rate a trial, with a note of which machine holds its checkpoint."""
-    for key, value in _here(bench.context).items():
+    for key, value in origin(bench.context).items():
         trial.set_user_attr(key, value)
     return rate(bench, trial)
 
@@ -253,78 +199,6 @@ def _say(notify: Notify, share: float, trial: FrozenTrial) -> None:
     if trial.values:
         words = f"{trial.values[1]:.2f} ms, mAP50-95 {trial.values[0]:.4f}"
     notify("search", share, f"trial {trial.number}: {words}")
-
-
-def _result(bench: Bench, study: Study, storage: str, collect: bool) -> Found:
-    """Read the study, and write the checkpoints of the Pareto set that are to be had here."""
-    from optuna.trial import TrialState
-
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if not complete:
-        raise BudgetError(
-            f"--study {study.study_name}: no trial of {finished(study)} was complete; "
-            "allow a larger --max-latency-ms or run more --trials"
-        )
-    best = sorted(study.best_trials, key=lambda trial: (trial.values[1], trial.number))
-    folder = bench.context.request.out / FRONT
-    partial = Path(tempfile.mkdtemp(prefix=f".partial-{FRONT}-", dir=folder.parent))
-    try:
-        front = [_member(bench, trial, partial, collect) for trial in best]
-        partial.chmod(0o755)  # mkdtemp makes it private to the user
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    on_front = {trial.number for trial in best}
-    others = [trial.values for trial in complete if trial.number not in on_front]
-    return Found(
-        study=study.study_name,
-        storage=storage,
-        target=bench.profile.name,
-        precision=bench.profile.ship,
-        trials=counts(study),
-        unpruned_ms=bench.table.whole_ms,
-        front=tuple(front),
-        others=tuple((ms, rated) for rated, ms in others),
-    )
-
-
-def _member(bench: Bench, trial: FrozenTrial, out: Path, collect: bool) -> Member:
-    from edgeprune.prune.search import decode
-
-    choice = decode(bench.space, trial.params)
-    origin = {key: str(trial.user_attrs[key]) for key in ("host", "out")}
-    member = Member(
-        trial=trial.number,
-        ms=trial.values[1],
-        map50_95=trial.values[0],
-        imgsz=choice.imgsz,
-        activation=choice.activation,
-        dropped=choice.dropped,
-        rewrite=choice.rewrite,
-        channels=sum(choice.keep.values()) / sum(bench.table.original[name] for name in choice.keep),
-        keep=dict(choice.keep),
-        **origin,
-    )
-    if origin != _here(bench.context) and not collect:
-        return member
-    bench.context.notify("collect", 0.0, f"trial {trial.number}")
-    model = checkpoint(bench, choice)
-    onnx, _ = exported(at_size(bench, choice), model, "pruned")
-    place = out / str(trial.number)
-    place.mkdir()
-    for artifact in (model, onnx):
-        shutil.copyfile(artifact.path, place / artifact.path.name)
-    bench.context.notify("collect", 1.0, f"trial {trial.number}")
-    return member.model_copy(
-        update={
-            # Of the file beside it: one that was made again is rated again.
-            "map50_95": rated(bench, model, choice),
-            "checkpoint": f"{FRONT}/{trial.number}/{model.path.name}",
-            "onnx": f"{FRONT}/{trial.number}/{onnx.path.name}",
-        }
-    )
 
 
 def _sizes(wanted: tuple[int, ...], context: Build) -> tuple[int, ...]:

@@ -195,16 +195,18 @@ def timed(bench: Bench, student: Artifact, imgsz: int) -> float:
     }
 
     def make(out: Path) -> None:
-        from edgeprune.prune.search import engine_of, timed_ms
+        from edgeprune.prune.paced import paced_ms
+        from edgeprune.prune.shipped import engine_of
         from edgeprune.runners.local import LocalRunner
 
         unpruned = _unpruned_engine(bench)
         with tempfile.TemporaryDirectory() as name, LocalRunner() as runner:
             folder = Path(name)
-            (place := folder / "engine").mkdir()
-            engine = engine_of(context.adapter, student.path, imgsz, bench.profile, table.key.threads, place)
-            engines = [(unpruned, table.imgsz), (engine, imgsz)]
-            ms = timed_ms(engines, bench.profile, table, runner, folder)
+            engine = engine_of(
+                context.adapter, student.path, imgsz, bench.profile, table.key.threads, folder / "engine"
+            )
+            engines = {"unpruned": (unpruned, table.imgsz), "trial": (engine, imgsz)}
+            ms = paced_ms(engines, bench.profile, table, runner, folder)
         write_text_atomically(out / "latency.json", json.dumps({"ms": ms}))
 
     place = context.store.stage("latency", inputs, make)
@@ -222,7 +224,7 @@ def _unpruned_engine(bench: Bench) -> Artifact:
     }
 
     def make(out: Path) -> None:
-        from edgeprune.prune.search import engine_of
+        from edgeprune.prune.shipped import engine_of
 
         engine = engine_of(
             context.adapter, bench.original.path, table.imgsz, bench.profile, table.key.threads, out

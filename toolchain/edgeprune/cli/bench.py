@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from edgeprune.cli import echo_json
-from edgeprune.cli.options import json_option
+from edgeprune.cli.options import json_option, threads_option
 from edgeprune.cli.progress import stage_progress
 
 
@@ -25,9 +25,7 @@ from edgeprune.cli.progress import stage_progress
     show_default=True,
     help="How long to measure.",
 )
-@click.option(
-    "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of the runtime."
-)
+@threads_option
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for the result files (JSON)."
 )

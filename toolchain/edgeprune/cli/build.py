@@ -9,22 +9,30 @@ from pathlib import Path
 import click
 
 from edgeprune.cli import echo_json
-from edgeprune.cli.options import existing, json_option, milliseconds
+from edgeprune.cli.options import (
+    data_option,
+    existing,
+    imgsz_option,
+    json_option,
+    max_drop_option,
+    milliseconds,
+    model_option,
+    out_option,
+    recipe_option,
+    set_option,
+    trust_option,
+)
 from edgeprune.cli.progress import stage_progress
 
 
 @click.command()
-@click.option(
-    "--model", required=True, metavar="FILE", help="Trained checkpoint (.pt); `digits` is the bundled demo."
-)
-@click.option(
-    "--data", required=True, metavar="FILE", help="data.yaml of the data set; `digits` is the demo's."
-)
+@model_option
+@data_option
 @click.option(
     "--target", "targets", required=True, multiple=True, metavar="NAME", help="Device profile; repeatable."
 )
-@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Build folder.")
-@click.option("--imgsz", type=int, help="Input size in pixels; the checkpoint's own by default.")
+@out_option
+@imgsz_option
 @click.option("--ratio", type=float, help="Share of the channels to prune.")
 @click.option("--speedup", type=float, help="Prune to this speed-up over the unpruned model, on the target.")
 @click.option(
@@ -48,20 +56,20 @@ from edgeprune.cli.progress import stage_progress
     help="Trained smaller model of the family to compare with; implies --compare.",
 )
 @click.option("--no-prune", is_flag=True, help="Only quantise and compile.")
-@click.option("--max-drop", type=float, help="Largest loss of mAP50-95 on the val split, absolute.")
-@click.option("--min-fps", type=float, help="Least achieved frames per second.")
-@click.option("--max-latency-ms", type=float, help="Largest p50 latency in milliseconds.")
+@max_drop_option
+@click.option(
+    "--min-fps", type=float, help="Least achieved frames per second; pruned to, if no goal is given."
+)
+@click.option("--max-latency-ms", type=float, help="Largest p50 in ms; pruned to, if no goal is given.")
 @click.option("--max-memory-mb", type=float, help="Largest peak memory (VmHWM) in MB.")
 @click.option(
     "--bench", "bench_profile", type=click.Choice(["quick", "standard"]), help="How long to measure."
 )
 @click.option("--threads", type=int, help="Threads of the runtime.")
 @click.option("--seed", type=int, help="Seed of every draw.")
-@click.option(
-    "--recipe", "recipe_file", type=click.Path(path_type=Path, dir_okay=False), help="Recipe (YAML)."
-)
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any key of the recipe.")
-@click.option("--trust-model", is_flag=True, help="Unpickle the checkpoint without the list of safe classes.")
+@recipe_option
+@set_option
+@trust_option
 @json_option
 def command(
     model: str,

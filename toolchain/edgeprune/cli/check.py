@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeprune.cli import echo_json
-from edgeprune.cli.options import force_option, json_option
+from edgeprune.cli.options import force_option, json_option, threads_option
 from edgeprune.cli.progress import Notify, stage_progress
 
 if TYPE_CHECKING:
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 @click.option("--target", metavar="NAME", help="Only this target of two builds; the profile of two engines.")
 @click.option("--tau", type=float, default=0.05, show_default=True, help="Smallest slow-down that counts.")
 @click.option("--max-drop", type=float, default=0.01, show_default=True, help="Largest loss of mAP50-95.")
-@click.option(
-    "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of the runtime."
-)
+@threads_option
 @force_option
 @json_option
 def command(

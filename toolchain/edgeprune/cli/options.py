@@ -3,9 +3,43 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+if TYPE_CHECKING:
+    from edgeprune.device import DeviceProfile
+
+model_option = click.option(
+    "--model", required=True, metavar="FILE", help="Trained checkpoint (.pt); `digits` is the bundled demo."
+)
+data_option = click.option(
+    "--data", required=True, metavar="FILE", help="data.yaml of the data set; `digits` is the demo's."
+)
+target_option = click.option(
+    "--target", required=True, metavar="NAME", help="Device profile; one target, not an alias."
+)
+out_option = click.option(
+    "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Build folder."
+)
+imgsz_option = click.option(
+    "--imgsz", type=int, help="Input size in pixels; the checkpoint's own by default."
+)
+max_drop_option = click.option(
+    "--max-drop", type=float, help="Largest loss of mAP50-95 on the val split, absolute."
+)
+threads_option = click.option(
+    "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of the runtime."
+)
+recipe_option = click.option(
+    "--recipe", "recipe_file", type=click.Path(path_type=Path, dir_okay=False), help="Recipe (YAML)."
+)
+set_option = click.option(
+    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any key of the recipe."
+)
+trust_option = click.option(
+    "--trust-model", is_flag=True, help="Unpickle the checkpoint without the list of safe classes."
+)
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON on standard output, and only that."
 )
@@ -18,6 +52,22 @@ def milliseconds(ctx: click.Context, param: click.Parameter, value: str | None) 
         return None if value is None else float(value.strip().lower().removesuffix("ms"))
     except ValueError as exc:
         raise click.BadParameter(f"{value!r} is not a time in milliseconds, such as 8ms") from exc
+
+
+def one_target(name: str) -> DeviceProfile:
+    """Return the profile of a target.
+
+    Raises:
+        ConfigError: there is none of this name, or it stands for several.
+    """
+    from edgeprune.device import resolve_targets
+    from edgeprune.errors import ConfigError
+
+    profiles = resolve_targets((name,))
+    if len(profiles) > 1:
+        names = ", ".join(profile.name for profile in profiles)
+        raise ConfigError(f"--target {name}: it stands for {names}; name one of them")
+    return profiles[0]
 
 
 def existing(path: str, demo: str) -> Path:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeprune.cli import echo_json
-from edgeprune.cli.options import existing, json_option
+from edgeprune.cli.options import existing, json_option, one_target, target_option, threads_option
 from edgeprune.cli.progress import stage_progress
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _SHOWN = 12
 
 @click.command()
 @click.option("--model", required=True, metavar="PATH", help="Checkpoint whose layers are measured.")
-@click.option("--target", required=True, metavar="NAME", help="Device profile; one target, not an alias.")
+@target_option
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "fp16", "bf16", "int8"]),
@@ -29,9 +29,7 @@ _SHOWN = 12
 @click.option(
     "--imgsz", type=click.IntRange(min=32), help="Side of the input; by default the checkpoint's own."
 )
-@click.option(
-    "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of the runtime."
-)
+@threads_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -57,20 +55,15 @@ def command(
 
     What was measured is kept in the cache: the same command answers at once, and an interrupted one goes on.
     """
-    from edgeprune.device import resolve_targets
-    from edgeprune.errors import ConfigError
     from edgeprune.latency import save_table
     from edgeprune.models import get_adapter
     from edgeprune.prune.profiling import profile_model, table_file
     from edgeprune.prune.shipped import subject_of
     from edgeprune.runners.local import LocalRunner
 
-    profiles = resolve_targets((target,))
-    if len(profiles) > 1:
-        names = ", ".join(profile.name for profile in profiles)
-        raise ConfigError(f"--target {target}: it stands for {names}; a table is of one runtime, name one")
+    profile = one_target(target)
     subject = subject_of(
-        get_adapter("ultralytics"), existing(model, "model"), imgsz, profiles[0], precision, threads
+        get_adapter("ultralytics"), existing(model, "model"), imgsz, profile, precision, threads
     )
     with LocalRunner() as runner, stage_progress() as notify:
         table = profile_model(subject, runner, notify)
@@ -83,7 +76,7 @@ def command(
     if as_json:
         echo_json(table.model_dump_json())
     else:
-        _show(table, out or table_file(table), profiles[0].channel_step.get(subject.precision))
+        _show(table, out or table_file(table), profile.channel_step.get(subject.precision))
 
 
 def _show(table: LatencyTable, place: Path, guess: int | None) -> None:

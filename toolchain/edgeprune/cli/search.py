@@ -10,21 +10,27 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeprune.cli import echo_json
-from edgeprune.cli.options import existing, json_option
+from edgeprune.cli.options import (
+    data_option,
+    existing,
+    json_option,
+    model_option,
+    one_target,
+    recipe_option,
+    set_option,
+    target_option,
+    trust_option,
+)
 from edgeprune.cli.progress import stage_progress
 
 if TYPE_CHECKING:
-    from edgeprune.searching import Found
+    from edgeprune.front import Found
 
 
 @click.command()
-@click.option(
-    "--model", required=True, metavar="FILE", help="Trained checkpoint (.pt); `digits` is the demo's."
-)
-@click.option(
-    "--data", required=True, metavar="FILE", help="data.yaml of the data set; `digits` is the demo's."
-)
-@click.option("--target", required=True, metavar="NAME", help="Device profile; one target, not an alias.")
+@model_option
+@data_option
+@target_option
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder of this worker."
 )
@@ -62,11 +68,9 @@ if TYPE_CHECKING:
 )
 @click.option("--max-latency-ms", type=float, help="Trials that are slower end early.")
 @click.option("--collect", is_flag=True, help="Run no trial; write the whole Pareto set here, as it is now.")
-@click.option(
-    "--recipe", "recipe_file", type=click.Path(path_type=Path, dir_okay=False), help="Recipe (YAML)."
-)
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any key of the recipe.")
-@click.option("--trust-model", is_flag=True, help="Unpickle the checkpoint without the list of safe classes.")
+@recipe_option
+@set_option
+@trust_option
 @json_option
 def command(
     model: str,
@@ -91,15 +95,9 @@ def command(
     Every machine that runs this command with the same --storage and --study works on the same study.
     """
     from edgeprune.build import BuildRequest
-    from edgeprune.device import resolve_targets
-    from edgeprune.errors import ConfigError
     from edgeprune.recipe import load_recipe
     from edgeprune.searching import SearchRequest, search
 
-    profiles = resolve_targets((target,))
-    if len(profiles) > 1:
-        names = ", ".join(profile.name for profile in profiles)
-        raise ConfigError(f"--target {target}: it stands for {names}; a search is of one runtime, name one")
     recipe = load_recipe(
         recipe_file,
         assignments,
@@ -110,7 +108,7 @@ def command(
         build=BuildRequest(
             model=existing(model, "model"),
             data=existing(data, "data"),
-            targets=profiles,
+            targets=(one_target(target),),
             recipe=recipe,
             out=out,
             command=shlex.join(["edgeprune", *sys.argv[1:]]),

@@ -9,18 +9,25 @@ from pathlib import Path
 import click
 
 from edgeprune.cli import echo_json
-from edgeprune.cli.options import existing, json_option
+from edgeprune.cli.options import (
+    data_option,
+    existing,
+    imgsz_option,
+    json_option,
+    max_drop_option,
+    model_option,
+    out_option,
+    recipe_option,
+    set_option,
+    trust_option,
+)
 from edgeprune.cli.progress import stage_progress
 
 
 @click.command()
-@click.option(
-    "--model", required=True, metavar="FILE", help="Trained checkpoint (.pt); `digits` is the demo's."
-)
-@click.option(
-    "--data", required=True, metavar="FILE", help="data.yaml of the data set; `digits` is the demo's."
-)
-@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Build folder.")
+@model_option
+@data_option
+@out_option
 @click.option("--criterion", help="slim, group_slim, group_sl or growing_reg; the recipe's by default.")
 @click.option(
     "--epochs", type=click.IntRange(min=1), default=5, show_default=True, help="Epochs of each trial."
@@ -28,13 +35,11 @@ from edgeprune.cli.progress import stage_progress
 @click.option(
     "--trials", type=click.IntRange(min=1, max=20), default=5, show_default=True, help="Most trials."
 )
-@click.option("--max-drop", type=float, help="Largest loss of mAP50-95 on the val split, absolute.")
-@click.option("--imgsz", type=int, help="Input size in pixels; the checkpoint's own by default.")
-@click.option(
-    "--recipe", "recipe_file", type=click.Path(path_type=Path, dir_okay=False), help="Recipe (YAML)."
-)
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any key of the recipe.")
-@click.option("--trust-model", is_flag=True, help="Unpickle the checkpoint without the list of safe classes.")
+@max_drop_option
+@imgsz_option
+@recipe_option
+@set_option
+@trust_option
 @json_option
 def command(
     model: str,

@@ -10,54 +10,29 @@ import shutil
 import statistics
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
+from typing import Literal
 
 from edgeprune import __version__
 from edgeprune.artifact import Artifact, Store, content_key, write_text_atomically
 from edgeprune.backends import get_backend
-from edgeprune.bench.micronet import Micronet, layer_net, write_micronet
+from edgeprune.bench.micronet import Micronet, layer_net
 from edgeprune.bench.protocol import build_job, write_inputs
 from edgeprune.bench.staircase import STEPS, derive_step, scan_widths
 from edgeprune.bench.subject import stock_images
 from edgeprune.bench.tune import fastest_environment
-from edgeprune.bench.turns import said_by
-from edgeprune.errors import CompileError, ConfigError, DeviceError
+from edgeprune.errors import CompileError, ConfigError
 from edgeprune.latency import Anchor, Grid, LatencyTable, Scan, Shape, save_table
 from edgeprune.prune.allocation import on_step
 from edgeprune.prune.grids import axes_of, chunks_of, macs
 from edgeprune.prune.layers import deployed_layers
-from edgeprune.prune.shipped import Subject, compiled, cut_widths, key_of, subject_of
+from edgeprune.prune.rounds import Plan, at_one_pace, cost, measured_rounds, summary
+from edgeprune.prune.shipped import Subject, compiled, cut_widths, key_of
 from edgeprune.resources import cache_dir
 from edgeprune.runners import Runner
 
-__all__ = ["PLAN", "Plan", "Subject", "compiled", "cut_widths", "profile_model", "subject_of", "table_file"]
-
 Notify = Callable[[str, float, str], None]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How much is measured.
-
-    Attributes:
-        rounds: visits of each network, spread over the run of its chunk.
-        queries, seconds: least queries and about the time of one visit.
-        axis: most widths of a grid's side.
-        scans: how many of the most expensive shapes are scanned for the step.
-        chunk: about how many layers share a worker process; a killed run loses at most one chunk.
-    """
-
-    rounds: int = 40
-    queries: int = 3
-    seconds: float = 0.002
-    axis: int = 4
-    scans: int = 3
-    chunk: int = 80
-    timeout_s: float = 1800.0
 
 
 PLAN = Plan()
@@ -118,7 +93,7 @@ class _Run:
         half = {name: width for name, width in half.items() if width < self.original[name]}
         wholes = {"original": whole} | ({"half": self._engine("half", half)} if half else {})
         grids, times = self._grids(step, wholes)
-        anchors = [Anchor(keep=half if name == "half" else {}, **_summary(times[name])) for name in wholes]
+        anchors = [Anchor(keep=half if name == "half" else {}, **summary(times[name])) for name in wholes]
         return LatencyTable(
             key=self.key,
             model=self.subject.digest,
@@ -193,7 +168,7 @@ class _Run:
                 layer_net(shape, *((other, width) if axis == "cout" else (width, other))) for width in widths
             ]
             times = self._chunk("scan", nets, {}, index / len(wanted), 1 / len(wanted))
-            costs = [_summary(_cost(times, net)) for net in nets]
+            costs = [summary(cost(times, net)) for net in nets]
             scans.append(
                 Scan(
                     shape=shape,
@@ -235,7 +210,7 @@ class _Run:
             for name in wholes:
                 rounds[name] += times[name]
             for shape in shapes:
-                costs = [[_summary(_cost(times, net)) for net in row] for row in nets[shape]]
+                costs = [[summary(cost(times, net)) for net in row] for row in nets[shape]]
                 grids.append(
                     Grid(
                         shape=shape,
@@ -258,6 +233,10 @@ class _Run:
     ) -> dict[str, list[float]]:
         """Return the rounds of each network, in ms, by name: measured now, or read from the cache."""
         members = list(dict.fromkeys([*nets, *(around for net in nets for around in net.around)]))
+
+        def say(part: float) -> None:
+            self.notify(stage, done + share * part, f"{len(members)} networks")
+
         inputs = {
             "nets": [asdict(net) | {"shape": str(net.shape)} for net in members],
             "wholes": {name: engine.sha256 for name, engine in wholes.items()},
@@ -269,89 +248,10 @@ class _Run:
         }
 
         def make(out: Path) -> None:
-            with tempfile.TemporaryDirectory() as folder:
-                report = self._measured(stage, members, wholes, Path(folder), done, share)
-            rounds = {name: [ns / 1e6 for ns in values] for name, values in report.items()}
+            rounds = measured_rounds(members, wholes, self.subject, self.key, self.plan, self.runner, say)
             write_text_atomically(out / "rounds.json", json.dumps(rounds))
 
         place = self.store.stage(stage, inputs, make)
-        self.notify(stage, done + share, f"{len(members)} networks")
+        say(1.0)
         rounds: dict[str, list[float]] = json.loads((place / "rounds.json").read_text(encoding="utf-8"))
-        return _at_one_pace(rounds)
-
-    def _measured(
-        self,
-        stage: str,
-        nets: Sequence[Micronet],
-        wholes: Mapping[str, Artifact],
-        folder: Path,
-        done: float,
-        share: float,
-    ) -> dict[str, list[float]]:
-        subject = self.subject
-        entries = []
-        for index, net in enumerate(nets):
-            path = folder / f"{index}.onnx"
-            write_micronet(net, subject.precision, subject.profile.scheme, path)
-            entries.append(
-                {"name": net.name, "engine": self.runner.push(path), "size": [net.height, net.width]}
-            )
-        for name, engine in wholes.items():
-            size = [subject.imgsz, subject.imgsz]
-            entries.append({"name": name, "engine": self.runner.push(engine.path), "size": size})
-        job = folder / "job.json"
-        job_data = {
-            "backend": subject.profile.backend,
-            "precision": subject.precision,
-            "threads": subject.threads,
-            "options": self.key.options,
-            "environment": self.key.environment,
-            "nets": entries,
-            "rounds": self.plan.rounds,
-            "queries": self.plan.queries,
-            "seconds": self.plan.seconds,
-        }
-        write_text_atomically(job, json.dumps(job_data))
-        remote = self.runner.push(job)
-
-        def follow(line: str) -> None:
-            said = said_by(line)
-            if "share" in said:  # loading takes about as long as a third of the rounds
-                part = 0.25 * said["share"] if said["phase"] == "load" else 0.25 + 0.75 * said["share"]
-                self.notify(stage, done + share * part, f"{len(nets)} networks")
-
-        module = "edgeprune.bench.layer_worker"
-        args = (self.runner.python(), "-m", module, remote, f"{remote}.out.json")
-        self.runner.run(args, self.plan.timeout_s, follow)
-        answer = self.runner.pull(f"{remote}.out.json", folder / "answer.json")
-        return _rounds(answer, {entry["name"] for entry in entries}, self.plan.rounds)
-
-
-def _rounds(path: Path, names: set[Any], rounds: int) -> dict[str, list[float]]:
-    try:
-        found: dict[str, list[float]] = json.loads(path.read_text(encoding="utf-8"))["rounds_ns"]
-        whole = set(found) == names and all(len(values) == rounds for values in found.values())
-    except (ValueError, KeyError, TypeError, AttributeError):
-        whole = False
-    if not whole:
-        raise DeviceError("the layers' worker answered with garbage; the same command tries again")
-    return found
-
-
-def _cost(times: Mapping[str, Sequence[float]], net: Micronet) -> list[float]:
-    """Return what the layer alone took in each round, in ms: with it less without it, never below zero."""
-    before, after = (times[around.name] for around in net.around)
-    rounds = zip(times[net.name], before, after, strict=True)
-    return [max(0.0, whole - (left + right) / 2) for whole, left, right in rounds]
-
-
-def _at_one_pace(times: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
-    """Take the machine's moods out of the rounds: each is divided by how slow all networks were in it."""
-    table = np.array(list(times.values()))
-    pace = np.median(table / np.median(table, axis=1, keepdims=True), axis=0)
-    return {name: list(map(float, row)) for name, row in zip(times, table / pace, strict=True)}
-
-
-def _summary(rounds: Sequence[float]) -> dict[str, Any]:
-    low, median, high = (float(value) for value in np.quantile(rounds, (0.25, 0.5, 0.75)))
-    return {"ms": median, "iqr_ms": high - low, "n": len(rounds)}
+        return at_one_pace(rounds)

@@ -15,12 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgeprune.artifact import Artifact
-from edgeprune.bench.protocol import BenchProfile, build_job, measure, write_inputs
-from edgeprune.bench.statistics import latency_ms
-from edgeprune.bench.subject import stock_images
 from edgeprune.dataset import Dataset
-from edgeprune.device import DeviceProfile
 from edgeprune.errors import BudgetError, ConfigError
 from edgeprune.latency import LatencyTable
 from edgeprune.models import ModelAdapter
@@ -32,14 +27,11 @@ from edgeprune.prune.groups import kept_whole
 from edgeprune.prune.knapsack import allot, width_options
 from edgeprune.prune.layers import deployed_layers
 from edgeprune.prune.recalibrate import recalibrate
-from edgeprune.prune.shipped import compiled, subject_of
 from edgeprune.prune.stages import batches, evidence_for
 from edgeprune.prune.surgery import cut_to, score_groups
 from edgeprune.prune.worth import rewrites_worth_it
 from edgeprune.recipe import PruneRecipe, Recipe
-from edgeprune.runners import Runner
 
-TIMING = BenchProfile(blocks=2, min_queries=96, min_seconds=2.0, warmup_s=0.5, warmup_cap_s=5.0)
 SEEDED = (1.0, 0.75, 0.55, 0.4, 0.3)
 """Budgets that the knapsack is solved for to begin with, as shares of the slowest one that is allowed."""
 _WIDTH, _DROP = "width.", "drop."
@@ -214,49 +206,3 @@ def realised(
         model = swap_activation(model, choice.activation, prune.skip)
     recalibrate(model, batches(dataset, Preprocess(choice.imgsz), recipe.seed))
     return model
-
-
-def engine_of(
-    adapter: ModelAdapter, checkpoint: Path, imgsz: int, profile: DeviceProfile, threads: int, out: Path
-) -> Artifact:
-    """Export, quantise and compile a checkpoint as it would ship, for timing.
-
-    Raises:
-        CompileError: the runtime cannot use it.
-    """
-    subject = subject_of(adapter, checkpoint, imgsz, profile, profile.ship, threads)
-    return compiled(subject, subject.model, out)
-
-
-def timed_ms(
-    engines: Sequence[tuple[Artifact, int]],
-    profile: DeviceProfile,
-    table: LatencyTable,
-    runner: Runner,
-    folder: Path,
-    plan: BenchProfile = TIMING,
-) -> float:
-    """Return the p50 of a network on the target, in ms, at the pace of the table.
-
-    It runs in turns with the unpruned network. Trials are hours and machines apart: the ratio of the two is
-    what was measured, and the table's own time of the unpruned network makes it milliseconds again.
-
-    Args:
-        engines: the unpruned network's and the other one's, each with its image size.
-
-    Raises:
-        DeviceError: a worker crashed, hung or answered with garbage.
-    """
-    jobs = [
-        build_job(
-            name,
-            engine,
-            profile,
-            threads=table.key.threads,
-            inputs=write_inputs(stock_images(imgsz), folder / f"{name}.npy"),
-            environment=table.key.environment,
-        )
-        for name, (engine, imgsz) in zip(("unpruned", "trial"), engines, strict=True)
-    ]
-    unpruned, trial = (latency_ms(result).p50 for result in measure(jobs, plan, runner))
-    return table.whole_ms * trial / unpruned

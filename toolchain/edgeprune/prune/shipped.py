@@ -84,7 +84,11 @@ def cut_widths(adapter: ModelAdapter, model: nn.Module, imgsz: int, keep: Mappin
 
 
 def compiled(subject: Subject, model: nn.Module, out: Path) -> Artifact:
-    """Export, quantise and compile a network as it would ship; calibrated on stock photographs."""
+    """Export, quantise and compile a network as it would ship; calibrated on stock photographs.
+
+    Args:
+        out: folder for what is made on the way; made if it is not there.
+    """
     adapter, profile = subject.adapter, subject.profile
     spec = Preprocess(subject.imgsz)
     photos = _photographs(subject.imgsz, out / "images")
@@ -100,6 +104,18 @@ def compiled(subject: Subject, model: nn.Module, out: Path) -> Artifact:
     if subject.precision == "int8":
         onnx = quantize(onnx, profile.scheme, CalibrationSet(photos, spec), adapter, _made(out / "int8"))
     return get_backend(profile.backend).compile(onnx, profile, subject.precision, _made(out / "compiled"))
+
+
+def engine_of(
+    adapter: ModelAdapter, checkpoint: Path, imgsz: int, profile: DeviceProfile, threads: int, out: Path
+) -> Artifact:
+    """Export, quantise and compile a checkpoint as it would ship, for timing.
+
+    Raises:
+        CompileError: the runtime cannot use it.
+    """
+    subject = subject_of(adapter, checkpoint, imgsz, profile, profile.ship, threads)
+    return compiled(subject, subject.model, out)
 
 
 def key_of(subject: Subject, environment: Mapping[str, str]) -> TableKey:

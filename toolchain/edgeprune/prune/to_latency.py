@@ -12,11 +12,7 @@ from torch import nn
 
 from edgeprune.artifact import write_text_atomically
 from edgeprune.bench.gate import on_runner
-from edgeprune.bench.protocol import BenchProfile, build_job, measure, write_inputs
 from edgeprune.bench.race import RACE_BLOCK, Race, race
-from edgeprune.bench.result import Job
-from edgeprune.bench.statistics import latency_ms
-from edgeprune.bench.subject import stock_images
 from edgeprune.dataset import Dataset
 from edgeprune.device import DeviceProfile
 from edgeprune.errors import ConfigError
@@ -25,6 +21,7 @@ from edgeprune.latency import LatencyTable
 from edgeprune.models import ModelAdapter
 from edgeprune.preprocess import Preprocess
 from edgeprune.prune.knapsack import allot, width_options
+from edgeprune.prune.paced import Engine, jobs_beside, paced_ms
 from edgeprune.prune.passes import Gauges, apply_passes
 from edgeprune.prune.recalibrate import recalibrate
 from edgeprune.prune.shipped import Subject, compiled, subject_of
@@ -33,9 +30,6 @@ from edgeprune.prune.surgery import account, cut_to, score_groups
 from edgeprune.recipe import PruneRecipe, Recipe
 from edgeprune.runners.local import LocalRunner
 from edgeprune.summary import PassReport, Pruning
-
-# Two networks have to be told apart by a few per cent; weights do not matter to latency.
-_PROBE = BenchProfile(blocks=2, min_queries=64, min_seconds=2.0, warmup_s=0.5, warmup_cap_s=5.0)
 
 
 class Cut(BaseModel):
@@ -110,8 +104,9 @@ def raced(
     """
     subject = subject_of(adapter, before, imgsz, profile, profile.ship, table.key.threads)
     networks = {"before": subject.model, "after": adapter.prunable(adapter.load(after))}
-    with tempfile.TemporaryDirectory() as folder, LocalRunner() as runner:
-        jobs = _jobs(subject, networks, table, Path(folder))
+    with tempfile.TemporaryDirectory() as name, LocalRunner() as runner:
+        folder = Path(name)
+        jobs = jobs_beside(_engines(subject, networks, folder), profile, table, folder)
         return race(jobs[0], jobs[1], on_runner(runner, RACE_BLOCK))
 
 
@@ -150,32 +145,17 @@ def reshape(
 
 
 def _beside(subject: Subject, network: nn.Module, table: LatencyTable) -> float:
-    """Return a network's latency, ms: its share of the original's, measured beside it, of the table's."""
-    with tempfile.TemporaryDirectory() as folder, LocalRunner() as runner:
-        jobs = _jobs(subject, {"original": subject.model, "changed": network}, table, Path(folder))
-        before, after = (latency_ms(result).p50 for result in measure(jobs, _PROBE, runner))
-    return table.whole_ms * after / before
+    """Return a network's latency, ms, measured beside the one that it was made from."""
+    networks = {"original": subject.model, "changed": network}
+    with tempfile.TemporaryDirectory() as name, LocalRunner() as runner:
+        folder = Path(name)
+        return paced_ms(_engines(subject, networks, folder), subject.profile, table, runner, folder)
 
 
-def _jobs(
-    subject: Subject, networks: Mapping[str, nn.Module], table: LatencyTable, folder: Path
-) -> list[Job]:
-    """Compile networks as they would ship; return the jobs that measure them as the table was measured."""
-    inputs = write_inputs(stock_images(subject.imgsz), folder / "inputs.npy")
-    jobs = []
-    for name, network in networks.items():
-        (place := folder / name).mkdir()
-        jobs.append(
-            build_job(
-                name,
-                compiled(subject, network, place),
-                subject.profile,
-                threads=table.key.threads,
-                inputs=inputs,
-                environment=table.key.environment,
-            )
-        )
-    return jobs
+def _engines(subject: Subject, networks: Mapping[str, nn.Module], folder: Path) -> dict[str, Engine]:
+    return {
+        name: (compiled(subject, network, folder / name), subject.imgsz) for name, network in networks.items()
+    }
 
 
 def descended(
@@ -184,15 +164,18 @@ def descended(
     after: Path,
     imgsz: int,
     recipe: PruneRecipe,
-    table: LatencyTable,
-    goal_ms: float,
+    step: int,
+    goal: str,
 ) -> Pruning:
-    """Return the account of all cuts together: of `before`, unpruned, and `after`, which was cut from it."""
+    """Return the account of all cuts together: of `before`, unpruned, and `after`, which was cut from it.
+
+    Args:
+        step: channels that the widths are multiples of, as the latency table has it.
+        goal: what was pruned to, in words.
+    """
     models = [adapter.prunable(adapter.load(path)) for path in (before, after)]
     example = torch.zeros(1, 3, imgsz, imgsz)
-    report = account(
-        models[0], models[1], adapter.unprunable, example, recipe, f"{goal_ms:.2f} ms", 0.0, table.step
-    )
+    report = account(models[0], models[1], adapter.unprunable, example, recipe, goal, 0.0, step)
     widths = [layer for layer in report.layers if layer.prunable]
     kept = sum(layer.after for layer in widths) / sum(layer.before for layer in widths)
     return report.model_copy(update={"ratio": 1 - kept})

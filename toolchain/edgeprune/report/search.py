@@ -12,7 +12,7 @@ from edgeprune.report.page import page
 from edgeprune.report.svg import BLUE, INK, MUTED, figure, log_axis, to_svg
 
 if TYPE_CHECKING:
-    from edgeprune.searching import Found
+    from edgeprune.front import Found
 
 
 def write_page(found: Found, path: Path) -> None:

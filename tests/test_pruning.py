@@ -1,0 +1,103 @@
+"""What a target is pruned to: the recipe's goal, else its budgets of speed, else the default ratio.
+
+On a real tiny model with a made latency table; which of two networks is faster is simulated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from edgeprune import iterating, pruning
+from edgeprune.artifact import Artifact, Store
+from edgeprune.bench.race import Race
+from edgeprune.build import Build, BuildRequest
+from edgeprune.dataset import Dataset
+from edgeprune.device import DeviceProfile, resolve_targets
+from edgeprune.errors import BudgetError
+from edgeprune.latency import LatencyTable
+from edgeprune.models import get_adapter
+from edgeprune.pipeline import start
+from edgeprune.recipe import load_recipe
+from edgeprune.summary import Pruning
+from made_tables import made_table
+
+HERE = resolve_targets(("cpu",))[0]
+FASTER = Race(faster=True, change=-0.1, low=-0.2, high=-0.05, before_ms=10.0, after_ms=9.0, pairs=6)
+
+
+@dataclass
+class Bench:
+    """The table that would be measured, how often it was asked for, and a way to prune."""
+
+    table: LatencyTable
+    prune: Callable[..., Pruning]
+    profiled: list[str]
+
+    def fps(self, share: float) -> float:
+        """The frame rate of a network that takes this share of the unpruned one's time."""
+        return 1000 / (share * self.table.whole_ms)
+
+
+@pytest.fixture
+def bench(
+    checkpoints: dict[str, Path], tiny: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Bench:
+    adapter = get_adapter("ultralytics")
+    checkpoint = checkpoints["yolov8n"]
+    table = made_table(adapter, adapter.prunable(adapter.load(checkpoint)), 64)
+    profiled: list[str] = []
+
+    def latency_table(context: Build, model: Artifact, profile: DeviceProfile) -> LatencyTable:
+        profiled.append(profile.name)
+        return table
+
+    monkeypatch.setattr(pruning, "latency_table", latency_table)
+    monkeypatch.setattr(iterating, "_raced", lambda *_: FASTER)
+
+    def prune(profile: DeviceProfile = HERE, **options: float) -> Pruning:
+        settings = ("prune.one_shot=true", "finetune.epochs=0", "prune.criterion=l1")
+        recipe = load_recipe(None, settings, imgsz=64, **options)
+        request = BuildRequest(checkpoint, tiny.source, (profile,), recipe, tmp_path / "out", "")
+        store = Store(tmp_path / "out" / "stages")
+        with store.locked():
+            original, context = start(request, store, lambda *_: None)
+            return pruning.pruned(context, original, profile)[1]
+
+    return Bench(table, prune, profiled)
+
+
+def test_a_frame_rate_that_the_unpruned_model_misses_is_pruned_to(bench: Bench) -> None:
+    wanted, ms = bench.fps(0.6), 0.6 * bench.table.whole_ms
+    report = bench.prune(budget__min_fps=wanted, budget__max_latency_ms=0.8 * bench.table.whole_ms)
+    assert report.goal == f"{wanted:g} FPS ({ms:.2f} ms)"
+    (cut,) = report.iterations
+    assert cut.goal_ms == pytest.approx(ms) and cut.predicted_ms <= cut.goal_ms
+    assert report.params_after < report.params_before and report.step == bench.table.step
+
+
+def test_a_frame_rate_that_it_reaches_leaves_the_default_ratio(bench: Bench) -> None:
+    report = bench.prune(budget__min_fps=bench.fps(1.1))
+    assert (report.goal, report.iterations, bench.profiled) == ("ratio 0.3", (), [HERE.name])
+
+
+def test_nothing_is_profiled_for_a_budget_beside_a_goal_or_of_a_device_that_is_not_there(
+    bench: Bench,
+) -> None:
+    fps = bench.fps(0.5)
+    assert bench.prune(budget__min_fps=fps, prune__ratio=0.5).goal == "ratio 0.5"
+    (jetson,) = resolve_targets(("jetson",))
+    assert bench.prune(jetson, budget__min_fps=fps).goal == "ratio 0.3"
+    assert bench.profiled == []
+
+
+def test_a_frame_rate_that_no_widths_reach_names_the_fastest_before_anything_is_trained(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(iterating, "finetuned", lambda *_: pytest.fail("trained"))
+    fastest = r"1e\+06 FPS \(0\.00 ms\): no widths reach 0\.00 ms: the fastest .* predicted to take \d"
+    with pytest.raises(BudgetError, match=f"^{HERE.name}: {fastest}"):
+        bench.prune(budget__min_fps=1e6, prune__one_shot=False)

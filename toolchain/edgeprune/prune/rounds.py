@@ -1,0 +1,128 @@
+"""Rounds of latency: many networks visited in turns by one worker process, and what their rounds say."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeprune.artifact import Artifact, write_text_atomically
+from edgeprune.bench.micronet import Micronet, write_micronet
+from edgeprune.bench.turns import said_by
+from edgeprune.errors import DeviceError
+from edgeprune.latency import TableKey
+from edgeprune.prune.shipped import Subject
+from edgeprune.runners import Runner
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured.
+
+    Attributes:
+        rounds: visits of each network, spread over the run of its chunk.
+        queries, seconds: least queries and about the time of one visit.
+        axis: most widths of a grid's side.
+        scans: how many of the most expensive shapes are scanned for the step.
+        chunk: about how many layers share a worker process; a killed run loses at most one chunk.
+    """
+
+    rounds: int = 40
+    queries: int = 3
+    seconds: float = 0.002
+    axis: int = 4
+    scans: int = 3
+    chunk: int = 80
+    timeout_s: float = 1800.0
+
+
+def measured_rounds(
+    nets: Sequence[Micronet],
+    wholes: Mapping[str, Artifact],
+    subject: Subject,
+    key: TableKey,
+    plan: Plan,
+    runner: Runner,
+    say: Callable[[float], None],
+) -> dict[str, list[float]]:
+    """Measure networks in one worker process; return the rounds of each, in ms, by name.
+
+    Args:
+        nets: layers of the subject, with their surroundings.
+        wholes: engines of whole networks, visited in the same rounds.
+        key: under which options and environment it is measured.
+        say: called with the share that is done, in [0, 1].
+
+    Raises:
+        DeviceError: the worker crashed, hung or answered with garbage.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        entries = []
+        for index, net in enumerate(nets):
+            path = folder / f"{index}.onnx"
+            write_micronet(net, subject.precision, subject.profile.scheme, path)
+            entries.append({"name": net.name, "engine": runner.push(path), "size": [net.height, net.width]})
+        for whole, engine in wholes.items():
+            size = [subject.imgsz, subject.imgsz]
+            entries.append({"name": whole, "engine": runner.push(engine.path), "size": size})
+        job = {
+            "backend": subject.profile.backend,
+            "precision": subject.precision,
+            "threads": subject.threads,
+            "options": key.options,
+            "environment": key.environment,
+            "nets": entries,
+            "rounds": plan.rounds,
+            "queries": plan.queries,
+            "seconds": plan.seconds,
+        }
+        write_text_atomically(folder / "job.json", json.dumps(job))
+        remote = runner.push(folder / "job.json")
+
+        def follow(line: str) -> None:
+            said = said_by(line)
+            if "share" in said:  # loading takes about as long as a third of the rounds
+                say(0.25 * said["share"] if said["phase"] == "load" else 0.25 + 0.75 * said["share"])
+
+        args = (runner.python(), "-m", "edgeprune.bench.layer_worker", remote, f"{remote}.out.json")
+        runner.run(args, plan.timeout_s, follow)
+        answer = runner.pull(f"{remote}.out.json", folder / "answer.json")
+        rounds = _rounds(answer, {entry["name"] for entry in entries}, plan.rounds)
+    return {name: [ns / 1e6 for ns in values] for name, values in rounds.items()}
+
+
+def _rounds(path: Path, names: set[Any], rounds: int) -> dict[str, list[float]]:
+    try:
+        found: dict[str, list[float]] = json.loads(path.read_text(encoding="utf-8"))["rounds_ns"]
+        whole = set(found) == names and all(len(values) == rounds for values in found.values())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        whole = False
+    if not whole:
+        raise DeviceError("the layers' worker answered with garbage; the same command tries again")
+    return found
+
+
+def cost(times: Mapping[str, Sequence[float]], net: Micronet) -> list[float]:
+    """Return what the layer alone took in each round, in ms: with it less without it, never below zero."""
+    before, after = (times[around.name] for around in net.around)
+    rounds = zip(times[net.name], before, after, strict=True)
+    return [max(0.0, whole - (left + right) / 2) for whole, left, right in rounds]
+
+
+def at_one_pace(times: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
+    """Take the machine's moods out of the rounds: each is divided by how slow all networks were in it."""
+    table = np.array(list(times.values()))
+    pace = np.median(table / np.median(table, axis=1, keepdims=True), axis=0)
+    return {name: list(map(float, row)) for name, row in zip(times, table / pace, strict=True)}
+
+
+def summary(rounds: Sequence[float]) -> dict[str, Any]:
+    """Return the median, the distance between the quartiles and the count, by their names in the table."""
+    low, median, high = (float(value) for value in np.quantile(rounds, (0.25, 0.5, 0.75)))
+    return {"ms": median, "iqr_ms": high - low, "n": len(rounds)}
