@@ -6,6 +6,7 @@ target does not run faster is refused; when accuracy falls through the floor the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,8 +46,13 @@ def latency_goal(recipe: PruneRecipe, table: LatencyTable) -> float:
     return table.whole_ms / recipe.speedup
 
 
-def latency_table(context: Build, model: Artifact, profile: DeviceProfile) -> LatencyTable:
+def latency_table(
+    context: Build, model: Artifact, profile: DeviceProfile, rewrite: Sequence[str] = ()
+) -> LatencyTable:
     """Return the latency table of a model on this machine, in the precision that ships; measured once.
+
+    Args:
+        rewrite: kinds of rewriting whose factors it holds too.
 
     Raises:
         ConfigError: the target is not measured here.
@@ -67,6 +73,8 @@ def latency_table(context: Build, model: Artifact, profile: DeviceProfile) -> La
         "machine": machine(),
         "versions": context.using("torch", "torch-pruning", profile.backend),
     }
+    if rewrite:
+        inputs["rewrite"] = list(rewrite)
 
     def make(out: Path) -> None:
         subject = subject_of(
@@ -78,7 +86,8 @@ def latency_table(context: Build, model: Artifact, profile: DeviceProfile) -> La
             context.recipe.bench.threads,
         )
         with LocalRunner() as runner:
-            save_table(profile_model(subject, runner, context.notify), out / "table.json")
+            table = profile_model(subject, runner, context.notify, rewrite=rewrite)
+        save_table(table, out / "table.json")
 
     return load_table(context.store.stage("table", inputs, make) / "table.json")
 
