@@ -13,11 +13,13 @@ from edgeprune import iterating
 from edgeprune.artifact import Artifact
 from edgeprune.bench.race import Race
 from edgeprune.build import Build
-from edgeprune.device import DeviceProfile
+from edgeprune.device import DeviceProfile, resolve_targets
 from edgeprune.errors import BudgetError, ConfigError
-from edgeprune.iterating import Descent, Goal, descend, latency_goal
+from edgeprune.iterating import Descent, Goal, descend, latency_goal, latency_table
 from edgeprune.latency import LatencyTable
+from edgeprune.prune import profiling
 from edgeprune.recipe import load_recipe
+from test_latency import table
 
 TABLE = cast(LatencyTable, SimpleNamespace(whole_ms=10.0))
 PROFILE = cast(DeviceProfile, SimpleNamespace(name="simulated"))
@@ -97,6 +99,36 @@ def test_of_two_budgets_of_speed_the_stricter_one_is_the_goal() -> None:
 )
 def test_a_budget_that_is_met_unpruned_or_stands_beside_a_goal_is_none(options: dict[str, float]) -> None:
     assert latency_goal(load_recipe(**options), TABLE) is None
+
+
+def test_only_a_rewriting_pays_for_its_factors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[tuple[str, ...]] = []
+    keys: list[dict[str, Any]] = []
+
+    def profile_model(*_: Any, rewrite: tuple[str, ...]) -> LatencyTable:
+        asked.append(rewrite)
+        return table()
+
+    def stage(name: str, inputs: dict[str, Any], make: Callable[[Path], None]) -> Path:
+        keys.append(inputs)
+        make(tmp_path)
+        return tmp_path
+
+    monkeypatch.setattr(profiling, "subject_of", lambda *_: None)
+    monkeypatch.setattr(profiling, "profile_model", profile_model)
+    context = SimpleNamespace(
+        adapter=None,
+        spec=SimpleNamespace(imgsz=64),
+        recipe=load_recipe(prune__rewrite=("spatial",)),
+        notify=None,
+        using=lambda *_: {},
+        store=SimpleNamespace(stage=stage),
+    )
+    (host, *_) = resolve_targets(("cpu",))
+    assert latency_table(cast(Build, context), _model(10.0), host) == table()
+    latency_table(cast(Build, context), _model(10.0), host, ("spatial",))
+    assert asked == [(), ("spatial",)]
+    assert keys[1] == keys[0] | {"rewrite": ["spatial"]}
 
 
 def test_the_budget_is_reached_step_by_step(target: Callable[..., Descent]) -> None:

@@ -114,6 +114,36 @@ def test_a_shape_that_was_not_measured_is_refused() -> None:
         table().layer_ms(DEEP, 16, 16)
 
 
+def test_factors_are_looked_up_for_a_rewriting_and_change_no_prediction() -> None:
+    wide, tall = (128, 256), SHAPE.model_copy(update={"kernel": (3, 1), "stride": (2, 1)})
+    ms = ((7.0, 8.0), (9.0, 10.0))
+    factors = tuple(Grid(shape=shape, cin=wide, cout=wide, ms=ms, iqr_ms=ms, n=3) for shape in (SHAPE, tall))
+    plain, measured = table(), table(factors=factors)
+    for keep in ({}, {"a": 48}, {"a": 16, "b": 16}):
+        assert measured.network_ms(LAYERS, keep, ORIGINAL) == plain.network_ms(LAYERS, keep, ORIGINAL)
+        assert measured.predictor()(keep) == plain.predictor()(keep)
+    assert measured.layer_ms(SHAPE, 64, 64) == plain.layer_ms(SHAPE, 64, 64) == plain.factor_ms(SHAPE, 64, 64)
+    assert measured.factor_ms(SHAPE, 128, 256) == measured.factor_ms(tall, 128, 256) == 8.0
+    assert measured.factor_ms(tall, 16, 16) == 7.0  # narrower than what was measured
+    with pytest.raises(ConfigError, match="no layer 3x1 stride 2x1 SiLU at 8x8"):
+        plain.factor_ms(tall, 128, 128)
+
+
+def test_a_stride_has_two_directions_and_groups_a_number() -> None:
+    shape = SHAPE.model_copy(update={"stride": (2, 1), "height": 9, "groups": 4})
+    assert (shape.out_size, shape.pixels) == ((5, 8), 40)
+    assert str(shape) == "3x3 stride 2x1 in 4 groups SiLU at 9x8"
+    assert Shape.model_validate_json(shape.model_dump_json()) == shape
+
+
+def test_a_table_from_before_strides_had_two_directions_is_read(tmp_path: Path) -> None:
+    text = _text()
+    old = text.replace('"stride": [1, 1]', '"stride": 1').replace('"factors": [], ', "")
+    assert old != text
+    (tmp_path / "table.json").write_text(old)
+    assert load_table(tmp_path / "table.json", KEY) == table()
+
+
 def test_a_saved_table_reads_back(tmp_path: Path) -> None:
     save_table(table(), tmp_path / "table.json")
     assert load_table(tmp_path / "table.json", KEY) == table()

@@ -17,6 +17,7 @@ from edgeprune.errors import ConfigError
 from edgeprune.latency import Shape
 
 DENSE = Shape(kernel=(3, 3), stride=2, groups="dense", height=16, width=16, activation="SiLU")
+TALL = Shape(kernel=(3, 1), stride=(2, 1), groups=4, height=16, width=16, activation="Identity")
 DEEP = Shape(kernel=(3, 3), stride=1, groups="depthwise", height=16, width=16, activation="ReLU6")
 
 
@@ -64,7 +65,7 @@ def test_an_engine_that_cannot_be_loaded_is_one_line(tmp_path: Path) -> None:
     assert not out.exists()
 
 
-@pytest.mark.parametrize("shape", [DENSE, DEEP])
+@pytest.mark.parametrize("shape", [DENSE, DEEP, TALL])
 @pytest.mark.parametrize(("backend", "scheme"), [("onnxruntime", "ort-u8s8"), ("openvino", "nncf")])
 def test_int8_convolutions_really_run_in_integers(
     shape: Shape, backend: str, scheme: str, tmp_path: Path
@@ -83,6 +84,15 @@ def test_every_activation_can_be_built(activation: str, precision: str, tmp_path
     onnx.checker.check_model(onnx.load(path), full_check=True)
     (out,) = get_backend("onnxruntime").load(path, precision, 1, {})(np.zeros((1, 3, 16, 16), np.float32))
     assert out.shape == (1, 16, 8, 8)
+
+
+def test_a_stride_along_one_axis_and_groups_are_built_as_said(tmp_path: Path) -> None:
+    path = write_micronet(layer_net(TALL, 8, 24), "fp32", "", tmp_path / "net.onnx")
+    conv = next(node for node in onnx.load(path).graph.node if "c2" in node.input)
+    told = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in conv.attribute}
+    assert told == {"kernel_shape": [3, 1], "strides": [2, 1], "pads": [1, 0, 1, 0], "group": 4}
+    (out,) = get_backend("onnxruntime").load(path, "fp32", 1, {})(np.zeros((1, 3, 16, 16), np.float32))
+    assert out.shape == (1, 16, 8, 16)
 
 
 def test_an_unknown_activation_is_refused(tmp_path: Path) -> None:

@@ -9,9 +9,16 @@ from typing import Any
 
 import pytest
 
-from edgeprune.latency import load_table
+from edgeprune.device import resolve_targets
+from edgeprune.latency import LatencyTable, load_table
+from edgeprune.models import ultralytics as adapter
 from edgeprune.prune import profiling
+from edgeprune.prune.factorise import rewritable
+from edgeprune.prune.profiling import profile_model
 from edgeprune.prune.rounds import Plan
+from edgeprune.prune.shipped import subject_of
+from edgeprune.prune.worth import shapes_to_compare
+from edgeprune.runners.local import LocalRunner
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +89,28 @@ def test_a_lost_chunk_is_measured_again_and_no_other(
     assert ended.code == 0, (ended.errors, ended.exception)
     assert (lost / "rounds.json").is_file()
     assert before == {chunk: (chunk / "rounds.json").read_text() for chunk in kept}
+
+
+def test_the_factors_of_rewritings_are_measured_beside_and_change_nothing_else(
+    profiled: tuple[Any, Path], cache: Path, checkpoints: dict[str, Path]
+) -> None:
+    (target,) = resolve_targets(("x86-ort",))
+    subject = subject_of(adapter, checkpoints["yolov8n"], None, target, "fp32", 1)
+
+    def profile(*kinds: str) -> LatencyTable:
+        with LocalRunner() as runner:
+            return profile_model(subject, runner, lambda *_: None, rewrite=kinds)
+
+    plain = profile()
+    assert not list((cache / "profiles").glob("factors-*"))  # what is not asked for is not paid for
+    table = profile("spatial")
+    assert list((cache / "profiles").glob("factors-*"))
+    assert table.model_copy(update={"factors": ()}) == plain
+    candidates = rewritable(subject.model, adapter.unprunable(subject.model))
+    needed = shapes_to_compare(candidates, table.layers, ("spatial",), table.step)
+    assert {grid.shape for grid in table.factors} == {shape for shape, *_ in needed} != set()
+    assert {grid.shape.kernel for grid in table.factors} == {(3, 1), (1, 3)}
+    assert all(table.factor_ms(*one) >= 0 for one in needed)
 
 
 @pytest.mark.parametrize(

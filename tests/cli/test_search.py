@@ -21,7 +21,7 @@ QUICK = BenchProfile(blocks=1, min_queries=16, min_seconds=0.0, warmup_s=0.0, wa
 Command = Callable[..., Any]
 
 
-def table_of(context: Any, original: Any, profile: Any) -> Any:
+def table_of(context: Any, original: Any, profile: Any, rewrite: Any) -> Any:
     from edgeprune.prune.shipped import key_of, subject_of
 
     subject = subject_of(adapter, original.path, context.spec.imgsz, profile, profile.ship, 1)

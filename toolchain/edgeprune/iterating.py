@@ -6,6 +6,7 @@ target does not run faster is refused; when accuracy falls through the floor the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -70,8 +71,13 @@ def speed_budget(recipe: Recipe) -> Goal | None:
     return min(goals, default=None)
 
 
-def latency_table(context: Build, model: Artifact, profile: DeviceProfile) -> LatencyTable:
+def latency_table(
+    context: Build, model: Artifact, profile: DeviceProfile, rewrite: Sequence[str] = ()
+) -> LatencyTable:
     """Return the latency table of a model on this machine, in the precision that ships; measured once.
+
+    Args:
+        rewrite: kinds of rewriting whose factors it holds too.
 
     Raises:
         ConfigError: the target is not measured here.
@@ -93,6 +99,8 @@ def latency_table(context: Build, model: Artifact, profile: DeviceProfile) -> La
         "machine": machine(),
         "versions": context.using("torch", "torch-pruning", profile.backend),
     }
+    if rewrite:
+        inputs["rewrite"] = list(rewrite)
 
     def make(out: Path) -> None:
         subject = subject_of(
@@ -104,7 +112,8 @@ def latency_table(context: Build, model: Artifact, profile: DeviceProfile) -> La
             context.recipe.bench.threads,
         )
         with LocalRunner() as runner:
-            save_table(profile_model(subject, runner, context.notify), out / "table.json")
+            table = profile_model(subject, runner, context.notify, rewrite=rewrite)
+        save_table(table, out / "table.json")
 
     return load_table(context.store.stage("table", inputs, make) / "table.json")
 

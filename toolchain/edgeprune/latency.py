@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from edgeprune.artifact import write_text_atomically
 from edgeprune.errors import ConfigError, NotComparableError
@@ -28,27 +28,41 @@ class Shape(_Record):
     """What a convolution is, apart from its widths.
 
     Attributes:
-        groups: ``dense``, or ``depthwise`` where each channel is a group of its own.
+        stride: down and across; one number in older tables, for both.
+        groups: ``dense``, or ``depthwise`` where each channel is a group of its own, or how many there are.
         height, width: of the input, in pixels.
         activation: class name of what follows, such as ``SiLU``; ``Identity`` when nothing does.
     """
 
     kernel: tuple[int, int]
-    stride: int
-    groups: Literal["dense", "depthwise"]
+    stride: tuple[int, int]
+    groups: Literal["dense", "depthwise"] | int
     height: int
     width: int
     activation: str
 
+    @field_validator("stride", mode="before")
+    @classmethod
+    def _both_ways(cls, stride: Any) -> Any:
+        return (stride, stride) if isinstance(stride, int) else stride
+
+    @property
+    def out_size(self) -> tuple[int, int]:
+        """Height and width of the output, the padding being half the kernel."""
+        return -(-self.height // self.stride[0]), -(-self.width // self.stride[1])
+
     @property
     def pixels(self) -> int:
-        """Output pixels of one channel, the padding being half the kernel."""
-        return -(-self.height // self.stride) * -(-self.width // self.stride)
+        """Output pixels of one channel."""
+        return self.out_size[0] * self.out_size[1]
 
     def __str__(self) -> str:
-        kernel = f"{self.kernel[0]}x{self.kernel[1]}"
-        words = [kernel, f"stride {self.stride}"] if self.stride > 1 else [kernel]
-        words += ["depthwise"] if self.groups == "depthwise" else []
+        down, across = self.stride
+        words = [f"{self.kernel[0]}x{self.kernel[1]}"]
+        if self.stride != (1, 1):
+            words.append(f"stride {down}" if down == across else f"stride {down}x{across}")
+        if self.groups != "dense":
+            words.append("depthwise" if self.groups == "depthwise" else f"in {self.groups} groups")
         return " ".join([*words, self.activation, "at", f"{self.height}x{self.width}"])
 
 
@@ -168,6 +182,7 @@ class LatencyTable(_Record):
     Attributes:
         step: channels of one stair, derived from `scans`.
         original: width of every prunable group.
+        factors: what rewritten convolutions would be made of, for `factor_ms`; no prediction reads them.
         anchors: whole networks, the original first.
     """
 
@@ -180,6 +195,7 @@ class LatencyTable(_Record):
     layers: tuple[Layer, ...]
     grids: tuple[Grid, ...]
     scans: tuple[Scan, ...] = ()
+    factors: tuple[Grid, ...] = ()
     anchors: tuple[Anchor, ...]
 
     @model_validator(mode="after")
@@ -206,7 +222,20 @@ class LatencyTable(_Record):
         Raises:
             ConfigError: this shape was not measured.
         """
-        grid = next((grid for grid in self.grids if grid.shape == shape), None)
+        return self._looked_up(self.grids, shape, cin, cout)
+
+    def factor_ms(self, shape: Shape, cin: int, cout: int) -> float:
+        """Return the latency of a layer that may be rewritten, or of a factor of it, as `layer_ms` does.
+
+        A factor narrower than all that were measured is taken as the narrowest one: too slow, if anything.
+
+        Raises:
+            ConfigError: this shape was not measured.
+        """
+        return self._looked_up((*self.factors, *self.grids), shape, cin, cout)
+
+    def _looked_up(self, grids: Sequence[Grid], shape: Shape, cin: int, cout: int) -> float:
+        grid = next((grid for grid in grids if grid.shape == shape), None)
         if grid is None:
             raise ConfigError(f"the latency table has no layer {shape}; {AGAIN}")
         rows = [_between(grid.cout, row, self._stair(cout, grid.cout)) for row in grid.ms]

@@ -42,15 +42,14 @@ def _reshaped(
     settings = context.recipe.prune
     if not settings.depth and not settings.rewrite and settings.activation == "keep":
         return model, ()
-    table = latency_table(context, model, profile) if profile.runs_here else None
+    table = latency_table(context, model, profile, settings.rewrite) if profile.runs_here else None
     inputs = {
         "model": model.sha256,
         "depth": settings.depth,
         "rewrite": settings.rewrite,
         "activation": settings.activation,
         "skip": settings.skip,
-        "step": profile.step,
-        "table": table and table.key.model_dump(),
+        "table": table and table.model_dump(mode="json"),
         "imgsz": context.spec.imgsz,
         "val": context.dataset.fingerprint("val"),
         "machine": machine(),

@@ -134,7 +134,7 @@ def _prepared(
     def make() -> tuple[str, list[dict[str, Any]]]:
         if request.collect:
             raise ConfigError(f"--study {request.study}: there is no such study to collect from")
-        table = latency_table(context, original, profile)
+        table = latency_table(context, original, profile, recipe.prune.rewrite)
         begin = seeds(space(table), network, table, recipe.budget.max_latency_ms)
         plan = Plan(terms=terms, table=table)
         return plan.model_dump_json(), [encode(space(table), choice) for choice in begin]

@@ -56,9 +56,8 @@ class Micronet:
 
     @property
     def out_size(self) -> tuple[int, int]:
-        """Height and width of its output, the padding being half the kernel."""
-        stride = self.shape.stride if self.shape else 1
-        return -(-self.height // stride), -(-self.width // stride)
+        """Height and width of its output."""
+        return self.shape.out_size if self.shape else (self.height, self.width)
 
     @property
     def name(self) -> str:
@@ -79,13 +78,14 @@ def write_micronet(net: Micronet, precision: str, scheme: str, path: Path) -> Pa
     """
     writer = _Writer(_rules(scheme) if precision == "int8" else None)
     tensor = writer.quantised("images")
-    tensor = writer.conv(tensor, IMAGE_CHANNELS, net.cin, (1, 1), 1)
+    tensor = writer.conv(tensor, IMAGE_CHANNELS, net.cin)
     tensor = writer.quantised(tensor)
     if net.shape:
-        depthwise = net.shape.groups == "depthwise"
-        tensor = writer.conv(tensor, net.cin, net.cout, net.shape.kernel, net.shape.stride, depthwise)
+        several = net.shape.groups if isinstance(net.shape.groups, int) else 1
+        groups = net.cin if net.shape.groups == "depthwise" else several
+        tensor = writer.conv(tensor, net.cin, net.cout, net.shape.kernel, net.shape.stride, groups)
         tensor = writer.quantised(writer.activation(tensor, net.shape.activation))
-    tensor = writer.conv(tensor, net.cout, READ_CHANNELS, (1, 1), 1)
+    tensor = writer.conv(tensor, net.cout, READ_CHANNELS)
     tensor = writer.quantised(tensor)  # without it a runtime computes the convolution in floats
     graph = helper.make_graph(
         writer.nodes,
@@ -116,17 +116,14 @@ class _Writer:
         tensor: str,
         cin: int,
         cout: int,
-        kernel: tuple[int, int],
-        stride: int,
-        depthwise: bool = False,
+        kernel: tuple[int, int] = (1, 1),
+        stride: tuple[int, int] = (1, 1),
+        groups: int = 1,
     ) -> str:
-        weight = self.random.integers(-127, 128, (cout, 1 if depthwise else cin, *kernel)).astype(np.int8)
+        weight = self.random.integers(-127, 128, (cout, cin // groups, *kernel)).astype(np.int8)
         inputs = [tensor, self._weight(weight), self._bias(cout)]
         pads = [kernel[0] // 2, kernel[1] // 2] * 2
-        groups = cout if depthwise else 1
-        return self._add(
-            "Conv", inputs, kernel_shape=kernel, strides=[stride, stride], pads=pads, group=groups
-        )
+        return self._add("Conv", inputs, kernel_shape=kernel, strides=stride, pads=pads, group=groups)
 
     def activation(self, tensor: str, name: str) -> str:
         whole = self.rules is not None and not self.rules.operators  # every operator is quantised

@@ -9,6 +9,9 @@ import numpy as np
 from edgeprune.latency import Layer, Shape
 from edgeprune.prune.allocation import on_step
 
+Axes = Mapping[Shape, tuple[tuple[int, ...], tuple[int, ...]]]
+"""Input and output widths of each shape, rising; a depthwise shape has one width, its inputs are ``(0,)``."""
+
 
 def macs(layer: Layer) -> int:
     """Return the multiply-accumulates of a layer for one image."""
@@ -16,9 +19,7 @@ def macs(layer: Layer) -> int:
     return layer.cin * layer.cout * kernel * layer.shape.pixels
 
 
-def axes_of(
-    layers: Iterable[Layer], step: int, most: int
-) -> dict[Shape, tuple[tuple[int, ...], tuple[int, ...]]]:
+def axes_of(layers: Iterable[Layer], step: int, most: int) -> Axes:
     """Return the widths to measure each shape at, input and output."""
     by_shape: dict[Shape, list[Layer]] = {}
     for layer in layers:
@@ -32,6 +33,16 @@ def axes_of(
         )
         for shape, group in by_shape.items()
     }
+
+
+def axes_through(layers: Iterable[tuple[Shape, int, int]]) -> Axes:
+    """Return the widths to measure each shape at so that these layers, of given widths, are among them."""
+    widths: dict[Shape, tuple[set[int], set[int]]] = {}
+    for shape, cin, cout in layers:
+        cins, couts = widths.setdefault(shape, (set(), set()))
+        cins.add(0 if shape.groups == "depthwise" else cin)
+        couts.add(cout)
+    return {shape: (tuple(sorted(cins)), tuple(sorted(couts))) for shape, (cins, couts) in widths.items()}
 
 
 def _follows(layers: Sequence[Layer], side: str) -> bool:

@@ -74,7 +74,7 @@ def layers_of(model: nn.Module, example: torch.Tensor, groups: Sequence[Group]) 
                 name=names[conv],
                 shape=Shape(
                     kernel=(conv.kernel_size[0], conv.kernel_size[1]),
-                    stride=conv.stride[0],
+                    stride=(conv.stride[0], conv.stride[1]),
                     groups="depthwise" if depthwise else "dense",
                     height=call.height,
                     width=call.width,

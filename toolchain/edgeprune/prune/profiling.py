@@ -25,10 +25,12 @@ from edgeprune.bench.tune import fastest_environment
 from edgeprune.errors import CompileError, ConfigError
 from edgeprune.latency import Anchor, Grid, LatencyTable, Scan, Shape, save_table
 from edgeprune.prune.allocation import on_step
-from edgeprune.prune.grids import axes_of, chunks_of, macs
+from edgeprune.prune.factorise import rewritable
+from edgeprune.prune.grids import Axes, axes_of, axes_through, chunks_of, macs
 from edgeprune.prune.layers import deployed_layers
 from edgeprune.prune.rounds import Plan, at_one_pace, cost, measured_rounds, summary
 from edgeprune.prune.shipped import Subject, compiled, cut_widths, key_of
+from edgeprune.prune.worth import Single, shapes_to_compare
 from edgeprune.resources import cache_dir
 from edgeprune.runners import Runner
 
@@ -39,13 +41,19 @@ PLAN = Plan()
 
 
 def profile_model(
-    subject: Subject, runner: Runner, notify: Notify, plan: Plan | None = None, root: Path | None = None
+    subject: Subject,
+    runner: Runner,
+    notify: Notify,
+    plan: Plan | None = None,
+    root: Path | None = None,
+    rewrite: Sequence[str] = (),
 ) -> LatencyTable:
     """Measure every layer shape of a prunable network over its widths; what was measured before is reused.
 
     Args:
         subject: its model is what `ModelAdapter.prunable` returned.
         root: folder of the cache; the user's by default.
+        rewrite: keys of `REWRITES`; what these would make of the network's convolutions is measured as well.
 
     Raises:
         ConfigError: the target does not run this precision.
@@ -62,7 +70,7 @@ def profile_model(
         raise CompileError(f"{profile.name}: this target is not this machine; nothing can be measured here")
     store = Store((root or cache_dir()) / "profiles")
     with store.locked():
-        table = _Run(subject, runner, notify, plan or PLAN, store).table()
+        table = _Run(subject, runner, notify, plan or PLAN, store).table(rewrite)
         save_table(table, table_file(table, root))
     return table
 
@@ -83,7 +91,7 @@ class _Run:
         if not self.layers:
             raise ConfigError("this network has no prunable convolution: there is nothing to profile")
 
-    def table(self) -> LatencyTable:
+    def table(self, rewrite: Sequence[str]) -> LatencyTable:
         whole = self._engine("original", {})
         self.key = key_of(self.subject, self._environment(whole))
         scanned = self._scans()
@@ -92,7 +100,11 @@ class _Run:
         half = {name: on_step(width / 2, step, width) for name, width in self.original.items()}
         half = {name: width for name, width in half.items() if width < self.original[name]}
         wholes = {"original": whole} | ({"half": self._engine("half", half)} if half else {})
-        grids, times = self._grids(step, wholes)
+        axes = axes_of(self.layers, step, self.plan.axis)
+        grids, times, pace = self._grids("measure", axes, wholes)
+        # In chunks of their own: what a network is predicted to take is the same with them and without.
+        factors = axes_through(self._to_compare(rewrite, step))
+        factor_grids, *_ = self._grids("factors", factors, {"original": whole}, pace)
         anchors = [Anchor(keep=half if name == "half" else {}, **summary(times[name])) for name in wholes]
         return LatencyTable(
             key=self.key,
@@ -103,6 +115,7 @@ class _Run:
             layers=self.layers,
             grids=grids,
             scans=scanned,
+            factors=factor_grids,
             anchors=tuple(anchors),
         )
 
@@ -182,16 +195,23 @@ class _Run:
             )
         return tuple(scans)
 
+    def _to_compare(self, rewrite: Sequence[str], step: int) -> set[Single]:
+        subject = self.subject
+        candidates = rewritable(subject.model, subject.adapter.unprunable(subject.model)) if rewrite else {}
+        return shapes_to_compare(candidates, self.layers, rewrite, step)
+
     def _grids(
-        self, step: int, wholes: Mapping[str, Artifact]
-    ) -> tuple[tuple[Grid, ...], dict[str, list[float]]]:
+        self, stage: str, axes: Axes, wholes: Mapping[str, Artifact], pace: float | None = None
+    ) -> tuple[tuple[Grid, ...], dict[str, list[float]], float]:
         """Measure the grid of every shape, the whole networks in each chunk beside it.
 
+        Args:
+            pace: what the original network is taken to take, in ms; by default its median over the chunks.
+
         Returns:
-            The grids, and the rounds of the whole networks in ms. Chunks are minutes apart: each is brought
-            to the pace of all by what the original network took in it.
+            The grids, the rounds of the whole networks in ms, and the pace. Chunks are minutes apart: each is
+            brought to the pace of all by what the original network took in it.
         """
-        axes = axes_of(self.layers, step, self.plan.axis)
         nets = {
             shape: [[layer_net(shape, cin, cout) for cout in couts] for cin in cins]
             for shape, (cins, couts) in axes.items()
@@ -200,13 +220,13 @@ class _Run:
         answers = []
         for index, shapes in enumerate(chunks):
             members = [net for shape in shapes for row in nets[shape] for net in row]
-            answers.append(self._chunk("measure", members, wholes, index / len(chunks), 1 / len(chunks)))
+            answers.append(self._chunk(stage, members, wholes, index / len(chunks), 1 / len(chunks)))
         paces = [statistics.median(answer["original"]) for answer in answers]
-        usual = statistics.median(paces)
+        usual = statistics.median(paces) if pace is None else pace
         grids: list[Grid] = []
         rounds: dict[str, list[float]] = {name: [] for name in wholes}
-        for shapes, answer, pace in zip(chunks, answers, paces, strict=True):
-            times = {name: [ms * usual / pace for ms in values] for name, values in answer.items()}
+        for shapes, answer, own in zip(chunks, answers, paces, strict=True):
+            times = {name: [ms * usual / own for ms in values] for name, values in answer.items()}
             for name in wholes:
                 rounds[name] += times[name]
             for shape in shapes:
@@ -221,7 +241,7 @@ class _Run:
                         n=self.plan.rounds,
                     )
                 )
-        return tuple(grids), rounds
+        return tuple(grids), rounds, usual
 
     def _chunk(
         self,

@@ -200,7 +200,7 @@ def realised(
         candidates = rewritable(model, fixed(model), prune.skip)
         layers, _ = deployed_layers(adapter, model, table.imgsz, prune.skip)
         model = rewrite(
-            model, rewrites_worth_it(candidates, layers, prune.rewrite, table.layer_ms, table.step)
+            model, rewrites_worth_it(candidates, layers, prune.rewrite, table.factor_ms, table.step)
         )
     if choice.activation != "keep":
         model = swap_activation(model, choice.activation, prune.skip)

@@ -134,12 +134,13 @@ def reshape(
     def accuracy(net: nn.Module) -> float:
         return adapter.evaluate(predictor(adapter.exportable(net)), dataset, "val", spec, end2end).map50_95
 
-    gauges = Gauges(accuracy)
+    gauges, step = Gauges(accuracy), profile.step
     if table is not None:
+        step = table.step
         subject = subject_of(adapter, source, spec.imgsz, profile, profile.ship, table.key.threads)
-        gauges = Gauges(accuracy, lambda net: _beside(subject, net, table), table.layer_ms)
+        gauges = Gauges(accuracy, lambda net: _beside(subject, net, table), table.factor_ms)
     example = torch.zeros(1, 3, spec.imgsz, spec.imgsz)
-    changed, reports = apply_passes(model, adapter.unprunable, example, recipe.prune, profile.step, gauges)
+    changed, reports = apply_passes(model, adapter.unprunable, example, recipe.prune, step, gauges)
     adapter.save(changed, out / "model.pt")
     return reports
 

@@ -16,6 +16,9 @@ from edgeprune.prune.factorise import GROUPS, REWRITES, Rewrite, relative_error
 LayerMs = Callable[[Shape, int, int], float]
 """Shape, input and output channels -> milliseconds on the target; ConfigError when that was not measured."""
 
+Single = tuple[Shape, int, int]
+"""Shape, input and output channels of one convolution."""
+
 MACS_SHARE = 0.5
 """Share of a layer's MACs that a rewriting may keep: the ranks that the kinds are commonly compared at."""
 
@@ -55,61 +58,82 @@ def rewrites_worth_it(
         layers: the network's convolutions at their spatial sizes, from `prune.layers.layers_of`; a candidate
             that is not among them is left as it is.
         kinds: keys of `REWRITES` that are allowed.
-        layer_ms: such as `LatencyTable.layer_ms`.
+        layer_ms: such as `LatencyTable.factor_ms`.
         step: channel step that ranks are multiples of.
     """
-    described = {layer.name.removesuffix(".conv"): layer for layer in layers}
-    chosen = {}
-    for name, module in candidates.items():
-        if (layer := described.get(name)) is None:
-            continue
-        faster = [
-            how
-            for kind in kinds
-            if (rank := rank_for(module, kind, step)) is not None
-            and (ms := _milliseconds(factor_shapes(layer, how := Rewrite(kind, rank)), layer_ms)) is not None
-            and (whole := _milliseconds([(layer.shape, layer.cin, layer.cout)], layer_ms)) is not None
-            and ms < whole
-        ]
-        if faster:
-            chosen[name] = min(faster, key=lambda how: relative_error(module, how))
-    return chosen
+    faster: dict[str, list[Rewrite]] = {}
+    for name, layer, how in _considered(candidates, layers, kinds, step):
+        ms = _milliseconds(factor_shapes(layer, how), layer_ms)
+        whole = _milliseconds([(layer.shape, layer.cin, layer.cout)], layer_ms)
+        if ms is not None and whole is not None and ms < whole:
+            faster.setdefault(name, []).append(how)
+    return {
+        name: min(options, key=lambda how: relative_error(candidates[name], how))
+        for name, options in faster.items()
+    }
 
 
-def factor_shapes(layer: Layer, how: Rewrite) -> list[tuple[Shape, int, int]] | None:
-    """Return shape, input and output channels of each factor, as a latency table would have to hold them.
+def shapes_to_compare(
+    candidates: Mapping[str, nn.Module], layers: Sequence[Layer], kinds: Sequence[str], step: int
+) -> set[Single]:
+    """Return what a table has to hold for `rewrites_worth_it`, beyond the network's own layers.
 
-    None when the table's shapes cannot say it: a grouped factor, or a stride along one axis only.
+    That is every factor that the kinds would make of the candidates. Where one is of the very shape of a
+    layer that could be rewritten, that layer is in it too: both are then read off one grid.
+
+    Args:
+        candidates, layers, kinds, step: as in `rewrites_worth_it`.
     """
+    considered = _considered(candidates, layers, kinds, step)
+    factors = {factor for _, layer, how in considered for factor in factor_shapes(layer, how)}
+    shapes = {shape for shape, *_ in factors}
+    wholes = {(layer.shape, layer.cin, layer.cout) for _, layer, _ in considered}
+    return factors | {whole for whole in wholes if whole[0] in shapes}
+
+
+def factor_shapes(layer: Layer, how: Rewrite) -> list[Single]:
+    """Return shape, input and output channels of each factor, as a latency table has to hold them."""
     weight = torch.empty(layer.cout, layer.cin, *layer.shape.kernel, device="meta")
     factors = REWRITES[how.kind](weight, how.rank)
-    height, width, cin = layer.shape.height, layer.shape.width, layer.cin
+    (height, width), cin = (layer.shape.height, layer.shape.width), layer.cin
     found = []
     for number, factor in enumerate(factors):
         cout, into, *kernel = factor.shape
-        strides = {
-            layer.shape.stride if own == all_ else 1
-            for own, all_ in zip(kernel, layer.shape.kernel, strict=True)
-        }
+        down, across = (
+            stride if own == whole else 1
+            for stride, own, whole in zip(layer.shape.stride, kernel, layer.shape.kernel, strict=True)
+        )
         depthwise = into == 1 and cin == cout > 1
-        if len(strides) > 1 or not (depthwise or into == cin):
-            return None
         shape = Shape(
             kernel=(kernel[0], kernel[1]),
-            stride=(stride := strides.pop()),
-            groups="depthwise" if depthwise else "dense",
+            stride=(down, across),
+            groups="depthwise" if depthwise else "dense" if into == cin else cin // into,
             height=height,
             width=width,
             activation=layer.shape.activation if number == len(factors) - 1 else "Identity",
         )
         found.append((shape, cin, cout))
-        height, width, cin = -(-height // stride), -(-width // stride), cout
+        (height, width), cin = shape.out_size, cout
     return found
 
 
-def _milliseconds(shapes: Sequence[tuple[Shape, int, int]] | None, layer_ms: LayerMs) -> float | None:
+def _considered(
+    candidates: Mapping[str, nn.Module], layers: Sequence[Layer], kinds: Sequence[str], step: int
+) -> list[tuple[str, Layer, Rewrite]]:
+    """Return each candidate that is among the layers with each rewriting that there is a rank for."""
+    described = {layer.name.removesuffix(".conv"): layer for layer in layers}
+    return [
+        (name, described[name], Rewrite(kind, rank))
+        for name, module in candidates.items()
+        if name in described
+        for kind in kinds
+        if (rank := rank_for(module, kind, step)) is not None
+    ]
+
+
+def _milliseconds(shapes: Sequence[Single], layer_ms: LayerMs) -> float | None:
     try:
-        return None if shapes is None else sum(layer_ms(*shape) for shape in shapes)
+        return sum(layer_ms(*shape) for shape in shapes)
     except ConfigError:  # the table was not measured for such a layer
         return None
 
