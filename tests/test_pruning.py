@@ -21,7 +21,10 @@ from edgeprune.errors import BudgetError
 from edgeprune.latency import LatencyTable
 from edgeprune.models import get_adapter
 from edgeprune.pipeline import start
-from edgeprune.recipe import load_recipe
+from edgeprune.prune import to_latency
+from edgeprune.prune.activation import silu_names
+from edgeprune.prune.paced import Pace
+from edgeprune.recipe import DEFAULT_RATIO, load_recipe
 from edgeprune.summary import Pruning
 from made_tables import made_table
 
@@ -59,8 +62,8 @@ def bench(
     monkeypatch.setattr(iterating, "_raced", lambda *_: FASTER)
 
     def prune(profile: DeviceProfile = HERE, **options: float) -> Pruning:
-        settings = ("prune.one_shot=true", "finetune.epochs=0", "prune.criterion=l1")
-        recipe = load_recipe(None, settings, imgsz=64, **options)
+        settings = ("prune.one_shot=true", "prune.criterion=l1")
+        recipe = load_recipe(None, settings, imgsz=64, **({"finetune__epochs": 0} | options))
         request = BuildRequest(checkpoint, tiny.source, (profile,), recipe, tmp_path / "out", "")
         store = Store(tmp_path / "out" / "stages")
         with store.locked():
@@ -81,7 +84,7 @@ def test_a_frame_rate_that_the_unpruned_model_misses_is_pruned_to(bench: Bench) 
 
 def test_a_frame_rate_that_it_reaches_leaves_the_default_ratio(bench: Bench) -> None:
     report = bench.prune(budget__min_fps=bench.fps(1.1))
-    assert (report.goal, report.iterations, bench.profiled) == ("ratio 0.3", (), [HERE.name])
+    assert (report.goal, report.iterations, bench.profiled) == (f"ratio {DEFAULT_RATIO:g}", (), [HERE.name])
 
 
 def test_nothing_is_profiled_for_a_budget_beside_a_goal_or_of_a_device_that_is_not_there(
@@ -90,7 +93,7 @@ def test_nothing_is_profiled_for_a_budget_beside_a_goal_or_of_a_device_that_is_n
     fps = bench.fps(0.5)
     assert bench.prune(budget__min_fps=fps, prune__ratio=0.5).goal == "ratio 0.5"
     (jetson,) = resolve_targets(("jetson",))
-    assert bench.prune(jetson, budget__min_fps=fps).goal == "ratio 0.3"
+    assert bench.prune(jetson, budget__min_fps=fps).goal == f"ratio {DEFAULT_RATIO:g}"
     assert bench.profiled == []
 
 
@@ -101,3 +104,24 @@ def test_a_frame_rate_that_no_widths_reach_names_the_fastest_before_anything_is_
     fastest = r"1e\+06 FPS \(0\.00 ms\): no widths reach 0\.00 ms: the fastest .* predicted to take \d"
     with pytest.raises(BudgetError, match=f"^{HERE.name}: {fastest}"):
         bench.prune(budget__min_fps=1e6, prune__one_shot=False)
+
+
+@pytest.mark.parametrize(("gain", "applied"), [(0.1, ("SiLU to relu in 65 layers",)), (-0.1, ())])
+def test_the_activation_is_swapped_unasked_where_that_is_measured_faster_and_trained(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, gain: float, applied: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(to_latency, "_own_pace", lambda subject: Pace(10.0, 1, {}))
+    monkeypatch.setattr(to_latency, "_beside", lambda subject, net, pace: 10 + gain * len(silu_names(net)))
+    monkeypatch.setattr(pruning, "finetuned", lambda context, student, *_: student)
+    (swap,) = bench.prune(finetune__epochs=1).passes
+    assert (swap.name, swap.applied) == ("activation", applied)
+    assert len(swap.refused) == (not applied)
+    assert bench.profiled == []
+
+
+def test_no_activation_is_swapped_unasked_that_is_not_trained_or_not_measured(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruning, "finetuned", lambda context, student, *_: student)
+    (jetson,) = resolve_targets(("jetson",))
+    assert bench.prune().passes == bench.prune(jetson, finetune__epochs=1).passes == ()

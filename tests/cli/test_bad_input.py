@@ -301,7 +301,9 @@ def test_ctrl_c_in_fine_tuning_keeps_the_best_checkpoint(
         yield notify
 
     monkeypatch.setattr(build_command, "stage_progress", interrupting)
-    ended = build("--epochs", "3", "--ratio", "0.5", "--set", "finetune.batch=6")
+    ended = build(
+        "--epochs", "3", "--ratio", "0.5", "--set", "finetune.batch=6", "--set", "prune.activation=keep"
+    )
     assert ended.code == 130
     kept = tmp_path / "out" / "interrupted.pt"
     assert f"interrupted in fine-tuning; the best checkpoint so far is {kept}" in ended.error

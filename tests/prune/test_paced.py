@@ -15,7 +15,7 @@ from edgeprune.bench.result import Job
 from edgeprune.device import resolve_targets
 from edgeprune.latency import LatencyTable
 from edgeprune.prune import paced
-from edgeprune.prune.paced import paced_ms
+from edgeprune.prune.paced import pace_of, paced_ms
 from edgeprune.runners.local import LocalRunner
 
 ORT = resolve_targets(("x86-ort",))[0]
@@ -38,6 +38,6 @@ def test_the_ratio_is_measured_and_the_table_makes_it_milliseconds(
     engine = Artifact.of(convnet, "engine", "fp32")
     engines = {"unpruned": (engine, 64), "trial": (engine, 96)}
     with LocalRunner() as runner:
-        assert paced_ms(engines, ORT, table, runner, tmp_path) == pytest.approx(9.0)
+        assert paced_ms(engines, ORT, pace_of(table), runner, tmp_path) == pytest.approx(9.0)
     assert [(job.threads, job.environment) for job in measured] == [(2, key.environment)] * 2
     assert [np.load(job.inputs).shape[1:] for job in measured] == [(3, 64, 64), (3, 96, 96)]

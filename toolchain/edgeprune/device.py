@@ -70,6 +70,10 @@ class DeviceProfile(BaseModel):
         """Channel step of the precision that ships, in channels."""
         return self.channel_step[self.ship]
 
+    def environments_for(self, precision: str) -> tuple[dict[str, str], ...]:
+        """Return the sets of environment variables to try at a precision, none as a rule."""
+        return next((sets for key, sets in self.environments.items() if key == precision), ())
+
     @property
     def runs_here(self) -> bool:
         """Whether this machine has the target's architecture and the engine is built on the host."""

@@ -12,7 +12,7 @@ from edgeprune.build import Build
 from edgeprune.device import DeviceProfile
 from edgeprune.iterating import Goal, descend, latency_goal, latency_table, speed_budget
 from edgeprune.latency import LatencyTable
-from edgeprune.recipe import DEFAULT_RATIO, Regularised
+from edgeprune.recipe import DEFAULT_RATIO, Recipe, Regularised
 from edgeprune.summary import PassReport, Pruning
 from edgeprune.timing import machine
 from edgeprune.training import finetuned, sparsified
@@ -39,16 +39,20 @@ def _reshaped(
     """Return the model after the recipe's passes (depth, convolutions, activation), and their account."""
     from edgeprune.prune.to_latency import reshape
 
-    settings = context.recipe.prune
+    recipe = _decided(context.recipe, profile)
+    settings = recipe.prune
     if not settings.depth and not settings.rewrite and settings.activation == "keep":
         return model, ()
-    table = latency_table(context, model, profile, settings.rewrite) if profile.runs_here else None
+    by_table = profile.runs_here and (settings.depth or settings.rewrite)
+    table = latency_table(context, model, profile, settings.rewrite) if by_table else None
     inputs = {
         "model": model.sha256,
         "depth": settings.depth,
         "rewrite": settings.rewrite,
         "activation": settings.activation,
         "skip": settings.skip,
+        "target": profile.model_dump(mode="json"),
+        "threads": recipe.bench.threads,
         "table": table and table.model_dump(mode="json"),
         "imgsz": context.spec.imgsz,
         "val": context.dataset.fingerprint("val"),
@@ -63,7 +67,7 @@ def _reshaped(
             model.path,
             context.dataset,
             context.spec,
-            context.recipe,
+            recipe,
             profile,
             table,
             out,
@@ -76,6 +80,14 @@ def _reshaped(
     place = context.store.stage("reshaped", inputs, make)
     reports = _PASSES.validate_json((place / "passes.json").read_text(encoding="utf-8"))
     return Artifact.of(place / "model.pt", "torch", "fp32", model.sha256), reports
+
+
+def _decided(recipe: Recipe, profile: DeviceProfile) -> Recipe:
+    """Return a recipe that names its activation: only what is measured and trained is swapped unasked."""
+    if recipe.prune.activation != "auto":
+        return recipe
+    activation = "relu" if profile.runs_here and recipe.finetune.epochs else "keep"
+    return recipe.model_copy(update={"prune": recipe.prune.model_copy(update={"activation": activation})})
 
 
 def _cut(

@@ -25,7 +25,7 @@ BENCH_INPUTS = 32
 
 def tuned(context: Build, profile: DeviceProfile, engine: Artifact) -> dict[str, str]:
     """Return the environment variables under which this engine is fastest here, by measurement."""
-    choices = {str(key): sets for key, sets in profile.environments.items()}.get(engine.precision)
+    choices = profile.environments_for(engine.precision)
     if not choices:
         return {}
     inputs = {

@@ -195,7 +195,7 @@ def timed(bench: Bench, student: Artifact, imgsz: int) -> float:
     }
 
     def make(out: Path) -> None:
-        from edgeprune.prune.paced import paced_ms
+        from edgeprune.prune.paced import pace_of, paced_ms
         from edgeprune.prune.shipped import engine_of
         from edgeprune.runners.local import LocalRunner
 
@@ -206,7 +206,7 @@ def timed(bench: Bench, student: Artifact, imgsz: int) -> float:
                 context.adapter, student.path, imgsz, bench.profile, table.key.threads, folder / "engine"
             )
             engines = {"unpruned": (unpruned, table.imgsz), "trial": (engine, imgsz)}
-            ms = paced_ms(engines, bench.profile, table, runner, folder)
+            ms = paced_ms(engines, bench.profile, pace_of(table), runner, folder)
         write_text_atomically(out / "latency.json", json.dumps({"ms": ms}))
 
     place = context.store.stage("latency", inputs, make)

@@ -145,9 +145,7 @@ class _Run:
 
     def _environment(self, whole: Artifact) -> dict[str, str]:
         subject = self.subject
-        choices = {str(key): sets for key, sets in subject.profile.environments.items()}.get(
-            subject.precision
-        )
+        choices = subject.profile.environments_for(subject.precision)
         if not choices:
             return {}
         inputs = {"engine": whole.sha256, "choices": choices, "key": key_of(subject, {}).model_dump()}

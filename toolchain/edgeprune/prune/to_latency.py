@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,7 +22,7 @@ from edgeprune.latency import LatencyTable
 from edgeprune.models import ModelAdapter
 from edgeprune.preprocess import Preprocess
 from edgeprune.prune.knapsack import allot, width_options
-from edgeprune.prune.paced import Engine, jobs_beside, paced_ms
+from edgeprune.prune.paced import Engine, Pace, jobs_beside, measured_pace, pace_of, paced_ms
 from edgeprune.prune.passes import Gauges, apply_passes
 from edgeprune.prune.recalibrate import recalibrate
 from edgeprune.prune.shipped import Subject, compiled, subject_of
@@ -106,7 +107,7 @@ def raced(
     networks = {"before": subject.model, "after": adapter.prunable(adapter.load(after))}
     with tempfile.TemporaryDirectory() as name, LocalRunner() as runner:
         folder = Path(name)
-        jobs = jobs_beside(_engines(subject, networks, folder), profile, table, folder)
+        jobs = jobs_beside(_engines(subject, networks, folder), profile, pace_of(table), folder)
         return race(jobs[0], jobs[1], on_runner(runner, RACE_BLOCK))
 
 
@@ -123,7 +124,7 @@ def reshape(
     """Write `out/model.pt`, the network after the recipe's passes (depth, rewriting, activation).
 
     Args:
-        table: of this network on the target; None where the target is not measured here.
+        table: of this network on the target; None where it is not measured, or no pass needs it.
 
     Raises:
         ConfigError: a pass needs a measurement that is not to be had here.
@@ -135,22 +136,31 @@ def reshape(
         return adapter.evaluate(predictor(adapter.exportable(net)), dataset, "val", spec, end2end).map50_95
 
     gauges, step = Gauges(accuracy), profile.step
+    if profile.runs_here:
+        subject = subject_of(adapter, source, spec.imgsz, profile, profile.ship, recipe.bench.threads)
+        pace = pace_of(table) if table else _own_pace(subject)
+        gauges = Gauges(accuracy, lambda net: _beside(subject, net, pace))
     if table is not None:
-        step = table.step
-        subject = subject_of(adapter, source, spec.imgsz, profile, profile.ship, table.key.threads)
-        gauges = Gauges(accuracy, lambda net: _beside(subject, net, table), table.factor_ms)
+        step, gauges = table.step, replace(gauges, layer_ms=table.factor_ms)
     example = torch.zeros(1, 3, spec.imgsz, spec.imgsz)
     changed, reports = apply_passes(model, adapter.unprunable, example, recipe.prune, step, gauges)
     adapter.save(changed, out / "model.pt")
     return reports
 
 
-def _beside(subject: Subject, network: nn.Module, table: LatencyTable) -> float:
+def _own_pace(subject: Subject) -> Pace:
+    with tempfile.TemporaryDirectory() as name, LocalRunner() as runner:
+        folder = Path(name)
+        engine = _engines(subject, {"original": subject.model}, folder)["original"]
+        return measured_pace(engine, subject.profile, subject.threads, runner, folder)
+
+
+def _beside(subject: Subject, network: nn.Module, pace: Pace) -> float:
     """Return a network's latency, ms, measured beside the one that it was made from."""
     networks = {"original": subject.model, "changed": network}
     with tempfile.TemporaryDirectory() as name, LocalRunner() as runner:
         folder = Path(name)
-        return paced_ms(_engines(subject, networks, folder), subject.profile, table, runner, folder)
+        return paced_ms(_engines(subject, networks, folder), subject.profile, pace, runner, folder)
 
 
 def _engines(subject: Subject, networks: Mapping[str, nn.Module], folder: Path) -> dict[str, Engine]:
