@@ -39,6 +39,9 @@ Progress = Callable[[float, int, str], None]
 LEAST_INPUTS = 16
 # A turn is long enough for the caches to be the worker's own again, and short beside the moods of a machine.
 TURN_QUERIES, TURN_SECONDS = 4, 0.04
+# Beside many others a worker waits long for its turn anyway: longer turns then cost no evenness, and save the
+# fast ones waiting for the slow ones' four queries.
+TURN_SECONDS_A_JOB = 0.01
 # What the worker's outputs may differ by from the host's, relative L2: another instruction set may round a
 # value to the neighbouring step of the precision.
 TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "bf16": 2e-2, "int8": 2e-2}
@@ -212,7 +215,7 @@ def run_workers(
         "min_queries": math.ceil(plan.min_queries / plan.blocks),
         "min_seconds": plan.min_seconds / plan.blocks,
         "turn_queries": 0 if alone else TURN_QUERIES,
-        "turn_seconds": 0.0 if alone else TURN_SECONDS,
+        "turn_seconds": 0.0 if alone else max(TURN_SECONDS, TURN_SECONDS_A_JOB * len(jobs)),
     }
     with tempfile.TemporaryDirectory(prefix="edgeprune-bench-") as folder:
         paths: list[str] = []
