@@ -102,6 +102,7 @@ def descend(
             f"{profile.name}: unpruned it takes {table.whole_ms:.2f} ms and the goal is {goal:.2f} ms: "
             "there is nothing to prune; build with --no-prune"
         )
+    metric = context.info.metric
     floor = torch_accuracy(context, start) - settings.floor
     now = Descent(start, table.whole_ms, ())
     aim = now.predicted_ms
@@ -117,7 +118,7 @@ def descend(
         if not why and not settings.one_shot:
             model = finetuned(context, step, teacher, settings.step_epochs)
             score = torch_accuracy(context, model)
-            why = "" if score >= floor else f"mAP50-95 {score:.4f} is below the floor {floor:.4f}"
+            why = "" if score >= floor else f"{metric} {score:.4f} is below the floor {floor:.4f}"
         entry = Iteration(
             goal_ms=aim,
             predicted_before_ms=now.predicted_ms,
@@ -125,7 +126,8 @@ def descend(
             measured_ms=run.after_ms,
             before_ms=run.before_ms,
             change=run.change,
-            map50_95=score,
+            metric=metric,
+            score=score,
             refused=why,
         )
         entries = (*now.iterations, entry)
@@ -196,7 +198,7 @@ def _raced(
 
 
 def torch_accuracy(context: Build, model: Artifact) -> float:
-    """Return mAP50-95 of a model in torch on the split that choices are made on."""
+    """Return the score of a model in torch on the split that choices are made on."""
     from edgeprune.export import predictor
 
     inputs = {
@@ -215,4 +217,4 @@ def torch_accuracy(context: Build, model: Artifact) -> float:
         write_text_atomically(out / "accuracy.json", found.model_dump_json())
 
     place = context.store.stage("torch-accuracy", inputs, make)
-    return Accuracy.model_validate_json((place / "accuracy.json").read_text(encoding="utf-8")).map50_95
+    return Accuracy.model_validate_json((place / "accuracy.json").read_text(encoding="utf-8")).score

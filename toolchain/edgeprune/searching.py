@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +14,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from edgeprune.artifact import Artifact, Store, content_key, digest, write_text_atomically
 from edgeprune.build import Build, BuildRequest, Notify
 from edgeprune.candidates import exported
-from edgeprune.dataset import Dataset, label_path
+from edgeprune.dataset import Dataset
 from edgeprune.errors import BudgetError, ConfigError, NotComparableError
 from edgeprune.iterating import latency_table
 from edgeprune.latency import LatencyTable, check_key
 from edgeprune.pipeline import start
-from edgeprune.preprocess import Preprocess
 from edgeprune.report.cells import flatten
 from edgeprune.study import answering, counts, finished, joined, need_optuna, open_storage, shown, worked
+from edgeprune.summary import ScoredRecord
 from edgeprune.trials import Bench, at_size, checkpoint, rate, rated
 
 if TYPE_CHECKING:
@@ -85,12 +85,12 @@ class Plan(_Record):
     table: LatencyTable
 
 
-class Member(_Record):
+class Member(ScoredRecord):
     """A network of the Pareto set.
 
     Attributes:
         ms: measured in the precision that ships, in turns with the unpruned network, at the table's pace.
-        map50_95: in torch on val, after the recovery.
+        score: in torch on val, after the recovery.
         channels: share of the prunable channels that is kept.
         host, out: which machine made it, and in which folder.
         checkpoint, onnx: paths relative to this folder; null when another machine holds them.
@@ -98,7 +98,7 @@ class Member(_Record):
 
     trial: int
     ms: float
-    map50_95: float
+    score: float
     imgsz: int
     activation: str
     dropped: tuple[str, ...]
@@ -118,7 +118,7 @@ class Found(_Record):
         trials: how many by state.
         unpruned_ms: latency of the unpruned network by the study's table.
         front: the Pareto set, the fastest first.
-        others: (latency in ms, mAP50-95) of the complete trials that are not on it.
+        others: (latency in ms, score) of the complete trials that are not on it.
     """
 
     study: str
@@ -150,14 +150,14 @@ def search(request: SearchRequest, notify: Notify) -> Found:
     with store.locked(), answering(url):
         storage = open_storage(url)
         original, context = start(request.build, store, notify)
-        context = replace(context, spec=Preprocess(_sizes(request.imgszs, context)[0]))
+        context = context.at(_sizes(request.imgszs, context)[0])
         study, bench = _prepared(request, context, original, storage)
         if not request.collect:
             worked(
                 study,
                 lambda trial: _signed(bench, trial),
                 request.trials,
-                lambda done, trial: _say(notify, min(1.0, done / request.trials), trial),
+                lambda done, trial: _say(notify, context.info.metric, min(1.0, done / request.trials), trial),
             )
         result = _result(bench, study, shown(url), request.collect)
     write_text_atomically(out / RESULT, result.model_dump_json(indent=1) + "\n")
@@ -248,10 +248,10 @@ def _signed(bench: Bench, trial: Trial) -> tuple[float, float]:
     return rate(bench, trial)
 
 
-def _say(notify: Notify, share: float, trial: FrozenTrial) -> None:
+def _say(notify: Notify, metric: str, share: float, trial: FrozenTrial) -> None:
     words = trial.user_attrs.get("pruned") or trial.user_attrs.get("error") or trial.state.name.lower()
     if trial.values:
-        words = f"{trial.values[1]:.2f} ms, mAP50-95 {trial.values[0]:.4f}"
+        words = f"{trial.values[1]:.2f} ms, {metric} {trial.values[0]:.4f}"
     notify("search", share, f"trial {trial.number}: {words}")
 
 
@@ -298,7 +298,8 @@ def _member(bench: Bench, trial: FrozenTrial, out: Path, collect: bool) -> Membe
     member = Member(
         trial=trial.number,
         ms=trial.values[1],
-        map50_95=trial.values[0],
+        metric=bench.context.info.metric,
+        score=trial.values[0],
         imgsz=choice.imgsz,
         activation=choice.activation,
         dropped=choice.dropped,
@@ -320,7 +321,7 @@ def _member(bench: Bench, trial: FrozenTrial, out: Path, collect: bool) -> Membe
     return member.model_copy(
         update={
             # Of the file beside it: one that was made again is rated again.
-            "map50_95": rated(bench, model, choice),
+            "score": rated(bench, model, choice),
             "checkpoint": f"{FRONT}/{trial.number}/{model.path.name}",
             "onnx": f"{FRONT}/{trial.number}/{onnx.path.name}",
         }
@@ -338,11 +339,7 @@ def _sizes(wanted: tuple[int, ...], context: Build) -> tuple[int, ...]:
 def _data_key(dataset: Dataset) -> str:
     """Return a key of images and labels that is the same wherever the data set lies."""
     files = {
-        split: [
-            [image.name, image.stat().st_size, label.read_text(encoding="utf-8") if label.exists() else ""]
-            for image in images
-            for label in [label_path(image)]
-        ]
+        split: [[image.name, image.stat().st_size, dataset.label(image)] for image in images]
         for split, images in dataset.images.items()
     }
     return content_key(files | {"names": list(dataset.names)})

@@ -18,7 +18,10 @@ from edgeprune.cli.progress import stage_progress
     "--model", required=True, metavar="FILE", help="Trained checkpoint (.pt); `digits` is the bundled demo."
 )
 @click.option(
-    "--data", required=True, metavar="FILE", help="data.yaml of the data set; `digits` is the demo's."
+    "--data",
+    required=True,
+    metavar="PATH",
+    help="data.yaml of the data set, a classifier's folder; `digits` is the demo's.",
 )
 @click.option(
     "--target", "targets", required=True, multiple=True, metavar="NAME", help="Device profile; repeatable."
@@ -48,7 +51,7 @@ from edgeprune.cli.progress import stage_progress
     help="Trained smaller model of the family to compare with; implies --compare.",
 )
 @click.option("--no-prune", is_flag=True, help="Only quantise and compile.")
-@click.option("--max-drop", type=float, help="Largest loss of mAP50-95 on the val split, absolute.")
+@click.option("--max-drop", type=float, help="Largest loss of mAP50-95 or top-1 on the val split, absolute.")
 @click.option("--min-fps", type=float, help="Least achieved frames per second.")
 @click.option("--max-latency-ms", type=float, help="Largest p50 latency in milliseconds.")
 @click.option("--max-memory-mb", type=float, help="Largest peak memory (VmHWM) in MB.")

@@ -60,7 +60,7 @@ def command(
     from edgeprune.device import resolve_targets
     from edgeprune.errors import ConfigError
     from edgeprune.latency import save_table
-    from edgeprune.models import get_adapter
+    from edgeprune.models import adapter_of
     from edgeprune.prune.profiling import profile_model, table_file
     from edgeprune.prune.shipped import subject_of
     from edgeprune.runners.local import LocalRunner
@@ -69,9 +69,8 @@ def command(
     if len(profiles) > 1:
         names = ", ".join(profile.name for profile in profiles)
         raise ConfigError(f"--target {target}: it stands for {names}; a table is of one runtime, name one")
-    subject = subject_of(
-        get_adapter("ultralytics"), existing(model, "model"), imgsz, profiles[0], precision, threads
-    )
+    path = existing(model, "model")
+    subject = subject_of(adapter_of(path), path, imgsz, profiles[0], precision, threads)
     with LocalRunner() as runner, stage_progress() as notify:
         table = profile_model(subject, runner, notify)
     if out:

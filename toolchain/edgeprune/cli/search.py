@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     "--model", required=True, metavar="FILE", help="Trained checkpoint (.pt); `digits` is the demo's."
 )
 @click.option(
-    "--data", required=True, metavar="FILE", help="data.yaml of the data set; `digits` is the demo's."
+    "--data",
+    required=True,
+    metavar="PATH",
+    help="data.yaml of the data set, a classifier's folder; `digits` is the demo's.",
 )
 @click.option("--target", required=True, metavar="NAME", help="Device profile; one target, not an alias.")
 @click.option(

@@ -18,7 +18,10 @@ from edgeprune.cli.progress import stage_progress
     "--model", required=True, metavar="FILE", help="Trained checkpoint (.pt); `digits` is the demo's."
 )
 @click.option(
-    "--data", required=True, metavar="FILE", help="data.yaml of the data set; `digits` is the demo's."
+    "--data",
+    required=True,
+    metavar="PATH",
+    help="data.yaml of the data set, a classifier's folder; `digits` is the demo's.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Build folder.")
 @click.option("--criterion", help="slim, group_slim, group_sl or growing_reg; the recipe's by default.")
@@ -28,7 +31,7 @@ from edgeprune.cli.progress import stage_progress
 @click.option(
     "--trials", type=click.IntRange(min=1, max=20), default=5, show_default=True, help="Most trials."
 )
-@click.option("--max-drop", type=float, help="Largest loss of mAP50-95 on the val split, absolute.")
+@click.option("--max-drop", type=float, help="Largest loss of mAP50-95 or top-1 on the val split, absolute.")
 @click.option("--imgsz", type=int, help="Input size in pixels; the checkpoint's own by default.")
 @click.option(
     "--recipe", "recipe_file", type=click.Path(path_type=Path, dir_okay=False), help="Recipe (YAML)."
@@ -80,10 +83,10 @@ def command(
     if as_json:
         echo_json(found.model_dump_json(indent=1))
         return
-    click.echo("strength  scales < 0.01  median scale  mAP50-95     drop")
+    click.echo(f"strength  scales < 0.01  median scale  {found.metric:>8}     drop")
     for trial in found.trials:
         click.echo(
-            f"{trial.strength:8.3g}  {trial.share_small:13.1%}  {trial.median:12.4f}  {trial.map50_95:8.4f}  "
+            f"{trial.strength:8.3g}  {trial.share_small:13.1%}  {trial.median:12.4f}  {trial.score:8.4f}  "
             f"{trial.drop:7.4f}{'' if trial.kept else '  over budget'}"
         )
     click.echo(

@@ -21,7 +21,6 @@ from edgeprune.errors import ConfigError
 from edgeprune.export import export
 from edgeprune.latency import TableKey
 from edgeprune.models import ModelAdapter
-from edgeprune.preprocess import Preprocess
 from edgeprune.prune.groups import find_groups, remove, trace
 from edgeprune.quantize import CalibrationSet, quantize
 from edgeprune.recipe import ExportRecipe
@@ -86,7 +85,7 @@ def cut_widths(adapter: ModelAdapter, model: nn.Module, imgsz: int, keep: Mappin
 def compiled(subject: Subject, model: nn.Module, out: Path) -> Artifact:
     """Export, quantise and compile a network as it would ship; calibrated on stock photographs."""
     adapter, profile = subject.adapter, subject.profile
-    spec = Preprocess(subject.imgsz)
+    spec = adapter.preprocess(subject.imgsz)
     photos = _photographs(subject.imgsz, out / "images")
     onnx, _ = export(
         adapter.exportable(model),

@@ -134,15 +134,15 @@ def reshape(
         ConfigError: a pass needs a measurement that is not to be had here.
     """
     model = adapter.prunable(adapter.load(source))
-    end2end = adapter.info(model).end2end
+    info = adapter.info(model)
 
     def accuracy(net: nn.Module) -> float:
-        return adapter.evaluate(predictor(adapter.exportable(net)), dataset, "val", spec, end2end).map50_95
+        return adapter.evaluate(predictor(adapter.exportable(net)), dataset, "val", spec, info.end2end).score
 
-    gauges = Gauges(accuracy)
+    gauges = Gauges(accuracy, metric=info.metric)
     if table is not None:
         subject = subject_of(adapter, source, spec.imgsz, profile, profile.ship, table.key.threads)
-        gauges = Gauges(accuracy, lambda net: _beside(subject, net, table), table.layer_ms)
+        gauges = Gauges(accuracy, lambda net: _beside(subject, net, table), table.layer_ms, info.metric)
     example = torch.zeros(1, 3, spec.imgsz, spec.imgsz)
     changed, reports = apply_passes(model, adapter.unprunable, example, recipe.prune, profile.step, gauges)
     adapter.save(changed, out / "model.pt")
@@ -195,4 +195,4 @@ def descended(
     )
     widths = [layer for layer in report.layers if layer.prunable]
     kept = sum(layer.after for layer in widths) / sum(layer.before for layer in widths)
-    return report.model_copy(update={"ratio": 1 - kept})
+    return report.model_copy(update={"metric": adapter.info(models[0]).metric, "ratio": 1 - kept})
