@@ -9,18 +9,21 @@ import pytest
 
 from conftest import DIGITS
 from edgeprune.dataset import Dataset
+from edgeprune.device import resolve_targets
 from edgeprune.summary import load_summary
+
+ORT = next(profile.name for profile in resolve_targets(("cpu",)) if profile.backend == "onnxruntime")
 
 
 @pytest.fixture(scope="module")
 def built(
     run, quick_bench, classifiers: dict[str, Path], digits: Dataset, tmp_path_factory: pytest.TempPathFactory
 ):
-    """Return the folder of a build of a tiny yolov8n-cls for this CPU, and how it ended."""
+    """Return the folder of a build of a tiny yolov8n-cls for ONNX Runtime on this CPU, and how it ended."""
     out = tmp_path_factory.mktemp("classifier") / "out"
     ended = run(
         *("build", "--model", classifiers["yolov8n-cls"], "--data", digits.source, "--out", out),
-        *("--target", "cpu", "--ratio", "0.5", "--epochs", "2", "--bench", "quick", "--max-drop", "1"),
+        *("--target", ORT, "--ratio", "0.5", "--epochs", "2", "--bench", "quick", "--max-drop", "1"),
         *("--set", "quantize.images=4", "--set", "finetune.batch=12", "--set", "finetune.device=cpu"),
     )
     return out, ended
