@@ -215,7 +215,7 @@ def accuracy(context: Build, model: Artifact, variant: Variant) -> float:
     """Return mAP50-95 of a model in fp32 on the reported split."""
     onnx, _ = exported(context, model, variant)
     _, found = evaluated(context, "onnxruntime", {}, onnx, "fp32")
-    return found[context.dataset.report_split].map50_95
+    return found[context.dataset.report_split].score
 
 
 def shipped(context: Build, model: Artifact, variant: Variant, profile: DeviceProfile) -> Candidate:
@@ -273,7 +273,7 @@ def _line(context: Build, network: Network, p50_ms: float) -> Line:
         criterion=network.name,
         after_surgery=network.after_surgery,
         recovered=network.recovered,
-        int8=network.candidate.accuracy[context.dataset.report_split].map50_95,
+        int8=network.candidate.accuracy[context.dataset.report_split].score,
         params=network.params,
         macs=network.macs,
         predicted_ms=network.predicted_ms,

@@ -12,8 +12,9 @@ import pytest
 import yaml
 from onnx import TensorProto, helper, numpy_helper
 
+import edgeprune.models  # noqa: F401  quiets ultralytics, before a test imports it
 from edgeprune.artifact import Artifact
-from edgeprune.dataset import Dataset, load_dataset
+from edgeprune.dataset import Dataset, load_dataset, load_folders
 from edgeprune.preprocess import Preprocess
 from edgeprune.recipe import ExportRecipe
 from edgeprune.summary import ExportCheck
@@ -94,6 +95,18 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+def lively(model: nn.Module) -> None:
+    """Give batch norms statistics and scales that are not those of a new network."""
+    import torch
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.2, 0.2)
+            module.running_var.uniform_(0.5, 1.5)
+            torch.nn.init.uniform_(module.weight, 0.7, 1.3)
+            torch.nn.init.uniform_(module.bias, -0.2, 0.2)
+
+
 def build_detector(family: str) -> nn.Module:
     """Build a seeded detector of three classes with lively batch norms and scores well above zero."""
     import torch
@@ -101,12 +114,7 @@ def build_detector(family: str) -> nn.Module:
 
     torch.manual_seed(FAMILIES.index(family))
     model = DetectionModel(f"{family}.yaml", nc=len(NAMES), verbose=False).eval()
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.uniform_(-0.2, 0.2)
-            module.running_var.uniform_(0.5, 1.5)
-            torch.nn.init.uniform_(module.weight, 0.7, 1.3)
-            torch.nn.init.uniform_(module.bias, -0.2, 0.2)
+    lively(model)
     for branch in ("cv3", "one2one_cv3"):
         for level in getattr(model.model[-1], branch, None) or ():
             torch.nn.init.constant_(level[-1].bias, -2.0)
@@ -182,3 +190,48 @@ def write_dataset(folder: Path) -> Path:
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """Return a data set of 20 tiny images, three classes. Tests that change it write one of their own."""
     return load_dataset(write_dataset(tmp_path_factory.mktemp("tiny")), classes=len(NAMES))
+
+
+CLASSIFIERS = ("yolov8n-cls", "yolo11n-cls", "yolo26n-cls")
+DIGITS = ("3", "0", "1")  # not in the order of the alphabet: a model may have its classes in any
+
+
+def write_digits(folder: Path) -> Path:
+    """Write 8 + 4 + 3 scans of each of three digits as PNG files of 24 x 32 px, one folder a class."""
+    from sklearn.datasets import load_digits
+
+    scans = load_digits()
+    for name in DIGITS:
+        chosen = iter(scans.images[scans.target == int(name)])
+        for split, count in {"train": 8, "val": 4, "test": 3}.items():
+            (place := folder / split / name).mkdir(parents=True)
+            for number in range(count):
+                scan = (next(chosen) * 15.9).astype(np.uint8)
+                cv2.imwrite(str(place / f"{number}.png"), cv2.resize(scan, (32, 24)))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Return a data set of 45 scans of three digits, one folder a class."""
+    return load_folders(write_digits(tmp_path_factory.mktemp("digits")), DIGITS)
+
+
+@pytest.fixture(scope="session")
+def classifiers(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Return an untrained classifier of each family, three classes, 64 px."""
+    import torch
+    from ultralytics.nn.tasks import ClassificationModel
+
+    from edgeprune.models import ultralytics_classify as adapter
+
+    folder = tmp_path_factory.mktemp("classifiers")
+    for seed, family in enumerate(CLASSIFIERS):
+        torch.manual_seed(seed)
+        model = ClassificationModel(f"{family}.yaml", nc=len(DIGITS), verbose=False).eval()
+        lively(model)
+        model.names = dict(enumerate(DIGITS))
+        # Digits are not mirrored, and nothing of so small an image may be erased.
+        model.args = {"imgsz": 64, "task": "classify", "fliplr": 0.0, "erasing": 0.0, "auto_augment": None}
+        adapter.save(model, folder / f"{family}.pt")
+    return {family: folder / f"{family}.pt" for family in CLASSIFIERS}

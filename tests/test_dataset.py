@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,18 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from ultralytics.data.utils import check_det_dataset
+from ultralytics.data.utils import check_cls_dataset, check_det_dataset
 
-from conftest import NAMES, write_dataset
-from edgeprune.dataset import Dataset, label_path, load_dataset, load_labels, write_yaml
+from conftest import DIGITS, NAMES, write_dataset, write_digits
+from edgeprune.dataset import (
+    Dataset,
+    label_path,
+    link_folders,
+    load_dataset,
+    load_folders,
+    load_labels,
+    write_yaml,
+)
 from edgeprune.errors import DataError
 
 
@@ -201,3 +210,74 @@ def test_what_is_written_for_a_trainer_is_read_the_same_by_it_and_by_us(
     assert theirs["names"] == dict(enumerate(NAMES))
     for split, images in tiny.images.items():
         assert Path(theirs[split]).read_text().split() == [str(image) for image in images]
+
+
+def test_folders_are_classes_in_the_order_of_the_model(digits: Dataset) -> None:
+    assert digits.names == DIGITS
+    assert {split: len(images) for split, images in digits.images.items()} == {
+        "train": 24,
+        "val": 12,
+        "test": 9,
+    }
+    for images in digits.images.values():
+        assert all(
+            DIGITS[digits.class_of(image)] == digits.label(image) == image.parent.name for image in images
+        )
+
+
+def test_folders_that_are_called_otherwise_are_classes_in_their_own_order(digits: Dataset) -> None:
+    assert load_folders(digits.source, ("nought", "one", "three")).names == ("0", "1", "3")
+
+
+def test_the_fingerprint_of_folders_sees_an_image_change_its_class(tmp_path: Path) -> None:
+    data = write_digits(tmp_path)
+    before = load_folders(data, DIGITS).fingerprint("val")
+    (data / "val" / "0" / "1.png").rename(data / "val" / "3" / "9.png")
+    assert load_folders(data, DIGITS).fingerprint("val") != before
+
+
+def test_a_trainer_finds_the_same_folders_and_may_write_beside_them(tmp_path: Path) -> None:
+    data = write_digits(tmp_path / "data")
+    (data / "val").rename(data / "valid")
+    dataset = load_folders(data, DIGITS)
+    (tmp_path / "work").mkdir()
+    theirs = check_cls_dataset(link_folders(dataset, tmp_path / "work"))
+    for split, images in dataset.images.items():
+        assert len(list(theirs[split].glob("*/*.png"))) == len(images)
+        assert theirs[split].parent == tmp_path / "work"
+
+
+def remove_train(data: Path) -> None:
+    (data / "train").rename(data / "trian")
+
+
+def empty_val(data: Path) -> None:
+    for image in (data / "val").glob("*/*"):
+        image.unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "names", "expected"),
+    [
+        (remove_train, DIGITS, "train: this split is required, as a folder of its own"),
+        (lambda data: (data / "val").rename(data / "eval"), DIGITS, "val: this split is required"),
+        (lambda data: None, (*DIGITS, "4"), "3 folders of classes, but the model has 4; '4' is only in one"),
+        (lambda data: None, DIGITS[:2], "3 folders of classes, but the model has 2; '1' is only in one"),
+        (lambda data: (data / "test" / "7").mkdir(), DIGITS, "test: 4 folders of classes"),
+        (empty_val, DIGITS, "val: no images in"),
+    ],
+)
+def test_a_mistake_in_the_folders_is_named(
+    tmp_path: Path, change: Callable[[Path], object], names: tuple[str, ...], expected: str
+) -> None:
+    data = write_digits(tmp_path / "data")
+    change(data)
+    with pytest.raises(DataError) as caught:
+        load_folders(data, names)
+    assert str(caught.value).startswith(f"{data}: ")
+    assert expected in str(caught.value)
+
+
+def test_a_classifier_is_not_given_a_file(data: Path) -> None:
+    with pytest.raises(DataError, match="a classifier's data is a folder with train/ and val/"):
+        load_folders(data, NAMES)

@@ -59,7 +59,11 @@ def target(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Descent]:
         monkeypatch.setattr(iterating, "torch_accuracy", lambda context, model: accuracy(float(model.sha256)))
         monkeypatch.setattr(iterating, "finetuned", lambda context, student, teacher, epochs: student)
         settings = {f"prune__{key}": value for key, value in recipe.items()}
-        context = SimpleNamespace(recipe=load_recipe(**settings), notify=lambda *_: None)
+        context = SimpleNamespace(
+            recipe=load_recipe(**settings),
+            notify=lambda *_: None,
+            info=SimpleNamespace(metric="mAP50-95"),
+        )
         goal = latency_goal(context.recipe, TABLE)
         assert goal
         return descend(cast(Build, context), _model(10.0), _model(10.0), PROFILE, TABLE, goal)
@@ -140,14 +144,14 @@ def test_the_budget_is_reached_step_by_step(target: Callable[..., Descent]) -> N
 
 def test_one_shot_is_one_cut_without_recovery(target: Callable[..., Descent]) -> None:
     (only,) = target(latency_ms=5.0, one_shot=True).iterations
-    assert (only.goal_ms, only.map50_95) == (5.0, None)
+    assert (only.goal_ms, only.score) == (5.0, None)
 
 
 def test_a_cut_that_is_not_faster_is_refused_and_the_next_goes_deeper(target: Callable[..., Descent]) -> None:
     end = target(lambda goal: 0.02 if goal > 8.5 else -0.1, latency_ms=8.0, stride=0.1)
     assert [bool(one.refused) for one in end.iterations] == [True, False, False]
     assert "not faster on the target (+2.0%" in end.iterations[0].refused
-    assert end.iterations[0].map50_95 is None, "what is not kept is not trained"
+    assert end.iterations[0].score is None, "what is not kept is not trained"
 
 
 def test_a_target_that_never_gets_faster_is_a_budget_not_met(target: Callable[..., Descent]) -> None:

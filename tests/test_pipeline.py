@@ -110,7 +110,7 @@ def test_a_killed_build_leaves_nothing_that_is_trusted_and_the_next_one_goes_on(
     assert {"export"}.isdisjoint(stage for stage, _ in told)
     rows = summary.targets[ORT.name].rows
     assert [(row.variant, row.precision) for row in rows] == [("original", "fp32"), ("original", "int8")]
-    assert all(row.p50_ms and row.map50_95 is not None for row in rows)
+    assert all(row.p50_ms and row.score is not None for row in rows)
     assert summary.targets[ORT.name].verdict.startswith("No verdict on pruning")
 
 
@@ -122,7 +122,7 @@ def test_a_stage_is_made_again_when_and_only_when_its_inputs_change(
     data.write_text("".join(line for line in data.read_text().splitlines(True) if "test" not in line))
     summary, _ = built(model, data, out)
     assert summary.split == summary.selection_split == "val"
-    assert all(row.val and row.map50_95 == row.val.map50_95 for row in summary.rows())
+    assert all(row.val and row.score == row.val.score for row in summary.rows())
 
     def made(*assignments: str) -> set[str]:
         before = set((out / "stages").iterdir())
@@ -153,7 +153,7 @@ def test_surgery_is_judged_on_the_output_that_the_family_has(
     original = Artifact.of(checkpoints[family], "torch", "fp32")
     recipe = load_recipe(None, ("prune.ratio=0.5", "prune.criterion=l1"))
     report = cut(adapter, original, tiny, Preprocess(64), recipe, 16, tmp_path)
-    assert report.map50_95_after_surgery is not None
+    assert report.score_after_surgery is not None
     assert Pruning.model_validate_json((tmp_path / "pruning.json").read_text()) == report
     kept = sum(weight.numel() for weight in adapter.load(tmp_path / "model.pt").parameters())
     assert kept < 0.8 * sum(weight.numel() for weight in adapter.load(original.path).parameters())

@@ -11,11 +11,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ultralytics.data.augment import LetterBox
+from PIL import Image
+from ultralytics.data.augment import LetterBox, classify_transforms
 
 from edgeprune.dataset import Dataset
 from edgeprune.errors import DataError
-from edgeprune.preprocess import Preprocess, letterbox, load_input, read_image, to_tensor
+from edgeprune.preprocess import CENTRE_CROP, Preprocess, letterbox, load_input, read_image, to_tensor
 
 
 @settings(deadline=None)
@@ -43,6 +44,21 @@ def test_the_pixels_are_those_of_ultralytics_square_letterbox(shape: tuple[int, 
     scaled = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR) if ratio != 1 else image
     expected = LetterBox(new_shape=(64, 64), auto=False, scaleup=False)(image=scaled)
     np.testing.assert_array_equal(letterbox(image, Preprocess(64))[0], expected)
+
+
+@pytest.mark.parametrize("shape", [(64, 96), (96, 65), (64, 64), (71, 93), (200, 33), (333, 500), (20, 31)])
+@pytest.mark.parametrize("imgsz", [32, 64])
+def test_the_pixels_are_those_of_ultralytics_classify_transforms(
+    tmp_path: Path, shape: tuple[int, int], imgsz: int
+) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "image.png"), image)
+    tensor, place = load_input(tmp_path / "image.png", Preprocess(imgsz, pad=None, resize=CENTRE_CROP))
+    expected = classify_transforms(imgsz)(Image.fromarray(image[..., ::-1]))
+    np.testing.assert_array_equal(tensor[0], expected.numpy())
+    assert min(place.width, place.height) == imgsz
+    assert place.left <= 0
+    assert place.top <= 0
 
 
 def test_the_tensor_is_rgb_in_the_unit_range_bit_for_bit_as_torch_scales_it() -> None:

@@ -94,7 +94,7 @@ def test_judging_changes_nothing_but_the_reasons(rows: list[Row], budget: Budget
 def test_the_test_split_never_decides(rows: list[Row], budget: BudgetRecipe, data: st.DataObject) -> None:
     numbers = st.floats(-1, 1)
     others = [
-        row.model_copy(update={key: data.draw(numbers) for key in ("map50", "map50_95", "drop")})
+        row.model_copy(update={key: data.draw(numbers) for key in ("lenient", "score", "drop")})
         for row in rows
     ]
     first, second = choose(refuse(rows, budget)), choose(refuse(others, budget))

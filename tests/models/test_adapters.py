@@ -12,6 +12,8 @@ CALLS = (
     "save",
     "info",
     "prunable",
+    "preprocess",
+    "dataset",
     "unprunable",
     "exportable",
     "float_nodes",

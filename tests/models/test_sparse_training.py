@@ -60,14 +60,14 @@ def test_the_regulariser_shrinks_what_it_presses_on(
         name for name, _ in adapter.prunable(adapter.load(checkpoints[family])).named_modules()
     ]
     assert [entry.epoch for entry in record.epochs] == [0, 1, 2]
-    assert (record.epochs[0].strength, record.epochs[0].map50_95) == (None, None)
+    assert (record.epochs[0].strength, record.epochs[0].score) == (None, None)
     strengths = [entry.strength for entry in record.epochs[1:]]
     assert strengths == pytest.approx([15.0, 30.0] if criterion == "growing_reg" else [30.0, 15.0])
     for entry in record.epochs:
         assert len(entry.quantiles) == len(GAMMA_QUANTILES)
         assert list(entry.quantiles) == sorted(entry.quantiles)
         assert 0 <= entry.share_small <= 1
-    assert all(entry.map50_95 is not None for entry in record.epochs[1:])
+    assert all(entry.score is not None for entry in record.epochs[1:])
     if "slim" in criterion:
         assert record.epochs[-1].quantiles[2] < record.epochs[0].quantiles[2]
     assert {path.name for path in (tmp_path / "pressed").iterdir()} >= {

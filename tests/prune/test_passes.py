@@ -106,7 +106,7 @@ def test_an_unmeasured_target_can_only_have_its_activation_swapped(model: nn.Mod
     here = Gauges(lambda net: 0.5)
     result, (report,) = run(model, here, activation="relu")
     assert silu_names(result) == []
-    assert (report.ms_before, report.ms_after, report.map50_95_after) == (None, None, 0.5)
+    assert (report.ms_before, report.ms_after, report.score_after) == (None, None, 0.5)
     for recipe, words in (
         ({"depth": 1}, "prune.depth: this target is not measured here"),
         ({"rewrite": ("spatial",)}, "prune.rewrite: this target is not measured here"),

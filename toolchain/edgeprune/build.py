@@ -26,6 +26,7 @@ class BuildRequest:
 
     Attributes:
         command: the command line, for the report's "how to reproduce".
+        adapter: name of the kind of model; None takes the one of what the checkpoint holds.
         smaller: trained checkpoint of a smaller model of the family, to compare pruning with.
         trust: unpickle the checkpoint without the allow-list.
     """
@@ -36,7 +37,7 @@ class BuildRequest:
     recipe: Recipe
     out: Path
     command: str
-    adapter: str = "ultralytics"
+    adapter: str | None = None
     trust: bool = False
     smaller: Path | None = None
 

@@ -37,7 +37,8 @@ def exported(context: Build, model: Artifact, variant: Variant) -> tuple[Artifac
             module, context.info, context.spec, images, context.recipe.export, variant, out / "model.onnx"
         )
         write_text_atomically(out / "check.json", check.model_dump_json())
-        context.notify("export", 1.0, f"{name}: {check.box_px:.2g} px, {check.score:.2g} in score from torch")
+        boxes = "" if check.box_px is None else f"{check.box_px:.2g} px, "
+        context.notify("export", 1.0, f"{name}: {boxes}{check.score:.2g} in score from torch")
 
     place = context.store.stage("onnx", inputs, make)
     check = ExportCheck.model_validate_json((place / "check.json").read_text(encoding="utf-8"))

@@ -1,4 +1,8 @@
-"""Detection data sets in YOLO's layout: a `data.yaml`, folders or lists of images, a label file an image."""
+"""Data sets in YOLO's layouts.
+
+Detection: a `data.yaml`, folders or lists of images, a label file an image. Classification: a folder with one
+folder a split, and in it one a class.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +21,16 @@ from edgeprune.errors import ConfigError, DataError
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 SPLITS = ("train", "val", "test")
+_VAL_FOLDERS = ("val", "validation", "valid")
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A checked detection data set.
+    """A checked data set.
 
     Attributes:
-        source: the `data.yaml` it was read from.
-        names: class names by index.
+        source: the `data.yaml` it was read from; of a classifier the folder that holds the splits.
+        names: class names by index; of a classifier those of the folders.
         images: image paths by split, sorted; `test` may be absent.
     """
 
@@ -53,6 +58,17 @@ class Dataset:
         images = self.images[split]
         order = np.random.default_rng(seed).permutation(len(images))[:count]
         return tuple(images[index] for index in sorted(order))
+
+    def class_of(self, image: Path) -> int:
+        """Return the class of a classifier's image: the folder that it lies in."""
+        return self.names.index(image.relative_to(self.source).parts[1])
+
+    def label(self, image: Path) -> str:
+        """Return what the data say of an image: its class, or the text of its label file ("" without one)."""
+        if self.source.is_dir():
+            return self.names[self.class_of(image)]
+        path = label_path(image)
+        return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def load_dataset(path: Path, classes: int | None = None) -> Dataset:
@@ -86,6 +102,46 @@ def load_dataset(path: Path, classes: int | None = None) -> Dataset:
                 f"the first is looked for at {label_path(found[0])}"
             )
     return Dataset(path, names, images)
+
+
+def load_folders(path: Path, names: tuple[str, ...]) -> Dataset:
+    """Read and check a classifier's folder: `train`, `val` and maybe `test`, each with one folder a class.
+
+    Folders are matched to the model's classes by name, as ultralytics does; when none is called as a class is
+    (ImageNet's are codes), the sorted folders are the classes in their order.
+
+    Raises:
+        DataError: not such a folder, no images, or other classes than the model's.
+    """
+    if not path.is_dir():
+        raise DataError(
+            f"{path}: a classifier's data is a folder with train/ and val/, one folder a class in each"
+        )
+    places = {"train": path / "train", "test": path / "test"}
+    places["val"] = next((path / name for name in _VAL_FOLDERS if (path / name).is_dir()), path / "val")
+    for split in ("train", "val"):
+        if not places[split].is_dir():
+            raise DataError(f"{path}: {split}: this split is required, as a folder of its own")
+    folders = _class_folders(places["train"])
+    if set(folders).isdisjoint(names) and len(folders) == len(names):
+        names = folders
+    images = {}
+    for split in SPLITS:
+        if places[split].is_dir():
+            found = set(_class_folders(places[split]))
+            if odd := sorted(found - set(names) or (set(names) - found if split == "train" else ())):
+                raise DataError(
+                    f"{path}: {split}: {len(found)} folders of classes, but the model has {len(names)}; "
+                    f"{odd[0]!r} is only in one of the two"
+                )
+            images[split] = _images(
+                path, path, split, [f"{places[split].name}/{name}" for name in sorted(found)]
+            )
+    return Dataset(path, names, images)
+
+
+def _class_folders(place: Path) -> tuple[str, ...]:
+    return tuple(sorted(entry.name for entry in place.iterdir() if entry.is_dir()))
 
 
 def label_path(image: Path) -> Path:
@@ -133,6 +189,14 @@ def write_yaml(dataset: Dataset, folder: Path) -> Path:
     path = folder / "data.yaml"
     write_text_atomically(path, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
     return path
+
+
+def link_folders(dataset: Dataset, folder: Path) -> Path:
+    """Link a classifier's splits into a folder, for trainers that write their caches beside them."""
+    for split, images in dataset.images.items():
+        place = dataset.source / images[0].relative_to(dataset.source).parts[0]
+        (folder / split).symlink_to(place.absolute(), target_is_directory=True)
+    return folder
 
 
 def _names(path: Path, config: dict[str, Any]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from edgeprune.build import Build
 from edgeprune.candidates import exported
 from edgeprune.errors import BudgetError
 from edgeprune.study import counts, finished
+from edgeprune.summary import ScoredRecord
 from edgeprune.trials import Bench, at_size, checkpoint, rated
 
 if TYPE_CHECKING:
@@ -23,21 +24,20 @@ if TYPE_CHECKING:
 FRONT = "pareto"
 
 
-class Member(BaseModel):
+class Member(ScoredRecord):
     """A network of the Pareto set.
 
     Attributes:
         ms: measured in the precision that ships, in turns with the unpruned network, at the table's pace.
-        map50_95: in torch on val, after the recovery.
+        score: in torch on val, after the recovery.
         channels: share of the prunable channels that is kept.
         host, out: which machine made it, and in which folder.
         checkpoint, onnx: paths relative to this folder; null when another machine holds them.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     trial: int
     ms: float
-    map50_95: float
+    score: float
     imgsz: int
     activation: str
     dropped: tuple[str, ...]
@@ -57,7 +57,7 @@ class Found(BaseModel):
         trials: how many by state.
         unpruned_ms: latency of the unpruned network by the study's table.
         front: the Pareto set, the fastest first.
-        others: (latency in ms, mAP50-95) of the complete trials that are not on it.
+        others: (latency in ms, score) of the complete trials that are not on it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -127,7 +127,8 @@ def _member(bench: Bench, trial: FrozenTrial, out: Path, collect: bool) -> Membe
     member = Member(
         trial=trial.number,
         ms=trial.values[1],
-        map50_95=trial.values[0],
+        metric=bench.context.info.metric,
+        score=trial.values[0],
         imgsz=choice.imgsz,
         activation=choice.activation,
         dropped=choice.dropped,
@@ -149,7 +150,7 @@ def _member(bench: Bench, trial: FrozenTrial, out: Path, collect: bool) -> Membe
     return member.model_copy(
         update={
             # Of the file beside it: one that was made again is rated again.
-            "map50_95": rated(bench, model, choice),
+            "score": rated(bench, model, choice),
             "checkpoint": f"{FRONT}/{trial.number}/{model.path.name}",
             "onnx": f"{FRONT}/{trial.number}/{onnx.path.name}",
         }

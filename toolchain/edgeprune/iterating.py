@@ -146,6 +146,7 @@ def descend(
         cut(context, start, table, goal)  # out of reach: known now, and not after hours of recovery
     except BudgetError as exc:
         raise BudgetError(f"{profile.name}: {wanted.words}: {exc}") from exc
+    metric = context.info.metric
     floor = torch_accuracy(context, start) - settings.floor
     now = Descent(start, table.whole_ms, ())
     aim = now.predicted_ms
@@ -161,7 +162,7 @@ def descend(
         if not why and not settings.one_shot:
             model = finetuned(context, step, teacher, settings.step_epochs)
             score = torch_accuracy(context, model)
-            why = "" if score >= floor else f"mAP50-95 {score:.4f} is below the floor {floor:.4f}"
+            why = "" if score >= floor else f"{metric} {score:.4f} is below the floor {floor:.4f}"
         entry = Iteration(
             goal_ms=aim,
             predicted_before_ms=now.predicted_ms,
@@ -169,7 +170,8 @@ def descend(
             measured_ms=run.after_ms,
             before_ms=run.before_ms,
             change=run.change,
-            map50_95=score,
+            metric=metric,
+            score=score,
             refused=why,
         )
         entries = (*now.iterations, entry)
@@ -240,7 +242,7 @@ def _raced(
 
 
 def torch_accuracy(context: Build, model: Artifact) -> float:
-    """Return mAP50-95 of a model in torch on the split that choices are made on."""
+    """Return the score of a model in torch on the split that choices are made on."""
     from edgeprune.export import predictor
 
     inputs = {
@@ -259,4 +261,4 @@ def torch_accuracy(context: Build, model: Artifact) -> float:
         write_text_atomically(out / "accuracy.json", found.model_dump_json())
 
     place = context.store.stage("torch-accuracy", inputs, make)
-    return Accuracy.model_validate_json((place / "accuracy.json").read_text(encoding="utf-8")).map50_95
+    return Accuracy.model_validate_json((place / "accuracy.json").read_text(encoding="utf-8")).score

@@ -12,10 +12,8 @@ from edgeprune.artifact import Artifact, Store, digest
 from edgeprune.bench.protocol import LEAST_INPUTS
 from edgeprune.build import Build, BuildRequest, Candidate, Notify
 from edgeprune.candidates import candidate, evaluated, exported
-from edgeprune.dataset import load_dataset
 from edgeprune.errors import ConfigError, DataError
-from edgeprune.models import get_adapter
-from edgeprune.preprocess import Preprocess
+from edgeprune.models import adapter_of, get_adapter
 from edgeprune.pruning import pruned
 from edgeprune.summarise import summarise, write_outputs
 from edgeprune.summary import Accuracy, ExportCheck, Pruning, Summary, Variant, save_summary
@@ -69,7 +67,7 @@ def start(request: BuildRequest, store: Store, notify: Notify) -> tuple[Artifact
             "bench.compare: pruning is off, so there is nothing to compare; drop --compare or --no-prune"
         )
     notify("load", 0.0, str(request.model))
-    adapter = get_adapter(request.adapter)
+    adapter = get_adapter(request.adapter) if request.adapter else adapter_of(request.model)
     model = adapter.load(request.model, request.trust)
     info = adapter.info(model)
     imgsz = request.recipe.imgsz or info.imgsz
@@ -81,14 +79,14 @@ def start(request: BuildRequest, store: Store, notify: Notify) -> tuple[Artifact
             f"imgsz: {imgsz} is not a multiple of the model's stride {info.stride}; "
             f"{lower} and {lower + info.stride} are the nearest"
         )
-    dataset = load_dataset(request.data, len(info.names))
+    dataset = adapter.dataset(request.data, info)
     images = sum(len(found) for found in dataset.images.values())
     if images < LEAST_INPUTS:
         raise DataError(
             f"{request.data}: {images} images; timing rotates over at least {LEAST_INPUTS} of them"
         )
     versions = {name: _version(name) for name in PACKAGES}
-    context = Build(request, store, adapter, notify, dataset, info, Preprocess(imgsz), versions)
+    context = Build(request, store, adapter, notify, dataset, info, adapter.preprocess(imgsz), versions)
     # Later stages, ultralytics' trainer among them, only ever read this copy, written by edgeprune itself.
     place = store.stage(
         "original",

@@ -1,7 +1,8 @@
 """Preprocessing as data: one spec for calibration, evaluation, the exported file and the device's runner.
 
-The arithmetic is that of ultralytics' validator with square batches (`rect=False`): the long side is scaled
-to the input size with bilinear interpolation, the rest is padded around the centre.
+The arithmetic is that of ultralytics' validators. For detection, with square batches (`rect=False`): the long
+side is scaled to the input size with bilinear interpolation, the rest is padded around the centre. For
+classification: the short side is scaled, with Pillow's antialiasing, and the centre is cut out.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,10 @@ Image = npt.NDArray[np.uint8]
 Tensor = npt.NDArray[np.float32]
 
 
+LETTERBOX: Final = "bilinear, long side to imgsz, centred letterbox"
+CENTRE_CROP: Final = "bilinear with antialiasing, short side to imgsz, centre crop"
+
+
 @dataclass(frozen=True)
 class Preprocess:
     """How an image file becomes the network's input.
@@ -28,16 +33,17 @@ class Preprocess:
         imgsz: height and width of the input, in pixels.
         colour: channel order of the tensor.
         scale: factor on the 0-255 values.
-        pad: grey level of the letterbox.
+        pad: grey level of the letterbox; None where nothing is padded.
         layout: order of the tensor's dimensions.
+        resize: `LETTERBOX` or `CENTRE_CROP`.
     """
 
     imgsz: int
     colour: str = "RGB"
     scale: float = 1 / 255
-    pad: int = 114
+    pad: int | None = 114
     layout: str = "NCHW"
-    resize: str = "bilinear, long side to imgsz, centred letterbox"
+    resize: str = LETTERBOX
 
     def describe(self) -> dict[str, Any]:
         """Return the spec as JSON-like data for `preprocess.json` and the ONNX metadata."""
@@ -46,7 +52,7 @@ class Preprocess:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a letterboxed image lies: ``x_input = x_unit * width + left`` for x_unit in [0, 1], in pixels."""
+    """Where a resized image lies: ``x_input = x_unit * width + left`` for x_unit in [0, 1], in pixels."""
 
     width: int
     height: int
@@ -70,8 +76,23 @@ def letterbox(image: Image, spec: Preprocess) -> tuple[Image, Placement]:
     return canvas, Placement(width, height, left, top)
 
 
+def centre_crop(image: Image, spec: Preprocess) -> tuple[Image, Placement]:
+    """Scale and cut a BGR image of shape (h, w, 3) to (imgsz, imgsz, 3), uint8, as torchvision does."""
+    from PIL import Image as Pillow
+
+    height, width = image.shape[:2]
+    short = min(height, width)
+    if short != spec.imgsz:
+        height, width = (spec.imgsz * side // short for side in (height, width))
+        resized = Pillow.fromarray(image).resize((width, height), Pillow.Resampling.BILINEAR)
+        image = np.asarray(resized, dtype=np.uint8)
+    left, top = round((width - spec.imgsz) / 2), round((height - spec.imgsz) / 2)
+    cut = image[top : top + spec.imgsz, left : left + spec.imgsz]
+    return cut, Placement(width, height, -left, -top)
+
+
 def to_tensor(canvas: Image, spec: Preprocess) -> Tensor:
-    """Turn a letterboxed BGR image into a float32 tensor of shape (1, 3, imgsz, imgsz), RGB, scaled."""
+    """Turn a resized BGR image into a float32 tensor of shape (1, 3, imgsz, imgsz), RGB, scaled."""
     planes = np.ascontiguousarray(canvas[:, :, ::-1].transpose(2, 0, 1)[None])
     # Divided in float32, as torch does, so that both sides of a comparison see the same bits.
     return planes.astype(np.float32) / np.float32(1 / spec.scale)
@@ -96,6 +117,7 @@ def read_image(path: Path) -> Image:
 
 
 def load_input(path: Path, spec: Preprocess) -> tuple[Tensor, Placement]:
-    """Read, letterbox and scale one image: float32 (1, 3, imgsz, imgsz), and where the image lies in it."""
-    canvas, placement = letterbox(read_image(path), spec)
+    """Read, resize and scale one image: float32 (1, 3, imgsz, imgsz), and where the image lies in it."""
+    fit = centre_crop if spec.resize == CENTRE_CROP else letterbox
+    canvas, placement = fit(read_image(path), spec)
     return to_tensor(canvas, spec), placement

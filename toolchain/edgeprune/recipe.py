@@ -48,7 +48,8 @@ class PruneRecipe(_Section):
         one_shot: reach a latency in one cut, without recovery in between.
         stride: share of the latency that an iteration takes away.
         step_epochs: epochs of recovery after each iteration; `finetune.epochs` follow the last one.
-        floor: an iteration that leaves mAP50-95 on val lower than this below the original's is rolled back.
+        floor: an iteration that leaves mAP50-95 (top-1 of a classifier) on val lower than this below the
+            original's is rolled back.
         max_ratio: no group loses more than this share of its channels.
         skip: glob patterns of layer names that are never pruned.
         ratios: glob pattern of layer names -> a ratio of their own, the last pattern that fits winning.
@@ -122,7 +123,10 @@ class FinetuneRecipe(_Section):
     """How the pruned model is trained back.
 
     Attributes:
-        distill: whether the unpruned model teaches (feature distillation of ultralytics >= 8.4).
+        distill: whether the unpruned model teaches: a detector by its features (ultralytics >= 8.4), a
+            classifier by its logits.
+        temperature: what the logits of a classifier and its teacher are divided by before they are compared.
+        mosaic: probability of that augmentation, for detectors.
         device: ``""`` lets ultralytics choose (the first GPU, else CPU); ``"0,1"`` trains on two GPUs by DDP.
     """
 
@@ -133,6 +137,7 @@ class FinetuneRecipe(_Section):
     weight_decay: float = Field(default=0.01, ge=0)
     mosaic: float = Field(default=1.0, ge=0, le=1)
     distill: bool = True
+    temperature: float = Field(default=4.0, gt=0)
     patience: int = Field(default=100, ge=1)
     device: str = Field(default="", coerce_numbers_to_str=True)
 
@@ -178,7 +183,8 @@ class BudgetRecipe(_Section):
     """What a chosen row has to keep to.
 
     Attributes:
-        max_drop: largest loss of mAP50-95 against the original fp32 model, absolute, on the val split.
+        max_drop: largest loss of mAP50-95 (top-1 of a classifier) against the original fp32 model, absolute,
+            on the val split.
         min_fps, max_latency_ms: also what is pruned to where no goal is given and the target is measured
             here, if the unpruned model is slower.
     """

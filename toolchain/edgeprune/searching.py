@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgeprune.artifact import Artifact, Store, content_key, digest, write_text_atomically
 from edgeprune.build import Build, BuildRequest, Notify
-from edgeprune.dataset import Dataset, label_path
+from edgeprune.dataset import Dataset
 from edgeprune.errors import ConfigError, NotComparableError
 from edgeprune.front import Found, origin, pareto
 from edgeprune.iterating import latency_table
 from edgeprune.latency import LatencyTable, check_key
 from edgeprune.pipeline import start
-from edgeprune.preprocess import Preprocess
 from edgeprune.report.cells import flatten
 from edgeprune.study import answering, joined, need_optuna, open_storage, shown, worked
 from edgeprune.trials import Bench, rate
@@ -100,14 +99,14 @@ def search(request: SearchRequest, notify: Notify) -> Found:
     with store.locked(), answering(url):
         storage = open_storage(url)
         original, context = start(request.build, store, notify)
-        context = replace(context, spec=Preprocess(_sizes(request.imgszs, context)[0]))
+        context = context.at(_sizes(request.imgszs, context)[0])
         study, bench = _prepared(request, context, original, storage)
         if not request.collect:
             worked(
                 study,
                 lambda trial: _signed(bench, trial),
                 request.trials,
-                lambda done, trial: _say(notify, min(1.0, done / request.trials), trial),
+                lambda done, trial: _say(notify, context.info.metric, min(1.0, done / request.trials), trial),
             )
         result = pareto(bench, study, shown(url), request.collect)
     write_text_atomically(out / RESULT, result.model_dump_json(indent=1) + "\n")
@@ -194,10 +193,10 @@ def _signed(bench: Bench, trial: Trial) -> tuple[float, float]:
     return rate(bench, trial)
 
 
-def _say(notify: Notify, share: float, trial: FrozenTrial) -> None:
+def _say(notify: Notify, metric: str, share: float, trial: FrozenTrial) -> None:
     words = trial.user_attrs.get("pruned") or trial.user_attrs.get("error") or trial.state.name.lower()
     if trial.values:
-        words = f"{trial.values[1]:.2f} ms, mAP50-95 {trial.values[0]:.4f}"
+        words = f"{trial.values[1]:.2f} ms, {metric} {trial.values[0]:.4f}"
     notify("search", share, f"trial {trial.number}: {words}")
 
 
@@ -212,11 +211,7 @@ def _sizes(wanted: tuple[int, ...], context: Build) -> tuple[int, ...]:
 def _data_key(dataset: Dataset) -> str:
     """Return a key of images and labels that is the same wherever the data set lies."""
     files = {
-        split: [
-            [image.name, image.stat().st_size, label.read_text(encoding="utf-8") if label.exists() else ""]
-            for image in images
-            for label in [label_path(image)]
-        ]
+        split: [[image.name, image.stat().st_size, dataset.label(image)] for image in images]
         for split, images in dataset.images.items()
     }
     return content_key(files | {"names": list(dataset.names)})

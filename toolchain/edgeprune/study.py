@@ -31,7 +31,7 @@ _PATIENCE_S = 30
 
 Params = Mapping[str, Any]
 Objective = Callable[["Trial"], tuple[float, float]]
-"""A trial in, mAP50-95 and latency in ms out; raises `optuna.TrialPruned` for a hopeless one."""
+"""A trial in, score and latency in ms out; raises `optuna.TrialPruned` for a hopeless one."""
 
 
 def need_optuna() -> None:
@@ -164,7 +164,7 @@ def joined(
             study = optuna.create_study(
                 storage=storage,
                 study_name=name,
-                directions=["maximize", "minimize"],  # mAP50-95, latency in ms
+                directions=["maximize", "minimize"],  # score, latency in ms
             )
         except optuna.exceptions.DuplicatedStudyError:
             pass  # another worker was quicker: its plan counts

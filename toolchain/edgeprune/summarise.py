@@ -104,7 +104,7 @@ def _row(
 ) -> Row:
     out = context.request.out
     drops = {
-        split: accuracy.model_copy(update={"drop": baseline[split].map50_95 - accuracy.map50_95})
+        split: accuracy.model_copy(update={"drop": baseline[split].score - accuracy.score})
         for split, accuracy in entry.accuracy.items()
     }
     reported = drops[context.dataset.report_split]
@@ -116,8 +116,9 @@ def _row(
         runtime=entry.profile.backend,
         runtime_version=get_backend(entry.profile.backend).version(),
         size_mb=entry.artifact.size_bytes / 1e6,
-        map50=reported.map50,
-        map50_95=reported.map50_95,
+        metric=reported.metric,
+        lenient=reported.lenient,
+        score=reported.score,
         drop=reported.drop,
         val=drops[SELECTION_SPLIT],
         per_class=reported.per_class,
@@ -163,8 +164,8 @@ def _target(
     if pruning:
         floats = (row.val for row in rows if (row.variant, row.precision) == ("pruned", "fp32"))
         recovered = next(floats, None)
-        after = recovered.map50_95 if recovered else None
-        pruning = pruning.model_copy(update={"map50_95_after_recovery": after})
+        after = recovered.score if recovered else None
+        pruning = pruning.model_copy(update={"score_after_recovery": after})
     return TargetSummary(
         rows=tuple(rows),
         chosen=choose(rows),

@@ -8,7 +8,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from edgeprune.artifact import write_text_atomically
 from edgeprune.errors import NotComparableError
@@ -34,29 +42,69 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Accuracy(_Record):
-    """Detection accuracy on one split.
+Metric = Literal["mAP50-95", "top-1"]
+"""What models are judged by: detectors by the first, classifiers by the share that is classified right."""
+LENIENT: Final[dict[Metric, str]] = {"mAP50-95": "mAP50", "top-1": "top-5"}
+"""What is shown beside each metric, and decides nothing."""
+_KEYS: Final[dict[Metric, tuple[tuple[str, str], ...]]] = {
+    "mAP50-95": (("score", "map50_95"), ("lenient", "map50")),
+    "top-1": (("score", "top1"), ("lenient", "top5")),
+}
+
+
+class ScoredRecord(_Record):
+    """A record with accuracies: `score...` is of its metric, `lenient...` of the one beside it.
+
+    In JSON the keys name the metric instead: `map50_95...` and `map50...`, or `top1...` and `top5...`. Both
+    forms are read.
+    """
+
+    metric: Metric = Field(default="mAP50-95", exclude=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_metric_keys(cls, data: Any) -> Any:
+        if not isinstance(data, dict):  # a record already
+            return data
+        found = dict(data)
+        for metric, names in _KEYS.items():
+            for name, key in names:
+                for known in [known for known in found if key in known]:
+                    found[known.replace(key, name)] = found.pop(known)
+                    found["metric"] = metric
+        return found
+
+    @model_serializer(mode="wrap")
+    def _to_metric_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = handler(self)
+        for name, key in _KEYS[self.metric]:
+            fields = {known.replace(name, key): value for known, value in fields.items()}
+        return fields
+
+
+class Accuracy(ScoredRecord):
+    """Accuracy on one split.
 
     Attributes:
-        drop: mAP50-95 of the original fp32 row of this target minus this one's; negative when this is better.
-        per_class: mAP50-95 by class name.
+        drop: score of the original fp32 row of this target minus this one's; negative when this is better.
+        per_class: by class name, mAP50-95 of a detector, the share classified right of a classifier.
     """
 
     split: str
     images: int
-    map50: float
-    map50_95: float
+    lenient: float
+    score: float
     drop: float | None = None
     per_class: dict[str, float] = {}
 
 
-class Row(_Record):
+class Row(ScoredRecord):
     """One variant at one precision on one target.
 
     Attributes:
         imgsz: side of the input in pixels; null is the build's own.
         p50_ms, p90_ms, fps, peak_mb: measured on the target; null if it was not there or samples are few.
-        map50, map50_95, drop: on the reported split (`Summary.split`).
+        lenient, score, drop: on the reported split (`Summary.split`).
         speedup: p50 of the reference row (`Summary.reference`) over this row's p50.
         val: accuracy on the split that the choice is made on.
         quantized_ops: integer operators in the runtime's optimised graph.
@@ -76,8 +124,8 @@ class Row(_Record):
     fps: float | None = None
     peak_mb: float | None = None
     size_mb: float
-    map50: float | None = None
-    map50_95: float | None = None
+    lenient: float | None = None
+    score: float | None = None
     drop: float | None = None
     speedup: float | None = None
     val: Accuracy | None = None
@@ -115,7 +163,7 @@ SMALL_GAMMA: Final = 0.01
 """A batch-norm scale below this passes next to nothing on."""
 
 
-class SparseEpoch(_Record):
+class SparseEpoch(ScoredRecord):
     """The batch-norm scales of the prunable channels after one epoch of sparse training.
 
     Attributes:
@@ -123,14 +171,14 @@ class SparseEpoch(_Record):
         strength: of the regulariser in this epoch; null before the training.
         quantiles: of the absolute scales, at `GAMMA_QUANTILES`.
         share_small: share of the absolute scales below `SMALL_GAMMA`.
-        map50_95: of the averaged weights on val, as the trainer measured it.
+        score: of the averaged weights on val, as the trainer measured it.
     """
 
     epoch: int
     strength: float | None
     quantiles: tuple[float, ...]
     share_small: float
-    map50_95: float | None
+    score: float | None
 
 
 class SparseTraining(_Record):
@@ -144,14 +192,14 @@ class SparseTraining(_Record):
 PassName = Literal["depth", "rewrite", "activation"]
 
 
-class PassReport(_Record):
+class PassReport(ScoredRecord):
     """What a pass before width pruning changed, and what it left for being no faster or too costly.
 
     Attributes:
         applied: what was changed, one phrase each; empty when the pass was undone.
         refused: what was not, and why, one sentence each.
         ms_before, ms_after: on the target, measured; null when the target is not measured here.
-        map50_95_before, map50_95_after: on val, before any training; null when nothing was tried.
+        score_before, score_after: on val, before any training; null when nothing was tried.
     """
 
     name: PassName
@@ -159,11 +207,11 @@ class PassReport(_Record):
     refused: tuple[str, ...] = ()
     ms_before: float | None = None
     ms_after: float | None = None
-    map50_95_before: float | None = None
-    map50_95_after: float | None = None
+    score_before: float | None = None
+    score_after: float | None = None
 
 
-class Iteration(_Record):
+class Iteration(ScoredRecord):
     """One cut on the way to a latency.
 
     Attributes:
@@ -171,7 +219,7 @@ class Iteration(_Record):
         predicted_before_ms, predicted_ms: what the table says of the widths before the cut and after it.
         before_ms, measured_ms: p50 of the model before the cut and after it, measured in pairs.
         change: median of (time after / time before) - 1 over the pairs.
-        map50_95: on val, after the short recovery; null without one.
+        score: on val, after the short recovery; null without one.
         refused: why the cut was not kept; empty when it was.
     """
 
@@ -181,11 +229,11 @@ class Iteration(_Record):
     before_ms: float
     measured_ms: float
     change: float
-    map50_95: float | None = None
+    score: float | None = None
     refused: str = ""
 
 
-class Pruning(_Record):
+class Pruning(ScoredRecord):
     """What surgery and recovery did to the network."""
 
     criterion: str
@@ -196,8 +244,8 @@ class Pruning(_Record):
     params_after: int
     macs_before: int
     macs_after: int
-    map50_95_after_surgery: float | None = None
-    map50_95_after_recovery: float | None = None
+    score_after_surgery: float | None = None
+    score_after_recovery: float | None = None
     layers: tuple[LayerWidth, ...] = ()
     sparse: SparseTraining | None = None
     iterations: tuple[Iteration, ...] = ()
@@ -205,12 +253,12 @@ class Pruning(_Record):
 
 
 class ExportCheck(_Record):
-    """Largest difference between the ONNX file and torch on real images."""
+    """Largest difference between the ONNX file and torch on real images; a classifier has no boxes."""
 
     variant: Variant
     imgsz: int | None = None
     images: int
-    box_px: float
+    box_px: float | None = None
     score: float
 
     @property
@@ -278,6 +326,11 @@ class Summary(_Record):
     def rows(self) -> tuple[Row, ...]:
         """Return the rows of all targets, in order."""
         return tuple(row for target in self.targets.values() for row in target.rows)
+
+    @property
+    def metric(self) -> Metric:
+        """What the rows are judged by."""
+        return next((row.metric for row in self.rows()), "mAP50-95")
 
 
 def save_summary(summary: Summary, folder: Path) -> Path:

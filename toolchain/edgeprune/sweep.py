@@ -6,46 +6,43 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from pydantic import BaseModel, ConfigDict
-
 from edgeprune.artifact import Store
 from edgeprune.build import BuildRequest, Notify
 from edgeprune.errors import BudgetError
 from edgeprune.iterating import torch_accuracy
 from edgeprune.pipeline import start
+from edgeprune.summary import ScoredRecord
 from edgeprune.training import sparsified
 
 WEAKEST, STRONGEST = 1e-5, 10.0
 """Where the search looks. Five trials tell the strength to a factor of 1.5."""
 
 
-class Trial(BaseModel):
+class Trial(ScoredRecord):
     """One strength that was tried.
 
     Attributes:
         share_small: share of the batch-norm scales below 0.01 after the training.
         median: median of the absolute scales.
-        drop: mAP50-95 of the original minus this one's, on val.
+        drop: score of the original minus this one's, on val.
         kept: whether the drop is within the budget.
     """
 
-    model_config = ConfigDict(frozen=True)
     strength: float
     share_small: float
     median: float
-    map50_95: float
+    score: float
     drop: float
     kept: bool
 
 
-class Sweep(BaseModel):
+class Sweep(ScoredRecord):
     """All trials, in order, and the largest strength whose drop stays within `max_drop`."""
 
-    model_config = ConfigDict(frozen=True)
     criterion: str
     epochs: int
     max_drop: float
-    original_map50_95: float
+    original_score: float
     trials: tuple[Trial, ...]
     strength: float
 
@@ -73,7 +70,8 @@ def sweep(request: BuildRequest, trials: int, notify: Notify) -> Sweep:
                 strength=strength,
                 share_small=last.share_small,
                 median=last.quantiles[len(last.quantiles) // 2],
-                map50_95=after,
+                metric=context.info.metric,
+                score=after,
                 drop=before - after,
                 kept=before - after <= recipe.budget.max_drop,
             )
@@ -91,7 +89,8 @@ def sweep(request: BuildRequest, trials: int, notify: Notify) -> Sweep:
         criterion=recipe.prune.criterion,
         epochs=recipe.sparse.epochs,
         max_drop=recipe.budget.max_drop,
-        original_map50_95=before,
+        metric=context.info.metric,
+        original_score=before,
         trials=tuple(found),
         strength=max(kept),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,7 +18,6 @@ from edgeprune.build import Build
 from edgeprune.device import DeviceProfile
 from edgeprune.iterating import torch_accuracy
 from edgeprune.latency import LatencyTable
-from edgeprune.preprocess import Preprocess
 from edgeprune.training import finetuned
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 FORECAST_MARGIN = 1.25
 """A trial is not even built when the table predicts it slower than the limit by this factor."""
 FASTER, WORSE = 0.9, 0.02
-"""Hopeless right after surgery: a finished trial of its kind took 0.9 of its time, with 0.02 more mAP."""
+"""Hopeless right after surgery: a finished trial of its kind took 0.9 of its time, scoring 0.02 more."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Bench:
 
 
 class Rival(NamedTuple):
-    """A finished trial; `rated` is its mAP50-95 right after surgery."""
+    """A finished trial; `rated` is its score right after surgery."""
 
     number: int
     ms: float
@@ -62,7 +61,7 @@ class Rival(NamedTuple):
 
 
 def rate(bench: Bench, trial: Trial) -> tuple[float, float]:
-    """Make and rate one trial: mAP50-95 on val, and latency in ms. The objective of the study.
+    """Make and rate one trial: its score on val, and latency in ms. The objective of the study.
 
     A trial ends early, the cheapest check first: when the latency table predicts it far above
     `budget.max_latency_ms`, when it is measured above that, or when it is `hopeless` right after surgery.
@@ -107,13 +106,13 @@ def checkpoint(bench: Bench, choice: Choice) -> Artifact:
 
 
 def rated(bench: Bench, model: Artifact, choice: Choice) -> float:
-    """Return mAP50-95 of a checkpoint in torch on val, at the choice's image size."""
+    """Return the score of a checkpoint in torch on val, at the choice's image size."""
     return torch_accuracy(at_size(bench, choice), model)
 
 
 def at_size(bench: Bench, choice: Choice) -> Build:
     """Return the context of the build at a choice's image size."""
-    return replace(bench.context, spec=Preprocess(choice.imgsz))
+    return bench.context.at(choice.imgsz)
 
 
 def hopeless(ms: float, rated: float, choice: Choice, rivals: Iterable[Rival]) -> Rival | None:
@@ -124,7 +123,7 @@ def hopeless(ms: float, rated: float, choice: Choice, rivals: Iterable[Rival]) -
     after surgery, training gives back.
 
     Args:
-        ms, rated: latency, and mAP50-95 right after surgery.
+        ms, rated: latency, and score right after surgery.
     """
     kind = choice.activation, choice.rewrite
     for rival in rivals:

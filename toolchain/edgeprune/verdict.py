@@ -20,7 +20,7 @@ def misses(row: Row, budget: BudgetRecipe) -> list[tuple[str, float]]:
     found: list[tuple[str, float]] = []
     drop = row.val.drop if row.val else None
     if row.val and drop is not None and drop > budget.max_drop:
-        text = f"mAP50-95 on {row.val.split} drops by {drop:.4f}, allowed are {budget.max_drop:g}"
+        text = f"{row.val.metric} on {row.val.split} drops by {drop:.4f}, allowed are {budget.max_drop:g}"
         found.append((text, (drop - budget.max_drop) / max(budget.max_drop, 0.001)))
     bounds = (
         ("p50", row.p50_ms, budget.max_latency_ms, "ms", 1),
@@ -120,7 +120,7 @@ def comparison(rows: Sequence[Row]) -> str:
     """Say in one sentence whether pruning is worth it beside what is as fast without it, on one target.
 
     The fastest allowed pruned row is held against the most accurate unpruned, resized or smaller one that
-    is at least as fast, by mAP50-95 on the split that choices are made on.
+    is at least as fast, by its score on the split that choices are made on.
     """
     question = "Is pruning worth it?"
     rivals = [
@@ -147,12 +147,12 @@ def comparison(rows: Sequence[Row]) -> str:
 
 
 def _rated(row: Row) -> float:
-    return row.val.map50_95 if row.val else 0.0
+    return row.val.score if row.val else 0.0
 
 
 def _placed(row: Row) -> str:
     split = row.val.split if row.val else ""
-    return f"{row.name} {row.precision} ({row.p50_ms:.2f} ms, mAP50-95 {_rated(row):.4f} on {split})"
+    return f"{row.name} {row.precision} ({row.p50_ms:.2f} ms, {row.metric} {_rated(row):.4f} on {split})"
 
 
 def overall_verdict(chosen: Row | None, rows: Sequence[Row], miss: str | None) -> str:
@@ -164,7 +164,11 @@ def overall_verdict(chosen: Row | None, rows: Sequence[Row], miss: str | None) -
     speed = f", {chosen.speedup:.2f}x the reference" if chosen.speedup else ""
     head = f"{chosen.label} is chosen: {chosen.p50_ms:.2f} ms at p50{speed}"
     drop = chosen.val.drop if chosen.val else None
-    head += f", mAP50-95 {-drop:+.4f} on {chosen.val.split}." if chosen.val and drop is not None else "."
+    head += (
+        f", {chosen.val.metric} {-drop:+.4f} on {chosen.val.split}."
+        if chosen.val and drop is not None
+        else "."
+    )
     return f"{head} {target_verdict([row for row in rows if row.target == chosen.target])}"
 
 
@@ -179,5 +183,5 @@ def _int8(rows: Iterable[Row], variant: str) -> Row | None:
 def _cost(plain: Row, pruned: Row) -> str:
     if not plain.val or not pruned.val:
         return ""
-    change = pruned.val.map50_95 - plain.val.map50_95
-    return f", at {change:+.4f} mAP50-95 on {pruned.val.split}"
+    change = pruned.val.score - plain.val.score
+    return f", at {change:+.4f} {pruned.val.metric} on {pruned.val.split}"

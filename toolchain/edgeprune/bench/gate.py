@@ -65,11 +65,12 @@ class Pair(_Record):
 
 
 class AccuracyPair(_Record):
-    """mAP50-95 of both sides on the same images, and the largest drop allowed, absolute."""
+    """Scores of both sides on the same images, and the largest drop allowed, absolute."""
 
     baseline: float
     candidate: float
     max_drop: float
+    metric: str = "mAP50-95"
 
 
 class Metric(_Record):
@@ -283,7 +284,7 @@ def _memory_metric(baseline: Sequence[WorkerReport], candidate: Sequence[WorkerR
 def _accuracy_metric(pair: AccuracyPair) -> Metric:
     drop = pair.baseline - pair.candidate
     evidence = (
-        f"mAP50-95 {pair.baseline:.4f} before, {pair.candidate:.4f} now (allowed drop {pair.max_drop:g})"
+        f"{pair.metric} {pair.baseline:.4f} before, {pair.candidate:.4f} now (allowed drop {pair.max_drop:g})"
     )
     return Metric(
         name="accuracy",

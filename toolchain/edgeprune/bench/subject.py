@@ -17,7 +17,7 @@ from edgeprune.bench.result import Job
 from edgeprune.device import DeviceProfile, resolve_targets
 from edgeprune.errors import CompileError, ConfigError, ModelError
 from edgeprune.preprocess import Preprocess, letterbox, to_tensor
-from edgeprune.summary import Row, load_summary
+from edgeprune.summary import Accuracy, Row, load_summary
 
 _TENSORS = 32
 
@@ -27,7 +27,7 @@ class Subject:
     """One engine on one target.
 
     Attributes:
-        map50_95: accuracy on the selection split, where a build has measured it.
+        accuracy: on the selection split, where a build has measured it.
         environment: variables that the runtime is started with.
     """
 
@@ -35,7 +35,7 @@ class Subject:
     engine: Artifact
     profile: DeviceProfile
     environment: dict[str, str]
-    map50_95: float | None = None
+    accuracy: Accuracy | None = None
 
 
 def subjects_of(path: Path, target: str | None = None, chosen_only: bool = False) -> tuple[Subject, ...]:
@@ -142,7 +142,7 @@ def _of_row(folder: Path, row: Row) -> Subject:
     if engine.sha256 != row.sha256:
         raise ModelError(f"{engine.path}: the engine is not the one that the build measured; build it again")
     profile = resolve_targets((row.target,))[0]
-    return Subject(row.label, engine, profile, row.environment, row.val.map50_95 if row.val else None)
+    return Subject(row.label, engine, profile, row.environment, row.val)
 
 
 def _of_engine(path: Path, target: str | None) -> Subject:

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 @click.option("--candidate", required=True, type=click.Path(path_type=Path), help="Build folder or engine.")
 @click.option("--target", metavar="NAME", help="Only this target of two builds; the profile of two engines.")
 @click.option("--tau", type=float, default=0.05, show_default=True, help="Smallest slow-down that counts.")
-@click.option("--max-drop", type=float, default=0.01, show_default=True, help="Largest loss of mAP50-95.")
+@click.option(
+    "--max-drop", type=float, default=0.01, show_default=True, help="Largest loss of mAP50-95 or top-1."
+)
 @threads_option
 @force_option
 @json_option
@@ -82,8 +84,13 @@ def _gate(
     from edgeprune.runners.local import LocalRunner
 
     accuracy = None
-    if before.map50_95 is not None and after.map50_95 is not None:
-        accuracy = AccuracyPair(baseline=before.map50_95, candidate=after.map50_95, max_drop=max_drop)
+    if before.accuracy and after.accuracy and before.accuracy.metric == after.accuracy.metric:
+        accuracy = AccuracyPair(
+            baseline=before.accuracy.score,
+            candidate=after.accuracy.score,
+            max_drop=max_drop,
+            metric=after.accuracy.metric,
+        )
     with tempfile.TemporaryDirectory() as folder, LocalRunner() as runner:
         jobs = []
         for side, subject in (("baseline", before), ("candidate", after)):

@@ -14,7 +14,10 @@ model_option = click.option(
     "--model", required=True, metavar="FILE", help="Trained checkpoint (.pt); `digits` is the bundled demo."
 )
 data_option = click.option(
-    "--data", required=True, metavar="FILE", help="data.yaml of the data set; `digits` is the demo's."
+    "--data",
+    required=True,
+    metavar="PATH",
+    help="data.yaml of the data set, a classifier's folder; `digits` is the demo's.",
 )
 target_option = click.option(
     "--target", required=True, metavar="NAME", help="Device profile; one target, not an alias."
@@ -26,7 +29,7 @@ imgsz_option = click.option(
     "--imgsz", type=int, help="Input size in pixels; the checkpoint's own by default."
 )
 max_drop_option = click.option(
-    "--max-drop", type=float, help="Largest loss of mAP50-95 on the val split, absolute."
+    "--max-drop", type=float, help="Largest loss of mAP50-95 or top-1 on the val split, absolute."
 )
 threads_option = click.option(
     "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of the runtime."

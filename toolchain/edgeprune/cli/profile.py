@@ -56,15 +56,13 @@ def command(
     What was measured is kept in the cache: the same command answers at once, and an interrupted one goes on.
     """
     from edgeprune.latency import save_table
-    from edgeprune.models import get_adapter
+    from edgeprune.models import adapter_of
     from edgeprune.prune.profiling import profile_model, table_file
     from edgeprune.prune.shipped import subject_of
     from edgeprune.runners.local import LocalRunner
 
-    profile = one_target(target)
-    subject = subject_of(
-        get_adapter("ultralytics"), existing(model, "model"), imgsz, profile, precision, threads
-    )
+    profile, path = one_target(target), existing(model, "model")
+    subject = subject_of(adapter_of(path), path, imgsz, profile, precision, threads)
     with LocalRunner() as runner, stage_progress() as notify:
         table = profile_model(subject, runner, notify)
     if out:

@@ -85,10 +85,10 @@ def command(
     if as_json:
         echo_json(found.model_dump_json(indent=1))
         return
-    click.echo("strength  scales < 0.01  median scale  mAP50-95     drop")
+    click.echo(f"strength  scales < 0.01  median scale  {found.metric:>8}     drop")
     for trial in found.trials:
         click.echo(
-            f"{trial.strength:8.3g}  {trial.share_small:13.1%}  {trial.median:12.4f}  {trial.map50_95:8.4f}  "
+            f"{trial.strength:8.3g}  {trial.share_small:13.1%}  {trial.median:12.4f}  {trial.score:8.4f}  "
             f"{trial.drop:7.4f}{'' if trial.kept else '  over budget'}"
         )
     click.echo(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -20,12 +21,19 @@ if TYPE_CHECKING:
     from edgeprune.dataset import Dataset
     from edgeprune.preprocess import Preprocess
     from edgeprune.recipe import Recipe
-    from edgeprune.summary import Accuracy
+    from edgeprune.summary import Accuracy, Metric
+
+# Here, because ultralytics reads them when it is imported, whichever adapter comes first.
+os.environ.setdefault("YOLO_AUTOINSTALL", "false")  # it would pip-install what it misses
+os.environ.setdefault("YOLO_VERBOSE", "false")
 
 MODELS: dict[str, str] = {
     "ultralytics": "edgeprune.models.ultralytics",
+    "ultralytics-classify": "edgeprune.models.ultralytics_classify",
 }
 """Adapter modules by name; other packages add theirs through the entry-point group `edgeprune.models`."""
+TOLD_BY: dict[str, str] = {"ultralytics.nn.tasks.ClassificationModel": "ultralytics-classify"}
+"""The class in a checkpoint that tells its adapter; without one of these it is `ultralytics`."""
 
 Array = npt.NDArray[Any]
 Predict = Callable[[npt.NDArray[np.float32]], Sequence[Array]]
@@ -55,6 +63,11 @@ class ModelInfo:
     imgsz: int | None
     end2end: bool
 
+    @property
+    def metric(self) -> Metric:
+        """What the model is judged by."""
+        return "top-1" if self.task == "classify" else "mAP50-95"
+
 
 class ModelAdapter(Protocol):
     """How the pipeline handles one kind of model."""
@@ -73,6 +86,14 @@ class ModelAdapter(Protocol):
 
     def prunable(self, model: torch.nn.Module) -> torch.nn.Module:
         """Return a copy that computes the same function and that the dependency graph can trace."""
+        ...
+
+    def preprocess(self, imgsz: int) -> Preprocess:
+        """Return how an image becomes this kind of model's input of that size, in pixels."""
+        ...
+
+    def dataset(self, path: Path, info: ModelInfo) -> Dataset:
+        """Read and check the data that the user names, for this model's classes."""
         ...
 
     def unprunable(self, model: torch.nn.Module) -> list[torch.nn.Module]:
@@ -125,6 +146,13 @@ class ModelAdapter(Protocol):
     ) -> Accuracy:
         """Measure accuracy on a split with any callable that maps images to the network's outputs."""
         ...
+
+
+def adapter_of(path: Path) -> ModelAdapter:
+    """Return the adapter of what a checkpoint holds, told by the classes it names; nothing of it is run."""
+    from edgeprune.models.safe_load import classes_in
+
+    return get_adapter(next((TOLD_BY[name] for name in classes_in(path) if name in TOLD_BY), "ultralytics"))
 
 
 def get_adapter(name: str) -> ModelAdapter:

@@ -105,13 +105,13 @@ def _accuracy(
 ) -> Accuracy:
     images = len(dataset.images[split])
     if not tp.any():
-        return Accuracy(split=split, images=images, map50=0.0, map50_95=0.0)
+        return Accuracy(split=split, images=images, lenient=0.0, score=0.0)
     ap, present = ap_per_class(tp, confidence, predicted, targets)[5:7]
     names = [dataset.names[int(index)] for index in present]
     return Accuracy(
         split=split,
         images=images,
-        map50=float(ap[:, 0].mean()),
-        map50_95=float(ap.mean()),
+        lenient=float(ap[:, 0].mean()),
+        score=float(ap.mean()),
         per_class={name: float(row.mean()) for name, row in zip(names, ap, strict=True)},
     )

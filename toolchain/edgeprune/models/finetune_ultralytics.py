@@ -1,7 +1,8 @@
-"""Recovery of a pruned detector with the ultralytics trainer, taught by the unpruned model.
+"""Recovery of a pruned model with the ultralytics trainers, taught by the unpruned one.
 
 `YOLO(pruned).train()` rebuilds the unpruned network from its yaml (ultralytics#16806, #14856). The trainer
-here takes the checkpoint's own module instead. Distillation is ultralytics' own (`distill_model`, >= 8.4).
+here takes the checkpoint's own module instead. A detector's distillation is ultralytics' own
+(`distill_model`, >= 8.4); a classifier's is in `distil_ultralytics`.
 """
 
 from __future__ import annotations
@@ -9,35 +10,46 @@ from __future__ import annotations
 import copy
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
+from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.distill_model import DistillationModel
 from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import unwrap_model
 
-from edgeprune.dataset import Dataset, write_yaml
+from edgeprune.dataset import Dataset, link_folders, write_yaml
 from edgeprune.errors import EdgepruneError, ModelError
 from edgeprune.models import Progress
 from edgeprune.models.bfloat16 import computes_bfloat16, run_in_bfloat16
+from edgeprune.models.checkpoint_ultralytics import load_network, save
 from edgeprune.prune.activation import ease, set_share, settle
 from edgeprune.recipe import Recipe
+from edgeprune.summary import Metric
 
 BEST, LAST = "student_best.pt", "student_last.pt"
 EASED = 0.6  # share of the training after which swapped activations stand alone
+RECIPE = "recipe.json"
 
 
-class KeptShapeTrainer(DetectionTrainer):  # type: ignore[misc]
-    """A detection trainer that trains the very module of its checkpoint and saves plain students.
+class KeptShape(BaseTrainer):  # type: ignore[misc]
+    """What makes an ultralytics trainer train the very module of its checkpoint and save plain students.
 
-    The class is found by its import path, so ultralytics' own multi-GPU launcher (DDP) runs it in its child
-    processes without help.
+    The trainers made of it are found by their import path, so ultralytics' own multi-GPU launcher (DDP) runs
+    them in its child processes without help.
+
+    Attributes:
+        adapter: name of the kind of model that is trained.
+        metric: what it is judged by; `score_key` is that in ultralytics' metrics.
     """
 
+    adapter: ClassVar[str]
+    metric: ClassVar[Metric]
+    score_key: ClassVar[str]
     best_fitness: Any
 
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> torch.nn.Module:
@@ -61,8 +73,6 @@ class KeptShapeTrainer(DetectionTrainer):  # type: ignore[misc]
 
     def save_model(self) -> bool:
         """Write the averaged student after each epoch, without teacher, optimiser and projectors."""
-        from edgeprune.models import ultralytics as adapter
-
         student = unwrap_model(self.ema.ema)
         student = student.student_model if isinstance(student, DistillationModel) else student
         if self.eases:
@@ -72,7 +82,7 @@ class KeptShapeTrainer(DetectionTrainer):  # type: ignore[misc]
         best = self.eased() == 1 and self.best_fitness == self.fitness
         for name in [LAST, BEST] if best else [LAST]:
             partial = self.wdir / f".{name}.partial"
-            adapter.save(student, partial)
+            save(student, partial)
             partial.replace(self.wdir / name)
         student.args = args
         if self.eased() < 1:
@@ -81,6 +91,14 @@ class KeptShapeTrainer(DetectionTrainer):  # type: ignore[misc]
 
     def final_eval(self) -> None:
         """Leave the last evaluation to edgeprune's own evaluator, which treats torch and engines alike."""
+
+
+class KeptShapeTrainer(KeptShape, DetectionTrainer):  # type: ignore[misc]
+    """The trainer of detectors."""
+
+    adapter = "ultralytics"
+    metric = "mAP50-95"
+    score_key = "metrics/mAP50-95(B)"
 
 
 def finetune(
@@ -104,17 +122,38 @@ def finetune(
         ModelError: the trained model has another parameter count than the student.
         EdgepruneError: ultralytics could not train; its log is named.
     """
-    tuning = recipe.finetune
-    changes: dict[str, Any] = {"epochs": tuning.epochs, "patience": tuning.patience}
-    if teacher and tuning.distill:
-        changes |= {"distill_model": str(teacher)}
+    taught = {"distill_model": str(teacher)} if teacher and recipe.finetune.distill else {}
     with training_folder(out.parent) as work:
-        log = out.parent / "finetune.log"
-        try:
-            train(KeptShapeTrainer, student, dataset, imgsz, recipe, work, log, progress, changes)
-        finally:
-            if found := [path for name in (BEST, LAST) for path in work.glob(f"run/weights/{name}")]:
-                found[0].replace(out)
+        recover(KeptShapeTrainer, student, dataset, imgsz, recipe, work, out, progress, taught)
+
+
+def recover(
+    trainer_class: type[KeptShape],
+    student: Path,
+    dataset: Dataset,
+    imgsz: int,
+    recipe: Recipe,
+    work: Path,
+    out: Path,
+    progress: Progress,
+    changes: Mapping[str, Any],
+) -> None:
+    """Train `student` in `work` for the recipe's epochs, and leave the best one's weights at `out`.
+
+    Args:
+        changes: further arguments of ultralytics.
+
+    Raises:
+        ModelError, EdgepruneError: as `finetune`.
+    """
+    tuning = recipe.finetune
+    changes = {"epochs": tuning.epochs, "patience": tuning.patience, **changes}
+    log = out.parent / "finetune.log"
+    try:
+        train(trainer_class, student, dataset, imgsz, recipe, work, log, progress, changes)
+    finally:
+        if found := [path for name in (BEST, LAST) for path in work.glob(f"run/weights/{name}")]:
+            found[0].replace(out)
     check_shape(student, out)
 
 
@@ -126,7 +165,7 @@ def training_folder(parent: Path) -> Iterator[Path]:
 
 
 def train(
-    trainer_class: type[KeptShapeTrainer],
+    trainer_class: type[KeptShape],
     checkpoint: Path,
     dataset: Dataset,
     imgsz: int,
@@ -134,7 +173,7 @@ def train(
     work: Path,
     log: Path,
     progress: Progress,
-    changes: dict[str, Any],
+    changes: Mapping[str, Any],
 ) -> None:
     """Train a checkpoint in `work`, augmented as its first training was; weights end in `work/run/weights`.
 
@@ -145,11 +184,11 @@ def train(
     Raises:
         EdgepruneError: ultralytics could not train; its log is named.
     """
-    from edgeprune.models import ultralytics as adapter
-
-    settings = _overrides(checkpoint, write_yaml(dataset, work), imgsz, recipe, work) | changes
+    (place := work / "data").mkdir()
+    data = (link_folders if dataset.source.is_dir() else write_yaml)(dataset, place)
+    settings = _overrides(checkpoint, data, imgsz, recipe, work) | dict(changes)
     settings["warmup_epochs"] = min(1.0, settings["epochs"] / 10)
-    overrides = dict(adapter.load(checkpoint).args) | settings
+    overrides = dict(load_network(checkpoint).args) | settings
     try:
         with _log_to(log):
             trainer = trainer_class(overrides=overrides)
@@ -167,9 +206,7 @@ def check_shape(before: Path, after: Path) -> None:
     Raises:
         ModelError: training lost the shape.
     """
-    from edgeprune.models import ultralytics as adapter
-
-    old, new = (sum(tensor.numel() for tensor in adapter.load(path).parameters()) for path in (before, after))
+    old, new = (sum(tensor.numel() for tensor in load_network(path).parameters()) for path in (before, after))
     if old != new:
         raise ModelError(f"{after}: {new} parameters after training, {old} before: the pruned shape was lost")
 
@@ -177,7 +214,6 @@ def check_shape(before: Path, after: Path) -> None:
 def _overrides(checkpoint: Path, data: Path, imgsz: int, recipe: Recipe, work: Path) -> dict[str, Any]:
     tuning = recipe.finetune
     return {
-        "task": "detect",
         "model": str(checkpoint),
         "data": str(data),
         "imgsz": imgsz,
@@ -212,6 +248,8 @@ def _hasten(trainer: Any) -> None:
         run_in_bfloat16(model.teacher_model, model._teacher_feats)
     else:
         run_in_bfloat16(model)
+        if teacher := getattr(getattr(model, "criterion", None), "teacher", None):
+            run_in_bfloat16(teacher)
 
 
 def _reporter(progress: Progress) -> Any:
@@ -221,8 +259,8 @@ def _reporter(progress: Progress) -> Any:
         done["batches"] += 1
         share = done["batches"] / (len(trainer.train_loader) * trainer.epochs)
         metrics = trainer.metrics or {}
-        score = metrics.get("metrics/mAP50-95(B)") or 0.0
-        best = f", mAP50-95 {score:.3f}" if score else ""
+        score = metrics.get(trainer.score_key) or 0.0
+        best = f", {trainer.metric} {score:.3f}" if score else ""
         progress(min(share, 1.0), f"epoch {trainer.epoch + 1}/{trainer.epochs}{best}")
 
     return report

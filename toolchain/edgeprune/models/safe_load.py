@@ -1,7 +1,8 @@
 """Loading Ultralytics checkpoints without running their code.
 
 A `.pt` file is a pickle and can run anything. `torch.load(weights_only=True)` only builds the classes on an
-allow-list; this is ours: what a detection checkpoint of the v5u, v8, 11 and 26 families is made of.
+allow-list; this is ours: what a detection or
+classification checkpoint of the v5u, v8, 11 and 26 families is made of.
 """
 
 from __future__ import annotations
@@ -27,9 +28,21 @@ ALLOWED: tuple[str, ...] = (
     "torch.nn.modules.container.ModuleList",
     "torch.nn.modules.container.Sequential",
     "torch.nn.modules.conv.Conv2d",
+    "torch.nn.modules.dropout.Dropout",
     "torch.nn.modules.linear.Identity",
+    "torch.nn.modules.linear.Linear",
+    "torch.nn.modules.pooling.AdaptiveAvgPool2d",
     "torch.nn.modules.pooling.MaxPool2d",
     "torch.nn.modules.upsampling.Upsample",
+    # What a classifier's trainer leaves in its checkpoint of how it resized the images.
+    "torchvision.transforms.functional.InterpolationMode",
+    "torchvision.transforms.transforms.CenterCrop",
+    "torchvision.transforms.transforms.Compose",
+    "torchvision.transforms.transforms.Normalize",
+    "torchvision.transforms.transforms.Resize",
+    "torchvision.transforms.transforms.ToTensor",
+    "ultralytics.data.augment.CenterCrop",
+    "ultralytics.data.augment.ToTensor",
     "ultralytics.nn.modules.block.Attention",
     "ultralytics.nn.modules.block.Bottleneck",
     "ultralytics.nn.modules.block.C2PSA",
@@ -43,7 +56,9 @@ ALLOWED: tuple[str, ...] = (
     "ultralytics.nn.modules.conv.Concat",
     "ultralytics.nn.modules.conv.Conv",
     "ultralytics.nn.modules.conv.DWConv",
+    "ultralytics.nn.modules.head.Classify",
     "ultralytics.nn.modules.head.Detect",
+    "ultralytics.nn.tasks.ClassificationModel",
     "ultralytics.nn.tasks.DetectionModel",
     "ultralytics.utils.IterableSimpleNamespace",
     "edgeprune.models.blocks.SplitC2f",
@@ -81,6 +96,15 @@ def load_checkpoint(path: Path, trust: bool = False) -> dict[str, Any]:
     return checkpoint
 
 
+def classes_in(path: Path) -> list[str]:
+    """List the classes that a checkpoint names, without running it; none where it cannot be read as one."""
+    try:
+        names: list[str] = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception:  # `load_checkpoint` says what is wrong with it
+        return []
+    return names
+
+
 def _check_form(path: Path) -> None:
     if path.suffix.lower() == ".onnx":
         raise ModelError(
@@ -103,7 +127,7 @@ def _refusal(path: Path, message: str) -> str:
     if name is None:
         return f"{path}: the checkpoint is damaged or is not one; give the .pt file that training wrote"
     if name.startswith(("ultralytics.nn.tasks.", "ultralytics.nn.modules.head.")):
-        return f"{path}: holds {name}: only plain detection models of v5u, v8, 11 and 26 are supported"
+        return f"{path}: holds {name}: only plain detection and classification models are supported"
     return (
         f"{path}: refused: the file wants to load {name}, which is not on the list of safe classes; "
         "if you know where the file comes from, load it with --trust-model"

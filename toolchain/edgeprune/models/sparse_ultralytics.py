@@ -16,9 +16,12 @@ from ultralytics.utils.torch_utils import unwrap_model
 
 from edgeprune.artifact import write_text_atomically
 from edgeprune.dataset import Dataset
-from edgeprune.models import Progress
+from edgeprune.models import Progress, get_adapter
+from edgeprune.models.distil_ultralytics import DistillingTrainer
 from edgeprune.models.finetune_ultralytics import (
     LAST,
+    RECIPE,
+    KeptShape,
     KeptShapeTrainer,
     check_shape,
     train,
@@ -27,12 +30,12 @@ from edgeprune.models.finetune_ultralytics import (
 from edgeprune.prune.groups import find_groups, trace
 from edgeprune.prune.sparse import REGULARISERS, add_gradients, couple
 from edgeprune.recipe import DEFAULT_RATIO, Recipe
-from edgeprune.summary import GAMMA_QUANTILES, SMALL_GAMMA, SparseEpoch, SparseTraining
+from edgeprune.summary import GAMMA_QUANTILES, SMALL_GAMMA, Metric, SparseEpoch, SparseTraining
 
-RECIPE, RECORD, EVENTS = "recipe.json", "sparse.json", "tensorboard"
+RECORD, EVENTS = "sparse.json", "tensorboard"
 
 
-class SparseTrainer(KeptShapeTrainer):
+class Regularised(KeptShape):
     """Adds the recipe's regulariser to the gradients of every step, and records the batch-norm scales.
 
     It reads the recipe from its project folder and writes its record there: the child processes of a training
@@ -41,13 +44,11 @@ class SparseTrainer(KeptShapeTrainer):
 
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> torch.nn.Module:
         """Return the checkpoint's module, its groups traced while it is still on the CPU and on its own."""
-        from edgeprune.models import ultralytics as adapter
-
         model = super().get_model(cfg, weights, verbose)
         folder = Path(self.args.project)
         recipe = Recipe.model_validate_json((folder / RECIPE).read_text(encoding="utf-8"))
         ratio = DEFAULT_RATIO if recipe.prune.ratio is None else recipe.prune.ratio
-        fixed = adapter.unprunable(model)
+        fixed = get_adapter(self.adapter).unprunable(model)
         graph = trace(model, torch.zeros(1, 3, self.args.imgsz, self.args.imgsz), fixed)
         groups = find_groups(graph, model, fixed, recipe.prune.skip)
         self.coupled = couple(groups, ratio, recipe.prune.max_ratio)
@@ -57,7 +58,7 @@ class SparseTrainer(KeptShapeTrainer):
         self.record = SparseTraining(
             criterion=self.criterion,
             strength=self.strength,
-            epochs=(described(gammas(model, self.scales), 0, None, None),),
+            epochs=(described(gammas(model, self.scales), 0, None, None, self.metric),),
         )
         self.events = _events(folder / EVENTS) if RANK in {-1, 0} else None
         return model
@@ -78,9 +79,13 @@ class SparseTrainer(KeptShapeTrainer):
     def save_model(self) -> bool:
         """Save as the base class does, and add the epoch to the record; only the first process does it."""
         values = gammas(unwrap_model(self.ema.ema), self.scales)
-        rated = (self.metrics or {}).get("metrics/mAP50-95(B)")
+        rated = (self.metrics or {}).get(self.score_key)
         epoch = described(
-            values, self.epoch + 1, self.strength_now(), None if rated is None else float(rated)
+            values,
+            self.epoch + 1,
+            self.strength_now(),
+            None if rated is None else float(rated),
+            self.metric,
         )
         self.record = self.record.model_copy(update={"epochs": (*self.record.epochs, epoch)})
         write_text_atomically(Path(self.args.project) / RECORD, self.record.model_dump_json(indent=1) + "\n")
@@ -89,12 +94,26 @@ class SparseTrainer(KeptShapeTrainer):
         return super().save_model()
 
 
+class SparseTrainer(Regularised, KeptShapeTrainer):
+    """The trainer of detectors."""
+
+
+class SparseClassifierTrainer(Regularised, DistillingTrainer):
+    """The trainer of classifiers; nothing teaches them here."""
+
+
 def sparsify(
-    model: Path, dataset: Dataset, imgsz: int, recipe: Recipe, out: Path, progress: Progress
+    trainer_class: type[Regularised],
+    model: Path,
+    dataset: Dataset,
+    imgsz: int,
+    recipe: Recipe,
+    out: Path,
+    progress: Progress,
 ) -> None:
     """Train a checkpoint for `recipe.sparse.epochs` epochs with the regulariser of `recipe.prune.criterion`.
 
-    The weights are the averaged ones of the last epoch, not of the one with the best mAP, the least sparse.
+    The weights are the averaged ones of the last epoch, not of the most accurate one, the least sparse.
 
     Args:
         out: folder that gets `model.pt`, the traceable form of the network; `sparse.json`, a
@@ -104,14 +123,16 @@ def sparsify(
         ModelError: the network cannot be traced, or lost its shape.
         EdgepruneError: ultralytics could not train; its log is named.
     """
-    from edgeprune.models import ultralytics as adapter
-
+    adapter = get_adapter(trainer_class.adapter)
     with training_folder(out) as work:
         dense = work / "dense.pt"
         adapter.save(adapter.prunable(adapter.load(model)), dense)
         write_text_atomically(work / RECIPE, recipe.model_dump_json())
-        changes = {"epochs": recipe.sparse.epochs, "patience": 0}  # 0 is never: mAP has to give way at first
-        train(SparseTrainer, dense, dataset, imgsz, recipe, work, out / "sparse.log", progress, changes)
+        changes = {
+            "epochs": recipe.sparse.epochs,
+            "patience": 0,
+        }  # 0 is never: accuracy has to give way at first
+        train(trainer_class, dense, dataset, imgsz, recipe, work, out / "sparse.log", progress, changes)
         check_shape(dense, work / "run" / "weights" / LAST)
         (work / "run" / "weights" / LAST).replace(out / "model.pt")
         (work / RECORD).replace(out / RECORD)
@@ -126,7 +147,7 @@ def gammas(model: nn.Module, names: list[str]) -> torch.Tensor:
 
 
 def described(
-    values: torch.Tensor, epoch: int, strength: float | None, map50_95: float | None
+    values: torch.Tensor, epoch: int, strength: float | None, score: float | None, metric: Metric
 ) -> SparseEpoch:
     """Describe the distribution of scales after an epoch; epoch 0 is before the training."""
     return SparseEpoch(
@@ -134,7 +155,8 @@ def described(
         strength=strength,
         quantiles=tuple(values.quantile(torch.tensor(GAMMA_QUANTILES)).tolist()),
         share_small=float((values < SMALL_GAMMA).float().mean()),
-        map50_95=map50_95,
+        score=score,
+        metric=metric,
     )
 
 
@@ -148,7 +170,7 @@ def _events(folder: Path) -> Any:
 
 
 def _log(events: Any, epoch: SparseEpoch, values: torch.Tensor) -> None:
-    scalars = {"strength": epoch.strength, "mAP50-95": epoch.map50_95, "share_small": epoch.share_small}
+    scalars = {"strength": epoch.strength, epoch.metric: epoch.score, "share_small": epoch.share_small}
     scalars |= {
         f"gamma/q{share:g}": value for share, value in zip(GAMMA_QUANTILES, epoch.quantiles, strict=True)
     }

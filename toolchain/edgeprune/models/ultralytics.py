@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import copy
-import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-os.environ.setdefault("YOLO_AUTOINSTALL", "false")  # ultralytics would pip-install what it misses
-os.environ.setdefault("YOLO_VERBOSE", "false")
-
 import torch
 from torch import nn
-from ultralytics import __version__ as ultralytics_version
 from ultralytics.nn.modules.block import Attention
 from ultralytics.nn.modules.head import Detect
 from ultralytics.nn.tasks import DetectionModel
 
-from edgeprune.dataset import Dataset
+from edgeprune.dataset import Dataset, load_dataset
 from edgeprune.errors import ModelError
 from edgeprune.models import (
     Batch,
@@ -27,22 +22,16 @@ from edgeprune.models import (
     Predict,
     Progress,
     batches_ultralytics,
+    checkpoint_ultralytics,
     detection,
     finetune_ultralytics,
     sparse_ultralytics,
 )
 from edgeprune.models.blocks import split_blocks
-from edgeprune.models.safe_load import load_checkpoint
 from edgeprune.preprocess import Preprocess
 from edgeprune.recipe import Recipe
 from edgeprune.summary import Accuracy
 
-# What of a checkpoint's training arguments is carried along: the recovery has to augment as the training did
-# (a detector of digits must never see a mirrored one), and the rest holds paths of other machines.
-KEPT_ARGS = (
-    "task", "imgsz", "hsv_h", "hsv_s", "hsv_v", "degrees", "translate", "scale", "shear", "perspective",
-    "flipud", "fliplr", "bgr", "mixup", "cutmix", "copy_paste", "box", "cls", "dfl",
-)  # fmt: skip
 _BRANCHES = ("cv2", "cv3", "one2one_cv2", "one2one_cv3")
 # The decode of the head joins boxes in pixels and scores in [0, 1]; one int8 scale over both makes every
 # score 0 (onnxruntime#10787, ultralytics#23987). Only the convolutions of the branches may be quantised.
@@ -55,8 +44,7 @@ def load(path: Path, trust: bool = False) -> DetectionModel:
     Raises:
         ModelError: it cannot be read safely, is of another task, or holds NaN or infinite weights.
     """
-    checkpoint = load_checkpoint(path, trust)
-    model = checkpoint.get("model") if checkpoint.get("ema") is None else checkpoint["ema"]
+    model = checkpoint_ultralytics.load_network(path, trust)
     if not isinstance(model, DetectionModel) or not isinstance(model.model[-1], Detect):
         kind = type(model).__name__
         raise ModelError(f"{path}: an Ultralytics detection model is needed, this checkpoint holds {kind}")
@@ -64,25 +52,12 @@ def load(path: Path, trust: bool = False) -> DetectionModel:
         raise ModelError(
             f"{path}: head {type(model.model[-1]).__name__} is not supported, only plain detection is"
         )
-    for name, tensor in model.state_dict().items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise ModelError(f"{path}: {name} holds NaN or infinite values; this training run diverged")
-    model = model.float().eval()
-    # Checkpoints load with gradients off, and then torch-pruning silently prunes nothing.
-    model.requires_grad_(True)
-    model.args = dict(checkpoint.get("train_args") or {})
     return model
 
 
 def save(model: nn.Module, path: Path) -> None:
     """Save a module in half precision as an Ultralytics checkpoint, readable by `load` and by `YOLO(...)`."""
-    keep = cast(Any, copy.deepcopy(model).half().cpu())
-    keep.criterion = None  # the loss of a training run is no part of the model
-    keep.args = {key: keep.args[key] for key in KEPT_ARGS if key in keep.args}
-    for module in keep.modules():
-        module._forward_hooks.clear()  # distillation hangs its hooks into the student
-    checkpoint = {"model": keep, "ema": None, "train_args": keep.args, "version": ultralytics_version}
-    torch.save(checkpoint, path)
+    checkpoint_ultralytics.save(model, path)
 
 
 def info(model: nn.Module) -> ModelInfo:
@@ -110,6 +85,20 @@ def prunable(model: nn.Module) -> nn.Module:
     twin = copy.deepcopy(model)
     split_blocks(twin)
     return twin.requires_grad_(True).eval()
+
+
+def preprocess(imgsz: int) -> Preprocess:
+    """Return how ultralytics' validator makes an input of an image for a detector: letterboxed."""
+    return Preprocess(imgsz)
+
+
+def dataset(path: Path, info: ModelInfo) -> Dataset:
+    """Read a `data.yaml` in YOLO's layout.
+
+    Raises:
+        DataError: no images, no labels, or another class count than the model's.
+    """
+    return load_dataset(path, len(info.names))
 
 
 def unprunable(model: nn.Module) -> list[nn.Module]:
@@ -145,7 +134,9 @@ def sparsify(
     model: Path, dataset: Dataset, imgsz: int, recipe: Recipe, out: Path, progress: Progress
 ) -> None:
     """Train a checkpoint with a regulariser before the cut, with the trainer in `sparse_ultralytics`."""
-    sparse_ultralytics.sparsify(model, dataset, imgsz, recipe, out, progress)
+    sparse_ultralytics.sparsify(
+        sparse_ultralytics.SparseTrainer, model, dataset, imgsz, recipe, out, progress
+    )
 
 
 def finetune(

@@ -120,7 +120,7 @@ def apoz(group: Group, evidence: Evidence) -> torch.Tensor:
     SiLU is all but never 0: what is not above 0 counts as zero, which is where ReLU would have given 0.
     """
     alive, readers = torch.zeros(group.width), torch.zeros(group.width)
-    for layer in members(group, nn.Conv2d):
+    for layer in members(group, nn.Conv2d, nn.Linear):
         if layer.reads and layer.name in evidence.activity:
             alive.index_add_(0, layer.owners, evidence.activity[layer.name].float().cpu()[layer.channels])
             readers.index_add_(0, layer.owners, torch.ones(len(layer.owners)))
@@ -170,12 +170,12 @@ Value = Callable[[str, torch.Tensor], torch.Tensor]
 def _summed(group: Group, value: Value, *kinds: type[nn.Module]) -> torch.Tensor:
     """Sum a value of each weight over all weights that go with a channel, in all layers of these kinds."""
     total = torch.zeros(group.width)
-    for layer in members(group, *(kinds or (nn.Conv2d, nn.BatchNorm2d))):
+    for layer in members(group, *(kinds or (nn.Conv2d, nn.BatchNorm2d, nn.Linear))):
         each = value(f"{layer.name}.weight", layer.module.get_parameter("weight").detach()).float().cpu()
         if layer.produces:
             sums = each.flatten(1).sum(1) if each.ndim > 1 else each
-        else:  # (out, in / groups, kh, kw) -> one sum for each input channel
-            parts = layer.module.groups
+        else:  # (out, in / groups, ...) -> one sum for each input channel
+            parts = getattr(layer.module, "groups", 1)
             sums = each.reshape(parts, len(each) // parts, each.shape[1], -1).sum((1, 3)).flatten()
         total.index_add_(0, layer.owners, sums[layer.channels])
     return total

@@ -35,8 +35,8 @@ class Evidence:
         squared_gradients: mean of the samples' squared gradients, by parameter name, shaped as the parameter.
         factors: for each output channel of a convolution, by its name, (2, out_channels): the energy of its
             output (sum of squares over the positions) and the mean square of the loss's gradient there.
-        activity: for each input channel of a convolution, by its name, (in_channels,): share of its values
-            above 0.
+        activity: for each input channel of a convolution or linear layer, by its name, (in_channels,): share
+            of its values above 0.
     """
 
     seed: int = 0
@@ -98,7 +98,7 @@ def _factors(model: nn.Module, batch: Any, loss: Loss) -> Tensors:
             lambda gradient: sensitivity.__setitem__(name, gradient.square().mean((0, 2, 3)))
         )
 
-    with _watched(model, watch):
+    with _watched(model, watch, nn.Conv2d):
         _gradients(model, batch, loss)
     return {name: torch.stack([energy[name], sensitivity[name]]) for name in sensitivity}
 
@@ -107,10 +107,10 @@ def _factors(model: nn.Module, batch: Any, loss: Loss) -> Tensors:
 def _activity(model: nn.Module, batch: Any, loss: Loss) -> Tensors:
     shares: Tensors = {}
 
-    def watch(name: str, _module: nn.Conv2d, images: torch.Tensor, _output: torch.Tensor) -> None:
-        shares[name] = (images > 0).float().mean((0, 2, 3))
+    def watch(name: str, _module: nn.Module, inputs: torch.Tensor, _output: torch.Tensor) -> None:
+        shares[name] = (inputs > 0).float().transpose(0, 1).flatten(1).mean(1)
 
-    with _watched(model, watch):
+    with _watched(model, watch, nn.Conv2d, nn.Linear):
         loss(model, batch)
     return shares
 
@@ -125,13 +125,17 @@ _OBSERVE: dict[Need, Callable[[nn.Module, Any, Loss], Tensors]] = {
 
 @contextmanager
 def _watched(
-    model: nn.Module, watch: Callable[[str, nn.Conv2d, torch.Tensor, torch.Tensor], None]
+    model: nn.Module,
+    watch: Callable[[str, Any, torch.Tensor, torch.Tensor], None],
+    *kinds: type[nn.Module],
 ) -> Iterator[None]:
-    """Call `watch` with name, module, input and output of every convolution that runs."""
+    """Call `watch` with name, module, input and output of every layer of these kinds that runs."""
     handles = [
-        module.register_forward_hook(lambda conv, args, output, name=name: watch(name, conv, args[0], output))
+        module.register_forward_hook(
+            lambda layer, args, output, name=name: watch(name, layer, args[0], output)
+        )
         for name, module in model.named_modules()
-        if isinstance(module, nn.Conv2d)
+        if isinstance(module, kinds)
     ]
     try:
         yield

@@ -19,12 +19,12 @@ from edgeprune.prune.groups import find_groups, kept_whole, trace
 from edgeprune.prune.layers import layers_of
 from edgeprune.prune.worth import LayerMs, rewrites_worth_it
 from edgeprune.recipe import PruneRecipe
-from edgeprune.summary import PassName, PassReport
+from edgeprune.summary import Metric, PassName, PassReport
 
 Fixed = Callable[[nn.Module], Sequence[nn.Module]]
 
 LAYER_DROP = 0.02
-"""mAP50-95 that rewriting one layer may cost before any training: a rewriting that loses more is left out."""
+"""Score that rewriting one layer may cost before any training: a rewriting that loses more is left out."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,17 @@ class Gauges:
     """What the passes are judged by.
 
     Attributes:
-        accuracy: mAP50-95 of a network on the val split.
+        accuracy: score of a network on the val split.
         latency: of a network in milliseconds, on the target in the precision that ships; None when the
             target is not measured here.
         layer_ms: latency of one layer on the target, from its table; None when there is no table.
+        metric: what `accuracy` is.
     """
 
     accuracy: Measure
     latency: Measure | None = None
     layer_ms: LayerMs | None = None
+    metric: Metric = "mAP50-95"
 
 
 def apply_passes(
@@ -105,7 +107,7 @@ def _rewriting(
     for name, how in plan.items():
         drop = before - gauges.accuracy(rewrite(model, {name: how}))
         if drop > LAYER_DROP:
-            refused.append(f"{name}: {how.kind} of rank {how.rank} alone costs {drop:.3f} mAP50-95")
+            refused.append(f"{name}: {how.kind} of rank {how.rank} alone costs {drop:.3f} {gauges.metric}")
         else:
             kept[name] = how
     applied = [f"{name}: {how.kind} of rank {how.rank}" for name, how in kept.items()]
@@ -135,8 +137,9 @@ def _judged(
         name=name,
         applied=tuple(applied),
         refused=tuple(refused),
-        map50_95_before=scores[0],
-        map50_95_after=scores[1],
+        metric=gauges.metric,
+        score_before=scores[0],
+        score_after=scores[1],
     )
     if gauges.latency is None:
         return after, report

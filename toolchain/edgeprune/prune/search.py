@@ -204,5 +204,5 @@ def realised(
         )
     if choice.activation != "keep":
         model = swap_activation(model, choice.activation, prune.skip)
-    recalibrate(model, batches(dataset, Preprocess(choice.imgsz), recipe.seed))
+    recalibrate(model, batches(dataset, adapter.preprocess(choice.imgsz), recipe.seed))
     return model

@@ -21,7 +21,6 @@ from edgeprune.errors import ConfigError
 from edgeprune.export import export
 from edgeprune.latency import TableKey
 from edgeprune.models import ModelAdapter
-from edgeprune.preprocess import Preprocess
 from edgeprune.prune.groups import find_groups, remove, trace
 from edgeprune.quantize import CalibrationSet, quantize
 from edgeprune.recipe import ExportRecipe
@@ -90,7 +89,7 @@ def compiled(subject: Subject, model: nn.Module, out: Path) -> Artifact:
         out: folder for what is made on the way; made if it is not there.
     """
     adapter, profile = subject.adapter, subject.profile
-    spec = Preprocess(subject.imgsz)
+    spec = adapter.preprocess(subject.imgsz)
     photos = _photographs(subject.imgsz, out / "images")
     onnx, _ = export(
         adapter.exportable(model),

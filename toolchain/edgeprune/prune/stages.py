@@ -55,7 +55,9 @@ def cut(
     )
     settle(pruned.model, trained=False)
     adapter.save(pruned.model, out / "model.pt")
-    report = pruned.report.model_copy(update={"map50_95_after_surgery": accuracy.map50_95})
+    report = pruned.report.model_copy(
+        update={"metric": accuracy.metric, "score_after_surgery": accuracy.score}
+    )
     write_text_atomically(out / "pruning.json", report.model_dump_json(indent=1) + "\n")
     return report
 

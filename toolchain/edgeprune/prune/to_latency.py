@@ -130,16 +130,16 @@ def reshape(
         ConfigError: a pass needs a measurement that is not to be had here.
     """
     model = adapter.prunable(adapter.load(source))
-    end2end = adapter.info(model).end2end
+    info = adapter.info(model)
 
     def accuracy(net: nn.Module) -> float:
-        return adapter.evaluate(predictor(adapter.exportable(net)), dataset, "val", spec, end2end).map50_95
+        return adapter.evaluate(predictor(adapter.exportable(net)), dataset, "val", spec, info.end2end).score
 
-    gauges, step = Gauges(accuracy), profile.step
+    gauges, step = Gauges(accuracy, metric=info.metric), profile.step
     if profile.runs_here:
         subject = subject_of(adapter, source, spec.imgsz, profile, profile.ship, recipe.bench.threads)
         pace = pace_of(table) if table else _own_pace(subject)
-        gauges = Gauges(accuracy, lambda net: _beside(subject, net, pace))
+        gauges = replace(gauges, latency=lambda net: _beside(subject, net, pace))
     if table is not None:
         step, gauges = table.step, replace(gauges, layer_ms=table.factor_ms)
     example = torch.zeros(1, 3, spec.imgsz, spec.imgsz)
@@ -189,4 +189,4 @@ def descended(
     report = account(models[0], models[1], adapter.unprunable, example, recipe, goal, 0.0, step)
     widths = [layer for layer in report.layers if layer.prunable]
     kept = sum(layer.after for layer in widths) / sum(layer.before for layer in widths)
-    return report.model_copy(update={"ratio": 1 - kept})
+    return report.model_copy(update={"metric": adapter.info(models[0]).metric, "ratio": 1 - kept})

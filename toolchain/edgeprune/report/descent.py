@@ -19,7 +19,7 @@ def iterations_table(iterations: Sequence[Iteration]) -> Table:
         Head("predicted", "ms"),
         Head("measured", "ms"),
         Head("change", "%"),
-        Head("mAP50-95", "val"),
+        Head(iterations[0].metric, "val"),
         Head("refused", numeric=False),
     ]
     rows = [
@@ -29,7 +29,7 @@ def iterations_table(iterations: Sequence[Iteration]) -> Table:
             number(cut.predicted_ms, 2),
             number(cut.measured_ms, 2),
             number(100 * cut.change, 1),
-            number(cut.map50_95, 4, "not recovered in between"),
+            number(cut.score, 4, "not recovered in between"),
             word(cut.refused or "kept"),
         ]
         for index, cut in enumerate(iterations, 1)
@@ -62,8 +62,8 @@ def passes_table(passes: Sequence[PassReport]) -> Table:
         Head("left as it was", numeric=False),
         Head("before", "ms"),
         Head("after", "ms"),
-        Head("before", "mAP50-95"),
-        Head("after", "mAP50-95"),
+        Head("before", passes[0].metric),
+        Head("after", passes[0].metric),
     ]
     rows = [
         [
@@ -72,8 +72,8 @@ def passes_table(passes: Sequence[PassReport]) -> Table:
             word("; ".join(one.refused) or "nothing"),
             number(one.ms_before, 2),
             number(one.ms_after, 2),
-            number(one.map50_95_before, 4),
-            number(one.map50_95_after, 4),
+            number(one.score_before, 4),
+            number(one.score_after, 4),
         ]
         for one in passes
     ]

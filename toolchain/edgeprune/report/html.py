@@ -47,7 +47,7 @@ def render_html(report: Report) -> str:
         summary=summary,
         title=model_name(report),
         tiles=tiles(report),
-        budgets=tables.budget_words(summary.budget, summary.selection_split),
+        budgets=tables.budget_words(summary),
         heads=tables.row_heads(report),
         groups=[
             (name, tables.runtimes(target), target, tables.rows_table(report, target))
@@ -98,7 +98,7 @@ def tiles(report: Report) -> list[tuple[str, Cell, str]]:
         before = getattr(reference, key, None)
         return "" if before is None else f"was {number(before, digits).text}"
 
-    rated = "" if row.map50_95 is None else f"{row.map50_95:.4f} on {plain(report.summary.split)}"
+    rated = "" if row.score is None else f"{row.score:.4f} on {plain(report.summary.split)}"
     return [
         (
             "speed-up",
@@ -107,7 +107,7 @@ def tiles(report: Report) -> list[tuple[str, Cell, str]]:
         ),
         ("p50, ms", number(row.p50_ms, 2), was("p50_ms", 2)),
         ("FPS", number(row.fps, 1), was("fps", 1)),
-        ("mAP50-95 drop", number(row.drop, 4, "not evaluated"), rated),
+        (f"{row.metric} drop", number(row.drop, 4, "not evaluated"), rated),
         ("size, MB", number(row.size_mb, 2), was("size_mb", 2)),
         ("peak memory, MB", number(row.peak_mb), was("peak_mb", 0)),
     ]

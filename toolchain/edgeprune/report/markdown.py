@@ -49,7 +49,7 @@ def _headline(report: Report) -> list[str]:
     else:
         miss = summary.nearest_miss
         parts.append(f"**No row was chosen.**{f' Nearest miss: {_escape(miss)}' if miss else ''}")
-    budgets = " · ".join(tables.budget_words(summary.budget, summary.selection_split)) or "none was set"
+    budgets = " · ".join(tables.budget_words(summary)) or "none was set"
     reported = "" if summary.split == summary.selection_split else f"; {summary.split} is only reported"
     parts.append(_escape(f"Budget: {budgets}. The choice is made on {summary.selection_split}{reported}."))
     return parts
@@ -87,12 +87,13 @@ def _speed(report: Report) -> list[str]:
 
 
 def _pruning(pruning: Pruning) -> list[str]:
-    surgery, recovery = pruning.map50_95_after_surgery, pruning.map50_95_after_recovery
+    surgery, recovery = pruning.score_after_surgery, pruning.score_after_recovery
     return [
         _escape(
             f"Criterion {pruning.criterion}, goal {pruning.goal}, ratio {pruning.ratio:.3g}; "
             f"widths are multiples of {pruning.step}. "
-            f"mAP50-95 {number(surgery, 4).text} after surgery, {number(recovery, 4).text} after recovery."
+            f"{pruning.metric} {number(surgery, 4).text} after surgery, "
+            f"{number(recovery, 4).text} after recovery."
         ),
         _table(tables.pruning_table(pruning)),
         _table(tables.channels_table(pruning)),

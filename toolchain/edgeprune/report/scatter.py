@@ -12,12 +12,12 @@ from edgeprune.report.svg import INK, MUTED, PAPER, colour_of, figure, log_axis,
 from edgeprune.summary import ALTERNATIVES, Row
 
 MARKERS = "osD^v"
-# A row that lost more mAP than this is drawn at the lower edge with its value, so that the others stay apart.
+# A row that lost more than this is drawn at the lower edge with its value, so that the others stay apart.
 FAR_BELOW = 0.15
 
 
 class Point(NamedTuple):
-    """A measured row: its p50 in milliseconds and its mAP50-95."""
+    """A measured row: its p50 in milliseconds and its score."""
 
     ms: float
     rated: float
@@ -25,11 +25,11 @@ class Point(NamedTuple):
 
 
 def accuracy_against_latency(report: Report) -> str | None:
-    """Draw mAP50-95 over p50 latency of the measured rows, as SVG; None when there is none."""
+    """Draw the score over p50 latency of the measured rows, as SVG; None when there is none."""
     points = [
-        Point(row.p50_ms, row.map50_95, row)
+        Point(row.p50_ms, row.score, row)
         for row in report.summary.rows()
-        if row.p50_ms is not None and row.map50_95 is not None
+        if row.p50_ms is not None and row.score is not None
     ]
     if not points:
         return None
@@ -54,11 +54,13 @@ def accuracy_against_latency(report: Report) -> str | None:
         log_axis(axes, "x", [point.ms for point in points])
         axes.margins(x=0.16, y=0.12)
         axes.set_xlabel("p50 latency, ms (log scale; left is faster)")
-        axes.set_ylabel(f"mAP50-95 on {plain(report.summary.split)}")
+        axes.set_ylabel(f"{report.summary.metric} on {plain(report.summary.split)}")
         axes.tick_params(axis="y", labelcolor=MUTED)
         axes.grid(True)
         _label_points(drawn, axes, report, points, floor)
-        return to_svg(drawn, "accuracy", "Scatter of mAP50-95 over p50 latency of every measured row")
+        return to_svg(
+            drawn, "accuracy", f"Scatter of {report.summary.metric} over p50 latency of every measured row"
+        )
 
 
 def pareto_front(points: Sequence[Point]) -> list[Point]:
@@ -82,7 +84,7 @@ def _label_points(drawn: Any, axes: Any, report: Report, points: Sequence[Point]
     frame = axes.get_window_extent().extents
     scale = drawn.dpi / 72
     for (_, rated, row), place, (x, y) in zip(points, shown, pixels, strict=True):
-        far = f" mAP {rated:.3f} ↓" if rated < floor else ""
+        far = f" {row.metric.removesuffix('50-95')} {rated:.3f} ↓" if rated < floor else ""
         kind = row.name if row.variant in ALTERNATIVES else row.precision
         text = f"{report.number[row.label]} {plain(kind)}{far}"
         width, height = 5.2 * scale * len(text), 9 * scale

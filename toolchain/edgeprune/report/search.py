@@ -27,9 +27,10 @@ def write_page(found: Found, path: Path) -> None:
 
 
 def chart(found: Found) -> str:
-    """Draw mAP50-95 over latency of every complete trial as SVG; the Pareto set is numbered."""
+    """Draw the score over latency of every complete trial as SVG; the Pareto set is numbered."""
+    metric = found.front[0].metric
     with figure(3.7) as (drawn, axes):
-        front = [(member.ms, member.map50_95) for member in found.front]
+        front = [(member.ms, member.score) for member in found.front]
         axes.step(*zip(*front, strict=True), where="post", color=MUTED, linewidth=1, linestyle=(0, (4, 2)))
         if found.others:
             axes.scatter(*zip(*found.others, strict=True), s=14, color=MUTED, alpha=0.6)
@@ -37,7 +38,7 @@ def chart(found: Found) -> str:
         for member in found.front:
             axes.annotate(
                 str(member.trial),
-                (member.ms, member.map50_95),
+                (member.ms, member.score),
                 (5, -10),
                 textcoords="offset points",
                 fontsize=8.5,
@@ -46,9 +47,9 @@ def chart(found: Found) -> str:
         log_axis(axes, "x", [ms for ms, _ in (*front, *found.others)])
         axes.margins(x=0.1, y=0.12)
         axes.set_xlabel("latency, ms (log scale; left is faster)")
-        axes.set_ylabel("mAP50-95 on val")
+        axes.set_ylabel(f"{metric} on val")
         axes.grid(True)
-        return to_svg(drawn, "search", "Scatter of mAP50-95 over latency of every complete trial")
+        return to_svg(drawn, "search", f"Scatter of {metric} over latency of every complete trial")
 
 
 def front_table(found: Found) -> Table:
@@ -57,7 +58,7 @@ def front_table(found: Found) -> Table:
         Head("trial"),
         Head("latency", "ms"),
         Head("speed-up"),
-        Head("mAP50-95", "val"),
+        Head(found.front[0].metric, "val"),
         Head("channels kept", "%"),
         Head("blocks dropped"),
         Head("activation", numeric=False),
@@ -69,7 +70,7 @@ def front_table(found: Found) -> Table:
             Cell(str(member.trial)),
             number(member.ms, 2),
             number(found.unpruned_ms / member.ms, 2, suffix="×"),
-            number(member.map50_95, 4),
+            number(member.score, 4),
             number(100 * member.channels, 0),
             Cell(str(len(member.dropped))),
             word("SiLU" if member.activation == "keep" else member.activation),

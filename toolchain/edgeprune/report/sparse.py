@@ -28,13 +28,13 @@ def gammas_by_epoch(training: SparseTraining, name: str) -> str:
 
 
 def epochs_table(training: SparseTraining) -> Table:
-    """Show strength, median scale, share of scales near zero and mAP of every epoch."""
+    """Show strength, median scale, share of scales near zero and accuracy of every epoch."""
     heads = [
         Head("epoch"),
         Head("strength"),
         Head("median scale"),
         Head(f"scales below {SMALL_GAMMA:g}", "%"),
-        Head("mAP50-95", "val"),
+        Head(training.epochs[0].metric, "val"),
     ]
     rows = [
         [
@@ -42,7 +42,7 @@ def epochs_table(training: SparseTraining) -> Table:
             Cell("–", "before the training") if entry.strength is None else Cell(f"{entry.strength:.3g}"),
             number(entry.quantiles[len(entry.quantiles) // 2], 4),
             number(100 * entry.share_small, 1),
-            number(entry.map50_95, 4, "not evaluated before the training"),
+            number(entry.score, 4, "not evaluated before the training"),
         ]
         for entry in training.epochs
     ]

@@ -7,7 +7,7 @@ import shlex
 from edgeprune.bench.statistics import PERCENTILE_MINIMA, latency_ms, median_ms
 from edgeprune.report.cells import Cell, Head, Line, Table, flatten, number, table, word
 from edgeprune.report.facts import Report
-from edgeprune.summary import Pruning, Row, TargetSummary
+from edgeprune.summary import LENIENT, Pruning, Row, Summary, TargetSummary
 
 NOT_MEASURED = "not measured in this build"
 NOT_THERE = "not measured: the device was not there"
@@ -16,7 +16,7 @@ ROW = (Head("#"), Head("row", numeric=False))
 
 def row_heads(report: Report) -> tuple[Head, ...]:
     """Return the columns of the main table."""
-    split, selection = report.summary.split, report.summary.selection_split
+    split, selection, metric = report.summary.split, report.summary.selection_split, report.summary.metric
     return (
         Head("#"),
         Head("variant", numeric=False),
@@ -25,8 +25,8 @@ def row_heads(report: Report) -> tuple[Head, ...]:
         Head("p90", "ms"),
         Head("FPS", "1/s"),
         Head("speed-up", "×"),
-        Head("mAP50", split),
-        Head("mAP50-95", split),
+        Head(LENIENT[metric], split),
+        Head(metric, split),
         Head("drop", split),
         *([Head("drop", selection)] if selection != split else []),
         Head("peak", "MB"),
@@ -51,9 +51,9 @@ def _row_line(report: Report, target: TargetSummary, row: Row) -> Line:
         number(row.p90_ms, 2, few),
         number(row.fps, 1, absent),
         number(row.speedup, 2, absent if row.p50_ms is None else "no reference row was measured"),
-        number(row.map50, 4, unrated),
-        number(row.map50_95, 4, unrated),
-        number(row.drop, 4, unrated if row.map50_95 is None else "the original fp32 was not evaluated"),
+        number(row.lenient, 4, unrated),
+        number(row.score, 4, unrated),
+        number(row.drop, 4, unrated if row.score is None else "the original fp32 was not evaluated"),
     ]
     if report.summary.selection_split != report.summary.split:
         drop = row.val.drop if row.val else None
@@ -73,17 +73,17 @@ def runtimes(target: TargetSummary) -> str:
     return ", ".join(found)
 
 
-def budget_words(report_budget: dict[str, float | None], selection_split: str) -> list[str]:
+def budget_words(summary: Summary) -> list[str]:
     """Return the budgets that were set, one phrase each."""
     phrases = {
-        "max_drop": f"mAP50-95 drop ≤ {{:g}} on {selection_split}",
+        "max_drop": f"{summary.metric} drop ≤ {{:g}} on {summary.selection_split}",
         "min_fps": "FPS ≥ {:g}",
         "max_latency_ms": "p50 ≤ {:g} ms",
         "max_memory_mb": "peak memory ≤ {:g} MB",
     }
     return [
         phrases.get(key, f"{key} {{:g}}").format(value)
-        for key, value in report_budget.items()
+        for key, value in summary.budget.items()
         if value is not None
     ]
 
@@ -211,10 +211,14 @@ def exports_table(report: Report) -> Table:
     """Show how far the ONNX files are from torch."""
     heads = [Head("variant", numeric=False), Head("images"), Head("box", "px"), Head("score")]
     rows = [
-        [word(check.name), number(check.images), Cell(f"{check.box_px:.2g}"), Cell(f"{check.score:.2g}")]
+        [word(check.name), number(check.images), _difference(check.box_px), _difference(check.score)]
         for check in report.summary.exports
     ]
     return table(heads, rows)
+
+
+def _difference(value: float | None) -> Cell:
+    return Cell("–", "a classifier has no boxes") if value is None else Cell(f"{value:.2g}")
 
 
 def artifacts_table(report: Report) -> Table:

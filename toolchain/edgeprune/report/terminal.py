@@ -13,11 +13,15 @@ from edgeprune.bench.result import BenchResult
 from edgeprune.bench.statistics import achieved_fps, latency_ms
 from edgeprune.report.cells import number, plain, printable
 from edgeprune.report.tables import budget_words, runtimes
-from edgeprune.summary import Row, Summary, TargetSummary
+from edgeprune.summary import Metric, Row, Summary, TargetSummary
 
 CHOSEN, BEST, REFUSED = "●", "○", "✗"
 _STYLES = {CHOSEN: "bold green", REFUSED: "dim"}
-_HEADS = ("p50\nms", "p90\nms", "FPS\n1/s", "speed\nup ×", "mAP\n50-95", "mAP\ndrop", "peak\nMB", "size\nMB")
+_SPEED, _SIZE = ("p50\nms", "p90\nms", "FPS\n1/s", "speed\nup ×"), ("peak\nMB", "size\nMB")
+_SCORE: dict[Metric, tuple[str, str]] = {
+    "mAP50-95": ("mAP\n50-95", "mAP\ndrop"),
+    "top-1": ("\ntop-1", "top-1\ndrop"),
+}
 
 
 def print_summary(summary: Summary, console: Console) -> None:
@@ -30,7 +34,7 @@ def print_summary(summary: Summary, console: Console) -> None:
     if summary.reference:
         legend.append(f"speed-up is over {plain(summary.reference)}")
     _say(console, "; ".join(legend), "dim")
-    budgets = ", ".join(budget_words(summary.budget, summary.selection_split)) or "none was set"
+    budgets = ", ".join(budget_words(summary)) or "none was set"
     _say(console, f"Budget: {budgets}")
     if summary.nearest_miss:
         _say(console, f"Nearest miss: {plain(summary.nearest_miss)}")
@@ -43,7 +47,7 @@ def _print_target(summary: Summary, name: str, target: TargetSummary, console: C
         box=None, title=title, title_justify="left", title_style="", padding=(0, 2, 0, 0), pad_edge=False
     )
     table.add_column("\n  row", no_wrap=True)
-    for head in _HEADS:
+    for head in (*_SPEED, *_SCORE[summary.metric], *_SIZE):
         table.add_column(Text(head), justify="right", no_wrap=True)
     for row in target.rows:
         mark = _mark(summary, target, row)
@@ -71,7 +75,7 @@ def _print_target(summary: Summary, name: str, target: TargetSummary, console: C
 def _numbers(row: Row) -> list[str]:
     values = (
         (row.p50_ms, 2), (row.p90_ms, 2), (row.fps, 1), (row.speedup, 2),
-        (row.map50_95, 4), (row.drop, 4), (row.peak_mb, 0), (row.size_mb, 2),
+        (row.score, 4), (row.drop, 4), (row.peak_mb, 0), (row.size_mb, 2),
     )  # fmt: skip
     return [number(value, digits).text for value, digits in values]
 

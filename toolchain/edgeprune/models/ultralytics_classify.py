@@ -1,0 +1,155 @@
+"""Adapter for Ultralytics classification models: v8, 11 and 26, of any class count and image size."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+from torch.nn import functional
+from ultralytics.nn.modules.block import Attention
+from ultralytics.nn.modules.head import Classify
+from ultralytics.nn.tasks import ClassificationModel
+
+from edgeprune.dataset import Dataset, load_folders
+from edgeprune.errors import ModelError
+from edgeprune.models import (
+    Batch,
+    ModelInfo,
+    Predict,
+    Progress,
+    checkpoint_ultralytics,
+    classification,
+    distil_ultralytics,
+    sparse_ultralytics,
+    ultralytics,
+)
+from edgeprune.preprocess import CENTRE_CROP, Preprocess, load_input
+from edgeprune.recipe import Recipe
+from edgeprune.summary import Accuracy
+
+STRIDE = 32
+"""Any input size would do for a classifier; ultralytics' trainer rounds it up to a multiple of this."""
+_SCORES = re.compile(r"^/model\.\d+/Softmax$")
+
+
+def load(path: Path, trust: bool = False) -> ClassificationModel:
+    """Load a classification checkpoint as a float32 module in eval mode, with gradients on.
+
+    Raises:
+        ModelError: it cannot be read safely, is of another task, or holds NaN or infinite weights.
+    """
+    model = checkpoint_ultralytics.load_network(path, trust)
+    if not isinstance(model, ClassificationModel) or not isinstance(model.model[-1], Classify):
+        kind = type(model).__name__
+        raise ModelError(
+            f"{path}: an Ultralytics classification model is needed, this checkpoint holds {kind}"
+        )
+    return model
+
+
+def save(model: nn.Module, path: Path) -> None:
+    """Save a module in half precision as an Ultralytics checkpoint, readable by `load` and by `YOLO(...)`."""
+    checkpoint_ultralytics.save(model, path)
+
+
+def info(model: nn.Module) -> ModelInfo:
+    """Describe a loaded classification model."""
+    names = cast("dict[int, str]", model.names)
+    config = cast("dict[str, Any]", model.yaml)
+    imgsz = cast("dict[str, Any]", model.args).get("imgsz")
+    return ModelInfo(
+        task="classify",
+        family=Path(str(config.get("yaml_file", "yolo-cls"))).stem,
+        names=tuple(str(names[index]) for index in sorted(names)),
+        stride=STRIDE,
+        imgsz=int(imgsz) if isinstance(imgsz, int) else None,
+        end2end=False,
+    )
+
+
+def preprocess(imgsz: int) -> Preprocess:
+    """Return how ultralytics' validator makes an input of an image for a classifier: its centre cut out."""
+    return Preprocess(imgsz, pad=None, resize=CENTRE_CROP)
+
+
+def dataset(path: Path, info: ModelInfo) -> Dataset:
+    """Read a folder with one folder a split, and in it one a class.
+
+    Raises:
+        DataError: no images, or other classes than the model's.
+    """
+    return load_folders(path, info.names)
+
+
+def prunable(model: nn.Module) -> nn.Module:
+    """Return a copy that computes the same function with CSP blocks that the dependency graph can trace."""
+    return ultralytics.prunable(model)
+
+
+def unprunable(model: nn.Module) -> list[nn.Module]:
+    """Return the instances whose width is fixed: the last linear layer, attention."""
+    head = cast(Any, model.model)[-1]
+    return [head.linear, *(module for module in model.modules() if isinstance(module, Attention))]
+
+
+def exportable(model: nn.Module) -> nn.Module:
+    """Return a fused copy whose forward gives probabilities (1, classes)."""
+    twin = cast(Any, copy.deepcopy(model).float().eval())
+    twin.model[-1].export = True
+    twin.fuse(verbose=False)
+    fused: nn.Module = twin.requires_grad_(False).eval()
+    return fused
+
+
+def float_nodes(names: Sequence[str]) -> list[str]:
+    """Return the softmax over the classes, whose small probabilities int8 would all round to 0."""
+    return [name for name in names if _SCORES.match(name)]
+
+
+def sparsify(
+    model: Path, dataset: Dataset, imgsz: int, recipe: Recipe, out: Path, progress: Progress
+) -> None:
+    """Train a checkpoint with a regulariser before the cut, with the trainer in `sparse_ultralytics`."""
+    trainer = sparse_ultralytics.SparseClassifierTrainer
+    sparse_ultralytics.sparsify(trainer, model, dataset, imgsz, recipe, out, progress)
+
+
+def finetune(
+    student: Path,
+    teacher: Path | None,
+    dataset: Dataset,
+    imgsz: int,
+    recipe: Recipe,
+    out: Path,
+    progress: Progress,
+) -> None:
+    """Train a checkpoint back, its pruned shape kept, with the trainer in `distil_ultralytics`."""
+    distil_ultralytics.finetune(student, teacher, dataset, imgsz, recipe, out, progress)
+
+
+def labelled_images(dataset: Dataset, spec: Preprocess, count: int, seed: int) -> Iterator[Batch]:
+    """Yield up to `count` training images with their class, one a batch, cropped and not augmented.
+
+    Yields:
+        ``img`` float32 (1, 3, H, W) and ``cls`` int64 (1,).
+    """
+    for path in dataset.sample("train", count, seed):
+        tensor, _ = load_input(path, spec)
+        yield {"img": torch.from_numpy(tensor), "cls": torch.tensor([dataset.class_of(path)])}
+
+
+def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
+    """Return the cross-entropy of a batch, a scalar with a graph behind it."""
+    return functional.cross_entropy(distil_ultralytics.logits_of(model(batch["img"])), batch["cls"])
+
+
+def evaluate(
+    predict: Predict, dataset: Dataset, split: str, spec: Preprocess, end2end: bool = False
+) -> Accuracy:
+    """Measure top-1 and top-5 with any callable that maps images to the network's outputs."""
+    return classification.evaluate(predict, dataset, split, spec)
