@@ -36,7 +36,8 @@ def build(run: Any, checkpoints: dict[str, Path], tiny: Dataset, tmp_path: Path)
             "target": TARGET,
             "imgsz": 64,
         } | changes
-        return run("build", *(f"--{key}={value}" for key, value in given.items()), *options)
+        keep = ("--set", "prune.activation=keep")  # nothing is measured before the cut
+        return run("build", *(f"--{key}={value}" for key, value in given.items()), *keep, *options)
 
     return command
 
@@ -301,9 +302,7 @@ def test_ctrl_c_in_fine_tuning_keeps_the_best_checkpoint(
         yield notify
 
     monkeypatch.setattr(build_command, "stage_progress", interrupting)
-    ended = build(
-        "--epochs", "3", "--ratio", "0.5", "--set", "finetune.batch=6", "--set", "prune.activation=keep"
-    )
+    ended = build("--epochs", "3", "--ratio", "0.5", "--set", "finetune.batch=6")
     assert ended.code == 130
     kept = tmp_path / "out" / "interrupted.pt"
     assert f"interrupted in fine-tuning; the best checkpoint so far is {kept}" in ended.error

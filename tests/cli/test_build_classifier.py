@@ -25,6 +25,7 @@ def built(
         *("build", "--model", classifiers["yolov8n-cls"], "--data", digits.source, "--out", out),
         *("--target", ORT, "--ratio", "0.5", "--epochs", "2", "--bench", "quick", "--max-drop", "1"),
         *("--set", "quantize.images=4", "--set", "finetune.batch=12", "--set", "finetune.device=cpu"),
+        *("--set", "prune.activation=keep"),
     )
     return out, ended
 
