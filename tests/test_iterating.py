@@ -17,7 +17,7 @@ from edgeprune.device import DeviceProfile, resolve_targets
 from edgeprune.errors import BudgetError, ConfigError
 from edgeprune.iterating import Descent, Goal, descend, latency_goal, latency_table
 from edgeprune.latency import LatencyTable
-from edgeprune.prune import profiling
+from edgeprune.prune import profiling, shipped
 from edgeprune.recipe import load_recipe
 from test_latency import table
 
@@ -118,7 +118,7 @@ def test_only_a_rewriting_pays_for_its_factors(monkeypatch: pytest.MonkeyPatch, 
         make(tmp_path)
         return tmp_path
 
-    monkeypatch.setattr(profiling, "subject_of", lambda *_: None)
+    monkeypatch.setattr(shipped, "subject_of", lambda *_: None)
     monkeypatch.setattr(profiling, "profile_model", profile_model)
     context = SimpleNamespace(
         adapter=None,
