@@ -82,7 +82,7 @@ def test_a_smaller_model_that_does_not_detect_is_one_line(
     command: Command, convnet: Path, tmp_path: Path
 ) -> None:
     refused = {
-        _classifier(tmp_path): "only plain detection models",
+        _classifier(tmp_path): "an Ultralytics detection model is needed",
         convnet: "this is an ONNX file",
         tmp_path / "nowhere.pt": "the model cannot be read",
     }

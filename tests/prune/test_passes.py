@@ -47,7 +47,7 @@ def run(net: nn.Module, gauges: Gauges, **recipe: Any) -> tuple[nn.Module, tuple
 
 
 def test_every_name_of_the_recipe_has_its_function() -> None:
-    assert {*get_args(Activation)} == {"keep", *ACTIVATIONS}
+    assert {*get_args(Activation)} == {"auto", "keep", *ACTIVATIONS}
     assert get_args(RewriteKind) == tuple(REWRITES)
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from edgeprune.errors import ConfigError
-from edgeprune.prune.activation import silu_names, swap_activation
+from edgeprune.prune.activation import ACTIVATIONS, silu_names, swap_activation
 from edgeprune.prune.depth import Measure, drop_blocks, rank_blocks, removable_blocks
 from edgeprune.prune.factorise import rewritable, rewrite
 from edgeprune.prune.groups import find_groups, kept_whole, trace
@@ -66,7 +66,7 @@ def apply_passes(
     if recipe.rewrite:  # before the activation: a table knows the layers with the one they had
         model, report = _rewriting(model, fixed(model), example, recipe, step, gauges)
         reports.append(report)
-    if recipe.activation != "keep":
+    if recipe.activation in ACTIVATIONS:  # ``auto`` is decided by who knows the target
         model, report = _activation(model, recipe, gauges)
         reports.append(report)
     return model, tuple(reports)
