@@ -55,9 +55,8 @@ def load(path: Path, trust: bool = False) -> DetectionModel:
     return model
 
 
-def save(model: nn.Module, path: Path) -> None:
-    """Save a module in half precision as an Ultralytics checkpoint, readable by `load` and by `YOLO(...)`."""
-    checkpoint_ultralytics.save(model, path)
+save = checkpoint_ultralytics.save
+finetune = finetune_ultralytics.finetune
 
 
 def info(model: nn.Module) -> ModelInfo:
@@ -137,19 +136,6 @@ def sparsify(
     sparse_ultralytics.sparsify(
         sparse_ultralytics.SparseTrainer, model, dataset, imgsz, recipe, out, progress
     )
-
-
-def finetune(
-    student: Path,
-    teacher: Path | None,
-    dataset: Dataset,
-    imgsz: int,
-    recipe: Recipe,
-    out: Path,
-    progress: Progress,
-) -> None:
-    """Train a checkpoint back, its pruned shape kept, with the trainer in `finetune_ultralytics`."""
-    finetune_ultralytics.finetune(student, teacher, dataset, imgsz, recipe, out, progress)
 
 
 def labelled_images(dataset: Dataset, spec: Preprocess, count: int, seed: int) -> Iterator[Batch]:

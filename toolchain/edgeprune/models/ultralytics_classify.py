@@ -52,9 +52,9 @@ def load(path: Path, trust: bool = False) -> ClassificationModel:
     return model
 
 
-def save(model: nn.Module, path: Path) -> None:
-    """Save a module in half precision as an Ultralytics checkpoint, readable by `load` and by `YOLO(...)`."""
-    checkpoint_ultralytics.save(model, path)
+save = checkpoint_ultralytics.save
+prunable = ultralytics.prunable
+finetune = distil_ultralytics.finetune
 
 
 def info(model: nn.Module) -> ModelInfo:
@@ -86,11 +86,6 @@ def dataset(path: Path, info: ModelInfo) -> Dataset:
     return load_folders(path, info.names)
 
 
-def prunable(model: nn.Module) -> nn.Module:
-    """Return a copy that computes the same function with CSP blocks that the dependency graph can trace."""
-    return ultralytics.prunable(model)
-
-
 def unprunable(model: nn.Module) -> list[nn.Module]:
     """Return the instances whose width is fixed: the last linear layer, attention."""
     head = cast(Any, model.model)[-1]
@@ -117,19 +112,6 @@ def sparsify(
     """Train a checkpoint with a regulariser before the cut, with the trainer in `sparse_ultralytics`."""
     trainer = sparse_ultralytics.SparseClassifierTrainer
     sparse_ultralytics.sparsify(trainer, model, dataset, imgsz, recipe, out, progress)
-
-
-def finetune(
-    student: Path,
-    teacher: Path | None,
-    dataset: Dataset,
-    imgsz: int,
-    recipe: Recipe,
-    out: Path,
-    progress: Progress,
-) -> None:
-    """Train a checkpoint back, its pruned shape kept, with the trainer in `distil_ultralytics`."""
-    distil_ultralytics.finetune(student, teacher, dataset, imgsz, recipe, out, progress)
 
 
 def labelled_images(dataset: Dataset, spec: Preprocess, count: int, seed: int) -> Iterator[Batch]:
