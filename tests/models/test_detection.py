@@ -12,6 +12,7 @@ import torch
 import yaml
 from ultralytics import YOLO
 
+from conftest import FAMILIES, build_detector
 from edgeprune import demo
 from edgeprune.dataset import Dataset, load_dataset, load_labels
 from edgeprune.errors import CompileError
@@ -114,6 +115,15 @@ def assert_agrees_with_ultralytics(weights: Path, data: Path, split: str, imgsz:
     classes = zip(metrics.box.ap_class_index, metrics.box.maps[metrics.box.ap_class_index], strict=True)
     theirs = {dataset.names[index]: value for index, value in classes}
     assert ours.per_class == pytest.approx(theirs, abs=2e-3)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_exported_decode_says_what_the_network_says(family: str) -> None:
+    model = build_detector(family)
+    images = torch.rand(1, 3, 96, 96)
+    with torch.no_grad():
+        expected, found = model(images)[0], adapter.exportable(model)(images)
+    assert torch.allclose(found, expected, atol=1e-3)
 
 
 def whole(weights: Path) -> torch.nn.Module:

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import torch
 from torch import nn
-from ultralytics.nn.modules.block import Attention
+from ultralytics.nn.modules.block import DFL, Attention
 from ultralytics.nn.modules.head import Detect
 from ultralytics.nn.tasks import DetectionModel
 
@@ -109,12 +109,34 @@ def unprunable(model: nn.Module) -> list[nn.Module]:
     return fixed + [module for module in model.modules() if isinstance(module, Attention)]
 
 
+class ExpectedDistance(nn.Module):
+    """The expectation of DFL (arXiv 2006.04388), its softmax written out along the axis that it lies on.
+
+    Ultralytics transposes for a softmax over the second axis; ONNX Runtime transposes once more and back: 2.5
+    of the 25 ms of a 320 px yolov8n on one x86 core, where this takes .2 ms (OpenVINO: .29 and .21 ms).
+    """
+
+    bins: torch.Tensor
+
+    def __init__(self, dfl: DFL) -> None:
+        super().__init__()
+        self.register_buffer("bins", dfl.conv.weight.detach().float().reshape(1, 1, -1, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Turn logits of shape (B, 4 * bins, A) into distances of shape (B, 4, A)."""
+        logits = x.view(x.shape[0], 4, self.bins.shape[2], x.shape[2])
+        weights = (logits - logits.amax(2, keepdim=True)).exp()
+        return (weights * self.bins).sum(2) / weights.sum(2)
+
+
 def exportable(model: nn.Module) -> nn.Module:
     """Return a fused copy whose forward gives (1, 4 + classes, anchors), or (1, 300, 6) when end-to-end."""
     twin = cast(Any, copy.deepcopy(model).float().eval())
     for module in twin.modules():
         if isinstance(module, Detect):
             module.export, module.format, module.dynamic = True, "onnx", False
+            if isinstance(module.dfl, DFL):
+                module.dfl = ExpectedDistance(module.dfl)
     twin.fuse(verbose=False)
     fused: nn.Module = twin.requires_grad_(False).eval()
     return fused
