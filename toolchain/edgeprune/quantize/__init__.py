@@ -40,11 +40,21 @@ class Quantizer(Protocol):
 
 
 def quantize(
-    model: Artifact, scheme: str, calibration: CalibrationSet, adapter: ModelAdapter, out: Path
+    model: Artifact,
+    scheme: str,
+    calibration: CalibrationSet,
+    adapter: ModelAdapter,
+    out: Path,
+    keep: Sequence[str] = (),
 ) -> Artifact:
-    """Quantise a float32 ONNX artifact in a scheme, the nodes that the adapter names staying in float."""
+    """Quantise a float32 ONNX artifact in a scheme.
+
+    Args:
+        keep: names of nodes that stay in float beside those that the adapter names.
+    """
     import onnx
 
     names = [node.name for node in onnx.load(model.path, load_external_data=False).graph.node]
     module = cast(Quantizer, import_module(SCHEMES[scheme]))
-    return module.quantize(model, scheme, calibration, adapter.float_nodes(names), out)
+    float_nodes = list(dict.fromkeys([*adapter.float_nodes(names), *keep]))
+    return module.quantize(model, scheme, calibration, float_nodes, out)
