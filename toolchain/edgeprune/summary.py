@@ -215,7 +215,7 @@ class Iteration(ScoredRecord):
     """One cut on the way to a latency.
 
     Attributes:
-        goal_ms: what the table was asked for.
+        goal_ms: what was aimed at; the table is asked for less where it was too hopeful before.
         predicted_before_ms, predicted_ms: what the table says of the widths before the cut and after it.
         before_ms, measured_ms: p50 of the model before the cut and after it, measured in pairs.
         change: median of (time after / time before) - 1 over the pairs.
