@@ -51,6 +51,8 @@ def candidate(
 ) -> Candidate:
     """Return the row of a model on a target: converted, compiled and evaluated, not yet timed."""
     converted = _converted(context, profile, precision, onnx, variant)
+    if profile.format == "ort":
+        converted = _ort_format(context, converted)
     if profile.built_on == "device":
         # The file's arithmetic is measured on this host; its latency can only be measured on the device.
         accuracy = evaluated(context, "onnxruntime", {}, converted, precision)[1]
@@ -92,7 +94,7 @@ def candidate(
 def _converted(
     context: Build, profile: DeviceProfile, precision: str, onnx: Artifact, variant: Variant
 ) -> Artifact:
-    if precision == "fp16":
+    if precision == "fp16" and profile.backend != "openvino":  # there it is a property of the compiled model
         from edgeprune.quantize.half import to_fp16
 
         inputs = {"onnx": onnx.sha256, "versions": context.using("onnxruntime")}
@@ -126,6 +128,17 @@ def _converted(
     return Artifact.of(place / name, "onnx", "int8", onnx.sha256)
 
 
+def _ort_format(context: Build, onnx: Artifact) -> Artifact:
+    from edgeprune.backends.ort_format import to_ort
+
+    def make(out: Path) -> None:
+        to_ort(onnx, out)
+
+    inputs = {"onnx": onnx.sha256, "versions": context.using("onnxruntime")}
+    place = context.store.stage("ort", inputs, make)
+    return Artifact.of(place / "model.ort", "engine", onnx.precision, onnx.sha256)
+
+
 def evaluated(
     context: Build, backend_name: str, options: dict[str, str], engine: Artifact, precision: str
 ) -> tuple[Path, dict[str, Accuracy]]:
@@ -145,7 +158,7 @@ def evaluated(
         for index, split in enumerate(context.splits):
             context.notify("evaluate", index / len(context.splits), f"{backend_name} {precision} on {split}")
             accuracy = context.adapter.evaluate(
-                session, context.dataset, split, context.spec, context.info.end2end
+                session, context.dataset, split, context.spec, context.info.postprocess
             )
             write_text_atomically(out / f"{split}.json", accuracy.model_dump_json())
         ops = backend.quantized_ops(engine.path) if precision == "int8" else None

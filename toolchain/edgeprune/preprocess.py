@@ -8,9 +8,9 @@ classification: the short side is scaled, with Pillow's antialiasing, and the ce
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,10 @@ Tensor = npt.NDArray[np.float32]
 
 LETTERBOX: Final = "bilinear, long side to imgsz, centred letterbox"
 CENTRE_CROP: Final = "bilinear with antialiasing, short side to imgsz, centre crop"
+Resize = Literal[
+    "bilinear, long side to imgsz, centred letterbox",
+    "bilinear with antialiasing, short side to imgsz, centre crop",
+]
 
 
 @dataclass(frozen=True)
@@ -39,15 +43,11 @@ class Preprocess:
     """
 
     imgsz: int
-    colour: str = "RGB"
+    colour: Literal["RGB"] = "RGB"
     scale: float = 1 / 255
     pad: int | None = 114
-    layout: str = "NCHW"
-    resize: str = LETTERBOX
-
-    def describe(self) -> dict[str, Any]:
-        """Return the spec as JSON-like data for `preprocess.json` and the ONNX metadata."""
-        return asdict(self)
+    layout: Literal["NCHW"] = "NCHW"
+    resize: Resize = LETTERBOX
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,11 @@ def read_image(path: Path) -> Image:
 
 def load_input(path: Path, spec: Preprocess) -> tuple[Tensor, Placement]:
     """Read, resize and scale one image: float32 (1, 3, imgsz, imgsz), and where the image lies in it."""
+    return to_input(read_image(path), spec)
+
+
+def to_input(image: Image, spec: Preprocess) -> tuple[Tensor, Placement]:
+    """Resize and scale a BGR image: float32 (1, 3, imgsz, imgsz), and where the image lies in it."""
     fit = centre_crop if spec.resize == CENTRE_CROP else letterbox
-    canvas, placement = fit(read_image(path), spec)
+    canvas, placement = fit(image, spec)
     return to_tensor(canvas, spec), placement
