@@ -22,8 +22,8 @@ class Postprocess:
 
     Attributes:
         task: ``detect`` or ``classify``.
-        head: ``raw`` is (1, 4 + classes, anchors), a box and a score a class in each column; ``end2end`` is
-            (1, detections, 6) of box, score and class, already free of duplicates; ``scores`` is (1, classes).
+        head: ``raw`` is (1, 4 + classes, anchors), a box and a score for each class in a column; ``end2end``
+            is (1, detections, 6) of box, score and class, free of duplicates; ``scores`` is (1, classes).
         names: of the classes, in the order of the output.
         boxes: centre and size, or two corners; None where there are none.
         activated: whether the scores are probabilities already, so that no sigmoid or softmax follows.

@@ -161,11 +161,8 @@ def _target(
 ) -> TargetSummary:
     commands: tuple[str, ...] = ()
     if profile.backend == "tensorrt":
-        commands = tuple(
-            line
-            for row in rows
-            for line in device_commands(_device_file(row.variant, row.precision, ".onnx"))
-        )
+        files = (_device_file(row.variant, row.precision, ".onnx") for row in rows)
+        commands = tuple(line for file in files for line in device_commands(file))
     if pruning:
         floats = (row.val for row in rows if (row.variant, row.precision) == ("pruned", "fp32"))
         recovered = next(floats, None)
@@ -189,8 +186,8 @@ def _device_file(variant: str, precision: str, suffix: str) -> str:
 def write_outputs(context: Build, candidates: list[Candidate], summary: Summary) -> None:
     """Leave what a user takes away: `best/` with the chosen engine, a folder for each target built elsewhere.
 
-    Beside the engine lie `preprocess.json` (what an image and the output go through) and `runtime.json` (how the runtime
-    has to be started for the measured numbers: options, threads, environment variables).
+    Beside the engine lie `preprocess.json` (what an image and the output go through) and `runtime.json` (how
+    the runtime has to be started for the measured numbers: options, threads, environment variables).
     """
     spec = Spec(preprocess=context.spec, postprocess=context.info.postprocess).to_json()
     out = context.request.out

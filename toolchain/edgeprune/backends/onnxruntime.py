@@ -1,7 +1,7 @@
 """ONNX Runtime: the engine is the ONNX file itself, optimised by the runtime when it is loaded.
 
-It runs on the CPU, or on the execution provider that the option ``provider`` names, with the CPU for what that
-one does not take.
+It runs on the CPU, or on the execution provider that the option ``provider`` names, with the CPU for what
+that one does not take.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from edgeprune.artifact import Artifact
 from edgeprune.backends import options_for
 from edgeprune.backends.operators import lacking
+from edgeprune.backends.ort_format import operators
 from edgeprune.errors import CompileError, ConfigError, RuntimeMissingError, did_you_mean
 
 if TYPE_CHECKING:
@@ -27,15 +28,16 @@ if TYPE_CHECKING:
 PROVIDER = "CPUExecutionProvider"
 ENGINE = "model.onnx"
 _MIXED = {"TensorrtExecutionProvider": ("CUDAExecutionProvider",)}  # the next to take what the first leaves
+_INSTEAD = "pip uninstall onnxruntime && pip install "
 _HOW_TO_GET = {
-    "CUDAExecutionProvider": "pip uninstall onnxruntime && pip install onnxruntime-gpu",
-    "TensorrtExecutionProvider": "pip uninstall onnxruntime && pip install onnxruntime-gpu",
-    "OpenVINOExecutionProvider": "pip uninstall onnxruntime && pip install onnxruntime-openvino",
-    "DmlExecutionProvider": "pip uninstall onnxruntime && pip install onnxruntime-directml",
-    "QNNExecutionProvider": "pip uninstall onnxruntime && pip install onnxruntime-qnn, where Qualcomm has a wheel",
-    "XnnpackExecutionProvider": "it is in the packages for Android and iOS; elsewhere build with --use_xnnpack",
-    "NnapiExecutionProvider": "it is in the package onnxruntime-android only",
-    "CoreMLExecutionProvider": "it is in the wheels for macOS and the package for iOS only",
+    "CUDAExecutionProvider": f"{_INSTEAD}onnxruntime-gpu",
+    "TensorrtExecutionProvider": f"{_INSTEAD}onnxruntime-gpu",
+    "OpenVINOExecutionProvider": f"{_INSTEAD}onnxruntime-openvino",
+    "DmlExecutionProvider": f"{_INSTEAD}onnxruntime-directml",
+    "QNNExecutionProvider": f"{_INSTEAD}onnxruntime-qnn, where there is a wheel of it",
+    "XnnpackExecutionProvider": "the packages for Android and iOS have it; else build with --use_xnnpack",
+    "NnapiExecutionProvider": "only the package for Android has it",
+    "CoreMLExecutionProvider": "only the wheels for macOS and the package for iOS have it",
 }
 _BUILD = "build ONNX Runtime with it: https://onnxruntime.ai/docs/build/eps.html"
 _LACKS = re.compile(
@@ -135,7 +137,7 @@ def nodes_by_provider(session: Any) -> dict[str, int] | None:
     counts: Counter[str] = Counter()
     for part in session.get_provider_graph_assignment_info():
         counts[part.ep_name] += len(part.get_nodes())
-    return dict(counts)
+    return dict(counts) or None  # nothing is recorded of a .ort file
 
 
 def quantized_ops(engine: Path) -> int | None:
@@ -147,6 +149,8 @@ def quantized_ops(engine: Path) -> int | None:
     Returns:
         The count, or None where the `onnx` package is missing to read the graph.
     """
+    if engine.suffix == ".ort":
+        return operators(engine).count("QLinearConv")
     try:
         import onnx
     except ImportError:

@@ -115,8 +115,8 @@ def load(engine: Path, precision: str, threads: int, options: Mapping[str, str])
 
     Args:
         precision: what the row is called; `options` decide what runs and `Session.actual` tells it.
-        options: OpenVINO properties, such as ``INFERENCE_PRECISION_HINT``, and ``provider``: the device, the CPU
-            without it.
+        options: OpenVINO properties, such as ``INFERENCE_PRECISION_HINT``, and ``provider``: the device,
+            which is the CPU without it.
 
     Raises:
         CompileError: OpenVINO cannot read or compile the model, or refuses an option.

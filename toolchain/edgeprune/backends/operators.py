@@ -19,8 +19,8 @@ def lacking(runtime: str, model: Path, operators: Sequence[str]) -> CompileError
     """
     told = [f"{operator}{_needed_by(model, operator)}" for operator in operators]
     return CompileError(
-        f"{model}: {runtime} has no operator {', '.join(told)}; export the model without it, or choose a target "
-        "whose runtime has it"
+        f"{model}: {runtime} has no operator {', '.join(told)}; export the model without it, "
+        "or choose a target whose runtime has it"
     )
 
 

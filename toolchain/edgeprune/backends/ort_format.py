@@ -8,6 +8,7 @@ build has no optimiser. "Runtime" leaves some of them to a larger build, for NNA
 from __future__ import annotations
 
 import io
+import logging
 import shutil
 import tempfile
 from contextlib import redirect_stdout
@@ -34,6 +35,7 @@ def to_ort(model: Artifact, out: Path) -> Artifact:
         )
     except ImportError as exc:
         raise RuntimeMissingError(f"the .ort converter needs {exc.name}: pip install {exc.name}") from exc
+    logging.getLogger("ort_format_model.utils").setLevel(logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
         source, log = Path(folder) / "model.onnx", io.StringIO()
         shutil.copyfile(model.path, source)
@@ -49,7 +51,20 @@ def to_ort(model: Artifact, out: Path) -> Artifact:
         except Exception as exc:  # ONNX Runtime's exceptions share no base class of their own
             reason = " ".join(str(exc).split())[:300]
             raise CompileError(f"{model.path}: conversion to .ort failed: {reason}") from exc
-    return Artifact.of(out / "model.ort", "engine", model.precision, model.sha256)
+    made = out / "model.ort"
+    listed = config_of(made)
+    # Its first lines name the folder it was written in, which is gone when the stage is whole.
+    lines = (line for line in listed.read_text(encoding="utf-8").splitlines() if not line.startswith("#"))
+    listed.write_text("\n".join(lines), encoding="utf-8")
+    return Artifact.of(made, "engine", model.precision, model.sha256)
+
+
+def operators(model: Path) -> list[str]:
+    """Return the type of each node of a .ort file, whose graph is optimised already."""
+    from onnxruntime.tools.ort_format_model.ort_flatbuffers_py.fbs.InferenceSession import InferenceSession
+
+    graph = InferenceSession.GetRootAs(model.read_bytes(), 0).Model().Graph()
+    return [graph.Nodes(index).OpType().decode() for index in range(graph.NodesLength())]
 
 
 def config_of(model: Path) -> Path:
