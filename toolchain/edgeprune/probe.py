@@ -75,7 +75,7 @@ def probe(name: str, folder: Path) -> str:
     # fp16 and bf16 keep 11 and 8 bits of mantissa.
     if not error < (1e-4 if precision == "fp32" else 1e-2):
         raise EdgepruneError(f"{version} runs, but computes wrong results: relative error {error:.1e}")
-    found = f"; {', '.join(providers(name))}" if name in WITH_PROVIDERS else ""
+    found = f"; runs on {', '.join(providers(name))}" if name in WITH_PROVIDERS else ""
     return f"{version}; compiled and ran a {precision} model{found}"
 
 
