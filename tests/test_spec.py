@@ -93,12 +93,16 @@ def test_no_conversion_loses_it(float_models: Exported, tiny: Dataset, tmp_path:
     assert session._session.get_modelmeta().custom_metadata_map.items() >= RAW.metadata().items()
 
 
-def test_the_int8_openvino_model_has_it_too(float_models: Exported, tiny: Dataset, tmp_path: Path) -> None:
+def test_the_int8_openvino_model_has_it_too(convnet: Path, tiny: Dataset, tmp_path: Path) -> None:
     from edgeprune.quantize import nncf_openvino
 
-    calibration = CalibrationSet(tiny.images["train"][:2], Preprocess(64))
-    made = nncf_openvino.quantize(float_models["yolov8n"][0], "nncf", calibration, [], tmp_path)
-    assert spec_of(made.path) == RAW
+    model, spec = onnx.load(convnet), RAW.model_copy(update={"preprocess": Preprocess(32)})
+    onnx.helper.set_model_props(model, spec.metadata())
+    onnx.save(model, tmp_path / "model.onnx")
+    source = Artifact.of(tmp_path / "model.onnx", "onnx", "fp32")
+    calibration = CalibrationSet(tiny.images["train"][:2], Preprocess(32))
+    made = nncf_openvino.quantize(source, "nncf", calibration, [], tmp_path)
+    assert spec_of(made.path) == spec
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def test_a_provider_that_is_not_here_is_refused_with_the_way_to_get_it(runtime: 
 
 @pytest.mark.parametrize(
     ("runtime", "wanted", "meant"),
-    [("onnxruntime", "CudaExecutionProvider", "CUDAExecutionProvider"), ("openvino", "GPUs", "GPU")],
+    [("onnxruntime", "CUDAExecutonProvider", "CUDAExecutionProvider"), ("openvino", "GPUs", "GPU")],
 )
 def test_a_misspelt_provider_gets_a_suggestion(runtime: str, wanted: str, meant: str, convnet: Path) -> None:
     with pytest.raises(ConfigError, match=f"did you mean '{meant}'"):

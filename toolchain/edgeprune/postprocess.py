@@ -7,7 +7,9 @@ deployment raises `confidence`; all else should stay as the accuracy was measure
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import ConfigDict, Field
 
 Head = Literal["raw", "end2end", "scores"]
 Boxes = Literal["xywh", "xyxy"]
@@ -34,14 +36,16 @@ class Postprocess:
         multi_label: whether a column counts once for each class above `confidence`, or for its best one only.
     """
 
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
+
     task: Literal["detect", "classify"]
     head: Head
     names: tuple[str, ...]
     boxes: Boxes | None = None
     activated: bool = True
-    confidence: float | None = None
-    iou: float | None = None
-    max_detections: int | None = None
+    confidence: Annotated[float, Field(ge=0, lt=1)] | None = None
+    iou: Annotated[float, Field(gt=0, le=1)] | None = None
+    max_detections: Annotated[int, Field(ge=1)] | None = None
     multi_label: bool = False
 
 

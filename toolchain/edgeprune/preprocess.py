@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ConfigDict, Field
 
 from edgeprune.errors import DataError
 
@@ -42,10 +43,12 @@ class Preprocess:
         resize: `LETTERBOX` or `CENTRE_CROP`.
     """
 
-    imgsz: int
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
+
+    imgsz: Annotated[int, Field(ge=1)]
     colour: Literal["RGB"] = "RGB"
-    scale: float = 1 / 255
-    pad: int | None = 114
+    scale: Annotated[float, Field(gt=0)] = 1 / 255
+    pad: Annotated[int, Field(ge=0, le=255)] | None = 114
     layout: Literal["NCHW"] = "NCHW"
     resize: Resize = LETTERBOX
 
