@@ -38,7 +38,7 @@ LAYERS = (
         "doctor",
         "probe",
     },
-    {"bench", "prune", "export", "quantize", "models", "bundle"},
+    {"bench", "prune", "export", "embed", "quantize", "models", "bundle"},
     {"backends", "runners"},
     {
         "artifact",

@@ -8,11 +8,16 @@ from pathlib import Path
 from edgeprune.artifact import Artifact, write_text_atomically
 from edgeprune.backends import get_backend, options_for
 from edgeprune.bench.protocol import reference_outputs, write_reference
-from edgeprune.build import Build, Candidate
+from edgeprune.build import SELECTION_SPLIT, Build, Candidate
 from edgeprune.device import DeviceProfile
+from edgeprune.errors import CompileError
 from edgeprune.quantize import CalibrationSet, quantize
+from edgeprune.spec import Spec
 from edgeprune.summary import Accuracy, ExportCheck, Variant, variant_name
 from edgeprune.timing import bench_images, tuned
+
+EMBEDDED = "model-embedded.onnx"
+SAME_SCORE = 1e-3
 
 
 def exported(context: Build, model: Artifact, variant: Variant) -> tuple[Artifact, ExportCheck]:
@@ -24,7 +29,7 @@ def exported(context: Build, model: Artifact, variant: Variant) -> tuple[Artifac
         "model": model.sha256,
         "variant": variant,
         "imgsz": context.spec.imgsz,
-        "export": context.recipe.export.model_dump(),
+        "export": context.recipe.export.model_dump(exclude={"embed"}),
         "images": [str(image) for image in images],
         "versions": context.using("torch", "ultralytics", "onnx", "onnxsim"),
     }
@@ -171,3 +176,36 @@ def evaluated(
         split: Accuracy.model_validate_json((place / f"{split}.json").read_text(encoding="utf-8"))
         for split in context.splits
     }
+
+
+def embedded(context: Build, engine: Artifact, plain: Accuracy) -> Path:
+    """Return the ONNX file of a row with the recipe's parts of the spec inside, as accurate as without.
+
+    Raises:
+        CompileError: its accuracy on the selection split is another than that of the plain file.
+    """
+    from edgeprune.embed import embed, predictor
+
+    parts = context.recipe.export.embed
+    spec = Spec(preprocess=context.spec, postprocess=context.info.postprocess)
+    inputs = {
+        "engine": engine.sha256,
+        "parts": parts,
+        "spec": spec.metadata(),
+        "data": context.dataset.fingerprint(SELECTION_SPLIT),
+        "versions": context.using("onnx", "onnxruntime", "ultralytics"),
+    }
+
+    def make(out: Path) -> None:
+        context.notify("embed", 0.0, " and ".join(parts))
+        predict, post = predictor(embed(engine.path, spec, parts, out / EMBEDDED), spec, parts)
+        found = context.adapter.evaluate(predict, context.dataset, SELECTION_SPLIT, context.spec, post)
+        # Equal scores may be suppressed in another order.
+        if abs(found.score - plain.score) > SAME_SCORE:
+            raise CompileError(
+                f"export.embed: {found.metric} on {found.split} is {found.score:.4f} with {' and '.join(parts)} "
+                f"inside the graph, {plain.score:.4f} without; leave export.embed out"
+            )
+        context.notify("embed", 1.0, f"{found.metric} {found.score:.4f}, {plain.score:.4f} without")
+
+    return context.store.stage("embedded", inputs, make) / EMBEDDED

@@ -8,7 +8,7 @@ import shutil
 from datetime import datetime, timezone
 from pathlib import Path
 
-from edgeprune.artifact import digest, write_text_atomically
+from edgeprune.artifact import Artifact, digest, write_text_atomically
 from edgeprune.backends import get_backend, options_for
 from edgeprune.backends.ort_format import config_of
 from edgeprune.backends.tensorrt import device_commands
@@ -16,6 +16,7 @@ from edgeprune.bench.environment import read_environment
 from edgeprune.bench.result import BenchResult
 from edgeprune.bench.statistics import achieved_fps, latency_ms
 from edgeprune.build import SELECTION_SPLIT, Build, Candidate
+from edgeprune.candidates import EMBEDDED, embedded
 from edgeprune.device import DeviceProfile
 from edgeprune.spec import FILE as SPEC_FILE
 from edgeprune.spec import Spec
@@ -196,6 +197,9 @@ def write_outputs(context: Build, candidates: list[Candidate], summary: Summary)
     if chosen:
         place = out / chosen.artifact
         folders["best"] = {place.name: place}
+        if context.recipe.export.embed and chosen.val:
+            engine = Artifact.of(place, "engine", chosen.precision)
+            folders["best"][EMBEDDED] = embedded(context, engine, chosen.val)
     for entry in candidates:
         if entry.profile.built_on == "device":
             path = entry.artifact.path
