@@ -203,8 +203,8 @@ def embedded(context: Build, engine: Artifact, plain: Accuracy) -> Path:
         # Equal scores may be suppressed in another order.
         if abs(found.score - plain.score) > SAME_SCORE:
             raise CompileError(
-                f"export.embed: {found.metric} on {found.split} is {found.score:.4f} with {' and '.join(parts)} "
-                f"inside the graph, {plain.score:.4f} without; leave export.embed out"
+                f"export.embed: {found.metric} on {found.split} is {found.score:.4f} with "
+                f"{' and '.join(parts)} inside the graph, {plain.score:.4f} without; leave export.embed out"
             )
         context.notify("embed", 1.0, f"{found.metric} {found.score:.4f}, {plain.score:.4f} without")
 

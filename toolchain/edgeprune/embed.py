@@ -1,8 +1,8 @@
 """Preprocessing and NMS inside the ONNX graph, as a file of its own beside the one that was measured.
 
-``scale`` takes the letterboxed image as it lies in memory: uint8 (1, imgsz, imgsz, 3), BGR as OpenCV has it. ``nms``
-gives detections (n, 6) of x1, y1, x2, y2 in pixels of the input, score and class, most confident first: ONNX's
-NonMaxSuppression suppresses within a class, as the evaluator does.
+``scale`` takes the letterboxed image as it lies in memory: uint8 (1, imgsz, imgsz, 3), BGR as OpenCV has it.
+``nms`` gives detections (n, 6) of x1, y1, x2, y2 in pixels of the input, score and class, most confident
+first: ONNX's NonMaxSuppression suppresses within a class, as the evaluator does.
 """
 
 from __future__ import annotations
@@ -123,8 +123,8 @@ def _nms(graph: onnx.GraphProto, post: Postprocess) -> None:
     label = add("Cast", [f"{_NAME}index1"], "label", to=TensorProto.FLOAT)
     anchor = add("Squeeze", [f"{_NAME}index2", constant("last", np.array([1], np.int64))], "anchor")
     first = add("Squeeze", [boxes, constant("batch", np.array([0], np.int64))], "flat")
-    add("Split", [add("Gather", [first, anchor], "kept", axis=0), constant("pair", np.array([2, 2], np.int64))],
-        "centre", 2, axis=1)  # fmt: skip
+    kept = add("Gather", [first, anchor], "kept", axis=0)
+    add("Split", [kept, constant("pair", np.array([2, 2], np.int64))], "centre", 2, axis=1)
     half = add("Div", [f"{_NAME}centre1", constant("two", np.float32(2))], "half")
     low = add("Sub", [f"{_NAME}centre", half], "low")
     high = add("Add", [f"{_NAME}centre", half], "high")
