@@ -183,7 +183,7 @@ def _first_error(model: type[BaseModel], exc: ValidationError) -> str:
     )  # pydantic's mark of a mapping's key
     value = error.get("input")
     match error["type"]:
-        case "extra_forbidden":
+        case "extra_forbidden" | "unexpected_keyword_argument":  # of a model, of a dataclass
             known = _keys_at(model, error["loc"][:-1])
             return f"unknown key {key!r}{did_you_mean(str(error['loc'][-1]), known)}"
         case "literal_error":

@@ -111,7 +111,7 @@ def absence(profile: DeviceProfile) -> str | None:
         present = providers(profile.backend)
     except RuntimeMissingError as exc:
         return str(exc)
-    if any(found.partition(".")[0] == profile.provider for found in present):
+    if any(profile.provider in (found, found.partition(".")[0]) for found in present):
         return None
     return f"{profile.backend} finds no {profile.provider} here, only {', '.join(present)}"
 
