@@ -34,7 +34,7 @@ from edgeprune.summary import ExportCheck
 
 PAGE = Path(__file__).parents[1] / "docs" / "deploy.md"
 RAW = Spec(preprocess=Preprocess(64), postprocess=detector(NAMES, end2end=False))
-BCCD = Path(__file__).parents[2].parent / "shared"
+BCCD = Path(__file__).parents[1].parent / "shared"
 
 Exported = dict[str, tuple[Artifact, ExportCheck]]
 
