@@ -31,7 +31,6 @@ _DRIVERS = {
     "NPU": "an Intel NPU (Core Ultra) needs its driver: https://github.com/intel/linux-npu-driver",
 }
 _INTEGERS = ("u8", "i8")
-_READ_BACK = {"INFERENCE_NUM_THREADS": "threads", "NUM_STREAMS": "streams"}
 _LACKS = re.compile(r"No conversion rule found for operations: (.+)")
 _CONVOLUTIONS = ("Convolution", "GroupConvolution")
 
@@ -48,16 +47,15 @@ class OpenVinoSession:
     def __init__(self, compiled: Any, version: str) -> None:
         self._request = compiled.create_infer_request()
         self._outputs = len(compiled.outputs)
-        told = {name: _property(compiled, name) for name in _READ_BACK}
         hint = _property(compiled, "INFERENCE_PRECISION_HINT")
-        precision = None if hint is None else hint.to_string()
+        precision = None if hint is None else str(hint.to_string())
+        # The only device of a kind is "GPU.0" in some versions and "GPU" in others.
+        devices = [name.removesuffix(".0") for name in compiled.get_property("EXECUTION_DEVICES")]
         self.actual: dict[str, Any] = {
-            # The only device of a kind is "GPU.0" in some versions and "GPU" in others.
-            "provider": ",".join(
-                name.removesuffix(".0") for name in compiled.get_property("EXECUTION_DEVICES")
-            ),
-            "precision": _FLOATS.get(precision, precision),
-            **{key: None if told[name] is None else int(told[name]) for name, key in _READ_BACK.items()},
+            "provider": ",".join(devices),
+            "precision": None if precision is None else _FLOATS.get(precision, precision),
+            "threads": _property(compiled, "INFERENCE_NUM_THREADS"),
+            "streams": _property(compiled, "NUM_STREAMS"),
             "version": version,
         }
 
