@@ -1,4 +1,4 @@
-"""Targets that are not this machine: files for a phone, and a device of OpenVINO that is not here."""
+"""Files for other places: a phone, a device of OpenVINO that is not here, a program without NMS of its own."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from edgeprune.backends import get_backend, providers
 from edgeprune.dataset import Dataset
+from edgeprune.device import resolve_targets
 from edgeprune.preprocess import load_input
 from edgeprune.spec import spec_of
 
@@ -60,3 +62,16 @@ def test_a_device_that_openvino_does_not_find_ends_the_build(
     listed = run("targets").stdout.splitlines()
     (line,) = (line for line in listed if line.startswith("intel-npu-openvino"))
     assert "not here: openvino finds no NPU here" in line
+
+
+def test_the_chosen_file_can_have_preprocessing_and_nms_inside(
+    run, quick_bench, checkpoints: dict[str, Path], tiny: Dataset, tmp_path: Path
+) -> None:
+    (target,) = (found.name for found in resolve_targets(("cpu",)) if found.backend == "onnxruntime")
+    options = (*_options(checkpoints["yolov8n"], tiny.source, target, tmp_path / "build"), "--max-drop", "1")
+    ended = run(*options, "--bench", "quick", "--set", "export.embed=[scale, nms]")
+    assert ended.code == 0, (ended.errors, ended.exception)
+    session = onnxruntime.InferenceSession(tmp_path / "build/best/model-embedded.onnx")
+    (found,) = session.run(None, {"image": np.zeros((1, 64, 64, 3), np.uint8)})
+    assert found.shape[1] == 6
+    assert (tmp_path / "build/best/model.onnx").is_file()
