@@ -1,4 +1,4 @@
-"""Files for other places: a phone, a device of OpenVINO that is not here, a program without NMS of its own."""
+"""Files for other places: a phone, an NPU that is not here, a program without NMS of its own."""
 
 from __future__ import annotations
 
