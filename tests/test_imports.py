@@ -38,16 +38,27 @@ LAYERS = (
         "doctor",
         "probe",
     },
-    {"bench", "prune", "export", "quantize", "models", "bundle"},
+    {"bench", "prune", "export", "embed", "quantize", "models", "bundle"},
     {"backends", "runners"},
-    {"artifact", "device", "recipe", "dataset", "demo", "latency", "preprocess", "summary"},
+    {
+        "artifact",
+        "device",
+        "recipe",
+        "dataset",
+        "demo",
+        "latency",
+        "preprocess",
+        "postprocess",
+        "spec",
+        "summary",
+    },
     {"errors", "resources", "__init__"},
 )
 TORCH = {"torch", "torchvision", "torch_pruning", "ultralytics", "timm"}
 TORCH_HOMES = {"models", "prune", "export"}
 # Each vendor's SDK, and the modules that may import it inside their functions.
 VENDORS = {
-    "onnxruntime": ("backends.onnxruntime", "quantize"),
+    "onnxruntime": ("backends.onnxruntime", "backends.ort_format", "quantize"),
     "openvino": ("backends.openvino", "quantize"),
     "nncf": ("quantize",),
     "tensorrt": ("backends.tensorrt",),

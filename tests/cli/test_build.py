@@ -171,7 +171,7 @@ def test_best_holds_the_chosen_engine_and_all_it_takes_to_run_it(built: Any) -> 
     assert runtime["options"] == profile.options.get(chosen["precision"], {})
     assert runtime["environment"] == chosen["environment"] and runtime["threads"] == 1
     preprocess = json.loads((best / "preprocess.json").read_text())
-    assert preprocess["names"] == built.summary["data"]["names"]
+    assert preprocess["postprocess"]["names"] == built.summary["data"]["names"]
     assert "64" in json.dumps(preprocess)
 
 

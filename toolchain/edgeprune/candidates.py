@@ -8,11 +8,16 @@ from pathlib import Path
 from edgeprune.artifact import Artifact, write_text_atomically
 from edgeprune.backends import get_backend, options_for
 from edgeprune.bench.protocol import reference_outputs, write_reference
-from edgeprune.build import Build, Candidate
+from edgeprune.build import SELECTION_SPLIT, Build, Candidate
 from edgeprune.device import DeviceProfile
+from edgeprune.errors import CompileError
 from edgeprune.quantize import CalibrationSet, quantize
+from edgeprune.spec import Spec
 from edgeprune.summary import Accuracy, ExportCheck, Variant, variant_name
 from edgeprune.timing import bench_images, tuned
+
+EMBEDDED = "model-embedded.onnx"
+SAME_SCORE = 1e-3
 
 
 def exported(context: Build, model: Artifact, variant: Variant) -> tuple[Artifact, ExportCheck]:
@@ -24,7 +29,7 @@ def exported(context: Build, model: Artifact, variant: Variant) -> tuple[Artifac
         "model": model.sha256,
         "variant": variant,
         "imgsz": context.spec.imgsz,
-        "export": context.recipe.export.model_dump(),
+        "export": context.recipe.export.model_dump(exclude={"embed"}),
         "images": [str(image) for image in images],
         "versions": context.using("torch", "ultralytics", "onnx", "onnxsim"),
     }
@@ -51,6 +56,8 @@ def candidate(
 ) -> Candidate:
     """Return the row of a model on a target: converted, compiled and evaluated, not yet timed."""
     converted = _converted(context, profile, precision, onnx, variant)
+    if profile.format == "ort":
+        converted = _ort_format(context, converted)
     if profile.built_on == "device":
         # The file's arithmetic is measured on this host; its latency can only be measured on the device.
         accuracy = evaluated(context, "onnxruntime", {}, converted, precision)[1]
@@ -92,7 +99,7 @@ def candidate(
 def _converted(
     context: Build, profile: DeviceProfile, precision: str, onnx: Artifact, variant: Variant
 ) -> Artifact:
-    if precision == "fp16":
+    if precision == "fp16" and profile.backend != "openvino":  # there it is a property of the compiled model
         from edgeprune.quantize.half import to_fp16
 
         inputs = {"onnx": onnx.sha256, "versions": context.using("onnxruntime")}
@@ -126,6 +133,17 @@ def _converted(
     return Artifact.of(place / name, "onnx", "int8", onnx.sha256)
 
 
+def _ort_format(context: Build, onnx: Artifact) -> Artifact:
+    from edgeprune.backends.ort_format import to_ort
+
+    def make(out: Path) -> None:
+        to_ort(onnx, out)
+
+    inputs = {"onnx": onnx.sha256, "versions": context.using("onnxruntime")}
+    place = context.store.stage("ort", inputs, make)
+    return Artifact.of(place / "model.ort", "engine", onnx.precision, onnx.sha256)
+
+
 def evaluated(
     context: Build, backend_name: str, options: dict[str, str], engine: Artifact, precision: str
 ) -> tuple[Path, dict[str, Accuracy]]:
@@ -145,7 +163,7 @@ def evaluated(
         for index, split in enumerate(context.splits):
             context.notify("evaluate", index / len(context.splits), f"{backend_name} {precision} on {split}")
             accuracy = context.adapter.evaluate(
-                session, context.dataset, split, context.spec, context.info.end2end
+                session, context.dataset, split, context.spec, context.info.postprocess
             )
             write_text_atomically(out / f"{split}.json", accuracy.model_dump_json())
         ops = backend.quantized_ops(engine.path) if precision == "int8" else None
@@ -158,3 +176,36 @@ def evaluated(
         split: Accuracy.model_validate_json((place / f"{split}.json").read_text(encoding="utf-8"))
         for split in context.splits
     }
+
+
+def embedded(context: Build, engine: Artifact, plain: Accuracy) -> Path:
+    """Return the ONNX file of a row with the recipe's parts of the spec inside, as accurate as without.
+
+    Raises:
+        CompileError: its accuracy on the selection split is another than that of the plain file.
+    """
+    from edgeprune.embed import embed, predictor
+
+    parts = context.recipe.export.embed
+    spec = Spec(preprocess=context.spec, postprocess=context.info.postprocess)
+    inputs = {
+        "engine": engine.sha256,
+        "parts": parts,
+        "spec": spec.metadata(),
+        "data": context.dataset.fingerprint(SELECTION_SPLIT),
+        "versions": context.using("onnx", "onnxruntime", "ultralytics"),
+    }
+
+    def make(out: Path) -> None:
+        context.notify("embed", 0.0, " and ".join(parts))
+        predict, post = predictor(embed(engine.path, spec, parts, out / EMBEDDED), spec, parts)
+        found = context.adapter.evaluate(predict, context.dataset, SELECTION_SPLIT, context.spec, post)
+        # Equal scores may be suppressed in another order.
+        if abs(found.score - plain.score) > SAME_SCORE:
+            raise CompileError(
+                f"export.embed: {found.metric} on {found.split} is {found.score:.4f} with "
+                f"{' and '.join(parts)} inside the graph, {plain.score:.4f} without; leave export.embed out"
+            )
+        context.notify("embed", 1.0, f"{found.metric} {found.score:.4f}, {plain.score:.4f} without")
+
+    return context.store.stage("embedded", inputs, make) / EMBEDDED

@@ -266,7 +266,7 @@ def torch_accuracy(context: Build, model: Artifact) -> float:
         context.notify("evaluate", 0.0, f"torch fp32 on {SELECTION_SPLIT}")
         module = context.adapter.exportable(context.adapter.load(model.path))
         found = context.adapter.evaluate(
-            predictor(module), context.dataset, SELECTION_SPLIT, context.spec, context.info.end2end
+            predictor(module), context.dataset, SELECTION_SPLIT, context.spec, context.info.postprocess
         )
         write_text_atomically(out / "accuracy.json", found.model_dump_json())
 

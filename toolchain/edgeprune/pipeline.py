@@ -79,6 +79,10 @@ def start(request: BuildRequest, store: Store, notify: Notify) -> tuple[Artifact
             f"imgsz: {imgsz} is not a multiple of the model's stride {info.stride}; "
             f"{lower} and {lower + info.stride} are the nearest"
         )
+    if request.recipe.export.embed:
+        from edgeprune.embed import check
+
+        check(request.recipe.export.embed, info.postprocess, request.targets)
     dataset = adapter.dataset(request.data, info)
     images = sum(len(found) for found in dataset.images.values())
     if images < LEAST_INPUTS:

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from edgeprune.artifact import Artifact
-from edgeprune.backends import get_backend
+from edgeprune.backends import WITH_PROVIDERS, get_backend, providers
 from edgeprune.device import DeviceProfile, load_profile, read_yaml, target_files
 from edgeprune.errors import EdgepruneError, RuntimeMissingError
 
@@ -75,7 +75,8 @@ def probe(name: str, folder: Path) -> str:
     # fp16 and bf16 keep 11 and 8 bits of mantissa.
     if not error < (1e-4 if precision == "fp32" else 1e-2):
         raise EdgepruneError(f"{version} runs, but computes wrong results: relative error {error:.1e}")
-    return f"{version}; compiled and ran a {precision} model"
+    found = f"; runs on {', '.join(providers(name))}" if name in WITH_PROVIDERS else ""
+    return f"{version}; compiled and ran a {precision} model{found}"
 
 
 def _write_conv(path: Path, weight: bytes) -> Artifact:
@@ -98,7 +99,10 @@ def _write_conv(path: Path, weight: bytes) -> Artifact:
 
 def _profile_for(backend: str) -> DeviceProfile:
     profiles = [load_profile(path) for path in target_files().values() if "alias" not in read_yaml(path)]
-    return max((p for p in profiles if p.backend == backend), key=lambda profile: profile.runs_here)
+    return max(
+        (p for p in profiles if p.backend == backend),
+        key=lambda found: found.runs_here and not found.provider,
+    )
 
 
 def _main(name: str) -> None:

@@ -26,6 +26,7 @@ Criterion = Literal[
 Scope = Literal["global", "local", "isomorphic"]
 Activation = Literal["auto", "keep", "relu", "relu6", "hardswish"]
 RewriteKind = Literal["spatial", "channel", "tucker", "depthwise", "grouped"]
+EmbedPart = Literal["scale", "nms"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -149,12 +150,15 @@ class ExportRecipe(_Section):
         check_images: how many real images the exported file is compared on.
         box_tolerance: largest allowed difference of a box coordinate, in pixels.
         score_tolerance: largest allowed difference of a class score.
+        embed: what else `best/` gets a copy with inside the ONNX graph: ``scale`` (a letterboxed uint8 image
+            goes in) and ``nms`` (detections come out).
     """
 
     opset: int = Field(default=17, ge=13)
     check_images: int = Field(default=8, ge=1)
     box_tolerance: float = Field(default=0.1, gt=0)
     score_tolerance: float = Field(default=1e-3, gt=0)
+    embed: tuple[EmbedPart, ...] = ()
 
 
 class QuantizeRecipe(_Section):

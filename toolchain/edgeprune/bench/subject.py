@@ -16,7 +16,8 @@ from edgeprune.bench.protocol import build_job, reference_outputs, write_inputs,
 from edgeprune.bench.result import Job
 from edgeprune.device import DeviceProfile, resolve_targets
 from edgeprune.errors import CompileError, ConfigError, ModelError
-from edgeprune.preprocess import Preprocess, letterbox, to_tensor
+from edgeprune.preprocess import Preprocess, to_input
+from edgeprune.spec import spec_of
 from edgeprune.summary import Accuracy, Row, load_summary
 
 _TENSORS = 32
@@ -58,7 +59,7 @@ def make_job(subject: Subject, threads: int, folder: Path) -> Job:
     """Write real inputs and the host's own outputs into a folder; return the job that measures a subject."""
     backend = get_backend(subject.profile.backend)
     options = options_for(subject.profile, subject.engine.precision)
-    images = stock_images(input_size(subject.engine.path))
+    images = stock_images(_preprocess(subject.engine.path))
     session = backend.load(subject.engine.path, subject.engine.precision, threads, options)
     return build_job(
         subject.name,
@@ -71,8 +72,16 @@ def make_job(subject: Subject, threads: int, folder: Path) -> Job:
     )
 
 
-def stock_images(size: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Return 32 distinct crops of the photographs that scikit-learn ships: float32 (32, 3, size, size)."""
+def _preprocess(engine: Path) -> Preprocess:
+    """Return how the engine says its inputs are made; as for a detector where it says nothing."""
+    try:
+        return spec_of(engine).preprocess
+    except ModelError:
+        return Preprocess(input_size(engine))
+
+
+def stock_images(spec: Preprocess) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Return 32 distinct crops of the photographs that scikit-learn ships: float32 (32, 3, imgsz, imgsz)."""
     from sklearn.datasets import load_sample_images
 
     photos = load_sample_images().images
@@ -82,7 +91,7 @@ def stock_images(size: int) -> np.ndarray[Any, np.dtype[np.float32]]:
         photo = photos[index % len(photos)]
         top, left = (int(generator.integers(0, side // 2)) for side in photo.shape[:2])
         crop = np.ascontiguousarray(photo[top:, left:, ::-1])
-        tensors.append(to_tensor(letterbox(crop, Preprocess(size))[0], Preprocess(size)))
+        tensors.append(to_input(crop, spec)[0])
     return np.concatenate(tensors)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeprune.errors import ConfigError, did_you_mean
+from edgeprune.postprocess import Postprocess, classifier, detector
 
 if TYPE_CHECKING:
     import torch
@@ -67,6 +68,13 @@ class ModelInfo:
     def metric(self) -> Metric:
         """What the model is judged by."""
         return "top-1" if self.task == "classify" else "mAP50-95"
+
+    @property
+    def postprocess(self) -> Postprocess:
+        """How the output of the exported network is read."""
+        if self.task == "classify":
+            return classifier(self.names)
+        return detector(self.names, self.end2end)
 
 
 class ModelAdapter(Protocol):
@@ -142,7 +150,7 @@ class ModelAdapter(Protocol):
         ...
 
     def evaluate(
-        self, predict: Predict, dataset: Dataset, split: str, spec: Preprocess, end2end: bool = False
+        self, predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess
     ) -> Accuracy:
         """Measure accuracy on a split with any callable that maps images to the network's outputs."""
         ...

@@ -28,6 +28,7 @@ from edgeprune.models import (
     sparse_ultralytics,
 )
 from edgeprune.models.blocks import split_blocks
+from edgeprune.postprocess import Postprocess
 from edgeprune.preprocess import Preprocess
 from edgeprune.recipe import Recipe
 from edgeprune.summary import Accuracy
@@ -170,8 +171,6 @@ def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
     return batches_ultralytics.loss(model, batch)
 
 
-def evaluate(
-    predict: Predict, dataset: Dataset, split: str, spec: Preprocess, end2end: bool = False
-) -> Accuracy:
+def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess) -> Accuracy:
     """Measure detection mAP with any callable that maps images to the network's outputs."""
-    return detection.evaluate(predict, dataset, split, spec, end2end)
+    return detection.evaluate(predict, dataset, split, spec, post)

@@ -28,6 +28,7 @@ from edgeprune.models import (
     sparse_ultralytics,
     ultralytics,
 )
+from edgeprune.postprocess import Postprocess
 from edgeprune.preprocess import CENTRE_CROP, Preprocess, load_input
 from edgeprune.recipe import Recipe
 from edgeprune.summary import Accuracy
@@ -130,8 +131,6 @@ def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
     return functional.cross_entropy(distil_ultralytics.logits_of(model(batch["img"])), batch["cls"])
 
 
-def evaluate(
-    predict: Predict, dataset: Dataset, split: str, spec: Preprocess, end2end: bool = False
-) -> Accuracy:
+def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess) -> Accuracy:
     """Measure top-1 and top-5 with any callable that maps images to the network's outputs."""
-    return classification.evaluate(predict, dataset, split, spec)
+    return classification.evaluate(predict, dataset, split, spec, post)

@@ -134,7 +134,8 @@ def reshape(
     info = adapter.info(model)
 
     def accuracy(net: nn.Module) -> float:
-        return adapter.evaluate(predictor(adapter.exportable(net)), dataset, "val", spec, info.end2end).score
+        predict = predictor(adapter.exportable(net))
+        return adapter.evaluate(predict, dataset, "val", spec, info.postprocess).score
 
     gauges, step = Gauges(accuracy, metric=info.metric), profile.step
     if table is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.artifact import Artifact
+from edgeprune.backends.openvino import keep_spec
 from edgeprune.errors import CompileError
 from edgeprune.preprocess import load_input
 from edgeprune.quantize import CalibrationSet
@@ -50,6 +51,7 @@ def quantize(
         )
     except (RuntimeError, ValueError, nncf.errors.InternalError, nncf.errors.ValidationError) as exc:
         raise CompileError(f"{scheme}: quantisation failed: {(str(exc).splitlines() or [''])[0]}") from exc
+    keep_spec(quantised, model.path)
     engine = out / "engine"
     engine.mkdir(parents=True)
     ov.save_model(quantised, str(engine / "model.xml"), compress_to_fp16=False)

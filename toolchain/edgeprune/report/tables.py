@@ -64,7 +64,8 @@ def _row_line(report: Report, target: TargetSummary, row: Row) -> Line:
 
 def why_unmeasured(target: TargetSummary) -> str:
     """Say why the rows of a target have no latency."""
-    return NOT_THERE if target.on_device else NOT_MEASURED
+    elsewhere = any("accuracy_on_host" in row.flags for row in target.rows)
+    return NOT_THERE if target.on_device or elsewhere else NOT_MEASURED
 
 
 def runtimes(target: TargetSummary) -> str:
