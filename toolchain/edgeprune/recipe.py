@@ -157,11 +157,23 @@ class ExportRecipe(_Section):
     score_tolerance: float = Field(default=1e-3, gt=0)
 
 
+CalibrationMethod = Literal["minmax", "entropy", "percentile", "mse"]
+Selection = Literal["random", "diverse", "balanced"]
+
+
 class QuantizeRecipe(_Section):
-    """Post-training quantisation: how many calibration images, from which split, drawn with which seed."""
+    """Post-training quantisation: which images activation ranges are read from, and how.
+
+    Attributes:
+        images: how many, from `split`.
+        select: how they are chosen, see `edgeprune.quantize.selection`.
+        method: how a range is read from what was seen, see `edgeprune.quantize.ranges`.
+    """
 
     images: int = Field(default=128, ge=1)
     split: Literal["train", "val"] = "train"
+    select: Selection = "random"
+    method: CalibrationMethod = "minmax"
 
 
 BenchLength = Literal["quick", "standard"]
