@@ -36,10 +36,10 @@ def make(checkpoints: dict[str, Path], tmp_path: Path) -> Any:
 
 def ranges_of(context: Build, onnx: Artifact) -> Path:
     calibration, account = calibrated(context, "ort-u8s8", onnx)
-    assert calibration.ranges is not None
+    assert calibration.table is not None
     assert account["images"] == [str(image) for image in calibration.images]
     assert account["images_sha256"] == images_sha256(calibration.images)
-    return calibration.ranges
+    return calibration.table
 
 
 def test_ranges_are_read_once(make: Any, float_models: dict[str, tuple[Artifact, ExportCheck]]) -> None:
@@ -47,7 +47,7 @@ def test_ranges_are_read_once(make: Any, float_models: dict[str, tuple[Artifact,
     first = ranges_of(make(), onnx)
     again = make()
     assert ranges_of(again, onnx) == first
-    assert again.store.reused[-2:] == ["calibration-images", "ranges"]
+    assert again.store.reused[-2:] == ["calibration-images", "calibration"]
     others = {ranges_of(make(text), onnx) for text in ("quantize.method=mse", "quantize.images=5", "seed=1")}
     assert len(others | {first}) == 4
 

@@ -20,7 +20,7 @@ from edgeprune.errors import CompileError, ConfigError, DataError
 from edgeprune.models import ultralytics as adapter
 from edgeprune.preprocess import Preprocess, load_input
 from edgeprune.quantize import CalibrationSet, qdq, quantize, require_method
-from edgeprune.quantize.calibration import read_ranges
+from edgeprune.quantize.calibration import read_table
 from edgeprune.quantize.ranges import METHODS
 from edgeprune.quantize.schemes import QDQ_SCHEMES
 from edgeprune.summary import ExportCheck
@@ -58,7 +58,7 @@ def changed(source: Artifact, path: Path, weight: str, value: float) -> Artifact
 def test_min_and_max_are_those_of_all_images(
     network: Artifact, images: tuple[Path, ...], tmp_path: Path
 ) -> None:
-    ranges = read_ranges(qdq.calibrate(network, "ort-u8s8", CalibrationSet(images, SPEC), tmp_path))
+    ranges = read_table(qdq.calibrate(network, "ort-u8s8", CalibrationSet(images, SPEC), tmp_path)).ranges
     session = onnxruntime.InferenceSession(str(network.path), providers=["CPUExecutionProvider"])
     inputs = [load_input(image, SPEC)[0] for image in images]
     outputs = [session.run(None, {"images": values})[0] for values in inputs]
@@ -74,13 +74,13 @@ def test_a_table_stands_for_the_images(
 ) -> None:
     calibration = CalibrationSet(images, SPEC, method)  # type: ignore[arg-type]
     table = qdq.calibrate(network, scheme, calibration, tmp_path)
-    for low, high in read_ranges(table).values():
+    for low, high in read_table(table).ranges.values():
         assert low <= 0 < high
         assert (low == -high) or not QDQ_SCHEMES[scheme].symmetric
     (tmp_path / "with").mkdir()
     (tmp_path / "without").mkdir()
     # Only the first image is there to be read: the ranges come from the table.
-    there = replace(calibration, images=(images[0], tmp_path / "gone.png"), ranges=table)
+    there = replace(calibration, images=(images[0], tmp_path / "gone.png"), table=table)
     first = quantize(network, scheme, there, adapter, tmp_path / "with")
     assert first.sha256 == quantize(network, scheme, calibration, adapter, tmp_path / "without").sha256
     assert np.isfinite(scales(first.path)).all()
@@ -92,13 +92,13 @@ def test_a_table_serves_any_choice_of_float_nodes(
     source = float_models["yolov8n"][0]
     table = qdq.calibrate(source, "ort-u8s8", replace(calibration, method="percentile"), tmp_path)
     keep = [node.name for node in onnx.load(source.path).graph.node if node.name.startswith("/model.2/")]
-    made = quantize(source, "ort-u8s8", replace(calibration, ranges=table), adapter, tmp_path, keep)
+    made = quantize(source, "ort-u8s8", replace(calibration, table=table), adapter, tmp_path, keep)
     nodes = onnx.load(made.path).graph.node
     kept = [node for node in nodes if node.op_type == "Conv" and node.name in keep]
     dequantised = {node.output[0] for node in nodes if node.op_type == "DequantizeLinear"}
     assert kept and not any(node.input[1] in dequantised for node in kept)
-    wide = read_ranges(qdq.calibrate(source, "ort-u8s8", calibration, tmp_path))
-    narrow = read_ranges(table)
+    wide = read_table(qdq.calibrate(source, "ort-u8s8", calibration, tmp_path)).ranges
+    narrow = read_table(table).ranges
     assert wide.keys() == narrow.keys()
     assert all(wide[name][0] <= low and high <= wide[name][1] for name, (low, high) in narrow.items())
 
@@ -110,7 +110,7 @@ def test_a_tensor_of_zeros_gets_a_scale_that_is_a_number(
 ) -> None:
     dead = changed(network, tmp_path / "dead.onnx", "b0", -1e6)  # nothing comes through the first Relu
     calibration = CalibrationSet(images, SPEC, method)  # type: ignore[arg-type]
-    assert (0, 0) in read_ranges(qdq.calibrate(dead, scheme, calibration, tmp_path)).values()
+    assert (0, 0) in read_table(qdq.calibrate(dead, scheme, calibration, tmp_path)).ranges.values()
     made = quantize(dead, scheme, calibration, adapter, tmp_path)
     assert np.isfinite(scales(made.path)).all() and (scales(made.path) > 0).all()
     session = get_backend("onnxruntime").load(made.path, "int8", 1, {})

@@ -13,7 +13,7 @@ from edgeprune.bench.protocol import reference_outputs, write_reference
 from edgeprune.build import Build, Candidate
 from edgeprune.device import DeviceProfile
 from edgeprune.quantize import CalibrationSet, quantize
-from edgeprune.quantize.qdq import RANGES, calibrate
+from edgeprune.quantize.qdq import TABLE, calibrate
 from edgeprune.quantize.schemes import QDQ_SCHEMES, describe
 from edgeprune.quantize.selection import images_sha256
 from edgeprune.summary import Accuracy, ExportCheck, Variant, variant_name
@@ -135,12 +135,13 @@ def calibrated(context: Build, scheme: str, onnx: Artifact) -> tuple[Calibration
     """
     recipe = context.recipe
     images = context.calibration_images()
-    calibration = CalibrationSet(images, context.spec, recipe.quantize.method)
+    settings = recipe.quantize
+    calibration = CalibrationSet(
+        images, context.spec, settings.method, settings.equalise, settings.correct_bias
+    )
     described = {
         "scheme": describe(scheme),
-        "method": recipe.quantize.method,
-        "select": recipe.quantize.select,
-        "split": recipe.quantize.split,
+        **settings.model_dump(exclude={"images"}),
         "seed": recipe.seed,
         "count": len(images),
         "images_sha256": images_sha256(images),
@@ -155,8 +156,8 @@ def calibrated(context: Build, scheme: str, onnx: Artifact) -> tuple[Calibration
         context.notify("quantize", 0.0, f"activation ranges by {calibration.method}, {len(images)} images")
         calibrate(onnx, scheme, calibration, out)
 
-    place = context.store.stage("ranges", {"onnx": onnx.sha256, "calibration": described}, make)
-    return replace(calibration, ranges=place / RANGES), described
+    place = context.store.stage("calibration", {"onnx": onnx.sha256, "calibration": described}, make)
+    return replace(calibration, table=place / TABLE), described
 
 
 def evaluated(

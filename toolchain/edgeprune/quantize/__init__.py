@@ -30,13 +30,18 @@ class CalibrationSet:
     """The images that activation ranges are read from, how they become inputs, and by which method.
 
     Attributes:
-        ranges: table that `qdq.calibrate` has written of the model; without one the images are read.
+        equalise, correct_bias: what Q/DQ schemes do to weights and biases beside; see the modules of these
+            names. NNCF corrects biases by itself, and equalises nothing.
+        table: what `qdq.calibrate` has written of the model and these settings; without one the images are
+            read.
     """
 
     images: tuple[Path, ...]
     spec: Preprocess
     method: CalibrationMethod = "minmax"
-    ranges: Path | None = None
+    equalise: bool = False
+    correct_bias: bool = False
+    table: Path | None = None
 
 
 class Quantizer(Protocol):

@@ -11,22 +11,18 @@ from typing import Any, Final
 
 import numpy as np
 import onnx
+from onnx import numpy_helper
 
 from edgeprune.artifact import Artifact
 from edgeprune.errors import CompileError, EdgepruneError
 from edgeprune.quantize import CalibrationSet
-from edgeprune.quantize.calibration import (
-    Ranges,
-    calibrated_tensors,
-    observe,
-    ranges_of,
-    read_ranges,
-    write_ranges,
-)
+from edgeprune.quantize.bias import Kernel, convolved, correct_biases
+from edgeprune.quantize.calibration import Table, calibrated_tensors, measured, read_table, write_table
+from edgeprune.quantize.equalise import equalise
 from edgeprune.quantize.schemes import QDQ_SCHEMES, QdqScheme, reduces_range
 from edgeprune.quantize.selection import require_content
 
-RANGES: Final = "ranges.json"
+TABLE: Final = "table.json"
 
 
 def quantize(
@@ -44,16 +40,20 @@ def quantize(
     rules = QDQ_SCHEMES[scheme]
     path = out / "model.onnx"
     with _one_line(scheme):
-        prepared = _prepared(model)
-        table = calibration.ranges
-        ranges = read_ranges(table) if table else _measured(prepared, rules, calibration)
-        onnx.save(_quantised(prepared, rules, ranges, float_nodes), path)
+        prepared = _prepared(model, calibration)
+        table = (
+            read_table(calibration.table) if calibration.table else _measured(prepared, rules, calibration)
+        )
+        kernels = _kernels(prepared, table)
+        made = _quantised(prepared, rules, table, float_nodes)
+        correct_biases(made, kernels)
+        onnx.save(made, path)
     _keep_metadata(model.path, path)
     return Artifact.of(path, "onnx", "int8", model.sha256)
 
 
 def calibrate(model: Artifact, scheme: str, calibration: CalibrationSet, out: Path) -> Path:
-    """Write `out/ranges.json`: read once, they serve `quantize` with any choice of float nodes.
+    """Write `out/table.json`: ranges read once serve `quantize` with any choice of float nodes.
 
     Raises:
         CompileError: ONNX Runtime cannot run the network.
@@ -61,8 +61,8 @@ def calibrate(model: Artifact, scheme: str, calibration: CalibrationSet, out: Pa
     """
     require_content(calibration.images)
     with _one_line(scheme):
-        ranges = _measured(_prepared(model), QDQ_SCHEMES[scheme], calibration)
-    return write_ranges(ranges, out / RANGES)
+        table = _measured(_prepared(model, calibration), QDQ_SCHEMES[scheme], calibration)
+    return write_table(table, out / TABLE)
 
 
 @contextmanager
@@ -76,14 +76,17 @@ def _one_line(scheme: str) -> Iterator[None]:
         raise CompileError(f"{scheme}: quantisation failed: {(str(exc).splitlines() or [''])[0]}") from exc
 
 
-def _prepared(model: Artifact) -> onnx.ModelProto:
-    """Return the float network with constants folded, and with the type of every tensor."""
+def _prepared(model: Artifact, calibration: CalibrationSet) -> onnx.ModelProto:
+    """Return the float network with constants folded and types inferred; equalised if asked for."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "prepared.onnx"
         quant_pre_process(str(model.path), str(path))
-        return onnx.shape_inference.infer_shapes(onnx.load(path))
+        prepared = onnx.shape_inference.infer_shapes(onnx.load(path))
+    if calibration.equalise:
+        equalise(prepared)
+    return prepared
 
 
 def _operators(rules: QdqScheme) -> list[str]:
@@ -92,13 +95,23 @@ def _operators(rules: QdqScheme) -> list[str]:
     return list(rules.operators) or sorted({*QDQRegistry, *QLinearOpsRegistry})
 
 
-def _measured(prepared: onnx.ModelProto, rules: QdqScheme, calibration: CalibrationSet) -> Ranges:
+def _measured(prepared: onnx.ModelProto, rules: QdqScheme, calibration: CalibrationSet) -> Table:
     tensors = calibrated_tensors(prepared, rules, _operators(rules))
-    return ranges_of(observe(prepared, tensors, calibration), calibration.method, rules.symmetric)
+    return measured(prepared, tensors, rules.symmetric, calibration)
+
+
+def _kernels(prepared: onnx.ModelProto, table: Table) -> dict[str, Kernel]:
+    """Return the kernels whose rounding is to be corrected: those whose inputs' means are known."""
+    weights = {tensor.name: tensor for tensor in prepared.graph.initializer}
+    return {
+        name: Kernel(numpy_helper.to_array(weights[name]), np.asarray(table.means[tensor]))
+        for name, tensor in convolved(prepared).items()
+        if name in weights and tensor in table.means
+    }
 
 
 def _quantised(
-    prepared: onnx.ModelProto, rules: QdqScheme, ranges: Ranges, float_nodes: Sequence[str]
+    prepared: onnx.ModelProto, rules: QdqScheme, table: Table, float_nodes: Sequence[str]
 ) -> onnx.ModelProto:
     """Put in the Q/DQ nodes; `prepared` is not to be used any more."""
     from onnxruntime.quantization import CalibrationMethod, QuantType
@@ -107,7 +120,7 @@ def _quantised(
 
     data = {
         name: TensorData(lowest=np.array(low, np.float32), highest=np.array(high, np.float32))
-        for name, (low, high) in ranges.items()
+        for name, (low, high) in table.ranges.items()
     }
     quantizer = QDQQuantizer(
         prepared,
