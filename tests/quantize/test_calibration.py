@@ -64,7 +64,7 @@ def test_min_and_max_are_those_of_all_images(
     outputs = [session.run(None, {"images": values})[0] for values in inputs]
     for name, values in (("images", inputs), (session.get_outputs()[0].name, outputs)):
         assert ranges[name][0] == min(0.0, *(value.min() for value in values))
-        assert ranges[name][1] == pytest.approx(max(value.max() for value in values), rel=1e-6)
+        assert ranges[name][1] == pytest.approx(max(value.max() for value in values), rel=1e-4)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -108,7 +108,7 @@ def test_a_table_serves_any_choice_of_float_nodes(
 def test_a_tensor_of_zeros_gets_a_scale_that_is_a_number(
     network: Artifact, images: tuple[Path, ...], tmp_path: Path, method: str, scheme: str
 ) -> None:
-    dead = changed(network, tmp_path / "dead.onnx", "b0", -1e6)  # nothing comes through the first Relu
+    dead = changed(network, tmp_path / "dead.onnx", "b0", -100)  # nothing comes through the first Relu
     calibration = CalibrationSet(images, SPEC, method)  # type: ignore[arg-type]
     assert (0, 0) in read_table(qdq.calibrate(dead, scheme, calibration, tmp_path)).ranges.values()
     made = quantize(dead, scheme, calibration, adapter, tmp_path)
