@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from edgeprune.artifact import Artifact, Store
+from edgeprune.artifact import Artifact, Store, write_text_atomically
 from edgeprune.dataset import Dataset
 from edgeprune.device import DeviceProfile
 from edgeprune.models import ModelAdapter, ModelInfo
@@ -70,9 +71,28 @@ class Build:
         return replace(self, spec=replace(self.spec, imgsz=imgsz))
 
     def calibration_images(self) -> tuple[Path, ...]:
-        """Return the calibration images: drawn by the recipe's seed, the same for every scheme."""
+        """Return the calibration images: chosen as the recipe says, the same for every scheme and model."""
+        from edgeprune.quantize.selection import chosen
+
         settings = self.recipe.quantize
-        return self.dataset.sample(settings.split, settings.images, self.recipe.seed)
+        spec = replace(self.spec, imgsz=0)  # the choice is the same at any input size
+        inputs = {
+            "data": self.dataset.fingerprint(settings.split),
+            "choice": settings.model_dump(include={"images", "split", "select"}),
+            "seed": self.recipe.seed,
+            "spec": asdict(spec),
+            "versions": self.using(),
+        }
+
+        def make(out: Path) -> None:
+            self.notify("quantize", 0.0, f"choosing calibration images ({settings.select})")
+            images = chosen(
+                self.dataset, settings.split, settings.images, settings.select, self.recipe.seed, spec
+            )
+            write_text_atomically(out / "images.json", json.dumps([str(image) for image in images]))
+
+        place = self.store.stage("calibration-images", inputs, make)
+        return tuple(Path(name) for name in json.loads((place / "images.json").read_text(encoding="utf-8")))
 
     def using(self, *packages: str) -> dict[str, str]:
         """Return the versions of edgeprune and of `packages`, for the key of a stage."""

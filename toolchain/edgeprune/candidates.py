@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any, Final
 
 from edgeprune.artifact import Artifact, write_text_atomically
 from edgeprune.backends import get_backend, options_for
@@ -12,12 +14,17 @@ from edgeprune.build import SELECTION_SPLIT, Build, Candidate
 from edgeprune.device import DeviceProfile
 from edgeprune.errors import CompileError
 from edgeprune.quantize import CalibrationSet, quantize
+from edgeprune.quantize.qdq import TABLE, calibrate
+from edgeprune.quantize.schemes import QDQ_SCHEMES, describe
+from edgeprune.quantize.selection import images_sha256
 from edgeprune.spec import Spec
 from edgeprune.summary import Accuracy, ExportCheck, Variant, variant_name
 from edgeprune.timing import bench_images, tuned
 
 EMBEDDED = "model-embedded.onnx"
 SAME_SCORE = 1e-3
+CALIBRATION: Final = "calibration.json"
+"""The account of an int8 artifact's calibration, beside it in its stage: images, hash, method, scheme."""
 
 
 def exported(context: Build, model: Artifact, variant: Variant) -> tuple[Artifact, ExportCheck]:
@@ -111,20 +118,14 @@ def _converted(
         return Artifact.of(place / "model.onnx", "onnx", "fp16", onnx.sha256)
     if precision != "int8":
         return onnx
-    images = context.calibration_images()
-    inputs = {
-        "onnx": onnx.sha256,
-        "scheme": profile.scheme,
-        "images": [str(image) for image in images],
-        "data": context.dataset.fingerprint(context.recipe.quantize.split),
-        "versions": context.using("onnx", "onnxruntime", "openvino", "nncf"),
-    }
+    calibration, described = calibrated(context, profile.scheme, onnx)
+    inputs = {"onnx": onnx.sha256, "calibration": described}
 
     def make(out: Path) -> None:
         name = variant_name(variant, context.spec.imgsz)
-        context.notify("quantize", 0.0, f"{name} in scheme {profile.scheme}, {len(images)} images")
-        calibration = CalibrationSet(images, context.spec)
+        context.notify("quantize", 0.0, f"{name} in scheme {profile.scheme}, {described['count']} images")
         artifact = quantize(onnx, profile.scheme, calibration, context.adapter, out)
+        write_text_atomically(out / CALIBRATION, json.dumps(described, indent=1) + "\n")
         write_text_atomically(out / "artifact.json", json.dumps({"path": artifact.path.name}))
         context.notify("quantize", 1.0, f"{name} in scheme {profile.scheme}")
 
@@ -142,6 +143,38 @@ def _ort_format(context: Build, onnx: Artifact) -> Artifact:
     inputs = {"onnx": onnx.sha256, "versions": context.using("onnxruntime")}
     place = context.store.stage("ort", inputs, make)
     return Artifact.of(place / "model.ort", "engine", onnx.precision, onnx.sha256)
+
+
+def calibrated(context: Build, scheme: str, onnx: Artifact) -> tuple[CalibrationSet, dict[str, Any]]:
+    """Return the calibration of a model in a scheme, its activation ranges read, and an account of it.
+
+    The account is JSON-like and holds all that an int8 file of the model depends on, beside the model.
+    """
+    recipe = context.recipe
+    images = context.calibration_images()
+    settings = recipe.quantize
+    calibration = CalibrationSet(
+        images, context.spec, settings.method, settings.equalise, settings.correct_bias
+    )
+    described = {
+        "scheme": describe(scheme),
+        **settings.model_dump(exclude={"images"}),
+        "seed": recipe.seed,
+        "count": len(images),
+        "images_sha256": images_sha256(images),
+        "images": [str(image) for image in images],
+        "preprocess": asdict(context.spec),
+        "versions": context.using("onnx", "onnxruntime", "openvino", "nncf"),
+    }
+    if scheme not in QDQ_SCHEMES:  # the quantiser reads the images itself
+        return calibration, described
+
+    def make(out: Path) -> None:
+        context.notify("quantize", 0.0, f"activation ranges by {calibration.method}, {len(images)} images")
+        calibrate(onnx, scheme, calibration, out)
+
+    place = context.store.stage("calibration", {"onnx": onnx.sha256, "calibration": described}, make)
+    return replace(calibration, table=place / TABLE), described
 
 
 def evaluated(

@@ -15,6 +15,7 @@ from edgeprune.candidates import candidate, evaluated, exported
 from edgeprune.errors import ConfigError, DataError
 from edgeprune.models import adapter_of, get_adapter
 from edgeprune.pruning import pruned
+from edgeprune.quantize import require_method
 from edgeprune.summarise import summarise, write_outputs
 from edgeprune.summary import Accuracy, ExportCheck, Pruning, Summary, Variant, save_summary
 from edgeprune.timing import measured
@@ -66,6 +67,9 @@ def start(request: BuildRequest, store: Store, notify: Notify) -> tuple[Artifact
         raise ConfigError(
             "bench.compare: pruning is off, so there is nothing to compare; drop --compare or --no-prune"
         )
+    for profile in request.targets:
+        if "int8" in profile.precisions:
+            require_method(profile.scheme, request.recipe.quantize.method)
     notify("load", 0.0, str(request.model))
     adapter = get_adapter(request.adapter) if request.adapter else adapter_of(request.model)
     model = adapter.load(request.model, request.trust)

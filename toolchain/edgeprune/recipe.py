@@ -161,11 +161,27 @@ class ExportRecipe(_Section):
     embed: tuple[EmbedPart, ...] = ()
 
 
+CalibrationMethod = Literal["minmax", "entropy", "percentile", "mse"]
+Selection = Literal["random", "diverse", "balanced"]
+
+
 class QuantizeRecipe(_Section):
-    """Post-training quantisation: how many calibration images, from which split, drawn with which seed."""
+    """Post-training quantisation: which images activation ranges are read from, and how.
+
+    Attributes:
+        images: how many, from `split`.
+        select: how they are chosen, see `edgeprune.quantize.selection`.
+        method: how a range is read from what was seen, see `edgeprune.quantize.ranges`.
+        equalise: rescale channels between convolutions where only ReLU is between them; Q/DQ schemes only.
+        correct_bias: take off biases what rounding the weights adds on average; Q/DQ schemes only.
+    """
 
     images: int = Field(default=128, ge=1)
     split: Literal["train", "val"] = "train"
+    select: Selection = "random"
+    method: CalibrationMethod = "minmax"
+    equalise: bool = False
+    correct_bias: bool = False
 
 
 BenchLength = Literal["quick", "standard"]

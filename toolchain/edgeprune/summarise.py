@@ -18,6 +18,7 @@ from edgeprune.bench.statistics import achieved_fps, latency_ms
 from edgeprune.build import SELECTION_SPLIT, Build, Candidate
 from edgeprune.candidates import EMBEDDED, embedded
 from edgeprune.device import DeviceProfile
+from edgeprune.quantize.selection import images_sha256
 from edgeprune.spec import FILE as SPEC_FILE
 from edgeprune.spec import Spec
 from edgeprune.summary import (
@@ -92,6 +93,9 @@ def summarise(
             seed=recipe.seed,
             split=recipe.quantize.split,
             list_sha256=_list_hash(images),
+            images_sha256=images_sha256(images),
+            select=recipe.quantize.select,
+            method=recipe.quantize.method,
         ),
         exports=checks,
         environment=read_environment(),

@@ -284,12 +284,20 @@ class TargetSummary(_Record):
 
 
 class Calibration(_Record):
-    """The calibration images of the int8 artifacts."""
+    """The calibration of the int8 artifacts; `calibration.json` beside each of them lists the images.
+
+    Attributes:
+        list_sha256: hash of the images' paths; `images_sha256` is that of their contents.
+        select, method: as in `recipe.QuantizeRecipe`; null in files of builds that did not record them.
+    """
 
     images: int
     seed: int
     split: str
     list_sha256: str
+    images_sha256: str | None = None
+    select: str | None = None
+    method: str | None = None
 
 
 class Summary(_Record):

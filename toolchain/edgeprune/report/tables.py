@@ -247,7 +247,7 @@ def facts_tables(report: Report) -> dict[str, Table]:
         "created": summary.created_utc,
     }
     bench = {"bench profile": summary.bench_profile, "threads": summary.threads}
-    calibration = summary.calibration.model_dump() if summary.calibration else {}
+    calibration = summary.calibration.model_dump(exclude_none=True) if summary.calibration else {}
     seconds = {stage: f"{value:,.1f} s" for stage, value in summary.seconds.items()}
     sections = {
         "Model and data": build | bench,
