@@ -229,3 +229,27 @@ def test_a_budget_that_nothing_meets_ends_with_7_and_keeps_everything(built: Any
     finally:
         assert run("build", *built.options).code == 0
     assert (built.out / "best").is_dir()
+
+
+def test_a_ratio_below_one_step_is_a_warning_and_fails_under_strict_after_all_is_written(
+    built: Any, run: Any
+) -> None:
+    """For real: a hundredth of the channels is less than the step, so nothing is cut."""
+    options = [*built.options, "--target", HOST[0], "--ratio", "0.01", "--epochs", "0"]
+    del options[options.index("jetson") - 1 : options.index("jetson") + 1]
+    try:
+        lenient, strict = run("build", *options), run("build", *options, "--strict")
+        assert (lenient.code, strict.code) == (0, 7)
+        summary = json.loads((built.out / "summary.json").read_text())
+        assert summary["chosen"] and (built.out / "best").is_dir()
+        nothing = next(entry for entry in summary["warnings"] if "removed nothing" in entry["text"])
+        pruning = summary["targets"][HOST[0]]["pruning"]
+        assert nothing["code"] == "no_effect" and str(pruning["params_after"]) in nothing["text"]
+        assert nothing["rows"] == [f"{HOST[0]} pruned {p}" for p in ("fp32", "int8")]
+        assert "--strict" in strict.error and f"no_effect ({HOST[0]} pruned fp32)" in strict.error
+        for said in (lenient.stdout, strict.stdout):
+            assert "no_effect: Pruning for" in said
+        for name in ("report.html", "report.md"):
+            assert "removed nothing" in (built.out / name).read_text()
+    finally:
+        assert run("build", *built.options).code == 0

@@ -16,6 +16,7 @@ from edgeprune.bench.result import BenchResult
 from edgeprune.bench.statistics import achieved_fps, latency_ms
 from edgeprune.build import SELECTION_SPLIT, Build, Candidate
 from edgeprune.device import DeviceProfile
+from edgeprune.sanity import warnings
 from edgeprune.summary import (
     Accuracy,
     Calibration,
@@ -63,7 +64,7 @@ def summarise(
         for profile in request.targets
     }
     images = context.calibration_images()
-    return Summary(
+    summary = Summary(
         created_utc=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         command=request.command,
         model={"path": str(request.model), "sha256": digest(request.model), "family": context.info.family},
@@ -94,6 +95,9 @@ def summarise(
         versions=context.versions,
         seconds=dict(context.store.seconds),
     )
+    return summary.model_copy(
+        update={"warnings": warnings(summary, {name: result for name, (result, _) in results.items()})}
+    )
 
 
 def _row(
@@ -123,6 +127,7 @@ def _row(
         val=drops[SELECTION_SPLIT],
         per_class=reported.per_class,
         quantized_ops=entry.quantized_ops,
+        convolutions=entry.convolutions,
         environment=entry.environment,
         artifact=entry.artifact.path.relative_to(out).as_posix(),
         sha256=entry.artifact.sha256,
