@@ -37,6 +37,7 @@ LAYERS = (
         "sanity",
         "attribution",
         "explain",
+        "reasons",
         "report",
         "doctor",
         "probe",
