@@ -58,6 +58,12 @@ def test_a_conversion_computes_nothing(operator: str) -> None:
     assert "2.00 MB at 2.0 GB/s, 20% of the engine's best" in why(node, engine())[0]
 
 
+def test_the_quantiser_of_a_tensor_is_a_conversion_whatever_runs_it() -> None:
+    node = cost(name="images/fq_output_0", operator="Subgraph", kind="activation, element-wise left alone",
+                precision="fp32", weights=None, macs=None)  # fmt: skip
+    assert spoken(node) == {"conversion"}
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -61,7 +61,7 @@ def why(cost: LayerCost, engine: Engine) -> tuple[str, ...]:
 
 def conversion(cost: LayerCost, engine: Engine) -> str | None:
     """Tell of a node that only changes layout or precision for its neighbours."""
-    if cost.kind != CONVERSION:
+    if not _converts(cost):
         return None
     return (
         "computes nothing: it turns values into the layout or precision that its neighbours take; "
@@ -71,7 +71,7 @@ def conversion(cost: LayerCost, engine: Engine) -> str | None:
 
 def in_float(cost: LayerCost, engine: Engine) -> str | None:
     """Tell why a layer of an int8 engine runs in float."""
-    if engine.precision != "int8" or cost.precision not in FLOATS or cost.kind == CONVERSION:
+    if engine.precision != "int8" or cost.precision not in FLOATS or _converts(cost):
         return None
     if cost.weights and cost.weights.quantised:
         return (
@@ -134,7 +134,7 @@ def memory_bound(cost: LayerCost, engine: Engine) -> str | None:
 
 def movement(cost: LayerCost, engine: Engine) -> str | None:
     """Tell of a node that multiplies no weights: its time is that of its bytes."""
-    if cost.macs or cost.kind in (CONVERSION, "convolution"):
+    if cost.macs or cost.kind == "convolution" or _converts(cost):
         return None
     return f"multiplies no weights: {_copied(cost, engine)}"
 
@@ -171,6 +171,11 @@ RULES: dict[str, Rule] = {
     "reference_kernel": reference_kernel,
     "rate": rate,
 }
+
+
+def _converts(cost: LayerCost) -> bool:
+    # NNCF calls the quantiser of a tensor TENSOR/fq_output_0; OpenVINO runs it in a subgraph of its own.
+    return cost.kind == CONVERSION or "/fq_output" in cost.name
 
 
 def _each(cost: LayerCost) -> int:

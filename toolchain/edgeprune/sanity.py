@@ -102,8 +102,8 @@ def no_effect(summary: Summary, results: Results) -> Iterator[SanityWarning]:
     for row in summary.rows():
         backend = results[row.label].backend if row.label in results else {}
         found = [*_integers(row), *_same_file(summary, row), *_halves(row, backend)]
-        threads = backend.get("threads", summary.threads)
-        if threads != summary.threads:
+        threads = backend.get("threads")
+        if threads not in (None, summary.threads):
             found.append(
                 (
                     f"{row.label} ran on {threads} threads, asked for were {summary.threads}",

@@ -18,8 +18,9 @@ from edgeprune.errors import ModelError
 CONVOLUTIONS = ("Conv", "Convolution", "GroupConvolution")
 PRODUCTS = ("MatMul", "FusedMatMul", "Gemm", "FullyConnected")
 _BYTES = {"int8": 1, "fp16": 2, "bf16": 2}
-# ONNX Runtime appends this to the name of a node that its layout or Q/DQ passes wrote again.
-_REWRITTEN = re.compile(r"(_token_\d+|_nhwc|_quant)+$")
+# ONNX Runtime calls a node that its passes wrote again by its name or its output's with such an ending;
+# OpenVINO's importer cuts a convolution with a bias in two.
+_REWRITTEN = re.compile(r"(_token_\d+|_nchwc|_nhwc|_quant|/WithoutBiases)+$")
 Shape = tuple[int, ...]
 
 
@@ -75,8 +76,8 @@ class LayerCost(BaseModel):
 
     @property
     def title(self) -> str:
-        """The name without what OpenVINO appends to every convolution that has a bias."""
-        return self.name.replace("/WithoutBiases", "")
+        """The name without what the runtime appended to it."""
+        return _original(self.name).removesuffix("_output_0")
 
     @property
     def rate(self) -> float | None:
@@ -117,7 +118,11 @@ def layer_costs(
 
 
 def weights_of(engine: Path) -> dict[str, Weights]:
-    """Read the kernels of all convolutions of an ONNX file or an OpenVINO IR folder, by the layer's name.
+    """Read the kernels of all convolutions of an ONNX file or an OpenVINO IR folder.
+
+    Returns:
+        Each by every name that a runtime may call it by: its own, those of its output and of the output of a
+        node that alone reads this, such as its activation.
 
     Raises:
         ModelError: the file cannot be read.
@@ -146,6 +151,11 @@ def _weights(node: NodeTime, weights: Mapping[str, Weights]) -> Weights | None:
     return next((weights[name] for name in map(_original, names) if name in weights), None)
 
 
+def _precision(node: NodeTime) -> str:
+    """Return what a node runs in: the first input of an integer concatenation is its scale, in float."""
+    return "int8" if node.operator.startswith("QLinear") else node.precision
+
+
 def _original(name: str) -> str:
     return _REWRITTEN.sub("", name)
 
@@ -164,14 +174,14 @@ def _cost(node: NodeTime, weights: Weights | None, imgsz: int, total: float) -> 
         operator=node.operator,
         kernel=node.kernel,
         kind=node.kind,
-        precision=node.precision,
+        precision=_precision(node),
         ms=node.ms,
         share=node.ms / total if total else 0.0,
         side=maps[1][0] if maps[1] else None,
         channels=(maps[0][1] if maps[0] else None, maps[1][1] if maps[1] else None),
         weights=weights,
         macs=_macs(node, weights, written),
-        moved=values * _BYTES.get(node.precision, 4),
+        moved=values * _BYTES.get(_precision(node), 4),
     )
 
 
@@ -192,14 +202,19 @@ def _onnx_weights(path: Path) -> dict[str, Weights]:
         raise ModelError(f"{path}: not an ONNX file: {(str(exc).splitlines() or [''])[0]}") from exc
     shapes = {weight.name: tuple(weight.dims) for weight in graph.initializer}
     dequantised = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
     found: dict[str, Weights] = {}
     for node in graph.node:
         kernel = dequantised.get(node.input[1], node.input[1]) if node.op_type == "Conv" else ""
         if kernel in shapes:
             groups = next((int(entry.i) for entry in node.attribute if entry.name == "group"), 1)
-            found[node.name] = Weights(
-                shape=shapes[kernel], groups=groups, quantised=node.input[1] in dequantised
-            )
+            one = Weights(shape=shapes[kernel], groups=groups, quantised=node.input[1] in dequantised)
+            after = readers.get(node.output[0], [])
+            names = [node.name, node.output[0], *(after[0].output if len(after) == 1 else ())]
+            found |= dict.fromkeys(filter(None, names), one)
     return found
 
 
@@ -224,7 +239,7 @@ def _ir_weights(path: Path) -> dict[str, Weights]:
         layers[number] = _IrLayer(layer.get("type", ""), element, dims, fed)
         names[number] = layer.get("name", "")
     return {
-        names[number]: _ir_kernel(layers, layer)
+        _original(names[number]): _ir_kernel(layers, layer)
         for number, layer in layers.items()
         if layer.kind in CONVOLUTIONS and len(layer.sources) > 1
     }
