@@ -166,8 +166,9 @@ def _cost(node: NodeTime, weights: Weights | None, imgsz: int, total: float) -> 
         for shapes in (node.inputs, node.outputs)
     ]
     written = sum(map(math.prod, node.outputs))
-    # Constants are among the inputs that OpenVINO tells, and not among those of ONNX Runtime.
-    read = math.prod(node.inputs[0]) if weights and node.inputs else sum(map(math.prod, node.inputs))
+    # Constants are among the inputs that OpenVINO tells; ONNX Runtime tells them, and scalars, as empty.
+    shapes = [shape for shape in node.inputs if shape]
+    read = math.prod(shapes[0]) if weights and shapes else sum(map(math.prod, shapes))
     values = read + written + (math.prod(weights.shape) if weights else 0)
     return LayerCost(
         name=node.name,
