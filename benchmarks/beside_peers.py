@@ -22,6 +22,7 @@ from edgeprune.bench.subject import stock_images, subjects_of
 from edgeprune.cli.progress import stage_progress
 from edgeprune.device import DeviceProfile, resolve_targets
 from edgeprune.errors import ConfigError
+from edgeprune.preprocess import Preprocess
 from edgeprune.runners.local import LocalRunner
 from edgeprune.summary import Summary, load_summary
 
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not rows:
         raise ConfigError(f"{options.build}: no unpruned row was measured in this build")
     with tempfile.TemporaryDirectory() as name, LocalRunner() as runner, stage_progress() as notify:
-        images = stock_images(summary.imgsz)
+        images = stock_images(Preprocess(summary.imgsz))
         inputs = write_inputs(images, Path(name) / "inputs.npy")
         jobs = _ours(options.build, summary, set(rows), inputs) + _theirs(options.peers, summary, inputs)
         results = measure(

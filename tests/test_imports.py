@@ -34,6 +34,10 @@ LAYERS = (
         "timing",
         "summarise",
         "verdict",
+        "sanity",
+        "attribution",
+        "explain",
+        "reasons",
         "report",
         "doctor",
         "probe",
@@ -72,6 +76,7 @@ TRAVELS = (
     "bench.affinity",
     "bench.turns",
     "bench.layer_worker",
+    "bench.node_worker",
     "bench.worker",
     "bench.environment",
 )

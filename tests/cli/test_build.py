@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,9 @@ import onnx
 import pytest
 
 from edgeprune.artifact import digest
+from edgeprune.dataset import Dataset
 from edgeprune.device import resolve_targets
+from edgeprune.resources import bundled
 from edgeprune.summary import load_summary
 
 ROW_KEYS = {
@@ -229,3 +232,31 @@ def test_a_budget_that_nothing_meets_ends_with_7_and_keeps_everything(built: Any
     finally:
         assert run("build", *built.options).code == 0
     assert (built.out / "best").is_dir()
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="S8 activations are what x86-64 cannot fuse")
+def test_int8_in_name_only_is_a_warning_and_fails_under_strict_after_all_is_written(
+    checkpoints: dict[str, Path], tiny: Dataset, quick_bench: None, run: Any, tmp_path: Path
+) -> None:
+    """For real: of a network with S8 activations ONNX Runtime runs no convolution in integers here."""
+    profile = bundled("targets") / "x86-ort.yaml"
+    target = tmp_path / "s8s8.yaml"
+    target.write_text(profile.read_text().replace("ort-u8s8", "ort-s8s8"))
+    out = tmp_path / "out"
+    options = (
+        *("--model", checkpoints["yolov8n"], "--data", tiny.source, "--imgsz", "64", "--target", target),
+        *("--no-prune", "--bench", "quick", "--max-drop", "1", "--set", "quantize.images=4", "--out", out),
+    )
+    ended = run("build", *options, "--strict")
+    assert ended.code == 7 and "--strict" in ended.error and "no_effect (s8s8 original int8)" in ended.error
+    summary = json.loads((out / "summary.json").read_text())
+    row = next(row for row in summary["targets"]["s8s8"]["rows"] if row["precision"] == "int8")
+    warning = next(entry for entry in summary["warnings"] if entry["code"] == "no_effect")
+    assert warning["rows"] == ["s8s8 original int8"]
+    assert f"{row['quantized_ops']} of {row['convolutions']} convolutions run in integers" in warning["text"]
+    assert row["quantized_ops"] < row["convolutions"] / 2 and row["convolutions"] > 50
+    assert summary["chosen"] and (out / "best").is_dir()
+    assert " ".join(warning["text"].split()) in " ".join(ended.stdout.split())
+    for name in ("report.html", "report.md"):
+        assert "int8 in name only" in (out / name).read_text()
+    assert run("build", *options).code == 0

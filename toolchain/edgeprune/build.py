@@ -112,6 +112,7 @@ class Candidate:
     quantized_ops: int | None = None
     reference: Path | None = None
     environment: dict[str, str] = field(default_factory=dict)
+    convolutions: int | None = None
 
     @property
     def name(self) -> str:

@@ -100,7 +100,15 @@ def candidate(
         ops,
         where / "reference.npz",
         environment,
+        convolutions(onnx),
     )
+
+
+def convolutions(model: Artifact) -> int:
+    """Count the convolutions of an ONNX file."""
+    import onnx
+
+    return sum(node.op_type == "Conv" for node in onnx.load(model.path, load_external_data=False).graph.node)
 
 
 def _converted(

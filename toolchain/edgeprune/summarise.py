@@ -19,6 +19,7 @@ from edgeprune.build import SELECTION_SPLIT, Build, Candidate
 from edgeprune.candidates import EMBEDDED, embedded
 from edgeprune.device import DeviceProfile
 from edgeprune.quantize.selection import images_sha256
+from edgeprune.sanity import warnings
 from edgeprune.spec import FILE as SPEC_FILE
 from edgeprune.spec import Spec
 from edgeprune.summary import (
@@ -68,7 +69,7 @@ def summarise(
         for profile in request.targets
     }
     images = context.calibration_images()
-    return Summary(
+    summary = Summary(
         created_utc=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         command=request.command,
         model={"path": str(request.model), "sha256": digest(request.model), "family": context.info.family},
@@ -102,6 +103,9 @@ def summarise(
         versions=context.versions,
         seconds=dict(context.store.seconds),
     )
+    return summary.model_copy(
+        update={"warnings": warnings(summary, {name: result for name, (result, _) in results.items()})}
+    )
 
 
 def _row(
@@ -131,6 +135,7 @@ def _row(
         val=drops[SELECTION_SPLIT],
         per_class=reported.per_class,
         quantized_ops=entry.quantized_ops,
+        convolutions=entry.convolutions,
         environment=entry.environment,
         artifact=entry.artifact.path.relative_to(out).as_posix(),
         sha256=entry.artifact.sha256,

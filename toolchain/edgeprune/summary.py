@@ -108,6 +108,7 @@ class Row(ScoredRecord):
         speedup: p50 of the reference row (`Summary.reference`) over this row's p50.
         val: accuracy on the split that the choice is made on.
         quantized_ops: integer operators in the runtime's optimised graph.
+        convolutions: of the model, which `quantized_ops` are a part of; null if they were not counted.
         environment: variables the runtime has to be started with for these numbers; chosen by measurement.
         refused: why this row may not be chosen, one sentence each; empty when it may.
         artifact, bench: paths relative to the build folder.
@@ -131,6 +132,7 @@ class Row(ScoredRecord):
     val: Accuracy | None = None
     per_class: dict[str, float] = {}
     quantized_ops: int | None = None
+    convolutions: int | None = None
     environment: dict[str, str] = {}
     flags: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
@@ -267,6 +269,26 @@ class ExportCheck(_Record):
         return variant_name(self.variant, self.imgsz)
 
 
+WarningCode = Literal[
+    "int8_slower", "accuracy_collapse", "no_effect", "fallback", "pruned_slower", "unfit_run"
+]
+
+
+class SanityWarning(_Record):
+    """Something that is wrong with a build although every stage succeeded; fails it under ``--strict``.
+
+    Attributes:
+        rows: labels of the rows it is about, first the one that is warned of.
+        text: one sentence with the numbers that were measured.
+        advice: what to do.
+    """
+
+    code: WarningCode
+    rows: tuple[str, ...]
+    text: str
+    advice: str
+
+
 class TargetSummary(_Record):
     """One target of a build: its rows, what was chosen on it, and what still has to be done on the device.
 
@@ -307,6 +329,7 @@ class Summary(_Record):
         split: the split whose accuracy the rows report; ``selection_split`` is the one the choice is made on.
         reference: label of the row that every `speedup` is relative to.
         nearest_miss: when nothing was chosen, the row that came nearest and what it missed by.
+        warnings: what is wrong with the rows by themselves (`sanity.py`), whatever the budgets say.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -325,6 +348,7 @@ class Summary(_Record):
     verdict: str
     reference: str | None
     nearest_miss: str | None = None
+    warnings: tuple[SanityWarning, ...] = ()
     calibration: Calibration | None = None
     exports: tuple[ExportCheck, ...] = ()
     environment: dict[str, Any] = {}

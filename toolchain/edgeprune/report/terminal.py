@@ -15,7 +15,7 @@ from edgeprune.report.cells import number, plain, printable
 from edgeprune.report.tables import budget_words, runtimes
 from edgeprune.summary import Metric, Row, Summary, TargetSummary
 
-CHOSEN, BEST, REFUSED = "●", "○", "✗"
+CHOSEN, BEST, REFUSED, WARNED = "●", "○", "✗", "⚠"
 _STYLES = {CHOSEN: "bold green", REFUSED: "dim"}
 _SPEED, _SIZE = ("p50\nms", "p90\nms", "FPS\n1/s", "speed\nup ×"), ("peak\nMB", "size\nMB")
 _SCORE: dict[Metric, tuple[str, str]] = {
@@ -25,7 +25,7 @@ _SCORE: dict[Metric, tuple[str, str]] = {
 
 
 def print_summary(summary: Summary, console: Console) -> None:
-    """Print the rows per target, what is left to do on a device, the budget, and last the verdict."""
+    """Print the rows per target, what a device has left to do, the budget, warnings, and last the verdict."""
     for name, target in summary.targets.items():
         _print_target(summary, name, target, console)
     legend = [f"accuracy is on {plain(summary.split)}"]
@@ -38,6 +38,8 @@ def print_summary(summary: Summary, console: Console) -> None:
     _say(console, f"Budget: {budgets}")
     if summary.nearest_miss:
         _say(console, f"Nearest miss: {plain(summary.nearest_miss)}")
+    for warning in summary.warnings:
+        _say(console, f"{WARNED} {warning.code}: {plain(warning.text)} {plain(warning.advice)}", "yellow")
     _say(console, plain(summary.verdict), "bold")
 
 
