@@ -51,6 +51,8 @@ VENDORS = {
     "openvino": ("backends.openvino", "quantize"),
     "nncf": ("quantize",),
     "tensorrt": ("backends.tensorrt",),
+    "tensorrt_rtx": ("backends.rtx",),
+    "cuda": ("backends.tensorrt",),
 }
 TRAVELS = (
     "__init__",

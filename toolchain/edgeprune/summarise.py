@@ -124,6 +124,7 @@ def _row(
         per_class=reported.per_class,
         quantized_ops=entry.quantized_ops,
         environment=entry.environment,
+        ahead_of_time=entry.ahead_of_time,
         artifact=entry.artifact.path.relative_to(out).as_posix(),
         sha256=entry.artifact.sha256,
     )
@@ -159,7 +160,11 @@ def _target(
     commands: tuple[str, ...] = ()
     if profile.built_on == "device":
         commands = tuple(
-            line for row in rows for line in device_commands(_device_file(row.variant, row.precision))
+            line
+            for row in rows
+            for line in device_commands(
+                _device_file(row.variant, row.precision), options_for(profile, row.precision)
+            )
         )
     if pruning:
         floats = (row.val for row in rows if (row.variant, row.precision) == ("pruned", "fp32"))

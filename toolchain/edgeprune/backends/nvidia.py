@@ -71,10 +71,12 @@ def _refused(parser: Any) -> str:
     if not errors:
         return "this file, and does not say why"
     error = next((error for error in errors if error.node_operator()), errors[0])
-    where = ""
-    if error.node_operator():
-        where = f"operator {error.node_operator()} of node {error.node_name()!r}: "
-    return f"{where or 'this file: '}{_line([error.desc()])}"
+    operator = error.node_operator()
+    if not operator:
+        return f"this file: {_line([error.desc()])}"
+    known = parser.supports_operator(operator)
+    reason = _line([error.desc()]) if known else "it has no such operator, and no plugin of that name"
+    return f"operator {operator} of node {error.node_name()!r}: {reason}"
 
 
 def _line(messages: list[str]) -> str:

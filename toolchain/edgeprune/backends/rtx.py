@@ -1,16 +1,17 @@
 """TensorRT-RTX as a proof without a GPU: does TensorRT's parser and builder take this ONNX file?
 
 TensorRT-RTX is TensorRT's sibling for desktop GPUs: the same ONNX parser and network API, and a builder that
-compiles ahead of time for compute capabilities that it is told, on a CPU (its documentation, "CPU-Only AOT and
-TensorRT-RTX Engines").
+compiles on a CPU, ahead of time, for the compute capabilities that it is told (its documentation, "CPU-Only
+AOT and TensorRT-RTX Engines").
 
 A successful build proves that every operator, attribute, shape and type of the file is parsed into a strongly
-typed network, that Q/DQ and casts fit together, and that the builder finds an implementation. It does not prove
-that TensorRT of another version on another GPU does too (TensorRT-RTX has no compute capability 8.7, that of
-Jetson Orin; 8.6 is its nearest relative), that convolutions run in int8 kernels, that the outputs are right, or
-any latency. Those are for the device to show.
+typed network, that Q/DQ and casts fit together, and that the builder finds an implementation. It does not
+prove that TensorRT of another version on another GPU does too (it does not know compute capability 8.7, that
+of Jetson Orin; 8.6 is the nearest), that convolutions run in int8 kernels, that the outputs are right, or any
+latency. Those are for the device to show.
 
-The builder runs in a process of its own, `python -m edgeprune.backends.rtx MODEL REPORT`: native code may crash.
+The builder runs in a process of its own, since native code may crash:
+`python -m edgeprune.backends.rtx MODEL REPORT`.
 """
 
 from __future__ import annotations
