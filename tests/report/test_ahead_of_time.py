@@ -1,4 +1,4 @@
-"""What a build without the device proves of the files for TensorRT is said, and where none was made as well."""
+"""What a build without the device proves of files for TensorRT is said, and where none was made."""
 
 from __future__ import annotations
 
@@ -27,12 +27,15 @@ PROOF = AheadOfTime(version="1.7.1", capabilities=("SM86", "SM89"))
 
 
 def test_a_proof_is_told_with_its_rows_its_version_and_what_it_was_built_for() -> None:
-    told = "Files parsed and built ahead of time for SM86, SM89 by TensorRT-RTX 1.7.1: original fp16, original int8."
+    told = (
+        "Files parsed and built ahead of time for SM86, SM89 by TensorRT-RTX 1.7.1: "
+        "original fp16, original int8."
+    )
     assert ahead_of_time(_target(PROOF, PROOF)) == told
 
 
 def test_what_was_not_checked_is_told_with_the_command() -> None:
-    command = "pip install 'edgeprune[rtx]'"
+    told = "Files not checked (pip install 'edgeprune[rtx]'): original fp16, original int8."
     assert (
         ahead_of_time(_target(None, None)) == f"Files not checked ({command}): original fp16, original int8."
     )
