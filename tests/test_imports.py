@@ -66,6 +66,8 @@ VENDORS = {
     "openvino": ("backends.openvino", "quantize"),
     "nncf": ("quantize",),
     "tensorrt": ("backends.tensorrt",),
+    "tensorrt_rtx": ("backends.rtx",),
+    "cuda": ("backends.tensorrt",),
 }
 TRAVELS = (
     "__init__",

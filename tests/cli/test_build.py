@@ -13,6 +13,7 @@ import onnx
 import pytest
 
 from edgeprune.artifact import digest
+from edgeprune.backends import rtx
 from edgeprune.dataset import Dataset
 from edgeprune.device import resolve_targets
 from edgeprune.resources import bundled
@@ -73,6 +74,17 @@ def test_a_device_that_is_not_there_gets_no_number(built: Any) -> None:
     target = built.summary["targets"]["jetson"]
     assert target["chosen"] is None
     assert "not there" in target["verdict"]
+
+
+def test_files_for_tensorrt_are_proven_without_the_device_where_that_can_be(built: Any) -> None:
+    proof = {"version": rtx.version(), "capabilities": ["SM86", "SM89"]} if rtx.version() else None
+    for name, target in built.summary["targets"].items():
+        for row in target["rows"]:
+            assert row["ahead_of_time"] == (proof if name == "jetson" else None)
+    logs = {
+        f"jetson-{variant}-{precision}.tensorrt-rtx.log" for variant in BOTH for precision in ("fp16", "int8")
+    }
+    assert {path.name for path in (built.out / "logs").glob("*")} == (logs if proof else set())
 
 
 def test_a_folder_for_the_device_holds_the_files_and_the_commands(built: Any) -> None:

@@ -15,6 +15,7 @@ from edgeprune.artifact import write_text_atomically
 from edgeprune.bench.result import BenchResult, Block, Cold, Flag, Memory
 from edgeprune.summary import (
     Accuracy,
+    AheadOfTime,
     Calibration,
     ExportCheck,
     LayerWidth,
@@ -159,6 +160,7 @@ def jetson() -> TargetSummary:
             per_class={},
             val=None,
             refused=(),
+            ahead_of_time=AheadOfTime(version="1.7.1", capabilities=("SM86", "SM89")),
         )
         for variant in ("original", "pruned")
         for precision in ("fp16", "int8")

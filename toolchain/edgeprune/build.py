@@ -13,7 +13,7 @@ from edgeprune.device import DeviceProfile
 from edgeprune.models import ModelAdapter, ModelInfo
 from edgeprune.preprocess import Preprocess
 from edgeprune.recipe import Recipe
-from edgeprune.summary import Accuracy, Variant, variant_name
+from edgeprune.summary import Accuracy, AheadOfTime, Variant, variant_name
 
 SELECTION_SPLIT = "val"
 
@@ -113,6 +113,7 @@ class Candidate:
     reference: Path | None = None
     environment: dict[str, str] = field(default_factory=dict)
     convolutions: int | None = None
+    ahead_of_time: AheadOfTime | None = None
 
     @property
     def name(self) -> str:

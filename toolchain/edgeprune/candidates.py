@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgeprune.artifact import Artifact, write_text_atomically
-from edgeprune.backends import get_backend, options_for
+from edgeprune.backends import get_backend, options_for, rtx
 from edgeprune.bench.protocol import reference_outputs, write_reference
 from edgeprune.build import SELECTION_SPLIT, Build, Candidate
 from edgeprune.device import DeviceProfile
@@ -18,7 +18,7 @@ from edgeprune.quantize.qdq import TABLE, calibrate
 from edgeprune.quantize.schemes import QDQ_SCHEMES, describe
 from edgeprune.quantize.selection import images_sha256
 from edgeprune.spec import Spec
-from edgeprune.summary import Accuracy, ExportCheck, Variant, variant_name
+from edgeprune.summary import Accuracy, AheadOfTime, ExportCheck, Variant, variant_name
 from edgeprune.timing import bench_images, tuned
 
 EMBEDDED = "model-embedded.onnx"
@@ -68,7 +68,10 @@ def candidate(
     if profile.built_on == "device":
         # The file's arithmetic is measured on this host; its latency can only be measured on the device.
         accuracy = evaluated(context, "onnxruntime", {}, converted, precision)[1]
-        return Candidate(profile, variant, context.spec.imgsz, precision, converted, accuracy)
+        proof = _built_ahead(context, profile, variant, precision, converted)
+        return Candidate(
+            profile, variant, context.spec.imgsz, precision, converted, accuracy, ahead_of_time=proof
+        )
     inputs = {
         "artifact": converted.sha256,
         "precision": precision,
@@ -109,6 +112,29 @@ def convolutions(model: Artifact) -> int:
     import onnx
 
     return sum(node.op_type == "Conv" for node in onnx.load(model.path, load_external_data=False).graph.node)
+
+
+def _built_ahead(
+    context: Build, profile: DeviceProfile, variant: Variant, precision: str, model: Artifact
+) -> AheadOfTime | None:
+    """Prove a file for TensorRT by an ahead-of-time build where TensorRT-RTX is installed; else None.
+
+    What the builder said is kept in the build folder's `logs/`, of a failure too.
+    """
+    version = rtx.version()
+    if profile.backend != "tensorrt" or version is None:
+        return None
+    inputs = {"artifact": model.sha256, "rtx": version, "for": rtx.CAPABILITIES, "versions": context.using()}
+    name = f"{profile.name}-{variant}-{precision}"
+
+    def make(out: Path) -> None:
+        context.notify("prove", 0.0, f"{name} in TensorRT-RTX {version}")
+        proof = rtx.prove(model.path, context.request.out / "logs" / f"{name}.tensorrt-rtx.log")
+        write_text_atomically(out / "proof.json", json.dumps(asdict(proof)))
+        context.notify("prove", 1.0, f"{name}: built for {', '.join(proof.capabilities)}")
+
+    place = context.store.stage("tensorrt-rtx", inputs, make)
+    return AheadOfTime.model_validate_json((place / "proof.json").read_text(encoding="utf-8"))
 
 
 def _converted(

@@ -22,7 +22,7 @@ from edgeprune.timing import measured
 
 PACKAGES = (
     "edgeprune", "torch", "ultralytics", "torch-pruning",
-    "onnx", "onnxsim", "onnxruntime", "openvino", "nncf",
+    "onnx", "onnxsim", "onnxruntime", "openvino", "nncf", "tensorrt",
 )  # fmt: skip
 
 

@@ -66,7 +66,7 @@ def probe(name: str, folder: Path) -> str:
     rng = np.random.default_rng(0)
     weight = rng.standard_normal((8, 3), dtype=np.float32)
     images = rng.random((1, 3, 32, 32), dtype=np.float32)
-    model = _write_conv(folder / "probe.onnx", weight.reshape(8, 3, 1, 1).tobytes())
+    model = write_conv(folder / "probe.onnx", weight.reshape(8, 3, 1, 1).tobytes())
     engine = backend.compile(model, profile, precision, folder)
     session = backend.load(engine.path, precision, 1, profile.options.get(precision, {}))
     (output,) = session(images)
@@ -79,7 +79,7 @@ def probe(name: str, folder: Path) -> str:
     return f"{version}; compiled and ran a {precision} model{found}"
 
 
-def _write_conv(path: Path, weight: bytes) -> Artifact:
+def write_conv(path: Path, weight: bytes) -> Artifact:
     """Write a 1x1 convolution (8, 3) with ReLU over images of (1, 3, 32, 32) as ONNX, opset 17."""
     from onnx import TensorProto, checker, helper, save
 

@@ -137,6 +137,7 @@ def _row(
         quantized_ops=entry.quantized_ops,
         convolutions=entry.convolutions,
         environment=entry.environment,
+        ahead_of_time=entry.ahead_of_time,
         artifact=entry.artifact.path.relative_to(out).as_posix(),
         sha256=entry.artifact.sha256,
     )
@@ -171,8 +172,13 @@ def _target(
 ) -> TargetSummary:
     commands: tuple[str, ...] = ()
     if profile.backend == "tensorrt":
-        files = (_device_file(row.variant, row.precision, ".onnx") for row in rows)
-        commands = tuple(line for file in files for line in device_commands(file))
+        commands = tuple(
+            line
+            for row in rows
+            for line in device_commands(
+                _device_file(row.variant, row.precision, ".onnx"), options_for(profile, row.precision)
+            )
+        )
     if pruning:
         floats = (row.val for row in rows if (row.variant, row.precision) == ("pruned", "fp32"))
         recovered = next(floats, None)

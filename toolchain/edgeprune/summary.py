@@ -98,6 +98,20 @@ class Accuracy(ScoredRecord):
     per_class: dict[str, float] = {}
 
 
+class AheadOfTime(_Record):
+    """A file for TensorRT that TensorRT-RTX parsed and built on this machine, without a GPU.
+
+    It proves the graph; neither int8 kernels, nor outputs, nor any latency on the device.
+
+    Attributes:
+        version: of TensorRT-RTX.
+        capabilities: compute capabilities of the GPUs that it was built for, such as ``SM86``.
+    """
+
+    version: str
+    capabilities: tuple[str, ...]
+
+
 class Row(ScoredRecord):
     """One variant at one precision on one target.
 
@@ -111,6 +125,7 @@ class Row(ScoredRecord):
         convolutions: of the model, which `quantized_ops` are a part of; null if they were not counted.
         environment: variables the runtime has to be started with for these numbers; chosen by measurement.
         refused: why this row may not be chosen, one sentence each; empty when it may.
+        ahead_of_time: build without the device that proves the file; null where none was made.
         artifact, bench: paths relative to the build folder.
     """
 
@@ -134,6 +149,7 @@ class Row(ScoredRecord):
     quantized_ops: int | None = None
     convolutions: int | None = None
     environment: dict[str, str] = {}
+    ahead_of_time: AheadOfTime | None = None
     flags: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
     artifact: str

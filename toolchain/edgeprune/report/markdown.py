@@ -72,6 +72,8 @@ def _rows(report: Report) -> list[str]:
         ]
         if refused:
             parts.append("\n".join(refused))
+        if proven := tables.ahead_of_time(target):
+            parts.append(_escape(proven))
         if target.on_device:
             absent = f"No latency is shown for {name}: the device was not there. Run this on it:"
             parts += [_escape(absent), _fence("\n".join(target.on_device))]

@@ -10,6 +10,7 @@ from edgeprune.report.facts import Report
 from edgeprune.summary import LENIENT, Pruning, Row, Summary, TargetSummary
 
 NOT_MEASURED = "not measured in this build"
+HOW_TO_CHECK = "pip install 'edgeprune[rtx]'"
 NOT_THERE = "not measured: the device was not there"
 ROW = (Head("#"), Head("row", numeric=False))
 
@@ -66,6 +67,22 @@ def why_unmeasured(target: TargetSummary) -> str:
     """Say why the rows of a target have no latency."""
     elsewhere = any("accuracy_on_host" in row.flags for row in target.rows)
     return NOT_THERE if target.on_device or elsewhere else NOT_MEASURED
+
+
+def ahead_of_time(target: TargetSummary) -> str:
+    """Say what a build without the device proves of the files for TensorRT; empty for other targets."""
+    rows = [row for row in target.rows if target.on_device and row.runtime == "tensorrt"]
+    proofs = {row.ahead_of_time: None for row in rows if row.ahead_of_time}
+    made = [
+        f"parsed and built ahead of time for {', '.join(proof.capabilities)} "
+        f"by TensorRT-RTX {proof.version}: "
+        + ", ".join(f"{row.name} {row.precision}" for row in rows if row.ahead_of_time == proof)
+        for proof in proofs
+    ]
+    unproven = [f"{row.name} {row.precision}" for row in rows if row.ahead_of_time is None]
+    if unproven:
+        made.append(f"not checked ({HOW_TO_CHECK}): {', '.join(unproven)}")
+    return f"Files {'; '.join(made)}." if made else ""
 
 
 def runtimes(target: TargetSummary) -> str:

@@ -12,7 +12,7 @@ from rich.text import Text
 from edgeprune.bench.result import BenchResult
 from edgeprune.bench.statistics import achieved_fps, latency_ms
 from edgeprune.report.cells import number, plain, printable
-from edgeprune.report.tables import budget_words, runtimes
+from edgeprune.report.tables import ahead_of_time, budget_words, runtimes
 from edgeprune.summary import Metric, Row, Summary, TargetSummary
 
 CHOSEN, BEST, REFUSED, WARNED = "●", "○", "✗", "⚠"
@@ -65,6 +65,8 @@ def _print_target(summary: Summary, name: str, target: TargetSummary, console: C
         _say(console, plain(target.verdict))
     if target.comparison:
         _say(console, plain(target.comparison))
+    if proven := ahead_of_time(target):
+        _say(console, proven)
     if target.on_device:
         _say(console, f"No latency is shown for {plain(name)}: the device was not there. Run this on it:")
         for command in target.on_device:
