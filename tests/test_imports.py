@@ -51,6 +51,8 @@ VENDORS = {
     "openvino": ("backends.openvino", "quantize"),
     "nncf": ("quantize",),
     "tensorrt": ("backends.tensorrt",),
+    "ncnn": ("backends.ncnn", "quantize"),
+    "pnnx": (),  # only its program is run
 }
 TRAVELS = (
     "__init__",

@@ -24,6 +24,7 @@ def exported(context: Build, model: Artifact, variant: Variant) -> tuple[Artifac
         "model": model.sha256,
         "variant": variant,
         "imgsz": context.spec.imgsz,
+        "end2end": context.info.end2end,
         "export": context.recipe.export.model_dump(),
         "images": [str(image) for image in images],
         "versions": context.using("torch", "ultralytics", "onnx", "onnxsim"),
@@ -32,7 +33,7 @@ def exported(context: Build, model: Artifact, variant: Variant) -> tuple[Artifac
     def make(out: Path) -> None:
         name = variant_name(variant, context.spec.imgsz)
         context.notify("export", 0.0, f"{name} to ONNX")
-        module = context.adapter.exportable(context.adapter.load(model.path))
+        module = context.adapter.exportable(context.adapter.load(model.path), context.info.end2end)
         _, check = export(
             module, context.info, context.spec, images, context.recipe.export, variant, out / "model.onnx"
         )
@@ -49,7 +50,11 @@ def exported(context: Build, model: Artifact, variant: Variant) -> tuple[Artifac
 def candidate(
     context: Build, profile: DeviceProfile, variant: Variant, precision: str, onnx: Artifact
 ) -> Candidate:
-    """Return the row of a model on a target: converted, compiled and evaluated, not yet timed."""
+    """Return the row of a model on a target: converted, compiled and evaluated, not yet timed.
+
+    Args:
+        context, onnx: those of `Build.on` this target.
+    """
     converted = _converted(context, profile, precision, onnx, variant)
     if profile.built_on == "device":
         # The file's arithmetic is measured on this host; its latency can only be measured on the device.
@@ -60,7 +65,7 @@ def candidate(
         "precision": precision,
         "backend": profile.backend,
         "options": options_for(profile, precision),
-        "versions": context.using(profile.backend),
+        "versions": context.using(profile.backend, "pnnx"),
     }
     backend = get_backend(profile.backend)
 
@@ -92,7 +97,7 @@ def candidate(
 def _converted(
     context: Build, profile: DeviceProfile, precision: str, onnx: Artifact, variant: Variant
 ) -> Artifact:
-    if precision == "fp16":
+    if precision == "fp16" and get_backend(profile.backend).HALF_GRAPH:
         from edgeprune.quantize.half import to_fp16
 
         inputs = {"onnx": onnx.sha256, "versions": context.using("onnxruntime")}
@@ -110,7 +115,7 @@ def _converted(
         "scheme": profile.scheme,
         "images": [str(image) for image in images],
         "data": context.dataset.fingerprint(context.recipe.quantize.split),
-        "versions": context.using("onnx", "onnxruntime", "openvino", "nncf"),
+        "versions": context.using("onnx", "onnxruntime", "openvino", "nncf", "ncnn", "pnnx"),
     }
 
     def make(out: Path) -> None:

@@ -35,6 +35,7 @@ VECTOR = ("avx2", "avx512f", "asimd", "sve", "sve2")
 HOW_TO_GET = {
     "onnxruntime": "pip install onnxruntime",
     "openvino": "pip install openvino",
+    "ncnn": "pip install 'edgeprune[ncnn]'",
     "tensorrt": "with an NVIDIA GPU: pip install tensorrt --extra-index-url https://pypi.nvidia.com; "
     "on a Jetson it is part of JetPack: apt install python3-libnvinfer",
 }

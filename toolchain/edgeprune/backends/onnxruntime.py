@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from edgeprune.device import DeviceProfile
 
 PROVIDER = "CPUExecutionProvider"
+END2END = True
+HALF_GRAPH = True
 ENGINE = "model.onnx"
 _FLOATS = {"tensor(float)": "fp32", "tensor(float16)": "fp16", "tensor(bfloat16)": "bf16"}
 

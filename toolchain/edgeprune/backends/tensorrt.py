@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from edgeprune.device import DeviceProfile
 
 PROVIDER = "TensorRT"
+END2END = True
+HALF_GRAPH = True
 _NOT_HERE = "a TensorRT engine is built and run on the device itself; use the trtexec commands of the build"
 
 
