@@ -47,7 +47,7 @@ class Backend(Protocol):
     Attributes:
         PROVIDER: the provider or device that is asked for; `Session.actual` tells the one that came.
         END2END: whether it has the operators of an end-to-end head; others get the one-to-many head and NMS.
-        HALF_GRAPH: whether fp16 stands in the graph that it compiles; others round the float graph themselves.
+        HALF_GRAPH: whether it takes an fp16 graph; others round the float graph themselves.
     """
 
     PROVIDER: str

@@ -1,4 +1,4 @@
-"""ncnn on the CPU or, where asked for, a GPU by Vulkan: the engine is a folder with graph, weights and shapes.
+"""ncnn on the CPU, or a GPU by Vulkan where asked: the engine is a folder with graph, weights and shapes.
 
 pnnx makes `model.ncnn.param` and `model.ncnn.bin` of the ONNX file; `model.json` says what the inputs and
 outputs are called and what shapes they have, because ncnn's own files know no batch.
@@ -202,6 +202,11 @@ def _precision(net: Any) -> str:
 
 
 def import_ncnn() -> Any:
+    """Return the module `ncnn`.
+
+    Raises:
+        RuntimeMissingError: it is not installed.
+    """
     try:
         import ncnn
     except ImportError as exc:
@@ -258,6 +263,6 @@ def _require_equal(onnx_file: Path, engine: Path, shape: list[int], half: bool) 
         error = float(np.linalg.norm(output - wanted) / max(float(np.linalg.norm(wanted)), 1e-12))
         if not error < tolerance:
             raise CompileError(
-                f"{onnx_file}: pnnx's network differs from ONNX Runtime by {error:.2g} (relative L2) in output "
-                f"{index}; allowed is {tolerance:g}"
+                f"{onnx_file}: pnnx's network differs from ONNX Runtime by {error:.2g} (relative L2) in "
+                f"output {index}; allowed is {tolerance:g}"
             )

@@ -1,6 +1,6 @@
 """ncnn's two files: the graph as text (`.param`) and the weights as one run of bytes (`.bin`).
 
-Format: https://github.com/Tencent/ncnn/wiki/param-and-model-file-structure and the `load_model` of each layer.
+Format: https://github.com/Tencent/ncnn/wiki/param-and-model-file-structure and `load_model` of each layer.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ def read(folder: Path) -> list[Layer]:
         raise CompileError(f"{folder}: not a model of ncnn: {exc}") from exc
     if len(rest):
         raise CompileError(
-            f"{folder}: {len(rest)} bytes of weights are left over: an operator has weights that are not known "
-            "here"
+            f"{folder}: {len(rest)} bytes of weights are left over: there is an operator whose "
+            "weights are not known here"
         )
     return read_layers
 

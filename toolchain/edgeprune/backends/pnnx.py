@@ -73,8 +73,8 @@ def _trouble(args: list[str], folder: Path, log: Any) -> str | None:
 def _prepare(source: Path, target: Path) -> None:
     """Write a copy in which each sum over axes is a mean times their size.
 
-    pnnx 20261020 reads axes from attributes only: a ReduceSum, whose axes are an input, it turns into one over
-    no axis, and says nothing.
+    pnnx 20261020 reads axes from attributes only: a ReduceSum, whose axes are an input, becomes one over no
+    axis, without a word.
     """
     import onnx
 

@@ -147,8 +147,8 @@ def exportable(model: nn.Module, end2end: bool = True) -> nn.Module:
             if not end2end and module.end2end:
                 if module.cv2 is None:
                     raise ModelError(
-                        "the checkpoint was fused and has lost its one-to-many head, which this runtime needs; "
-                        "use the checkpoint that training wrote"
+                        "the checkpoint was fused and has lost its one-to-many head, which this runtime "
+                        "needs; use the checkpoint that training wrote"
                     )
                 module.end2end = False
     twin.fuse(verbose=False)

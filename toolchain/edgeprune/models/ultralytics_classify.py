@@ -93,7 +93,7 @@ def unprunable(model: nn.Module) -> list[nn.Module]:
 
 
 def exportable(model: nn.Module, end2end: bool = True) -> nn.Module:
-    """Return a fused copy whose forward gives probabilities (1, classes); there is one head, whatever `end2end`."""
+    """Return a fused copy whose forward gives probabilities (1, classes), its one output."""
     twin = cast(Any, copy.deepcopy(model).float().eval())
     twin.model[-1].export = True
     twin.fuse(verbose=False)

@@ -141,7 +141,7 @@ def _activations(
 
 
 def histogram(magnitudes: Floats, largest: float) -> npt.NDArray[np.int64]:
-    """Count magnitudes in 2,048 equal bins of [0, largest], zeros left out: ReLU makes many, they cost nothing."""
+    """Count magnitudes in 2,048 equal bins of [0, largest], zeros left out: they cost nothing."""
     if largest == 0:
         return np.zeros(BINS, np.int64)
     bins = np.minimum(magnitudes[magnitudes > 0] * (BINS / largest), BINS - 1).astype(np.int32)
