@@ -152,6 +152,21 @@ def load(engine: Path, precision: str, threads: int, options: Mapping[str, str])
     return NcnnSession(network(engine, precision, threads, options), shapes, str(version()))
 
 
+def is_engine(path: Path) -> bool:
+    """Tell whether a folder is what `compile` writes."""
+    return (path / PARAM).is_file() and (path / SHAPES).is_file()
+
+
+def input_shape(engine: Path) -> list[int]:
+    """Return the shape of the input, batch first.
+
+    Raises:
+        CompileError: the folder is no engine of ncnn.
+    """
+    shape: list[int] = _read_shapes(engine)["inputs"][1]
+    return shape
+
+
 def quantized_ops(engine: Path) -> int | None:
     """Count the layers with int8 weights of a network that loads.
 
