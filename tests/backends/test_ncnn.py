@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper
 
+from conftest import build_detector
 from edgeprune.artifact import Artifact
 from edgeprune.backends import ncnn, ncnn_files, onnxruntime, pnnx
 from edgeprune.dataset import Dataset
 from edgeprune.device import DeviceProfile, load_profile, target_files
 from edgeprune.errors import CompileError, RuntimeMissingError
+from edgeprune.export import export
+from edgeprune.models import ultralytics as adapter
 from edgeprune.preprocess import Preprocess, load_input
 from edgeprune.probe import probe
+from edgeprune.recipe import ExportRecipe
 from edgeprune.summary import ExportCheck
 
 pytest.importorskip("ncnn")
@@ -35,20 +37,6 @@ def profile() -> DeviceProfile:
 def engine(convnet: Path, profile: DeviceProfile, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     out = tmp_path_factory.mktemp("ncnn")
     return ncnn.compile(Artifact.of(convnet, "onnx", "fp32"), profile, "fp32", out)
-
-
-def one_node(path: Path, kind: str, **attributes: Any) -> Path:
-    """Write a network of one operator of two equal inputs, over one image of noise."""
-    image = helper.make_tensor_value_info("images", TensorProto.FLOAT, (1, 3, 32, 32))
-    output = helper.make_tensor_value_info("output0", TensorProto.FLOAT, (1, 3, 32, 32))
-    nodes = [helper.make_node(kind, ["images", "images"], ["output0"], name="the_node", **attributes)]
-    model = helper.make_model(
-        helper.make_graph(nodes, "one", [image], [output]),
-        opset_imports=[helper.make_opsetid("", 17)],
-        ir_version=8,
-    )
-    onnx.save(model, path)
-    return path
 
 
 def test_the_engine_computes_what_the_onnx_file_does(
@@ -113,10 +101,15 @@ def test_reading_and_writing_the_files_keeps_every_byte(engine: Artifact, tmp_pa
     assert texts[0] == texts[1]
 
 
-def test_an_operator_that_ncnn_lacks_is_named(tmp_path: Path, profile: DeviceProfile) -> None:
-    model = one_node(tmp_path / "mod.onnx", "Mod", fmod=1)
-    with pytest.raises(CompileError, match=r"ncnn [\d.]+ has no operator Mod") as caught:
-        ncnn.compile(Artifact.of(model, "onnx", "fp32"), profile, "fp32", tmp_path / "out")
+def test_an_operator_that_ncnn_lacks_is_named(tiny: Dataset, tmp_path: Path, profile: DeviceProfile) -> None:
+    model = build_detector("yolo26n")
+    adapter.head_of(model).end2end = True
+    images = tiny.images["val"][:1]
+    info, module = adapter.info(model), adapter.exportable(model)
+    path = tmp_path / "end2end.onnx"
+    source, _ = export(module, info, SPEC, images, ExportRecipe(), "original", path)
+    with pytest.raises(CompileError, match=r"ncnn [\d.]+ has no operator .*TopK \(") as caught:
+        ncnn.compile(source, profile, "fp32", tmp_path / "stages" / "out")
     assert caught.value.exit_code == 5
     assert "\n" not in str(caught.value)
 
@@ -150,8 +143,8 @@ def test_a_network_that_pnnx_makes_wrong_is_refused(
 ) -> None:
     convert = pnnx.convert
 
-    def wrong(onnx_file: Path, out: Path, half: bool = False) -> None:
-        convert(onnx_file, out, half)
+    def wrong(onnx_file: Path, out: Path, logs: Path, half: bool = False) -> None:
+        convert(onnx_file, out, logs, half)
         weights = bytearray((out / ncnn_files.BIN).read_bytes())
         weights[4:2000] = bytes(1996)
         (out / ncnn_files.BIN).write_bytes(weights)

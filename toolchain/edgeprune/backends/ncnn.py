@@ -129,7 +129,8 @@ def convert(onnx_file: Path, engine: Path, half: bool = False) -> None:
 
     import_ncnn()
     engine.mkdir(parents=True, exist_ok=True)
-    by_pnnx(onnx_file, engine, half)
+    # The stage that `engine` lies in goes away when it fails; what it lies in stays.
+    by_pnnx(onnx_file, engine, engine.parent.parent, half)
     _require_operators(onnx_file, engine)
     shapes = _shapes(onnx_file)
     write_text_atomically(engine / SHAPES, json.dumps(shapes))

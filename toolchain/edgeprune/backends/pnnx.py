@@ -17,14 +17,15 @@ TIMEOUT_S = 900.0
 _SUM_AXES_ARE_AN_INPUT = 13  # since this opset; those of ReduceMean are attributes until 18
 
 
-def convert(onnx_file: Path, out: Path, half: bool = False) -> None:
+def convert(onnx_file: Path, out: Path, logs: Path, half: bool = False) -> None:
     """Write ncnn's `.param` and `.bin` of an ONNX file with static shapes into the folder `out`.
 
     Args:
+        logs: folder where what pnnx printed is kept if it crashed, failed or took too long.
         half: store the weights in fp16.
 
     Raises:
-        CompileError: pnnx crashed, failed or took too long; what it printed is kept beside `out`.
+        CompileError: pnnx crashed, failed or took too long; the message names the log.
         RuntimeMissingError: pnnx is not installed.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -38,8 +39,7 @@ def convert(onnx_file: Path, out: Path, half: bool = False) -> None:
         if trouble is None and not ((place / PARAM).is_file() and (place / BIN).is_file()):
             trouble = "wrote no model"
         if trouble:
-            # `out` goes away with the stage that failed; its parent stays.
-            kept = out.parent / f"pnnx-{onnx_file.parent.name}.log"
+            kept = logs / f"pnnx-{onnx_file.parent.name}.log"
             shutil.copyfile(place / "log", kept)
             raise CompileError(f"{onnx_file}: pnnx {trouble}; what it printed is in {kept}")
         for name in (PARAM, BIN):
