@@ -94,7 +94,10 @@ def quantized(layer: Layer, input_scale: float) -> Layer:
 
 def rounded(values: npt.NDArray[Any]) -> npt.NDArray[np.int8]:
     """Round half away from zero and clip to [-127, 127], as ncnn's `float2int8` does."""
-    return np.clip(np.trunc(values + np.copysign(0.5, values)), -127, 127).astype(np.int8)
+    integers: npt.NDArray[np.int8] = np.clip(np.trunc(values + np.copysign(0.5, values)), -127, 127).astype(
+        np.int8
+    )
+    return integers
 
 
 def _by_winograd(layer: Layer) -> bool:
