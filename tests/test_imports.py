@@ -68,6 +68,8 @@ VENDORS = {
     "tensorrt": ("backends.tensorrt",),
     "tensorrt_rtx": ("backends.rtx",),
     "cuda": ("backends.tensorrt",),
+    "ncnn": ("backends.ncnn", "quantize"),
+    "pnnx": (),  # only its program is run
 }
 TRAVELS = (
     "__init__",
@@ -253,6 +255,7 @@ def test_help_loads_nothing_heavy() -> None:
 
 def test_the_worker_loads_only_what_travels() -> None:
     loaded = _loaded_by(
-        "import edgeprune.bench.worker, edgeprune.backends.onnxruntime, edgeprune.backends.openvino"
+        "import edgeprune.bench.worker, edgeprune.backends.onnxruntime, edgeprune.backends.openvino, "
+        "edgeprune.backends.ncnn"
     )
     assert loaded - _loaded_by("import numpy") - sys.stdlib_module_names == {"edgeprune"}

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from edgeprune.artifact import Artifact, Store, write_text_atomically
+from edgeprune.backends import get_backend
 from edgeprune.dataset import Dataset
 from edgeprune.device import DeviceProfile
 from edgeprune.models import ModelAdapter, ModelInfo
@@ -69,6 +70,12 @@ class Build:
     def at(self, imgsz: int) -> Build:
         """Return the same build at another input size, in pixels."""
         return replace(self, spec=replace(self.spec, imgsz=imgsz))
+
+    def on(self, profile: DeviceProfile) -> Build:
+        """Return the same build as the target's runtime can run it: without an end-to-end head if need be."""
+        if not self.info.end2end or get_backend(profile.backend).END2END:
+            return self
+        return replace(self, info=replace(self.info, end2end=False))
 
     def calibration_images(self) -> tuple[Path, ...]:
         """Return the calibration images: chosen as the recipe says, the same for every scheme and model."""

@@ -36,6 +36,7 @@ def exported(context: Build, model: Artifact, variant: Variant) -> tuple[Artifac
         "model": model.sha256,
         "variant": variant,
         "imgsz": context.spec.imgsz,
+        "end2end": context.info.end2end,
         "export": context.recipe.export.model_dump(exclude={"embed"}),
         "images": [str(image) for image in images],
         "versions": context.using("torch", "ultralytics", "onnx", "onnxsim"),
@@ -44,7 +45,7 @@ def exported(context: Build, model: Artifact, variant: Variant) -> tuple[Artifac
     def make(out: Path) -> None:
         name = variant_name(variant, context.spec.imgsz)
         context.notify("export", 0.0, f"{name} to ONNX")
-        module = context.adapter.exportable(context.adapter.load(model.path))
+        module = context.adapter.exportable(context.adapter.load(model.path), context.info.end2end)
         _, check = export(
             module, context.info, context.spec, images, context.recipe.export, variant, out / "model.onnx"
         )
@@ -61,7 +62,11 @@ def exported(context: Build, model: Artifact, variant: Variant) -> tuple[Artifac
 def candidate(
     context: Build, profile: DeviceProfile, variant: Variant, precision: str, onnx: Artifact
 ) -> Candidate:
-    """Return the row of a model on a target: converted, compiled and evaluated, not yet timed."""
+    """Return the row of a model on a target: converted, compiled and evaluated, not yet timed.
+
+    Args:
+        context, onnx: those of `Build.on` this target.
+    """
     converted = _converted(context, profile, precision, onnx, variant)
     if profile.format == "ort":
         converted = _ort_format(context, converted)
@@ -77,7 +82,7 @@ def candidate(
         "precision": precision,
         "backend": profile.backend,
         "options": options_for(profile, precision),
-        "versions": context.using(profile.backend),
+        "versions": context.using(profile.backend, "pnnx"),
     }
     backend = get_backend(profile.backend)
 
@@ -140,7 +145,7 @@ def _built_ahead(
 def _converted(
     context: Build, profile: DeviceProfile, precision: str, onnx: Artifact, variant: Variant
 ) -> Artifact:
-    if precision == "fp16" and profile.backend != "openvino":  # there it is a property of the compiled model
+    if precision == "fp16" and get_backend(profile.backend).HALF_GRAPH:
         from edgeprune.quantize.half import to_fp16
 
         inputs = {"onnx": onnx.sha256, "versions": context.using("onnxruntime")}
@@ -198,7 +203,7 @@ def calibrated(context: Build, scheme: str, onnx: Artifact) -> tuple[Calibration
         "images_sha256": images_sha256(images),
         "images": [str(image) for image in images],
         "preprocess": asdict(context.spec),
-        "versions": context.using("onnx", "onnxruntime", "openvino", "nncf"),
+        "versions": context.using("onnx", "onnxruntime", "openvino", "nncf", "ncnn", "pnnx"),
     }
     if scheme not in QDQ_SCHEMES:  # the quantiser reads the images itself
         return calibration, described

@@ -37,6 +37,7 @@ VECTOR = ("avx2", "avx512f", "asimd", "sve", "sve2")
 HOW_TO_GET = {
     "onnxruntime": "pip install onnxruntime",
     "openvino": "pip install openvino",
+    "ncnn": "pip install 'edgeprune[ncnn]'",
     "tensorrt": tensorrt.HOW_TO_GET,
 }
 # Where the import name is not the distribution's name.

@@ -22,7 +22,7 @@ from edgeprune.timing import measured
 
 PACKAGES = (
     "edgeprune", "torch", "ultralytics", "torch-pruning",
-    "onnx", "onnxsim", "onnxruntime", "openvino", "nncf", "tensorrt",
+    "onnx", "onnxsim", "onnxruntime", "openvino", "nncf", "ncnn", "pnnx", "tensorrt",
 )  # fmt: skip
 
 
@@ -44,10 +44,11 @@ def build(request: BuildRequest, notify: Notify) -> Summary:
             if request.recipe.prune.enabled:
                 models["pruned"], prunings[profile.name] = pruned(context, original, profile)
             for variant, model in models.items():
-                onnx, check = exported(context, model, variant)
+                own = context.on(profile)
+                onnx, check = exported(own, model, variant)
                 checks[onnx.sha256] = check
                 candidates += [
-                    candidate(context, profile, variant, precision, onnx) for precision in profile.precisions
+                    candidate(own, profile, variant, precision, onnx) for precision in profile.precisions
                 ]
         if request.recipe.bench.compare:
             rivals, more = alternatives(context, original, smaller, candidates)

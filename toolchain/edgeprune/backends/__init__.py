@@ -24,6 +24,7 @@ BACKENDS: dict[str, str] = {
     "onnxruntime": "edgeprune.backends.onnxruntime",
     "openvino": "edgeprune.backends.openvino",
     "tensorrt": "edgeprune.backends.tensorrt",
+    "ncnn": "edgeprune.backends.ncnn",
 }
 
 
@@ -50,9 +51,13 @@ class Backend(Protocol):
 
     Attributes:
         PROVIDER: the provider or device that is asked for; `Session.actual` tells the one that came.
+        END2END: whether it has the operators of an end-to-end head; others get the one-to-many head and NMS.
+        HALF_GRAPH: whether it takes an fp16 graph; others round the float graph themselves.
     """
 
     PROVIDER: str
+    END2END: bool
+    HALF_GRAPH: bool
 
     def version(self) -> str | None:
         """Return the version of the runtime installed here, or None."""

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from edgeprune.device import DeviceProfile
 
 PROVIDER = "CPUExecutionProvider"
+END2END = True
+HALF_GRAPH = True
 ENGINE = "model.onnx"
 _MIXED = {"TensorrtExecutionProvider": ("CUDAExecutionProvider",)}  # the next to take what the first leaves
 _INSTEAD = "pip uninstall onnxruntime && pip install "

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from edgeprune.device import DeviceProfile
 
 PROVIDER = "CPU"
+END2END = True
+HALF_GRAPH = False
 ENGINE = "engine"
 IR = "model.xml"
 _FLOATS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16"}

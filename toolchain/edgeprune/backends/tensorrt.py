@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from edgeprune.device import DeviceProfile
 
 PROVIDER = "TensorRT"
+END2END = True
+HALF_GRAPH = True
 ENGINE = "model.engine"
 HOW_TO_GET = (
     "with an NVIDIA GPU: pip install tensorrt cuda-python --extra-index-url https://pypi.nvidia.com; "

@@ -108,8 +108,11 @@ class ModelAdapter(Protocol):
         """Return the module instances whose output channels must stay."""
         ...
 
-    def exportable(self, model: torch.nn.Module) -> torch.nn.Module:
-        """Return a fused copy whose forward maps an image batch to the tuple of output tensors."""
+    def exportable(self, model: torch.nn.Module, end2end: bool = True) -> torch.nn.Module:
+        """Return a fused copy whose forward maps an image batch to the tuple of output tensors.
+
+        Without `end2end`, a head that is free of duplicates gives way to one that NMS follows.
+        """
         ...
 
     def float_nodes(self, names: Sequence[str]) -> list[str]:

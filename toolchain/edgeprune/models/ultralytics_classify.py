@@ -93,8 +93,8 @@ def unprunable(model: nn.Module) -> list[nn.Module]:
     return [head.linear, *(module for module in model.modules() if isinstance(module, Attention))]
 
 
-def exportable(model: nn.Module) -> nn.Module:
-    """Return a fused copy whose forward gives probabilities (1, classes)."""
+def exportable(model: nn.Module, end2end: bool = True) -> nn.Module:
+    """Return a fused copy whose forward gives probabilities (1, classes), its one output."""
     twin = cast(Any, copy.deepcopy(model).float().eval())
     twin.model[-1].export = True
     twin.fuse(verbose=False)
