@@ -10,6 +10,7 @@ from edgeprune.backends import get_backend, options_for
 from edgeprune.bench.protocol import reference_outputs, write_reference
 from edgeprune.build import Build, Candidate
 from edgeprune.device import DeviceProfile
+from edgeprune.isolated import pins_of
 from edgeprune.quantize import CalibrationSet, quantize
 from edgeprune.summary import Accuracy, ExportCheck, Variant, variant_name
 from edgeprune.timing import bench_images, tuned
@@ -46,11 +47,38 @@ def exported(context: Build, model: Artifact, variant: Variant) -> tuple[Artifac
     return Artifact.of(place / "model.onnx", "onnx", "fp32", model.sha256), check
 
 
+def source(
+    context: Build, profile: DeviceProfile, model: Artifact, onnx: Artifact, variant: Variant
+) -> Artifact:
+    """Return what the target's compiler takes: the ONNX file, or the exported program of the same model."""
+    if get_backend(profile.backend).SOURCE == "onnx":
+        return onnx
+    inputs = {
+        "model": model.sha256,
+        "imgsz": context.spec.imgsz,
+        "versions": context.using("torch", "ultralytics"),
+    }
+
+    def make(out: Path) -> None:
+        from edgeprune.export import export_program
+
+        context.notify("export", 0.0, f"{variant_name(variant, context.spec.imgsz)} to a torch program")
+        module = context.adapter.exportable(context.adapter.load(model.path))
+        export_program(module, context.spec, out)
+
+    place = context.store.stage("program", inputs, make)
+    return Artifact.of(place / "program", "program", "fp32", model.sha256)
+
+
 def candidate(
-    context: Build, profile: DeviceProfile, variant: Variant, precision: str, onnx: Artifact
+    context: Build, profile: DeviceProfile, variant: Variant, precision: str, model: Artifact
 ) -> Candidate:
-    """Return the row of a model on a target: converted, compiled and evaluated, not yet timed."""
-    converted = _converted(context, profile, precision, onnx, variant)
+    """Return the row of a model on a target: converted, compiled and evaluated, not yet timed.
+
+    Args:
+        model: what `source` gives for the target.
+    """
+    converted = _converted(context, profile, precision, model, variant)
     if profile.built_on == "device":
         # The file's arithmetic is measured on this host; its latency can only be measured on the device.
         accuracy = evaluated(context, "onnxruntime", {}, converted, precision)[1]
@@ -61,6 +89,7 @@ def candidate(
         "backend": profile.backend,
         "options": options_for(profile, precision),
         "versions": context.using(profile.backend),
+        "converter": pins_of(profile.backend),
     }
     backend = get_backend(profile.backend)
 
@@ -90,40 +119,43 @@ def candidate(
 
 
 def _converted(
-    context: Build, profile: DeviceProfile, precision: str, onnx: Artifact, variant: Variant
+    context: Build, profile: DeviceProfile, precision: str, model: Artifact, variant: Variant
 ) -> Artifact:
     if precision == "fp16":
         from edgeprune.quantize.half import to_fp16
 
-        inputs = {"onnx": onnx.sha256, "versions": context.using("onnxruntime")}
+        inputs = {"model": model.sha256, "versions": context.using("onnxruntime")}
 
         def halve(out: Path) -> None:
-            to_fp16(onnx, out)
+            to_fp16(model, out)
 
         place = context.store.stage("fp16", inputs, halve)
-        return Artifact.of(place / "model.onnx", "onnx", "fp16", onnx.sha256)
+        return Artifact.of(place / "model.onnx", "onnx", "fp16", model.sha256)
     if precision != "int8":
-        return onnx
+        return model
     images = context.calibration_images()
     inputs = {
-        "onnx": onnx.sha256,
+        "model": model.sha256,
         "scheme": profile.scheme,
         "images": [str(image) for image in images],
         "data": context.dataset.fingerprint(context.recipe.quantize.split),
         "versions": context.using("onnx", "onnxruntime", "openvino", "nncf"),
+        "converter": pins_of(profile.backend),
     }
 
     def make(out: Path) -> None:
         name = variant_name(variant, context.spec.imgsz)
         context.notify("quantize", 0.0, f"{name} in scheme {profile.scheme}, {len(images)} images")
         calibration = CalibrationSet(images, context.spec)
-        artifact = quantize(onnx, profile.scheme, calibration, context.adapter, out)
-        write_text_atomically(out / "artifact.json", json.dumps({"path": artifact.path.name}))
+        artifact = quantize(model, profile.scheme, calibration, context.adapter, out)
+        write_text_atomically(
+            out / "artifact.json", json.dumps({"path": artifact.path.name, "kind": artifact.kind})
+        )
         context.notify("quantize", 1.0, f"{name} in scheme {profile.scheme}")
 
     place = context.store.stage(f"int8-{profile.scheme}", inputs, make)
-    name = json.loads((place / "artifact.json").read_text(encoding="utf-8"))["path"]
-    return Artifact.of(place / name, "onnx", "int8", onnx.sha256)
+    artifact = json.loads((place / "artifact.json").read_text(encoding="utf-8"))
+    return Artifact.of(place / artifact["path"], artifact["kind"], "int8", model.sha256)
 
 
 def evaluated(

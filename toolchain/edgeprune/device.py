@@ -18,8 +18,8 @@ from edgeprune.resources import bundled
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-BackendName = Literal["onnxruntime", "openvino", "tensorrt"]
-SchemeName = Literal["ort-u8s8", "ort-s8s8", "nncf", "trt-s8s8"]
+BackendName = Literal["onnxruntime", "openvino", "tensorrt", "litert", "executorch"]
+SchemeName = Literal["ort-u8s8", "ort-s8s8", "nncf", "trt-s8s8", "litert-s8", "executorch-s8"]
 Architecture = Literal["x86_64", "aarch64"]
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -35,7 +35,8 @@ class DeviceProfile(BaseModel):
         options: runtime options by precision, handed to the backend as they are.
         environments: by precision, sets of environment variables that the build tries beside the plain
             one; the fastest by measurement is kept.
-        built_on: ``host`` when this machine builds and measures the engine, ``device`` if only that can.
+        system: operating system; with `arch` it decides whether rows are timed on this machine.
+        built_on: ``host`` when this machine builds the engine, ``device`` if only that can.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,6 +44,7 @@ class DeviceProfile(BaseModel):
     name: str
     description: str
     arch: tuple[Architecture, ...]
+    system: Literal["linux", "android"] = "linux"
     backend: BackendName
     precisions: tuple[Precision, ...] = Field(min_length=1)
     ship: Precision = "int8"
@@ -76,8 +78,9 @@ class DeviceProfile(BaseModel):
 
     @property
     def runs_here(self) -> bool:
-        """Whether this machine has the target's architecture and the engine is built on the host."""
-        return self.built_on == "host" and platform.machine() in self.arch
+        """Whether this machine has the target's architecture and system and builds its engine."""
+        here = platform.machine() in self.arch and platform.system().lower() == self.system
+        return self.built_on == "host" and here
 
 
 def target_files(folder: Path | None = None) -> dict[str, Path]:

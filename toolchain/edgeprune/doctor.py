@@ -37,6 +37,8 @@ HOW_TO_GET = {
     "openvino": "pip install openvino",
     "tensorrt": "with an NVIDIA GPU: pip install tensorrt --extra-index-url https://pypi.nvidia.com; "
     "on a Jetson it is part of JetPack: apt install python3-libnvinfer",
+    "litert": "pip install ai-edge-litert; for its converter: edgeprune runtimes install litert",
+    "executorch": "pip install executorch; for its converter: edgeprune runtimes install executorch",
 }
 # Where the import name is not the distribution's name.
 MODULES = {"opencv-python": "cv2", "py-cpuinfo": "cpuinfo", "pyyaml": "yaml", "scikit-learn": "sklearn"}

@@ -11,7 +11,7 @@ from edgeprune.alternatives import alternatives, smaller_model
 from edgeprune.artifact import Artifact, Store, digest
 from edgeprune.bench.protocol import LEAST_INPUTS
 from edgeprune.build import Build, BuildRequest, Candidate, Notify
-from edgeprune.candidates import candidate, evaluated, exported
+from edgeprune.candidates import candidate, evaluated, exported, source
 from edgeprune.errors import ConfigError, DataError
 from edgeprune.models import adapter_of, get_adapter
 from edgeprune.pruning import pruned
@@ -21,8 +21,10 @@ from edgeprune.timing import measured
 
 PACKAGES = (
     "edgeprune", "torch", "ultralytics", "torch-pruning",
-    "onnx", "onnxsim", "onnxruntime", "openvino", "nncf",
+    "onnx", "onnxsim", "onnxruntime", "openvino", "nncf", "litert", "executorch",
 )  # fmt: skip
+DISTRIBUTIONS = {"litert": "ai-edge-litert"}
+"""Where a runtime's name is not that of the distribution."""
 
 
 def build(request: BuildRequest, notify: Notify) -> Summary:
@@ -45,14 +47,15 @@ def build(request: BuildRequest, notify: Notify) -> Summary:
             for variant, model in models.items():
                 onnx, check = exported(context, model, variant)
                 checks[onnx.sha256] = check
+                taken = source(context, profile, model, onnx, variant)
                 candidates += [
-                    candidate(context, profile, variant, precision, onnx) for precision in profile.precisions
+                    candidate(context, profile, variant, precision, taken) for precision in profile.precisions
                 ]
         if request.recipe.bench.compare:
             rivals, more = alternatives(context, original, smaller, candidates)
             candidates += rivals
             checks |= more
-        results = measured(context, [entry for entry in candidates if entry.profile.built_on == "host"])
+        results = measured(context, [entry for entry in candidates if entry.profile.runs_here])
         baseline = _baseline(context, original)
         summary = summarise(context, candidates, results, baseline, prunings, tuple(checks.values()))
         write_outputs(context, candidates, summary)
@@ -105,6 +108,6 @@ def _baseline(context: Build, original: Artifact) -> dict[str, Accuracy]:
 
 def _version(name: str) -> str:
     try:
-        return version(name)
+        return version(DISTRIBUTIONS.get(name, name))
     except PackageNotFoundError:
         return "absent"

@@ -177,8 +177,8 @@ def _target(
     )
 
 
-def _device_file(variant: str, precision: str) -> str:
-    return f"{variant}-{precision}.onnx"
+def _device_file(variant: str, precision: str, suffix: str = ".onnx") -> str:
+    return f"{variant}-{precision}{suffix}"
 
 
 def write_outputs(context: Build, candidates: list[Candidate], summary: Summary) -> None:
@@ -195,8 +195,8 @@ def write_outputs(context: Build, candidates: list[Candidate], summary: Summary)
         place = out / chosen.artifact
         folders["best"] = {place.name: place}
     for entry in candidates:
-        if entry.profile.built_on == "device":
-            name = _device_file(entry.variant, entry.precision)
+        if not entry.profile.runs_here:
+            name = _device_file(entry.variant, entry.precision, entry.artifact.path.suffix)
             folders.setdefault(entry.profile.name, {})[name] = entry.artifact.path
     if not chosen:
         shutil.rmtree(out / "best", ignore_errors=True)
@@ -210,7 +210,7 @@ def write_outputs(context: Build, candidates: list[Candidate], summary: Summary)
         write_text_atomically(partial / "preprocess.json", preprocess)
         if folder == "best" and chosen:
             write_text_atomically(partial / "runtime.json", _runtime(context, chosen))
-        if folder in summary.targets:
+        if folder in summary.targets and summary.targets[folder].on_device:
             script = "\n".join(
                 ("#!/bin/sh", "set -e", 'cd "$(dirname "$0")"', *summary.targets[folder].on_device)
             )

@@ -23,6 +23,8 @@ BACKENDS: dict[str, str] = {
     "onnxruntime": "edgeprune.backends.onnxruntime",
     "openvino": "edgeprune.backends.openvino",
     "tensorrt": "edgeprune.backends.tensorrt",
+    "litert": "edgeprune.backends.litert",
+    "executorch": "edgeprune.backends.executorch",
 }
 
 
@@ -45,16 +47,18 @@ class Backend(Protocol):
 
     Attributes:
         PROVIDER: the provider or device that is asked for; `Session.actual` tells the one that came.
+        SOURCE: what `compile` takes: an ``onnx`` file, or a ``program`` of torch.export.
     """
 
     PROVIDER: str
+    SOURCE: str
 
     def version(self) -> str | None:
         """Return the version of the runtime installed here, or None."""
         ...
 
     def compile(self, model: Artifact, profile: DeviceProfile, precision: str, out: Path) -> Artifact:
-        """Turn an ONNX artifact into an engine inside the folder `out`."""
+        """Turn an ONNX artifact, or a program, into an engine inside the folder `out`."""
         ...
 
     def load(self, engine: Path, precision: str, threads: int, options: Mapping[str, str]) -> Session:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgeprune.device import DeviceProfile
 
 PROVIDER = "CPUExecutionProvider"
+SOURCE = "onnx"
 ENGINE = "model.onnx"
 _FLOATS = {"tensor(float)": "fp32", "tensor(float16)": "fp16", "tensor(bfloat16)": "bf16"}
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from edgeprune.device import DeviceProfile
 
 PROVIDER = "CPU"
+SOURCE = "onnx"
 ENGINE = "engine"
 IR = "model.xml"
 _FLOATS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16"}

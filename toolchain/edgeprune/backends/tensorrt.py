@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgeprune.device import DeviceProfile
 
 PROVIDER = "TensorRT"
+SOURCE = "onnx"
 _NOT_HERE = "a TensorRT engine is built and run on the device itself; use the trtexec commands of the build"
 
 

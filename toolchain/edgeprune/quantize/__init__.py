@@ -17,6 +17,8 @@ SCHEMES: dict[str, str] = {
     "ort-s8s8": "edgeprune.quantize.qdq",
     "trt-s8s8": "edgeprune.quantize.qdq",
     "nncf": "edgeprune.quantize.nncf_openvino",
+    "litert-s8": "edgeprune.quantize.programs",
+    "executorch-s8": "edgeprune.quantize.programs",
 }
 """The module of each scheme; what the schemes of one module differ in stands in its own table."""
 
@@ -47,14 +49,22 @@ def quantize(
     out: Path,
     keep: Sequence[str] = (),
 ) -> Artifact:
-    """Quantise a float32 ONNX artifact in a scheme.
+    """Quantise a float32 ONNX artifact, or an exported program, in a scheme.
 
     Args:
         keep: names of nodes that stay in float beside those that the adapter names.
     """
-    import onnx
-
-    names = [node.name for node in onnx.load(model.path, load_external_data=False).graph.node]
+    names = _node_names(model)
     module = cast(Quantizer, import_module(SCHEMES[scheme]))
     float_nodes = list(dict.fromkeys([*adapter.float_nodes(names), *keep]))
     return module.quantize(model, scheme, calibration, float_nodes, out)
+
+
+def _node_names(model: Artifact) -> list[str]:
+    if model.kind == "program":
+        from edgeprune.quantize.programs import node_names
+
+        return list(node_names(model))
+    import onnx
+
+    return [node.name for node in onnx.load(model.path, load_external_data=False).graph.node]

@@ -1,0 +1,86 @@
+"""An exported program to `model.tflite`; with calibration inputs, to its static int8 twin.
+
+Runs in the isolated environment `litert` and imports nothing of edgeprune. Weights become S8 per channel,
+activations S8 per tensor with ranges by minimum and maximum; input and output stay float32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import litert_torch
+import numpy as np
+import torch
+from ai_edge_quantizer import quantizer, recipe
+from ai_edge_quantizer.algorithm_manager import AlgorithmName
+from ai_edge_quantizer.qtyping import TFLOperationName
+
+INPUT = "args_0"  # what the converter calls the first argument of a program
+SIGNATURE = "serving_default"
+
+
+def main() -> None:
+    """Convert the program that the command line names."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("program", type=Path, help="file of torch.export.save")
+    parser.add_argument("out", type=Path, help="the .tflite file to write")
+    parser.add_argument("--inputs", type=Path, help="folder of .npy files, float32 (1, 3, H, W)")
+    parser.add_argument("--keep", type=Path, help="JSON list of the program's nodes that stay in float")
+    args = parser.parse_args()
+    program = torch.export.load(args.program)
+    model = litert_torch.convert(program.module(), tuple(program.example_inputs[0]))
+    model.export(str(args.out))
+    if args.inputs:
+        scopes = float_scopes(program, set(json.loads(args.keep.read_text(encoding="utf-8"))))
+        args.out.write_bytes(quantised(args.out, args.inputs, scopes))
+
+
+def float_scopes(program: Any, keep: set[str]) -> list[str]:
+    """Return the modules all of whose operators stay in float, as the converter writes them in tensor names.
+
+    It writes the class and the name of each module on the way: ``pkg.Net/pkg.head.Detect_22/pkg.DFL_dfl``.
+    """
+    nodes: dict[str, list[str]] = defaultdict(list)
+    for node in program.graph.nodes:
+        if stack := node.meta.get("nn_module_stack"):
+            nodes[_scope(list(stack.values()))].append(node.name)
+    return [scope for scope, names in nodes.items() if keep.issuperset(names)]
+
+
+def _scope(stack: list[tuple[str, Any]]) -> str:
+    parts = []
+    for path, kind in stack:
+        name = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
+        leaf = path.rpartition(".")[2]
+        parts.append(f"{name}_{leaf}" if leaf else name)
+    return "/".join(parts)
+
+
+def quantised(model: Path, inputs: Path, scopes: list[str]) -> bytes:
+    """Return the int8 twin of a float `.tflite` file."""
+    work = quantizer.Quantizer(str(model), recipe.static_wi8_ai8())
+    for operation in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):
+        work.update_quantization_recipe(".*", operation, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    # What makes the network's outputs is named after them, not after its module.
+    outputs = rf"^{SIGNATURE}_output_\d+_output"
+    for pattern in (outputs, *(rf"(^|;){re.escape(scope)};" for scope in scopes)):
+        work.update_quantization_recipe(
+            pattern, TFLOperationName.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE
+        )
+    ranges = work.calibrate({SIGNATURE: _tensors(inputs)}, num_threads=1)
+    return bytes(work.quantize(ranges).quantized_model)
+
+
+def _tensors(folder: Path) -> Iterator[dict[str, Any]]:
+    for file in sorted(folder.glob("*.npy")):
+        yield {INPUT: np.load(file)}
+
+
+if __name__ == "__main__":
+    main()
