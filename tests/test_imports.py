@@ -39,18 +39,21 @@ LAYERS = (
         "probe",
     },
     {"bench", "prune", "export", "quantize", "models", "bundle"},
-    {"backends", "runners"},
+    {"backends", "runners", "isolated"},
     {"artifact", "device", "recipe", "dataset", "demo", "latency", "preprocess", "summary"},
     {"errors", "resources", "__init__"},
 )
 TORCH = {"torch", "torchvision", "torch_pruning", "ultralytics", "timm"}
 TORCH_HOMES = {"models", "prune", "export"}
+TAKES_TENSORS = "backends.executorch"  # its runtime is called with torch tensors; only in its functions
 # Each vendor's SDK, and the modules that may import it inside their functions.
 VENDORS = {
     "onnxruntime": ("backends.onnxruntime", "quantize"),
     "openvino": ("backends.openvino", "quantize"),
     "nncf": ("quantize",),
     "tensorrt": ("backends.tensorrt",),
+    "ai_edge_litert": ("backends.litert",),
+    "executorch": ("backends.executorch",),
 }
 TRAVELS = (
     "__init__",
@@ -135,7 +138,11 @@ def _root(found: Import) -> str:
     return found.name.partition(".")[0]
 
 
-MODULES = {_module(path): path for path in sorted(PACKAGE.rglob("*.py")) if "_bundled" not in path.parts}
+# What `converters/` holds runs in other environments: scripts that nothing imports, see below.
+ELSEWHERE = {"_bundled", "converters"}
+MODULES = {
+    _module(path): path for path in sorted(PACKAGE.rglob("*.py")) if not ELSEWHERE.intersection(path.parts)
+}
 every_module = pytest.mark.parametrize("module", MODULES)
 
 
@@ -165,6 +172,13 @@ def test_imports_run_downwards(module: str) -> None:
             )
 
 
+@pytest.mark.parametrize("script", sorted((PACKAGE / "converters").glob("*.py")), ids=lambda path: path.stem)
+def test_a_converters_script_stands_alone(script: Path) -> None:
+    assert not [found for found in imports_of(script) if _root(found) == "edgeprune"]
+    for module, path in MODULES.items():
+        assert not [found for found in imports_of(path) if "converters" in found.name], module
+
+
 @every_module
 def test_click_is_imported_only_in_cli(module: str) -> None:
     if not _belongs(module, ("cli",)):
@@ -174,7 +188,8 @@ def test_click_is_imported_only_in_cli(module: str) -> None:
 @every_module
 def test_torch_is_imported_only_where_models_are_changed(module: str) -> None:
     if module.partition(".")[0] not in TORCH_HOMES:
-        assert not [found for found in imports_of(MODULES[module]) if _root(found) in TORCH]
+        used = [found for found in imports_of(MODULES[module]) if _root(found) in TORCH]
+        assert not [found for found in used if found.at_import or module != TAKES_TENSORS]
 
 
 @every_module

@@ -206,8 +206,8 @@ def export_program(module: nn.Module, spec: Preprocess, out: Path) -> Artifact:
 def node_names(graph: torch.fx.Graph) -> dict[str, str]:
     """Return the names of a program's nodes by those that an ONNX export gives them.
 
-    ``/model.22/cv2.0/conv/Conv2d`` says in which modules the operator stands; adapters tell by such names what
-    stays in float.
+    ``/model.22/cv2.0/0/conv/Conv2D`` says in which modules the operator stands; adapters tell by such names
+    what stays in float.
     """
     names: dict[str, str] = {}
     for node in graph.nodes:

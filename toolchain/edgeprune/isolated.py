@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
 import platform
 import shutil
 import subprocess
@@ -26,6 +25,7 @@ from edgeprune.resources import cache_dir
 from edgeprune.runners.local import how_it_ended, kill_group, last_line
 
 MARKER = "complete.json"
+GET = "edgeprune runtimes install {}"
 SCRIPTS = Path(__file__).resolve().parent / "converters"
 INSTALL_TIMEOUT_S = 3600.0
 CONVERT_TIMEOUT_S = 1800.0
@@ -94,9 +94,7 @@ def python_of(name: str) -> Path:
         RuntimeMissingError: it is not installed; the message holds the command.
     """
     if not installed(name):
-        raise RuntimeMissingError(
-            f"{name}: its converter is not installed here: edgeprune runtimes install {name}"
-        )
+        raise RuntimeMissingError(f"{name}: its converter is not installed here: {GET.format(name)}")
     return _python(folder_of(name))
 
 

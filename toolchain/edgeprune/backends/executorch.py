@@ -6,9 +6,7 @@ in this one: it takes and gives torch tensors, so torch is loaded with it, as in
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import shutil
 import warnings
 from collections.abc import Mapping, Sequence
@@ -149,7 +147,7 @@ def quantized_ops(engine: Path) -> int | None:
 
 def _import() -> Any:
     try:
-        with warnings.catch_warnings(), open(os.devnull, "w") as null, contextlib.redirect_stdout(null):
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it calls its whole interface experimental
             from executorch.extension.pybindings import portable_lib
     except ImportError as exc:

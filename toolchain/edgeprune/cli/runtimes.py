@@ -39,7 +39,7 @@ def remove_command(name: str) -> None:
 
 
 def _list(as_json: bool) -> None:
-    from edgeprune.isolated import ENVIRONMENTS, folder_of, installed, size_bytes
+    from edgeprune.isolated import ENVIRONMENTS, GET, folder_of, installed, size_bytes
 
     rows = [
         {
@@ -50,7 +50,7 @@ def _list(as_json: bool) -> None:
             "purpose": made_of.purpose,
             "size_bytes": size_bytes(name),
             "path": str(folder_of(name)) if installed(name) else None,
-            "get": f"edgeprune runtimes install {name}",
+            "get": GET.format(name),
         }
         for name, made_of in ENVIRONMENTS.items()
     ]

@@ -35,6 +35,7 @@ def main() -> None:
     args = parser.parse_args()
     program = torch.export.load(args.program)
     model = litert_torch.convert(program.module(), tuple(program.example_inputs[0]))
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     model.export(str(args.out))
     if args.inputs:
         scopes = float_scopes(program, set(json.loads(args.keep.read_text(encoding="utf-8"))))
