@@ -1,4 +1,4 @@
-"""LiteRT and ExecuTorch: what they load, what they tell, and their real converters where those are installed."""
+"""LiteRT and ExecuTorch: what they load and tell, and their real converters where those are installed."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_engine_that_doctor_runs_gives_evidence_of_what_ran(runtime: str) ->
 def test_a_file_that_is_no_model_and_an_option_are_refused_in_one_line(runtime: str, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.write_bytes(b"not a model")
-    with pytest.raises(CompileError, match="broken: .* cannot load this") as caught:
+    with pytest.raises(CompileError, match=r"broken: .* cannot load this") as caught:
         get_backend(runtime).load(broken, "fp32", 1, {})
     assert "\n" not in str(caught.value)
     with pytest.raises(CompileError, match="takes no options, fast is given"):

@@ -145,6 +145,12 @@ def quantized_ops(engine: Path) -> int | None:
     return int(facts["integer_convolutions"])
 
 
+def input_shape(engine: Path) -> list[int]:
+    """Return the shape of the one input, (1, 3, H, W), as the converter noted it."""
+    facts = json.loads((engine / FACTS).read_text(encoding="utf-8"))
+    return [int(side) for side in facts["input"]]
+
+
 def _import() -> Any:
     try:
         with warnings.catch_warnings():

@@ -44,7 +44,7 @@ class LiteRtSession:
         self._interpreter = interpreter
         (taken,) = interpreter.get_input_details()
         self._input: int = taken["index"]
-        self._channels_last = int(taken["shape"][-1]) == 3 and int(taken["shape"][1]) != 3
+        self._channels_last = _is_channels_last(taken)
         self._outputs = [found["index"] for found in interpreter.get_output_details()]
         share, left = delegated(interpreter._get_ops_details())
         self.actual: dict[str, Any] = {
@@ -138,6 +138,18 @@ def quantized_ops(engine: Path) -> int | None:
     )
 
 
+def input_shape(engine: Path) -> list[int]:
+    """Return the shape of the one input, as a session takes it: (1, 3, H, W).
+
+    Raises:
+        CompileError: the runtime cannot load the file.
+        RuntimeMissingError: ai-edge-litert is not installed.
+    """
+    (taken,) = _interpreter(engine, 1).get_input_details()
+    batch, *rest = (int(side) for side in taken["shape"])
+    return [batch, rest[-1], *rest[:-1]] if _is_channels_last(taken) else [batch, *rest]
+
+
 def delegated(operators: Operators) -> tuple[float, dict[str, int]]:
     """Return the share of operators that a delegate took, in [0, 1], and how many of each kind it left.
 
@@ -163,11 +175,17 @@ def delegated(operators: Operators) -> tuple[float, dict[str, int]]:
     return (len(taken) / len(own) if own else 0.0), dict(left)
 
 
+def _is_channels_last(taken: Mapping[str, Any]) -> bool:
+    return int(taken["shape"][-1]) == 3 and int(taken["shape"][1]) != 3
+
+
 def _import() -> Any:
     try:
         from ai_edge_litert import interpreter
     except ImportError as exc:
         raise RuntimeMissingError("ai-edge-litert is not installed here: pip install ai-edge-litert") from exc
+    if len(inputs) != 1 or len(inputs[0]) != 4:
+        raise CompileError(f"{engine}: one input of images is needed, this file takes {inputs}")
     return interpreter
 
 
@@ -176,6 +194,7 @@ def _interpreter(engine: Path, threads: int) -> Any:
     try:
         interpreter = module.Interpreter(model_path=str(engine), num_threads=threads)
         interpreter.allocate_tensors()
+        inputs = [found["shape"].tolist() for found in interpreter.get_input_details()]
     except (RuntimeError, ValueError) as exc:
         reason = " ".join(str(exc).split())[:300]
         raise CompileError(f"{engine}: LiteRT cannot load this file: {reason}") from exc

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from edgeprune.artifact import Artifact
-from edgeprune.backends import get_backend, options_for
+from edgeprune.backends import executorch, get_backend, litert, options_for
 from edgeprune.backends.openvino import IR
 from edgeprune.bench.protocol import build_job, reference_outputs, write_inputs, write_reference
 from edgeprune.bench.result import Job
@@ -49,7 +49,7 @@ def subjects_of(path: Path, target: str | None = None, chosen_only: bool = False
         NotComparableError: a folder that holds neither a finished build nor an engine.
         ModelError: nothing at the path can be measured.
     """
-    if path.is_dir() and not (path / IR).is_file():
+    if path.is_dir() and not (path / IR).is_file() and not (path / executorch.PROGRAM).is_file():
         return _of_build(path, target, chosen_only)
     return (_of_engine(path, target),)
 
@@ -87,12 +87,17 @@ def stock_images(size: int) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 
 def input_size(path: Path) -> int:
-    """Read the side of the square input of an ONNX file or an OpenVINO IR folder.
+    """Read the side of the square input of an engine: ONNX, OpenVINO IR, `.tflite` or ExecuTorch's folder.
 
     Raises:
         ModelError: it does not take one image of shape (1, 3, size, size).
     """
-    shape = _ir_shape(path / IR) if path.is_dir() else _onnx_shape(path)
+    if path.suffix == ".tflite":
+        shape = litert.input_shape(path)
+    elif (path / executorch.PROGRAM).is_file():
+        shape = executorch.input_shape(path)
+    else:
+        shape = _ir_shape(path / IR) if path.is_dir() else _onnx_shape(path)
     if len(shape) != 4 or shape[:2] != [1, 3] or shape[2] != shape[3] or shape[2] <= 0:
         raise ModelError(f"{path}: input shape {shape} is not one square RGB image (1, 3, size, size)")
     return shape[2]
@@ -147,13 +152,20 @@ def _of_row(folder: Path, row: Row) -> Subject:
 
 def _of_engine(path: Path, target: str | None) -> Subject:
     path = path.parent if path.name == IR else path
-    if path.is_dir():
+    if path.suffix == ".tflite" and path.is_file():
+        backend, precision = "litert", "int8" if litert.quantized_ops(path) else "fp32"
+    elif (path / executorch.PROGRAM).is_file():
+        backend, precision = "executorch", "int8" if executorch.quantized_ops(path) else "fp32"
+    elif path.is_dir():
         quantised = b"FakeQuantize" in (path / IR).read_bytes()
         backend, precision = "openvino", "int8" if quantised else "fp32"
     elif path.suffix == ".onnx" and path.is_file():
         backend, precision = "onnxruntime", _onnx_precision(path)
     else:
-        raise ModelError(f"{path}: neither a build folder, nor an .onnx file, nor a folder with model.xml")
+        raise ModelError(
+            f"{path}: neither a build folder, nor an .onnx or .tflite file, "
+            "nor a folder with model.xml or model.pte"
+        )
     profiles = resolve_targets((target or "cpu",))
     profile = next((profile for profile in profiles if profile.backend == backend), None)
     if profile is None:

@@ -39,7 +39,7 @@ def main() -> None:
         program = torch.export.export(quantised(program, args.inputs, keep), example)
     edge = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
     args.out.mkdir(parents=True, exist_ok=True)
-    facts = facts_of(edge.exported_program())
+    facts = {"input": list(example[0].shape)} | facts_of(edge.exported_program())
     (args.out / "model.pte").write_bytes(edge.to_executorch().buffer)
     (args.out / "conversion.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
