@@ -184,8 +184,6 @@ def _import() -> Any:
         from ai_edge_litert import interpreter
     except ImportError as exc:
         raise RuntimeMissingError("ai-edge-litert is not installed here: pip install ai-edge-litert") from exc
-    if len(inputs) != 1 or len(inputs[0]) != 4:
-        raise CompileError(f"{engine}: one input of images is needed, this file takes {inputs}")
     return interpreter
 
 
@@ -198,4 +196,6 @@ def _interpreter(engine: Path, threads: int) -> Any:
     except (RuntimeError, ValueError) as exc:
         reason = " ".join(str(exc).split())[:300]
         raise CompileError(f"{engine}: LiteRT cannot load this file: {reason}") from exc
+    if len(inputs) != 1 or len(inputs[0]) != 4:
+        raise CompileError(f"{engine}: one input of images is needed, this file takes {inputs}")
     return interpreter
