@@ -1,7 +1,7 @@
 """An exported program to `model.tflite`; with calibration inputs, to its static int8 twin.
 
 Runs in the isolated environment `litert` and imports nothing of edgeprune. Weights become S8 per channel,
-activations S8 per tensor with ranges by minimum and maximum; input and output stay float32.
+activations S8 per tensor in the moving average of each image's range; input and output stay float32.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import argparse
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from ai_edge_quantizer.qtyping import TFLOperationName
 
 INPUT = "args_0"  # what the converter calls the first argument of a program
 SIGNATURE = "serving_default"
+AT_ONCE = 16
 
 
 def main() -> None:
@@ -74,13 +74,13 @@ def quantised(model: Path, inputs: Path, scopes: list[str]) -> bytes:
         work.update_quantization_recipe(
             pattern, TFLOperationName.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE
         )
-    ranges = work.calibrate({SIGNATURE: _tensors(inputs)}, num_threads=1)
+    files = sorted(inputs.glob("*.npy"))
+    ranges = None
+    # The quantiser holds all the inputs that it is given; so many at a time, memory does not grow with them.
+    for first in range(0, len(files), AT_ONCE):
+        images = [{INPUT: np.load(file)} for file in files[first : first + AT_ONCE]]
+        ranges = work.calibrate({SIGNATURE: images}, ranges, num_threads=1)
     return bytes(work.quantize(ranges).quantized_model)
-
-
-def _tensors(folder: Path) -> Iterator[dict[str, Any]]:
-    for file in sorted(folder.glob("*.npy")):
-        yield {INPUT: np.load(file)}
 
 
 if __name__ == "__main__":

@@ -27,8 +27,9 @@ def node_names(program: Artifact) -> dict[str, str]:
 def quantize(
     model: Artifact, scheme: str, calibration: CalibrationSet, float_nodes: Sequence[str], out: Path
 ) -> Artifact:
-    """Write the int8 engine of an exported program into `out`: S8, weights per channel, ranges by min and max
-    over all images.
+    """Write the int8 engine of an exported program into `out`, by its runtime's own quantiser.
+
+    Activations become S8 per tensor, weights S8 per channel.
 
     Args:
         float_nodes: names of nodes that stay in float, of those that `node_names` gives.
