@@ -131,11 +131,12 @@ def quantized_ops(engine: Path) -> int | None:
     """Count the convolutions whose input and output are S8: those that run in integers."""
     interpreter = _interpreter(engine, 1)
     types = {found["index"]: found["dtype"].__name__ for found in interpreter.get_tensor_details()}
-    return sum(
+    counted = (
         operator["op_name"] in _CONVOLUTIONS
         and types.get(int(operator["inputs"][0])) == types.get(int(operator["outputs"][0])) == "int8"
         for operator in interpreter._get_ops_details()
     )
+    return sum(bool(integer) for integer in counted)
 
 
 def input_shape(engine: Path) -> list[int]:
