@@ -148,7 +148,8 @@ def test_the_real_converters_keep_what_the_network_computes(
     made = quantize(program, profile.scheme, calibration, adapter, tmp_path / "int8")
     integer = backend.compile(made, profile, "int8", tmp_path / "engine")
     (got,) = backend.load(integer.path, "int8", 1, {})(image)
-    assert np.abs(got - expected)[:, 4:].max() < 0.1
-    assert np.unique(got[:, 4:]).size > 100  # the decode is in float: scores are no steps of one scale
+    # One scale over boxes and scores would make every score 0.
+    assert np.corrcoef(got[:, 4:].ravel(), expected[:, 4:].ravel())[0, 1] > 0.95
+    assert np.abs(got - expected)[:, 4:].max() < 0.01
     assert integer.size_bytes < 0.5 * engine.size_bytes
     assert (backend.quantized_ops(integer.path) or 0) > 55  # of 63 convolutions
