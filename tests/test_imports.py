@@ -43,7 +43,7 @@ LAYERS = (
         "probe",
     },
     {"bench", "prune", "export", "embed", "quantize", "models", "bundle"},
-    {"backends", "runners"},
+    {"backends", "runners", "isolated"},
     {
         "artifact",
         "device",
@@ -60,6 +60,7 @@ LAYERS = (
 )
 TORCH = {"torch", "torchvision", "torch_pruning", "ultralytics", "timm"}
 TORCH_HOMES = {"models", "prune", "export"}
+TAKES_TENSORS = "backends.executorch"  # its runtime is called with torch tensors; only in its functions
 # Each vendor's SDK, and the modules that may import it inside their functions.
 VENDORS = {
     "onnxruntime": ("backends.onnxruntime", "backends.ort_format", "quantize"),
@@ -70,6 +71,8 @@ VENDORS = {
     "cuda": ("backends.tensorrt",),
     "ncnn": ("backends.ncnn", "quantize"),
     "pnnx": (),  # only its program is run
+    "ai_edge_litert": ("backends.litert",),
+    "executorch": ("backends.executorch",),
 }
 TRAVELS = (
     "__init__",
@@ -155,7 +158,11 @@ def _root(found: Import) -> str:
     return found.name.partition(".")[0]
 
 
-MODULES = {_module(path): path for path in sorted(PACKAGE.rglob("*.py")) if "_bundled" not in path.parts}
+# What `converters/` holds runs in other environments: scripts that nothing imports, see below.
+ELSEWHERE = {"_bundled", "converters"}
+MODULES = {
+    _module(path): path for path in sorted(PACKAGE.rglob("*.py")) if not ELSEWHERE.intersection(path.parts)
+}
 every_module = pytest.mark.parametrize("module", MODULES)
 
 
@@ -185,6 +192,13 @@ def test_imports_run_downwards(module: str) -> None:
             )
 
 
+@pytest.mark.parametrize("script", sorted((PACKAGE / "converters").glob("*.py")), ids=lambda path: path.stem)
+def test_a_converters_script_stands_alone(script: Path) -> None:
+    assert not [found for found in imports_of(script) if _root(found) == "edgeprune"]
+    for module, path in MODULES.items():
+        assert not [found for found in imports_of(path) if "converters" in found.name], module
+
+
 @every_module
 def test_click_is_imported_only_in_cli(module: str) -> None:
     if not _belongs(module, ("cli",)):
@@ -194,7 +208,8 @@ def test_click_is_imported_only_in_cli(module: str) -> None:
 @every_module
 def test_torch_is_imported_only_where_models_are_changed(module: str) -> None:
     if module.partition(".")[0] not in TORCH_HOMES:
-        assert not [found for found in imports_of(MODULES[module]) if _root(found) in TORCH]
+        used = [found for found in imports_of(MODULES[module]) if _root(found) in TORCH]
+        assert not [found for found in used if found.at_import or module != TAKES_TENSORS]
 
 
 @every_module

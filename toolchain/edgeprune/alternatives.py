@@ -11,7 +11,7 @@ from math import isqrt
 from edgeprune.artifact import Artifact, digest
 from edgeprune.bench.statistics import latency_ms
 from edgeprune.build import Build, Candidate
-from edgeprune.candidates import candidate, exported
+from edgeprune.candidates import candidate, exported, source
 from edgeprune.device import DeviceProfile
 from edgeprune.errors import ConfigError
 from edgeprune.summary import ExportCheck, Variant
@@ -63,7 +63,7 @@ def alternatives(
         candidates: rows of the original and the pruned models; those that tell the input sizes near the
             pruned model's latency are timed briefly.
     """
-    profiles = [profile for profile in context.request.targets if profile.built_on == "host"]
+    profiles = [profile for profile in context.request.targets if profile.runs_here]
     ships = [entry for entry in candidates if entry.profile in profiles and _ships(entry)]
     times = {name: latency_ms(result).p50 for name, (result, _) in measured(context, ships, "quick").items()}
     rows: list[Candidate] = []
@@ -103,4 +103,5 @@ def _ships(entry: Candidate) -> bool:
 def _row(rival: Rival, profile: DeviceProfile) -> tuple[Candidate, str, ExportCheck]:
     context = rival.context.on(profile)
     onnx, check = exported(context, rival.model, rival.variant)
-    return candidate(context, profile, rival.variant, profile.ship, onnx), onnx.sha256, check
+    taken = source(context, profile, rival.model, onnx, rival.variant)
+    return candidate(context, profile, rival.variant, profile.ship, taken), onnx.sha256, check

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from edgeprune.errors import OutputError
 
-Kind = Literal["torch", "onnx", "engine"]
+Kind = Literal["torch", "onnx", "program", "engine"]
 MANIFEST = "manifest.json"
 LITTLE_SPACE_MB = 256
 
@@ -31,7 +31,8 @@ class Artifact:
 
     Attributes:
         path: a file, or a folder for formats of several files (OpenVINO's ``model.xml`` + ``model.bin``).
-        kind: ``torch`` checkpoint, ``onnx`` graph, or an ``engine`` that a runtime loads.
+        kind: ``torch`` checkpoint, ``onnx`` graph, ``program`` of torch.export, or an ``engine`` that a
+            runtime loads.
         precision: ``fp32``, ``fp16``, ``bf16`` or ``int8``.
         sha256: hex digest of the content (of every file in it, by relative path, for a folder).
         parent: digest of the artifact that this one was made from, if any.

@@ -13,6 +13,7 @@ from edgeprune.bench.protocol import reference_outputs, write_reference
 from edgeprune.build import SELECTION_SPLIT, Build, Candidate
 from edgeprune.device import DeviceProfile
 from edgeprune.errors import CompileError
+from edgeprune.isolated import pins_of
 from edgeprune.quantize import CalibrationSet, quantize
 from edgeprune.quantize.qdq import TABLE, calibrate
 from edgeprune.quantize.schemes import QDQ_SCHEMES, describe
@@ -59,15 +60,39 @@ def exported(context: Build, model: Artifact, variant: Variant) -> tuple[Artifac
     return Artifact.of(place / "model.onnx", "onnx", "fp32", model.sha256), check
 
 
+def source(
+    context: Build, profile: DeviceProfile, model: Artifact, onnx: Artifact, variant: Variant
+) -> Artifact:
+    """Return what the target's compiler takes: the ONNX file, or the exported program of the same model."""
+    if get_backend(profile.backend).SOURCE == "onnx":
+        return onnx
+    inputs = {
+        "model": model.sha256,
+        "imgsz": context.spec.imgsz,
+        "end2end": context.info.end2end,
+        "versions": context.using("torch", "ultralytics"),
+    }
+
+    def make(out: Path) -> None:
+        from edgeprune.export import export_program
+
+        context.notify("export", 0.0, f"{variant_name(variant, context.spec.imgsz)} to a torch program")
+        module = context.adapter.exportable(context.adapter.load(model.path), context.info.end2end)
+        export_program(module, context.spec, out)
+
+    place = context.store.stage("program", inputs, make)
+    return Artifact.of(place / "program", "program", "fp32", model.sha256)
+
+
 def candidate(
-    context: Build, profile: DeviceProfile, variant: Variant, precision: str, onnx: Artifact
+    context: Build, profile: DeviceProfile, variant: Variant, precision: str, model: Artifact
 ) -> Candidate:
     """Return the row of a model on a target: converted, compiled and evaluated, not yet timed.
 
     Args:
-        context, onnx: those of `Build.on` this target.
+        context, model: those of `Build.on` and `source` for this target.
     """
-    converted = _converted(context, profile, precision, onnx, variant)
+    converted = _converted(context, profile, precision, model, variant)
     if profile.format == "ort":
         converted = _ort_format(context, converted)
     if profile.built_on == "device":
@@ -83,6 +108,7 @@ def candidate(
         "backend": profile.backend,
         "options": options_for(profile, precision),
         "versions": context.using(profile.backend, "pnnx"),
+        "converter": pins_of(profile.backend),
     }
     backend = get_backend(profile.backend)
 
@@ -108,7 +134,7 @@ def candidate(
         ops,
         where / "reference.npz",
         environment,
-        convolutions(onnx),
+        convolutions(model) if model.kind == "onnx" else None,
     )
 
 
@@ -143,34 +169,36 @@ def _built_ahead(
 
 
 def _converted(
-    context: Build, profile: DeviceProfile, precision: str, onnx: Artifact, variant: Variant
+    context: Build, profile: DeviceProfile, precision: str, model: Artifact, variant: Variant
 ) -> Artifact:
     if precision == "fp16" and get_backend(profile.backend).HALF_GRAPH:
         from edgeprune.quantize.half import to_fp16
 
-        inputs = {"onnx": onnx.sha256, "versions": context.using("onnxruntime")}
+        inputs = {"model": model.sha256, "versions": context.using("onnxruntime")}
 
         def halve(out: Path) -> None:
-            to_fp16(onnx, out)
+            to_fp16(model, out)
 
         place = context.store.stage("fp16", inputs, halve)
-        return Artifact.of(place / "model.onnx", "onnx", "fp16", onnx.sha256)
+        return Artifact.of(place / "model.onnx", "onnx", "fp16", model.sha256)
     if precision != "int8":
-        return onnx
-    calibration, described = calibrated(context, profile.scheme, onnx)
-    inputs = {"onnx": onnx.sha256, "calibration": described}
+        return model
+    calibration, described = calibrated(context, profile.scheme, model)
+    inputs = {"model": model.sha256, "calibration": described, "converter": pins_of(profile.backend)}
 
     def make(out: Path) -> None:
         name = variant_name(variant, context.spec.imgsz)
         context.notify("quantize", 0.0, f"{name} in scheme {profile.scheme}, {described['count']} images")
-        artifact = quantize(onnx, profile.scheme, calibration, context.adapter, out)
+        artifact = quantize(model, profile.scheme, calibration, context.adapter, out)
         write_text_atomically(out / CALIBRATION, json.dumps(described, indent=1) + "\n")
-        write_text_atomically(out / "artifact.json", json.dumps({"path": artifact.path.name}))
+        write_text_atomically(
+            out / "artifact.json", json.dumps({"path": artifact.path.name, "kind": artifact.kind})
+        )
         context.notify("quantize", 1.0, f"{name} in scheme {profile.scheme}")
 
     place = context.store.stage(f"int8-{profile.scheme}", inputs, make)
-    name = json.loads((place / "artifact.json").read_text(encoding="utf-8"))["path"]
-    return Artifact.of(place / name, "onnx", "int8", onnx.sha256)
+    artifact = json.loads((place / "artifact.json").read_text(encoding="utf-8"))
+    return Artifact.of(place / artifact["path"], artifact["kind"], "int8", model.sha256)
 
 
 def _ort_format(context: Build, onnx: Artifact) -> Artifact:
@@ -209,7 +237,9 @@ def calibrated(context: Build, scheme: str, onnx: Artifact) -> tuple[Calibration
         return calibration, described
 
     def make(out: Path) -> None:
-        context.notify("quantize", 0.0, f"activation ranges by {calibration.method}, {len(images)} images")
+        context.notify(
+            "quantize", 0.0, f"activation ranges by {calibration.method or 'minmax'}, {len(images)} images"
+        )
         calibrate(onnx, scheme, calibration, out)
 
     place = context.store.stage("calibration", {"onnx": onnx.sha256, "calibration": described}, make)

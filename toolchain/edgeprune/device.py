@@ -18,8 +18,10 @@ from edgeprune.resources import bundled
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-BackendName = Literal["onnxruntime", "openvino", "tensorrt", "ncnn"]
-SchemeName = Literal["ort-u8s8", "ort-s8s8", "nncf", "trt-s8s8", "ncnn-kl"]
+BackendName = Literal["onnxruntime", "openvino", "tensorrt", "ncnn", "litert", "executorch"]
+SchemeName = Literal[
+    "ort-u8s8", "ort-s8s8", "nncf", "trt-s8s8", "ncnn-kl", "litert-s8", "executorch-s8"
+]  # fmt: skip
 Architecture = Literal["x86_64", "aarch64"]
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -38,7 +40,8 @@ class DeviceProfile(BaseModel):
         format: what ONNX Runtime is given: the ``onnx`` file, or ``ort`` for its builds for phones.
         environments: by precision, sets of environment variables that the build tries beside the plain
             one; the fastest by measurement is kept.
-        built_on: ``host`` when this machine builds and measures the engine, ``device`` if only that can.
+        system: operating system; with `arch` it decides whether rows are timed on this machine.
+        built_on: ``host`` when this machine builds the engine, ``device`` if only that can.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,6 +49,7 @@ class DeviceProfile(BaseModel):
     name: str
     description: str
     arch: tuple[Architecture, ...]
+    system: Literal["linux", "android"] = "linux"
     backend: BackendName
     precisions: tuple[Precision, ...] = Field(min_length=1)
     ship: Precision = "int8"
@@ -85,8 +89,9 @@ class DeviceProfile(BaseModel):
 
     @property
     def runs_here(self) -> bool:
-        """Whether this machine has the target's architecture and the engine is built on the host."""
-        return self.built_on == "host" and platform.machine() in self.arch
+        """Whether this machine has the target's architecture and system and builds its engine."""
+        here = platform.machine() in self.arch and platform.system().lower() == self.system
+        return self.built_on == "host" and here
 
 
 def target_files(folder: Path | None = None) -> dict[str, Path]:

@@ -39,6 +39,8 @@ HOW_TO_GET = {
     "openvino": "pip install openvino",
     "ncnn": "pip install 'edgeprune[ncnn]'",
     "tensorrt": tensorrt.HOW_TO_GET,
+    "litert": "pip install ai-edge-litert; for its converter: edgeprune runtimes install litert",
+    "executorch": "pip install executorch; for its converter: edgeprune runtimes install executorch",
 }
 # Where the import name is not the distribution's name.
 MODULES = {"opencv-python": "cv2", "py-cpuinfo": "cpuinfo", "pyyaml": "yaml", "scikit-learn": "sklearn"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
 from collections.abc import Sequence
@@ -172,3 +173,52 @@ def _quiet() -> Iterator[None]:
             yield
         finally:
             logger.setLevel(level)
+
+
+def export_program(module: nn.Module, spec: Preprocess, out: Path) -> Artifact:
+    """Write the folder `out/program`: `model.pt2` of torch.export, and `nodes.json` with its nodes' names.
+
+    Converters that take PyTorch's graphs read it in an environment of their own, with another torch.
+
+    Args:
+        module: maps float32 (1, 3, H, W) to one output tensor, in eval mode.
+
+    Raises:
+        CompileError: torch.export cannot trace the module.
+    """
+    example = torch.zeros(1, 3, spec.imgsz, spec.imgsz)
+    folder = out / "program"
+    folder.mkdir(parents=True)
+    try:
+        with _quiet(), torch.no_grad():
+            module(example)  # a detector makes its anchors on the first call, and keeps them
+            program = torch.export.export(module, (example,))
+    except Exception as exc:  # torch.export raises classes of many modules
+        raise CompileError(f"torch.export failed: {(str(exc).splitlines() or [''])[0]}") from exc
+    with _quiet():
+        torch.export.save(program, folder / "model.pt2")
+    names = json.dumps(node_names(program.graph), indent=1)
+    (folder / "nodes.json").write_text(names + "\n", encoding="utf-8")
+    return Artifact.of(folder, "program", "fp32")
+
+
+def node_names(graph: torch.fx.Graph) -> dict[str, str]:
+    """Return the names of a program's nodes by those that an ONNX export gives them.
+
+    ``/model.22/cv2.0/0/conv/Conv2D`` says in which modules the operator stands; adapters tell by such names
+    what stays in float.
+    """
+    names: dict[str, str] = {}
+    for node in graph.nodes:
+        if node.op != "call_function":
+            continue
+        parts, above = [""], ""
+        for path, _ in node.meta.get("nn_module_stack", {}).values():
+            if path:
+                parts.append(path.removeprefix(f"{above}."))
+                above = path
+        operator = str(getattr(node.target, "__name__", node.target)).partition(".")[0]
+        base = "/".join([*parts, operator.title().replace("_", "")])
+        count = sum(1 for name in names if name == base or name.startswith(f"{base}_"))
+        names[f"{base}_{count}" if count else base] = node.name
+    return names

@@ -11,7 +11,7 @@ from edgeprune.alternatives import alternatives, smaller_model
 from edgeprune.artifact import Artifact, Store, digest
 from edgeprune.bench.protocol import LEAST_INPUTS
 from edgeprune.build import Build, BuildRequest, Candidate, Notify
-from edgeprune.candidates import candidate, evaluated, exported
+from edgeprune.candidates import candidate, evaluated, exported, source
 from edgeprune.errors import ConfigError, DataError
 from edgeprune.models import adapter_of, get_adapter
 from edgeprune.pruning import pruned
@@ -22,8 +22,10 @@ from edgeprune.timing import measured
 
 PACKAGES = (
     "edgeprune", "torch", "ultralytics", "torch-pruning",
-    "onnx", "onnxsim", "onnxruntime", "openvino", "nncf", "ncnn", "pnnx", "tensorrt",
+    "onnx", "onnxsim", "onnxruntime", "openvino", "nncf", "ncnn", "pnnx", "tensorrt", "litert", "executorch",
 )  # fmt: skip
+DISTRIBUTIONS = {"litert": "ai-edge-litert"}
+"""Where a runtime's name is not that of the distribution."""
 
 
 def build(request: BuildRequest, notify: Notify) -> Summary:
@@ -47,14 +49,15 @@ def build(request: BuildRequest, notify: Notify) -> Summary:
                 own = context.on(profile)
                 onnx, check = exported(own, model, variant)
                 checks[onnx.sha256] = check
+                taken = source(own, profile, model, onnx, variant)
                 candidates += [
-                    candidate(own, profile, variant, precision, onnx) for precision in profile.precisions
+                    candidate(own, profile, variant, precision, taken) for precision in profile.precisions
                 ]
         if request.recipe.bench.compare:
             rivals, more = alternatives(context, original, smaller, candidates)
             candidates += rivals
             checks |= more
-        results = measured(context, [entry for entry in candidates if entry.profile.built_on == "host"])
+        results = measured(context, [entry for entry in candidates if entry.profile.runs_here])
         baseline = _baseline(context, original)
         summary = summarise(context, candidates, results, baseline, prunings, tuple(checks.values()))
         write_outputs(context, candidates, summary)
@@ -114,6 +117,6 @@ def _baseline(context: Build, original: Artifact) -> dict[str, Accuracy]:
 
 def _version(name: str) -> str:
     try:
-        return version(name)
+        return version(DISTRIBUTIONS.get(name, name))
     except PackageNotFoundError:
         return "absent"

@@ -15,8 +15,11 @@ from edgeprune.artifact import Artifact
 from edgeprune.backends import WITH_PROVIDERS, get_backend, providers
 from edgeprune.device import DeviceProfile, load_profile, read_yaml, target_files
 from edgeprune.errors import EdgepruneError, RuntimeMissingError
+from edgeprune.isolated import GET, SCRIPTS, installed
 
 NOT_INSTALLED = "not installed"
+MADE = {"litert": "probe.tflite", "executorch": "probe-executorch"}
+"""The same model, converted by `benchmarks/make_probes.py`: converters take a minute and may not be there."""
 TIMEOUT_S = 120.0
 
 
@@ -63,20 +66,24 @@ def probe(name: str, folder: Path) -> str:
         raise RuntimeMissingError(NOT_INSTALLED)
     profile = _profile_for(name)
     precision = profile.precisions[0]
+    options = profile.options.get(precision, {})
     rng = np.random.default_rng(0)
     weight = rng.standard_normal((8, 3), dtype=np.float32)
     images = rng.random((1, 3, 32, 32), dtype=np.float32)
-    model = write_conv(folder / "probe.onnx", weight.reshape(8, 3, 1, 1).tobytes())
-    engine = backend.compile(model, profile, precision, folder)
-    session = backend.load(engine.path, precision, 1, profile.options.get(precision, {}))
-    (output,) = session(images)
+    if name in MADE:
+        engine, did = SCRIPTS / MADE[name], "ran"
+    else:
+        model = write_conv(folder / "probe.onnx", weight.reshape(8, 3, 1, 1).tobytes())
+        engine, did = backend.compile(model, profile, precision, folder).path, "compiled and ran"
+    (output,) = backend.load(engine, precision, 1, options)(images)
     expected = np.maximum(np.einsum("oi,nihw->nohw", weight, images), 0)
     error = float(np.linalg.norm(output - expected) / np.linalg.norm(expected))
     # fp16 and bf16 keep 11 and 8 bits of mantissa.
     if not error < (1e-4 if precision == "fp32" else 1e-2):
         raise EdgepruneError(f"{version} runs, but computes wrong results: relative error {error:.1e}")
     found = f"; runs on {', '.join(providers(name))}" if name in WITH_PROVIDERS else ""
-    return f"{version}; compiled and ran a {precision} model{found}"
+    converter = "" if name not in MADE or installed(name) else f"; no converter: {GET.format(name)}"
+    return f"{version}; {did} a {precision} model{found}{converter}"
 
 
 def write_conv(path: Path, weight: bytes) -> Artifact:

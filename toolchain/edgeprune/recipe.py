@@ -171,7 +171,8 @@ class QuantizeRecipe(_Section):
     Attributes:
         images: how many, from `split`.
         select: how they are chosen, see `edgeprune.quantize.selection`.
-        method: how a range is read from what was seen, see `edgeprune.quantize.ranges`.
+        method: how a range is read from what was seen, see `edgeprune.quantize.ranges`; null is the scheme's
+            own way, which is ``minmax`` where it has a choice.
         equalise: rescale channels between convolutions where only ReLU is between them; Q/DQ schemes only.
         correct_bias: take off biases what rounding the weights adds on average; Q/DQ schemes only.
     """
@@ -179,7 +180,7 @@ class QuantizeRecipe(_Section):
     images: int = Field(default=128, ge=1)
     split: Literal["train", "val"] = "train"
     select: Selection = "random"
-    method: CalibrationMethod = "minmax"
+    method: CalibrationMethod | None = None
     equalise: bool = False
     correct_bias: bool = False
 

@@ -216,7 +216,7 @@ def write_outputs(context: Build, candidates: list[Candidate], summary: Summary)
             engine = Artifact.of(place, "engine", chosen.precision)
             folders["best"][EMBEDDED] = embedded(context, engine, chosen.val)
     for entry in candidates:
-        if entry.profile.built_on == "device":
+        if not entry.profile.runs_here:
             path = entry.artifact.path
             for source in filter(Path.exists, (path, config_of(path))):
                 name = _device_file(entry.variant, entry.precision, source.name.removeprefix(path.stem))

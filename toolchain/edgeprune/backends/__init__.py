@@ -25,6 +25,8 @@ BACKENDS: dict[str, str] = {
     "openvino": "edgeprune.backends.openvino",
     "tensorrt": "edgeprune.backends.tensorrt",
     "ncnn": "edgeprune.backends.ncnn",
+    "litert": "edgeprune.backends.litert",
+    "executorch": "edgeprune.backends.executorch",
 }
 
 
@@ -51,11 +53,13 @@ class Backend(Protocol):
 
     Attributes:
         PROVIDER: the provider or device that is asked for; `Session.actual` tells the one that came.
+        SOURCE: what `compile` takes: an ``onnx`` file, or a ``program`` of torch.export.
         END2END: whether it has the operators of an end-to-end head; others get the one-to-many head and NMS.
         HALF_GRAPH: whether it takes an fp16 graph; others round the float graph themselves.
     """
 
     PROVIDER: str
+    SOURCE: str
     END2END: bool
     HALF_GRAPH: bool
 
@@ -64,7 +68,7 @@ class Backend(Protocol):
         ...
 
     def compile(self, model: Artifact, profile: DeviceProfile, precision: str, out: Path) -> Artifact:
-        """Turn an ONNX artifact into an engine inside the folder `out`."""
+        """Turn an ONNX artifact, or a program, into an engine inside the folder `out`."""
         ...
 
     def load(self, engine: Path, precision: str, threads: int, options: Mapping[str, str]) -> Session:

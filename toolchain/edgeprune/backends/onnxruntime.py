@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from edgeprune.device import DeviceProfile
 
 PROVIDER = "CPUExecutionProvider"
+SOURCE = "onnx"
 END2END = True
 HALF_GRAPH = True
 ENGINE = "model.onnx"

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edgeprune.device import DeviceProfile
 
 PROVIDER = "CPU"
+SOURCE = "onnx"
 END2END = True
 HALF_GRAPH = False
 ENGINE = "engine"

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from edgeprune.device import DeviceProfile
 
 PROVIDER = "TensorRT"
+SOURCE = "onnx"
 END2END = True
 HALF_GRAPH = True
 ENGINE = "model.engine"

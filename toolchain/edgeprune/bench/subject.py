@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from edgeprune.artifact import Artifact
-from edgeprune.backends import get_backend, options_for
+from edgeprune.backends import executorch, get_backend, litert, options_for
 from edgeprune.backends.ncnn import SHAPES, is_engine
 from edgeprune.backends.ncnn import input_shape as ncnn_shape
 from edgeprune.backends.openvino import IR
@@ -52,7 +52,7 @@ def subjects_of(path: Path, target: str | None = None, chosen_only: bool = False
         NotComparableError: a folder that holds neither a finished build nor an engine.
         ModelError: nothing at the path can be measured.
     """
-    if path.is_dir() and not (path / IR).is_file() and not is_engine(path):
+    if path.is_dir() and not any((path / name).is_file() for name in (IR, SHAPES, executorch.PROGRAM)):
         return _of_build(path, target, chosen_only)
     return (_of_engine(path, target),)
 
@@ -98,12 +98,16 @@ def stock_images(spec: Preprocess) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 
 def input_size(path: Path) -> int:
-    """Read the side of the square input of an ONNX file, an OpenVINO IR folder or an engine of ncnn.
+    """Read the side of the square input of an engine: an ONNX or `.tflite` file, or a runtime's own folder.
 
     Raises:
         ModelError: it does not take one image of shape (1, 3, size, size).
     """
-    if path.is_dir():
+    if path.suffix == ".tflite":
+        shape = litert.input_shape(path)
+    elif (path / executorch.PROGRAM).is_file():
+        shape = executorch.input_shape(path)
+    elif path.is_dir():
         shape = ncnn_shape(path) if is_engine(path) else _ir_shape(path / IR)
     else:
         shape = _onnx_shape(path)
@@ -163,6 +167,10 @@ def _of_engine(path: Path, target: str | None) -> Subject:
     path = path.parent if path.name == IR else path
     if is_engine(path):
         backend, precision = "ncnn", "int8" if get_backend("ncnn").quantized_ops(path) else "fp32"
+    elif path.suffix == ".tflite" and path.is_file():
+        backend, precision = "litert", "int8" if litert.quantized_ops(path) else "fp32"
+    elif (path / executorch.PROGRAM).is_file():
+        backend, precision = "executorch", "int8" if executorch.quantized_ops(path) else "fp32"
     elif path.is_dir():
         quantised = b"FakeQuantize" in (path / IR).read_bytes()
         backend, precision = "openvino", "int8" if quantised else "fp32"
@@ -170,7 +178,8 @@ def _of_engine(path: Path, target: str | None) -> Subject:
         backend, precision = "onnxruntime", _onnx_precision(path)
     else:
         raise ModelError(
-            f"{path}: neither a build folder, nor an .onnx file, nor a folder with model.xml or {SHAPES}"
+            f"{path}: neither a build folder, nor an .onnx or .tflite file, "
+            f"nor a folder with model.xml, model.pte or {SHAPES}"
         )
     profiles = resolve_targets((target or "cpu",))
     profile = next((profile for profile in profiles if profile.backend == backend), None)

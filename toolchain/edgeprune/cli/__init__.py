@@ -36,6 +36,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "report": ("edgeprune.cli.report", "Write the HTML and Markdown report of a build."),
     "targets": ("edgeprune.cli.targets", "List the device profiles, or show one."),
+    "runtimes": (
+        "edgeprune.cli.runtimes",
+        "List, install or remove converters in environments of their own.",
+    ),
     "doctor": ("edgeprune.cli.doctor", "Tell what is installed and which runtimes work here."),
 }
 _STORAGE = {

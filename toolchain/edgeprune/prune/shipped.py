@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -18,7 +18,7 @@ from edgeprune.bench.environment import read_environment
 from edgeprune.bench.subject import stock_images
 from edgeprune.device import DeviceProfile, Precision
 from edgeprune.errors import ConfigError
-from edgeprune.export import export
+from edgeprune.export import export, export_program
 from edgeprune.latency import TableKey
 from edgeprune.models import ModelAdapter
 from edgeprune.preprocess import Preprocess
@@ -91,19 +91,18 @@ def compiled(subject: Subject, model: nn.Module, out: Path) -> Artifact:
     """
     adapter, profile = subject.adapter, subject.profile
     spec = adapter.preprocess(subject.imgsz)
+    backend = get_backend(profile.backend)
     photos = _photographs(subject.imgsz, out / "images")
-    onnx, _ = export(
-        adapter.exportable(model),
-        adapter.info(model),
-        spec,
-        photos[:1],
-        ExportRecipe(),
-        "original",
-        out / "model.onnx",
-    )
+    info = adapter.info(model)
+    info = replace(info, end2end=info.end2end and backend.END2END)
+    module = adapter.exportable(model, info.end2end)
+    if backend.SOURCE == "program":
+        taken = export_program(module, spec, out)
+    else:
+        taken, _ = export(module, info, spec, photos[:1], ExportRecipe(), "original", out / "model.onnx")
     if subject.precision == "int8":
-        onnx = quantize(onnx, profile.scheme, CalibrationSet(photos, spec), adapter, _made(out / "int8"))
-    return get_backend(profile.backend).compile(onnx, profile, subject.precision, _made(out / "compiled"))
+        taken = quantize(taken, profile.scheme, CalibrationSet(photos, spec), adapter, _made(out / "int8"))
+    return backend.compile(taken, profile, subject.precision, _made(out / "compiled"))
 
 
 def engine_of(

@@ -20,9 +20,16 @@ SCHEMES: dict[str, str] = {
     "trt-s8s8": "edgeprune.quantize.qdq",
     "nncf": "edgeprune.quantize.nncf_openvino",
     "ncnn-kl": "edgeprune.quantize.ncnn_int8",
+    "litert-s8": "edgeprune.quantize.programs",
+    "executorch-s8": "edgeprune.quantize.programs",
 }
 """The module of each scheme; what the schemes of one module differ in stands in its own table."""
-METHODS_OF: dict[str, tuple[CalibrationMethod, ...]] = {"nncf": ("minmax", "percentile", "mse")}
+METHODS_OF: dict[str, tuple[CalibrationMethod, ...]] = {
+    "nncf": ("minmax", "percentile", "mse"),
+    "ncnn-kl": (),
+    "litert-s8": (),
+    "executorch-s8": (),
+}
 """The calibration methods of schemes whose quantiser does not offer all."""
 
 
@@ -39,7 +46,7 @@ class CalibrationSet:
 
     images: tuple[Path, ...]
     spec: Preprocess
-    method: CalibrationMethod = "minmax"
+    method: CalibrationMethod | None = None
     equalise: bool = False
     correct_bias: bool = False
     table: Path | None = None
@@ -55,17 +62,16 @@ class Quantizer(Protocol):
         ...
 
 
-def require_method(scheme: str, method: CalibrationMethod) -> None:
+def require_method(scheme: str, method: CalibrationMethod | None) -> None:
     """Check that the quantiser of a scheme offers a calibration method.
 
     Raises:
         ConfigError: it does not.
     """
     offered = METHODS_OF.get(scheme, get_args(CalibrationMethod))
-    if method not in offered:
-        raise ConfigError(
-            f"quantize.method: the quantiser of scheme {scheme} has no {method!r}, only {', '.join(offered)}"
-        )
+    if method is not None and method not in offered:
+        choice = f"only {', '.join(offered)}" if offered else "only its own: leave it out"
+        raise ConfigError(f"quantize.method: the quantiser of scheme {scheme} has no {method!r}, {choice}")
 
 
 def quantize(
@@ -76,7 +82,7 @@ def quantize(
     out: Path,
     keep: Sequence[str] = (),
 ) -> Artifact:
-    """Quantise a float32 ONNX artifact in a scheme.
+    """Quantise a float32 ONNX artifact, or an exported program, in a scheme.
 
     Args:
         keep: names of nodes that stay in float beside those that the adapter names.
@@ -86,14 +92,21 @@ def quantize(
         ConfigError: the scheme's quantiser has no such calibration method.
         DataError: there are no images, none of them shows anything, or one cannot be read.
     """
-    import onnx
-
     from edgeprune.quantize.selection import require_content
 
     require_method(scheme, calibration.method)
     require_content(calibration.images)
-
-    names = [node.name for node in onnx.load(model.path, load_external_data=False).graph.node]
+    names = _node_names(model)
     module = cast(Quantizer, import_module(SCHEMES[scheme]))
     float_nodes = list(dict.fromkeys([*adapter.float_nodes(names), *keep]))
     return module.quantize(model, scheme, calibration, float_nodes, out)
+
+
+def _node_names(model: Artifact) -> list[str]:
+    if model.kind == "program":
+        from edgeprune.quantize.programs import node_names
+
+        return list(node_names(model))
+    import onnx
+
+    return [node.name for node in onnx.load(model.path, load_external_data=False).graph.node]

@@ -110,7 +110,7 @@ def measured(
         CompileError: a tensor holds NaN or infinite values.
         DataError: an image cannot be read.
     """
-    method = METHODS[calibration.method]
+    method = METHODS[calibration.method or "minmax"]
     seen = {name: method.statistic() for name in tensors}
     read = dict.fromkeys(convolved(model).values()) if calibration.correct_bias else {}
     means = {name: ChannelMean() for name in read}

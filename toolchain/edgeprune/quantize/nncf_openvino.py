@@ -49,7 +49,7 @@ def quantize(
             # pruned yolov8n on BCCD val: mAP50-95 .5725 with the full, .5673 with the fast, .5696 in fp32.
             fast_bias_correction=False,
             advanced_parameters=nncf.AdvancedQuantizationParameters(
-                activations_range_estimator_params=_estimator(calibration.method)
+                activations_range_estimator_params=_estimator(calibration.method or "minmax")
             ),
             ignored_scope=nncf.IgnoredScope(
                 names=[name for name in float_nodes if name in known], validate=False

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, Any
 
 from edgeprune.errors import DeviceError
 from edgeprune.runners import Completed
@@ -70,8 +70,8 @@ class LocalRunner:
         if timed_out:
             raise DeviceError(f"{self.name}: {command}: no answer within {timeout:g} s, it was stopped")
         if process.returncode != 0:
-            how = _how_it_ended(process.returncode)
-            raise DeviceError(f"{self.name}: {command}: {how}: {_last_line(errors)}")
+            how = how_it_ended(process.returncode)
+            raise DeviceError(f"{self.name}: {command}: {how}: {last_line(errors)}")
         return Completed(tuple(args), process.returncode, "".join(lines), errors)
 
     def push(self, local: Path) -> str:
@@ -102,7 +102,7 @@ def _follow(
 
     def stop() -> None:
         expired.set()
-        _kill_group(process)
+        kill_group(process)
 
     timer = threading.Timer(timeout, stop)
     timer.start()
@@ -117,17 +117,19 @@ def _follow(
         process.wait()
     finally:
         timer.cancel()
-        _kill_group(process)
+        kill_group(process)
         process.wait()
     return lines, expired.is_set()
 
 
-def _kill_group(process: subprocess.Popen[str]) -> None:
+def kill_group(process: subprocess.Popen[Any]) -> None:
+    """Kill all that is left of a process that was started in a session of its own."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def _how_it_ended(returncode: int) -> str:
+def how_it_ended(returncode: int) -> str:
+    """Say in words what a return code other than 0 means; a negative one is the number of a signal."""
     if returncode > 0:
         return f"exited with code {returncode}"
     name = signal.Signals(-returncode).name
@@ -135,6 +137,7 @@ def _how_it_ended(returncode: int) -> str:
     return f"killed by {name}{hint}"
 
 
-def _last_line(text: str) -> str:
+def last_line(text: str) -> str:
+    """Return the last line that is not blank: as a rule the message of what went wrong."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else "nothing on standard error"

@@ -1,0 +1,230 @@
+"""Converters whose pins fight ours: each in a virtual environment of its own, in the user's cache.
+
+A virtual environment cannot be moved, so it is made in its place, under a lock, and a marker is written last:
+without the marker it is not there. Its folder is named after a hash of the pins and of the interpreter, so
+another version of edgeprune or of Python makes one of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from edgeprune.artifact import content_key, write_text_atomically
+from edgeprune.errors import CompileError, ConfigError, OutputError, RuntimeMissingError, did_you_mean
+from edgeprune.resources import cache_dir
+from edgeprune.runners.local import how_it_ended, kill_group, last_line
+
+MARKER = "complete.json"
+GET = "edgeprune runtimes install {}"
+SCRIPTS = Path(__file__).resolve().parent / "converters"
+INSTALL_TIMEOUT_S = 3600.0
+CONVERT_TIMEOUT_S = 1800.0
+
+Say = Callable[[str], None]
+"""Called with a few words about what is being done."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What an isolated environment holds.
+
+    Attributes:
+        pins: requirements for pip, each of one exact version; the first names the converter.
+        purpose: what it is for, in a few words.
+    """
+
+    pins: tuple[str, ...]
+    purpose: str
+
+
+ENVIRONMENTS: dict[str, Environment] = {
+    "litert": Environment(
+        ("litert-torch==0.10.0", "ai-edge-quantizer==0.10.0", "ai-edge-litert==2.3.0", "torch==2.13.0"),
+        "PyTorch to .tflite, float and int8",
+    ),
+    "executorch": Environment(
+        ("executorch==1.5.1", "torchao==0.18.0", "torch==2.13.0"),
+        "PyTorch to .pte for XNNPACK, float and int8",
+    ),
+}
+
+
+def environment(name: str) -> Environment:
+    """Return the environment of that name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name not in ENVIRONMENTS:
+        known = ", ".join(ENVIRONMENTS)
+        raise ConfigError(f"unknown runtime {name!r}{did_you_mean(name, ENVIRONMENTS)}; there are {known}")
+    return ENVIRONMENTS[name]
+
+
+def pins_of(name: str) -> tuple[str, ...]:
+    """Return what a runtime's converter is pinned to: nothing for one that needs no environment."""
+    return ENVIRONMENTS[name].pins if name in ENVIRONMENTS else ()
+
+
+def folder_of(name: str) -> Path:
+    """Return where the environment lies, or would lie: it depends on its pins and on this interpreter."""
+    made_of = {"pins": environment(name).pins, "python": sys.version_info[:3], "machine": platform.machine()}
+    return cache_dir() / "runtimes" / f"{name}-{content_key(made_of)}"
+
+
+def installed(name: str) -> bool:
+    """Tell whether the environment is there, whole, and its interpreter still exists."""
+    return (folder_of(name) / MARKER).is_file() and _python(folder_of(name)).exists()
+
+
+def python_of(name: str) -> Path:
+    """Return the interpreter of an environment.
+
+    Raises:
+        RuntimeMissingError: it is not installed; the message holds the command.
+    """
+    if not installed(name):
+        raise RuntimeMissingError(f"{name}: its converter is not installed here: {GET.format(name)}")
+    return _python(folder_of(name))
+
+
+def size_bytes(name: str) -> int | None:
+    """Return the bytes that the environment's files take, None when it is not installed."""
+    if not installed(name):
+        return None
+    facts = json.loads((folder_of(name) / MARKER).read_text(encoding="utf-8"))
+    return int(facts["bytes"])
+
+
+def install(name: str, say: Say) -> Path:
+    """Make the environment and install its pins by pip, which reads the user's own pip settings.
+
+    Returns:
+        Its folder. One that is there already is left as it is; those of other pins are removed after.
+
+    Raises:
+        CompileError: Python's venv module or pip failed; the log stays and is named.
+        OutputError: the cache cannot be written, or another process is installing it.
+    """
+    place = folder_of(name)
+    with _locked(place.parent, name):
+        if installed(name):
+            return place
+        log = place.parent / f"{name}-install.log"
+        try:
+            _make(place, environment(name), log, say)
+        except BaseException:
+            shutil.rmtree(place, ignore_errors=True)
+            raise
+        log.unlink()
+        for other in _folders(name):
+            if other != place:
+                shutil.rmtree(other, ignore_errors=True)
+    return place
+
+
+def remove(name: str) -> bool:
+    """Remove the environment, and what is left of others of that name; return whether there was any.
+
+    Raises:
+        OutputError: another process is installing it.
+    """
+    environment(name)
+    root = cache_dir() / "runtimes"
+    if not root.is_dir():
+        return False
+    with _locked(root, name):
+        found = _folders(name)
+        for place in found:
+            (place / MARKER).unlink(missing_ok=True)  # half removed is not installed
+            shutil.rmtree(place)
+    return bool(found)
+
+
+def run_converter(
+    name: str, script: str, args: Sequence[str], log: Path, timeout: float = CONVERT_TIMEOUT_S
+) -> None:
+    """Run a script of `converters/` in an environment; everything it prints goes to `log`.
+
+    Args:
+        script: file name in `converters/`.
+        timeout: seconds after which it and all its children are killed.
+
+    Raises:
+        CompileError: it crashed, exited other than 0 or timed out; the message ends with its last line
+            and names the log, which stays.
+        RuntimeMissingError: the environment is not installed.
+    """
+    # -I: neither our packages (PYTHONPATH) nor the user's get in the way of the pins.
+    _run([str(python_of(name)), "-I", str(SCRIPTS / script), *args], script, log, timeout)
+
+
+def _make(place: Path, made_of: Environment, log: Path, say: Say) -> None:
+    shutil.rmtree(place, ignore_errors=True)  # what an interrupted installation left
+    log.unlink(missing_ok=True)
+    say(f"virtual environment at {place}")
+    _run([sys.executable, "-m", "venv", str(place)], "venv", log, INSTALL_TIMEOUT_S)
+    say(", ".join(made_of.pins))
+    pip = [str(_python(place)), "-m", "pip", "install", "--no-input", *made_of.pins]
+    _run(pip, "pip install", log, INSTALL_TIMEOUT_S)
+    total = sum(file.lstat().st_size for file in place.rglob("*"))
+    write_text_atomically(place / MARKER, json.dumps({"pins": made_of.pins, "bytes": total}) + "\n")
+
+
+def _run(args: Sequence[str], what: str, log: Path, timeout: float) -> None:
+    with log.open("a", errors="replace") as stream:
+        _wait(args, what, stream, log, timeout)
+
+
+def _wait(args: Sequence[str], what: str, stream: IO[str], log: Path, timeout: float) -> None:
+    process = subprocess.Popen(
+        list(args),
+        stdin=subprocess.DEVNULL,
+        stdout=stream,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,  # a group of its own, so that what it starts ends with it
+    )
+    try:
+        code = process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        raise CompileError(f"{what}: no end within {timeout:g} s, it was stopped; its log: {log}") from None
+    finally:
+        kill_group(process)
+        process.wait()
+    if code:
+        said = last_line(log.read_text(encoding="utf-8", errors="replace"))
+        raise CompileError(f"{what}: {how_it_ended(code)}: {said}; its log: {log}")
+
+
+def _python(place: Path) -> Path:
+    return place / "bin" / "python"
+
+
+def _folders(name: str) -> list[Path]:
+    root = cache_dir() / "runtimes"
+    return [place for place in root.glob(f"{name}-*") if place.is_dir()]
+
+
+@contextlib.contextmanager
+def _locked(root: Path, name: str) -> Iterator[None]:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        lock = (root / f".{name}.lock").open("w")
+    except OSError as exc:
+        raise OutputError(f"{root}: the cache cannot be written: {exc.strerror}") from exc
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            raise OutputError(f"{root}: another process is installing or removing {name}") from exc
+        yield

@@ -1,0 +1,52 @@
+"""int8 for LiteRT and ExecuTorch: their own quantisers, run by their converters in isolated environments."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edgeprune.artifact import Artifact
+from edgeprune.backends import executorch, litert
+from edgeprune.preprocess import load_input
+from edgeprune.quantize import CalibrationSet
+
+NODES = "nodes.json"
+_BACKENDS = {"litert-s8": litert, "executorch-s8": executorch}
+
+
+def node_names(program: Artifact) -> dict[str, str]:
+    """Return the nodes of an exported program by the names that they would have in an ONNX file."""
+    names: dict[str, str] = json.loads((program.path / NODES).read_text(encoding="utf-8"))
+    return names
+
+
+def quantize(
+    model: Artifact, scheme: str, calibration: CalibrationSet, float_nodes: Sequence[str], out: Path
+) -> Artifact:
+    """Write the int8 engine of an exported program into `out`, by its runtime's own quantiser.
+
+    Activations become S8 per tensor, weights S8 per channel.
+
+    Args:
+        float_nodes: names of nodes that stay in float, of those that `node_names` gives.
+
+    Raises:
+        CompileError: the converter failed; the message names its log.
+        RuntimeMissingError: its environment is not installed.
+    """
+    backend = _BACKENDS[scheme]
+    names = node_names(model)
+    engine = out / backend.ENGINE
+    with tempfile.TemporaryDirectory(dir=out) as folder:
+        keep, inputs = Path(folder) / "keep.json", Path(folder) / "inputs"
+        keep.write_text(json.dumps([names[name] for name in float_nodes if name in names]), encoding="utf-8")
+        inputs.mkdir()
+        # One file an image: the converter reads one at a time, so memory does not grow with their number.
+        for index, image in enumerate(calibration.images):
+            np.save(inputs / f"{index:06}.npy", load_input(image, calibration.spec)[0])
+        backend.convert(model, engine, ["--inputs", str(inputs), "--keep", str(keep)])
+    return Artifact.of(engine, "engine", "int8", model.sha256)
