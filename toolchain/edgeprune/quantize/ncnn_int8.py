@@ -138,7 +138,8 @@ def _activations(
     mat = backend.import_ncnn().Mat
     for image in calibration.images:
         extractor = net.create_extractor()
-        extractor.input(net.input_names()[0], mat(load_input(image, calibration.spec)[0][0]).clone())
+        tensor, _ = load_input(image, calibration.spec)  # named: a Mat keeps no reference to its array
+        extractor.input(net.input_names()[0], mat(tensor[0]).clone())
         for name in blobs:  # in the order of the graph, so that nothing is computed twice
             yield name, np.abs(np.array(extractor.extract(name)[1], dtype=np.float32)).ravel()
 
