@@ -10,44 +10,21 @@ was measured in. Counting costs time itself: what the engine takes without, in t
 from __future__ import annotations
 
 import argparse
-import json
-import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from edgeprune.artifact import write_text_atomically
-from edgeprune.bench.protocol import build_job, write_inputs
+from edgeprune.backends import options_for
+from edgeprune.bench.node_times import INFERENCES, NodeTime, NodeTimes, node_times
 from edgeprune.bench.subject import Subject, input_size, stock_images, subjects_of
 from edgeprune.errors import ConfigError, did_you_mean
-from edgeprune.runners.local import LocalRunner
 from edgeprune.summary import Row, Summary, load_summary
 
-INFERENCES = 100
 LEAST_INFERENCES = 50
-WARMUP_S = 2.0
 DEAREST = 10
-TIMEOUT_S = 600.0
 FLAT = "flat"
 DECODE = "decode"
-
-# Operators of both runtimes; one that is in no line goes by its own name.
-KINDS: dict[str, tuple[str, ...]] = {
-    "convolution": ("Convolution", "GroupConvolution", "Conv", "FusedConv", "QLinearConv"),
-    "reorder, reshape, requantise": (
-        *("Reorder", "ReorderInput", "ReorderOutput", "Transpose", "Reshape", "Convert", "Cast"),
-        *("FakeQuantize", "QuantizeLinear", "DequantizeLinear"),
-    ),
-    "concat, split": ("Concat", "QLinearConcat", "Split", "VariadicSplit", "Slice", "StridedSlice"),
-    "activation, element-wise left alone": (
-        *("Sigmoid", "QLinearSigmoid", "Mul", "Multiply", "QLinearMul", "Swish", "QuickGelu", "Relu"),
-        *("Clip", "HardSwish", "HSwish", "HardSigmoid", "Subgraph"),
-    ),
-    "addition": ("Add", "QLinearAdd"),
-    "pooling, upsampling": ("MaxPool", "NhwcMaxPool", "AveragePool", "Resize", "Interpolate", "Upsample"),
-}
 
 
 @dataclass(frozen=True)
@@ -82,8 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     row = row_of(summary, options.row)
     subject = next(one for one in subjects_of(options.build, row.target) if one.name == row.label)
     imgsz = input_size(subject.engine.path)
-    answer = node_times(subject, imgsz, summary.threads, options.inferences)
-    nodes = [read(node, imgsz) for node in answer["nodes"]]
+    answer = timed(subject, imgsz, summary.threads, options.inferences)
+    nodes = [read(node, imgsz) for node in answer.nodes]
     environment = "".join(f", {key}={value}" for key, value in row.environment.items())
     print(
         f"**{row.label}**, {row.runtime} {row.runtime_version}, {imgsz} px, {summary.threads} thread(s)"
@@ -111,45 +88,28 @@ def row_of(summary: Summary, label: str | None) -> Row:
     return rows[label]
 
 
-def node_times(subject: Subject, imgsz: int, threads: int, inferences: int) -> dict[str, Any]:
-    """Return what `benchmarks/node_times.py` answers, run in a process of its own.
-
-    Raises:
-        DeviceError: it crashed or hung.
-    """
-    with tempfile.TemporaryDirectory() as name, LocalRunner() as runner:
-        folder = Path(name)
-        job = build_job(
-            subject.name,
-            subject.engine,
-            subject.profile,
-            threads=threads,
-            inputs=write_inputs(stock_images(imgsz), folder / "inputs.npy"),
-            environment=subject.environment,
-        )
-        text = json.dumps(job.model_dump() | {"inferences": inferences, "warmup_s": WARMUP_S})
-        write_text_atomically(folder / "job.json", text)
-        worker = Path(__file__).with_name("node_times.py")
-        out = folder / "out.json"
-        runner.run((runner.python(), str(worker), str(folder / "job.json"), str(out)), TIMEOUT_S)
-        answer: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
-    return answer
+def timed(subject: Subject, imgsz: int, threads: int, inferences: int) -> NodeTimes:
+    """Return the times of an engine's nodes, run as the device profile wants it."""
+    options = options_for(subject.profile, subject.engine.precision)
+    images = stock_images(imgsz)
+    return node_times(
+        subject.engine, subject.profile.backend, threads, options, images, subject.environment, inferences
+    )
 
 
-def read(node: dict[str, Any], imgsz: int) -> Node:
-    """Return a node of the worker's answer with what its shapes say."""
+def read(node: NodeTime, imgsz: int) -> Node:
+    """Return a node with what its shapes say."""
     maps = [
         next((found for shape in shapes if (found := feature_map(shape, imgsz))), None)
-        for shapes in (node["inputs"], node["outputs"])
+        for shapes in (node.inputs, node.outputs)
     ]
-    kind = next((kind for kind, names in KINDS.items() if node["operator"] in names), node["operator"])
     return Node(
-        name=node["name"],
-        operator=" ".join(filter(None, [node["operator"], node["kernel"]])),
-        kind=kind if maps[1] else DECODE,
+        name=node.name,
+        operator=" ".join(filter(None, [node.operator, node.kernel])),
+        kind=node.kind if maps[1] else DECODE,
         side=maps[1][0] if maps[1] else None,
         channels=(maps[0][1] if maps[0] else None, maps[1][1] if maps[1] else None),
-        ms=node["ms"],
+        ms=node.ms,
     )
 
 
@@ -204,12 +164,12 @@ def dearest(nodes: Sequence[Node]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def beside(nodes: Sequence[Node], answer: dict[str, Any], row: Row) -> str:
+def beside(nodes: Sequence[Node], answer: NodeTimes, row: Row) -> str:
     """Return the sum over the nodes beside what whole inferences take."""
     total = sum(node.ms for node in nodes)
     return (
         f"The nodes together: {total:.2f} ms. A whole inference in this process: "
-        f"{answer['counted_ms']:.2f} ms with the counters, {answer['plain_ms']:.2f} ms without; "
+        f"{answer.counted_ms:.2f} ms with the counters, {answer.plain_ms:.2f} ms without; "
         f"in the build: {row.p50_ms:.2f} ms at p50. Counters cost time, and the machine may be faster or "
         "slower than when the row was measured: read the shares rather than the milliseconds."
     )

@@ -61,6 +61,7 @@ TRAVELS = (
     "bench.affinity",
     "bench.turns",
     "bench.layer_worker",
+    "bench.node_worker",
     "bench.worker",
     "bench.environment",
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 
 from edgeprune.artifact import Artifact
 from edgeprune.backends import get_backend
+from edgeprune.bench import node_times
+from edgeprune.bench.node_times import NodeTime
 from edgeprune.device import resolve_targets
 from edgeprune.errors import ConfigError
 from edgeprune.summary import Row, TargetSummary, save_summary
@@ -27,7 +30,7 @@ def attribution() -> Iterator[Any]:
         patch.syspath_prepend(str(Path(__file__).parents[2]))
         from benchmarks import attribution
 
-        patch.setattr(attribution, "WARMUP_S", 0.0)
+        patch.setattr(node_times, "WARMUP_S", 0.0)
         yield attribution
 
 
@@ -93,9 +96,10 @@ def test_all_time_is_told_by_operator_by_map_and_by_layer(
 
 
 def test_what_is_no_feature_map_is_the_decode(attribution: Any) -> None:
-    node = {"name": "n", "operator": "Softmax", "kernel": "jit", "ms": 1.0, "inputs": [[1, 16, 4, 2100]]}
-    assert attribution.read(node | {"outputs": [[1, 16, 4, 2100]]}, 320).kind == "decode"
-    found = attribution.read(node | {"inputs": [[1, 40, 40, 8]], "outputs": [[1, 16, 20, 20]]}, 320)
+    flat = ((1, 16, 4, 2100),)
+    node = NodeTime("n", "Softmax", "jit", "fp32", ("n",), flat, flat, 1.0)
+    assert attribution.read(node, 320).kind == "decode"
+    found = attribution.read(replace(node, inputs=((1, 40, 40, 8),), outputs=((1, 16, 20, 20),)), 320)
     assert (found.kind, found.side, found.channels) == ("Softmax", 20, (8, 16))
     assert attribution.feature_map([1, 100, 100, 4], 320) is None  # an attention matrix
 

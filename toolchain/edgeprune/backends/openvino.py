@@ -105,14 +105,16 @@ def quantized_ops(engine: Path) -> int | None:
     """Count the convolutions of the executed graph whose kernels take u8 or i8 input."""
     graph = _compiled(engine, 1, {}).get_runtime_model()
     return sum(
-        str(_rt(node, "layerType")) in _CONVOLUTIONS and str(_rt(node, "runtimePrecision")) in _INTEGERS
+        runtime_info(node, "layerType") in _CONVOLUTIONS
+        and runtime_info(node, "runtimePrecision") in _INTEGERS
         for node in graph.get_ops()
     )
 
 
-def _rt(node: Any, key: str) -> Any:
+def runtime_info(node: Any, key: str) -> str:
+    """Return what the executed graph tells of a node, such as its ``runtimePrecision``; empty if nothing."""
     info = node.get_rt_info()
-    return info[key].astype(str) if key in info else ""
+    return str(info[key].astype(str)) if key in info else ""
 
 
 def _import() -> Any:

@@ -1,7 +1,7 @@
-"""The worker of `benchmarks.attribution`: one process that asks a runtime how long each node takes.
+"""The worker of `bench.node_times`: one process that asks a runtime how long each node takes.
 
-``python node_times.py JOB.json OUT.json``. The job is a `bench.result.Job` as JSON with ``inferences``, how
-many are counted, and ``warmup_s``.
+``python -m edgeprune.bench.node_worker JOB.json OUT.json``. It needs the standard library, numpy and
+the runtime.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from edgeprune.backends import get_backend
+from edgeprune.backends import get_backend, onnxruntime, openvino
 from edgeprune.bench import affinity
 from edgeprune.bench.worker import THREAD_VARIABLES, serve
 
@@ -26,9 +26,9 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     """Run the engine with its runtime's counters, in turns with the same engine without them.
 
     Returns:
-        ``nodes``: each with ``name``, ``operator``, ``kernel`` (what the runtime chose to run it by), shapes
-        of its ``inputs`` and ``outputs``, and ``ms``, the median over the counted inferences; and of these
-        inferences ``counted_ms`` and ``plain_ms``, the medians with the counters and without.
+        ``nodes``: each with the fields of `bench.node_times.NodeTime`, ``ms`` being the median over the
+        counted inferences; and of these inferences ``counted_ms`` and ``plain_ms``, the medians with the
+        counters and without.
 
     Raises:
         CompileError: the runtime cannot load the engine.
@@ -41,7 +41,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     images = np.load(job["inputs"])
     backend = get_backend(job["backend"])
     plain = backend.load(Path(job["engine"]), job["precision"], job["threads"], job["options"])
-    counted = {"openvino": OpenVinoCounters, "onnxruntime": OnnxRuntimeCounters}[job["backend"]](job)
+    counted = COUNTERS[job["backend"]](job)
     times: dict[str, list[float]] = {"plain_ms": [], "counted_ms": []}
     begin = time.monotonic()
     warm = False
@@ -64,8 +64,6 @@ class OpenVinoCounters:
     """An engine of OpenVINO with `PERF_COUNT`: the request tells the times of its last inference."""
 
     def __init__(self, job: dict[str, Any]) -> None:
-        from edgeprune.backends import openvino
-
         options = job["options"] | {"PERF_COUNT": "YES"}
         self.session = openvino.load(Path(job["engine"]), job["precision"], job["threads"], options)
         self.request = self.session._request
@@ -86,18 +84,18 @@ class OpenVinoCounters:
     def nodes(self, count: int) -> list[dict[str, Any]]:
         """Return the nodes with their medians over the last inferences."""
         graph = self.request.get_compiled_model().get_runtime_model()
-        shapes = {
+        told = {
             node.get_friendly_name(): {
                 "inputs": [list(port.get_shape()) for port in node.inputs()],
                 "outputs": [list(port.get_shape()) for port in node.outputs()],
+                "precision": precision_of(openvino.runtime_info(node, "runtimePrecision")),
+                "layers": openvino.runtime_info(node, "originalLayersNames").split(","),
             }
             for node in graph.get_ops()
         }
-        none: dict[str, Any] = {"inputs": [], "outputs": []}
+        none: dict[str, Any] = {"inputs": [], "outputs": [], "precision": "", "layers": []}
         return [
-            {"name": name, "ms": statistics.median(self.taken[name][-count:])}
-            | facts
-            | shapes.get(name, none)
+            {"name": name, "ms": statistics.median(self.taken[name][-count:])} | facts | told.get(name, none)
             for name, facts in self.facts.items()
         ]
 
@@ -106,8 +104,6 @@ class OnnxRuntimeCounters:
     """An engine of ONNX Runtime with its profiler, which writes the times of all inferences to a file."""
 
     def __init__(self, job: dict[str, Any]) -> None:
-        from edgeprune.backends import onnxruntime
-
         options = onnxruntime._session_options(job["threads"], job["options"])
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(job["inputs"]).with_name("profile"))
@@ -138,8 +134,26 @@ class OnnxRuntimeCounters:
                 "kernel": "",
                 "inputs": [shape for one in args["input_type_shape"] for shape in one.values()],
                 "outputs": [shape for one in args["output_type_shape"] for shape in one.values()],
+                "precision": precision_of(
+                    next((kind for one in args["input_type_shape"] for kind in one), "")
+                ),
+                "layers": [key[0]],
             }
         return [node | {"ms": statistics.median(taken[key][-count:])} for key, node in nodes.items()]
+
+
+COUNTERS: dict[str, Any] = {"openvino": OpenVinoCounters, "onnxruntime": OnnxRuntimeCounters}
+_PRECISIONS = {
+    **dict.fromkeys(("u8", "i8", "uint8", "int8"), "int8"),
+    **dict.fromkeys(("f32", "float"), "fp32"),
+    **dict.fromkeys(("f16", "float16"), "fp16"),
+    **dict.fromkeys(("bf16", "bfloat16"), "bf16"),
+}
+
+
+def precision_of(kind: str) -> str:
+    """Return what the project calls a runtime's element type; one it has no name for stays as it is."""
+    return _PRECISIONS.get(kind, kind)
 
 
 if __name__ == "__main__":

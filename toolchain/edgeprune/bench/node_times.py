@@ -1,0 +1,128 @@
+"""How long each node of an engine takes: the runtime's own counters, read in a fresh process."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeprune.artifact import Artifact, write_text_atomically
+from edgeprune.bench.node_worker import COUNTERS
+from edgeprune.bench.protocol import write_inputs
+from edgeprune.errors import ConfigError
+from edgeprune.runners.local import LocalRunner
+
+if TYPE_CHECKING:
+    import numpy as np
+
+INFERENCES = 100
+WARMUP_S = 2.0
+TIMEOUT_S = 600.0
+
+# Operators of both runtimes; one that is in no line goes by its own name.
+KINDS: dict[str, tuple[str, ...]] = {
+    "convolution": ("Convolution", "GroupConvolution", "Conv", "FusedConv", "QLinearConv"),
+    "reorder, reshape, requantise": (
+        *("Reorder", "ReorderInput", "ReorderOutput", "Transpose", "Reshape", "Convert", "Cast"),
+        *("FakeQuantize", "QuantizeLinear", "DequantizeLinear"),
+    ),
+    "concat, split": ("Concat", "QLinearConcat", "Split", "VariadicSplit", "Slice", "StridedSlice"),
+    "activation, element-wise left alone": (
+        *("Sigmoid", "QLinearSigmoid", "Mul", "Multiply", "QLinearMul", "Swish", "QuickGelu", "Relu"),
+        *("Clip", "HardSwish", "HSwish", "HardSigmoid", "Subgraph"),
+    ),
+    "addition": ("Add", "QLinearAdd"),
+    "pooling, upsampling": ("MaxPool", "NhwcMaxPool", "AveragePool", "Resize", "Interpolate", "Upsample"),
+}
+
+
+@dataclass(frozen=True)
+class NodeTime:
+    """One node that the runtime ran.
+
+    Attributes:
+        operator: as the runtime calls it, after its optimisations.
+        kernel: what the runtime chose to run it by; empty where it does not tell.
+        precision: of its first input (ONNX Runtime) or of its kernel (OpenVINO), such as ``int8``.
+        layers: names of the nodes of the model that were fused into it, as far as the runtime tells.
+        inputs, outputs: shapes.
+        ms: median over the inferences.
+    """
+
+    name: str
+    operator: str
+    kernel: str
+    precision: str
+    layers: tuple[str, ...]
+    inputs: tuple[tuple[int, ...], ...]
+    outputs: tuple[tuple[int, ...], ...]
+    ms: float
+
+    @property
+    def kind(self) -> str:
+        """A key of `KINDS`, or the operator's own name."""
+        return next((kind for kind, names in KINDS.items() if self.operator in names), self.operator)
+
+
+@dataclass(frozen=True)
+class NodeTimes:
+    """All nodes of an engine.
+
+    Attributes:
+        counted_ms, plain_ms: medians of whole inferences with the counters and, in turns with them, without:
+            counting costs time itself, so shares say more than the nodes' milliseconds.
+    """
+
+    nodes: tuple[NodeTime, ...]
+    counted_ms: float
+    plain_ms: float
+
+
+def node_times(
+    engine: Artifact,
+    backend: str,
+    threads: int,
+    options: Mapping[str, str],
+    images: np.ndarray[Any, Any],
+    environment: Mapping[str, str] | None = None,
+    inferences: int = INFERENCES,
+) -> NodeTimes:
+    """Run an engine on this machine with its runtime's counters.
+
+    Args:
+        images: float32, shape (n, 3, H, W), at least 16 distinct ones; they are rotated over.
+        environment: variables that are set before the runtime is imported.
+
+    Raises:
+        ConfigError: the runtime has no counters that are read here.
+        DeviceError: the process crashed or hung.
+    """
+    if backend not in COUNTERS:
+        raise ConfigError(f"{backend}: nodes are timed by the counters of {', '.join(COUNTERS)} only")
+    with tempfile.TemporaryDirectory() as name, LocalRunner() as runner:
+        folder = Path(name)
+        job = {
+            "engine": str(engine.path),
+            "precision": engine.precision,
+            "backend": backend,
+            "threads": threads,
+            "options": dict(options),
+            "environment": dict(environment or {}),
+            "inputs": str(write_inputs(images, folder / "inputs.npy")),
+            "inferences": inferences,
+            "warmup_s": WARMUP_S,
+        }
+        write_text_atomically(folder / "job.json", json.dumps(job))
+        command = (runner.python(), "-m", "edgeprune.bench.node_worker")
+        runner.run((*command, str(folder / "job.json"), str(folder / "out.json")), TIMEOUT_S)
+        answer = json.loads((folder / "out.json").read_text(encoding="utf-8"))
+    nodes = tuple(_node(node) for node in answer["nodes"])
+    return NodeTimes(nodes, answer["counted_ms"], answer["plain_ms"])
+
+
+def _node(told: dict[str, Any]) -> NodeTime:
+    shapes = {key: tuple(tuple(shape) for shape in told[key]) for key in ("inputs", "outputs")}
+    return NodeTime(**(told | shapes | {"layers": tuple(filter(None, told["layers"]))}))
