@@ -12,7 +12,7 @@ from edgeprune.device import DeviceProfile
 from edgeprune.models import ModelAdapter, ModelInfo
 from edgeprune.preprocess import Preprocess
 from edgeprune.recipe import Recipe
-from edgeprune.summary import Accuracy, Variant, variant_name
+from edgeprune.summary import Accuracy, Guard, Variant, variant_name
 
 SELECTION_SPLIT = "val"
 
@@ -92,6 +92,7 @@ class Candidate:
     quantized_ops: int | None = None
     reference: Path | None = None
     environment: dict[str, str] = field(default_factory=dict)
+    guard: Guard | None = None
 
     @property
     def name(self) -> str:

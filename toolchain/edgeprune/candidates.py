@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from edgeprune.artifact import Artifact, write_text_atomically
 from edgeprune.backends import get_backend, options_for
 from edgeprune.bench.protocol import reference_outputs, write_reference
 from edgeprune.build import Build, Candidate
 from edgeprune.device import DeviceProfile
-from edgeprune.quantize import CalibrationSet, quantize
+from edgeprune.errors import ConfigError
+from edgeprune.quantize import SCHEMES, CalibrationSet, is_qdq, quantize
 from edgeprune.summary import Accuracy, ExportCheck, Variant, variant_name
 from edgeprune.timing import bench_images, tuned
 
@@ -47,16 +50,62 @@ def exported(context: Build, model: Artifact, variant: Variant) -> tuple[Artifac
 
 
 def candidate(
-    context: Build, profile: DeviceProfile, variant: Variant, precision: str, onnx: Artifact
+    context: Build,
+    profile: DeviceProfile,
+    variant: Variant,
+    precision: str,
+    onnx: Artifact,
+    keep: Sequence[str] = (),
 ) -> Candidate:
-    """Return the row of a model on a target: converted, compiled and evaluated, not yet timed."""
-    converted = _converted(context, profile, precision, onnx, variant)
+    """Return the row of a model on a target: converted, compiled and evaluated, not yet timed.
+
+    Args:
+        keep: names of ONNX nodes that an int8 row leaves in float beside those that its scheme does.
+    """
+    artifact, where, accuracy = assessed(context, profile, variant, precision, onnx, keep)
     if profile.built_on == "device":
-        # The file's arithmetic is measured on this host; its latency can only be measured on the device.
-        accuracy = evaluated(context, "onnxruntime", {}, converted, precision)[1]
-        return Candidate(profile, variant, context.spec.imgsz, precision, converted, accuracy)
+        return Candidate(profile, variant, context.spec.imgsz, precision, artifact, accuracy)
+    ops = json.loads((where / "quantized_ops.json").read_text(encoding="utf-8"))
+    environment = tuned(context, profile, artifact)
+    return Candidate(
+        profile,
+        variant,
+        context.spec.imgsz,
+        precision,
+        artifact,
+        accuracy,
+        ops,
+        where / "reference.npz",
+        environment,
+    )
+
+
+def assessed(
+    context: Build,
+    profile: DeviceProfile,
+    variant: Variant,
+    precision: str,
+    onnx: Artifact,
+    keep: Sequence[str] = (),
+) -> tuple[Artifact, Path, dict[str, Accuracy]]:
+    """Return the engine of a row, the folder of its evaluation and its accuracies.
+
+    For a target that is built on the device it is the file for that build; its arithmetic is measured on this
+    host, its latency can only be measured there.
+    """
+    onnx = converted(context, profile, precision, onnx, variant, keep)
+    if profile.built_on == "device":
+        return onnx, *evaluated(context, "onnxruntime", {}, onnx, precision)
+    engine = compiled(context, profile, variant, precision, onnx)
+    return engine, *evaluated(context, profile.backend, options_for(profile, precision), engine, precision)
+
+
+def compiled(
+    context: Build, profile: DeviceProfile, variant: Variant, precision: str, model: Artifact
+) -> Artifact:
+    """Return the engine of a converted model."""
     inputs = {
-        "artifact": converted.sha256,
+        "artifact": model.sha256,
         "precision": precision,
         "backend": profile.backend,
         "options": options_for(profile, precision),
@@ -67,31 +116,44 @@ def candidate(
     def make(out: Path) -> None:
         name = variant_name(variant, context.spec.imgsz)
         context.notify("compile", 0.0, f"{profile.name} {name} {precision}")
-        engine = backend.compile(converted, profile, precision, out)
+        engine = backend.compile(model, profile, precision, out)
         write_text_atomically(out / "engine.json", json.dumps({"path": engine.path.name}))
 
     place = context.store.stage("engine", inputs, make)
     name = json.loads((place / "engine.json").read_text(encoding="utf-8"))["path"]
-    engine = Artifact.of(place / name, "engine", precision, converted.sha256)
-    where, accuracy = evaluated(context, profile.backend, options_for(profile, precision), engine, precision)
-    ops = json.loads((where / "quantized_ops.json").read_text(encoding="utf-8"))
-    environment = tuned(context, profile, engine)
-    return Candidate(
-        profile,
-        variant,
-        context.spec.imgsz,
-        precision,
-        engine,
-        accuracy,
-        ops,
-        where / "reference.npz",
-        environment,
-    )
+    return Artifact.of(place / name, "engine", precision, model.sha256)
 
 
-def _converted(
-    context: Build, profile: DeviceProfile, precision: str, onnx: Artifact, variant: Variant
+def scheme_of(context: Build, profile: DeviceProfile) -> str:
+    """Return the int8 scheme of a target: the recipe's, or the one of the target's profile.
+
+    Raises:
+        ConfigError: the target's runtime does not read what that scheme writes.
+    """
+    scheme = context.recipe.quantize.scheme or profile.scheme
+    fits = SCHEMES[scheme] == SCHEMES[profile.scheme] or (is_qdq(scheme) and profile.backend == "openvino")
+    if not fits:
+        raise ConfigError(
+            f"quantize.scheme: {profile.name} runs on {profile.backend}, which does not read what {scheme!r} "
+            f"writes; leave it out to take {profile.scheme!r}"
+        )
+    return scheme
+
+
+def converted(
+    context: Build,
+    profile: DeviceProfile,
+    precision: str,
+    onnx: Artifact,
+    variant: Variant,
+    keep: Sequence[str] = (),
+    scheme: str | None = None,
 ) -> Artifact:
+    """Return a model in the form that a target's compiler takes at a precision.
+
+    Args:
+        scheme: of int8, instead of the target's own.
+    """
     if precision == "fp16":
         from edgeprune.quantize.half import to_fp16
 
@@ -104,24 +166,30 @@ def _converted(
         return Artifact.of(place / "model.onnx", "onnx", "fp16", onnx.sha256)
     if precision != "int8":
         return onnx
+    scheme = scheme or scheme_of(context, profile)
     images = context.calibration_images()
-    inputs = {
+    settings = context.recipe.quantize
+    inputs: dict[str, Any] = {
         "onnx": onnx.sha256,
-        "scheme": profile.scheme,
+        "scheme": scheme,
         "images": [str(image) for image in images],
-        "data": context.dataset.fingerprint(context.recipe.quantize.split),
+        "data": context.dataset.fingerprint(settings.split),
         "versions": context.using("onnx", "onnxruntime", "openvino", "nncf"),
+        **({"keep": sorted(keep)} if keep else {}),
+        **({"decode": True} if settings.decode else {}),
     }
 
     def make(out: Path) -> None:
         name = variant_name(variant, context.spec.imgsz)
-        context.notify("quantize", 0.0, f"{name} in scheme {profile.scheme}, {len(images)} images")
+        floats = f", {len(keep)} nodes in float" if keep else ""
+        context.notify("quantize", 0.0, f"{name} in scheme {scheme}, {len(images)} images{floats}")
         calibration = CalibrationSet(images, context.spec)
-        artifact = quantize(onnx, profile.scheme, calibration, context.adapter, out)
+        adapter = None if settings.decode else context.adapter
+        artifact = quantize(onnx, scheme, calibration, adapter, out, keep)
         write_text_atomically(out / "artifact.json", json.dumps({"path": artifact.path.name}))
-        context.notify("quantize", 1.0, f"{name} in scheme {profile.scheme}")
+        context.notify("quantize", 1.0, f"{name} in scheme {scheme}")
 
-    place = context.store.stage(f"int8-{profile.scheme}", inputs, make)
+    place = context.store.stage(f"int8-{scheme}", inputs, make)
     name = json.loads((place / "artifact.json").read_text(encoding="utf-8"))["path"]
     return Artifact.of(place / name, "onnx", "int8", onnx.sha256)
 

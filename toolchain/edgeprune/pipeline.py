@@ -13,6 +13,7 @@ from edgeprune.bench.protocol import LEAST_INPUTS
 from edgeprune.build import Build, BuildRequest, Candidate, Notify
 from edgeprune.candidates import candidate, evaluated, exported
 from edgeprune.errors import ConfigError, DataError
+from edgeprune.guarding import guarded
 from edgeprune.models import adapter_of, get_adapter
 from edgeprune.pruning import pruned
 from edgeprune.summarise import summarise, write_outputs
@@ -35,6 +36,7 @@ def build(request: BuildRequest, notify: Notify) -> Summary:
     with store.locked():
         original, context = start(request, store, notify)
         smaller = smaller_model(context) if request.smaller else None
+        baseline = _baseline(context, original)
         candidates: list[Candidate] = []
         checks: dict[str, ExportCheck] = {}
         prunings: dict[str, Pruning] = {}
@@ -46,14 +48,14 @@ def build(request: BuildRequest, notify: Notify) -> Summary:
                 onnx, check = exported(context, model, variant)
                 checks[onnx.sha256] = check
                 candidates += [
-                    candidate(context, profile, variant, precision, onnx) for precision in profile.precisions
+                    guarded(context, candidate(context, profile, variant, precision, onnx), onnx, baseline)
+                    for precision in profile.precisions
                 ]
         if request.recipe.bench.compare:
             rivals, more = alternatives(context, original, smaller, candidates)
             candidates += rivals
             checks |= more
         results = measured(context, [entry for entry in candidates if entry.profile.built_on == "host"])
-        baseline = _baseline(context, original)
         summary = summarise(context, candidates, results, baseline, prunings, tuple(checks.values()))
         write_outputs(context, candidates, summary)
         save_summary(summary, request.out)

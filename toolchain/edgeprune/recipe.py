@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from edgeprune.device import read_yaml, validate
+from edgeprune.device import SchemeName, read_yaml, validate
 from edgeprune.errors import ConfigError
 
 DEFAULT_RATIO = 0.4
@@ -158,10 +158,19 @@ class ExportRecipe(_Section):
 
 
 class QuantizeRecipe(_Section):
-    """Post-training quantisation: how many calibration images, from which split, drawn with which seed."""
+    """Post-training quantisation: how many calibration images, from which split, drawn with which seed.
+
+    Attributes:
+        guard: whether an int8 row that drops by more than `budget.max_drop` gets layers back in float.
+        scheme: instead of the one of the target's profile.
+        decode: whether the head's decode is int8 as well, as many tools do by default.
+    """
 
     images: int = Field(default=128, ge=1)
     split: Literal["train", "val"] = "train"
+    guard: bool = True
+    scheme: SchemeName | None = None
+    decode: bool = False
 
 
 BenchLength = Literal["quick", "standard"]

@@ -124,6 +124,7 @@ def _row(
         per_class=reported.per_class,
         quantized_ops=entry.quantized_ops,
         environment=entry.environment,
+        guard=entry.guard,
         artifact=entry.artifact.path.relative_to(out).as_posix(),
         sha256=entry.artifact.sha256,
     )

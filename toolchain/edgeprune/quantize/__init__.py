@@ -21,6 +21,11 @@ SCHEMES: dict[str, str] = {
 """The module of each scheme; what the schemes of one module differ in stands in its own table."""
 
 
+def is_qdq(scheme: str) -> bool:
+    """Whether a scheme writes an ONNX file with Q/DQ pairs, which ONNX Runtime and OpenVINO run."""
+    return SCHEMES[scheme] == SCHEMES["ort-u8s8"]
+
+
 @dataclass(frozen=True)
 class CalibrationSet:
     """The images that activation ranges are read from, and how they become inputs."""
@@ -43,18 +48,19 @@ def quantize(
     model: Artifact,
     scheme: str,
     calibration: CalibrationSet,
-    adapter: ModelAdapter,
+    adapter: ModelAdapter | None,
     out: Path,
     keep: Sequence[str] = (),
 ) -> Artifact:
     """Quantise a float32 ONNX artifact in a scheme.
 
     Args:
+        adapter: names what must stay in float; None quantises that as well.
         keep: names of nodes that stay in float beside those that the adapter names.
     """
     import onnx
 
     names = [node.name for node in onnx.load(model.path, load_external_data=False).graph.node]
     module = cast(Quantizer, import_module(SCHEMES[scheme]))
-    float_nodes = list(dict.fromkeys([*adapter.float_nodes(names), *keep]))
+    float_nodes = list(dict.fromkeys([*(adapter.float_nodes(names) if adapter else ()), *keep]))
     return module.quantize(model, scheme, calibration, float_nodes, out)
