@@ -14,7 +14,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 
 from edgeprune.summary import GuardTry, LayerSensitivity
 
-RUNGS = 24
+RUNGS = 60
 MOST_TRIES = 10
 TAIL = 5
 
