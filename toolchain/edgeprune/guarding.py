@@ -70,6 +70,7 @@ def guarded(context: Build, entry: Candidate, onnx: Artifact, baseline: Mapping[
         metric=before.metric,
         score_before=before.score,
         drop_before=score - before.score,
+        drop_after=score - found.accuracy[SELECTION_SPLIT].score,
         floats=rung.floats,
         tries=tries,
         layers=layers,

@@ -142,13 +142,15 @@ class Guard(ScoredRecord):
     """How the accuracy guard brought an int8 row back within the budget.
 
     Attributes:
-        score_before: of the row with every layer of its scheme in int8, on val.
+        score_before, drop_before: of the row with every layer of its scheme in int8, on val.
+        drop_after: of the row with some of them in float, on val.
         floats: layers that it left in float.
         layers: sensitivity of every layer, the greatest error first.
     """
 
     score_before: float
     drop_before: float
+    drop_after: float
     floats: tuple[str, ...]
     tries: tuple[GuardTry, ...]
     layers: tuple[LayerSensitivity, ...]

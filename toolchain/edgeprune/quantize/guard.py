@@ -38,13 +38,15 @@ def expected_drops(layers: Sequence[LayerSensitivity]) -> dict[str, float]:
     Between the layers that were evaluated last and cost least, and those below them, noise decides what a
     metric says: there the drop grows with the square of the error, as the power of noise that adds up.
     """
-    known = sorted((layer for layer in layers if layer.drop is not None), key=lambda layer: layer.error)[
-        :TAIL
-    ]
-    level = float(np.mean([max(layer.drop or 0.0, 0.0) for layer in known])) if known else 0.0
-    power = float(np.mean([layer.error**2 for layer in known])) if known else 0.0
-    scale = max(level, 1e-6) / max(power, 1e-12)
-    return {layer.layer: max(layer.drop or 0.0, scale * layer.error**2, 1e-9) for layer in layers}
+    evaluated = [layer for layer in layers if layer.drop is not None]
+    tail = sorted(evaluated, key=lambda layer: layer.error)[:TAIL]
+    level = max(_mean([max(layer.drop or 0.0, 0.0) for layer in tail]), 1e-6)
+    scale = level / max(_mean([layer.error**2 for layer in tail]), 1e-12)
+    return {layer.layer: max(layer.drop or 0.0, min(level, scale * layer.error**2), 1e-9) for layer in layers}
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else 0.0
 
 
 def ladder(layers: Sequence[LayerSensitivity]) -> list[Rung]:

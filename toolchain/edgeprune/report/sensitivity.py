@@ -18,16 +18,14 @@ def guards(summary: Summary) -> list[tuple[Row, Guard]]:
 
 
 def guard_note(guard: Guard) -> str:
-    """Say in one or two sentences what the guard did and which layers it left in float."""
+    """Say in two sentences what the guard did and which layers it left in float."""
     names = ", ".join(plain(name) for name in guard.floats[:NAMED])
     rest = len(guard.floats) - NAMED
     more = f" and {rest} more" if rest > 0 else ""
-    after = next((tried.drop for tried in guard.tries if tried.floats == len(guard.floats)), None)
-    drop = number(guard.drop_before, 4).text
-    held = "" if after is None else f" and by {number(after, 4).text} with them"
+    before, after = (number(drop, 4).text for drop in (guard.drop_before, guard.drop_after))
     return (
         f"The accuracy guard left {len(guard.floats)} of {len(guard.layers)} layers in float: {names}{more}. "
-        f"{guard.metric} drops on val by {drop} without them{held}."
+        f"{guard.metric} on val drops by {after} with them, and by {before} if they are int8."
     )
 
 
