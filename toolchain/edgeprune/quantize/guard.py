@@ -40,13 +40,13 @@ def expected_drops(layers: Sequence[LayerSensitivity]) -> dict[str, float]:
     """
     evaluated = [layer for layer in layers if layer.drop is not None]
     tail = sorted(evaluated, key=lambda layer: layer.error)[:TAIL]
-    level = max(_mean([max(layer.drop or 0.0, 0.0) for layer in tail]), 1e-6)
-    scale = level / max(_mean([layer.error**2 for layer in tail]), 1e-12)
+    level = max(_median([max(layer.drop or 0.0, 0.0) for layer in tail]), 1e-6)
+    scale = level / max(_median([layer.error**2 for layer in tail]), 1e-12)
     return {layer.layer: max(layer.drop or 0.0, min(level, scale * layer.error**2), 1e-9) for layer in layers}
 
 
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values)) if values else 0.0
+def _median(values: Sequence[float]) -> float:
+    return float(np.median(values)) if values else 0.0
 
 
 def ladder(layers: Sequence[LayerSensitivity]) -> list[Rung]:
