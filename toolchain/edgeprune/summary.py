@@ -131,11 +131,13 @@ class GuardTry(_Record):
         floats: how many layers stay in float.
         predicted: sum of the drops of the others.
         drop: of the score on val, measured.
+        lost_ms: that int8 would gain in the layers in float; null when layers are not timed.
     """
 
     floats: int
     predicted: float
     drop: float
+    lost_ms: float | None = None
 
 
 class Guard(ScoredRecord):

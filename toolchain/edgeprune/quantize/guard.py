@@ -26,10 +26,12 @@ class Rung:
     Attributes:
         floats: names of the layers that stay in float.
         predicted: sum of the drops of the layers that are int8.
+        lost_ms: that int8 would gain in the layers in float; None where no milliseconds are known.
     """
 
     floats: tuple[str, ...]
     predicted: float
+    lost_ms: float | None = None
 
 
 def expected_drops(layers: Sequence[LayerSensitivity]) -> dict[str, float]:
@@ -62,13 +64,17 @@ def ladder(layers: Sequence[LayerSensitivity]) -> list[Rung]:
     total = sum(drops.values())
     least = min(drops.values(), default=0.0)
     rungs: dict[tuple[str, ...], Rung] = {}
+
+    def rung(floats: tuple[str, ...]) -> Rung:
+        predicted = sum(drop for name, drop in drops.items() if name not in floats)
+        return Rung(floats, predicted, sum(cost[name] for name in floats) if timed else None)
+
     for bound in [total, *np.geomspace(total, max(least, total * 1e-6), RUNGS)[1:]] if drops else []:
         floats = _cheapest(drops, cost, float(bound))
-        predicted = sum(drop for name, drop in drops.items() if name not in floats)
-        rungs.setdefault(floats, Rung(floats, predicted))
+        rungs.setdefault(floats, rung(floats))
     everything = tuple(layer.layer for layer in layers)
-    rungs.setdefault(everything, Rung(everything, 0.0))
-    return sorted(rungs.values(), key=lambda rung: -rung.predicted)
+    rungs.setdefault(everything, rung(everything))
+    return sorted(rungs.values(), key=lambda one: -one.predicted)
 
 
 def _cheapest(drops: Mapping[str, float], cost: Mapping[str, float], bound: float) -> tuple[str, ...]:
@@ -103,8 +109,9 @@ def search(
     at = _first(rungs, 0, budget)
     while high - low > 1 and len(tries) < MOST_TRIES:
         at = min(max(at, low + 1), high - 1)
-        predicted, drop = rungs[at].predicted, measured(rungs[at])
-        tries.append(GuardTry(floats=len(rungs[at].floats), predicted=predicted, drop=drop))
+        rung, drop = rungs[at], measured(rungs[at])
+        predicted = rung.predicted
+        tries.append(GuardTry(floats=len(rung.floats), predicted=predicted, drop=drop, lost_ms=rung.lost_ms))
         if drop <= budget:
             high = at
         else:

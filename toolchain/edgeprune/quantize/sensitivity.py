@@ -22,7 +22,7 @@ def output_error(outputs: Outputs, reference: Outputs) -> float:
     Args:
         outputs, reference: one array an output, shape (1, ...).
     """
-    errors = []
+    errors: list[float] = []
     for output, wanted in zip(outputs, reference, strict=True):
         rows, expected = (_channels(np.asarray(array, dtype=np.float64)) for array in (output, wanted))
         size = np.linalg.norm(expected, axis=1)

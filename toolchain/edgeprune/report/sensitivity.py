@@ -58,8 +58,21 @@ def layers_table(guard: Guard) -> Table:
 
 def tries_table(tries: tuple[GuardTry, ...]) -> Table:
     """Show every choice that was built and evaluated."""
-    heads = [Head("layers in float"), Head("drop expected", "val"), Head("drop measured", "val")]
-    rows = [[Cell(str(one.floats)), number(one.predicted, 4), number(one.drop, 4)] for one in tries]
+    heads = [
+        Head("layers in float"),
+        Head("given up", "ms"),
+        Head("drop expected", "val"),
+        Head("drop measured", "val"),
+    ]
+    rows = [
+        [
+            Cell(str(one.floats)),
+            number(one.lost_ms, 3, NOT_TIMED),
+            number(one.predicted, 4),
+            number(one.drop, 4),
+        ]
+        for one in tries
+    ]
     return table(heads, rows)
 
 
