@@ -155,15 +155,7 @@ def converted(
         scheme: of int8, instead of the target's own.
     """
     if precision == "fp16":
-        from edgeprune.quantize.half import to_fp16
-
-        inputs = {"onnx": onnx.sha256, "versions": context.using("onnxruntime")}
-
-        def halve(out: Path) -> None:
-            to_fp16(onnx, out)
-
-        place = context.store.stage("fp16", inputs, halve)
-        return Artifact.of(place / "model.onnx", "onnx", "fp16", onnx.sha256)
+        return _half(context, onnx)
     if precision != "int8":
         return onnx
     scheme = scheme or scheme_of(context, profile)
@@ -192,6 +184,17 @@ def converted(
     place = context.store.stage(f"int8-{scheme}", inputs, make)
     name = json.loads((place / "artifact.json").read_text(encoding="utf-8"))["path"]
     return Artifact.of(place / name, "onnx", "int8", onnx.sha256)
+
+
+def _half(context: Build, onnx: Artifact) -> Artifact:
+    from edgeprune.quantize.half import to_fp16
+
+    def make(out: Path) -> None:
+        to_fp16(onnx, out)
+
+    inputs = {"onnx": onnx.sha256, "versions": context.using("onnxruntime")}
+    place = context.store.stage("fp16", inputs, make)
+    return Artifact.of(place / "model.onnx", "onnx", "fp16", onnx.sha256)
 
 
 def evaluated(
