@@ -15,11 +15,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeprune.attribution import measured_row
 from edgeprune.backends import options_for
+from edgeprune.bench.layer_costs import feature_map
 from edgeprune.bench.node_times import INFERENCES, NodeTime, NodeTimes, node_times
 from edgeprune.bench.subject import Subject, input_size, stock_images, subjects_of
-from edgeprune.errors import ConfigError, did_you_mean
-from edgeprune.summary import Row, Summary, load_summary
+from edgeprune.preprocess import Preprocess
+from edgeprune.summary import Row, load_summary
 
 LEAST_INFERENCES = 50
 DEAREST = 10
@@ -56,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.inferences < LEAST_INFERENCES:
         parser.error(f"--inferences: {options.inferences} are too few, at least {LEAST_INFERENCES}")
     summary = load_summary(options.build)
-    row = row_of(summary, options.row)
+    row = measured_row(summary, options.row)
     subject = next(one for one in subjects_of(options.build, row.target) if one.name == row.label)
     imgsz = input_size(subject.engine.path)
     answer = timed(subject, imgsz, summary.threads, options.inferences)
@@ -71,27 +73,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(beside(nodes, answer, row))
 
 
-def row_of(summary: Summary, label: str | None) -> Row:
-    """Return the measured row of that label, or the chosen one.
-
-    Raises:
-        ConfigError: there is no such row.
-    """
-    rows = {row.label: row for row in summary.rows() if row.p50_ms is not None}
-    label = label or (summary.chosen.label if summary.chosen else None)
-    if label is None:
-        raise ConfigError(f"--row: this build chose no row; name one of {', '.join(rows)}")
-    if label not in rows:
-        raise ConfigError(
-            f"--row: {label!r} is no measured row of this build{did_you_mean(label, rows)}: {', '.join(rows)}"
-        )
-    return rows[label]
-
-
 def timed(subject: Subject, imgsz: int, threads: int, inferences: int) -> NodeTimes:
     """Return the times of an engine's nodes, run as the device profile wants it."""
     options = options_for(subject.profile, subject.engine.precision)
-    images = stock_images(imgsz)
+    images = stock_images(Preprocess(imgsz))
     return node_times(
         subject.engine, subject.profile.backend, threads, options, images, subject.environment, inferences
     )
@@ -111,20 +96,6 @@ def read(node: NodeTime, imgsz: int) -> Node:
         channels=(maps[0][1] if maps[0] else None, maps[1][1] if maps[1] else None),
         ms=node.ms,
     )
-
-
-def feature_map(shape: Sequence[int], imgsz: int) -> tuple[int, int] | None:
-    """Return side and channels of a square feature map, (1, C, H, W) or (1, H, W, C), or None.
-
-    Its side divides the image's, which that of no other tensor does by design.
-    """
-    if len(shape) != 4:
-        return None
-    for channels, height, width in ((1, 2, 3), (3, 1, 2)):
-        side = shape[height]
-        if side == shape[width] and side and imgsz % side == 0:
-            return side, shape[channels]
-    return None
 
 
 def by_kind_and_side(nodes: Sequence[Node]) -> str:

@@ -22,6 +22,7 @@ from edgeprune.cli.progress import stage_progress
 from edgeprune.device import resolve_targets
 from edgeprune.latency import LatencyTable
 from edgeprune.models import ultralytics as adapter
+from edgeprune.preprocess import Preprocess
 from edgeprune.prune.allocation import on_step
 from edgeprune.prune.profiling import profile_model
 from edgeprune.prune.shipped import Subject, compiled, cut_widths, subject_of
@@ -90,7 +91,7 @@ def measure_widths(
     runner: LocalRunner,
 ) -> list[float]:
     """Build and measure whole networks side by side; return their p50, ms."""
-    inputs = write_inputs(stock_images(subject.imgsz), folder / "inputs.npy")
+    inputs = write_inputs(stock_images(Preprocess(subject.imgsz)), folder / "inputs.npy")
     jobs = []
     for index, keep in enumerate(settings):
         network = cut_widths(subject.adapter, subject.model, subject.imgsz, keep)

@@ -35,7 +35,9 @@ def write_convnet(path: Path, width: int = 16, depth: int = 2) -> Path:
         kernel = rng.standard_normal((width, channels, 3, 3)).astype(np.float32) * 0.2
         weights += [numpy_helper.from_array(kernel, f"w{i}")]
         weights += [numpy_helper.from_array(np.full(width, 0.1, np.float32), f"b{i}")]
-        nodes += [helper.make_node("Conv", [tensor, f"w{i}", f"b{i}"], [f"c{i}"], pads=[1, 1, 1, 1])]
+        nodes += [
+            helper.make_node("Conv", [tensor, f"w{i}", f"b{i}"], [f"c{i}"], f"conv{i}", pads=[1, 1, 1, 1])
+        ]
         nodes += [helper.make_node("Relu", [f"c{i}"], [f"r{i}"])]
         tensor, channels = f"r{i}", width
     graph = helper.make_graph(

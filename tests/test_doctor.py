@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -55,6 +57,29 @@ def test_only_a_runtime_that_the_cpu_target_needs_is_a_failure(
     assert (check.name, check.status, check.detail) == (name, status, detail)
     whole_story = f"see the whole story with: python -m edgeprune.probe {name}"
     assert check.advice == (doctor.HOW_TO_GET[name] if "not installed" in detail else whole_story)
+
+
+def test_tensorrt_rtx_is_proven_by_a_build_or_the_command_is_given() -> None:
+    check = doctor.check_rtx()
+    assert check.name == "tensorrt-rtx"
+    if find_spec("tensorrt_rtx"):
+        assert check.status == "ok", check
+        assert "built a model for SM86, SM89 without a GPU" in check.detail
+    else:
+        assert (check.status, check.detail) == ("warn", "not installed")
+        assert "pip install 'edgeprune[rtx]'" in check.advice
+
+
+def test_a_tensorrt_rtx_that_does_not_load_is_told_with_its_last_words(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "tensorrt_rtx.py").write_text("raise ImportError('libcuda.so.1: cannot open')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(doctor.rtx, "version", lambda: "1.0")
+    check = doctor.check_rtx()
+    assert check.status == "warn"
+    assert "libcuda.so.1: cannot open" in check.detail
+    assert _diagnosis(MACHINE, check).ok
 
 
 def test_there_is_advice_for_every_runtime() -> None:

@@ -35,23 +35,42 @@ LAYERS = (
         "timing",
         "summarise",
         "verdict",
+        "sanity",
+        "attribution",
+        "explain",
+        "reasons",
         "report",
         "doctor",
         "probe",
     },
-    {"bench", "prune", "export", "quantize", "models", "bundle"},
+    {"bench", "prune", "export", "embed", "quantize", "models", "bundle"},
     {"backends", "runners"},
-    {"artifact", "device", "recipe", "dataset", "demo", "latency", "preprocess", "summary"},
+    {
+        "artifact",
+        "device",
+        "recipe",
+        "dataset",
+        "demo",
+        "latency",
+        "preprocess",
+        "postprocess",
+        "spec",
+        "summary",
+    },
     {"errors", "resources", "__init__"},
 )
 TORCH = {"torch", "torchvision", "torch_pruning", "ultralytics", "timm"}
 TORCH_HOMES = {"models", "prune", "export"}
 # Each vendor's SDK, and the modules that may import it inside their functions.
 VENDORS = {
-    "onnxruntime": ("backends.onnxruntime", "quantize"),
+    "onnxruntime": ("backends.onnxruntime", "backends.ort_format", "quantize"),
     "openvino": ("backends.openvino", "quantize"),
     "nncf": ("quantize",),
     "tensorrt": ("backends.tensorrt",),
+    "tensorrt_rtx": ("backends.rtx",),
+    "cuda": ("backends.tensorrt",),
+    "ncnn": ("backends.ncnn", "quantize"),
+    "pnnx": (),  # only its program is run
 }
 TRAVELS = (
     "__init__",
@@ -237,6 +256,7 @@ def test_help_loads_nothing_heavy() -> None:
 
 def test_the_worker_loads_only_what_travels() -> None:
     loaded = _loaded_by(
-        "import edgeprune.bench.worker, edgeprune.backends.onnxruntime, edgeprune.backends.openvino"
+        "import edgeprune.bench.worker, edgeprune.backends.onnxruntime, edgeprune.backends.openvino, "
+        "edgeprune.backends.ncnn"
     )
     assert loaded - _loaded_by("import numpy") - sys.stdlib_module_names == {"edgeprune"}

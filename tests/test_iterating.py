@@ -43,10 +43,13 @@ def _race(change: float) -> Race:
 
 @pytest.fixture
 def target(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Descent]:
-    """Return a function that descends on a simulated target; models are named by their latency."""
+    """Return a function that descends on a simulated target; models are named by their latency in the table.
+
+    `slower` says how many times as long such a model really takes.
+    """
 
     def run(
-        gain: Callable[[float], float] = lambda goal: -0.05,
+        slower: Callable[[float], float] = lambda ms: 1.0,
         accuracy: Callable[[float], float] = lambda ms: 0.6,
         **recipe: Any,
     ) -> Descent:
@@ -54,10 +57,15 @@ def target(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Descent]:
         monkeypatch.setattr(
             iterating,
             "_raced",
-            lambda context, profile, before, after, table: _race(gain(float(after.sha256))),
+            lambda context, profile, before, after, table: _race(_real(after) / _real(before) - 1),
         )
         monkeypatch.setattr(iterating, "torch_accuracy", lambda context, model: accuracy(float(model.sha256)))
         monkeypatch.setattr(iterating, "finetuned", lambda context, student, teacher, epochs: student)
+
+        def _real(model: Artifact) -> float:
+            ms = float(model.sha256)
+            return ms * slower(ms)
+
         settings = {f"prune__{key}": value for key, value in recipe.items()}
         context = SimpleNamespace(
             recipe=load_recipe(**settings),
@@ -147,16 +155,23 @@ def test_one_shot_is_one_cut_without_recovery(target: Callable[..., Descent]) ->
     assert (only.goal_ms, only.score) == (5.0, None)
 
 
+def test_a_table_that_promised_too_much_is_asked_for_more(target: Callable[..., Descent]) -> None:
+    end = target(lambda ms: 1.0 if ms > 9.99 else 1.1, latency_ms=7.0, one_shot=True)
+    assert end.measured_ms == pytest.approx(7.0, rel=0.001)
+    assert end.predicted_ms == pytest.approx(7.0 / 1.1, rel=0.001)
+    assert [one.goal_ms for one in end.iterations] == [7.0, 7.0]
+
+
 def test_a_cut_that_is_not_faster_is_refused_and_the_next_goes_deeper(target: Callable[..., Descent]) -> None:
-    end = target(lambda goal: 0.02 if goal > 8.5 else -0.1, latency_ms=8.0, stride=0.1)
+    end = target(lambda ms: 1.14 if 8.5 < ms < 9.5 else 1.0, latency_ms=7.5, stride=0.1)
     assert [bool(one.refused) for one in end.iterations] == [True, False, False]
-    assert "not faster on the target (+2.0%" in end.iterations[0].refused
+    assert "not faster on the target (+2.6%" in end.iterations[0].refused
     assert end.iterations[0].score is None, "what is not kept is not trained"
 
 
 def test_a_target_that_never_gets_faster_is_a_budget_not_met(target: Callable[..., Descent]) -> None:
     with pytest.raises(BudgetError, match="simulated: no cut was kept: not faster on the target"):
-        target(lambda goal: 0.0, latency_ms=5.0)
+        target(lambda ms: 10 / ms, latency_ms=5.0)
 
 
 def test_below_the_floor_the_last_good_model_is_kept(target: Callable[..., Descent]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
@@ -73,7 +74,7 @@ def test_the_tensor_is_rgb_in_the_unit_range_bit_for_bit_as_torch_scales_it() ->
 
 def test_the_spec_is_plain_data() -> None:
     spec = Preprocess(320)
-    assert Preprocess(**json.loads(json.dumps(spec.describe()))) == spec
+    assert Preprocess(**json.loads(json.dumps(asdict(spec)))) == spec
 
 
 def test_a_file_becomes_an_input(tiny: Dataset) -> None:

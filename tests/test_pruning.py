@@ -23,7 +23,6 @@ from edgeprune.models import get_adapter
 from edgeprune.pipeline import start
 from edgeprune.prune import to_latency
 from edgeprune.prune.activation import silu_names
-from edgeprune.prune.paced import Pace
 from edgeprune.recipe import DEFAULT_RATIO, load_recipe
 from edgeprune.summary import Pruning
 from made_tables import made_table
@@ -110,8 +109,7 @@ def test_a_frame_rate_that_no_widths_reach_names_the_fastest_before_anything_is_
 def test_the_activation_is_swapped_unasked_where_that_is_measured_faster_and_trained(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, gain: float, applied: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr(to_latency, "_own_pace", lambda subject: Pace(10.0, 1, {}))
-    monkeypatch.setattr(to_latency, "_beside", lambda subject, net, pace: 10 + gain * len(silu_names(net)))
+    monkeypatch.setattr(to_latency, "_latency_gauge", lambda *_: lambda net: 10 + gain * len(silu_names(net)))
     monkeypatch.setattr(pruning, "finetuned", lambda context, student, *_: student)
     (swap,) = bench.prune(finetune__epochs=1).passes
     assert (swap.name, swap.applied) == ("activation", applied)

@@ -65,6 +65,21 @@ def test_a_fallback_is_named(make_block, what: str) -> None:
     assert _codes([make_block(STEADY)], {f"{what}_actual": "other"}) == {"fallback": "invalid"}
 
 
+@pytest.mark.parametrize(
+    ("nodes", "flagged"),
+    [({"XNN": 9}, False), ({"XNN": 6, "CPU": 3}, True), ({"CPU": 9}, False), ({}, False), (None, False)],
+)
+def test_nodes_that_another_provider_took_are_a_warning(
+    make_block, nodes: dict[str, int] | None, flagged: bool
+) -> None:
+    backend = BACKEND | {"provider_requested": "XNN", "provider_actual": "XNN", "provider_nodes": nodes}
+    flags = {flag.code: flag for flag in derive_flags([make_block(STEADY)], backend, {}, {})}
+    assert ("partial_fallback" in flags) is flagged
+    if flagged:
+        assert flags["partial_fallback"].severity == "warning"
+        assert flags["partial_fallback"].evidence == "XNN took 6 of 9 nodes, CPU 3"
+
+
 def test_a_run_that_slows_down_drifts_and_one_that_speeds_up_does_not(make_block) -> None:
     slope = list(np.linspace(10.0, 11.0, 800))
     assert _codes([make_block(slope)]) == {"drift": "invalid"}

@@ -13,6 +13,7 @@ from edgeprune.backends import get_backend
 from edgeprune.bench.subject import input_size, make_job, stock_images, subjects_of
 from edgeprune.device import resolve_targets
 from edgeprune.errors import CompileError, ConfigError, ModelError, NotComparableError
+from edgeprune.preprocess import Preprocess
 from edgeprune.summary import Accuracy, Row, TargetSummary, save_summary
 from test_summary import a_summary
 
@@ -134,10 +135,10 @@ def test_a_job_carries_the_inputs_the_reference_and_the_environment(build_folder
 
 
 def test_stock_images_are_distinct_photographs_and_always_the_same() -> None:
-    images = stock_images(48)
+    images = stock_images(Preprocess(48))
     assert images.shape == (32, 3, 48, 48) and 0 <= images.min() < images.max() <= 1
     assert len({image.tobytes() for image in images}) == 32
-    assert np.array_equal(images, stock_images(48))
+    assert np.array_equal(images, stock_images(Preprocess(48)))
 
 
 def test_an_engine_that_does_not_take_one_square_image_is_refused(tmp_path: Path) -> None:

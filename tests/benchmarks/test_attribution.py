@@ -101,7 +101,6 @@ def test_what_is_no_feature_map_is_the_decode(attribution: Any) -> None:
     assert attribution.read(node, 320).kind == "decode"
     found = attribution.read(replace(node, inputs=((1, 40, 40, 8),), outputs=((1, 16, 20, 20),)), 320)
     assert (found.kind, found.side, found.channels) == ("Softmax", 20, (8, 16))
-    assert attribution.feature_map([1, 100, 100, 4], 320) is None  # an attention matrix
 
 
 def test_a_row_that_is_not_there_is_refused(attribution: Any, build: Path) -> None:

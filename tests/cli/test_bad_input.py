@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import yaml
 
@@ -331,3 +333,30 @@ def test_debug_shows_the_traceback_and_the_line(run: Any, tmp_path: Path) -> Non
     assert ended.errors[0].startswith("Traceback") and "NotComparableError" in "".join(ended.errors)
     assert ended.errors[-1].startswith(f"edgeprune: {tmp_path}/summary.json: no finished build is here")
     assert len(run("report", tmp_path).errors) == 1
+
+
+def test_a_calibration_method_that_a_target_lacks_is_told_before_anything_runs(
+    build: Build, tmp_path: Path
+) -> None:
+    ended = build("--set", "quantize.method=entropy", target="x86-openvino")
+    assert ended.code == 3
+    assert "the quantiser of scheme nncf has no 'entropy', only minmax, percentile, mse" in ended.error
+    assert not [left for left in (tmp_path / "out").rglob("*") if left.is_file() and left.name != ".lock"]
+
+
+def test_a_calibration_image_that_cannot_be_read_is_named(build: Build, tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "data")
+    broken = tmp_path / "data" / "images" / "train" / "03.png"
+    broken.write_bytes(b"nothing")
+    ended = build("--no-prune", data=data)
+    assert ended.code == 3
+    assert f"{broken}: not an image that OpenCV can read" in ended.error
+
+
+def test_calibration_images_without_anything_on_them_are_refused(build: Build, tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "data")
+    for image in (tmp_path / "data" / "images" / "train").iterdir():
+        cv2.imwrite(str(image), np.full((64, 64, 3), 120, np.uint8))
+    ended = build("--no-prune", data=data)
+    assert ended.code == 3
+    assert "each of the 12 images is of one colour" in ended.error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,10 @@ import onnx
 import pytest
 
 from edgeprune.artifact import digest
+from edgeprune.backends import rtx
+from edgeprune.dataset import Dataset
 from edgeprune.device import resolve_targets
+from edgeprune.resources import bundled
 from edgeprune.summary import load_summary
 
 ROW_KEYS = {
@@ -70,6 +74,17 @@ def test_a_device_that_is_not_there_gets_no_number(built: Any) -> None:
     target = built.summary["targets"]["jetson"]
     assert target["chosen"] is None
     assert "not there" in target["verdict"]
+
+
+def test_files_for_tensorrt_are_proven_without_the_device_where_that_can_be(built: Any) -> None:
+    proof = {"version": rtx.version(), "capabilities": ["SM86", "SM89"]} if rtx.version() else None
+    for name, target in built.summary["targets"].items():
+        for row in target["rows"]:
+            assert row["ahead_of_time"] == (proof if name == "jetson" else None)
+    logs = {
+        f"jetson-{variant}-{precision}.tensorrt-rtx.log" for variant in BOTH for precision in ("fp16", "int8")
+    }
+    assert {path.name for path in (built.out / "logs").glob("*")} == (logs if proof else set())
 
 
 def test_a_folder_for_the_device_holds_the_files_and_the_commands(built: Any) -> None:
@@ -171,7 +186,7 @@ def test_best_holds_the_chosen_engine_and_all_it_takes_to_run_it(built: Any) -> 
     assert runtime["options"] == profile.options.get(chosen["precision"], {})
     assert runtime["environment"] == chosen["environment"] and runtime["threads"] == 1
     preprocess = json.loads((best / "preprocess.json").read_text())
-    assert preprocess["names"] == built.summary["data"]["names"]
+    assert preprocess["postprocess"]["names"] == built.summary["data"]["names"]
     assert "64" in json.dumps(preprocess)
 
 
@@ -229,3 +244,31 @@ def test_a_budget_that_nothing_meets_ends_with_7_and_keeps_everything(built: Any
     finally:
         assert run("build", *built.options).code == 0
     assert (built.out / "best").is_dir()
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="S8 activations are what x86-64 cannot fuse")
+def test_int8_in_name_only_is_a_warning_and_fails_under_strict_after_all_is_written(
+    checkpoints: dict[str, Path], tiny: Dataset, quick_bench: None, run: Any, tmp_path: Path
+) -> None:
+    """For real: of a network with S8 activations ONNX Runtime runs no convolution in integers here."""
+    profile = bundled("targets") / "x86-ort.yaml"
+    target = tmp_path / "s8s8.yaml"
+    target.write_text(profile.read_text().replace("ort-u8s8", "ort-s8s8"))
+    out = tmp_path / "out"
+    options = (
+        *("--model", checkpoints["yolov8n"], "--data", tiny.source, "--imgsz", "64", "--target", target),
+        *("--no-prune", "--bench", "quick", "--max-drop", "1", "--set", "quantize.images=4", "--out", out),
+    )
+    ended = run("build", *options, "--strict")
+    assert ended.code == 7 and "--strict" in ended.error and "no_effect (s8s8 original int8)" in ended.error
+    summary = json.loads((out / "summary.json").read_text())
+    row = next(row for row in summary["targets"]["s8s8"]["rows"] if row["precision"] == "int8")
+    warning = next(entry for entry in summary["warnings"] if entry["code"] == "no_effect")
+    assert warning["rows"] == ["s8s8 original int8"]
+    assert f"{row['quantized_ops']} of {row['convolutions']} convolutions run in integers" in warning["text"]
+    assert row["quantized_ops"] < row["convolutions"] / 2 and row["convolutions"] > 50
+    assert summary["chosen"] and (out / "best").is_dir()
+    assert " ".join(warning["text"].split()) in " ".join(ended.stdout.split())
+    for name in ("report.html", "report.md"):
+        assert "int8 in name only" in (out / name).read_text()
+    assert run("build", *options).code == 0

@@ -55,8 +55,10 @@ def test_every_stage_works_on_a_classifier(built) -> None:
 
 def test_the_artifact_says_how_an_image_becomes_an_input(built) -> None:
     spec = json.loads((built[0] / "best" / "preprocess.json").read_text())
-    assert "centre crop" in spec["resize"]
-    assert (spec["pad"], spec["names"]) == (None, list(DIGITS))
+    assert "centre crop" in spec["preprocess"]["resize"]
+    assert spec["preprocess"]["pad"] is None
+    assert spec["postprocess"]["head"] == "scores"
+    assert spec["postprocess"]["names"] == list(DIGITS)
 
 
 def test_the_reports_name_the_metric(built) -> None:

@@ -115,7 +115,12 @@ def test_doctor_says_the_same_to_people_and_machines(run: Any) -> None:
     shown = run("doctor").stdout
     for check in (*diagnosis["system"], *diagnosis["packages"], *diagnosis["runtimes"]):
         assert check["name"] in shown
-    assert {entry["name"] for entry in diagnosis["runtimes"]} == {"onnxruntime", "openvino", "tensorrt"}
+    assert {entry["name"] for entry in diagnosis["runtimes"]} == {
+        "onnxruntime",
+        "openvino",
+        "tensorrt",
+        "ncnn",
+    }
 
 
 def test_doctor_fails_when_a_needed_package_does(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from edgeprune.models import ModelInfo, adapter_of, ultralytics
 from edgeprune.models import ultralytics_classify as adapter
 from edgeprune.models.classification import evaluate
 from edgeprune.models.distil_ultralytics import TEACHER_SHARE, SoftTargets, distillation
+from edgeprune.postprocess import classifier
 from edgeprune.preprocess import load_input
 from edgeprune.prune.criteria import CRITERIA
 from edgeprune.prune.groups import Group, find_groups, remove, trace
@@ -34,6 +35,7 @@ from edgeprune.recipe import Criterion, ExportRecipe, PruneRecipe, Recipe, load_
 from edgeprune.summary import SparseTraining
 
 SPEC = adapter.preprocess(64)
+POST = classifier(DIGITS)
 EXAMPLE = torch.zeros(1, 3, 64, 64)
 
 
@@ -186,7 +188,7 @@ def test_a_checkpoint_as_ultralytics_trains_it_is_read(
     info = adapter.info(trained)
     assert (info.imgsz, sorted(info.names)) == (64, sorted(DIGITS))
     dataset = load_folders(data, info.names)
-    ours = evaluate(predictor(adapter.exportable(trained)), dataset, "val", SPEC)
+    ours = evaluate(predictor(adapter.exportable(trained)), dataset, "val", SPEC, info.postprocess)
     theirs = YOLO(weights).val(data=str(data), imgsz=64, plots=False, verbose=False, project=str(tmp_path))
     assert (ours.score, ours.lenient) == pytest.approx((theirs.top1, theirs.top5))
 
@@ -245,7 +247,7 @@ def test_labels_and_teacher_share_the_loss() -> None:
 
 def rated(path: Path, digits: Dataset) -> float:
     module = adapter.exportable(adapter.load(path))
-    return adapter.evaluate(predictor(module), digits, "train", SPEC).score
+    return adapter.evaluate(predictor(module), digits, "train", SPEC, POST).score
 
 
 def test_a_teacher_teaches_what_the_labels_deny_and_training_keeps_shape_classes_and_data_folder(
@@ -303,7 +305,7 @@ def test_top_1_and_top_5_count_places(digits: Dataset) -> None:
         scores = np.eye(3, dtype=np.float32)[[next(truth)]]
         return [scores if next(fourth) % 4 else 1 - scores]
 
-    accuracy = evaluate(predict, digits, "val", SPEC)
+    accuracy = evaluate(predict, digits, "val", SPEC, POST)
     assert (accuracy.metric, accuracy.score, accuracy.lenient, accuracy.images) == ("top-1", 0.75, 1.0, 12)
     assert accuracy.per_class == dict.fromkeys(DIGITS, 0.75)
     assert accuracy.model_dump(exclude={"per_class"}) == {
@@ -317,7 +319,7 @@ def test_top_1_and_top_5_count_places(digits: Dataset) -> None:
 )
 def test_an_output_that_is_no_classifiers_is_refused(digits: Dataset, output: np.ndarray, words: str) -> None:
     with pytest.raises(CompileError, match=words):
-        evaluate(lambda images: [output], digits, "val", SPEC)
+        evaluate(lambda images: [output], digits, "val", SPEC, POST)
 
 
 def test_the_exported_file_gives_the_probabilities_of_torch_and_says_how_images_are_cropped(

@@ -12,7 +12,7 @@ import torch
 import yaml
 from ultralytics import YOLO
 
-from conftest import FAMILIES, build_detector
+from conftest import FAMILIES, NAMES, build_detector
 from edgeprune import demo
 from edgeprune.dataset import Dataset, load_dataset, load_labels
 from edgeprune.errors import CompileError
@@ -20,6 +20,7 @@ from edgeprune.export import predictor
 from edgeprune.models import Predict
 from edgeprune.models import ultralytics as adapter
 from edgeprune.models.detection import evaluate, match
+from edgeprune.postprocess import detector
 from edgeprune.preprocess import Preprocess, load_input
 from edgeprune.resources import bundled
 
@@ -49,7 +50,7 @@ def oracle(dataset: Dataset, split: str, shift: float = 0.0, end2end: bool = Fal
 @pytest.mark.parametrize("end2end", [False, True])
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_perfect_detections_reach_the_ceiling(tiny: Dataset, split: str, end2end: bool) -> None:
-    accuracy = evaluate(oracle(tiny, split, end2end=end2end), tiny, split, SPEC, end2end)
+    accuracy = evaluate(oracle(tiny, split, end2end=end2end), tiny, split, SPEC, detector(NAMES, end2end))
     assert accuracy.lenient == pytest.approx(0.995, abs=1e-6)  # ultralytics' interpolation ends there
     assert accuracy.score == pytest.approx(0.995, abs=1e-6)
     assert (accuracy.split, accuracy.images) == (split, len(tiny.images[split]))
@@ -58,7 +59,7 @@ def test_perfect_detections_reach_the_ceiling(tiny: Dataset, split: str, end2end
 
 
 def test_shifted_detections_lose_the_strict_thresholds_first(tiny: Dataset) -> None:
-    accuracy = evaluate(oracle(tiny, "train", shift=1.5), tiny, "train", SPEC, False)
+    accuracy = evaluate(oracle(tiny, "train", shift=1.5), tiny, "train", SPEC, detector(NAMES, False))
     assert accuracy.lenient > 0.9
     assert 0.05 < accuracy.score < 0.8
 
@@ -66,7 +67,9 @@ def test_shifted_detections_lose_the_strict_thresholds_first(tiny: Dataset) -> N
 @pytest.mark.parametrize("end2end", [False, True])
 def test_no_detection_is_zero(tiny: Dataset, end2end: bool) -> None:
     shape = (1, 300, 6) if end2end else (1, 7, 84)
-    accuracy = evaluate(lambda images: [np.zeros(shape, np.float32)], tiny, "val", SPEC, end2end)
+    accuracy = evaluate(
+        lambda images: [np.zeros(shape, np.float32)], tiny, "val", SPEC, detector(NAMES, end2end)
+    )
     assert (accuracy.lenient, accuracy.score, accuracy.images) == (0, 0, 5)
 
 
@@ -82,7 +85,7 @@ def test_no_detection_is_zero(tiny: Dataset, end2end: bool) -> None:
 )
 def test_garbage_is_refused(tiny: Dataset, output: np.ndarray, end2end: bool, expected: str) -> None:
     with pytest.raises(CompileError, match=expected):
-        evaluate(lambda images: [output], tiny, "val", SPEC, end2end)
+        evaluate(lambda images: [output], tiny, "val", SPEC, detector(NAMES, end2end))
 
 
 def test_a_target_is_claimed_once_and_by_the_most_confident() -> None:
@@ -95,7 +98,8 @@ def test_a_target_is_claimed_once_and_by_the_most_confident() -> None:
 
 def assert_agrees_with_ultralytics(weights: Path, data: Path, split: str, imgsz: int, folder: Path) -> None:
     dataset = load_dataset(data)
-    ours = adapter.evaluate(predictor(whole(weights)), dataset, split, Preprocess(imgsz))
+    post = detector(dataset.names, end2end=False)
+    ours = adapter.evaluate(predictor(whole(weights)), dataset, split, Preprocess(imgsz), post)
     metrics: Any = YOLO(weights).val(
         data=str(data),
         split=split,

@@ -35,7 +35,15 @@ def test_on_step_is_the_nearest_allowed_width(width: float, step: int, original:
 
 @pytest.mark.parametrize(
     ("width", "step", "original", "kept"),
-    [(48, 8, 64, 48), (44, 8, 64, 48), (43, 8, 64, 40), (0, 8, 64, 8), (3, 8, 6, 6), (20, 16, 24, 16)],
+    [
+        (48, 8, 64, 48),
+        (44, 8, 64, 40),
+        (45, 8, 64, 48),
+        (43, 8, 64, 40),
+        (0, 8, 64, 8),
+        (3, 8, 6, 6),
+        (20, 16, 24, 16),
+    ],
 )
 def test_on_step_by_example(width: float, step: int, original: int, kept: int) -> None:
     assert on_step(width, step, original) == kept

@@ -15,11 +15,13 @@ from edgeprune.artifact import write_text_atomically
 from edgeprune.bench.result import BenchResult, Block, Cold, Flag, Memory
 from edgeprune.summary import (
     Accuracy,
+    AheadOfTime,
     Calibration,
     ExportCheck,
     LayerWidth,
     Pruning,
     Row,
+    SanityWarning,
     Summary,
     TargetSummary,
     save_summary,
@@ -158,6 +160,7 @@ def jetson() -> TargetSummary:
             per_class={},
             val=None,
             refused=(),
+            ahead_of_time=AheadOfTime(version="1.7.1", capabilities=("SM86", "SM89")),
         )
         for variant in ("original", "pruned")
         for precision in ("fp16", "int8")
@@ -203,6 +206,14 @@ def summary(**changes: Any) -> Summary:
         "verdict": "Pruning was worth it: pruned int8 on x86-openvino is 3.33x the original fp32 and 1.40x "
         "int8 alone, for 0.0070 mAP50-95.",
         "reference": "x86-ort original fp32",
+        "warnings": (
+            SanityWarning(
+                code="pruned_slower",
+                rows=("x86-ort pruned fp32", "x86-ort original fp32"),
+                text="x86-ort pruned fp32 takes <b>26.00</b> ms against 25.00 ms of original fp32.",
+                advice="Prune to a latency.",
+            ),
+        ),
         "calibration": Calibration(images=128, seed=0, split="train", list_sha256="cd" * 32),
         "exports": (
             ExportCheck(variant="original", images=8, box_px=0.00041, score=2.4e-6),

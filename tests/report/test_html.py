@@ -238,3 +238,11 @@ def test_on_a_phone_the_page_does_not_scroll_sideways(
         check=True,
     )
     assert "<title>width 390</title>" in done.stdout
+
+
+def test_warnings_stand_above_the_rows_as_text(page: ElementTree.Element, make_build: Make) -> None:
+    panel = next(element for element in page.iter("div") if "miss" in _classes(element))
+    assert _text(panel).startswith("1 warning pruned_slower x86-ort pruned fp32 takes <b>26.00</b> ms")
+    assert "Prune to a latency." in _text(panel)
+    sound = _parse(make_build(warnings=()))
+    assert not [element for element in sound.iter("div") if "miss" in _classes(element)]

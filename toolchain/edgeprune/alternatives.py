@@ -101,5 +101,6 @@ def _ships(entry: Candidate) -> bool:
 
 
 def _row(rival: Rival, profile: DeviceProfile) -> tuple[Candidate, str, ExportCheck]:
-    onnx, check = exported(rival.context, rival.model, rival.variant)
-    return candidate(rival.context, profile, rival.variant, profile.ship, onnx), onnx.sha256, check
+    context = rival.context.on(profile)
+    onnx, check = exported(context, rival.model, rival.variant)
+    return candidate(context, profile, rival.variant, profile.ship, onnx), onnx.sha256, check

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from edgeprune.artifact import Artifact, Store
+from edgeprune.artifact import Artifact, Store, write_text_atomically
+from edgeprune.backends import get_backend
 from edgeprune.dataset import Dataset
 from edgeprune.device import DeviceProfile
 from edgeprune.models import ModelAdapter, ModelInfo
 from edgeprune.preprocess import Preprocess
 from edgeprune.recipe import Recipe
-from edgeprune.summary import Accuracy, Guard, Variant, variant_name
+from edgeprune.summary import Accuracy, AheadOfTime, Guard, Variant, variant_name
 
 SELECTION_SPLIT = "val"
 
@@ -69,10 +71,35 @@ class Build:
         """Return the same build at another input size, in pixels."""
         return replace(self, spec=replace(self.spec, imgsz=imgsz))
 
+    def on(self, profile: DeviceProfile) -> Build:
+        """Return the same build as the target's runtime can run it: without an end-to-end head if need be."""
+        if not self.info.end2end or get_backend(profile.backend).END2END:
+            return self
+        return replace(self, info=replace(self.info, end2end=False))
+
     def calibration_images(self) -> tuple[Path, ...]:
-        """Return the calibration images: drawn by the recipe's seed, the same for every scheme."""
+        """Return the calibration images: chosen as the recipe says, the same for every scheme and model."""
+        from edgeprune.quantize.selection import chosen
+
         settings = self.recipe.quantize
-        return self.dataset.sample(settings.split, settings.images, self.recipe.seed)
+        spec = replace(self.spec, imgsz=0)  # the choice is the same at any input size
+        inputs = {
+            "data": self.dataset.fingerprint(settings.split),
+            "choice": settings.model_dump(include={"images", "split", "select"}),
+            "seed": self.recipe.seed,
+            "spec": asdict(spec),
+            "versions": self.using(),
+        }
+
+        def make(out: Path) -> None:
+            self.notify("quantize", 0.0, f"choosing calibration images ({settings.select})")
+            images = chosen(
+                self.dataset, settings.split, settings.images, settings.select, self.recipe.seed, spec
+            )
+            write_text_atomically(out / "images.json", json.dumps([str(image) for image in images]))
+
+        place = self.store.stage("calibration-images", inputs, make)
+        return tuple(Path(name) for name in json.loads((place / "images.json").read_text(encoding="utf-8")))
 
     def using(self, *packages: str) -> dict[str, str]:
         """Return the versions of edgeprune and of `packages`, for the key of a stage."""
@@ -92,6 +119,8 @@ class Candidate:
     quantized_ops: int | None = None
     reference: Path | None = None
     environment: dict[str, str] = field(default_factory=dict)
+    convolutions: int | None = None
+    ahead_of_time: AheadOfTime | None = None
     guard: Guard | None = None
 
     @property

@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from edgeprune.artifact import Artifact, write_text_atomically
-from edgeprune.backends import get_backend, options_for
+from edgeprune.backends import get_backend, options_for, rtx
 from edgeprune.bench.protocol import reference_outputs, write_reference
-from edgeprune.build import Build, Candidate
+from edgeprune.build import SELECTION_SPLIT, Build, Candidate
 from edgeprune.device import DeviceProfile
-from edgeprune.errors import ConfigError
-from edgeprune.quantize import SCHEMES, CalibrationSet, is_qdq, quantize
-from edgeprune.summary import Accuracy, ExportCheck, Variant, variant_name
+from edgeprune.errors import CompileError, ConfigError
+from edgeprune.quantize import CalibrationSet, quantize
+from edgeprune.quantize.qdq import TABLE, calibrate
+from edgeprune.quantize.schemes import QDQ_SCHEMES, describe
+from edgeprune.quantize.selection import images_sha256
+from edgeprune.recipe import Recipe
+from edgeprune.spec import Spec
+from edgeprune.summary import Accuracy, AheadOfTime, ExportCheck, Variant, variant_name
 from edgeprune.timing import bench_images, tuned
+
+EMBEDDED = "model-embedded.onnx"
+SAME_SCORE = 1e-3
+NOT_OF_RANGES = frozenset(("guard", "scheme", "decode"))
+"""Keys of `quantize` that no activation range depends on."""
+CALIBRATION: Final = "calibration.json"
+"""The account of an int8 artifact's calibration, beside it in its stage: images, hash, method, scheme."""
 
 
 def exported(context: Build, model: Artifact, variant: Variant) -> tuple[Artifact, ExportCheck]:
@@ -27,7 +40,8 @@ def exported(context: Build, model: Artifact, variant: Variant) -> tuple[Artifac
         "model": model.sha256,
         "variant": variant,
         "imgsz": context.spec.imgsz,
-        "export": context.recipe.export.model_dump(),
+        "end2end": context.info.end2end,
+        "export": context.recipe.export.model_dump(exclude={"embed"}),
         "images": [str(image) for image in images],
         "versions": context.using("torch", "ultralytics", "onnx", "onnxsim"),
     }
@@ -35,7 +49,7 @@ def exported(context: Build, model: Artifact, variant: Variant) -> tuple[Artifac
     def make(out: Path) -> None:
         name = variant_name(variant, context.spec.imgsz)
         context.notify("export", 0.0, f"{name} to ONNX")
-        module = context.adapter.exportable(context.adapter.load(model.path))
+        module = context.adapter.exportable(context.adapter.load(model.path), context.info.end2end)
         _, check = export(
             module, context.info, context.spec, images, context.recipe.export, variant, out / "model.onnx"
         )
@@ -60,11 +74,15 @@ def candidate(
     """Return the row of a model on a target: converted, compiled and evaluated, not yet timed.
 
     Args:
+        context, onnx: those of `Build.on` this target.
         keep: names of ONNX nodes that an int8 row leaves in float beside those that its scheme does.
     """
     artifact, where, accuracy = assessed(context, profile, variant, precision, onnx, keep)
     if profile.built_on == "device":
-        return Candidate(profile, variant, context.spec.imgsz, precision, artifact, accuracy)
+        proof = _built_ahead(context, profile, variant, precision, artifact)
+        return Candidate(
+            profile, variant, context.spec.imgsz, precision, artifact, accuracy, ahead_of_time=proof
+        )
     ops = json.loads((where / "quantized_ops.json").read_text(encoding="utf-8"))
     environment = tuned(context, profile, artifact)
     return Candidate(
@@ -77,6 +95,7 @@ def candidate(
         ops,
         where / "reference.npz",
         environment,
+        convolutions(onnx),
     )
 
 
@@ -94,6 +113,8 @@ def assessed(
     host, its latency can only be measured there.
     """
     onnx = converted(context, profile, precision, onnx, variant, keep)
+    if profile.format == "ort":
+        onnx = _ort_format(context, onnx)
     if profile.built_on == "device":
         return onnx, *evaluated(context, "onnxruntime", {}, onnx, precision)
     engine = compiled(context, profile, variant, precision, onnx)
@@ -109,7 +130,7 @@ def compiled(
         "precision": precision,
         "backend": profile.backend,
         "options": options_for(profile, precision),
-        "versions": context.using(profile.backend),
+        "versions": context.using(profile.backend, "pnnx"),
     }
     backend = get_backend(profile.backend)
 
@@ -124,15 +145,45 @@ def compiled(
     return Artifact.of(place / name, "engine", precision, model.sha256)
 
 
-def scheme_of(context: Build, profile: DeviceProfile) -> str:
+def convolutions(model: Artifact) -> int:
+    """Count the convolutions of an ONNX file."""
+    import onnx
+
+    return sum(node.op_type == "Conv" for node in onnx.load(model.path, load_external_data=False).graph.node)
+
+
+def _built_ahead(
+    context: Build, profile: DeviceProfile, variant: Variant, precision: str, model: Artifact
+) -> AheadOfTime | None:
+    """Prove a file for TensorRT by an ahead-of-time build where TensorRT-RTX is installed; else None.
+
+    What the builder said is kept in the build folder's `logs/`, of a failure too.
+    """
+    version = rtx.version()
+    if profile.backend != "tensorrt" or version is None:
+        return None
+    inputs = {"artifact": model.sha256, "rtx": version, "for": rtx.CAPABILITIES, "versions": context.using()}
+    name = f"{profile.name}-{variant}-{precision}"
+
+    def make(out: Path) -> None:
+        context.notify("prove", 0.0, f"{name} in TensorRT-RTX {version}")
+        proof = rtx.prove(model.path, context.request.out / "logs" / f"{name}.tensorrt-rtx.log")
+        write_text_atomically(out / "proof.json", json.dumps(asdict(proof)))
+        context.notify("prove", 1.0, f"{name}: built for {', '.join(proof.capabilities)}")
+
+    place = context.store.stage("tensorrt-rtx", inputs, make)
+    return AheadOfTime.model_validate_json((place / "proof.json").read_text(encoding="utf-8"))
+
+
+def scheme_of(recipe: Recipe, profile: DeviceProfile) -> str:
     """Return the int8 scheme of a target: the recipe's, or the one of the target's profile.
 
     Raises:
         ConfigError: the target's runtime does not read what that scheme writes.
     """
-    scheme = context.recipe.quantize.scheme or profile.scheme
-    fits = SCHEMES[scheme] == SCHEMES[profile.scheme] or (is_qdq(scheme) and profile.backend == "openvino")
-    if not fits:
+    scheme = recipe.quantize.scheme or profile.scheme
+    reads_qdq = profile.scheme in QDQ_SCHEMES or profile.backend == "openvino"
+    if scheme != profile.scheme and not (reads_qdq and scheme in QDQ_SCHEMES):
         raise ConfigError(
             f"quantize.scheme: {profile.name} runs on {profile.backend}, which does not read what {scheme!r} "
             f"writes; leave it out to take {profile.scheme!r}"
@@ -154,30 +205,26 @@ def converted(
     Args:
         scheme: of int8, instead of the target's own.
     """
-    if precision == "fp16":
+    if precision == "fp16" and get_backend(profile.backend).HALF_GRAPH:
         return _half(context, onnx)
     if precision != "int8":
         return onnx
-    scheme = scheme or scheme_of(context, profile)
-    images = context.calibration_images()
-    settings = context.recipe.quantize
+    scheme = scheme or scheme_of(context.recipe, profile)
+    calibration, described = calibrated(context, scheme, onnx)
+    decode = context.recipe.quantize.decode
     inputs: dict[str, Any] = {
         "onnx": onnx.sha256,
-        "scheme": scheme,
-        "images": [str(image) for image in images],
-        "data": context.dataset.fingerprint(settings.split),
-        "versions": context.using("onnx", "onnxruntime", "openvino", "nncf"),
+        "calibration": described,
         **({"keep": sorted(keep)} if keep else {}),
-        **({"decode": True} if settings.decode else {}),
+        **({"decode": True} if decode else {}),
     }
 
     def make(out: Path) -> None:
         name = variant_name(variant, context.spec.imgsz)
-        floats = f", {len(keep)} nodes in float" if keep else ""
-        context.notify("quantize", 0.0, f"{name} in scheme {scheme}, {len(images)} images{floats}")
-        calibration = CalibrationSet(images, context.spec)
-        adapter = None if settings.decode else context.adapter
-        artifact = quantize(onnx, scheme, calibration, adapter, out, keep)
+        floats = f", {len(keep)} more nodes in float" if keep else ""
+        context.notify("quantize", 0.0, f"{name} in scheme {scheme}, {described['count']} images{floats}")
+        artifact = quantize(onnx, scheme, calibration, None if decode else context.adapter, out, keep)
+        write_text_atomically(out / CALIBRATION, json.dumps(described, indent=1) + "\n")
         write_text_atomically(out / "artifact.json", json.dumps({"path": artifact.path.name}))
         context.notify("quantize", 1.0, f"{name} in scheme {scheme}")
 
@@ -195,6 +242,49 @@ def _half(context: Build, onnx: Artifact) -> Artifact:
     inputs = {"onnx": onnx.sha256, "versions": context.using("onnxruntime")}
     place = context.store.stage("fp16", inputs, make)
     return Artifact.of(place / "model.onnx", "onnx", "fp16", onnx.sha256)
+
+
+def _ort_format(context: Build, onnx: Artifact) -> Artifact:
+    from edgeprune.backends.ort_format import to_ort
+
+    def make(out: Path) -> None:
+        to_ort(onnx, out)
+
+    inputs = {"onnx": onnx.sha256, "versions": context.using("onnxruntime")}
+    place = context.store.stage("ort", inputs, make)
+    return Artifact.of(place / "model.ort", "engine", onnx.precision, onnx.sha256)
+
+
+def calibrated(context: Build, scheme: str, onnx: Artifact) -> tuple[CalibrationSet, dict[str, Any]]:
+    """Return the calibration of a model in a scheme, its activation ranges read, and an account of it.
+
+    The account is JSON-like and holds all that an int8 file of the model depends on, beside the model.
+    """
+    recipe = context.recipe
+    images = context.calibration_images()
+    settings = recipe.quantize
+    calibration = CalibrationSet(
+        images, context.spec, settings.method, settings.equalise, settings.correct_bias
+    )
+    described = {
+        "scheme": describe(scheme),
+        **settings.model_dump(exclude={"images", *NOT_OF_RANGES}),
+        "seed": recipe.seed,
+        "count": len(images),
+        "images_sha256": images_sha256(images),
+        "images": [str(image) for image in images],
+        "preprocess": asdict(context.spec),
+        "versions": context.using("onnx", "onnxruntime", "openvino", "nncf", "ncnn", "pnnx"),
+    }
+    if scheme not in QDQ_SCHEMES:  # the quantiser reads the images itself
+        return calibration, described
+
+    def make(out: Path) -> None:
+        context.notify("quantize", 0.0, f"activation ranges by {calibration.method}, {len(images)} images")
+        calibrate(onnx, scheme, calibration, out)
+
+    place = context.store.stage("calibration", {"onnx": onnx.sha256, "calibration": described}, make)
+    return replace(calibration, table=place / TABLE), described
 
 
 def evaluated(
@@ -216,7 +306,7 @@ def evaluated(
         for index, split in enumerate(context.splits):
             context.notify("evaluate", index / len(context.splits), f"{backend_name} {precision} on {split}")
             accuracy = context.adapter.evaluate(
-                session, context.dataset, split, context.spec, context.info.end2end
+                session, context.dataset, split, context.spec, context.info.postprocess
             )
             write_text_atomically(out / f"{split}.json", accuracy.model_dump_json())
         ops = backend.quantized_ops(engine.path) if precision == "int8" else None
@@ -229,3 +319,36 @@ def evaluated(
         split: Accuracy.model_validate_json((place / f"{split}.json").read_text(encoding="utf-8"))
         for split in context.splits
     }
+
+
+def embedded(context: Build, engine: Artifact, plain: Accuracy) -> Path:
+    """Return the ONNX file of a row with the recipe's parts of the spec inside, as accurate as without.
+
+    Raises:
+        CompileError: its accuracy on the selection split is another than that of the plain file.
+    """
+    from edgeprune.embed import embed, predictor
+
+    parts = context.recipe.export.embed
+    spec = Spec(preprocess=context.spec, postprocess=context.info.postprocess)
+    inputs = {
+        "engine": engine.sha256,
+        "parts": parts,
+        "spec": spec.metadata(),
+        "data": context.dataset.fingerprint(SELECTION_SPLIT),
+        "versions": context.using("onnx", "onnxruntime", "ultralytics"),
+    }
+
+    def make(out: Path) -> None:
+        context.notify("embed", 0.0, " and ".join(parts))
+        predict, post = predictor(embed(engine.path, spec, parts, out / EMBEDDED), spec, parts)
+        found = context.adapter.evaluate(predict, context.dataset, SELECTION_SPLIT, context.spec, post)
+        # Equal scores may be suppressed in another order.
+        if abs(found.score - plain.score) > SAME_SCORE:
+            raise CompileError(
+                f"export.embed: {found.metric} on {found.split} is {found.score:.4f} with "
+                f"{' and '.join(parts)} inside the graph, {plain.score:.4f} without; leave export.embed out"
+            )
+        context.notify("embed", 1.0, f"{found.metric} {found.score:.4f}, {plain.score:.4f} without")
+
+    return context.store.stage("embedded", inputs, make) / EMBEDDED

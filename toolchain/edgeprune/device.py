@@ -18,8 +18,8 @@ from edgeprune.resources import bundled
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-BackendName = Literal["onnxruntime", "openvino", "tensorrt"]
-SchemeName = Literal["ort-u8s8", "ort-s8s8", "nncf", "trt-s8s8"]
+BackendName = Literal["onnxruntime", "openvino", "tensorrt", "ncnn"]
+SchemeName = Literal["ort-u8s8", "ort-s8s8", "nncf", "trt-s8s8", "ncnn-kl"]
 Architecture = Literal["x86_64", "aarch64"]
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -33,6 +33,9 @@ class DeviceProfile(BaseModel):
         channel_step: channels per vector or tile of this runtime, by precision: pruned widths are multiples.
         scheme: the int8 quantisation scheme that this runtime runs fast.
         options: runtime options by precision, handed to the backend as they are.
+        provider: what executes in runtimes that leave a choice: a provider of ONNX Runtime, a device of
+            OpenVINO. None is the CPU.
+        format: what ONNX Runtime is given: the ``onnx`` file, or ``ort`` for its builds for phones.
         environments: by precision, sets of environment variables that the build tries beside the plain
             one; the fastest by measurement is kept.
         built_on: ``host`` when this machine builds and measures the engine, ``device`` if only that can.
@@ -49,6 +52,8 @@ class DeviceProfile(BaseModel):
     channel_step: dict[Precision, int]
     scheme: SchemeName
     options: dict[Precision, dict[str, str]] = {}
+    provider: str | None = None
+    format: Literal["onnx", "ort"] = "onnx"
     environments: dict[Precision, tuple[dict[str, str], ...]] = {}
     built_on: Literal["host", "device"] = "host"
     notes: tuple[str, ...] = ()
@@ -63,6 +68,10 @@ class DeviceProfile(BaseModel):
                 raise ValueError(
                     f"channel_step.{precision}: a step of at least 1 is needed for each precision"
                 )
+        if self.provider is not None and self.backend not in ("onnxruntime", "openvino"):
+            raise ValueError(f"provider: {self.backend} leaves no choice; leave this key out")
+        if self.format == "ort" and self.backend != "onnxruntime":
+            raise ValueError(f"format: 'ort' is a format of onnxruntime, not of {self.backend}")
         return self
 
     @property
@@ -174,7 +183,7 @@ def _first_error(model: type[BaseModel], exc: ValidationError) -> str:
     )  # pydantic's mark of a mapping's key
     value = error.get("input")
     match error["type"]:
-        case "extra_forbidden":
+        case "extra_forbidden" | "unexpected_keyword_argument":  # of a model, of a dataclass
             known = _keys_at(model, error["loc"][:-1])
             return f"unknown key {key!r}{did_you_mean(str(error['loc'][-1]), known)}"
         case "literal_error":

@@ -10,20 +10,22 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Literal
 
 from packaging.requirements import Requirement
 from pydantic import BaseModel, ConfigDict, computed_field
 
-from edgeprune.backends import BACKENDS
+from edgeprune.backends import BACKENDS, rtx, tensorrt
 from edgeprune.bench.environment import read_environment
 from edgeprune.device import resolve_targets
-from edgeprune.errors import ConfigError
-from edgeprune.probe import NOT_INSTALLED, probe_apart
+from edgeprune.errors import ConfigError, EdgepruneError
+from edgeprune.probe import NOT_INSTALLED, probe_apart, write_conv
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -35,8 +37,8 @@ VECTOR = ("avx2", "avx512f", "asimd", "sve", "sve2")
 HOW_TO_GET = {
     "onnxruntime": "pip install onnxruntime",
     "openvino": "pip install openvino",
-    "tensorrt": "with an NVIDIA GPU: pip install tensorrt --extra-index-url https://pypi.nvidia.com; "
-    "on a Jetson it is part of JetPack: apt install python3-libnvinfer",
+    "ncnn": "pip install 'edgeprune[ncnn]'",
+    "tensorrt": tensorrt.HOW_TO_GET,
 }
 # Where the import name is not the distribution's name.
 MODULES = {"opencv-python": "cv2", "py-cpuinfo": "cpuinfo", "pyyaml": "yaml", "scikit-learn": "sklearn"}
@@ -95,12 +97,18 @@ class Diagnosis(_Record):
     system: tuple[Check, ...]
     packages: tuple[Check, ...]
     runtimes: tuple[Check, ...]
+    ahead_of_time: tuple[Check, ...] = ()
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """Every check, in the order to show them."""
+        return (*self.system, *self.packages, *self.runtimes, *self.ahead_of_time)
 
     @computed_field  # type: ignore[prop-decorator]  # pydantic's documented form; mypy#1362
     @property
     def ok(self) -> bool:
         """Whether nothing failed: every needed package is there, every runtime of the target `cpu` works."""
-        return all(check.status != "fail" for check in (*self.system, *self.packages, *self.runtimes))
+        return all(check.status != "fail" for check in self.checks)
 
 
 def diagnose() -> Diagnosis:
@@ -113,13 +121,13 @@ def diagnose() -> Diagnosis:
             system=_system_checks(machine),
             packages=check_packages(),
             runtimes=tuple(runtimes),
+            ahead_of_time=(check_rtx(),),
         )
 
 
 def lines(diagnosis: Diagnosis) -> list[tuple[Status, str, str, str]]:
     """Return every check as (status, name, detail, advice), in the order to show them."""
-    checks = (*diagnosis.system, *diagnosis.packages, *diagnosis.runtimes)
-    return [(check.status, check.name, check.detail, check.advice) for check in checks]
+    return [(check.status, check.name, check.detail, check.advice) for check in diagnosis.checks]
 
 
 def inspect_machine() -> Machine:
@@ -246,6 +254,24 @@ def check_runtime(name: str) -> Check:
     missing = detail.startswith(NOT_INSTALLED)
     advice = HOW_TO_GET[name] if missing else f"see the whole story with: python -m edgeprune.probe {name}"
     return Check(name, "fail" if name in _needed_runtimes() else "warn", detail, advice)
+
+
+def check_rtx() -> Check:
+    """Prove that TensorRT-RTX builds a model ahead of time here; what does not run models is no runtime."""
+    name = "tensorrt-rtx"
+    if rtx.version() is None:
+        why = "to have files for TensorRT proven on this machine (Linux on x86-64)"
+        return Check(name, "warn", NOT_INSTALLED, f"{why}: {rtx.HOW_TO_GET}")
+    with tempfile.TemporaryDirectory() as folder:
+        model = write_conv(Path(folder) / "probe.onnx", bytes(8 * 3 * 4))
+        try:
+            proof = rtx.prove(model.path, Path(folder) / "log")
+        except EdgepruneError as exc:
+            said = (Path(folder) / "log").read_text(encoding="utf-8").strip().splitlines()
+            return Check(name, "warn", " ".join([*said[-1:], str(exc)]), f"reinstall: {rtx.HOW_TO_GET}")
+    return Check(
+        name, "ok", f"{proof.version}; built a model for {', '.join(proof.capabilities)} without a GPU"
+    )
 
 
 def _needed_runtimes() -> set[str]:

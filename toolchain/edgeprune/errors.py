@@ -59,7 +59,10 @@ class NotComparableError(EdgepruneError):
 
 
 class BudgetError(EdgepruneError):
-    """Nothing that was built stays inside the budgets; everything is kept and the nearest miss is named."""
+    """Nothing that was built stays inside the budgets, or a warning stands under ``--strict``.
+
+    Everything is kept, and the nearest miss or the warning is named.
+    """
 
     exit_code = 7
 

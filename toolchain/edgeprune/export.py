@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import warnings
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from edgeprune.errors import CompileError
 from edgeprune.models import ModelInfo, Predict
 from edgeprune.preprocess import Preprocess, load_input
 from edgeprune.recipe import ExportRecipe
+from edgeprune.spec import Spec
 from edgeprune.summary import ExportCheck, Variant
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def export(
     except (RuntimeError, torch.onnx.errors.OnnxExporterError) as exc:
         raise CompileError(f"{variant}: export to ONNX failed: {str(exc).splitlines()[0]}") from exc
     model = _simplify(onnx.load(out), variant)
-    describe(model, info, spec)
+    describe(model, info, Spec(preprocess=spec, postprocess=info.postprocess))
     onnx.save(model, out)
     check = compare(predictor(module), out, spec, images, variant)
     if (check.box_px or 0) > recipe.box_tolerance or check.score > recipe.score_tolerance:
@@ -129,8 +129,8 @@ def predictor(module: nn.Module) -> Predict:
     return predict
 
 
-def describe(model: onnx.ModelProto, info: ModelInfo, spec: Preprocess) -> None:
-    """Write task, classes, stride, input size and preprocessing into the file's metadata.
+def describe(model: onnx.ModelProto, info: ModelInfo, spec: Spec) -> None:
+    """Write task, classes, stride, input size, preprocessing and decoding into the file's metadata.
 
     The plain keys are those that ultralytics reads, so that `YOLO("model.onnx")` works too.
     """
@@ -139,13 +139,11 @@ def describe(model: onnx.ModelProto, info: ModelInfo, spec: Preprocess) -> None:
         "task": info.task,
         "names": str(names),
         "stride": str(info.stride),
-        "imgsz": str([spec.imgsz, spec.imgsz]),
+        "imgsz": str([spec.preprocess.imgsz] * 2),
         "batch": "1",
         "channels": "3",
         "end2end": str(info.end2end),
-        "edgeprune.preprocess": json.dumps(spec.describe()),
-        "edgeprune.names": json.dumps(names),
-    }
+    } | spec.metadata()
     onnx.helper.set_model_props(model, metadata)
 
 

@@ -19,8 +19,8 @@ from edgeprune.bench.node_worker import COUNTERS
 from edgeprune.build import SELECTION_SPLIT, Build, Candidate
 from edgeprune.candidates import assessed, candidate, converted, scheme_of
 from edgeprune.preprocess import load_input
-from edgeprune.quantize import is_qdq
 from edgeprune.quantize.guard import Rung, ladder, search
+from edgeprune.quantize.schemes import QDQ_SCHEMES
 from edgeprune.quantize.sensitivity import output_error, unit_ms
 from edgeprune.quantize.units import Unit, constants_of, only_int8, quantised, units_of
 from edgeprune.summary import Accuracy, Guard, LayerSensitivity
@@ -88,9 +88,9 @@ def sensitivities(context: Build, entry: Candidate, onnx: Artifact) -> tuple[Lay
     """
     import onnx as onnx_package
 
-    scheme = scheme_of(context, entry.profile)
+    scheme = scheme_of(context.recipe, entry.profile)
     source = converted(
-        context, entry.profile, "int8", onnx, entry.variant, scheme=scheme if is_qdq(scheme) else PROXY
+        context, entry.profile, "int8", onnx, entry.variant, scheme=scheme if scheme in QDQ_SCHEMES else PROXY
     )
     model, original = onnx_package.load(source.path), onnx_package.load(onnx.path)
     layers = quantised(units_of(original), model.graph)
@@ -150,7 +150,7 @@ class _Parts:
 
         def score(session: Any) -> float:
             return context.adapter.evaluate(
-                session, context.dataset, SELECTION_SPLIT, context.spec, context.info.end2end
+                session, context.dataset, SELECTION_SPLIT, context.spec, context.info.postprocess
             ).score
 
         whole = Unit("float", ())

@@ -7,7 +7,7 @@ target does not run faster is refused; when accuracy falls through the floor the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +23,8 @@ from edgeprune.timing import machine
 from edgeprune.training import finetuned
 
 MOST_REFUSED = 3
+CLOSE = 1.02
+"""What is this near to its goal has reached it: two networks of one latency differ by as much in pairs."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,12 @@ class Descent:
     Attributes:
         model: the last one that was kept, recovered.
         predicted_ms: its latency by the table.
+        measured_ms: what the pairs on the target have made of the unpruned network's latency.
     """
 
     model: Artifact
     predicted_ms: float
+    measured_ms: float
     iterations: tuple[Iteration, ...]
 
 
@@ -128,6 +132,9 @@ def descend(
 ) -> Descent:
     """Cut a model step by step to a latency, keeping what is proven faster and still accurate.
 
+    The table chooses the widths and the target has the last word: where the last network came out slower than
+    predicted, the table is asked for as much less, and it goes on until the measured latency is at the goal.
+
     Args:
         start: the unpruned model, or one trained to be sparse.
         teacher: what the recovery distils from.
@@ -148,13 +155,16 @@ def descend(
         raise BudgetError(f"{profile.name}: {wanted.words}: {exc}") from exc
     metric = context.info.metric
     floor = torch_accuracy(context, start) - settings.floor
-    now = Descent(start, table.whole_ms, ())
-    aim = now.predicted_ms
+    now = Descent(start, table.whole_ms, table.whole_ms, ())
+    aim = now.measured_ms
     refused = 0
-    while now.predicted_ms > goal and refused < MOST_REFUSED:
+    while now.measured_ms > goal * CLOSE and refused < MOST_REFUSED:
         aim = goal if settings.one_shot else max(goal, aim * (1 - settings.stride))
         context.notify("prune", _share(table.whole_ms, aim, goal), f"to {aim:.2f} ms of {goal:.2f} ms")
-        step, cut_ms = cut(context, now.model, table, aim)
+        try:
+            step, cut_ms = cut(context, now.model, table, aim * now.predicted_ms / now.measured_ms)
+        except BudgetError:
+            break  # the goal itself is within reach: what is out of reach is to make up for the table's error
         run = _raced(context, profile, now.model, step, table)
         why = "" if run.faster else f"not faster on the target ({run.change:+.1%}, at most {run.high:+.1%})"
         score = None
@@ -176,9 +186,9 @@ def descend(
         )
         entries = (*now.iterations, entry)
         if not why:
-            now, refused = Descent(model, cut_ms, entries), 0
+            now, refused = Descent(model, cut_ms, now.measured_ms * (1 + run.change), entries), 0
             continue
-        now = Descent(now.model, now.predicted_ms, entries)
+        now = replace(now, iterations=entries)
         if score is not None or settings.one_shot:
             break  # rolled back: smaller ones will not be more accurate
         refused += 1
@@ -256,7 +266,7 @@ def torch_accuracy(context: Build, model: Artifact) -> float:
         context.notify("evaluate", 0.0, f"torch fp32 on {SELECTION_SPLIT}")
         module = context.adapter.exportable(context.adapter.load(model.path))
         found = context.adapter.evaluate(
-            predictor(module), context.dataset, SELECTION_SPLIT, context.spec, context.info.end2end
+            predictor(module), context.dataset, SELECTION_SPLIT, context.spec, context.info.postprocess
         )
         write_text_atomically(out / "accuracy.json", found.model_dump_json())
 

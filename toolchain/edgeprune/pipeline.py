@@ -11,18 +11,19 @@ from edgeprune.alternatives import alternatives, smaller_model
 from edgeprune.artifact import Artifact, Store, digest
 from edgeprune.bench.protocol import LEAST_INPUTS
 from edgeprune.build import Build, BuildRequest, Candidate, Notify
-from edgeprune.candidates import candidate, evaluated, exported
+from edgeprune.candidates import candidate, evaluated, exported, scheme_of
 from edgeprune.errors import ConfigError, DataError
 from edgeprune.guarding import guarded
 from edgeprune.models import adapter_of, get_adapter
 from edgeprune.pruning import pruned
+from edgeprune.quantize import require_method
 from edgeprune.summarise import summarise, write_outputs
 from edgeprune.summary import Accuracy, ExportCheck, Pruning, Summary, Variant, save_summary
 from edgeprune.timing import measured
 
 PACKAGES = (
     "edgeprune", "torch", "ultralytics", "torch-pruning",
-    "onnx", "onnxsim", "onnxruntime", "openvino", "nncf",
+    "onnx", "onnxsim", "onnxruntime", "openvino", "nncf", "ncnn", "pnnx", "tensorrt",
 )  # fmt: skip
 
 
@@ -45,10 +46,11 @@ def build(request: BuildRequest, notify: Notify) -> Summary:
             if request.recipe.prune.enabled:
                 models["pruned"], prunings[profile.name] = pruned(context, original, profile)
             for variant, model in models.items():
-                onnx, check = exported(context, model, variant)
+                own = context.on(profile)
+                onnx, check = exported(own, model, variant)
                 checks[onnx.sha256] = check
                 candidates += [
-                    guarded(context, candidate(context, profile, variant, precision, onnx), onnx, baseline)
+                    guarded(own, candidate(own, profile, variant, precision, onnx), onnx, baseline)
                     for precision in profile.precisions
                 ]
         if request.recipe.bench.compare:
@@ -68,6 +70,9 @@ def start(request: BuildRequest, store: Store, notify: Notify) -> tuple[Artifact
         raise ConfigError(
             "bench.compare: pruning is off, so there is nothing to compare; drop --compare or --no-prune"
         )
+    for profile in request.targets:
+        if "int8" in profile.precisions:
+            require_method(scheme_of(request.recipe, profile), request.recipe.quantize.method)
     notify("load", 0.0, str(request.model))
     adapter = get_adapter(request.adapter) if request.adapter else adapter_of(request.model)
     model = adapter.load(request.model, request.trust)
@@ -81,6 +86,10 @@ def start(request: BuildRequest, store: Store, notify: Notify) -> tuple[Artifact
             f"imgsz: {imgsz} is not a multiple of the model's stride {info.stride}; "
             f"{lower} and {lower + info.stride} are the nearest"
         )
+    if request.recipe.export.embed:
+        from edgeprune.embed import check
+
+        check(request.recipe.export.embed, info.postprocess, request.targets)
     dataset = adapter.dataset(request.data, info)
     images = sum(len(found) for found in dataset.images.values())
     if images < LEAST_INPUTS:

@@ -8,12 +8,13 @@ classification: the short side is scaled, with Pillow's antialiasing, and the ce
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, ClassVar, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ConfigDict, Field
 
 from edgeprune.errors import DataError
 
@@ -23,6 +24,10 @@ Tensor = npt.NDArray[np.float32]
 
 LETTERBOX: Final = "bilinear, long side to imgsz, centred letterbox"
 CENTRE_CROP: Final = "bilinear with antialiasing, short side to imgsz, centre crop"
+Resize = Literal[
+    "bilinear, long side to imgsz, centred letterbox",
+    "bilinear with antialiasing, short side to imgsz, centre crop",
+]
 
 
 @dataclass(frozen=True)
@@ -38,16 +43,14 @@ class Preprocess:
         resize: `LETTERBOX` or `CENTRE_CROP`.
     """
 
-    imgsz: int
-    colour: str = "RGB"
-    scale: float = 1 / 255
-    pad: int | None = 114
-    layout: str = "NCHW"
-    resize: str = LETTERBOX
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
 
-    def describe(self) -> dict[str, Any]:
-        """Return the spec as JSON-like data for `preprocess.json` and the ONNX metadata."""
-        return asdict(self)
+    imgsz: Annotated[int, Field(ge=1)]
+    colour: Literal["RGB"] = "RGB"
+    scale: Annotated[float, Field(gt=0)] = 1 / 255
+    pad: Annotated[int, Field(ge=0, le=255)] | None = 114
+    layout: Literal["NCHW"] = "NCHW"
+    resize: Resize = LETTERBOX
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,11 @@ def read_image(path: Path) -> Image:
 
 def load_input(path: Path, spec: Preprocess) -> tuple[Tensor, Placement]:
     """Read, resize and scale one image: float32 (1, 3, imgsz, imgsz), and where the image lies in it."""
+    return to_input(read_image(path), spec)
+
+
+def to_input(image: Image, spec: Preprocess) -> tuple[Tensor, Placement]:
+    """Resize and scale a BGR image: float32 (1, 3, imgsz, imgsz), and where the image lies in it."""
     fit = centre_crop if spec.resize == CENTRE_CROP else letterbox
-    canvas, placement = fit(read_image(path), spec)
+    canvas, placement = fit(image, spec)
     return to_tensor(canvas, spec), placement

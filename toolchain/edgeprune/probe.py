@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from edgeprune.artifact import Artifact
-from edgeprune.backends import get_backend
+from edgeprune.backends import WITH_PROVIDERS, get_backend, providers
 from edgeprune.device import DeviceProfile, load_profile, read_yaml, target_files
 from edgeprune.errors import EdgepruneError, RuntimeMissingError
 
@@ -66,7 +66,7 @@ def probe(name: str, folder: Path) -> str:
     rng = np.random.default_rng(0)
     weight = rng.standard_normal((8, 3), dtype=np.float32)
     images = rng.random((1, 3, 32, 32), dtype=np.float32)
-    model = _write_conv(folder / "probe.onnx", weight.reshape(8, 3, 1, 1).tobytes())
+    model = write_conv(folder / "probe.onnx", weight.reshape(8, 3, 1, 1).tobytes())
     engine = backend.compile(model, profile, precision, folder)
     session = backend.load(engine.path, precision, 1, profile.options.get(precision, {}))
     (output,) = session(images)
@@ -75,10 +75,11 @@ def probe(name: str, folder: Path) -> str:
     # fp16 and bf16 keep 11 and 8 bits of mantissa.
     if not error < (1e-4 if precision == "fp32" else 1e-2):
         raise EdgepruneError(f"{version} runs, but computes wrong results: relative error {error:.1e}")
-    return f"{version}; compiled and ran a {precision} model"
+    found = f"; runs on {', '.join(providers(name))}" if name in WITH_PROVIDERS else ""
+    return f"{version}; compiled and ran a {precision} model{found}"
 
 
-def _write_conv(path: Path, weight: bytes) -> Artifact:
+def write_conv(path: Path, weight: bytes) -> Artifact:
     """Write a 1x1 convolution (8, 3) with ReLU over images of (1, 3, 32, 32) as ONNX, opset 17."""
     from onnx import TensorProto, checker, helper, save
 
@@ -98,7 +99,10 @@ def _write_conv(path: Path, weight: bytes) -> Artifact:
 
 def _profile_for(backend: str) -> DeviceProfile:
     profiles = [load_profile(path) for path in target_files().values() if "alias" not in read_yaml(path)]
-    return max((p for p in profiles if p.backend == backend), key=lambda profile: profile.runs_here)
+    return max(
+        (p for p in profiles if p.backend == backend),
+        key=lambda found: found.runs_here and not found.provider,
+    )
 
 
 def _main(name: str) -> None:

@@ -26,6 +26,7 @@ Criterion = Literal[
 Scope = Literal["global", "local", "isomorphic"]
 Activation = Literal["auto", "keep", "relu", "relu6", "hardswish"]
 RewriteKind = Literal["spatial", "channel", "tucker", "depthwise", "grouped"]
+EmbedPart = Literal["scale", "nms"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -149,18 +150,30 @@ class ExportRecipe(_Section):
         check_images: how many real images the exported file is compared on.
         box_tolerance: largest allowed difference of a box coordinate, in pixels.
         score_tolerance: largest allowed difference of a class score.
+        embed: what else `best/` gets a copy with inside the ONNX graph: ``scale`` (a letterboxed uint8 image
+            goes in) and ``nms`` (detections come out).
     """
 
     opset: int = Field(default=17, ge=13)
     check_images: int = Field(default=8, ge=1)
     box_tolerance: float = Field(default=0.1, gt=0)
     score_tolerance: float = Field(default=1e-3, gt=0)
+    embed: tuple[EmbedPart, ...] = ()
+
+
+CalibrationMethod = Literal["minmax", "entropy", "percentile", "mse"]
+Selection = Literal["random", "diverse", "balanced"]
 
 
 class QuantizeRecipe(_Section):
-    """Post-training quantisation: how many calibration images, from which split, drawn with which seed.
+    """Post-training quantisation: which images activation ranges are read from, and how.
 
     Attributes:
+        images: how many, from `split`.
+        select: how they are chosen, see `edgeprune.quantize.selection`.
+        method: how a range is read from what was seen, see `edgeprune.quantize.ranges`.
+        equalise: rescale channels between convolutions where only ReLU is between them; Q/DQ schemes only.
+        correct_bias: take off biases what rounding the weights adds on average; Q/DQ schemes only.
         guard: whether an int8 row that drops by more than `budget.max_drop` gets layers back in float.
         scheme: instead of the one of the target's profile.
         decode: whether the head's decode is int8 as well, as many tools do by default.
@@ -168,6 +181,10 @@ class QuantizeRecipe(_Section):
 
     images: int = Field(default=128, ge=1)
     split: Literal["train", "val"] = "train"
+    select: Selection = "random"
+    method: CalibrationMethod = "minmax"
+    equalise: bool = False
+    correct_bias: bool = False
     guard: bool = True
     scheme: SchemeName | None = None
     decode: bool = False

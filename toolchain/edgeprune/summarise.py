@@ -8,14 +8,20 @@ import shutil
 from datetime import datetime, timezone
 from pathlib import Path
 
-from edgeprune.artifact import digest, write_text_atomically
+from edgeprune.artifact import Artifact, digest, write_text_atomically
 from edgeprune.backends import get_backend, options_for
+from edgeprune.backends.ort_format import config_of
 from edgeprune.backends.tensorrt import device_commands
 from edgeprune.bench.environment import read_environment
 from edgeprune.bench.result import BenchResult
 from edgeprune.bench.statistics import achieved_fps, latency_ms
 from edgeprune.build import SELECTION_SPLIT, Build, Candidate
+from edgeprune.candidates import EMBEDDED, embedded
 from edgeprune.device import DeviceProfile
+from edgeprune.quantize.selection import images_sha256
+from edgeprune.sanity import warnings
+from edgeprune.spec import FILE as SPEC_FILE
+from edgeprune.spec import Spec
 from edgeprune.summary import (
     Accuracy,
     Calibration,
@@ -63,7 +69,7 @@ def summarise(
         for profile in request.targets
     }
     images = context.calibration_images()
-    return Summary(
+    summary = Summary(
         created_utc=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         command=request.command,
         model={"path": str(request.model), "sha256": digest(request.model), "family": context.info.family},
@@ -88,11 +94,17 @@ def summarise(
             seed=recipe.seed,
             split=recipe.quantize.split,
             list_sha256=_list_hash(images),
+            images_sha256=images_sha256(images),
+            select=recipe.quantize.select,
+            method=recipe.quantize.method,
         ),
         exports=checks,
         environment=read_environment(),
         versions=context.versions,
         seconds=dict(context.store.seconds),
+    )
+    return summary.model_copy(
+        update={"warnings": warnings(summary, {name: result for name, (result, _) in results.items()})}
     )
 
 
@@ -123,7 +135,9 @@ def _row(
         val=drops[SELECTION_SPLIT],
         per_class=reported.per_class,
         quantized_ops=entry.quantized_ops,
+        convolutions=entry.convolutions,
         environment=entry.environment,
+        ahead_of_time=entry.ahead_of_time,
         guard=entry.guard,
         artifact=entry.artifact.path.relative_to(out).as_posix(),
         sha256=entry.artifact.sha256,
@@ -158,9 +172,13 @@ def _target(
     profile: DeviceProfile, rows: list[Row], split: str, pruning: Pruning | None, compare: bool
 ) -> TargetSummary:
     commands: tuple[str, ...] = ()
-    if profile.built_on == "device":
+    if profile.backend == "tensorrt":
         commands = tuple(
-            line for row in rows for line in device_commands(_device_file(row.variant, row.precision))
+            line
+            for row in rows
+            for line in device_commands(
+                _device_file(row.variant, row.precision, ".onnx"), options_for(profile, row.precision)
+            )
         )
     if pruning:
         floats = (row.val for row in rows if (row.variant, row.precision) == ("pruned", "fp32"))
@@ -178,27 +196,32 @@ def _target(
     )
 
 
-def _device_file(variant: str, precision: str) -> str:
-    return f"{variant}-{precision}.onnx"
+def _device_file(variant: str, precision: str, suffix: str) -> str:
+    return f"{variant}-{precision}{suffix}"
 
 
 def write_outputs(context: Build, candidates: list[Candidate], summary: Summary) -> None:
     """Leave what a user takes away: `best/` with the chosen engine, a folder for each target built elsewhere.
 
-    Beside the engine lie `preprocess.json` (what an image goes through) and `runtime.json` (how the runtime
-    has to be started for the measured numbers: options, threads, environment variables).
+    Beside the engine lie `preprocess.json` (what an image and the output go through) and `runtime.json` (how
+    the runtime has to be started for the measured numbers: options, threads, environment variables).
     """
-    preprocess = json.dumps(context.spec.describe() | {"names": list(context.dataset.names)}, indent=1) + "\n"
+    spec = Spec(preprocess=context.spec, postprocess=context.info.postprocess).to_json()
     out = context.request.out
     chosen = summary.chosen
     folders: dict[str, dict[str, Path]] = {}
     if chosen:
         place = out / chosen.artifact
         folders["best"] = {place.name: place}
+        if context.recipe.export.embed and chosen.val:
+            engine = Artifact.of(place, "engine", chosen.precision)
+            folders["best"][EMBEDDED] = embedded(context, engine, chosen.val)
     for entry in candidates:
         if entry.profile.built_on == "device":
-            name = _device_file(entry.variant, entry.precision)
-            folders.setdefault(entry.profile.name, {})[name] = entry.artifact.path
+            path = entry.artifact.path
+            for source in filter(Path.exists, (path, config_of(path))):
+                name = _device_file(entry.variant, entry.precision, source.name.removeprefix(path.stem))
+                folders.setdefault(entry.profile.name, {})[name] = source
     if not chosen:
         shutil.rmtree(out / "best", ignore_errors=True)
     for folder, files in folders.items():
@@ -208,10 +231,10 @@ def write_outputs(context: Build, candidates: list[Candidate], summary: Summary)
         for name, source in files.items():
             copy = shutil.copytree if source.is_dir() else shutil.copyfile
             copy(source, partial / name)
-        write_text_atomically(partial / "preprocess.json", preprocess)
+        write_text_atomically(partial / SPEC_FILE, spec)
         if folder == "best" and chosen:
             write_text_atomically(partial / "runtime.json", _runtime(context, chosen))
-        if folder in summary.targets:
+        if folder in summary.targets and summary.targets[folder].on_device:
             script = "\n".join(
                 ("#!/bin/sh", "set -e", 'cd "$(dirname "$0")"', *summary.targets[folder].on_device)
             )

@@ -98,6 +98,20 @@ class Accuracy(ScoredRecord):
     per_class: dict[str, float] = {}
 
 
+class AheadOfTime(_Record):
+    """A file for TensorRT that TensorRT-RTX parsed and built on this machine, without a GPU.
+
+    It proves the graph; neither int8 kernels, nor outputs, nor any latency on the device.
+
+    Attributes:
+        version: of TensorRT-RTX.
+        capabilities: compute capabilities of the GPUs that it was built for, such as ``SM86``.
+    """
+
+    version: str
+    capabilities: tuple[str, ...]
+
+
 class LayerSensitivity(_Record):
     """What int8 in one layer costs and brings.
 
@@ -168,9 +182,11 @@ class Row(ScoredRecord):
         speedup: p50 of the reference row (`Summary.reference`) over this row's p50.
         val: accuracy on the split that the choice is made on.
         quantized_ops: integer operators in the runtime's optimised graph.
+        convolutions: of the model, which `quantized_ops` are a part of; null if they were not counted.
         environment: variables the runtime has to be started with for these numbers; chosen by measurement.
         guard: which layers the accuracy guard left in float; null when int8 kept to the budget by itself.
         refused: why this row may not be chosen, one sentence each; empty when it may.
+        ahead_of_time: build without the device that proves the file; null where none was made.
         artifact, bench: paths relative to the build folder.
     """
 
@@ -192,7 +208,9 @@ class Row(ScoredRecord):
     val: Accuracy | None = None
     per_class: dict[str, float] = {}
     quantized_ops: int | None = None
+    convolutions: int | None = None
     environment: dict[str, str] = {}
+    ahead_of_time: AheadOfTime | None = None
     guard: Guard | None = None
     flags: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
@@ -277,7 +295,7 @@ class Iteration(ScoredRecord):
     """One cut on the way to a latency.
 
     Attributes:
-        goal_ms: what the table was asked for.
+        goal_ms: what was aimed at; the table is asked for less where it was too hopeful before.
         predicted_before_ms, predicted_ms: what the table says of the widths before the cut and after it.
         before_ms, measured_ms: p50 of the model before the cut and after it, measured in pairs.
         change: median of (time after / time before) - 1 over the pairs.
@@ -329,6 +347,26 @@ class ExportCheck(_Record):
         return variant_name(self.variant, self.imgsz)
 
 
+WarningCode = Literal[
+    "int8_slower", "accuracy_collapse", "no_effect", "fallback", "pruned_slower", "unfit_run"
+]
+
+
+class SanityWarning(_Record):
+    """Something that is wrong with a build although every stage succeeded; fails it under ``--strict``.
+
+    Attributes:
+        rows: labels of the rows it is about, first the one that is warned of.
+        text: one sentence with the numbers that were measured.
+        advice: what to do.
+    """
+
+    code: WarningCode
+    rows: tuple[str, ...]
+    text: str
+    advice: str
+
+
 class TargetSummary(_Record):
     """One target of a build: its rows, what was chosen on it, and what still has to be done on the device.
 
@@ -346,12 +384,20 @@ class TargetSummary(_Record):
 
 
 class Calibration(_Record):
-    """The calibration images of the int8 artifacts."""
+    """The calibration of the int8 artifacts; `calibration.json` beside each of them lists the images.
+
+    Attributes:
+        list_sha256: hash of the images' paths; `images_sha256` is that of their contents.
+        select, method: as in `recipe.QuantizeRecipe`; null in files of builds that did not record them.
+    """
 
     images: int
     seed: int
     split: str
     list_sha256: str
+    images_sha256: str | None = None
+    select: str | None = None
+    method: str | None = None
 
 
 class Summary(_Record):
@@ -361,6 +407,7 @@ class Summary(_Record):
         split: the split whose accuracy the rows report; ``selection_split`` is the one the choice is made on.
         reference: label of the row that every `speedup` is relative to.
         nearest_miss: when nothing was chosen, the row that came nearest and what it missed by.
+        warnings: what is wrong with the rows by themselves (`sanity.py`), whatever the budgets say.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -379,6 +426,7 @@ class Summary(_Record):
     verdict: str
     reference: str | None
     nearest_miss: str | None = None
+    warnings: tuple[SanityWarning, ...] = ()
     calibration: Calibration | None = None
     exports: tuple[ExportCheck, ...] = ()
     environment: dict[str, Any] = {}

@@ -77,7 +77,7 @@ def measured(
         "bench": {"profile": length, "threads": settings.threads},
         "machine": machine(),
         "data": context.dataset.fingerprint(SELECTION_SPLIT),
-        "versions": context.using("onnxruntime", "openvino"),
+        "versions": context.using("onnxruntime", "openvino", "ncnn"),
     }
 
     def make(out: Path) -> None:

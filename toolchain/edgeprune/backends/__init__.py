@@ -6,12 +6,13 @@ module imports its vendor's SDK inside its own functions.
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from edgeprune.errors import ConfigError, did_you_mean
+from edgeprune.errors import ConfigError, RuntimeMissingError, did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +24,12 @@ BACKENDS: dict[str, str] = {
     "onnxruntime": "edgeprune.backends.onnxruntime",
     "openvino": "edgeprune.backends.openvino",
     "tensorrt": "edgeprune.backends.tensorrt",
+    "ncnn": "edgeprune.backends.ncnn",
 }
+
+
+WITH_PROVIDERS = ("onnxruntime", "openvino")
+"""Runtimes whose option ``provider`` says what executes; their modules list what there is in `providers`."""
 
 
 class Session(Protocol):
@@ -45,9 +51,13 @@ class Backend(Protocol):
 
     Attributes:
         PROVIDER: the provider or device that is asked for; `Session.actual` tells the one that came.
+        END2END: whether it has the operators of an end-to-end head; others get the one-to-many head and NMS.
+        HALF_GRAPH: whether it takes an fp16 graph; others round the float graph themselves.
     """
 
     PROVIDER: str
+    END2END: bool
+    HALF_GRAPH: bool
 
     def version(self) -> str | None:
         """Return the version of the runtime installed here, or None."""
@@ -78,8 +88,37 @@ def get_backend(name: str) -> Backend:
 
 
 def options_for(profile: DeviceProfile, precision: str) -> dict[str, str]:
-    """Return the profile's runtime options for a precision."""
-    return {str(key): options for key, options in profile.options.items()}.get(precision, {})
+    """Return the profile's runtime options for a precision, its ``provider`` among them if it names one."""
+    options = {str(key): options for key, options in profile.options.items()}.get(precision, {})
+    return options if profile.provider is None else {"provider": profile.provider} | options
+
+
+def providers(name: str) -> tuple[str, ...]:
+    """Return the providers of ONNX Runtime or the devices of OpenVINO here; other runtimes have no choice."""
+    if name not in WITH_PROVIDERS:
+        return ()
+    found: tuple[str, ...] = import_module(BACKENDS[name]).providers()
+    return found
+
+
+def absence(profile: DeviceProfile) -> str | None:
+    """Return why engines of this profile are not run on this machine, None where nothing speaks against it.
+
+    Whether the runtime itself works is what `edgeprune doctor` proves.
+    """
+    if profile.built_on == "device":
+        return "run on the device itself"
+    if platform.machine() not in profile.arch:
+        return f"needs {' or '.join(profile.arch)}"
+    if profile.provider is None:
+        return None
+    try:
+        present = providers(profile.backend)
+    except RuntimeMissingError as exc:
+        return str(exc)
+    if any(profile.provider in (found, found.partition(".")[0]) for found in present):
+        return None
+    return f"{profile.backend} finds no {profile.provider} here, only {', '.join(present)}"
 
 
 def known_backends() -> Sequence[str]:

@@ -1,16 +1,24 @@
-"""ONNX Runtime on the CPU: the engine is the ONNX file itself, optimised by the runtime when it is loaded."""
+"""ONNX Runtime: the engine is the ONNX file itself, optimised by the runtime when it is loaded.
+
+It runs on the CPU, or on the execution provider that the option ``provider`` names, with the CPU for what
+that one does not take.
+"""
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.artifact import Artifact
 from edgeprune.backends import options_for
-from edgeprune.errors import CompileError, RuntimeMissingError
+from edgeprune.backends.operators import lacking
+from edgeprune.backends.ort_format import operators
+from edgeprune.errors import CompileError, ConfigError, RuntimeMissingError, did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +26,27 @@ if TYPE_CHECKING:
     from edgeprune.device import DeviceProfile
 
 PROVIDER = "CPUExecutionProvider"
+END2END = True
+HALF_GRAPH = True
 ENGINE = "model.onnx"
+_MIXED = {"TensorrtExecutionProvider": ("CUDAExecutionProvider",)}  # the next to take what the first leaves
+_INSTEAD = "pip uninstall onnxruntime && pip install "
+_HOW_TO_GET = {
+    "CUDAExecutionProvider": f"{_INSTEAD}onnxruntime-gpu",
+    "TensorrtExecutionProvider": f"{_INSTEAD}onnxruntime-gpu",
+    "OpenVINOExecutionProvider": f"{_INSTEAD}onnxruntime-openvino",
+    "DmlExecutionProvider": f"{_INSTEAD}onnxruntime-directml",
+    "QNNExecutionProvider": f"{_INSTEAD}onnxruntime-qnn, where there is a wheel of it",
+    "XnnpackExecutionProvider": "the packages for Android and iOS have it; else build with --use_xnnpack",
+    "NnapiExecutionProvider": "only the package for Android has it",
+    "CoreMLExecutionProvider": "only the wheels for macOS and the package for iOS have it",
+}
+_BUILD = "build ONNX Runtime with it: https://onnxruntime.ai/docs/build/eps.html"
+_LACKS = re.compile(
+    r"(?P<foreign>[\w.]+:\w+)\(-?\d+\) is not a registered"
+    r"|No Op registered for (?P<unknown>\w+)"
+    r"|Could not find an implementation for (?P<kernel>[\w.:]+)\("
+)
 _FLOATS = {"tensor(float)": "fp32", "tensor(float16)": "fp16", "tensor(bfloat16)": "bf16"}
 
 
@@ -26,15 +54,18 @@ class OrtSession:
     """A loaded ONNX file.
 
     Attributes:
-        actual: ``provider`` that the session got, ``precision`` of its floating-point input, ``threads``,
-            ``streams`` and ``version``.
+        actual: ``provider`` that was asked for if it took any node, else the one that took most; ``nodes`` by
+            the provider that took them, None before ONNX Runtime 1.24; ``precision`` of the floating-point
+            input, ``threads``, ``streams`` and ``version``.
     """
 
     def __init__(self, session: Any, threads: int, version: str) -> None:
         self._session = session
         self._input = session.get_inputs()[0].name
+        asked, nodes = session.get_providers()[0], nodes_by_provider(session)
         self.actual: dict[str, Any] = {
-            "provider": session.get_providers()[0],
+            "provider": max(nodes, key=lambda name: (name == asked, nodes[name])) if nodes else asked,
+            "nodes": nodes,
             "precision": _FLOATS.get(session.get_inputs()[0].type, session.get_inputs()[0].type),
             "threads": threads,
             "streams": 1,
@@ -56,6 +87,16 @@ def version() -> str | None:
     return str(onnxruntime.__version__)
 
 
+def providers() -> tuple[str, ...]:
+    """Return the execution providers of the onnxruntime that is installed here.
+
+    Raises:
+        RuntimeMissingError: onnxruntime is not installed.
+    """
+    found: list[str] = _import().get_available_providers()
+    return tuple(name for name in found if name != "AzureExecutionProvider")  # it asks a cloud service
+
+
 def compile(model: Artifact, profile: DeviceProfile, precision: str, out: Path) -> Artifact:
     """Copy the ONNX file into `out` as the engine and prove that this runtime loads it.
 
@@ -66,26 +107,39 @@ def compile(model: Artifact, profile: DeviceProfile, precision: str, out: Path) 
         RuntimeMissingError: onnxruntime is not installed.
     """
     out.mkdir(parents=True, exist_ok=True)
-    engine = out / ENGINE
+    engine = out / f"{Path(ENGINE).stem}{model.path.suffix}"
     shutil.copyfile(model.path, engine)
     load(engine, precision, 1, options_for(profile, precision))
     return Artifact.of(engine, "engine", precision, parent=model.sha256)
 
 
 def load(engine: Path, precision: str, threads: int, options: Mapping[str, str]) -> OrtSession:
-    """Load an ONNX file for inference on the CPU with all graph optimisations.
+    """Load an ONNX or .ort file for inference with all graph optimisations.
 
     Args:
         precision: what the file was quantised to; the graph itself holds it, nothing is set by it.
         threads: intra-op threads; operators run one after the other.
-        options: session configuration entries, such as ``session.intra_op.allow_spinning``.
+        options: session configuration entries, such as ``session.intra_op.allow_spinning``; ``provider``, and
+            options of that provider by names that begin with ``provider.``.
 
     Raises:
-        CompileError: the runtime cannot load the graph.
-        RuntimeMissingError: onnxruntime is not installed.
+        CompileError: the runtime cannot load the graph, or lacks one of its operators.
+        ConfigError: there is no provider of that name.
+        RuntimeMissingError: onnxruntime is not installed, or this build of it lacks the provider.
     """
     ort = _import()
-    return OrtSession(_open(engine, _session_options(threads, options)), threads, str(ort.__version__))
+    session = _open(engine, _session_options(threads, options), _providers(options))
+    return OrtSession(session, threads, str(ort.__version__))
+
+
+def nodes_by_provider(session: Any) -> dict[str, int] | None:
+    """Count the nodes that each provider took when the session was made; None before ONNX Runtime 1.24."""
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        return None
+    counts: Counter[str] = Counter()
+    for part in session.get_provider_graph_assignment_info():
+        counts[part.ep_name] += len(part.get_nodes())
+    return dict(counts) or None  # nothing is recorded of a .ort file
 
 
 def quantized_ops(engine: Path) -> int | None:
@@ -97,6 +151,8 @@ def quantized_ops(engine: Path) -> int | None:
     Returns:
         The count, or None where the `onnx` package is missing to read the graph.
     """
+    if engine.suffix == ".ort":
+        return operators(engine).count("QLinearConv")
     try:
         import onnx
     except ImportError:
@@ -125,14 +181,36 @@ def _session_options(threads: int, entries: Mapping[str, str]) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors come as exceptions; warnings would only clutter the terminal
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     for key, value in entries.items():
-        options.add_session_config_entry(key, value)
+        if key.partition(".")[0] != "provider":
+            options.add_session_config_entry(key, value)
     return options
 
 
-def _open(engine: Path, options: Any) -> Any:
+def _providers(options: Mapping[str, str]) -> list[Any]:
+    """Return the providers to ask for, most wanted first, as `InferenceSession` takes them."""
+    wanted = options.get("provider", PROVIDER)
+    known = _import().get_all_providers()
+    if wanted not in known:
+        raise ConfigError(f"provider: ONNX Runtime knows no {wanted!r}{did_you_mean(wanted, known)}")
+    present = providers()
+    if wanted not in present:
+        raise RuntimeMissingError(
+            f"{wanted} is not in the onnxruntime installed here, which has {', '.join(present)}; "
+            f"to get it: {_HOW_TO_GET.get(wanted, _BUILD)}"
+        )
+    own = {key.partition(".")[2]: value for key, value in options.items() if key.startswith("provider.")}
+    rest = [name for name in (*_MIXED.get(wanted, ()), PROVIDER) if name != wanted and name in present]
+    return [(wanted, own), *rest]
+
+
+def _open(engine: Path, options: Any, providers: Sequence[Any] = (PROVIDER,)) -> Any:
     try:
-        return _import().InferenceSession(str(engine), options, providers=[PROVIDER])
+        return _import().InferenceSession(str(engine), options, providers=list(providers))
     except Exception as exc:  # its exceptions share no base class of their own
+        if lacks := _LACKS.search(str(exc)):
+            operator = next(filter(None, lacks.groups()))
+            raise lacking(f"ONNX Runtime {version()}", engine, [operator]) from exc
         reason = " ".join(str(exc).split())[:300]
         raise CompileError(f"{engine}: ONNX Runtime cannot load this graph: {reason}") from exc

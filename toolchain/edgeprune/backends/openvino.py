@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: the engine is a folder with the IR, `model.xml` and `model.bin`.
+"""OpenVINO on the CPU, a GPU or an NPU: the engine is a folder with the IR, `model.xml` and `model.bin`.
 
 The floating-point rows share one IR: the precision they run in is `INFERENCE_PRECISION_HINT` of the profile's
 options. Left alone, OpenVINO runs an fp32 model in bf16 on CPUs that have it, silently.
@@ -6,6 +6,7 @@ options. Left alone, OpenVINO runs an fp32 model in bf16 on CPUs that have it, s
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgeprune.artifact import Artifact
 from edgeprune.backends import options_for
-from edgeprune.errors import CompileError, RuntimeMissingError
+from edgeprune.backends.operators import lacking
+from edgeprune.errors import CompileError, ConfigError, RuntimeMissingError, did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,10 +23,17 @@ if TYPE_CHECKING:
     from edgeprune.device import DeviceProfile
 
 PROVIDER = "CPU"
+END2END = True
+HALF_GRAPH = False
 ENGINE = "engine"
 IR = "model.xml"
 _FLOATS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16"}
+_DRIVERS = {
+    "GPU": "an Intel GPU needs its compute driver: apt install intel-opencl-icd",
+    "NPU": "an Intel NPU (Core Ultra) needs its driver: https://github.com/intel/linux-npu-driver",
+}
 _INTEGERS = ("u8", "i8")
+_LACKS = re.compile(r"No conversion rule found for operations: (.+)")
 _CONVOLUTIONS = ("Convolution", "GroupConvolution")
 
 
@@ -33,18 +42,22 @@ class OpenVinoSession:
 
     Attributes:
         actual: ``provider`` (the device that executes), ``precision`` of the floating-point kernels as read
-            back from the compiled model, ``threads``, ``streams`` and ``version``.
+            back from the compiled model, ``threads``, ``streams`` and ``version``; None for what the device
+            does not tell.
     """
 
     def __init__(self, compiled: Any, version: str) -> None:
         self._request = compiled.create_infer_request()
         self._outputs = len(compiled.outputs)
-        hint = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+        hint = _property(compiled, "INFERENCE_PRECISION_HINT")
+        precision = None if hint is None else str(hint.to_string())
+        # The only device of a kind is "GPU.0" in some versions and "GPU" in others.
+        devices = [name.removesuffix(".0") for name in compiled.get_property("EXECUTION_DEVICES")]
         self.actual: dict[str, Any] = {
-            "provider": ",".join(compiled.get_property("EXECUTION_DEVICES")),
-            "precision": _FLOATS.get(hint, hint),
-            "threads": int(compiled.get_property("INFERENCE_NUM_THREADS")),
-            "streams": int(compiled.get_property("NUM_STREAMS")),
+            "provider": ",".join(devices),
+            "precision": None if precision is None else _FLOATS.get(precision, precision),
+            "threads": _property(compiled, "INFERENCE_NUM_THREADS"),
+            "streams": _property(compiled, "NUM_STREAMS"),
             "version": version,
         }
 
@@ -64,14 +77,23 @@ def version() -> str | None:
     return str(openvino.__version__).split("-", 1)[0]
 
 
+def providers() -> tuple[str, ...]:
+    """Return the devices that OpenVINO finds here, such as ``CPU`` and ``GPU.0``.
+
+    Raises:
+        RuntimeMissingError: openvino is not installed.
+    """
+    return tuple(_import().Core().available_devices)
+
+
 def compile(model: Artifact, profile: DeviceProfile, precision: str, out: Path) -> Artifact:
     """Turn an ONNX file into IR with fp32 weights, or take over the IR folder that NNCF wrote.
 
     Returns:
-        The folder ``out/engine``, proven to compile on this CPU.
+        The folder ``out/engine``, proven to compile on the profile's device here.
 
     Raises:
-        CompileError: OpenVINO cannot read or compile the model.
+        CompileError: OpenVINO cannot read or compile the model, or lacks one of its operators.
         RuntimeMissingError: openvino is not installed.
     """
     engine = out / ENGINE
@@ -81,6 +103,7 @@ def compile(model: Artifact, profile: DeviceProfile, precision: str, out: Path) 
         openvino = _import()
         engine.mkdir(parents=True)
         network = _translated(model.path, lambda: openvino.Core().read_model(str(model.path)))
+        keep_spec(network, model.path)
         # compress_to_fp16 is on by default and would round the weights of every "fp32" row.
         openvino.save_model(network, str(engine / IR), compress_to_fp16=False)
     load(engine, precision, 1, options_for(profile, precision))
@@ -88,15 +111,17 @@ def compile(model: Artifact, profile: DeviceProfile, precision: str, out: Path) 
 
 
 def load(engine: Path, precision: str, threads: int, options: Mapping[str, str]) -> OpenVinoSession:
-    """Load an IR folder for one query at a time on the CPU.
+    """Load an IR folder for one query at a time.
 
     Args:
         precision: what the row is called; `options` decide what runs and `Session.actual` tells it.
-        options: OpenVINO properties, such as ``INFERENCE_PRECISION_HINT``.
+        options: OpenVINO properties, such as ``INFERENCE_PRECISION_HINT``, and ``provider``: the device,
+            which is the CPU without it.
 
     Raises:
         CompileError: OpenVINO cannot read or compile the model, or refuses an option.
-        RuntimeMissingError: openvino is not installed.
+        ConfigError: OpenVINO has no such kind of device.
+        RuntimeMissingError: openvino is not installed, or finds no such device.
     """
     return OpenVinoSession(_compiled(engine, threads, options), str(version()))
 
@@ -109,6 +134,18 @@ def quantized_ops(engine: Path) -> int | None:
         and runtime_info(node, "runtimePrecision") in _INTEGERS
         for node in graph.get_ops()
     )
+
+
+def keep_spec(network: Any, onnx: Path) -> None:
+    """Write the spec of an ONNX file's metadata (`edgeprune.spec`) into a network's ``rt_info``."""
+    from edgeprune.spec import PREFIX, onnx_texts
+
+    for part, text in onnx_texts(onnx).items():
+        network.set_rt_info(text, [PREFIX, part])
+
+
+def _property(compiled: Any, name: str) -> Any:
+    return compiled.get_property(name) if name in compiled.get_property("SUPPORTED_PROPERTIES") else None
 
 
 def runtime_info(node: Any, key: str) -> str:
@@ -127,14 +164,40 @@ def _import() -> Any:
 
 def _compiled(engine: Path, threads: int, options: Mapping[str, str]) -> Any:
     core = _import().Core()
-    properties = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1", "INFERENCE_NUM_THREADS": str(threads)}
+    device = _device(core, options.get("provider", PROVIDER))
+    properties = {"PERFORMANCE_HINT": "LATENCY"}
+    if device == PROVIDER:
+        properties |= {"NUM_STREAMS": "1", "INFERENCE_NUM_THREADS": str(threads)}
+    properties |= {key: value for key, value in options.items() if key != "provider"}
     model = str(engine / IR if engine.is_dir() else engine)
-    return _translated(engine, lambda: core.compile_model(model, PROVIDER, properties | dict(options)))
+    return _translated(engine, lambda: core.compile_model(model, device, properties))
+
+
+def _device(core: Any, wanted: str) -> str:
+    kind, present = wanted.partition(".")[0], core.available_devices
+    if kind not in (PROVIDER, *_DRIVERS):
+        raise ConfigError(
+            f"provider: OpenVINO has no device {wanted!r}{did_you_mean(kind, (PROVIDER, *_DRIVERS))}"
+        )
+    # Taken as given, OpenVINO would complain of a library that it cannot load.
+    if not any(wanted in (found, found.partition(".")[0]) for found in present):
+        advice = _DRIVERS.get(kind, "")
+        raise RuntimeMissingError(f"OpenVINO finds no {wanted} here, only {', '.join(present)}; {advice}")
+    return wanted
 
 
 def _translated(path: Path, action: Any) -> Any:
     try:
         return action()
     except RuntimeError as exc:
+        if lacks := _LACKS.search(str(exc)):
+            operators = [_operator(word.strip()) for word in lacks[1].split(",")]
+            raise lacking(f"OpenVINO {version()}", path, operators) from exc
         reason = " ".join(str(exc).split())[:300]
         raise CompileError(f"{path}: OpenVINO cannot use this model: {reason}") from exc
+
+
+def _operator(told: str) -> str:
+    """Turn OpenVINO's ``domain.Type``, or ``Type-17`` for ONNX's own domain, into ``domain:Type``."""
+    domain, _, kind = re.sub(r"-\d+$", "", told).rpartition(".")
+    return f"{domain}:{kind}" if domain else kind

@@ -82,6 +82,15 @@ def read_waited_s() -> float | None:
     return sum(int(word[1]) for word in words) / 1e9 if words else None
 
 
+def read_cpu_flags() -> frozenset[str]:
+    """Return the first core's features, such as ``avx512_vnni`` or ``asimddp``; empty where unreadable."""
+    for line in (_text("/proc/cpuinfo") or "").splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in {"flags", "Features"}:  # x86, ARM
+            return frozenset(value.split())
+    return frozenset()
+
+
 def read_status(key: str) -> int | None:
     """Return one number of /proc/self/status, such as ``VmHWM`` in kB, or None."""
     return _fields("/proc/self/status", (key,)).get(key)

@@ -30,6 +30,7 @@ def derive_flags(
     """Return every flag that the blocks, the backend's evidence and the environments give rise to."""
     return (
         *fallback(backend),
+        *_partly_elsewhere(backend),
         *output_mismatch(blocks),
         *disturbances(blocks, env_before, env_after),
         *_drift(blocks),
@@ -71,6 +72,18 @@ def fallback(backend: Mapping[str, Any]) -> Iterator[Flag]:
         requested, actual = backend[f"{what}_requested"], backend[f"{what}_actual"]
         if requested != actual:
             yield _invalid("fallback", f"{what} asked for: {requested}, really used: {actual}")
+
+
+def _partly_elsewhere(backend: Mapping[str, Any]) -> Iterator[Flag]:
+    nodes: Mapping[str, int] = backend.get("provider_nodes") or {}
+    requested = backend["provider_requested"]
+    rest = {name: count for name, count in nodes.items() if name != requested}
+    if rest and requested in nodes:
+        others = ", ".join(f"{name} {count}" for name, count in rest.items())
+        yield _warning(
+            "partial_fallback",
+            f"{requested} took {nodes[requested]} of {sum(nodes.values())} nodes, {others}",
+        )
 
 
 def output_mismatch(blocks: Sequence[Block]) -> Iterator[Flag]:

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgeprune.errors import ConfigError
 from edgeprune.latency import Shape
-from edgeprune.quantize.qdq import QDQ_SCHEMES, QdqScheme
+from edgeprune.quantize.schemes import QDQ_SCHEMES, QdqScheme
 
 IMAGE_CHANNELS = 3
 READ_CHANNELS = 16
@@ -28,7 +28,7 @@ _OPSET, _IR = 17, 8
 _ACTIVATION_SCALE, _WEIGHT_SCALE = 0.02, 0.01
 _ZERO_POINTS = {"u8": np.uint8(14), "s8": np.int8(0)}
 # NNCF quantises what convolutions read, asymmetric after a SiLU, and keeps biases in float.
-_NNCF = QdqScheme("u8", operators=("Conv",), bias=False)
+_NNCF = QdqScheme("u8", operators=("Conv",), bias="float")
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ class _Writer:
 
     def _bias(self, channels: int) -> str:
         values = self.random.integers(-100, 100, channels)
-        if self.rules is None or not self.rules.bias:
+        if self.rules is None or self.rules.bias == "float":
             return self._constant(values.astype(np.float32) * np.float32(0.01))
         scales = np.full(channels, np.float32(_ACTIVATION_SCALE) * np.float32(_WEIGHT_SCALE), np.float32)
         return self._dequantised(values.astype(np.int32), scales)

@@ -270,8 +270,9 @@ def backend_evidence(job: Job, report: WorkerReport, quantized_ops: int | None) 
     return {
         "name": job.backend,
         "version": report.version,
-        "provider_requested": get_backend(job.backend).PROVIDER,
+        "provider_requested": job.options.get("provider", get_backend(job.backend).PROVIDER),
         "provider_actual": report.actual["provider"],
+        "provider_nodes": report.actual.get("nodes"),
         "precision_requested": job.precision,
         "precision_actual": "int8" if runs_integers else report.actual["precision"],
         "quantized_ops": quantized_ops,

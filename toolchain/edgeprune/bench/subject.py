@@ -11,12 +11,15 @@ import numpy as np
 
 from edgeprune.artifact import Artifact
 from edgeprune.backends import get_backend, options_for
+from edgeprune.backends.ncnn import SHAPES, is_engine
+from edgeprune.backends.ncnn import input_shape as ncnn_shape
 from edgeprune.backends.openvino import IR
 from edgeprune.bench.protocol import build_job, reference_outputs, write_inputs, write_reference
 from edgeprune.bench.result import Job
 from edgeprune.device import DeviceProfile, resolve_targets
 from edgeprune.errors import CompileError, ConfigError, ModelError
-from edgeprune.preprocess import Preprocess, letterbox, to_tensor
+from edgeprune.preprocess import Preprocess, to_input
+from edgeprune.spec import spec_of
 from edgeprune.summary import Accuracy, Row, load_summary
 
 _TENSORS = 32
@@ -49,7 +52,7 @@ def subjects_of(path: Path, target: str | None = None, chosen_only: bool = False
         NotComparableError: a folder that holds neither a finished build nor an engine.
         ModelError: nothing at the path can be measured.
     """
-    if path.is_dir() and not (path / IR).is_file():
+    if path.is_dir() and not (path / IR).is_file() and not is_engine(path):
         return _of_build(path, target, chosen_only)
     return (_of_engine(path, target),)
 
@@ -58,7 +61,7 @@ def make_job(subject: Subject, threads: int, folder: Path) -> Job:
     """Write real inputs and the host's own outputs into a folder; return the job that measures a subject."""
     backend = get_backend(subject.profile.backend)
     options = options_for(subject.profile, subject.engine.precision)
-    images = stock_images(input_size(subject.engine.path))
+    images = stock_images(_preprocess(subject.engine.path))
     session = backend.load(subject.engine.path, subject.engine.precision, threads, options)
     return build_job(
         subject.name,
@@ -71,8 +74,16 @@ def make_job(subject: Subject, threads: int, folder: Path) -> Job:
     )
 
 
-def stock_images(size: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Return 32 distinct crops of the photographs that scikit-learn ships: float32 (32, 3, size, size)."""
+def _preprocess(engine: Path) -> Preprocess:
+    """Return how the engine says its inputs are made; as for a detector where it says nothing."""
+    try:
+        return spec_of(engine).preprocess
+    except ModelError:
+        return Preprocess(input_size(engine))
+
+
+def stock_images(spec: Preprocess) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Return 32 distinct crops of the photographs that scikit-learn ships: float32 (32, 3, imgsz, imgsz)."""
     from sklearn.datasets import load_sample_images
 
     photos = load_sample_images().images
@@ -82,17 +93,20 @@ def stock_images(size: int) -> np.ndarray[Any, np.dtype[np.float32]]:
         photo = photos[index % len(photos)]
         top, left = (int(generator.integers(0, side // 2)) for side in photo.shape[:2])
         crop = np.ascontiguousarray(photo[top:, left:, ::-1])
-        tensors.append(to_tensor(letterbox(crop, Preprocess(size))[0], Preprocess(size)))
+        tensors.append(to_input(crop, spec)[0])
     return np.concatenate(tensors)
 
 
 def input_size(path: Path) -> int:
-    """Read the side of the square input of an ONNX file or an OpenVINO IR folder.
+    """Read the side of the square input of an ONNX file, an OpenVINO IR folder or an engine of ncnn.
 
     Raises:
         ModelError: it does not take one image of shape (1, 3, size, size).
     """
-    shape = _ir_shape(path / IR) if path.is_dir() else _onnx_shape(path)
+    if path.is_dir():
+        shape = ncnn_shape(path) if is_engine(path) else _ir_shape(path / IR)
+    else:
+        shape = _onnx_shape(path)
     if len(shape) != 4 or shape[:2] != [1, 3] or shape[2] != shape[3] or shape[2] <= 0:
         raise ModelError(f"{path}: input shape {shape} is not one square RGB image (1, 3, size, size)")
     return shape[2]
@@ -147,13 +161,17 @@ def _of_row(folder: Path, row: Row) -> Subject:
 
 def _of_engine(path: Path, target: str | None) -> Subject:
     path = path.parent if path.name == IR else path
-    if path.is_dir():
+    if is_engine(path):
+        backend, precision = "ncnn", "int8" if get_backend("ncnn").quantized_ops(path) else "fp32"
+    elif path.is_dir():
         quantised = b"FakeQuantize" in (path / IR).read_bytes()
         backend, precision = "openvino", "int8" if quantised else "fp32"
     elif path.suffix == ".onnx" and path.is_file():
         backend, precision = "onnxruntime", _onnx_precision(path)
     else:
-        raise ModelError(f"{path}: neither a build folder, nor an .onnx file, nor a folder with model.xml")
+        raise ModelError(
+            f"{path}: neither a build folder, nor an .onnx file, nor a folder with model.xml or {SHAPES}"
+        )
     profiles = resolve_targets((target or "cpu",))
     profile = next((profile for profile in profiles if profile.backend == backend), None)
     if profile is None:

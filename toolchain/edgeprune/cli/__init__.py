@@ -30,6 +30,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "edgeprune.cli.search",
         "Search widths, depth, activation and image size; many machines on one study.",
     ),
+    "explain": (
+        "edgeprune.cli.explain",
+        "Tell where the speed-up comes from, and why the dearest layers are not faster.",
+    ),
     "report": ("edgeprune.cli.report", "Write the HTML and Markdown report of a build."),
     "targets": ("edgeprune.cli.targets", "List the device profiles, or show one."),
     "doctor": ("edgeprune.cli.doctor", "Tell what is installed and which runtimes work here."),

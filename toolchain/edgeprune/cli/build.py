@@ -65,6 +65,7 @@ from edgeprune.cli.progress import stage_progress
 @click.option(
     "--bench", "bench_profile", type=click.Choice(["quick", "standard"]), help="How long to measure."
 )
+@click.option("--strict", is_flag=True, help="Exit with 7 when a warning stands, after all is written.")
 @click.option("--threads", type=int, help="Threads of the runtime.")
 @click.option("--seed", type=int, help="Seed of every draw.")
 @recipe_option
@@ -82,6 +83,7 @@ def command(
     compare: bool,
     smaller: str | None,
     trust_model: bool,
+    strict: bool,
     as_json: bool,
     **options: object,
 ) -> None:
@@ -124,6 +126,9 @@ def command(
         click.echo(f"Report: {out / 'report.html'}")
     if summary.chosen is None and any(row.p50_ms is not None for row in summary.rows()):
         raise BudgetError(f"{out}: {summary.verdict} Everything is kept.")
+    if strict and summary.warnings:
+        found = ", ".join(f"{warning.code} ({warning.rows[0]})" for warning in summary.warnings)
+        raise BudgetError(f"{out}: --strict: {found}; each is explained above and in summary.json")
 
 
 def _recipe_keys(options: dict[str, object], no_prune: bool, compare: bool) -> dict[str, object]:

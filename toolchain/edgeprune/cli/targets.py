@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
@@ -42,21 +43,25 @@ def show_command(name: str, as_json: bool) -> None:
 
 
 def _list(as_json: bool) -> None:
-    from edgeprune.device import read_yaml, target_files
+    from edgeprune.backends import absence
+    from edgeprune.device import load_profile, read_yaml, target_files
 
-    rows = [
+    files = target_files()
+    rows: list[dict[str, Any]] = [
         {
             "name": name,
             "description": str(data.get("description", "")),
             "backend": data.get("backend"),
             "precisions": data.get("precisions"),
             "alias": data.get("alias"),
+            "not_here": None if "alias" in data else absence(load_profile(files[name])),
         }
-        for name, data in ((name, read_yaml(path)) for name, path in target_files().items())
+        for name, data in ((name, read_yaml(path)) for name, path in files.items())
     ]
     if as_json:
         echo_json(json.dumps(rows, indent=1))
         return
     width = max(len(str(row["name"])) for row in rows)
     for row in rows:
-        click.echo(f"{row['name']:<{width}}  {row['description']}")
+        why = f" (not here: {row['not_here']})" if row["not_here"] else ""
+        click.echo(f"{row['name']:<{width}}  {row['description']}{why}")

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeprune.errors import ConfigError, did_you_mean
+from edgeprune.postprocess import Postprocess, classifier, detector
 
 if TYPE_CHECKING:
     import torch
@@ -68,6 +69,13 @@ class ModelInfo:
         """What the model is judged by."""
         return "top-1" if self.task == "classify" else "mAP50-95"
 
+    @property
+    def postprocess(self) -> Postprocess:
+        """How the output of the exported network is read."""
+        if self.task == "classify":
+            return classifier(self.names)
+        return detector(self.names, self.end2end)
+
 
 class ModelAdapter(Protocol):
     """How the pipeline handles one kind of model."""
@@ -100,8 +108,11 @@ class ModelAdapter(Protocol):
         """Return the module instances whose output channels must stay."""
         ...
 
-    def exportable(self, model: torch.nn.Module) -> torch.nn.Module:
-        """Return a fused copy whose forward maps an image batch to the tuple of output tensors."""
+    def exportable(self, model: torch.nn.Module, end2end: bool = True) -> torch.nn.Module:
+        """Return a fused copy whose forward maps an image batch to the tuple of output tensors.
+
+        Without `end2end`, a head that is free of duplicates gives way to one that NMS follows.
+        """
         ...
 
     def float_nodes(self, names: Sequence[str]) -> list[str]:
@@ -142,7 +153,7 @@ class ModelAdapter(Protocol):
         ...
 
     def evaluate(
-        self, predict: Predict, dataset: Dataset, split: str, spec: Preprocess, end2end: bool = False
+        self, predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess
     ) -> Accuracy:
         """Measure accuracy on a split with any callable that maps images to the network's outputs."""
         ...

@@ -8,11 +8,12 @@ import numpy.typing as npt
 from edgeprune.dataset import Dataset
 from edgeprune.errors import CompileError
 from edgeprune.models import Predict
+from edgeprune.postprocess import Postprocess
 from edgeprune.preprocess import Preprocess, load_input
 from edgeprune.summary import Accuracy
 
 
-def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess) -> Accuracy:
+def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess) -> Accuracy:
     """Measure the shares of a split's images whose class is scored highest, and among the five highest.
 
     Args:
@@ -25,7 +26,7 @@ def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess) -
     truth = np.array([dataset.class_of(image) for image in images])
     places = np.array(
         [
-            _place(np.asarray(predict(load_input(image, spec)[0])[0]), index, len(dataset.names))
+            _place(np.asarray(predict(load_input(image, spec)[0])[0]), index, len(post.names))
             for image, index in zip(images, truth, strict=True)
         ]
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -11,33 +13,29 @@ from ultralytics.utils.nms import non_max_suppression
 from edgeprune.dataset import Dataset, load_labels
 from edgeprune.errors import CompileError
 from edgeprune.models import Predict
+from edgeprune.postprocess import Postprocess
 from edgeprune.preprocess import Placement, Preprocess, load_input
 from edgeprune.summary import Accuracy
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
-CONFIDENCE, NMS_IOU, MAX_DETECTIONS = 0.001, 0.7, 300  # ultralytics' defaults for validation
 
 
-def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess, end2end: bool) -> Accuracy:
+def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess) -> Accuracy:
     """Measure mAP50, mAP50-95 and AP per class on a split, agreeing with ultralytics' `val(rect=False)`.
 
     Args:
-        predict: maps float32 (1, 3, H, W) to outputs whose first is (1, 4 + classes, anchors) in pixels of
-            the input, or (1, detections, 6) when `end2end`.
+        predict: maps float32 (1, 3, H, W) to outputs whose first has the shape of the spec's head.
 
     Raises:
         CompileError: the network's output has another shape or holds no finite value.
     """
     tp, confidence, predicted, targets = [], [], [], []
     labels = [load_labels(image, len(dataset.names)) for image in dataset.images[split]]
-    limit = max(MAX_DETECTIONS, max((len(rows) for rows in labels), default=0))
+    limit = max(post.max_detections or 0, max((len(rows) for rows in labels), default=0))
     for image, rows in zip(dataset.images[split], labels, strict=True):
         tensor, placement = load_input(image, spec)
         output = torch.from_numpy(np.array(predict(tensor)[0], dtype=np.float32))
-        _check_output(output, len(dataset.names), end2end)
-        boxes = non_max_suppression(
-            output, CONFIDENCE, NMS_IOU, multi_label=True, max_det=limit, end2end=end2end, nc=0
-        )[0]
+        boxes = detections(output, replace(post, max_detections=limit))
         tp.append(match(boxes, torch.from_numpy(rows[:, 0]), _in_pixels(rows, placement)))
         confidence.append(boxes[:, 4].numpy())
         predicted.append(boxes[:, 5].numpy())
@@ -50,6 +48,27 @@ def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess, e
         np.concatenate(predicted),
         np.concatenate(targets),
     )
+
+
+def detections(output: torch.Tensor, post: Postprocess) -> torch.Tensor:
+    """Turn a network's output into detections as the spec says.
+
+    Returns:
+        (n, 6) of x1, y1, x2, y2 in pixels of the input, score, class; most confident first.
+
+    Raises:
+        CompileError: the output has another shape than the spec's head or holds no finite value.
+    """
+    _check_output(output, post)
+    found: torch.Tensor = non_max_suppression(
+        output,
+        post.confidence,
+        post.iou or 1.0,
+        multi_label=post.multi_label,
+        max_det=post.max_detections,
+        end2end=post.head == "end2end",
+    )[0]
+    return found
 
 
 def match(boxes: torch.Tensor, classes: torch.Tensor, truth: torch.Tensor) -> npt.NDArray[np.bool_]:
@@ -86,7 +105,8 @@ def _in_pixels(rows: npt.NDArray[np.float32], placement: Placement) -> torch.Ten
     return torch.from_numpy(np.concatenate([centre - half, centre + half], axis=1))
 
 
-def _check_output(output: torch.Tensor, classes: int, end2end: bool) -> None:
+def _check_output(output: torch.Tensor, post: Postprocess) -> None:
+    classes, end2end = len(post.names), post.head == "end2end"
     good = output.ndim == 3 and (output.shape[2] >= 6 if end2end else output.shape[1] == 4 + classes)
     if not good:
         wanted = "(1, detections, 6)" if end2end else f"(1, {4 + classes}, anchors)"

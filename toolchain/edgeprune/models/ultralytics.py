@@ -28,6 +28,7 @@ from edgeprune.models import (
     sparse_ultralytics,
 )
 from edgeprune.models.blocks import split_blocks
+from edgeprune.postprocess import Postprocess
 from edgeprune.preprocess import Preprocess
 from edgeprune.recipe import Recipe
 from edgeprune.summary import Accuracy
@@ -129,14 +130,28 @@ class ExpectedDistance(nn.Module):
         return (weights * self.bins).sum(2) / weights.sum(2)
 
 
-def exportable(model: nn.Module) -> nn.Module:
-    """Return a fused copy whose forward gives (1, 4 + classes, anchors), or (1, 300, 6) when end-to-end."""
+def exportable(model: nn.Module, end2end: bool = True) -> nn.Module:
+    """Return a fused copy whose forward gives (1, 4 + classes, anchors), or (1, 300, 6) when end-to-end.
+
+    Args:
+        end2end: False takes the one-to-many head of a network that has both.
+
+    Raises:
+        ModelError: the one-to-many head is asked for, and fusion has removed it from the checkpoint.
+    """
     twin = cast(Any, copy.deepcopy(model).float().eval())
     for module in twin.modules():
         if isinstance(module, Detect):
             module.export, module.format, module.dynamic = True, "onnx", False
             if isinstance(module.dfl, DFL):
                 module.dfl = ExpectedDistance(module.dfl)
+            if not end2end and module.end2end:
+                if module.cv2 is None:
+                    raise ModelError(
+                        "the checkpoint was fused and has lost its one-to-many head, which this runtime "
+                        "needs; use the checkpoint that training wrote"
+                    )
+                module.end2end = False
     twin.fuse(verbose=False)
     fused: nn.Module = twin.requires_grad_(False).eval()
     return fused
@@ -170,8 +185,6 @@ def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
     return batches_ultralytics.loss(model, batch)
 
 
-def evaluate(
-    predict: Predict, dataset: Dataset, split: str, spec: Preprocess, end2end: bool = False
-) -> Accuracy:
+def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess) -> Accuracy:
     """Measure detection mAP with any callable that maps images to the network's outputs."""
-    return detection.evaluate(predict, dataset, split, spec, end2end)
+    return detection.evaluate(predict, dataset, split, spec, post)

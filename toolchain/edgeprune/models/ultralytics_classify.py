@@ -28,6 +28,7 @@ from edgeprune.models import (
     sparse_ultralytics,
     ultralytics,
 )
+from edgeprune.postprocess import Postprocess
 from edgeprune.preprocess import CENTRE_CROP, Preprocess, load_input
 from edgeprune.recipe import Recipe
 from edgeprune.summary import Accuracy
@@ -92,8 +93,8 @@ def unprunable(model: nn.Module) -> list[nn.Module]:
     return [head.linear, *(module for module in model.modules() if isinstance(module, Attention))]
 
 
-def exportable(model: nn.Module) -> nn.Module:
-    """Return a fused copy whose forward gives probabilities (1, classes)."""
+def exportable(model: nn.Module, end2end: bool = True) -> nn.Module:
+    """Return a fused copy whose forward gives probabilities (1, classes), its one output."""
     twin = cast(Any, copy.deepcopy(model).float().eval())
     twin.model[-1].export = True
     twin.fuse(verbose=False)
@@ -130,8 +131,6 @@ def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
     return functional.cross_entropy(distil_ultralytics.logits_of(model(batch["img"])), batch["cls"])
 
 
-def evaluate(
-    predict: Predict, dataset: Dataset, split: str, spec: Preprocess, end2end: bool = False
-) -> Accuracy:
+def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess) -> Accuracy:
     """Measure top-1 and top-5 with any callable that maps images to the network's outputs."""
-    return classification.evaluate(predict, dataset, split, spec)
+    return classification.evaluate(predict, dataset, split, spec, post)

@@ -6,6 +6,7 @@ yolov8n with 5 % of its channels removed without rounding took 13 % longer on ON
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import torch
@@ -17,9 +18,10 @@ from edgeprune.prune.groups import Group, goes_by
 def on_step(width: float, step: int, original: int) -> int:
     """Round a wanted width to the nearest multiple of `step`, at least one step, at most the original.
 
+    Half-way goes down: with half of all channels cut, a network on the step is no slower than one beside it.
     A group narrower than one step keeps all its channels.
     """
-    nearest = int(width / step + 0.5) * step
+    nearest = math.ceil(width / step - 0.5) * step
     return min(original, max(step, nearest))
 
 

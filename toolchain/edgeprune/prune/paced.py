@@ -14,6 +14,7 @@ from edgeprune.bench.subject import stock_images
 from edgeprune.bench.tune import fastest_environment
 from edgeprune.device import DeviceProfile
 from edgeprune.latency import LatencyTable
+from edgeprune.preprocess import Preprocess
 from edgeprune.runners import Runner
 
 Engine = tuple[Artifact, int]
@@ -61,7 +62,7 @@ def jobs_beside(engines: Mapping[str, Engine], profile: DeviceProfile, pace: Pac
             engine,
             profile,
             threads=pace.threads,
-            inputs=write_inputs(stock_images(imgsz), folder / f"{name}.npy"),
+            inputs=write_inputs(stock_images(Preprocess(imgsz)), folder / f"{name}.npy"),
             environment=pace.environment,
         )
         for name, (engine, imgsz) in engines.items()

@@ -24,6 +24,7 @@ from edgeprune.bench.subject import stock_images
 from edgeprune.bench.tune import fastest_environment
 from edgeprune.errors import CompileError, ConfigError
 from edgeprune.latency import Anchor, Grid, LatencyTable, Scan, Shape, save_table
+from edgeprune.preprocess import Preprocess
 from edgeprune.prune.allocation import on_step
 from edgeprune.prune.factorise import rewritable
 from edgeprune.prune.grids import Axes, axes_of, axes_through, chunks_of, macs
@@ -153,7 +154,7 @@ class _Run:
         def make(out: Path) -> None:
             self.notify("tune", 0.0, "environment of the runtime")
             with tempfile.TemporaryDirectory() as folder:
-                tensors = write_inputs(stock_images(subject.imgsz), Path(folder) / "inputs.npy")
+                tensors = write_inputs(stock_images(Preprocess(subject.imgsz)), Path(folder) / "inputs.npy")
                 job = build_job("plain", whole, subject.profile, threads=subject.threads, inputs=tensors)
                 best = fastest_environment(job, choices, self.runner)
             write_text_atomically(out / "environment.json", json.dumps(best))

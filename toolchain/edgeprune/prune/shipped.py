@@ -21,6 +21,7 @@ from edgeprune.errors import ConfigError
 from edgeprune.export import export
 from edgeprune.latency import TableKey
 from edgeprune.models import ModelAdapter
+from edgeprune.preprocess import Preprocess
 from edgeprune.prune.groups import find_groups, remove, trace
 from edgeprune.quantize import CalibrationSet, quantize
 from edgeprune.recipe import ExportRecipe
@@ -139,7 +140,7 @@ def _photographs(imgsz: int, folder: Path) -> tuple[Path, ...]:
     """Write a few stock photographs as image files: calibration reads files."""
     folder.mkdir(parents=True)
     paths = []
-    for index, tensor in enumerate(stock_images(imgsz)[:_CALIBRATION_IMAGES]):
+    for index, tensor in enumerate(stock_images(Preprocess(imgsz))[:_CALIBRATION_IMAGES]):
         image = (tensor.transpose(1, 2, 0)[:, :, ::-1] * 255).round().astype(np.uint8)
         paths.append(folder / f"{index}.png")
         cv2.imwrite(str(paths[-1]), image)

@@ -51,7 +51,7 @@ def cut(
     pruned = prune(model, adapter.unprunable, example, recipe.prune, step, evidence)
     recalibrate(pruned.model, batches(dataset, spec, recipe.seed))
     accuracy = adapter.evaluate(
-        predictor(adapter.exportable(pruned.model)), dataset, "val", spec, adapter.info(model).end2end
+        predictor(adapter.exportable(pruned.model)), dataset, "val", spec, adapter.info(model).postprocess
     )
     settle(pruned.model, trained=False)
     adapter.save(pruned.model, out / "model.pt")

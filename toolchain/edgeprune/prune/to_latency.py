@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,13 +22,14 @@ from edgeprune.latency import LatencyTable
 from edgeprune.models import ModelAdapter
 from edgeprune.preprocess import Preprocess
 from edgeprune.prune.knapsack import allot, width_options
-from edgeprune.prune.paced import Engine, Pace, jobs_beside, measured_pace, pace_of, paced_ms
+from edgeprune.prune.paced import Engine, jobs_beside, measured_pace, pace_of, paced_ms
 from edgeprune.prune.passes import Gauges, apply_passes
 from edgeprune.prune.recalibrate import recalibrate
 from edgeprune.prune.shipped import Subject, compiled, subject_of
 from edgeprune.prune.stages import batches, evidence_for
 from edgeprune.prune.surgery import account, cut_to, score_groups
 from edgeprune.recipe import PruneRecipe, Recipe
+from edgeprune.runners import Runner
 from edgeprune.runners.local import LocalRunner
 from edgeprune.summary import PassReport, Pruning
 
@@ -133,34 +134,38 @@ def reshape(
     info = adapter.info(model)
 
     def accuracy(net: nn.Module) -> float:
-        return adapter.evaluate(predictor(adapter.exportable(net)), dataset, "val", spec, info.end2end).score
+        predict = predictor(adapter.exportable(net))
+        return adapter.evaluate(predict, dataset, "val", spec, info.postprocess).score
 
     gauges, step = Gauges(accuracy, metric=info.metric), profile.step
-    if profile.runs_here:
-        subject = subject_of(adapter, source, spec.imgsz, profile, profile.ship, recipe.bench.threads)
-        pace = pace_of(table) if table else _own_pace(subject)
-        gauges = replace(gauges, latency=lambda net: _beside(subject, net, pace))
     if table is not None:
         step, gauges = table.step, replace(gauges, layer_ms=table.factor_ms)
     example = torch.zeros(1, 3, spec.imgsz, spec.imgsz)
-    changed, reports = apply_passes(model, adapter.unprunable, example, recipe.prune, step, gauges)
+    with tempfile.TemporaryDirectory() as name, LocalRunner() as runner:
+        if profile.runs_here:
+            subject = subject_of(adapter, source, spec.imgsz, profile, profile.ship, recipe.bench.threads)
+            gauges = replace(gauges, latency=_latency_gauge(subject, table, runner, Path(name)))
+        changed, reports = apply_passes(model, adapter.unprunable, example, recipe.prune, step, gauges)
     adapter.save(changed, out / "model.pt")
     return reports
 
 
-def _own_pace(subject: Subject) -> Pace:
-    with tempfile.TemporaryDirectory() as name, LocalRunner() as runner:
-        folder = Path(name)
-        engine = _engines(subject, {"original": subject.model}, folder)["original"]
-        return measured_pace(engine, subject.profile, subject.threads, runner, folder)
+def _latency_gauge(
+    subject: Subject, table: LatencyTable | None, runner: Runner, folder: Path
+) -> Callable[[nn.Module], float]:
+    """Return what measures networks, in ms, beside the one that they were made from, compiled once."""
+    original = _engines(subject, {"original": subject.model}, folder)
+    if table is not None:
+        pace = pace_of(table)
+    else:
+        pace = measured_pace(original["original"], subject.profile, subject.threads, runner, folder)
 
+    def latency(network: nn.Module) -> float:
+        with tempfile.TemporaryDirectory() as name:
+            changed = _engines(subject, {"changed": network}, Path(name))
+            return paced_ms(original | changed, subject.profile, pace, runner, Path(name))
 
-def _beside(subject: Subject, network: nn.Module, pace: Pace) -> float:
-    """Return a network's latency, ms, measured beside the one that it was made from."""
-    networks = {"original": subject.model, "changed": network}
-    with tempfile.TemporaryDirectory() as name, LocalRunner() as runner:
-        folder = Path(name)
-        return paced_ms(_engines(subject, networks, folder), subject.profile, pace, runner, folder)
+    return latency
 
 
 def _engines(subject: Subject, networks: Mapping[str, nn.Module], folder: Path) -> dict[str, Engine]:

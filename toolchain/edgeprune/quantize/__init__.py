@@ -6,32 +6,43 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol, cast, get_args
 
 from edgeprune.artifact import Artifact
+from edgeprune.errors import ConfigError
 from edgeprune.models import ModelAdapter
 from edgeprune.preprocess import Preprocess
+from edgeprune.recipe import CalibrationMethod
 
 SCHEMES: dict[str, str] = {
     "ort-u8s8": "edgeprune.quantize.qdq",
     "ort-s8s8": "edgeprune.quantize.qdq",
     "trt-s8s8": "edgeprune.quantize.qdq",
     "nncf": "edgeprune.quantize.nncf_openvino",
+    "ncnn-kl": "edgeprune.quantize.ncnn_int8",
 }
 """The module of each scheme; what the schemes of one module differ in stands in its own table."""
-
-
-def is_qdq(scheme: str) -> bool:
-    """Whether a scheme writes an ONNX file with Q/DQ pairs, which ONNX Runtime and OpenVINO run."""
-    return SCHEMES[scheme] == SCHEMES["ort-u8s8"]
+METHODS_OF: dict[str, tuple[CalibrationMethod, ...]] = {"nncf": ("minmax", "percentile", "mse")}
+"""The calibration methods of schemes whose quantiser does not offer all."""
 
 
 @dataclass(frozen=True)
 class CalibrationSet:
-    """The images that activation ranges are read from, and how they become inputs."""
+    """The images that activation ranges are read from, how they become inputs, and by which method.
+
+    Attributes:
+        equalise, correct_bias: what Q/DQ schemes do to weights and biases beside; see the modules of these
+            names. NNCF corrects biases by itself, and equalises nothing.
+        table: what `qdq.calibrate` has written of the model and these settings; without one the images are
+            read.
+    """
 
     images: tuple[Path, ...]
     spec: Preprocess
+    method: CalibrationMethod = "minmax"
+    equalise: bool = False
+    correct_bias: bool = False
+    table: Path | None = None
 
 
 class Quantizer(Protocol):
@@ -42,6 +53,19 @@ class Quantizer(Protocol):
     ) -> Artifact:
         """Write the int8 twin of a float32 ONNX artifact into the folder `out`."""
         ...
+
+
+def require_method(scheme: str, method: CalibrationMethod) -> None:
+    """Check that the quantiser of a scheme offers a calibration method.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    offered = METHODS_OF.get(scheme, get_args(CalibrationMethod))
+    if method not in offered:
+        raise ConfigError(
+            f"quantize.method: the quantiser of scheme {scheme} has no {method!r}, only {', '.join(offered)}"
+        )
 
 
 def quantize(
@@ -57,8 +81,18 @@ def quantize(
     Args:
         adapter: names what must stay in float; None quantises that as well.
         keep: names of nodes that stay in float beside those that the adapter names.
+
+    Raises:
+        CompileError: the scheme's quantiser failed.
+        ConfigError: the scheme's quantiser has no such calibration method.
+        DataError: there are no images, none of them shows anything, or one cannot be read.
     """
     import onnx
+
+    from edgeprune.quantize.selection import require_content
+
+    require_method(scheme, calibration.method)
+    require_content(calibration.images)
 
     names = [node.name for node in onnx.load(model.path, load_external_data=False).graph.node]
     module = cast(Quantizer, import_module(SCHEMES[scheme]))

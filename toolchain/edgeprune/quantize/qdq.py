@@ -1,97 +1,150 @@
-"""Static Q/DQ with ONNX Runtime's quantiser: U8S8 for x86, S8S8 for ARM, S8S8 in TensorRT's dialect.
-
-On x86-64, S8 activations leave most convolutions unfused and run slower than float; TensorRT takes nothing
-else, and rejects int32 biases and non-zero zero points. Hence one file a runtime.
-"""
+"""Static Q/DQ with ONNX Runtime's quantiser, in the types and places that `schemes` lists."""
 
 from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
 import onnx
+from onnx import numpy_helper
 
 from edgeprune.artifact import Artifact
-from edgeprune.errors import CompileError
-from edgeprune.preprocess import load_input
+from edgeprune.errors import CompileError, EdgepruneError
 from edgeprune.quantize import CalibrationSet
+from edgeprune.quantize.bias import Kernel, convolved, correct_biases
+from edgeprune.quantize.calibration import Table, calibrated_tensors, measured, read_table, write_table
+from edgeprune.quantize.equalise import equalise
+from edgeprune.quantize.schemes import QDQ_SCHEMES, QdqScheme, reduces_range
+from edgeprune.quantize.selection import require_content
 
-
-@dataclass(frozen=True)
-class QdqScheme:
-    """Types and placement of one Q/DQ scheme.
-
-    Attributes:
-        activations: ``u8`` (asymmetric) or ``s8`` (symmetric, zero point 0).
-        operators: operator types whose inputs are quantised; empty means all that the quantiser knows.
-        bias: whether biases become int32.
-    """
-
-    activations: str
-    operators: tuple[str, ...] = ()
-    bias: bool = True
-
-
-QDQ_SCHEMES: dict[str, QdqScheme] = {
-    "ort-u8s8": QdqScheme("u8"),
-    "ort-s8s8": QdqScheme("s8"),
-    # Inputs of weighted operators and of the residual Add; never between a convolution and its SiLU, so that
-    # TensorRT can fuse them (TensorRT developer guide, "Q/DQ placement recommendations").
-    "trt-s8s8": QdqScheme("s8", operators=("Conv", "Add"), bias=False),
-}
+TABLE: Final = "table.json"
 
 
 def quantize(
     model: Artifact, scheme: str, calibration: CalibrationSet, float_nodes: Sequence[str], out: Path
 ) -> Artifact:
-    """Write `out/model.onnx`: weights S8 per channel, activations per tensor, ranges by min and max.
+    """Write `out/model.onnx` with Q/DQ nodes as the scheme has them.
 
     Args:
         float_nodes: names of the nodes that stay in float.
 
     Raises:
         CompileError: ONNX Runtime's quantiser failed.
+        DataError: a calibration image cannot be read.
     """
-    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
     rules = QDQ_SCHEMES[scheme]
     path = out / "model.onnx"
-    logging.getLogger().setLevel(logging.ERROR)  # the quantiser logs advice through the root logger
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            prepared = Path(folder) / "prepared.onnx"
-            quant_pre_process(str(model.path), str(prepared))
-            quantize_static(
-                str(prepared),
-                str(path),
-                _Reader(calibration, onnx.load(prepared).graph.input[0].name),
-                quant_format=QuantFormat.QDQ,
-                op_types_to_quantize=list(rules.operators) or None,
-                per_channel=True,
-                activation_type=QuantType.QUInt8 if rules.activations == "u8" else QuantType.QInt8,
-                weight_type=QuantType.QInt8,
-                nodes_to_exclude=list(float_nodes),
-                calibrate_method=CalibrationMethod.MinMax,
-                extra_options=_options(rules),
-            )
-    except (RuntimeError, ValueError, IndexError, KeyError) as exc:
-        raise CompileError(f"{scheme}: quantisation failed: {(str(exc).splitlines() or [''])[0]}") from exc
+    with _one_line(scheme):
+        prepared = _prepared(model, calibration)
+        table = (
+            read_table(calibration.table) if calibration.table else _measured(prepared, rules, calibration)
+        )
+        kernels = _kernels(prepared, table)
+        made = _quantised(prepared, rules, table, float_nodes)
+        correct_biases(made, kernels)
+        onnx.save(made, path)
     _keep_metadata(model.path, path)
     return Artifact.of(path, "onnx", "int8", model.sha256)
 
 
+def calibrate(model: Artifact, scheme: str, calibration: CalibrationSet, out: Path) -> Path:
+    """Write `out/table.json`: ranges read once serve `quantize` with any choice of float nodes.
+
+    Raises:
+        CompileError: ONNX Runtime cannot run the network.
+        DataError: there are no images, none of them shows anything, or one cannot be read.
+    """
+    require_content(calibration.images)
+    with _one_line(scheme):
+        table = _measured(_prepared(model, calibration), QDQ_SCHEMES[scheme], calibration)
+    return write_table(table, out / TABLE)
+
+
+@contextmanager
+def _one_line(scheme: str) -> Iterator[None]:
+    logging.getLogger().setLevel(logging.ERROR)  # the quantiser logs advice through the root logger
+    try:
+        yield
+    except EdgepruneError:
+        raise
+    except Exception as exc:  # ONNX Runtime's exceptions share no base class of their own
+        raise CompileError(f"{scheme}: quantisation failed: {(str(exc).splitlines() or [''])[0]}") from exc
+
+
+def _prepared(model: Artifact, calibration: CalibrationSet) -> onnx.ModelProto:
+    """Return the float network with constants folded and types inferred; equalised if asked for."""
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "prepared.onnx"
+        quant_pre_process(str(model.path), str(path))
+        prepared = onnx.shape_inference.infer_shapes(onnx.load(path))
+    if calibration.equalise:
+        equalise(prepared)
+    return prepared
+
+
+def _operators(rules: QdqScheme) -> list[str]:
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+
+    return list(rules.operators) or sorted({*QDQRegistry, *QLinearOpsRegistry})
+
+
+def _measured(prepared: onnx.ModelProto, rules: QdqScheme, calibration: CalibrationSet) -> Table:
+    tensors = calibrated_tensors(prepared, rules, _operators(rules))
+    return measured(prepared, tensors, rules.symmetric, calibration)
+
+
+def _kernels(prepared: onnx.ModelProto, table: Table) -> dict[str, Kernel]:
+    """Return the kernels whose rounding is to be corrected: those whose inputs' means are known."""
+    weights = {tensor.name: tensor for tensor in prepared.graph.initializer}
+    return {
+        name: Kernel(numpy_helper.to_array(weights[name]), np.asarray(table.means[tensor]))
+        for name, tensor in convolved(prepared).items()
+        if name in weights and tensor in table.means
+    }
+
+
+def _quantised(
+    prepared: onnx.ModelProto, rules: QdqScheme, table: Table, float_nodes: Sequence[str]
+) -> onnx.ModelProto:
+    """Put in the Q/DQ nodes; `prepared` is not to be used any more."""
+    from onnxruntime.quantization import CalibrationMethod, QuantType
+    from onnxruntime.quantization.calibrate import TensorData, TensorsData
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+    data = {
+        name: TensorData(lowest=np.array(low, np.float32), highest=np.array(high, np.float32))
+        for name, (low, high) in table.ranges.items()
+    }
+    quantizer = QDQQuantizer(
+        prepared,
+        rules.per_channel,
+        reduces_range(rules),
+        QuantType.QInt8,
+        QuantType.QUInt8 if rules.activations == "u8" else QuantType.QInt8,
+        TensorsData(CalibrationMethod.MinMax, data),
+        [],
+        list(float_nodes),
+        _operators(rules),
+        _options(rules),
+    )
+    quantizer.quantize_model()
+    return quantizer.model.model
+
+
 def _options(rules: QdqScheme) -> dict[str, Any]:
     options: dict[str, Any] = {
-        "ActivationSymmetric": rules.activations == "s8",
+        "ActivationSymmetric": rules.symmetric,
         "WeightSymmetric": True,
-        "QuantizeBias": rules.bias,
+        "QuantizeBias": rules.bias == "int32",
     }
-    if rules.operators:
+    if not rules.outputs:
         options["OpTypesToExcludeOutputQuantization"] = list(rules.operators)
     return options
 
@@ -101,16 +154,3 @@ def _keep_metadata(source: Path, target: Path) -> None:
     quantised = onnx.load(target)
     onnx.helper.set_model_props(quantised, metadata)
     onnx.save(quantised, target)
-
-
-class _Reader:
-    """Feeds calibration images one at a time, so that memory does not grow with their number."""
-
-    def __init__(self, calibration: CalibrationSet, name: str) -> None:
-        self._images = iter(calibration.images)
-        self._spec = calibration.spec
-        self._name = name
-
-    def get_next(self) -> dict[str, Any] | None:
-        image = next(self._images, None)
-        return None if image is None else {self._name: load_input(image, self._spec)[0]}

@@ -78,9 +78,17 @@ def _rows(report: Report) -> list[str]:
         ]
         if refused:
             parts.append("\n".join(refused))
+        if proven := tables.ahead_of_time(target):
+            parts.append(_escape(proven))
         if target.on_device:
             absent = f"No latency is shown for {name}: the device was not there. Run this on it:"
             parts += [_escape(absent), _fence("\n".join(target.on_device))]
+    if report.summary.warnings:
+        lines = [
+            f"- **{_escape(warning.code)}**: {_escape(warning.text)} {_escape(warning.advice)}"
+            for warning in report.summary.warnings
+        ]
+        parts += ["### Warnings", "\n".join(lines)]
     if report.summary.reference:
         parts.append(_escape(f"Speed-up is relative to {report.summary.reference}; a dash was not measured."))
     return parts

@@ -10,6 +10,7 @@ from edgeprune.report.facts import Report
 from edgeprune.summary import LENIENT, Pruning, Row, Summary, TargetSummary
 
 NOT_MEASURED = "not measured in this build"
+HOW_TO_CHECK = "pip install 'edgeprune[rtx]'"
 NOT_THERE = "not measured: the device was not there"
 ROW = (Head("#"), Head("row", numeric=False))
 
@@ -64,7 +65,24 @@ def _row_line(report: Report, target: TargetSummary, row: Row) -> Line:
 
 def why_unmeasured(target: TargetSummary) -> str:
     """Say why the rows of a target have no latency."""
-    return NOT_THERE if target.on_device else NOT_MEASURED
+    elsewhere = any("accuracy_on_host" in row.flags for row in target.rows)
+    return NOT_THERE if target.on_device or elsewhere else NOT_MEASURED
+
+
+def ahead_of_time(target: TargetSummary) -> str:
+    """Say what a build without the device proves of the files for TensorRT; empty for other targets."""
+    rows = [row for row in target.rows if target.on_device and row.runtime == "tensorrt"]
+    proofs = {row.ahead_of_time: None for row in rows if row.ahead_of_time}
+    made = [
+        f"parsed and built ahead of time for {', '.join(proof.capabilities)} "
+        f"by TensorRT-RTX {proof.version}: "
+        + ", ".join(f"{row.name} {row.precision}" for row in rows if row.ahead_of_time == proof)
+        for proof in proofs
+    ]
+    unproven = [f"{row.name} {row.precision}" for row in rows if row.ahead_of_time is None]
+    if unproven:
+        made.append(f"not checked ({HOW_TO_CHECK}): {', '.join(unproven)}")
+    return f"Files {'; '.join(made)}." if made else ""
 
 
 def runtimes(target: TargetSummary) -> str:
@@ -246,7 +264,7 @@ def facts_tables(report: Report) -> dict[str, Table]:
         "created": summary.created_utc,
     }
     bench = {"bench profile": summary.bench_profile, "threads": summary.threads}
-    calibration = summary.calibration.model_dump() if summary.calibration else {}
+    calibration = summary.calibration.model_dump(exclude_none=True) if summary.calibration else {}
     seconds = {stage: f"{value:,.1f} s" for stage, value in summary.seconds.items()}
     sections = {
         "Model and data": build | bench,

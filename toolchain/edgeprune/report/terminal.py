@@ -13,10 +13,10 @@ from edgeprune.bench.result import BenchResult
 from edgeprune.bench.statistics import achieved_fps, latency_ms
 from edgeprune.report.cells import number, plain, printable
 from edgeprune.report.sensitivity import guard_note
-from edgeprune.report.tables import budget_words, runtimes
+from edgeprune.report.tables import ahead_of_time, budget_words, runtimes
 from edgeprune.summary import Metric, Row, Summary, TargetSummary
 
-CHOSEN, BEST, REFUSED = "●", "○", "✗"
+CHOSEN, BEST, REFUSED, WARNED = "●", "○", "✗", "⚠"
 _STYLES = {CHOSEN: "bold green", REFUSED: "dim"}
 _SPEED, _SIZE = ("p50\nms", "p90\nms", "FPS\n1/s", "speed\nup ×"), ("peak\nMB", "size\nMB")
 _SCORE: dict[Metric, tuple[str, str]] = {
@@ -26,7 +26,7 @@ _SCORE: dict[Metric, tuple[str, str]] = {
 
 
 def print_summary(summary: Summary, console: Console) -> None:
-    """Print the rows per target, what is left to do on a device, the budget, and last the verdict."""
+    """Print the rows per target, what a device has left to do, the budget, warnings, and last the verdict."""
     for name, target in summary.targets.items():
         _print_target(summary, name, target, console)
     legend = [f"accuracy is on {plain(summary.split)}"]
@@ -39,6 +39,8 @@ def print_summary(summary: Summary, console: Console) -> None:
     _say(console, f"Budget: {budgets}")
     if summary.nearest_miss:
         _say(console, f"Nearest miss: {plain(summary.nearest_miss)}")
+    for warning in summary.warnings:
+        _say(console, f"{WARNED} {warning.code}: {plain(warning.text)} {plain(warning.advice)}", "yellow")
     _say(console, plain(summary.verdict), "bold")
 
 
@@ -67,6 +69,8 @@ def _print_target(summary: Summary, name: str, target: TargetSummary, console: C
         _say(console, plain(target.verdict))
     if target.comparison:
         _say(console, plain(target.comparison))
+    if proven := ahead_of_time(target):
+        _say(console, proven)
     if target.on_device:
         _say(console, f"No latency is shown for {plain(name)}: the device was not there. Run this on it:")
         for command in target.on_device:

@@ -1,0 +1,103 @@
+"""A finished build and what users get today, side by side: every row in turns, in one run, by one protocol.
+
+    python -m benchmarks.beside_peers --build build --peers peers
+
+`--peers` is the folder that `peers.py` (the other tools' exports of the same checkpoint) was run in. Its
+files run as their makers leave them: with the runtime's own defaults, in the build's number of threads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from edgeprune.artifact import Artifact
+from edgeprune.bench.protocol import PROFILES, build_job, measure, write_inputs
+from edgeprune.bench.result import Job
+from edgeprune.bench.statistics import latency_ms
+from edgeprune.bench.subject import stock_images, subjects_of
+from edgeprune.cli.progress import stage_progress
+from edgeprune.device import DeviceProfile, resolve_targets
+from edgeprune.errors import ConfigError
+from edgeprune.preprocess import Preprocess
+from edgeprune.runners.local import LocalRunner
+from edgeprune.summary import Summary, load_summary
+
+
+class Peer(NamedTuple):
+    """A file of the peers' folder: where it lies, the target it is compared on, and its precision."""
+
+    path: str
+    target: str
+    precision: str
+
+
+PEERS = {
+    "ORT fp32": Peer("fp32.onnx", "x86-ort", "fp32"),
+    "ORT ultralytics int8": Peer("ul_int8.onnx", "x86-ort", "int8"),
+    "ORT quantize_static defaults": Peer("ort_default.onnx", "x86-ort", "int8"),
+    "ORT U8S8, head float": Peer("ort_u8s8.onnx", "x86-ort", "int8"),
+    "OpenVINO fp32 file": Peer("ov_fp32_openvino_model/m.xml", "x86-openvino", "fp32"),
+    "OpenVINO ultralytics int8": Peer("ov_int8_openvino_model/m.xml", "x86-openvino", "int8"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure the unpruned rows of a build and the peers, and print one table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--build", type=Path, required=True, help="folder of a finished build")
+    parser.add_argument("--peers", type=Path, required=True, help="folder that peers.py worked in")
+    parser.add_argument("--profile", default="standard", choices=list(PROFILES))
+    options = parser.parse_args(arguments)
+    summary = load_summary(options.build)
+    rows = {row.label: row for row in summary.rows() if row.p50_ms is not None and row.variant == "original"}
+    if not rows:
+        raise ConfigError(f"{options.build}: no unpruned row was measured in this build")
+    with tempfile.TemporaryDirectory() as name, LocalRunner() as runner, stage_progress() as notify:
+        images = stock_images(Preprocess(summary.imgsz))
+        inputs = write_inputs(images, Path(name) / "inputs.npy")
+        jobs = _ours(options.build, summary, set(rows), inputs) + _theirs(options.peers, summary, inputs)
+        results = measure(
+            jobs,
+            options.profile,
+            runner,
+            lambda done, total, text: notify("bench", done / max(total, 1), text),
+        )
+    print("| row | mAP50-95 | p50 ms | p90 ms |\n|---|--:|--:|--:|")
+    for result in sorted(results, key=lambda one: latency_ms(one).p50):
+        times, row = latency_ms(result), rows.get(result.name)
+        score = f"{row.score:.4f}" if row and row.score is not None else "see peers.py"
+        p90 = "–" if times.p90 is None else f"{times.p90:.2f}"
+        print(f"| {result.name} | {score} | {times.p50:.2f} | {p90} |")
+
+
+def _ours(build: Path, summary: Summary, labels: set[str], inputs: Path) -> list[Job]:
+    return [
+        build_job(
+            one.name,
+            one.engine,
+            one.profile,
+            threads=summary.threads,
+            inputs=inputs,
+            environment=one.environment,
+        )
+        for one in subjects_of(build)
+        if one.name in labels
+    ]
+
+
+def _theirs(folder: Path, summary: Summary, inputs: Path) -> list[Job]:
+    jobs = []
+    for name, peer in PEERS.items():
+        (profile,) = resolve_targets((peer.target,))
+        plain: DeviceProfile = profile.model_copy(update={"options": {}})
+        engine = Artifact.of(folder / peer.path, "engine", peer.precision)
+        jobs.append(build_job(name, engine, plain, threads=summary.threads, inputs=inputs))
+    return jobs
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""Memory of calibration does not grow with the number of images, for any method."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import write_convnet
+from edgeprune.dataset import Dataset
+from edgeprune.quantize.ranges import METHODS
+
+FEW, MANY = 16, 256
+TENSORS_MB = 8 * 64 * 32 * 32 * 4 / 1e6  # of one image, in the network below
+
+
+@pytest.fixture(scope="module")
+def benchmark() -> Iterator[Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        root = Path(__file__).parents[2]
+        patch.syspath_prepend(str(root))
+        from benchmarks import calibration_memory
+
+        yield calibration_memory
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_convnet(tmp_path_factory.mktemp("memory") / "convnet.onnx", width=64, depth=4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_it_needs_no_more_for_many_images(benchmark: Any, network: Path, tiny: Dataset, method: str) -> None:
+    peak = functools.partial(benchmark.measure, network, tiny.source, "ort-u8s8", method)
+    few, many = peak(FEW)["peak_mb"], peak(MANY)["peak_mb"]
+    assert 0.9 < many / few < 1.1
+    assert few * 1.1 < few + (MANY - FEW) * TENSORS_MB  # keeping all tensors would be seen

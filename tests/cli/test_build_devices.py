@@ -1,0 +1,77 @@
+"""Files for other places: a phone, an NPU that is not here, a program without NMS of its own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from edgeprune.backends import get_backend, providers
+from edgeprune.dataset import Dataset
+from edgeprune.device import resolve_targets
+from edgeprune.preprocess import load_input
+from edgeprune.spec import spec_of
+
+
+def _options(model: Path, data: Path, target: str, out: Path) -> tuple[object, ...]:
+    return (
+        *("build", "--model", model, "--data", data, "--target", target, "--out", out, "--imgsz", "64"),
+        *("--no-prune", "--set", "quantize.images=4"),
+    )
+
+
+def test_a_phone_gets_ort_files_whose_accuracy_is_measured_here(
+    run, checkpoints: dict[str, Path], tiny: Dataset, tmp_path: Path
+) -> None:
+    out = tmp_path / "build"
+    ended = run(*_options(checkpoints["yolov8n"], tiny.source, "android-ort", out), "--json")
+    assert ended.errors == [] or "device was not there" in ended.error
+    rows = json.loads((out / "summary.json").read_text())["targets"]["android-ort"]["rows"]
+    assert [row["precision"] for row in rows] == ["fp32", "int8"]
+    for row in rows:
+        assert row["artifact"].endswith(".ort")
+        assert row["p50_ms"] is None
+        assert "accuracy_on_host" in row["flags"]
+        assert row["map50_95"] is not None
+    endings = ("ort", "required_operators_and_types.config")
+    files = {f"original-{row['precision']}.{ending}" for row in rows for ending in endings}
+    assert {path.name for path in (out / "android-ort").iterdir()} == files | {"preprocess.json"}
+    spec = spec_of(out / "android-ort")
+    (output,) = get_backend("onnxruntime").load(out / "android-ort/original-int8.ort", "int8", 1, {})(
+        load_input(tiny.images["val"][0], spec.preprocess)[0]
+    )
+    assert output.shape == (1, 4 + len(spec.postprocess.names), 84)
+    assert np.isfinite(output).all()
+    assert (
+        "QLinearConv" in (out / "android-ort/original-int8.required_operators_and_types.config").read_text()
+    )
+    assert "device was not there" in (out / "report.md").read_text()
+
+
+def test_a_device_that_openvino_does_not_find_ends_the_build(
+    run, checkpoints: dict[str, Path], tiny: Dataset, tmp_path: Path
+) -> None:
+    if any(name.startswith("NPU") for name in providers("openvino")):
+        pytest.skip("this machine has an NPU")
+    ended = run(*_options(checkpoints["yolov8n"], tiny.source, "intel-npu-openvino", tmp_path / "build"))
+    assert ended.code == 5
+    assert "OpenVINO finds no NPU here" in ended.error
+    listed = run("targets").stdout.splitlines()
+    (line,) = (line for line in listed if line.startswith("intel-npu-openvino"))
+    assert "not here: openvino finds no NPU here" in line
+
+
+def test_the_chosen_file_can_have_preprocessing_and_nms_inside(
+    run, quick_bench, checkpoints: dict[str, Path], tiny: Dataset, tmp_path: Path
+) -> None:
+    (target,) = (found.name for found in resolve_targets(("cpu",)) if found.backend == "onnxruntime")
+    options = (*_options(checkpoints["yolov8n"], tiny.source, target, tmp_path / "build"), "--max-drop", "1")
+    ended = run(*options, "--bench", "quick", "--set", "export.embed=[scale, nms]")
+    assert ended.code == 0, (ended.errors, ended.exception)
+    session = onnxruntime.InferenceSession(tmp_path / "build/best/model-embedded.onnx")
+    (found,) = session.run(None, {"image": np.zeros((1, 64, 64, 3), np.uint8)})
+    assert found.shape[1] == 6
+    assert (tmp_path / "build/best/model.onnx").is_file()

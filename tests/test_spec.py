@@ -1,0 +1,195 @@
+"""One spec for the image and the output: it travels with every artifact, and is enough to run it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from conftest import NAMES
+from edgeprune.artifact import Artifact
+from edgeprune.backends import get_backend
+from edgeprune.backends.ort_format import to_ort
+from edgeprune.dataset import Dataset, load_dataset
+from edgeprune.device import resolve_targets
+from edgeprune.errors import ConfigError, ModelError
+from edgeprune.export import export
+from edgeprune.models import ultralytics as adapter
+from edgeprune.models.detection import detections
+from edgeprune.postprocess import classifier, detector
+from edgeprune.preprocess import CENTRE_CROP, Preprocess, load_input
+from edgeprune.quantize import CalibrationSet
+from edgeprune.quantize.half import to_fp16
+from edgeprune.quantize.qdq import quantize
+from edgeprune.recipe import ExportRecipe
+from edgeprune.spec import FILE, Spec, spec_of
+from edgeprune.summary import ExportCheck
+
+PAGE = Path(__file__).parents[1] / "docs" / "deploy.md"
+RAW = Spec(preprocess=Preprocess(64), postprocess=detector(NAMES, end2end=False))
+BCCD = Path(__file__).parents[1].parent / "shared"
+
+Exported = dict[str, tuple[Artifact, ExportCheck]]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        RAW,
+        Spec(preprocess=Preprocess(96), postprocess=detector(("a", "ü"), end2end=True)),
+        Spec(preprocess=Preprocess(64, pad=None, resize=CENTRE_CROP), postprocess=classifier(NAMES)),
+    ],
+    ids=["raw", "end2end", "classifier"],
+)
+def test_a_spec_is_read_back_as_it_was_written(spec: Spec, tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text(spec.to_json(), encoding="utf-8")
+    assert spec_of(tmp_path) == spec_of(tmp_path / FILE) == spec_of(tmp_path / "model.engine") == spec
+
+
+@pytest.fixture(scope="module")
+def models(
+    checkpoints: dict[str, Path],
+    float_models: Exported,
+    tiny: Dataset,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, Path]:
+    """Return an exported detector of each head."""
+    model: Any = adapter.load(checkpoints["yolo26n"])
+    model.model[-1].end2end = True
+    out = tmp_path_factory.mktemp("end2end") / "model.onnx"
+    images = tiny.images["val"][:1]
+    module, info = adapter.exportable(model), adapter.info(model)
+    export(module, info, Preprocess(64), images, ExportRecipe(), "original", out)
+    return {"raw": float_models["yolov8n"][0].path, "end2end": out}
+
+
+@pytest.mark.parametrize("head", ["raw", "end2end"])
+def test_an_exported_file_tells_it(models: dict[str, Path], head: str) -> None:
+    spec = spec_of(models[head])
+    assert spec.preprocess == Preprocess(64)
+    assert spec.postprocess == detector(NAMES, end2end=head == "end2end")
+    assert spec.postprocess.head == head
+
+
+def test_no_conversion_loses_it(float_models: Exported, tiny: Dataset, tmp_path: Path) -> None:
+    model = float_models["yolov8n"][0]
+    folders = [tmp_path / name for name in ("half", "int8", "openvino", "ort")]
+    for folder in folders:
+        folder.mkdir()
+    half, int8, openvino, phone = folders
+    calibration = CalibrationSet(tiny.images["train"][:2], Preprocess(64))
+    assert spec_of(to_fp16(model, half).path) == RAW
+    assert spec_of(quantize(model, "ort-u8s8", calibration, [], int8).path) == RAW
+    profile = resolve_targets(("x86-openvino",))[0]
+    assert spec_of(get_backend("openvino").compile(model, profile, "fp32", openvino).path) == RAW
+    session: Any = get_backend("onnxruntime").load(to_ort(model, phone).path, "fp32", 1, {})
+    assert session._session.get_modelmeta().custom_metadata_map.items() >= RAW.metadata().items()
+
+
+def test_the_int8_openvino_model_has_it_too(convnet: Path, tiny: Dataset, tmp_path: Path) -> None:
+    from edgeprune.quantize import nncf_openvino
+
+    model, spec = onnx.load(convnet), RAW.model_copy(update={"preprocess": Preprocess(32)})
+    onnx.helper.set_model_props(model, spec.metadata())
+    onnx.save(model, tmp_path / "model.onnx")
+    source = Artifact.of(tmp_path / "model.onnx", "onnx", "fp32")
+    calibration = CalibrationSet(tiny.images["train"][:2], Preprocess(32))
+    made = nncf_openvino.quantize(source, "nncf", calibration, [], tmp_path)
+    assert spec_of(made.path) == spec
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "complaint"),
+    [
+        ("preprocess", {"colour": "BGR"}, "preprocess.colour: 'BGR'"),
+        ("preprocess", {"imgsz": "wide"}, "preprocess.imgsz"),
+        (
+            "postprocess",
+            {"head": "anchors"},
+            "postprocess.head: 'anchors' is not one of raw, end2end, scores",
+        ),
+        ("postprocess", {"nms": 0.7}, "unknown key 'postprocess.nms'"),
+        ("postprocess", {"iou": -1}, "postprocess.iou"),
+    ],
+)
+def test_a_spec_that_cannot_be_followed_is_refused(
+    part: str, change: dict[str, Any], complaint: str, tmp_path: Path
+) -> None:
+    data = json.loads(RAW.to_json())
+    data[part] |= change
+    (tmp_path / FILE).write_text(json.dumps(data))
+    with pytest.raises(ConfigError, match=re.escape(complaint)) as caught:
+        spec_of(tmp_path)
+    assert str(tmp_path / FILE) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_without_a_spec_says_so(convnet: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"neither its metadata nor a preprocess\.json"):
+        spec_of(convnet)
+    (tmp_path / FILE).write_text("{")
+    with pytest.raises(ModelError, match="not a JSON file"):
+        spec_of(tmp_path)
+    (tmp_path / "broken.onnx").write_bytes(b"not a graph")
+    with pytest.raises(ModelError, match="not an ONNX file"):
+        spec_of(tmp_path / "broken.onnx")
+
+
+def test_broken_metadata_is_refused(convnet: Path, tmp_path: Path) -> None:
+    model = onnx.load(convnet)
+    onnx.helper.set_model_props(model, {"edgeprune.preprocess": "{"})
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(ModelError, match="metadata is not JSON"):
+        spec_of(tmp_path / "model.onnx")
+
+
+def _detector_of_the_docs(folder: Path, confidence: float) -> Any:
+    block = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)[0]
+    names: dict[str, Any] = {}
+    exec(compile(block, str(PAGE), "exec"), names)
+    return names["Detector"](folder, confidence)
+
+
+def _assert_the_docs_find_the_same(model: Path, images: tuple[Path, ...], folder: Path) -> None:
+    (folder / "model.onnx").symlink_to(model)
+    spec = spec_of(model)
+    (folder / FILE).write_text(spec.to_json())
+    theirs = _detector_of_the_docs(folder, spec.postprocess.confidence or 0.0)
+    ours = get_backend("onnxruntime").load(model, "fp32", 1, {})
+    for path in images:
+        tensor, place = load_input(path, spec.preprocess)
+        expected = detections(torch.from_numpy(ours(tensor)[0]), spec.postprocess).double().numpy()
+        image = cv2.imread(str(path))
+        size = np.array([image.shape[1], image.shape[0]])
+        corners = (expected[:, :4].reshape(-1, 2, 2) - (place.left, place.top)) * size
+        expected[:, :4] = (corners / (place.width, place.height)).clip(0, size).reshape(-1, 4)
+        found = theirs(image)
+        assert 0 < len(expected) == len(found)
+        # Of equal scores either may come first: each detection is held against the nearest of the other side.
+        distance = np.abs(expected[:, None] - found[None]).max(2)
+        assert max(distance.min(0).max(), distance.min(1).max()) < 0.01
+
+
+@pytest.mark.parametrize("head", ["raw", "end2end"])
+def test_the_script_of_the_docs_finds_what_the_evaluator_finds(
+    models: dict[str, Path], tiny: Dataset, head: str, tmp_path: Path
+) -> None:
+    _assert_the_docs_find_the_same(models[head], tiny.images["val"][:2], tmp_path)
+
+
+@pytest.mark.skipif(
+    not (BCCD / "models/bccd_yolov8n_320.pt").is_file(), reason="the trained model is not here"
+)
+def test_the_script_of_the_docs_does_so_on_photographs(tmp_path: Path) -> None:
+    model = adapter.load(BCCD / "models/bccd_yolov8n_320.pt")
+    images = load_dataset(BCCD / "data/bccd/data.yaml", 3).images["val"][:3]
+    module, info, out = adapter.exportable(model), adapter.info(model), tmp_path / "exported.onnx"
+    export(module, info, Preprocess(320), images[:1], ExportRecipe(), "original", out)
+    _assert_the_docs_find_the_same(out, images, tmp_path)

@@ -1,0 +1,284 @@
+"""ncnn on the CPU, or a GPU by Vulkan where asked: the engine is a folder with graph, weights and shapes.
+
+pnnx makes `model.ncnn.param` and `model.ncnn.bin` of the ONNX file; `model.json` says what the inputs and
+outputs are called and what shapes they have, because ncnn's own files know no batch.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeprune.artifact import Artifact, write_text_atomically
+from edgeprune.backends import options_for
+from edgeprune.backends.ncnn_files import BIN, INT8_TERM, PARAM, layers_of
+from edgeprune.errors import CompileError, RuntimeMissingError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from edgeprune.device import DeviceProfile
+
+PROVIDER = "CPU"
+VULKAN = "Vulkan"
+ENGINE = "engine"
+SHAPES = "model.json"
+END2END = False  # it has neither GatherElements nor Mod, which choosing the best boxes takes
+HALF_GRAPH = False  # it rounds the float graph by itself
+
+DIFFERENCE = 1e-3  # relative L2 from the ONNX file, in fp32: rounding leaves 1e-6, a wrong axis 1e-1
+_HALVES = ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic")
+_CONVOLUTIONS = ("Convolution", "ConvolutionDepthWise", "InnerProduct")
+
+
+class NcnnSession:
+    """A loaded network.
+
+    Attributes:
+        actual: ``provider``, ``precision`` of the floating-point kernels: fp16 or bf16 only if the option is
+            set and the kernels that were made for this CPU support it; ``vulkan``, ``options`` that are on,
+            ``threads``, ``streams`` and ``version``.
+    """
+
+    def __init__(self, net: Any, shapes: dict[str, Any], version: str) -> None:
+        self._net = net
+        self._mat = import_ncnn().Mat
+        self._input: str = shapes["inputs"][0]
+        self._outputs = [(name, tuple(shape)) for name, shape in shapes["outputs"].items()]
+        opt = net.opt
+        self.actual: dict[str, Any] = {
+            "provider": VULKAN if opt.use_vulkan_compute else PROVIDER,
+            "precision": _precision(net),
+            "vulkan": bool(opt.use_vulkan_compute),
+            "options": [name for name in dir(opt) if name.startswith("use_") and getattr(opt, name)],
+            "threads": int(opt.num_threads),
+            "streams": 1,
+            "version": version,
+        }
+
+    def __call__(self, images: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
+        """Run on float32 images of shape (1, 3, H, W) and return new arrays, one an output."""
+        import numpy as np
+
+        extractor = self._net.create_extractor()
+        # A copy: layers that work in place would write into the caller's array.
+        extractor.input(self._input, self._mat(images[0]).clone())
+        results = []
+        for name, shape in self._outputs:
+            status, mat = extractor.extract(name)
+            if status:
+                raise CompileError(f"ncnn: the network failed at {name} with status {status}")
+            results.append(np.array(mat, dtype=np.float32).reshape(shape))
+        return results
+
+
+def version() -> str | None:
+    """Return the version of the ncnn that is installed here, or None."""
+    try:
+        import ncnn
+    except ImportError:
+        return None
+    return str(ncnn.__version__)
+
+
+def providers() -> tuple[str, ...]:
+    """Return what can execute here: the CPU, and Vulkan where ncnn finds a GPU.
+
+    Raises:
+        RuntimeMissingError: ncnn is not installed.
+    """
+    return (PROVIDER, VULKAN) if import_ncnn().get_gpu_count() > 0 else (PROVIDER,)
+
+
+def compile(model: Artifact, profile: DeviceProfile, precision: str, out: Path) -> Artifact:
+    """Convert an ONNX file by pnnx and prove the result, or take over the folder that `ncnn_int8` wrote.
+
+    In fp16 the weights are stored so, too; whether kernels compute in it is told by `Session.actual`.
+
+    Returns:
+        The folder ``out/engine``, proven to load here and to compute what the ONNX file does.
+
+    Raises:
+        CompileError: pnnx failed, ncnn lacks an operator, or it computes something else.
+        RuntimeMissingError: ncnn or pnnx is not installed.
+    """
+    engine = out / ENGINE
+    if model.path.is_dir():
+        shutil.copytree(model.path, engine)
+        load(engine, precision, 1, options_for(profile, precision))
+    else:
+        convert(model.path, engine, half=precision == "fp16")
+        load(engine, precision, 1, options_for(profile, precision))
+    return Artifact.of(engine, "engine", precision, parent=model.sha256)
+
+
+def convert(onnx_file: Path, engine: Path, half: bool = False) -> None:
+    """Write the folder `engine` of an ONNX file and hold it against ONNX Runtime on one image of noise.
+
+    Args:
+        half: store the weights in fp16.
+
+    Raises:
+        CompileError: pnnx failed, ncnn lacks an operator, or it computes something else.
+        RuntimeMissingError: ncnn or pnnx is not installed.
+    """
+    from edgeprune.backends.pnnx import convert as by_pnnx
+
+    import_ncnn()
+    engine.mkdir(parents=True, exist_ok=True)
+    # The stage that `engine` lies in goes away when it fails; what it lies in stays.
+    by_pnnx(onnx_file, engine, engine.parent.parent, half)
+    _require_operators(onnx_file, engine)
+    shapes = _shapes(onnx_file)
+    write_text_atomically(engine / SHAPES, json.dumps(shapes))
+    _require_equal(onnx_file, engine, shapes["inputs"][1], half)
+
+
+def load(engine: Path, precision: str, threads: int, options: Mapping[str, str]) -> NcnnSession:
+    """Load an engine folder for inference.
+
+    Args:
+        precision: ``fp16`` allows fp16 storage and arithmetic, other precisions forbid both.
+        options: names of ncnn's `Option` that begin with ``use_``, with ``0`` or ``1``; ``provider`` is
+            ``CPU`` or ``Vulkan``.
+
+    Raises:
+        CompileError: ncnn cannot load the network, or has no such option.
+        RuntimeMissingError: ncnn is not installed, or Vulkan is asked for and there is no GPU.
+    """
+    shapes = _read_shapes(engine)
+    return NcnnSession(network(engine, precision, threads, options), shapes, str(version()))
+
+
+def is_engine(path: Path) -> bool:
+    """Tell whether a folder is what `compile` writes."""
+    return (path / PARAM).is_file() and (path / SHAPES).is_file()
+
+
+def input_shape(engine: Path) -> list[int]:
+    """Return the shape of the input, batch first.
+
+    Raises:
+        CompileError: the folder is no engine of ncnn.
+    """
+    shape: list[int] = _read_shapes(engine)["inputs"][1]
+    return shape
+
+
+def quantized_ops(engine: Path) -> int | None:
+    """Count the layers with int8 weights of a network that loads.
+
+    ncnn has no float kernel for them: without int8 inference it refuses the file, so those that are loaded
+    run in integers.
+    """
+    network(engine, "int8", 1, {})
+    return sum(layer.integer(INT8_TERM) > 0 for layer in layers_of(engine))
+
+
+def network(engine: Path, precision: str, threads: int, options: Mapping[str, str]) -> Any:
+    """Return an engine folder as `ncnn.Net`; arguments and errors are those of `load`."""
+    net = import_ncnn().Net()
+    net.opt.num_threads = threads
+    for name in _HALVES:
+        setattr(net.opt, name, precision == "fp16")
+    for name, value in options.items():
+        _set(net.opt, name, value)
+    # The status is 0 or negative; what went wrong ncnn only prints.
+    if net.load_param(str(engine / PARAM)) or net.load_model(str(engine / BIN)):
+        raise CompileError(f"{engine}: ncnn {version()} cannot load this network")
+    return net
+
+
+def _set(opt: Any, name: str, value: str) -> None:
+    if name == "provider":
+        if value not in (PROVIDER, VULKAN):
+            raise CompileError(f"provider: ncnn has {PROVIDER} and {VULKAN}, not {value!r}")
+        if value == VULKAN and VULKAN not in providers():
+            raise RuntimeMissingError(
+                "ncnn finds no GPU here: Vulkan needs one and its driver (libvulkan.so.1)"
+            )
+        opt.use_vulkan_compute = value == VULKAN
+        return
+    if not name.startswith("use_") or not hasattr(opt, name) or value not in ("0", "1"):
+        raise CompileError(f"{name}={value}: ncnn has no such option; they are named use_... and are 0 or 1")
+    setattr(opt, name, value == "1")
+
+
+def _precision(net: Any) -> str:
+    """Return what the convolutions compute in: each layer says what the kernels for this CPU support."""
+    layers = [layer for layer in net.layers() if layer.type in _CONVOLUTIONS]
+    for name, option in (("fp16", "use_fp16_storage"), ("bf16", "use_bf16_storage")):
+        supported = all(getattr(layer, f"support_{name}_storage") for layer in layers)
+        if layers and supported and getattr(net.opt, option):
+            return name
+    return "fp32"
+
+
+def import_ncnn() -> Any:
+    """Return the module `ncnn`.
+
+    Raises:
+        RuntimeMissingError: it is not installed.
+    """
+    try:
+        import ncnn
+    except ImportError as exc:
+        raise RuntimeMissingError("ncnn is not installed here: pip install ncnn pnnx") from exc
+    return ncnn
+
+
+def _require_operators(onnx_file: Path, engine: Path) -> None:
+    index = import_ncnn().layer_to_index
+    unknown = {layer.kind: layer.name for layer in layers_of(engine) if index(layer.kind) < 0}
+    if unknown:
+        named = ", ".join(f"{kind} ({name})" for kind, name in unknown.items())
+        raise CompileError(f"{onnx_file}: ncnn {version()} has no operator {named}")
+
+
+def _shapes(onnx_file: Path) -> dict[str, Any]:
+    """Return name and shape of the input, and shapes of the outputs by the names that pnnx gives them."""
+    import onnx
+
+    graph = onnx.load(onnx_file, load_external_data=False).graph
+    image, *more = [_dims(value) for value in graph.input]
+    if more:
+        raise CompileError(f"{onnx_file}: one input is expected, this network has {1 + len(more)}")
+    outputs = {f"out{index}": _dims(value) for index, value in enumerate(graph.output)}
+    return {"inputs": ["in0", image], "outputs": outputs}
+
+
+def _dims(value: Any) -> list[int]:
+    return [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+
+
+def _read_shapes(engine: Path) -> dict[str, Any]:
+    try:
+        shapes: dict[str, Any] = json.loads((engine / SHAPES).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as exc:
+        raise CompileError(f"{engine}: {SHAPES} cannot be read, this is no engine of ncnn: {exc}") from exc
+    return shapes
+
+
+def _require_equal(onnx_file: Path, engine: Path, shape: list[int], half: bool) -> None:
+    """Compare with ONNX Runtime: pnnx drops what it does not understand without a word."""
+    import numpy as np
+
+    from edgeprune.backends import onnxruntime
+
+    noise = np.random.default_rng(0).random(shape, dtype=np.float32)
+    expected = onnxruntime.load(onnx_file, "fp32", 1, {})(noise)
+    tolerance = DIFFERENCE * 20 if half else DIFFERENCE  # fp16 keeps 11 bits of each weight
+    try:
+        got = load(engine, "fp32", 1, {})(noise)
+    except ValueError as exc:  # of another size
+        raise CompileError(f"{onnx_file}: pnnx's network has outputs of another shape: {exc}") from exc
+    for index, (wanted, output) in enumerate(zip(expected, got, strict=True)):
+        error = float(np.linalg.norm(output - wanted) / max(float(np.linalg.norm(wanted)), 1e-12))
+        if not error < tolerance:
+            raise CompileError(
+                f"{onnx_file}: pnnx's network differs from ONNX Runtime by {error:.2g} (relative L2) in "
+                f"output {index}; allowed is {tolerance:g}"
+            )

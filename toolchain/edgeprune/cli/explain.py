@@ -1,0 +1,43 @@
+"""`edgeprune explain`: where a row's speed-up comes from, and where its time still goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgeprune.cli import echo_json
+from edgeprune.cli.options import json_option
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--row", metavar="LABEL", help="Row to explain, by its label; the chosen one by default.")
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write a page (HTML) with bars of the factors and of the layers.",
+)
+@json_option
+def command(folder: Path, row: str | None, plot: Path | None, as_json: bool) -> None:
+    """Tell where the speed-up of a row of the build folder FOLDER comes from, and where its time still goes.
+
+    The split is made of the build's own measurements; the engine's layers are timed again on this machine.
+    """
+    from edgeprune.explain import explain
+
+    explanation = explain(folder, row)
+    if plot:
+        from edgeprune.report.explain import write_page
+
+        write_page(explanation, plot)
+    if as_json:
+        echo_json(explanation.model_dump_json(indent=1))
+    else:
+        from rich.console import Console
+
+        from edgeprune.report.explain import print_explanation
+
+        print_explanation(explanation, Console())
+        if plot:
+            click.echo(f"Page: {plot}")

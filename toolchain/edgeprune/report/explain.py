@@ -1,0 +1,217 @@
+"""What `edgeprune explain` shows: tables on a terminal, a page with bars."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from edgeprune.artifact import write_text_atomically
+from edgeprune.report.cells import Cell, Head, Table, number, plain, table, word
+from edgeprune.report.page import page
+from edgeprune.report.svg import BLUE, INK, ORANGE, beside, figure, to_svg
+
+if TYPE_CHECKING:
+    from edgeprune.attribution import Split
+    from edgeprune.bench.layer_costs import LayerCost
+    from edgeprune.explain import EngineTimes, Explanation
+
+_NAME_LIMIT = 34
+
+
+def factors_table(split: Split) -> Table:
+    """Show what each change brings."""
+    heads = [Head("change", numeric=False), Head("factor", "×"), Head("of the speed-up", "log, %")]
+    every = split.method == "mean of all orders" and len(split.factors) > 1
+    heads += [Head("lowest … highest", "× over the orders")] if every else []
+    rows = []
+    for one in split.factors:
+        share = None if one.share is None else 100 * one.share
+        cells = [word(one.change), number(one.factor, 2), number(share, 0, "nothing was gained or lost")]
+        cells += [Cell(f"{one.lowest:.2f} … {one.highest:.2f}")] if every else []
+        rows.append(cells)
+    return table(heads, rows)
+
+
+def corners_table(split: Split) -> Table:
+    """Show the rows that the factors come from; one that was not measured has no number."""
+    heads = [Head("changes made", numeric=False), Head("row", numeric=False), Head("p50", "ms")]
+    return table(
+        heads,
+        [
+            [
+                word(" + ".join(corner.changes) or "none"),
+                word(corner.row),
+                number(corner.p50_ms, 2, "this build did not measure it on the same network"),
+            ]
+            for corner in split.corners
+        ],
+    )
+
+
+def split_words(split: Split) -> str:
+    """Say what was taken apart, and how."""
+    head = (
+        f"{split.row} takes {split.row_ms:.2f} ms, {split.reference} {split.reference_ms:.2f} ms: "
+        f"{split.speedup:.2f}x."
+    )
+    if not split.factors:
+        return f"{head} It is the reference itself."
+    if len(split.order) == 1:
+        return f"{head} They differ by {split.order[0]} only."
+    if split.method == "mean of all orders":
+        return f"{head} Each factor is the geometric mean over all orders in which the changes can be made."
+    absent = ", ".join(corner.row for corner in split.missing)
+    return f"{head} One order, {' then '.join(split.order)}: this network was not measured as {absent}."
+
+
+def layers_table(engine: EngineTimes) -> Table:
+    """Show the most expensive layers."""
+    heads = [
+        Head("#"), Head("layer", numeric=False), Head("operator", numeric=False),
+        Head("runs in", numeric=False), Head("channels"), Head("map", "px"), Head("kernel"),
+        Head("time", "ms"), Head("share", "%"),
+    ]  # fmt: skip
+    return table(
+        heads,
+        [
+            [
+                Cell(str(index)),
+                word(_short(layer.cost.title)),
+                word(layer.cost.operator),
+                word(layer.cost.precision, "the runtime does not tell"),
+                Cell(_channels(layer.cost)),
+                number(layer.cost.side, 0, "writes no feature map"),
+                Cell("×".join(map(str, layer.cost.weights.shape[2:])) if layer.cost.weights else ""),
+                number(layer.cost.ms, 3),
+                number(100 * layer.cost.share, 1),
+            ]
+            for index, layer in enumerate(engine.layers, start=1)
+        ],
+    )
+
+
+def _channels(cost: LayerCost) -> str:
+    counts = cost.weights.channels if cost.weights else cost.channels
+    return " → ".join("–" if count is None else str(count) for count in counts)
+
+
+def _short(name: str) -> str:
+    name = plain(name)
+    return name if len(name) <= _NAME_LIMIT else f"…{name[1 - _NAME_LIMIT :]}"
+
+
+def print_explanation(explanation: Explanation, console: Console) -> None:
+    """Print the split, the layers, and under them why each is not faster."""
+    split = explanation.split
+    if split is None:
+        _say(console, "This build has no reference row, so that no speed-up can be taken apart.")
+    else:
+        _say(console, split_words(split), "bold")
+        if split.factors:
+            _print(console, factors_table(split))
+            _print(console, corners_table(split))
+    for note in explanation.notes:
+        _say(console, f"note: {note}", "dim")
+    if explanation.engine is None:
+        _say(console, f"The layers were not timed: {explanation.absent}")
+        return
+    console.print()
+    _say(console, f"The most expensive of {explanation.engine.nodes} nodes in the final engine", "bold")
+    _print(console, layers_table(explanation.engine))
+    for index, layer in enumerate(explanation.engine.layers, start=1):
+        _say(console, f"{index:>2}. {plain('; '.join(layer.why))}")
+    console.print()
+    _say(console, explanation.engine.note, "dim")
+
+
+def _say(console: Console, text: str, style: str = "") -> None:
+    console.print(Text(text, style))
+
+
+def _print(console: Console, data: Table) -> None:
+    shown = RichTable(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for head in data.heads:
+        title = f"{head.text}\n{head.unit}" if head.unit else head.text
+        shown.add_column(Text(title), justify="right" if head.numeric else "left", no_wrap=True)
+    for line in data.lines:
+        shown.add_row(*(Text(cell.text) for cell in line.cells))
+    console.print(shown, crop=False, soft_wrap=True)
+
+
+def write_page(explanation: Explanation, path: Path) -> None:
+    """Write a self-contained HTML page: bars of the factors and of the layers, and the tables."""
+    parts = [f"<p>{escape(plain(explanation.verdict))}</p>"]
+    if explanation.split and explanation.split.factors:
+        split = explanation.split
+        parts += [
+            "<h2>What brought the speed-up</h2>",
+            f"<p>{escape(split_words(split))}</p>",
+            _figure("What each change multiplies the speed by", _factor_bars(split)),
+            _html(factors_table(split)),
+            _html(corners_table(split)),
+        ]
+    parts += [f"<p>{escape(plain(note))}</p>" for note in explanation.notes]
+    if explanation.engine:
+        reasons = (f"<li>{escape(plain('; '.join(layer.why)))}</li>" for layer in explanation.engine.layers)
+        parts += [
+            "<h2>The most expensive layers</h2>",
+            _figure("Time of each node, by the runtime's counters", _layer_bars(explanation.engine)),
+            _html(layers_table(explanation.engine)),
+            "<h3>Why they are not faster</h3>",
+            f"<ol>{''.join(reasons)}</ol>",
+            f"<p>{escape(explanation.engine.note)}</p>",
+        ]
+    else:
+        parts.append(f"<p>The layers were not timed: {escape(plain(explanation.absent))}</p>")
+    write_text_atomically(path, page(explanation.row, parts))
+
+
+def _figure(title: str, svg: str) -> str:
+    return f"<figure><figcaption>{escape(title)}</figcaption>{svg}</figure>"
+
+
+def _html(data: Table) -> str:
+    def line(tag: str, texts: list[str]) -> str:
+        cells = (
+            f"<{tag}{'' if head.numeric else ' class=word'}>{escape(text)}</{tag}>"
+            for head, text in zip(data.heads, texts, strict=True)
+        )
+        return f"<tr>{''.join(cells)}</tr>"
+
+    heads = [f"{head.text} ({head.unit})" if head.unit else head.text for head in data.heads]
+    lines = [line("td", [cell.text for cell in entry.cells]) for entry in data.lines]
+    return f"<div><table>{line('th', heads)}{''.join(lines)}</table></div>"
+
+
+def _factor_bars(split: Split) -> str:
+    with figure(0.9 + 0.3 * len(split.factors)) as (drawn, axes):
+        for index, one in enumerate(split.factors):
+            axes.barh(-index, one.factor - 1, left=1, height=0.6, color=BLUE if one.factor >= 1 else ORANGE)
+            beside(axes, max(one.factor, 1), -index, f"{one.factor:.2f}×", INK)
+        _names(axes, [one.change for one in split.factors])
+        axes.set_xlabel("factor of the speed")
+        return to_svg(drawn, "factors", "What each change multiplies the speed by")
+
+
+def _layer_bars(engine: EngineTimes) -> str:
+    with figure(0.9 + 0.24 * len(engine.layers)) as (drawn, axes):
+        for index, layer in enumerate(engine.layers):
+            colour = BLUE if layer.cost.precision == "int8" else ORANGE
+            axes.barh(-index, layer.cost.ms, height=0.7, color=colour)
+            text = f"{layer.cost.ms:.3f} {layer.cost.precision}"
+            beside(axes, layer.cost.ms, -index, text, INK)
+        _names(axes, [_short(layer.cost.title) for layer in engine.layers])
+        axes.set_xlabel("ms")
+        return to_svg(drawn, "layers", "Time of the most expensive nodes")
+
+
+def _names(axes: Any, names: list[str]) -> None:
+    axes.set_yticks([-index for index in range(len(names))])
+    axes.set_yticklabels(names)
+    axes.tick_params(axis="y", length=0)
+    axes.margins(x=0.25)

@@ -1,0 +1,272 @@
+"""Sanity verdicts: what is wrong with a finished build although every stage of it succeeded.
+
+One function a code in one literal table. Each reads the summary and the measurements behind it, and tells of
+numbers that were measured; what was not measured gives no warning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from edgeprune.bench.result import BenchResult
+from edgeprune.bench.statistics import PairedRatio, paired_ratio
+from edgeprune.summary import Row, SanityWarning, Summary, WarningCode
+from edgeprune.verdict import AS_FAST
+
+Results = Mapping[str, BenchResult]
+"""The measurement of each row, by its label."""
+
+UNPAIRED = 1.10
+"""Of a single pair of processes the noise is unknown: less than this is not called slower."""
+COLLAPSED = 0.1
+"""The accuracy is lost almost entirely when less than this share of the float twin's is left."""
+LEAST_SCORE = 0.01
+"""A model that finds next to nothing has no accuracy that could collapse."""
+FEW_INTEGERS = 0.5
+"""int8 in name only: a smaller share than this of the convolutions runs in integers."""
+HALVES = frozenset({"fp16", "bf16"})
+FLOATS = ("fp32", "bf16", "fp16")
+
+CAUSES: dict[str, tuple[str, str]] = {
+    "int8": (
+        "usually the decode was quantised, where boxes of hundreds of pixels leave scores of 0 to 1 no step, "
+        "or the ranges come from images unlike those of the task",
+        "Keep the decode in float and calibrate on images of the task; ship the float row until then.",
+    ),
+    "fp16": (
+        "usually a value beyond 65504 overflowed",
+        "Keep the layer that overflows in fp32, or ship bf16 or fp32.",
+    ),
+    "pruned": (
+        "more was cut than the recovery could bring back",
+        "Prune less (--ratio), or train longer (--epochs).",
+    ),
+}
+"""Why accuracy is usually lost altogether, and what to do, by precision or variant."""
+_UNKNOWN = ("the cause is not known", "Ship the float row, and compare the outputs of both on one image.")
+
+UNFIT: dict[str, str] = {
+    "output_mismatch": "The engine computed something else when it was timed than when its accuracy was "
+    "measured: look at the versions of the runtime and the environment of the row.",
+    "throttled": "Cool the machine or lower its clock, and measure again.",
+    "contended": "Stop what else runs on this machine, and measure again.",
+    "swap": "Free memory, and measure again.",
+    "drift": "Let the machine reach its steady temperature, and measure again.",
+}
+"""What to do about the flags that make a measurement unfit to be believed."""
+
+
+def warnings(summary: Summary, results: Results) -> tuple[SanityWarning, ...]:
+    """Return every warning that the rows of a build give rise to, in the order of `CHECKS`."""
+    return tuple(warning for check in CHECKS.values() for warning in check(summary, results))
+
+
+def int8_slower(summary: Summary, results: Results) -> Iterator[SanityWarning]:
+    """Yield the int8 rows that are slower than the fastest float row of the same model and runtime."""
+    for row in summary.rows():
+        floats = [other for other in _alike(summary, row) if other.precision in FLOATS and other.p50_ms]
+        rival = min(floats, key=lambda other: other.p50_ms or 0.0, default=None)
+        if row.precision == "int8" and rival and (ratio := _slower(row, rival, results)):
+            ops = "" if row.quantized_ops is None else f"; {row.quantized_ops} convolutions run in integers"
+            yield SanityWarning(
+                code="int8_slower",
+                rows=(row.label, rival.label),
+                text=f"{_against(row, rival)}, {_beyond(ratio)}{ops}.",
+                advice=f"Ship {rival.precision}; `edgeprune explain` lists the layers that int8 made slow.",
+            )
+
+
+def accuracy_collapse(summary: Summary, results: Results) -> Iterator[SanityWarning]:
+    """Yield the rows that lost the accuracy of their float twin almost entirely, above that of chance."""
+    chance = 0.0
+    if summary.metric == "top-1":
+        chance = 1 / max(1, len(summary.data.get("names", ())))
+    for row in summary.rows():
+        twin = _float_twin(summary, row)
+        if row.val is None or twin is None or twin[1] - chance < LEAST_SCORE:
+            continue
+        name, score = twin
+        if row.val.score - chance < COLLAPSED * (score - chance):
+            cause, advice = CAUSES.get(row.variant if row.precision == "fp32" else row.precision, _UNKNOWN)
+            yield SanityWarning(
+                code="accuracy_collapse",
+                rows=(row.label,),
+                text=f"{row.label} has {row.val.metric} {row.val.score:.4f} on {row.val.split} "
+                f"where {name} has {score:.4f}: {cause}.",
+                advice=advice,
+            )
+
+
+def no_effect(summary: Summary, results: Results) -> Iterator[SanityWarning]:
+    """Yield what was asked for and changed nothing: int8, half precision, pruning, threads."""
+    for row in summary.rows():
+        backend = results[row.label].backend if row.label in results else {}
+        found = [*_integers(row), *_same_file(summary, row), *_halves(row, backend)]
+        threads = backend.get("threads")
+        if threads not in (None, summary.threads):
+            found.append(
+                (
+                    f"{row.label} ran on {threads} threads, asked for were {summary.threads}",
+                    "Give --threads a number that this machine has cores for.",
+                )
+            )
+        for text, advice in found:
+            yield SanityWarning(code="no_effect", rows=(row.label,), text=f"{text}.", advice=advice)
+    for target, entry in summary.targets.items():
+        pruning = entry.pruning
+        if pruning and pruning.params_after >= pruning.params_before:
+            yield SanityWarning(
+                code="no_effect",
+                rows=tuple(row.label for row in entry.rows if row.variant == "pruned"),
+                text=f"Pruning for {target} ({pruning.goal}) removed nothing: "
+                f"{pruning.params_before} parameters before, {pruning.params_after} after.",
+                advice=f"Prune more: a layer no wider than the step of {pruning.step} channels stays whole.",
+            )
+
+
+def fallback(summary: Summary, results: Results) -> Iterator[SanityWarning]:
+    """Yield the rows that ran on another provider, or in another precision, than was asked for.
+
+    A reduced precision that ran as fp32 is no fallback of its own: `no_effect` tells it.
+    """
+    for row in summary.rows():
+        backend = results[row.label].backend if row.label in results else {}
+        for what in ("provider", "precision"):
+            asked, came = backend.get(f"{what}_requested"), backend.get(f"{what}_actual")
+            told = what == "precision" and (asked == "int8" or _ran_as_fp32(backend))
+            if asked != came and not told:
+                yield SanityWarning(
+                    code="fallback",
+                    rows=(row.label,),
+                    text=f"{row.label} asked for {what} {asked} and ran on {came}.",
+                    advice=f"Its latency is not that of {asked}: `edgeprune doctor` tells what works here.",
+                )
+
+
+def pruned_slower(summary: Summary, results: Results) -> Iterator[SanityWarning]:
+    """Yield the pruned rows that are slower than the original in the same runtime and precision."""
+    for row in summary.rows():
+        original = next(
+            (
+                other
+                for other in summary.targets[row.target].rows
+                if (other.variant, other.precision) == ("original", row.precision)
+            ),
+            None,
+        )
+        if row.variant == "pruned" and original and (ratio := _slower(row, original, results)):
+            yield SanityWarning(
+                code="pruned_slower",
+                rows=(row.label, original.label),
+                text=f"{_against(row, original)}, {_beyond(ratio)}.",
+                advice="Prune to a latency (--target-latency), which measures what each width costs here; "
+                "`edgeprune explain` lists the layers.",
+            )
+
+
+def unfit_run(summary: Summary, results: Results) -> Iterator[SanityWarning]:
+    """Yield what the machine did to the measurements, one warning a flag that makes them unfit."""
+    for code, advice in UNFIT.items():
+        flagged = [
+            (label, flag.evidence)
+            for label, result in results.items()
+            for flag in result.flags
+            if flag.code == code
+        ]
+        if flagged:
+            count = "1 row was" if len(flagged) == 1 else f"{len(flagged)} rows were"
+            yield SanityWarning(
+                code="unfit_run",
+                rows=tuple(label for label, _ in flagged),
+                text=f"{count} measured in a run flagged {code} ({flagged[0][0]}: {flagged[0][1]}).",
+                advice=advice,
+            )
+
+
+CHECKS: dict[WarningCode, Callable[[Summary, Results], Iterator[SanityWarning]]] = {
+    "int8_slower": int8_slower,
+    "accuracy_collapse": accuracy_collapse,
+    "no_effect": no_effect,
+    "fallback": fallback,
+    "pruned_slower": pruned_slower,
+    "unfit_run": unfit_run,
+}
+
+
+def _alike(summary: Summary, row: Row) -> list[Row]:
+    """Return the rows of the same model in the same runtime: they differ in precision only."""
+    return [other for other in summary.targets[row.target].rows if other.name == row.name]
+
+
+def _slower(row: Row, rival: Row, results: Results) -> PairedRatio | None:
+    """Return how much slower a row is than its rival, or None where that is within the noise."""
+    if row.label not in results or rival.label not in results:
+        return None
+    ratio = paired_ratio(results[row.label], results[rival.label])
+    if ratio is None or ratio.median < (UNPAIRED if ratio.lower is None else AS_FAST):
+        return None
+    return ratio if ratio.lower is None or ratio.lower > 1 else None
+
+
+def _against(row: Row, rival: Row) -> str:
+    name = f"{rival.name} {rival.precision}"
+    return f"{row.label} takes {row.p50_ms:.2f} ms against {rival.p50_ms:.2f} ms of {name}"
+
+
+def _beyond(ratio: PairedRatio) -> str:
+    pairs = "1 pair" if ratio.pairs == 1 else f"{ratio.pairs} pairs"
+    least = "" if ratio.lower is None else f", at least {ratio.lower:.2f}x"
+    return f"{ratio.median:.2f}x as long in {pairs} of processes{least}"
+
+
+def _float_twin(summary: Summary, row: Row) -> tuple[str, float] | None:
+    """Return name and score of what a row's accuracy is held against.
+
+    That is the same model in a wider float precision, or, where no row has it, the original in fp32.
+    """
+    wider = FLOATS[: FLOATS.index(row.precision)] if row.precision in FLOATS else FLOATS
+    for precision in wider:
+        for other in _alike(summary, row):
+            if other.precision == precision and other.val:
+                return f"{other.name} {other.precision}", other.val.score
+    if row.val is None or row.val.drop is None:
+        return None
+    return "the original in fp32", row.val.score + row.val.drop
+
+
+def _integers(row: Row) -> Iterable[tuple[str, str]]:
+    ops, convolutions = row.quantized_ops, row.convolutions
+    if row.precision != "int8" or ops is None:
+        return
+    if ops == 0 or (convolutions and ops < FEW_INTEGERS * convolutions):
+        of = f"{ops} of {convolutions} convolutions run" if convolutions else f"{ops} convolutions run"
+        yield (
+            f"{row.label} is int8 in name only: {of} in integers",
+            "Look at the scheme that the target's profile names, and at what is kept in float.",
+        )
+
+
+def _same_file(summary: Summary, row: Row) -> Iterable[tuple[str, str]]:
+    """Yield when the file of a quantised or pruned row is, byte for byte, that of the row it came from."""
+    rows = summary.targets[row.target].rows
+    same = {other.label: other for other in rows if other.sha256 == row.sha256 and other.label != row.label}
+    for other in same.values():
+        if row.precision == "int8" != other.precision and other.name == row.name:
+            yield f"{row.label} is the same file as {other.label}", "Nothing was quantised: see the log."
+        if (row.variant, other.variant, row.precision) == ("pruned", "original", other.precision):
+            yield (
+                f"{row.label} is the same file as {other.label}",
+                "Nothing was pruned: prune more (--ratio).",
+            )
+
+
+def _halves(row: Row, backend: Mapping[str, object]) -> Iterable[tuple[str, str]]:
+    if _ran_as_fp32(backend):
+        yield (
+            f"{row.label} asked for {backend['precision_requested']} and ran in fp32",
+            "This processor or runtime has no such arithmetic: leave the precision out of the target.",
+        )
+
+
+def _ran_as_fp32(backend: Mapping[str, object]) -> bool:
+    return backend.get("precision_requested") in HALVES and backend.get("precision_actual") == "fp32"

@@ -1,0 +1,115 @@
+"""What travels with an artifact: how an image becomes its input and how its output is read, as one spec.
+
+It stands in the metadata of an ONNX file, in the `rt_info` of an OpenVINO model, and for every runtime in the
+`preprocess.json` of the artifact's folder.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from pydantic import BaseModel, ConfigDict
+
+from edgeprune.device import validate
+from edgeprune.errors import ModelError
+from edgeprune.postprocess import Postprocess
+from edgeprune.preprocess import Preprocess
+
+FILE = "preprocess.json"
+PARTS = ("preprocess", "postprocess")
+PREFIX = "edgeprune"
+"""Metadata keys are ``edgeprune.preprocess`` and ``edgeprune.postprocess``, each a JSON text."""
+
+
+class Spec(BaseModel):
+    """How an image becomes the input of a network, and how its output is read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    preprocess: Preprocess
+    postprocess: Postprocess
+
+    def to_json(self) -> str:
+        """Return the content of `preprocess.json`."""
+        return json.dumps({part: asdict(getattr(self, part)) for part in PARTS}, indent=1) + "\n"
+
+    def metadata(self) -> dict[str, str]:
+        """Return the entries of an ONNX file's metadata."""
+        return {f"{PREFIX}.{part}": json.dumps(asdict(getattr(self, part))) for part in PARTS}
+
+
+def spec_of(path: Path) -> Spec:
+    """Read the spec of an artifact: an ONNX file, an OpenVINO folder, a `preprocess.json` or its folder.
+
+    What holds no metadata of its own has the `preprocess.json` of the folder it lies in.
+
+    Raises:
+        ModelError: the file is unreadable, or there is no spec.
+        ConfigError: the spec has an unknown key or a value that edgeprune does not know.
+    """
+    source = path
+    texts = _texts(path)
+    if not texts and (beside := _beside(path)):
+        source, texts = beside, _of_file(beside)
+    if not texts:
+        raise ModelError(
+            f"{path}: neither its metadata nor a {FILE} beside it says how images are prepared; "
+            "take the artifact from the folder of a build"
+        )
+    try:
+        data = {part: json.loads(text) for part, text in texts.items()}
+    except ValueError as exc:
+        raise ModelError(f"{source}: its {PREFIX} metadata is not JSON: {exc}") from exc
+    return validate(Spec, data, where=str(source))
+
+
+def onnx_texts(path: Path) -> dict[str, str]:
+    """Return the JSON texts of the spec in an ONNX file's metadata, by part; empty where it has none.
+
+    Raises:
+        ModelError: not an ONNX file.
+    """
+    import onnx
+
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception as exc:  # protobuf raises classes of its own
+        raise ModelError(f"{path}: not an ONNX file: {(str(exc).splitlines() or [''])[0]}") from exc
+    found = {entry.key: entry.value for entry in model.metadata_props}
+    return {part: found[f"{PREFIX}.{part}"] for part in PARTS if f"{PREFIX}.{part}" in found}
+
+
+def _texts(path: Path) -> dict[str, str]:
+    if path.suffix == ".onnx":
+        return onnx_texts(path)
+    xml = path / "model.xml" if path.is_dir() else path
+    return _ir_texts(xml) if xml.suffix == ".xml" and xml.is_file() else {}
+
+
+def _ir_texts(xml: Path) -> dict[str, str]:
+    try:
+        # Two attributes of a model that the runtime itself is about to parse.
+        found = ElementTree.parse(xml).getroot().find(f"rt_info/{PREFIX}")  # noqa: S314
+    except (OSError, ElementTree.ParseError) as exc:
+        raise ModelError(f"{xml}: not an OpenVINO model: {exc}") from exc
+    parts = {} if found is None else {entry.tag: entry.get("value", "") for entry in found}
+    return {part: parts[part] for part in PARTS if part in parts}
+
+
+def _beside(path: Path) -> Path | None:
+    places = (path, path / FILE, path.parent / FILE)
+    return next((place for place in places if place.name == FILE and place.is_file()), None)
+
+
+def _of_file(path: Path) -> dict[str, str]:
+    try:
+        data: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as exc:
+        raise ModelError(f"{path}: not a JSON file: {exc}") from exc
+    if not isinstance(data, dict):
+        raise ModelError(f"{path}: a mapping of {' and '.join(PARTS)} is expected")
+    return {part: json.dumps(value) for part, value in data.items()}
