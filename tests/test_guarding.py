@@ -98,6 +98,14 @@ def test_a_row_that_holds_or_a_guard_that_is_off_is_left_alone(data: Path, tmp_p
     assert guarded(context, row, onnx, baseline) is row
 
 
+def test_a_model_that_misses_the_budget_in_float_is_left_alone(data: Path, tmp_path: Path) -> None:
+    opened = Opened(data, tmp_path, "openvino", *BAD)
+    context, row, onnx, baseline = opened.rows()
+    better = {split: one.model_copy(update={"score": one.score + 0.02}) for split, one in baseline.items()}
+    assert guarded(context, row, onnx, better) is row
+    assert opened.told[-1].endswith("so it does in float, by 0.0200")
+
+
 def test_a_scheme_that_the_runtime_does_not_read_is_refused(data: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"quantize.scheme: .* does not read what 'nncf' writes"):
         Opened(data, tmp_path, "onnxruntime", "quantize.scheme=nncf")

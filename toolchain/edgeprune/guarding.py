@@ -17,7 +17,7 @@ from edgeprune.backends import get_backend, options_for
 from edgeprune.bench.node_times import node_times
 from edgeprune.bench.node_worker import COUNTERS
 from edgeprune.build import SELECTION_SPLIT, Build, Candidate
-from edgeprune.candidates import assessed, candidate, converted, scheme_of
+from edgeprune.candidates import assessed, candidate, converted, evaluated, scheme_of
 from edgeprune.preprocess import load_input
 from edgeprune.quantize.guard import Rung, ladder, search
 from edgeprune.quantize.schemes import QDQ_SCHEMES
@@ -37,8 +37,8 @@ PROXY = "ort-u8s8"
 def guarded(context: Build, entry: Candidate, onnx: Artifact, baseline: Mapping[str, Accuracy]) -> Candidate:
     """Return an int8 row that keeps to `budget.max_drop` on val, with layers in float if it needs them.
 
-    A row of another precision, one that keeps to the budget, and any row with `quantize.guard` off comes back
-    as it is.
+    A row of another precision, one that keeps to the budget, one of a model that misses it in float already,
+    and any row with `quantize.guard` off comes back as it is.
 
     Args:
         onnx: the row's model in float.
@@ -51,7 +51,11 @@ def guarded(context: Build, entry: Candidate, onnx: Artifact, baseline: Mapping[
     if not guard or score - before.score <= budget:
         return entry
     context.notify("guard", 0.0, f"{entry.name}: {before.metric} drops by {score - before.score:.4f} on val")
-    layers = sensitivities(context, entry, onnx)
+    plain = evaluated(context, "onnxruntime", {}, onnx, "fp32")[1][SELECTION_SPLIT].score
+    if score - plain > budget:
+        context.notify("guard", 1.0, f"{entry.name}: so it does in float, by {score - plain:.4f}")
+        return entry
+    layers = sensitivities(context, entry, onnx, plain)
     nodes = {layer.layer: layer.nodes for layer in layers}
 
     def keep(rung: Rung) -> list[str]:
@@ -78,13 +82,18 @@ def guarded(context: Build, entry: Candidate, onnx: Artifact, baseline: Mapping[
     return replace(found, guard=report)
 
 
-def sensitivities(context: Build, entry: Candidate, onnx: Artifact) -> tuple[LayerSensitivity, ...]:
+def sensitivities(
+    context: Build, entry: Candidate, onnx: Artifact, score: float
+) -> tuple[LayerSensitivity, ...]:
     """Return what int8 costs and brings in each layer of an int8 row, the greatest error first.
 
     The cost is that of int8 in this layer alone, all others in float: where several layers ruin the network
     each by itself, giving one of them back to float shows nothing. All are ranked by the error of the outputs
     on a few images; in this order they are evaluated on val, until several in a row cost next to nothing.
     Each is a stage of its own, so that a killed run goes on where it was.
+
+    Args:
+        onnx: the row's model in float; `score` is its own on val.
     """
     import onnx as onnx_package
 
@@ -96,7 +105,7 @@ def sensitivities(context: Build, entry: Candidate, onnx: Artifact) -> tuple[Lay
     layers = quantised(units_of(original), model.graph)
     parts = _Parts(context, onnx, source, lambda unit: only_int8(model, constants_of(original), unit))
     errors = parts.errors(layers)
-    drops = parts.drops(sorted(layers, key=lambda unit: -errors[unit.name]))
+    drops = parts.drops(sorted(layers, key=lambda unit: -errors[unit.name]), score)
     times = _times(context, entry, onnx, layers)
     found = [
         LayerSensitivity(
@@ -143,7 +152,7 @@ class _Parts:
             unit.name: self._stage("layer-error", unit, known, error) for unit in self._shown("error", layers)
         }
 
-    def drops(self, ranked: Sequence[Unit]) -> dict[str, float]:
+    def drops(self, ranked: Sequence[Unit], reference: float) -> dict[str, float]:
         """Return the drops on val of the layers that matter, the first of a ranking."""
         context = self.context
         little = LITTLE * context.recipe.budget.max_drop
@@ -153,8 +162,6 @@ class _Parts:
                 session, context.dataset, SELECTION_SPLIT, context.spec, context.info.postprocess
             ).score
 
-        whole = Unit("float", ())
-        reference = self._stage("layer-score", whole, {}, lambda _: score(self._load(self.onnx.path)))
         drops: dict[str, float] = {}
         for unit in self._shown("evaluation", ranked):
             drops[unit.name] = reference - self._stage("layer-score", unit, {}, score)
@@ -190,12 +197,9 @@ class _Parts:
 
         def make(out: Path) -> None:
             with tempfile.TemporaryDirectory() as folder:
-                session = None
-                if unit.nodes:
-                    path = Path(folder) / "model.onnx"
-                    path.write_bytes(self.part(unit).SerializeToString())
-                    session = self._load(path)
-                write_text_atomically(out / "value.json", json.dumps(measure(session)))
+                path = Path(folder) / "model.onnx"
+                path.write_bytes(self.part(unit).SerializeToString())
+                write_text_atomically(out / "value.json", json.dumps(measure(self._load(path))))
 
         place = context.store.stage(name, inputs, make)
         return float(json.loads((place / "value.json").read_text(encoding="utf-8")))
