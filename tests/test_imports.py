@@ -30,6 +30,7 @@ LAYERS = (
         "study",
         "trials",
         "candidates",
+        "guarding",
         "alternatives",
         "timing",
         "summarise",

@@ -14,7 +14,7 @@ from edgeprune.device import DeviceProfile
 from edgeprune.models import ModelAdapter, ModelInfo
 from edgeprune.preprocess import Preprocess
 from edgeprune.recipe import Recipe
-from edgeprune.summary import Accuracy, AheadOfTime, Variant, variant_name
+from edgeprune.summary import Accuracy, AheadOfTime, Guard, Variant, variant_name
 
 SELECTION_SPLIT = "val"
 
@@ -121,6 +121,7 @@ class Candidate:
     environment: dict[str, str] = field(default_factory=dict)
     convolutions: int | None = None
     ahead_of_time: AheadOfTime | None = None
+    guard: Guard | None = None
 
     @property
     def name(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
@@ -12,18 +13,21 @@ from edgeprune.backends import get_backend, options_for, rtx
 from edgeprune.bench.protocol import reference_outputs, write_reference
 from edgeprune.build import SELECTION_SPLIT, Build, Candidate
 from edgeprune.device import DeviceProfile
-from edgeprune.errors import CompileError
+from edgeprune.errors import CompileError, ConfigError
 from edgeprune.isolated import pins_of
 from edgeprune.quantize import CalibrationSet, quantize
 from edgeprune.quantize.qdq import TABLE, calibrate
 from edgeprune.quantize.schemes import QDQ_SCHEMES, describe
 from edgeprune.quantize.selection import images_sha256
+from edgeprune.recipe import Recipe
 from edgeprune.spec import Spec
 from edgeprune.summary import Accuracy, AheadOfTime, ExportCheck, Variant, variant_name
 from edgeprune.timing import bench_images, tuned
 
 EMBEDDED = "model-embedded.onnx"
 SAME_SCORE = 1e-3
+NOT_OF_RANGES = frozenset(("guard", "scheme", "decode"))
+"""Keys of `quantize` that no activation range depends on."""
 CALIBRATION: Final = "calibration.json"
 """The account of an int8 artifact's calibration, beside it in its stage: images, hash, method, scheme."""
 
@@ -85,25 +89,69 @@ def source(
 
 
 def candidate(
-    context: Build, profile: DeviceProfile, variant: Variant, precision: str, model: Artifact
+    context: Build,
+    profile: DeviceProfile,
+    variant: Variant,
+    precision: str,
+    model: Artifact,
+    keep: Sequence[str] = (),
 ) -> Candidate:
     """Return the row of a model on a target: converted, compiled and evaluated, not yet timed.
 
     Args:
         context, model: those of `Build.on` and `source` for this target.
+        keep: names of ONNX nodes that an int8 row leaves in float beside those that its scheme does.
     """
-    converted = _converted(context, profile, precision, model, variant)
-    if profile.format == "ort":
-        converted = _ort_format(context, converted)
+    artifact, where, accuracy = assessed(context, profile, variant, precision, model, keep)
     if profile.built_on == "device":
-        # The file's arithmetic is measured on this host; its latency can only be measured on the device.
-        accuracy = evaluated(context, "onnxruntime", {}, converted, precision)[1]
-        proof = _built_ahead(context, profile, variant, precision, converted)
+        proof = _built_ahead(context, profile, variant, precision, artifact)
         return Candidate(
-            profile, variant, context.spec.imgsz, precision, converted, accuracy, ahead_of_time=proof
+            profile, variant, context.spec.imgsz, precision, artifact, accuracy, ahead_of_time=proof
         )
+    ops = json.loads((where / "quantized_ops.json").read_text(encoding="utf-8"))
+    environment = tuned(context, profile, artifact)
+    return Candidate(
+        profile,
+        variant,
+        context.spec.imgsz,
+        precision,
+        artifact,
+        accuracy,
+        ops,
+        where / "reference.npz",
+        environment,
+        convolutions(model) if model.kind == "onnx" else None,
+    )
+
+
+def assessed(
+    context: Build,
+    profile: DeviceProfile,
+    variant: Variant,
+    precision: str,
+    model: Artifact,
+    keep: Sequence[str] = (),
+) -> tuple[Artifact, Path, dict[str, Accuracy]]:
+    """Return the engine of a row, the folder of its evaluation and its accuracies.
+
+    For a target that is built on the device it is the file for that build; its arithmetic is measured on this
+    host, its latency can only be measured there.
+    """
+    model = converted(context, profile, precision, model, variant, keep)
+    if profile.format == "ort":
+        model = _ort_format(context, model)
+    if profile.built_on == "device":
+        return model, *evaluated(context, "onnxruntime", {}, model, precision)
+    engine = compiled(context, profile, variant, precision, model)
+    return engine, *evaluated(context, profile.backend, options_for(profile, precision), engine, precision)
+
+
+def compiled(
+    context: Build, profile: DeviceProfile, variant: Variant, precision: str, model: Artifact
+) -> Artifact:
+    """Return the engine of a converted model."""
     inputs = {
-        "artifact": converted.sha256,
+        "artifact": model.sha256,
         "precision": precision,
         "backend": profile.backend,
         "options": options_for(profile, precision),
@@ -115,27 +163,12 @@ def candidate(
     def make(out: Path) -> None:
         name = variant_name(variant, context.spec.imgsz)
         context.notify("compile", 0.0, f"{profile.name} {name} {precision}")
-        engine = backend.compile(converted, profile, precision, out)
+        engine = backend.compile(model, profile, precision, out)
         write_text_atomically(out / "engine.json", json.dumps({"path": engine.path.name}))
 
     place = context.store.stage("engine", inputs, make)
     name = json.loads((place / "engine.json").read_text(encoding="utf-8"))["path"]
-    engine = Artifact.of(place / name, "engine", precision, converted.sha256)
-    where, accuracy = evaluated(context, profile.backend, options_for(profile, precision), engine, precision)
-    ops = json.loads((where / "quantized_ops.json").read_text(encoding="utf-8"))
-    environment = tuned(context, profile, engine)
-    return Candidate(
-        profile,
-        variant,
-        context.spec.imgsz,
-        precision,
-        engine,
-        accuracy,
-        ops,
-        where / "reference.npz",
-        environment,
-        convolutions(model) if model.kind == "onnx" else None,
-    )
+    return Artifact.of(place / name, "engine", precision, model.sha256)
 
 
 def convolutions(model: Artifact) -> int:
@@ -168,37 +201,76 @@ def _built_ahead(
     return AheadOfTime.model_validate_json((place / "proof.json").read_text(encoding="utf-8"))
 
 
-def _converted(
-    context: Build, profile: DeviceProfile, precision: str, model: Artifact, variant: Variant
+def scheme_of(recipe: Recipe, profile: DeviceProfile) -> str:
+    """Return the int8 scheme of a target: the recipe's, or the one of the target's profile.
+
+    Raises:
+        ConfigError: the target's runtime does not read what that scheme writes.
+    """
+    scheme = recipe.quantize.scheme or profile.scheme
+    reads_qdq = profile.scheme in QDQ_SCHEMES or profile.backend == "openvino"
+    if scheme != profile.scheme and not (reads_qdq and scheme in QDQ_SCHEMES):
+        raise ConfigError(
+            f"quantize.scheme: {profile.name} runs on {profile.backend}, which does not read what {scheme!r} "
+            f"writes; leave it out to take {profile.scheme!r}"
+        )
+    return scheme
+
+
+def converted(
+    context: Build,
+    profile: DeviceProfile,
+    precision: str,
+    model: Artifact,
+    variant: Variant,
+    keep: Sequence[str] = (),
+    scheme: str | None = None,
 ) -> Artifact:
+    """Return a model in the form that a target's compiler takes at a precision.
+
+    Args:
+        scheme: of int8, instead of the target's own.
+    """
     if precision == "fp16" and get_backend(profile.backend).HALF_GRAPH:
-        from edgeprune.quantize.half import to_fp16
-
-        inputs = {"model": model.sha256, "versions": context.using("onnxruntime")}
-
-        def halve(out: Path) -> None:
-            to_fp16(model, out)
-
-        place = context.store.stage("fp16", inputs, halve)
-        return Artifact.of(place / "model.onnx", "onnx", "fp16", model.sha256)
+        return _half(context, model)
     if precision != "int8":
         return model
-    calibration, described = calibrated(context, profile.scheme, model)
-    inputs = {"model": model.sha256, "calibration": described, "converter": pins_of(profile.backend)}
+    scheme = scheme or scheme_of(context.recipe, profile)
+    calibration, described = calibrated(context, scheme, model)
+    decode = context.recipe.quantize.decode
+    inputs: dict[str, Any] = {
+        "model": model.sha256,
+        "calibration": described,
+        "converter": pins_of(profile.backend),
+        **({"keep": sorted(keep)} if keep else {}),
+        **({"decode": True} if decode else {}),
+    }
 
     def make(out: Path) -> None:
         name = variant_name(variant, context.spec.imgsz)
-        context.notify("quantize", 0.0, f"{name} in scheme {profile.scheme}, {described['count']} images")
-        artifact = quantize(model, profile.scheme, calibration, context.adapter, out)
+        floats = f", {len(keep)} more nodes in float" if keep else ""
+        context.notify("quantize", 0.0, f"{name} in scheme {scheme}, {described['count']} images{floats}")
+        artifact = quantize(model, scheme, calibration, None if decode else context.adapter, out, keep)
         write_text_atomically(out / CALIBRATION, json.dumps(described, indent=1) + "\n")
         write_text_atomically(
             out / "artifact.json", json.dumps({"path": artifact.path.name, "kind": artifact.kind})
         )
-        context.notify("quantize", 1.0, f"{name} in scheme {profile.scheme}")
+        context.notify("quantize", 1.0, f"{name} in scheme {scheme}")
 
-    place = context.store.stage(f"int8-{profile.scheme}", inputs, make)
+    place = context.store.stage(f"int8-{scheme}", inputs, make)
     artifact = json.loads((place / "artifact.json").read_text(encoding="utf-8"))
     return Artifact.of(place / artifact["path"], artifact["kind"], "int8", model.sha256)
+
+
+def _half(context: Build, onnx: Artifact) -> Artifact:
+    from edgeprune.quantize.half import to_fp16
+
+    def make(out: Path) -> None:
+        to_fp16(onnx, out)
+
+    inputs = {"onnx": onnx.sha256, "versions": context.using("onnxruntime")}
+    place = context.store.stage("fp16", inputs, make)
+    return Artifact.of(place / "model.onnx", "onnx", "fp16", onnx.sha256)
 
 
 def _ort_format(context: Build, onnx: Artifact) -> Artifact:
@@ -225,7 +297,7 @@ def calibrated(context: Build, scheme: str, onnx: Artifact) -> tuple[Calibration
     )
     described = {
         "scheme": describe(scheme),
-        **settings.model_dump(exclude={"images"}),
+        **settings.model_dump(exclude={"images", *NOT_OF_RANGES}),
         "seed": recipe.seed,
         "count": len(images),
         "images_sha256": images_sha256(images),

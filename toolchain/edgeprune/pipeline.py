@@ -11,8 +11,9 @@ from edgeprune.alternatives import alternatives, smaller_model
 from edgeprune.artifact import Artifact, Store, digest
 from edgeprune.bench.protocol import LEAST_INPUTS
 from edgeprune.build import Build, BuildRequest, Candidate, Notify
-from edgeprune.candidates import candidate, evaluated, exported, source
+from edgeprune.candidates import candidate, evaluated, exported, scheme_of, source
 from edgeprune.errors import ConfigError, DataError
+from edgeprune.guarding import guarded
 from edgeprune.models import adapter_of, get_adapter
 from edgeprune.pruning import pruned
 from edgeprune.quantize import require_method
@@ -38,6 +39,7 @@ def build(request: BuildRequest, notify: Notify) -> Summary:
     with store.locked():
         original, context = start(request, store, notify)
         smaller = smaller_model(context) if request.smaller else None
+        baseline = _baseline(context, original)
         candidates: list[Candidate] = []
         checks: dict[str, ExportCheck] = {}
         prunings: dict[str, Pruning] = {}
@@ -51,14 +53,14 @@ def build(request: BuildRequest, notify: Notify) -> Summary:
                 checks[onnx.sha256] = check
                 taken = source(own, profile, model, onnx, variant)
                 candidates += [
-                    candidate(own, profile, variant, precision, taken) for precision in profile.precisions
+                    guarded(own, candidate(own, profile, variant, precision, taken), taken, baseline)
+                    for precision in profile.precisions
                 ]
         if request.recipe.bench.compare:
             rivals, more = alternatives(context, original, smaller, candidates)
             candidates += rivals
             checks |= more
         results = measured(context, [entry for entry in candidates if entry.profile.runs_here])
-        baseline = _baseline(context, original)
         summary = summarise(context, candidates, results, baseline, prunings, tuple(checks.values()))
         write_outputs(context, candidates, summary)
         save_summary(summary, request.out)
@@ -73,7 +75,7 @@ def start(request: BuildRequest, store: Store, notify: Notify) -> tuple[Artifact
         )
     for profile in request.targets:
         if "int8" in profile.precisions:
-            require_method(profile.scheme, request.recipe.quantize.method)
+            require_method(scheme_of(request.recipe, profile), request.recipe.quantize.method)
     notify("load", 0.0, str(request.model))
     adapter = get_adapter(request.adapter) if request.adapter else adapter_of(request.model)
     model = adapter.load(request.model, request.trust)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from edgeprune.device import read_yaml, validate
+from edgeprune.device import SchemeName, read_yaml, validate
 from edgeprune.errors import ConfigError
 
 DEFAULT_RATIO = 0.4
@@ -175,6 +175,9 @@ class QuantizeRecipe(_Section):
             own way, which is ``minmax`` where it has a choice.
         equalise: rescale channels between convolutions where only ReLU is between them; Q/DQ schemes only.
         correct_bias: take off biases what rounding the weights adds on average; Q/DQ schemes only.
+        guard: whether an int8 row that drops by more than `budget.max_drop` gets layers back in float.
+        scheme: instead of the one of the target's profile.
+        decode: whether the head's decode is int8 as well, as many tools do by default.
     """
 
     images: int = Field(default=128, ge=1)
@@ -183,6 +186,9 @@ class QuantizeRecipe(_Section):
     method: CalibrationMethod | None = None
     equalise: bool = False
     correct_bias: bool = False
+    guard: bool = True
+    scheme: SchemeName | None = None
+    decode: bool = False
 
 
 BenchLength = Literal["quick", "standard"]

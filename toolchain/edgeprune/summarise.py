@@ -138,6 +138,7 @@ def _row(
         convolutions=entry.convolutions,
         environment=entry.environment,
         ahead_of_time=entry.ahead_of_time,
+        guard=entry.guard,
         artifact=entry.artifact.path.relative_to(out).as_posix(),
         sha256=entry.artifact.sha256,
     )

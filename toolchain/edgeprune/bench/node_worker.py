@@ -107,7 +107,7 @@ class OnnxRuntimeCounters:
         options = onnxruntime._session_options(job["threads"], job["options"])
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(job["inputs"]).with_name("profile"))
-        self.session = onnxruntime._open(Path(job["engine"]), options)
+        self.session = onnxruntime._open(Path(job["engine"]), options, onnxruntime._providers(job["options"]))
         self.input = self.session.get_inputs()[0].name
 
     def __call__(self, images: Any) -> None:

@@ -78,13 +78,14 @@ def quantize(
     model: Artifact,
     scheme: str,
     calibration: CalibrationSet,
-    adapter: ModelAdapter,
+    adapter: ModelAdapter | None,
     out: Path,
     keep: Sequence[str] = (),
 ) -> Artifact:
     """Quantise a float32 ONNX artifact, or an exported program, in a scheme.
 
     Args:
+        adapter: names what must stay in float; None quantises that as well.
         keep: names of nodes that stay in float beside those that the adapter names.
 
     Raises:
@@ -98,7 +99,7 @@ def quantize(
     require_content(calibration.images)
     names = _node_names(model)
     module = cast(Quantizer, import_module(SCHEMES[scheme]))
-    float_nodes = list(dict.fromkeys([*adapter.float_nodes(names), *keep]))
+    float_nodes = list(dict.fromkeys([*(adapter.float_nodes(names) if adapter else ()), *keep]))
     return module.quantize(model, scheme, calibration, float_nodes, out)
 
 

@@ -14,6 +14,13 @@ from edgeprune.report.descent import iterations_table, passes_table, prediction_
 from edgeprune.report.distribution import latency_histograms, latency_percentiles
 from edgeprune.report.facts import Report, load_report, save_page
 from edgeprune.report.scatter import accuracy_against_latency
+from edgeprune.report.sensitivity import (
+    gain_against_error,
+    guard_note,
+    guards,
+    layers_table,
+    tries_table,
+)
 from edgeprune.report.sparse import epochs_table, gammas_by_epoch
 from edgeprune.summary import ALTERNATIVES
 
@@ -62,6 +69,13 @@ def render_html(report: Report) -> str:
             (names, pruning, [Markup(svg) for svg in channels(pruning, f"channels-{index}")])  # noqa: S704
             for index, (names, pruning) in enumerate(report.prunings())
         ],
+        guards=[
+            (row, guard, _markup(gain_against_error(guard, f"guard-{index}")))
+            for index, (row, guard) in enumerate(guards(summary))
+        ],
+        guard_note=guard_note,
+        layers_table=layers_table,
+        tries_table=tries_table,
         gammas=lambda training, name: _markup(gammas_by_epoch(training, name)),
         epochs_table=epochs_table,
         passes_table=passes_table,

@@ -10,6 +10,7 @@ from edgeprune.report import tables
 from edgeprune.report.cells import Line, Table, number, plain, printable
 from edgeprune.report.descent import iterations_table, passes_table, prediction_note
 from edgeprune.report.facts import Report, load_report, save_page
+from edgeprune.report.sensitivity import guard_note, guards, layers_table, tries_table
 from edgeprune.report.sparse import epochs_table
 from edgeprune.summary import Pruning
 
@@ -33,6 +34,11 @@ def render_markdown(report: Report) -> str:
     parts += _folded("Latency, memory and cold start", _speed(report))
     for names, pruning in report.prunings():
         parts += _folded(f"Pruning of {', '.join(names)}", _pruning(pruning))
+    for row, guard in guards(report.summary):
+        parts += _folded(
+            f"Layers of {row.label} in float",
+            [_escape(guard_note(guard)), _table(tries_table(guard.tries)), _table(layers_table(guard))],
+        )
     if classes := tables.classes_table(report):
         parts += _folded(f"Accuracy per class on {report.summary.split}", [_table(classes)])
     parts += _folded("Flags, export check and environment", _evidence(report))

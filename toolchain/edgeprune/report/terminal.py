@@ -12,6 +12,7 @@ from rich.text import Text
 from edgeprune.bench.result import BenchResult
 from edgeprune.bench.statistics import achieved_fps, latency_ms
 from edgeprune.report.cells import number, plain, printable
+from edgeprune.report.sensitivity import guard_note
 from edgeprune.report.tables import ahead_of_time, budget_words, runtimes
 from edgeprune.summary import Metric, Row, Summary, TargetSummary
 
@@ -61,6 +62,9 @@ def _print_target(summary: Summary, name: str, target: TargetSummary, console: C
     for row in target.rows:
         if row.refused:
             _say(console, f"{REFUSED} {row.name} {row.precision}: {plain(' '.join(row.refused))}", "dim")
+    for row in target.rows:
+        if row.guard:
+            _say(console, f"{row.name} {row.precision}: {guard_note(row.guard)}")
     if target.verdict != summary.verdict:
         _say(console, plain(target.verdict))
     if target.comparison:

@@ -1,0 +1,54 @@
+"""How much a layer matters: the error that int8 in it leaves in the outputs, and its share of the time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from edgeprune.bench.node_times import NodeTime
+from edgeprune.quantize.units import Unit
+
+Outputs = Sequence[np.ndarray[Any, Any]]
+
+
+def output_error(outputs: Outputs, reference: Outputs) -> float:
+    """Return the error of a network's outputs: relative L2 of each channel, the mean over all.
+
+    A channel counts by itself because a detector's output joins boxes in pixels and scores below 1: over all
+    of it the error of the scores would not be seen. Channels lie along the shorter of the last two axes.
+
+    Args:
+        outputs, reference: one array an output, shape (1, ...).
+    """
+    errors: list[float] = []
+    for output, wanted in zip(outputs, reference, strict=True):
+        rows, expected = (_channels(np.asarray(array, dtype=np.float64)) for array in (output, wanted))
+        size = np.linalg.norm(expected, axis=1)
+        distance = np.linalg.norm(np.nan_to_num(rows) - expected, axis=1)
+        errors += list(distance / np.maximum(size, 1e-12 + 1e-6 * size.max(initial=0.0)))
+    return float(np.mean(errors))
+
+
+def _channels(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    if array.ndim < 3:
+        return array.reshape(1, -1)
+    axis = -1 if array.shape[-1] < array.shape[-2] else -2
+    return np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)
+
+
+def unit_ms(nodes: Sequence[NodeTime], units: Sequence[Unit]) -> dict[str, float]:
+    """Add up what the nodes of an engine take for each unit, in ms.
+
+    Runtimes name what they make of a node after it, with a suffix, so the longest name that a node's begins
+    with tells where it belongs. What is named after none (a reorder between two layers) counts for none.
+    """
+    owner = {node: unit.name for unit in units for node in unit.nodes}
+    total = dict.fromkeys((unit.name for unit in units), 0.0)
+    for node in nodes:
+        names = [*node.layers, node.name]
+        found = [known for name in names for known in owner if name.startswith(known)]
+        if found:
+            total[owner[max(found, key=len)]] += node.ms
+    return total
