@@ -30,6 +30,7 @@ LAYERS = (
         "study",
         "trials",
         "candidates",
+        "converting",
         "guarding",
         "alternatives",
         "timing",

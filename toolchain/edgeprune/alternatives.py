@@ -11,7 +11,8 @@ from math import isqrt
 from edgeprune.artifact import Artifact, digest
 from edgeprune.bench.statistics import latency_ms
 from edgeprune.build import Build, Candidate
-from edgeprune.candidates import candidate, exported, source
+from edgeprune.candidates import candidate, exported
+from edgeprune.converting import source
 from edgeprune.device import DeviceProfile
 from edgeprune.errors import ConfigError
 from edgeprune.summary import ExportCheck, Variant

@@ -17,7 +17,8 @@ from edgeprune.backends import get_backend, options_for
 from edgeprune.bench.node_times import node_times
 from edgeprune.bench.node_worker import COUNTERS
 from edgeprune.build import SELECTION_SPLIT, Build, Candidate
-from edgeprune.candidates import assessed, candidate, converted, evaluated, scheme_of
+from edgeprune.candidates import assessed, candidate, evaluated
+from edgeprune.converting import converted, scheme_of
 from edgeprune.preprocess import load_input
 from edgeprune.quantize.guard import Rung, ladder, search
 from edgeprune.quantize.schemes import QDQ_SCHEMES

@@ -11,7 +11,8 @@ from edgeprune.alternatives import alternatives, smaller_model
 from edgeprune.artifact import Artifact, Store, digest
 from edgeprune.bench.protocol import LEAST_INPUTS
 from edgeprune.build import Build, BuildRequest, Candidate, Notify
-from edgeprune.candidates import candidate, evaluated, exported, scheme_of, source
+from edgeprune.candidates import candidate, evaluated, exported
+from edgeprune.converting import scheme_of, source
 from edgeprune.errors import ConfigError, DataError
 from edgeprune.guarding import guarded
 from edgeprune.models import adapter_of, get_adapter

@@ -11,7 +11,7 @@ import pytest
 from conftest import write_dataset
 from edgeprune.artifact import Artifact, Store
 from edgeprune.build import Build, BuildRequest
-from edgeprune.candidates import calibrated
+from edgeprune.converting import calibrated
 from edgeprune.errors import DataError
 from edgeprune.pipeline import start
 from edgeprune.preprocess import read_image
