@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from typing import Any
 
 import numpy as np
@@ -125,21 +126,30 @@ def _rewired(
     for name in outputs & set(replaced):
         nodes = [node for node in nodes if name not in node.output]
         nodes.append(onnx.helper.make_node("Identity", [replaced[name]], [name], name=f"{name}_identity"))
-    needed = set(outputs)
-    kept: list[onnx.NodeProto] = []
-    for node in reversed(nodes):
-        if needed.intersection(node.output):
-            needed.update(node.input)
-            kept.append(node)
+    kept = _reaching(nodes, outputs)
+    needed = {name for node in kept for name in node.input} | outputs
     known = [tensor for tensor in model.graph.initializer if tensor.name in needed]
     graph = onnx.helper.make_graph(
-        kept[::-1],
+        kept,
         model.graph.name,
         model.graph.input,
         model.graph.output,
         [*known, *(tensor for name, tensor in weights.items() if name in needed)],
     )
     return onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
+
+
+def _reaching(nodes: Sequence[onnx.NodeProto], outputs: Collection[str]) -> list[onnx.NodeProto]:
+    """Return the nodes that outputs need, each behind those it reads: quantisers append theirs anywhere."""
+    makers = {name: index for index, node in enumerate(nodes) for name in node.output}
+    sources: dict[int, set[int]] = {}
+    waiting = [makers[name] for name in outputs]
+    while waiting:
+        index = waiting.pop()
+        if index not in sources:
+            sources[index] = {makers[name] for name in nodes[index].input if name in makers}
+            waiting += sources[index]
+    return [nodes[index] for index in TopologicalSorter(sources).static_order()]
 
 
 def constants_of(model: onnx.ModelProto) -> dict[str, np.ndarray[Any, Any]]:
