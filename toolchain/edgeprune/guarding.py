@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,13 @@ from edgeprune.bench.node_worker import COUNTERS
 from edgeprune.build import SELECTION_SPLIT, Build, Candidate
 from edgeprune.candidates import assessed, candidate, evaluated
 from edgeprune.converting import converted, scheme_of
+from edgeprune.device import DeviceProfile
 from edgeprune.preprocess import load_input
 from edgeprune.quantize.guard import Rung, ladder, search
 from edgeprune.quantize.schemes import QDQ_SCHEMES
 from edgeprune.quantize.sensitivity import output_error, unit_ms
 from edgeprune.quantize.units import Unit, constants_of, only_int8, quantised, units_of
-from edgeprune.summary import Accuracy, Guard, LayerSensitivity
+from edgeprune.summary import Accuracy, Guard, LayerSensitivity, Variant, variant_name
 from edgeprune.timing import bench_images, machine
 
 IMAGES = 16
@@ -37,44 +39,56 @@ BY_NAMES = ("nncf", "ncnn-kl")
 """The other schemes that know layers by the names of their ONNX nodes."""
 
 
-def guarded(context: Build, entry: Candidate, onnx: Artifact, baseline: Mapping[str, Accuracy]) -> Candidate:
-    """Return an int8 row that keeps to `budget.max_drop` on val, with layers in float if it needs them.
+def guarded(
+    context: Build,
+    profile: DeviceProfile,
+    variant: Variant,
+    precision: str,
+    model: Artifact,
+    baseline: Mapping[str, Accuracy],
+) -> Candidate:
+    """Return the row of a model on a target as `candidate` does, an int8 row within `budget.max_drop` on val.
 
-    A row of another precision, one that keeps to the budget, one of a model that misses it in float already,
-    one of a scheme that is not told by ONNX nodes what to leave in float, and any row with `quantize.guard`
-    off comes back as it is.
+    It has layers in float if it needs them. A row of another precision, one that keeps to the budget, one of
+    a model that misses it in float already, one of a scheme that is not told by ONNX nodes what to leave in
+    float, and any row with `quantize.guard` off is as it is without the guard.
 
     Args:
-        onnx: the row's model in float.
+        context, model: as `candidate` has them.
         baseline: accuracy of the original in float, which drops are counted from.
     """
-    score = baseline[SELECTION_SPLIT].score
-    before = entry.accuracy[SELECTION_SPLIT]
-    budget = context.recipe.budget.max_drop
-    guard = context.recipe.quantize.guard and entry.precision == "int8"
-    guard = guard and scheme_of(context.recipe, entry.profile) in (*QDQ_SCHEMES, *BY_NAMES)
-    if not guard or score - before.score <= budget:
-        return entry
-    context.notify("guard", 0.0, f"{entry.name}: {before.metric} drops by {score - before.score:.4f} on val")
-    plain = evaluated(context, "onnxruntime", {}, onnx, "fp32")[1][SELECTION_SPLIT].score
+    settings = context.recipe
+    row = partial(candidate, context, profile, variant, precision, model)
+    if precision != "int8" or not settings.quantize.guard:
+        return row()
+    if scheme_of(settings, profile) not in (*QDQ_SCHEMES, *BY_NAMES):
+        return row()
+    name = f"{profile.name} {variant_name(variant, context.spec.imgsz)} {precision}"
+    score, budget = baseline[SELECTION_SPLIT].score, settings.budget.max_drop
+    engine, _, accuracy = assessed(context, profile, variant, precision, model)
+    before = accuracy[SELECTION_SPLIT]
+    if score - before.score <= budget:
+        return row()
+    context.notify("guard", 0.0, f"{name}: {before.metric} drops by {score - before.score:.4f} on val")
+    plain = evaluated(context, "onnxruntime", {}, model, "fp32")[1][SELECTION_SPLIT].score
     if score - plain > budget:
-        context.notify("guard", 1.0, f"{entry.name}: so it does in float, by {score - plain:.4f}")
-        return entry
-    layers = sensitivities(context, entry, onnx, plain)
+        context.notify("guard", 1.0, f"{name}: so it does in float, by {score - plain:.4f}")
+        return row()
+    layers = sensitivities(context, profile, variant, model, engine, plain)
     nodes = {layer.layer: layer.nodes for layer in layers}
 
     def keep(rung: Rung) -> list[str]:
         return [node for name in rung.floats for node in nodes[name]]
 
     def measured(rung: Rung) -> float:
-        found = assessed(context, entry.profile, entry.variant, "int8", onnx, keep(rung))[2]
+        found = assessed(context, profile, variant, precision, model, keep(rung))[2]
         drop = score - found[SELECTION_SPLIT].score
         context.notify("guard", 0.5, f"{len(rung.floats)} layers in float: drops by {drop:.4f}")
         return drop
 
     rung, tries = search(ladder(layers), budget, measured)
-    context.notify("guard", 1.0, f"{entry.name}: {len(rung.floats)} of {len(layers)} layers stay in float")
-    found = candidate(context, entry.profile, entry.variant, "int8", onnx, keep(rung))
+    context.notify("guard", 1.0, f"{name}: {len(rung.floats)} of {len(layers)} layers stay in float")
+    found = row(keep(rung))
     report = Guard(
         metric=before.metric,
         score_before=before.score,
@@ -88,7 +102,7 @@ def guarded(context: Build, entry: Candidate, onnx: Artifact, baseline: Mapping[
 
 
 def sensitivities(
-    context: Build, entry: Candidate, onnx: Artifact, score: float
+    context: Build, profile: DeviceProfile, variant: Variant, onnx: Artifact, engine: Artifact, score: float
 ) -> tuple[LayerSensitivity, ...]:
     """Return what int8 costs and brings in each layer of an int8 row, the greatest error first.
 
@@ -99,12 +113,13 @@ def sensitivities(
 
     Args:
         onnx: the row's model in float; `score` is its own on val.
+        engine: of the row, all in int8.
     """
     import onnx as onnx_package
 
-    scheme = scheme_of(context.recipe, entry.profile)
+    scheme = scheme_of(context.recipe, profile)
     source = converted(
-        context, entry.profile, "int8", onnx, entry.variant, scheme=scheme if scheme in QDQ_SCHEMES else PROXY
+        context, profile, "int8", onnx, variant, scheme=scheme if scheme in QDQ_SCHEMES else PROXY
     )
     model, original = onnx_package.load(source.path), onnx_package.load(onnx.path)
     layers = quantised(units_of(original), model.graph)
@@ -112,7 +127,7 @@ def sensitivities(
     parts = _Parts(context, onnx, source, lambda unit: only_int8(model, floats, unit))
     errors = parts.errors(layers)
     drops = parts.drops(sorted(layers, key=lambda unit: -errors[unit.name]), score)
-    times = _times(context, entry, onnx, layers)
+    times = _times(context, profile, onnx, engine, layers)
     found = [
         LayerSensitivity(
             layer=unit.name,
@@ -130,7 +145,7 @@ def sensitivities(
     def make(out: Path) -> None:
         write_text_atomically(out / "sensitivity.json", text + "\n")
 
-    context.store.stage("sensitivity", {"row": entry.name, "layers": text}, make)
+    context.store.stage("sensitivity", {"engine": engine.sha256, "layers": text}, make)
     return ranked
 
 
@@ -215,22 +230,20 @@ class _Parts:
 
 
 def _times(
-    context: Build, entry: Candidate, onnx: Artifact, layers: Sequence[Unit]
+    context: Build, profile: DeviceProfile, onnx: Artifact, int8: Artifact, layers: Sequence[Unit]
 ) -> dict[str, tuple[float, float]]:
     """Return each layer's milliseconds in the float and the int8 engine; nothing where no runtime tells.
 
     The float engine runs with the options of the int8 one: so do the layers that stay in float in it.
     """
-    profile = entry.profile
     if not profile.runs_here or profile.backend not in COUNTERS:
         return {}
     options, threads = options_for(profile, "int8"), context.recipe.bench.threads
     inputs = {
         "onnx": onnx.sha256,
-        "int8": entry.artifact.sha256,
+        "int8": int8.sha256,
         "layers": [unit.nodes for unit in layers],
         "options": options,
-        "environment": entry.environment,
         "threads": threads,
         "machine": machine(),
         "versions": context.using(profile.backend),
@@ -243,10 +256,10 @@ def _times(
             engine = get_backend(profile.backend).compile(onnx, profile, "int8", Path(folder))
             both = [
                 unit_ms(
-                    node_times(one, profile.backend, threads, options, images, entry.environment).nodes,
+                    node_times(one, profile.backend, threads, options, images, {}).nodes,
                     layers,
                 )
-                for one in (engine, entry.artifact)
+                for one in (engine, int8)
             ]
         pairs = {unit.name: [ms[unit.name] for ms in both] for unit in layers}
         write_text_atomically(out / "times.json", json.dumps(pairs))

@@ -11,7 +11,7 @@ from edgeprune.alternatives import alternatives, smaller_model
 from edgeprune.artifact import Artifact, Store, digest
 from edgeprune.bench.protocol import LEAST_INPUTS
 from edgeprune.build import Build, BuildRequest, Candidate, Notify
-from edgeprune.candidates import candidate, evaluated, exported
+from edgeprune.candidates import evaluated, exported
 from edgeprune.converting import scheme_of, source
 from edgeprune.errors import ConfigError, DataError
 from edgeprune.guarding import guarded
@@ -54,7 +54,7 @@ def build(request: BuildRequest, notify: Notify) -> Summary:
                 checks[onnx.sha256] = check
                 taken = source(own, profile, model, onnx, variant)
                 candidates += [
-                    guarded(own, candidate(own, profile, variant, precision, taken), taken, baseline)
+                    guarded(own, profile, variant, precision, taken, baseline)
                     for precision in profile.precisions
                 ]
         if request.recipe.bench.compare:
