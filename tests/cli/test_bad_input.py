@@ -312,7 +312,7 @@ def test_ctrl_c_in_fine_tuning_keeps_the_best_checkpoint(
     parameters = [sum(weight.numel() for weight in model.parameters()) for model in (pruned, original)]
     assert parameters[0] < 0.7 * parameters[1]
     stages = {path.name.partition("-")[0] for path in (tmp_path / "out" / "stages").iterdir()}
-    assert stages == {".lock", "original", "pruned"}
+    assert stages == {".lock", "original", "onnx", "accuracy", "pruned"}
 
 
 def test_ctrl_c_elsewhere_says_that_the_build_goes_on(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:

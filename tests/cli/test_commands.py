@@ -120,6 +120,8 @@ def test_doctor_says_the_same_to_people_and_machines(run: Any) -> None:
         "openvino",
         "tensorrt",
         "ncnn",
+        "litert",
+        "executorch",
     }
 
 

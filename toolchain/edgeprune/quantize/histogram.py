@@ -72,7 +72,7 @@ class Histogram(Extent):
         super().add(values)
         if not values.size:
             return
-        self._grow(max(math.frexp(self.largest)[1], _LEAST_EXPONENT))
+        self._grow(max(math.frexp(self.largest)[1] if self.largest else _LEAST_EXPONENT, _LEAST_EXPONENT))
         # In double precision, where scaling by a power of two is exact for every float32.
         bins = np.floor(np.multiply(values, 1 / self.width, dtype=np.float64)).astype(np.int64)
         self.counts += np.bincount(bins.ravel() + BINS, minlength=2 * BINS)

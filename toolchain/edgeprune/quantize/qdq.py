@@ -135,7 +135,9 @@ def _quantised(
         _options(rules),
     )
     quantizer.quantize_model()
-    return quantizer.model.model
+    quantizer.model.topological_sort()  # it appends its nodes behind those that read them
+    made: onnx.ModelProto = quantizer.model.model
+    return made
 
 
 def _options(rules: QdqScheme) -> dict[str, Any]:
