@@ -107,7 +107,8 @@ class _Buffer:
         size = math.prod(shape) * dtype.itemsize
         self.device = int(_checked(cuda.cudaMalloc(size)))
         pinned = int(_checked(cuda.cudaMallocHost(size)))
-        self.host = np.frombuffer((ctypes.c_byte * size).from_address(pinned), dtype).reshape(shape)
+        memory = memoryview((ctypes.c_byte * size).from_address(pinned))
+        self.host = np.frombuffer(memory, dtype).reshape(shape)
         weakref.finalize(self, _free, cuda, self.device, pinned)
 
 
