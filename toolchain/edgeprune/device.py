@@ -19,7 +19,7 @@ from edgeprune.resources import bundled
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 BackendName = Literal["onnxruntime", "openvino", "tensorrt", "ncnn"]
-SchemeName = Literal["ort-u8s8", "ort-s8s8", "nncf", "trt-s8s8", "ncnn-kl"]
+SchemeName = Literal["ort-u8s8", "ort-s8s8", "nncf", "trt-s8s8", "ncnn-minmax", "ncnn-kl"]
 Architecture = Literal["x86_64", "aarch64"]
 Model = TypeVar("Model", bound=BaseModel)
 

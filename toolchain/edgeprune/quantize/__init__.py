@@ -17,6 +17,7 @@ SCHEMES: dict[str, str] = {
     "ort-s8s8": "edgeprune.quantize.qdq",
     "trt-s8s8": "edgeprune.quantize.qdq",
     "nncf": "edgeprune.quantize.nncf_openvino",
+    "ncnn-minmax": "edgeprune.quantize.ncnn_int8",
     "ncnn-kl": "edgeprune.quantize.ncnn_int8",
 }
 """The module of each scheme; what the schemes of one module differ in stands in its own table."""
