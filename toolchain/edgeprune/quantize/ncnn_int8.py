@@ -1,7 +1,7 @@
 """int8 as ncnn's own tools make it (ncnn2table, ncnn2int8), which its wheels do not have.
 
-Weights are S8, symmetric, per output channel; activations S8, symmetric, per tensor. Scheme ``ncnn-minmax`` lets
-them reach to the largest magnitude that was seen; ``ncnn-kl`` clips where the KL divergence between the
+Weights are S8, symmetric, per output channel; activations S8, symmetric, per tensor. Scheme ``ncnn-minmax``
+lets them reach to the largest magnitude that was seen; ``ncnn-kl`` clips where the KL divergence between the
 histogram and its 128-level form is least (Migacz, "8-bit Inference with TensorRT", GTC 2017, in ncnn2table's
 variant). Only convolutions and linear layers take integers; ncnn computes all else,
 the decode of a detector among it, in float.
@@ -130,7 +130,8 @@ def largest_magnitudes(engine: Path, blobs: Sequence[str], calibration: Calibrat
 def thresholds(engine: Path, blobs: Sequence[str], calibration: CalibrationSet) -> dict[str, float]:
     """Return the magnitude that each blob is clipped at, by KL divergence, in two passes over the images.
 
-    One reads the largest magnitude, one fills a histogram of 2,048 bins, so memory does not grow with the images.
+    One reads the largest magnitude, one fills a histogram of 2,048 bins, so memory does not grow with
+    the images.
 
     Raises:
         CompileError: a blob holds NaN or infinite values.
