@@ -51,7 +51,7 @@ def test_every_profile_is_sound(name: str) -> None:
     assert profile.backend in BACKENDS
     assert profile.step == profile.channel_step[profile.ship]
     # A multiple of 8 always: below that no vector unit of these targets is filled.
-    assert all(step % 4 == 0 for step in profile.channel_step.values())
+    assert all(step % 8 == 0 for step in profile.channel_step.values())
     assert set(profile.options) <= set(profile.precisions)
     assert resolve_targets((name,)) == (profile,)
 

@@ -147,7 +147,9 @@ def _scores(session: Any, tiny: Dataset) -> np.ndarray:
     return np.concatenate([session(load_input(image, SPEC)[0])[0][:, 4:] for image in tiny.images["val"]])
 
 
-@pytest.mark.parametrize(("family", "layers"), [("yolov8n", 63), ("yolo11n", 87)])
+@pytest.mark.parametrize(
+    ("family", "layers", "scheme"), [("yolov8n", 63, "ncnn-minmax"), ("yolo11n", 87, "ncnn-kl")]
+)
 def test_a_detector_keeps_its_scores_and_runs_in_integers(
     float_models: Exported,
     calibration: CalibrationSet,
@@ -155,9 +157,10 @@ def test_a_detector_keeps_its_scores_and_runs_in_integers(
     tmp_path: Path,
     family: str,
     layers: int,
+    scheme: str,
 ) -> None:
     source = float_models[family][0]
-    artifact = quantize(source, "ncnn-kl", calibration, adapter, tmp_path)
+    artifact = quantize(source, scheme, calibration, adapter, tmp_path)
     assert (artifact.kind, artifact.precision, artifact.parent) == ("onnx", "int8", source.sha256)
     assert artifact.size_bytes < 0.45 * source.size_bytes
     assert ncnn.quantized_ops(artifact.path) == layers
@@ -172,7 +175,7 @@ def test_what_is_kept_stays_in_float(
 ) -> None:
     source = float_models["yolov8n"][0]
     keep = ["/model.0/conv/Conv", "/model.22/cv3.0/cv3.0.2/Conv"]
-    artifact = quantize(source, "ncnn-kl", calibration, adapter, tmp_path, keep)
+    artifact = quantize(source, "ncnn-minmax", calibration, adapter, tmp_path, keep)
     convolutions = [layer for layer in layers_of(artifact.path) if layer.kind == "Convolution"]
     floats = [layer for layer in convolutions if not layer.integer(INT8_TERM)]
     assert len(convolutions) - len(floats) == 61
@@ -183,7 +186,7 @@ def test_the_same_images_give_the_same_file(
     float_models: Exported, calibration: CalibrationSet, tmp_path: Path
 ) -> None:
     twice = [
-        quantize(float_models["yolov8n"][0], "ncnn-kl", calibration, adapter, tmp_path / name).sha256
+        quantize(float_models["yolov8n"][0], "ncnn-minmax", calibration, adapter, tmp_path / name).sha256
         for name in ("first", "second")
     ]
     assert twice[0] == twice[1]

@@ -20,7 +20,7 @@ Precision = Literal["fp32", "fp16", "bf16", "int8"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 BackendName = Literal["onnxruntime", "openvino", "tensorrt", "ncnn", "litert", "executorch"]
 SchemeName = Literal[
-    "ort-u8s8", "ort-s8s8", "nncf", "trt-s8s8", "ncnn-kl", "litert-s8", "executorch-s8"
+    "ort-u8s8", "ort-s8s8", "nncf", "trt-s8s8", "ncnn-minmax", "ncnn-kl", "litert-s8", "executorch-s8"
 ]  # fmt: skip
 Architecture = Literal["x86_64", "aarch64"]
 Model = TypeVar("Model", bound=BaseModel)

@@ -35,7 +35,7 @@ LITTLE = 0.1
 """A layer matters if it costs more than this share of the budget; the others end the evaluations."""
 PROXY = "ort-u8s8"
 """Where a scheme writes no Q/DQ graph to take apart, the layers are ranked in this one."""
-BY_NAMES = ("nncf", "ncnn-kl")
+BY_NAMES = ("nncf", "ncnn-minmax", "ncnn-kl")
 """The other schemes that know layers by the names of their ONNX nodes."""
 
 

@@ -19,6 +19,7 @@ SCHEMES: dict[str, str] = {
     "ort-s8s8": "edgeprune.quantize.qdq",
     "trt-s8s8": "edgeprune.quantize.qdq",
     "nncf": "edgeprune.quantize.nncf_openvino",
+    "ncnn-minmax": "edgeprune.quantize.ncnn_int8",
     "ncnn-kl": "edgeprune.quantize.ncnn_int8",
     "litert-s8": "edgeprune.quantize.programs",
     "executorch-s8": "edgeprune.quantize.programs",
@@ -26,6 +27,7 @@ SCHEMES: dict[str, str] = {
 """The module of each scheme; what the schemes of one module differ in stands in its own table."""
 METHODS_OF: dict[str, tuple[CalibrationMethod, ...]] = {
     "nncf": ("minmax", "percentile", "mse"),
+    "ncnn-minmax": (),
     "ncnn-kl": (),
     "litert-s8": (),
     "executorch-s8": (),

@@ -1,8 +1,9 @@
 """int8 as ncnn's own tools make it (ncnn2table, ncnn2int8), which its wheels do not have.
 
-Weights are S8, symmetric, per output channel; activations S8, symmetric, per tensor, clipped where the KL
-divergence between the histogram and its 128-level form is least (Migacz, "8-bit Inference with TensorRT",
-GTC 2017, in ncnn2table's variant). Only convolutions and linear layers take integers; ncnn computes all else,
+Weights are S8, symmetric, per output channel; activations S8, symmetric, per tensor. Scheme ``ncnn-minmax``
+lets them reach to the largest magnitude that was seen; ``ncnn-kl`` clips where the KL divergence between the
+histogram and its 128-level form is least (Migacz, "8-bit Inference with TensorRT", GTC 2017, in ncnn2table's
+variant). Only convolutions and linear layers take integers; ncnn computes all else,
 the decode of a detector among it, in float.
 """
 
@@ -55,8 +56,9 @@ def quantize(
     chosen = [layer for layer in layers if layer.kind in _TERMS and _digest(layer.weights[0]) in allowed]
     if not chosen:
         raise CompileError(f"{scheme}: quantisation failed: no convolution is left that may be int8")
-    scales = activation_scales(engine, [layer.inputs[0] for layer in chosen], calibration)
-    int8 = {layer.name: quantized(layer, scales[layer.inputs[0]]) for layer in chosen}
+    blobs = [layer.inputs[0] for layer in chosen]
+    limits = (thresholds if scheme == "ncnn-kl" else largest_magnitudes)(engine, blobs, calibration)
+    int8 = {layer.name: quantized(layer, 127 / limits[layer.inputs[0]]) for layer in chosen}
     with tempfile.TemporaryDirectory(dir=out) as folder:
         write([int8.get(layer.name, layer) for layer in layers], Path(folder))
         for file in Path(folder).iterdir():
@@ -110,24 +112,35 @@ def _by_winograd(layer: Layer) -> bool:
     )
 
 
-def activation_scales(engine: Path, blobs: Sequence[str], calibration: CalibrationSet) -> dict[str, float]:
-    """Return for each blob how many integers a unit is, by two passes over the images.
-
-    One reads the largest value, one fills a histogram of 2,048 bins, so memory does not grow with the images.
+def largest_magnitudes(engine: Path, blobs: Sequence[str], calibration: CalibrationSet) -> dict[str, float]:
+    """Return the largest magnitude of each blob over the images, 1 where nothing but zeros was seen.
 
     Raises:
         CompileError: a blob holds NaN or infinite values.
     """
     largest = dict.fromkeys(blobs, 0.0)
     for name, values in _activations(engine, blobs, calibration):
-        largest[name] = max(largest[name], float(values.max(initial=0)))
-    infinite = [name for name in blobs if not np.isfinite(largest[name])]
-    if infinite:
-        raise CompileError(f"{engine}: blob {infinite[0]} holds NaN or infinite values")
+        magnitude = float(values.max(initial=0))
+        if not np.isfinite(magnitude):
+            raise CompileError(f"{engine}: blob {name} holds NaN or infinite values")
+        largest[name] = max(largest[name], magnitude)
+    return {name: magnitude or 1.0 for name, magnitude in largest.items()}
+
+
+def thresholds(engine: Path, blobs: Sequence[str], calibration: CalibrationSet) -> dict[str, float]:
+    """Return the magnitude that each blob is clipped at, by KL divergence, in two passes over the images.
+
+    One reads the largest magnitude, one fills a histogram of 2,048 bins, so memory does not grow with
+    the images.
+
+    Raises:
+        CompileError: a blob holds NaN or infinite values.
+    """
+    largest = largest_magnitudes(engine, blobs, calibration)
     histograms = {name: np.zeros(BINS, np.int64) for name in blobs}
     for name, values in _activations(engine, blobs, calibration):
         histograms[name] += histogram(values, largest[name])
-    return {name: 127 / threshold(histograms[name], largest[name]) for name in blobs}
+    return {name: threshold(histograms[name], largest[name]) for name in blobs}
 
 
 def _activations(
