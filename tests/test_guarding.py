@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeprune import guarding
 from edgeprune.artifact import Artifact, Store
 from edgeprune.build import Build, BuildRequest, Candidate
 from edgeprune.candidates import candidate, evaluated, exported
@@ -41,7 +42,7 @@ class Opened:
         request = BuildRequest(
             model=digits_model(),
             data=data,
-            targets=(HOST[backend],),
+            targets=(HOST[backend].model_copy(update={"environments": {}}),),  # nothing is tuned
             recipe=load_recipe(None, assignments),
             out=out,
             command="edgeprune",
@@ -65,9 +66,10 @@ def _guarded(context: Build, onnx: Artifact, baseline: dict[str, Accuracy]) -> C
 
 
 def test_a_network_that_int8_ruined_is_recovered_and_its_float_layers_are_named(
-    data: Path, tmp_path: Path
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All layers S8S8 and the decode in int8 too: mAP 0. The guard is stopped on its way and goes on."""
+    monkeypatch.setattr(guarding, "IMAGES", 4)
     out = tmp_path / "build"
     opened = Opened(data, out, "openvino", *BAD)
     context, row, onnx, baseline = opened.rows()
