@@ -26,6 +26,7 @@ PROVIDER = "CPU"
 VULKAN = "Vulkan"
 ENGINE = "engine"
 SHAPES = "model.json"
+SOURCE = "onnx"
 END2END = False  # it has neither GatherElements nor Mod, which choosing the best boxes takes
 HALF_GRAPH = False  # it rounds the float graph by itself
 
