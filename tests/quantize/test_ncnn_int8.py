@@ -16,7 +16,7 @@ from edgeprune.artifact import Artifact
 from edgeprune.backends import get_backend, ncnn
 from edgeprune.backends.ncnn_files import INT8_TERM, Layer, layers_of, write
 from edgeprune.dataset import Dataset
-from edgeprune.errors import DataError
+from edgeprune.errors import CompileError, DataError
 from edgeprune.models import ultralytics as adapter
 from edgeprune.preprocess import Preprocess, load_input
 from edgeprune.quantize import CalibrationSet, quantize
@@ -168,6 +168,8 @@ def test_a_detector_keeps_its_scores_and_runs_in_integers(
     expected = _scores(get_backend("onnxruntime").load(source.path, "fp32", 1, {}), tiny)
     assert got.max() > 0.01
     assert np.corrcoef(expected.ravel(), got.ravel())[0, 1] > 0.8
+    with pytest.raises(CompileError, match="in integers or not at all"):
+        ncnn.load(artifact.path, "int8", 1, {"use_int8_inference": "0"})
 
 
 def test_what_is_kept_stays_in_float(

@@ -172,11 +172,10 @@ def input_shape(engine: Path) -> list[int]:
 def quantized_ops(engine: Path) -> int | None:
     """Count the layers with int8 weights of a network that loads.
 
-    ncnn has no float kernel for them: without int8 inference it refuses the file, so those that are loaded
-    run in integers.
+    ncnn has no float kernel for them, so what is loaded runs in integers (see `network`).
     """
     network(engine, "int8", 1, {})
-    return sum(layer.integer(INT8_TERM) > 0 for layer in layers_of(engine))
+    return _int8_layers(engine)
 
 
 def network(engine: Path, precision: str, threads: int, options: Mapping[str, str]) -> Any:
@@ -187,10 +186,19 @@ def network(engine: Path, precision: str, threads: int, options: Mapping[str, st
         setattr(net.opt, name, precision == "fp16")
     for name, value in options.items():
         _set(net.opt, name, value)
+    if not net.opt.use_int8_inference and _int8_layers(engine):
+        # ncnn would read the bytes as floats, beyond their end, and give garbage without a word.
+        raise CompileError(
+            f"{engine}: use_int8_inference=0: ncnn runs int8 weights in integers or not at all"
+        )
     # The status is 0 or negative; what went wrong ncnn only prints.
     if net.load_param(str(engine / PARAM)) or net.load_model(str(engine / BIN)):
         raise CompileError(f"{engine}: ncnn {version()} cannot load this network")
     return net
+
+
+def _int8_layers(engine: Path) -> int:
+    return sum(layer.integer(INT8_TERM) > 0 for layer in layers_of(engine))
 
 
 def _set(opt: Any, name: str, value: str) -> None:
