@@ -96,6 +96,29 @@ def write_text_atomically(path: Path, text: str) -> None:
         raise
 
 
+@contextmanager
+def exclusive(lock: Path, what: str, busy: str) -> Iterator[None]:
+    """Hold a lock file for this process; its folder is made if it is not there.
+
+    Args:
+        what: the folder, and `busy` who else holds it, in the words of the errors.
+
+    Raises:
+        OutputError: the folder cannot be written, or another process holds the lock.
+    """
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        held = lock.open("w")
+    except OSError as exc:
+        raise OutputError(f"{lock.parent}: {what} cannot be written: {exc.strerror}") from exc
+    with held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            raise OutputError(f"{lock.parent}: {busy}") from exc
+        yield
+
+
 class Store:
     """The whole stages of a build folder, each in `root/<name>-<key>` with a manifest of its files' digests.
 
@@ -116,16 +139,8 @@ class Store:
         Raises:
             OutputError: the folder cannot be written, another build holds it, or the disk ran full meanwhile.
         """
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            lock = (self.root / ".lock").open("w")
-        except OSError as exc:
-            raise OutputError(f"{self.root}: the output folder cannot be written: {exc.strerror}") from exc
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as exc:
-                raise OutputError(f"{self.root}: another edgeprune build is at work in this folder") from exc
+        busy = "another edgeprune build is at work in this folder"
+        with exclusive(self.root / ".lock", "the output folder", busy):
             for left in self.root.glob(".partial-*"):
                 shutil.rmtree(left, ignore_errors=True)
             try:

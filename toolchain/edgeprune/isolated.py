@@ -8,19 +8,18 @@ another version of edgeprune or of Python makes one of its own.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from edgeprune.artifact import content_key, write_text_atomically
-from edgeprune.errors import CompileError, ConfigError, OutputError, RuntimeMissingError, did_you_mean
+from edgeprune.artifact import content_key, exclusive, write_text_atomically
+from edgeprune.errors import CompileError, ConfigError, RuntimeMissingError, did_you_mean
 from edgeprune.resources import cache_dir
 from edgeprune.runners.local import how_it_ended, kill_group, last_line
 
@@ -215,16 +214,6 @@ def _folders(name: str) -> list[Path]:
     return [place for place in root.glob(f"{name}-*") if place.is_dir()]
 
 
-@contextlib.contextmanager
-def _locked(root: Path, name: str) -> Iterator[None]:
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        lock = (root / f".{name}.lock").open("w")
-    except OSError as exc:
-        raise OutputError(f"{root}: the cache cannot be written: {exc.strerror}") from exc
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
-            raise OutputError(f"{root}: another process is installing or removing {name}") from exc
-        yield
+def _locked(root: Path, name: str) -> contextlib.AbstractContextManager[None]:
+    busy = f"another process is installing or removing {name}"
+    return exclusive(root / f".{name}.lock", "the cache", busy)

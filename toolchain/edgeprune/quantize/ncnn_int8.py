@@ -44,11 +44,9 @@ def quantize(
             by their weights; a layer that cannot be traced back to an ONNX node stays in float as well.
 
     Raises:
-        CompileError: pnnx or ncnn failed, there are no images, or no layer is left to quantise.
+        CompileError: pnnx or ncnn failed, or no layer is left to quantise.
         RuntimeMissingError: ncnn or pnnx is not installed.
     """
-    if not calibration.images:
-        raise CompileError(f"{scheme}: quantisation failed: there are no calibration images")
     engine = out / backend.ENGINE
     backend.convert(model.path, engine)
     layers = read(engine)
