@@ -53,6 +53,7 @@ LAYERS = (
         "dataset",
         "demo",
         "latency",
+        "integer_program",
         "preprocess",
         "postprocess",
         "spec",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -64,6 +65,32 @@ def test_without_times_the_fewest_layers_are_left_in_float() -> None:
 def test_a_layer_that_int8_slows_down_is_left_in_float() -> None:
     slow = (*LAYERS, layer("slow", 0.0, 0.0, -0.5))
     assert all("slow" in rung.floats for rung in ladder(slow))
+
+
+def test_drops_within_the_noise_of_the_metric_are_told_by_the_error() -> None:
+    """40 layers of drops between -.003 and .003, and one that stands out: no layer gets its drop by luck."""
+    noise = np.random.default_rng(0).uniform(-0.003, 0.003, 40)
+    noisy = [layer(f"l{i}", 0.05 / (i + 1), float(drop), 0.1) for i, drop in enumerate(noise)]
+    drops = expected_drops([*noisy, layer("dear", 0.04, 0.1, 0.1), layer("unseen", 0.04, None, 0.1)])
+    assert drops["dear"] == 0.1
+    told = [drops[f"l{i}"] for i in range(40)]
+    assert told == sorted(told, reverse=True) and told[1] < drops["unseen"] < told[0] < 0.01
+
+
+def test_predictions_that_tell_nothing_leave_a_bisection() -> None:
+    """What ruins the network is where nobody looked: the fewest tries still find it, not all in float."""
+    blind = [layer(f"l{i}", 1e-3 / (i + 1), None, 0.1) for i in range(60)]
+    chosen, tries = search(ladder(blind), 0.01, lambda rung: 0.0 if "l20" in rung.floats else 0.5)
+    assert "l20" in chosen.floats and len(chosen.floats) < 40 and len(tries) <= MOST_TRIES
+
+
+def test_the_solver_leaves_the_standard_output_alone(capfd: pytest.CaptureFixture[str]) -> None:
+    """HiGHS prints a line about some solutions, display or not: these drops are some that make it."""
+    draw = np.random.default_rng(1)
+    for _ in range(5):
+        rows = zip(10 ** draw.uniform(-9, 0, 60), draw.normal(0, 0.1, 60), strict=True)
+        ladder([layer(f"l{i}", 1.0, float(drop), float(gain)) for i, (drop, gain) in enumerate(rows)])
+    assert capfd.readouterr().out == ""
 
 
 def test_a_layer_that_was_not_evaluated_counts_by_its_error() -> None:

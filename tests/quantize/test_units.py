@@ -11,9 +11,10 @@ import pytest
 
 from edgeprune.artifact import Artifact
 from edgeprune.dataset import Dataset
+from edgeprune.postprocess import classifier, detector
 from edgeprune.preprocess import Preprocess, load_input
 from edgeprune.quantize import CalibrationSet, quantize
-from edgeprune.quantize.sensitivity import output_error
+from edgeprune.quantize.sensitivity import head_error, output_error
 from edgeprune.quantize.units import Unit, constants_of, only_int8, quantised, units_of
 from edgeprune.summary import ExportCheck
 
@@ -92,6 +93,23 @@ def test_the_error_of_scores_shows_beside_boxes_in_pixels() -> None:
     assert output_error([lost], [wanted]) == pytest.approx(2 / 6)
     assert output_error([lost.swapaxes(1, 2)], [wanted.swapaxes(1, 2)]) == pytest.approx(2 / 6)
     assert output_error([wanted[:, 0] * 1.1], [wanted[:, 0]]) == pytest.approx(0.1)
+
+
+def test_two_pixels_weigh_more_in_a_small_box_that_is_seen() -> None:
+    """Columns of (x, y, w, h, score): a small object, a large one, and an anchor that sees nothing."""
+    wanted = np.array([[50, 50, 10, 10, 0.9], [200, 200, 100, 100, 0.9], [120, 9, 10, 10, 0.001]]).T[None]
+    post = detector(("cell",), end2end=False)
+
+    def error(column: int, row: int, by: float) -> float:
+        moved = wanted.copy()
+        moved[0, row, column] += by
+        return head_error([moved], [wanted], post)
+
+    assert head_error([wanted], [wanted], post) == pytest.approx(0)
+    assert error(0, 0, 2) == pytest.approx((1 - 80 / 120) / 4, rel=1e-3)  # half the weight, half the error
+    assert error(2, 0, 2) < 1e-5 < error(1, 0, 2) < error(0, 0, 2)
+    assert error(0, 4, -0.9) > 0.3 > error(2, 4, 0.1)
+    assert head_error([wanted[0] * 1.1], [wanted[0]], classifier(("a", "b"))) == pytest.approx(0.1)
 
 
 def test_a_node_of_an_engine_counts_for_the_layer_that_it_was_made_of() -> None:

@@ -24,7 +24,7 @@ from edgeprune.device import DeviceProfile
 from edgeprune.preprocess import load_input
 from edgeprune.quantize.guard import Rung, ladder, search
 from edgeprune.quantize.schemes import QDQ_SCHEMES
-from edgeprune.quantize.sensitivity import output_error, unit_ms
+from edgeprune.quantize.sensitivity import head_error, unit_ms
 from edgeprune.quantize.units import Unit, constants_of, only_int8, quantised, units_of
 from edgeprune.summary import Accuracy, Guard, LayerSensitivity, Variant, variant_name
 from edgeprune.timing import bench_images, machine
@@ -167,7 +167,8 @@ class _Parts:
 
         def error(session: Any) -> float:
             pairs = zip(inputs, reference, strict=True)
-            return float(np.mean([output_error(session(image), wanted) for image, wanted in pairs]))
+            post = context.info.postprocess
+            return float(np.mean([head_error(session(image), wanted, post) for image, wanted in pairs]))
 
         return {
             unit.name: self._stage("layer-error", unit, known, error) for unit in self._shown("error", layers)

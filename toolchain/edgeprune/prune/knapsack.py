@@ -12,10 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.optimize import LinearConstraint
 from scipy.sparse import csr_matrix
 
 from edgeprune.errors import BudgetError
+from edgeprune.integer_program import cheapest_choice
 from edgeprune.prune.allocation import on_step
 
 Widths = Mapping[str, int]
@@ -135,16 +136,10 @@ def _solve(
                 cost.append(0.0 if width == keep[name] else network_ms({**keep, name: width}) - now)
     one_each = csr_matrix([[float(owner == name) for owner in names] for name in options])
     savings = LinearConstraint(np.array([cost]), ub=_within_reach(names, cost, goal_ms - now))
-    solution = milp(
-        -np.array(gain),
-        integrality=np.ones(len(names)),
-        bounds=Bounds(0, 1),
-        constraints=[LinearConstraint(one_each, 1, 1), savings],
-        options={"mip_rel_gap": 1e-4, "time_limit": 20.0},
-    )
-    if solution.x is None:
+    taken = cheapest_choice(-np.array(gain), [LinearConstraint(one_each, 1, 1), savings])
+    if taken is None:
         return dict(keep)
-    return {names[i]: widths[i] for i in np.flatnonzero(solution.x > 0.5)}
+    return {names[i]: widths[i] for i in np.flatnonzero(taken)}
 
 
 def _within_reach(names: Sequence[str], cost: Sequence[float], wanted: float) -> float:

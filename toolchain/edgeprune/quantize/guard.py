@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.optimize import LinearConstraint
 
+from edgeprune.integer_program import cheapest_choice
 from edgeprune.summary import GuardTry, LayerSensitivity
 
 RUNGS = 60
 MOST_TRIES = 10
-TAIL = 5
+GUIDED_TRIES = 4
 
 
 @dataclass(frozen=True)
@@ -35,20 +36,25 @@ class Rung:
 
 
 def expected_drops(layers: Sequence[LayerSensitivity]) -> dict[str, float]:
-    """Return a drop for each layer, above zero: measured, or told by its error.
+    """Return a drop for each layer, above zero: measured where it stands out of the noise, else by its error.
 
-    Between the layers that were evaluated last and cost least, and those below them, noise decides what a
-    metric says: there the drop grows with the square of the error, as the power of noise that adds up.
+    What a metric says of a layer that costs next to nothing is noise, and the drops below zero, which are
+    nothing else, tell how much of it. Below twice as much the drop grows with the square of the error, as the
+    power of noise that adds up, at the rate of those layers together, which are half of all at least.
     """
-    evaluated = [layer for layer in layers if layer.drop is not None]
-    tail = sorted(evaluated, key=lambda layer: layer.error)[:TAIL]
-    level = max(_median([max(layer.drop or 0.0, 0.0) for layer in tail]), 1e-6)
-    scale = level / max(_median([layer.error**2 for layer in tail]), 1e-12)
-    return {layer.layer: max(layer.drop or 0.0, min(level, scale * layer.error**2), 1e-9) for layer in layers}
-
-
-def _median(values: Sequence[float]) -> float:
-    return float(np.median(values)) if values else 0.0
+    drops = {layer.layer: layer.drop for layer in layers if layer.drop is not None}
+    below = [drop for drop in drops.values() if drop < 0]
+    noise = 2 * float(np.sqrt(np.mean(np.square(below)))) if below else 0.0
+    bound = max(noise, float(np.median(list(drops.values())))) if drops else 0.0
+    quiet = [layer for layer in layers if layer.drop is not None and layer.drop <= bound]
+    power = sum(layer.error**2 for layer in quiet)
+    rate = max(sum(drops[layer.layer] for layer in quiet), noise, 1e-6) / max(power, 1e-12)
+    return {
+        layer.layer: layer.drop
+        if layer.drop is not None and layer.drop > noise
+        else max(rate * layer.error**2, 1e-9)
+        for layer in layers
+    }
 
 
 def ladder(layers: Sequence[LayerSensitivity]) -> list[Rung]:
@@ -78,19 +84,18 @@ def ladder(layers: Sequence[LayerSensitivity]) -> list[Rung]:
 
 
 def _cheapest(drops: Mapping[str, float], cost: Mapping[str, float], bound: float) -> tuple[str, ...]:
-    names = list(drops)
-    loss = np.array([drops[name] for name in names])
-    # x = 1 keeps a layer in float: the drops of the others stay within the bound.
-    solution = milp(
-        np.array([cost[name] for name in names]) + 1e-6,
-        integrality=np.ones(len(names)),
-        bounds=Bounds(0, 1),
-        constraints=LinearConstraint(loss[None] / loss.max(), lb=(loss.sum() - bound) / loss.max() - 1e-9),
-        options={"mip_rel_gap": 1e-4, "time_limit": 20.0},
+    """Return the layers to leave in float at the least cost, the drops of the others within a bound."""
+    names = [name for name, drop in drops.items() if drop <= bound]  # the others have no choice
+    share = np.array([drops[name] for name in names]) / bound
+    if not names:
+        return tuple(drops)
+    floats = cheapest_choice(
+        np.array([cost[name] for name in names]) + 1e-6, [LinearConstraint(share[None], lb=share.sum() - 1)]
     )
-    if solution.x is None:
-        return tuple(names)
-    return tuple(name for name, share in zip(names, solution.x, strict=True) if share > 0.5)
+    if floats is None:
+        return tuple(drops)
+    int8 = {name for name, kept in zip(names, floats, strict=True) if not kept}
+    return tuple(name for name in drops if name not in int8)
 
 
 def search(
@@ -98,8 +103,9 @@ def search(
 ) -> tuple[Rung, tuple[GuardTry, ...]]:
     """Return the fastest rung whose real drop keeps to a budget, and every try on the way.
 
-    A try that misses corrects the predictions above it by what it was off; one that holds is the upper end of
-    a bisection. The last rung, all in float, is taken untried when nothing else holds.
+    A try that misses corrects the predictions above it by what it was off. One that holds is the upper end of
+    a bisection; after `GUIDED_TRIES` that miss, the predictions are worth nothing, and the last rung is it:
+    all in float, taken untried when nothing else holds.
 
     Args:
         measured: drop on val of the artifact with these layers in float.
@@ -116,8 +122,8 @@ def search(
             high = at
         else:
             low, factor = at, max(factor, drop / max(predicted, 1e-9))
-        held = high < len(rungs) - 1
-        at = (low + high) // 2 if held else _first(rungs, low + 1, budget / factor)
+        halve = high < len(rungs) - 1 or len(tries) >= GUIDED_TRIES
+        at = (low + high) // 2 if halve else _first(rungs, low + 1, budget / factor)
     return rungs[high], tuple(tries)
 
 
