@@ -29,8 +29,9 @@ def head_error(outputs: Outputs, reference: Outputs, post: Postprocess) -> float
     output, wanted = map(np.nan_to_num, both)
     weight = wanted[4:].max(axis=0) ** 2
     boxes = float(weight @ (1 - _overlap(output[:4], wanted[:4]))) / max(float(weight.sum()), 1e-12)
-    scores = np.linalg.norm(output[4:] - wanted[4:]) / max(np.linalg.norm(wanted[4:]), 1e-12)
-    return (boxes + float(scores)) / 2
+    size = float(np.linalg.norm(wanted[4:]))
+    scores = float(np.linalg.norm(output[4:] - wanted[4:])) / max(size, 1e-12)
+    return (boxes + scores) / 2
 
 
 def _overlap(boxes: Array, others: Array) -> Array:
