@@ -51,7 +51,7 @@ class Opened:
 
     def notify(self, stage: str, share: float, text: str) -> None:
         self.told.append(f"{stage}: {text}")
-        if self.stop_at and self.stop_at in text:
+        if self.stop_at and self.stop_at in self.told[-1]:
             raise _Stopped
 
     def rows(self) -> tuple[Build, Candidate, Artifact, dict[str, Accuracy]]:
@@ -74,7 +74,7 @@ def test_a_network_that_int8_ruined_is_recovered_and_its_float_layers_are_named(
     opened = Opened(data, out, "openvino", *BAD)
     context, row, onnx, baseline = opened.rows()
     assert baseline["val"].score > 0.5 and row.accuracy["val"].score < 0.01
-    opened.stop_at = "error 30 of"
+    opened.stop_at = "errors: layer 30 of"
     with pytest.raises(_Stopped):
         _guarded(context, onnx, baseline)
 
@@ -92,7 +92,6 @@ def test_a_network_that_int8_ruined_is_recovered_and_its_float_layers_are_named(
     assert sum(layer.gained_ms or 0 for layer in found.guard.layers) > 0
     assert Guard.model_validate_json(found.guard.model_dump_json()) == found.guard
     assert any("layers in float: drops by" in text for text in opened.told)
-    assert any("s left" in text for text in opened.told)
 
 
 def test_a_row_that_holds_or_a_guard_that_is_off_is_left_alone(data: Path, tmp_path: Path) -> None:

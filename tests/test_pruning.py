@@ -60,7 +60,7 @@ def bench(
     monkeypatch.setattr(pruning, "latency_table", latency_table)
     monkeypatch.setattr(iterating, "_raced", lambda *_: FASTER)
 
-    def prune(profile: DeviceProfile = HERE, **options: float) -> Pruning:
+    def prune(profile: DeviceProfile = HERE, **options: float | str) -> Pruning:
         settings = ("prune.one_shot=true", "prune.criterion=l1")
         recipe = load_recipe(None, settings, imgsz=64, **({"finetune__epochs": 0} | options))
         request = BuildRequest(checkpoint, tiny.source, (profile,), recipe, tmp_path / "out", "")
@@ -123,3 +123,25 @@ def test_no_activation_is_swapped_unasked_that_is_not_trained_or_not_measured(
     monkeypatch.setattr(pruning, "finetuned", lambda context, student, *_: student)
     (jetson,) = resolve_targets(("jetson",))
     assert bench.prune().passes == bench.prune(jetson, finetune__epochs=1).passes == ()
+
+
+def test_quantisation_aware_training_follows_the_recovery_for_the_kind_of_range_of_the_target(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[tuple[str, str | None]] = []
+
+    def aware(context: Build, student: Artifact, teacher: Artifact, profile: DeviceProfile) -> Artifact:
+        trained.append(("aware", profile.name))
+        return student
+
+    def finetuned(context: Build, student: Artifact, *_: object) -> Artifact:
+        trained.append(("finetuned", None))
+        return student
+
+    monkeypatch.setattr(pruning, "aware", aware)
+    monkeypatch.setattr(pruning, "finetuned", finetuned)
+    keep = {"prune__activation": "keep", "quantize__aware_epochs": 2}
+    bench.prune(finetune__epochs=1, **keep)
+    bench.prune(finetune__epochs=0, **keep)
+    bench.prune(HERE.model_copy(update={"precisions": ("fp32",)}), finetune__epochs=0, **keep)
+    assert trained == [("finetuned", None), ("aware", HERE.name), ("aware", HERE.name)]

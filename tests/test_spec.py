@@ -80,13 +80,14 @@ def test_an_exported_file_tells_it(models: dict[str, Path], head: str) -> None:
 
 def test_no_conversion_loses_it(float_models: Exported, tiny: Dataset, tmp_path: Path) -> None:
     model = float_models["yolov8n"][0]
-    folders = [tmp_path / name for name in ("half", "int8", "openvino", "ort")]
+    folders = [tmp_path / name for name in ("half", "int8", "openvino", "ort", "mixed")]
     for folder in folders:
         folder.mkdir()
-    half, int8, openvino, phone = folders
+    half, int8, openvino, phone, mixed = folders
     calibration = CalibrationSet(tiny.images["train"][:2], Preprocess(64))
     assert spec_of(to_fp16(model, half).path) == RAW
-    assert spec_of(quantize(model, "ort-u8s8", calibration, [], int8).path) == RAW
+    whole = quantize(model, "trt-s8s8", calibration, [], int8)
+    assert spec_of(whole.path) == spec_of(to_fp16(whole, mixed).path) == RAW
     profile = resolve_targets(("x86-openvino",))[0]
     assert spec_of(get_backend("openvino").compile(model, profile, "fp32", openvino).path) == RAW
     session: Any = get_backend("onnxruntime").load(to_ort(model, phone).path, "fp32", 1, {})

@@ -57,11 +57,13 @@ def test_every_file_for_tensorrt_builds_for_ampere_and_ada(
     model = original if variant == "original" else _pruned(checkpoints[family], images, tmp_path)
     if variant == "pruned":
         assert model.size_bytes < 0.8 * original.size_bytes
-    for folder in ("fp16", "int8"):
+    for folder in ("fp16", "int8", "mixed"):
         (tmp_path / folder).mkdir()
     half = to_fp16(model, tmp_path / "fp16")
     int8 = quantize(model, "trt-s8s8", CalibrationSet(images, SPEC), adapter, tmp_path / "int8")
-    for artifact in (half, int8):
+    mixed = to_fp16(int8, tmp_path / "mixed")
+    assert mixed.precision == "int8"
+    for artifact in (half, mixed):
         proof = rtx.prove(artifact.path, tmp_path / f"{artifact.precision}.log")
         assert {"SM86", "SM89"} <= set(proof.capabilities)
         assert proof.version == rtx.version()

@@ -298,7 +298,7 @@ def test_ctrl_c_in_fine_tuning_keeps_the_best_checkpoint(
     @contextmanager
     def interrupting(quiet: bool = False) -> Iterator[Any]:
         def notify(stage: str, share: float, text: str) -> None:
-            if stage == "finetune" and text.startswith("epoch 2/"):
+            if stage == "finetuned" and text.startswith("epoch 2/"):
                 raise KeyboardInterrupt  # a background shell ignores SIGINT itself
 
         yield notify
@@ -307,7 +307,7 @@ def test_ctrl_c_in_fine_tuning_keeps_the_best_checkpoint(
     ended = build("--epochs", "3", "--ratio", "0.5", "--set", "finetune.batch=6")
     assert ended.code == 130
     kept = tmp_path / "out" / "interrupted.pt"
-    assert f"interrupted in fine-tuning; the best checkpoint so far is {kept}" in ended.error
+    assert f"interrupted in training; the best checkpoint so far is {kept}" in ended.error
     pruned, original = adapter.load(kept), adapter.load(checkpoints["yolov8n"])
     parameters = [sum(weight.numel() for weight in model.parameters()) for model in (pruned, original)]
     assert parameters[0] < 0.7 * parameters[1]

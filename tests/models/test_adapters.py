@@ -18,6 +18,7 @@ CALLS = (
     "exportable",
     "float_nodes",
     "finetune",
+    "train_aware",
     "evaluate",
 )
 

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, numpy_helper
 
 from edgeprune.artifact import Artifact
 from edgeprune.models import ultralytics as adapter
 from edgeprune.quantize import SCHEMES, CalibrationSet, quantize, schemes
+from edgeprune.quantize.half import to_fp16
 from edgeprune.quantize.schemes import QDQ_SCHEMES, QdqScheme, describe, reduces_range
 from edgeprune.summary import ExportCheck
 
@@ -140,6 +142,31 @@ def test_tensorrt_gets_nothing_but_s8_around_zero(quantised: dict[str, Artifact]
         assert node.input[0] not in graph.weights or (
             graph.weights[node.input[0]].data_type == TensorProto.INT8
         )
+
+
+def test_what_is_not_int8_for_tensorrt_is_fp16(quantised: dict[str, Artifact], tmp_path: Path) -> None:
+    """The same pairs around the same layers; float32 is left at input and output alone."""
+    whole = quantised["trt-s8s8"]
+    mixed = to_fp16(whole, tmp_path)
+    before, after = Graph(whole.path), Graph(mixed.path)
+    onnx.checker.check_model(after.model)
+    for kind in ("QuantizeLinear", "DequantizeLinear", "Conv", "Add"):
+        assert [node.name for node in after.of(kind)] == [node.name for node in before.of(kind)]
+    for node in after.of("QuantizeLinear") + after.of("DequantizeLinear"):
+        assert after.weights[node.input[1]].data_type == TensorProto.FLOAT16
+    floats = {name for name, tensor in after.weights.items() if tensor.data_type == TensorProto.FLOAT}
+    assert all(use.op_type == "Resize" for name in floats for use in after.consumers(name))
+    image = np.random.default_rng(0).random((1, 3, 64, 64), dtype=np.float32)
+    found, wanted = (
+        onnxruntime.InferenceSession(str(one.path), providers=["CPUExecutionProvider"]).run(
+            None, {"images": image}
+        )[0]
+        for one in (mixed, whole)
+    )
+    assert found.dtype == np.float32
+    assert (
+        np.abs(found[:, :4] - wanted[:, :4]).max() < 2 and np.abs(found[:, 4:] - wanted[:, 4:]).max() < 0.02
+    )
 
 
 def test_the_decode_of_the_head_stays_in_float(subject: Subject) -> None:

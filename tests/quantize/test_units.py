@@ -15,7 +15,7 @@ from edgeprune.postprocess import classifier, detector
 from edgeprune.preprocess import Preprocess, load_input
 from edgeprune.quantize import CalibrationSet, quantize
 from edgeprune.quantize.sensitivity import head_error, output_error
-from edgeprune.quantize.units import Unit, constants_of, only_int8, quantised, units_of
+from edgeprune.quantize.units import Unit, constants_of, int8_units, only_int8, units_of
 from edgeprune.summary import ExportCheck
 
 
@@ -47,7 +47,7 @@ def test_units_are_disjoint_and_hold_an_activation_with_its_convolution(
     assert {node.name for node in original.graph.node if node.op_type == "Conv"} <= {u.name for u in units}
     first = units[0]
     assert first.nodes == ("/model.0/conv/Conv", "/model.0/act/Sigmoid", "/model.0/act/Mul")
-    found = quantised(units, model.graph)
+    found = int8_units(units, model.graph)
     decode = [unit for unit in found if unit.name.startswith("/model.22/Concat")]
     assert decode, "the decode is int8 here, so its layers can be told apart"
 
@@ -61,7 +61,7 @@ def test_no_unit_in_int8_is_the_float_network_and_the_joined_output_ruins_the_sc
     floats, reference = constants_of(original), run(original, images)
     same = run(only_int8(model, floats, Unit("none", ())), images)
     assert max(output_error(a, b) for a, b in zip(same, reference, strict=True)) < 1e-4
-    units = quantised(units_of(original), model.graph)
+    units = int8_units(units_of(original), model.graph)
     last = original.graph.node[-1]
     errors = {}
     for unit in (units[0], next(unit for unit in units if last.name in unit.nodes)):
@@ -126,4 +126,4 @@ def test_a_node_of_an_engine_counts_for_the_layer_that_it_was_made_of() -> None:
 
 def test_unknown_paths_are_no_units(tmp_path: Path, convnet: Path) -> None:
     units = units_of(onnx.load(convnet))
-    assert quantised(units, onnx.load(convnet).graph) == ()
+    assert int8_units(units, onnx.load(convnet).graph) == ()

@@ -21,7 +21,7 @@ from edgeprune.quantize.selection import images_sha256
 from edgeprune.recipe import Recipe
 from edgeprune.summary import Variant, variant_name
 
-NOT_OF_RANGES = frozenset(("guard", "scheme", "decode"))
+NOT_OF_RANGES = frozenset(("guard", "scheme", "decode", "aware_epochs"))
 """Keys of `quantize` that no activation range depends on."""
 CALIBRATION: Final = "calibration.json"
 """The account of an int8 artifact's calibration, beside it in its stage: images, hash, method, scheme."""
@@ -74,18 +74,31 @@ def converted(
     model: Artifact,
     variant: Variant,
     keep: Sequence[str] = (),
-    scheme: str | None = None,
 ) -> Artifact:
-    """Return a model in the form that a target's compiler takes at a precision.
-
-    Args:
-        scheme: of int8, instead of the target's own.
-    """
+    """Return a model in the form that a target's compiler takes at a precision."""
     if precision == "fp16" and get_backend(profile.backend).HALF_GRAPH:
         return _half(context, model)
     if precision != "int8":
         return model
-    scheme = scheme or scheme_of(context.recipe, profile)
+    scheme = scheme_of(context.recipe, profile)
+    made = quantised(context, profile, model, variant, scheme, keep)
+    rules = QDQ_SCHEMES.get(scheme)
+    return made if rules is None or rules.rest == "float" else _half(context, made)
+
+
+def quantised(
+    context: Build,
+    profile: DeviceProfile,
+    model: Artifact,
+    variant: Variant,
+    scheme: str,
+    keep: Sequence[str] = (),
+) -> Artifact:
+    """Return the int8 form of a model in a scheme, what is not int8 in it in float32.
+
+    Args:
+        keep: names of ONNX nodes that stay in float beside those that the scheme leaves there.
+    """
     calibration, described = calibrated(context, scheme, model)
     decode = context.recipe.quantize.decode
     inputs: dict[str, Any] = {
@@ -113,14 +126,15 @@ def converted(
 
 
 def _half(context: Build, onnx: Artifact) -> Artifact:
-    from edgeprune.quantize.half import to_fp16
+    """Return an ONNX file with fp16 in place of float32."""
+    from edgeprune.quantize.half import half_precision, to_fp16
 
     def make(out: Path) -> None:
         to_fp16(onnx, out)
 
     inputs = {"onnx": onnx.sha256, "versions": context.using("onnxruntime")}
     place = context.store.stage("fp16", inputs, make)
-    return Artifact.of(place / "model.onnx", "onnx", "fp16", onnx.sha256)
+    return Artifact.of(place / "model.onnx", "onnx", half_precision(onnx), onnx.sha256)
 
 
 def ort_format(context: Build, onnx: Artifact) -> Artifact:

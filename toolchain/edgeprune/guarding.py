@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -19,13 +18,13 @@ from edgeprune.bench.node_times import node_times
 from edgeprune.bench.node_worker import COUNTERS
 from edgeprune.build import SELECTION_SPLIT, Build, Candidate
 from edgeprune.candidates import assessed, candidate, evaluated
-from edgeprune.converting import converted, scheme_of
+from edgeprune.converting import quantised, scheme_of
 from edgeprune.device import DeviceProfile
 from edgeprune.preprocess import load_input
 from edgeprune.quantize.guard import Rung, ladder, search
 from edgeprune.quantize.schemes import QDQ_SCHEMES
 from edgeprune.quantize.sensitivity import head_error, unit_ms
-from edgeprune.quantize.units import Unit, constants_of, only_int8, quantised, units_of
+from edgeprune.quantize.units import Unit, constants_of, int8_units, only_int8, units_of
 from edgeprune.summary import Accuracy, Guard, LayerSensitivity, Variant, variant_name
 from edgeprune.timing import bench_images, machine
 
@@ -118,11 +117,9 @@ def sensitivities(
     import onnx as onnx_package
 
     scheme = scheme_of(context.recipe, profile)
-    source = converted(
-        context, profile, "int8", onnx, variant, scheme=scheme if scheme in QDQ_SCHEMES else PROXY
-    )
+    source = quantised(context, profile, onnx, variant, scheme if scheme in QDQ_SCHEMES else PROXY)
     model, original = onnx_package.load(source.path), onnx_package.load(onnx.path)
-    layers = quantised(units_of(original), model.graph)
+    layers = int8_units(units_of(original), model.graph)
     floats = constants_of(original)
     parts = _Parts(context, onnx, source, lambda unit: only_int8(model, floats, unit))
     errors = parts.errors(layers)
@@ -171,7 +168,8 @@ class _Parts:
             return float(np.mean([head_error(session(image), wanted, post) for image, wanted in pairs]))
 
         return {
-            unit.name: self._stage("layer-error", unit, known, error) for unit in self._shown("error", layers)
+            unit.name: self._stage("layer-error", unit, known, error)
+            for unit in self._shown("errors", layers)
         }
 
     def drops(self, ranked: Sequence[Unit], reference: float) -> dict[str, float]:
@@ -185,7 +183,7 @@ class _Parts:
             ).score
 
         drops: dict[str, float] = {}
-        for unit in self._shown("evaluation", ranked):
+        for unit in self._shown("drops", ranked):
             drops[unit.name] = reference - self._stage("layer-score", unit, {}, score)
             last = list(drops.values())[-PATIENCE:]
             if len(last) == PATIENCE and max(last) < little:
@@ -193,14 +191,9 @@ class _Parts:
         return drops
 
     def _shown(self, what: str, layers: Sequence[Unit]) -> Any:
-        """Yield the layers and tell what is done of them, and how long the rest may take."""
-        started = time.monotonic()
+        """Yield the layers and tell how many of them are done."""
         for index, unit in enumerate(layers):
-            taken = (time.monotonic() - started) / max(index, 1) * (len(layers) - index)
-            left = f", at most {taken:.0f} s left" if index else ""
-            self.context.notify(
-                "sensitivity", index / len(layers), f"{what} {index + 1} of {len(layers)}: {unit.name}{left}"
-            )
+            self.context.notify(what, index / len(layers), f"layer {index + 1} of {len(layers)}: {unit.name}")
             yield unit
 
     def _stage(
@@ -251,7 +244,7 @@ def _times(
     }
 
     def make(out: Path) -> None:
-        context.notify("sensitivity", 0.99, "times of the layers")
+        context.notify("times", 0.0, "of the layers")
         images = bench_images(context)
         with tempfile.TemporaryDirectory() as folder:
             engine = get_backend(profile.backend).compile(onnx, profile, "int8", Path(folder))

@@ -15,7 +15,7 @@ from edgeprune.latency import LatencyTable
 from edgeprune.recipe import DEFAULT_RATIO, Recipe, Regularised
 from edgeprune.summary import PassReport, Pruning
 from edgeprune.timing import machine
-from edgeprune.training import finetuned, sparsified
+from edgeprune.training import aware, finetuned, sparsified
 
 _PASSES = TypeAdapter(tuple[PassReport, ...])
 
@@ -28,9 +28,11 @@ def pruned(context: Build, original: Artifact, profile: DeviceProfile) -> tuple[
     swapped = any(one.name == "activation" and one.applied for one in passes)
     student, report = _cut(context, dense, original, profile, swapped)
     report = report.model_copy(update={"sparse": training, "passes": passes})
-    if recipe.finetune.epochs == 0:
-        return student, report
-    return finetuned(context, student, original), report
+    if recipe.finetune.epochs:
+        student = finetuned(context, student, original)
+    if recipe.quantize.aware_epochs and "int8" in profile.precisions:
+        student = aware(context, student, original, profile)
+    return student, report
 
 
 def _reshaped(

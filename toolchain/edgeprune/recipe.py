@@ -178,6 +178,7 @@ class QuantizeRecipe(_Section):
         guard: whether an int8 row that drops by more than `budget.max_drop` gets layers back in float.
         scheme: instead of the one of the target's profile.
         decode: whether the head's decode is int8 as well, as many tools do by default.
+        aware_epochs: epochs of quantisation-aware training that follow the pruned model's recovery.
     """
 
     images: int = Field(default=128, ge=1)
@@ -189,6 +190,7 @@ class QuantizeRecipe(_Section):
     guard: bool = True
     scheme: SchemeName | None = None
     decode: bool = False
+    aware_epochs: int = Field(default=0, ge=0)
 
 
 BenchLength = Literal["quick", "standard"]
@@ -241,6 +243,15 @@ class Recipe(_Section):
             raise ValueError(
                 f"sparse.epochs: criterion {self.prune.criterion!r} has no regulariser; "
                 f"choose prune.criterion from {', '.join(get_args(Regularised))}, or set sparse.epochs to 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_model_to_train(self) -> Recipe:
+        if self.quantize.aware_epochs and not self.prune.enabled:
+            raise ValueError(
+                "quantize.aware_epochs: only the pruned model is trained; for the same widths take "
+                "prune.ratio=0 and prune.activation=keep instead of leaving pruning out"
             )
         return self
 

@@ -1,15 +1,25 @@
-"""The stages that train: towards sparsity before the cut, and back to accuracy after it."""
+"""The stages that train: towards sparsity before the cut, back to accuracy after it, and for int8."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from edgeprune.artifact import Artifact
 from edgeprune.build import Build
+from edgeprune.converting import scheme_of
+from edgeprune.dataset import Dataset
+from edgeprune.device import DeviceProfile, SchemeName
 from edgeprune.errors import EdgepruneError, InterruptedBuildError
-from edgeprune.recipe import DEFAULT_RATIO
+from edgeprune.models import Progress
+from edgeprune.quantize.schemes import QDQ_SCHEMES
+from edgeprune.recipe import DEFAULT_RATIO, Recipe
 from edgeprune.summary import SparseTraining
+
+Train = Callable[[Path, Path | None, Dataset, int, Recipe, Path, Progress], None]
+"""An adapter's training of a student: its checkpoint, its teacher's, data, image size, recipe, where to."""
 
 
 def sparsified(context: Build, original: Artifact) -> tuple[Artifact, SparseTraining | None]:
@@ -75,17 +85,53 @@ def finetuned(context: Build, student: Artifact, teacher: Artifact, epochs: int 
         "versions": context.using("torch", "ultralytics"),
     }
 
+    return _trained(context, "finetuned", inputs, recipe, student, teacher, context.adapter.finetune)
+
+
+def aware(context: Build, student: Artifact, teacher: Artifact, profile: DeviceProfile) -> Artifact:
+    """Return a model trained on with int8's rounding in every pass, for the scheme of a target.
+
+    Targets whose activations have the same kind of range share one training.
+    """
+    rules = QDQ_SCHEMES.get(scheme_of(context.recipe, profile))
+    scheme: SchemeName = "ort-s8s8" if rules is not None and rules.symmetric else "ort-u8s8"
+    recipe = context.recipe
+    recipe = recipe.model_copy(update={"quantize": recipe.quantize.model_copy(update={"scheme": scheme})})
+    inputs = {
+        "student": student.sha256,
+        "teacher": teacher.sha256,
+        "epochs": recipe.quantize.aware_epochs,
+        "scheme": scheme,
+        "training": recipe.finetune.model_dump(exclude={"epochs"}),
+        "seed": recipe.seed,
+        "imgsz": context.spec.imgsz,
+        "train": context.dataset.fingerprint("train"),
+        "val": context.dataset.fingerprint("val"),
+        "versions": context.using("torch", "ultralytics"),
+    }
+    return _trained(context, "aware", inputs, recipe, student, teacher, context.adapter.train_aware)
+
+
+def _trained(
+    context: Build,
+    stage: str,
+    inputs: Mapping[str, Any],
+    recipe: Recipe,
+    student: Artifact,
+    teacher: Artifact,
+    train: Train,
+) -> Artifact:
     def make(out: Path) -> None:
         best = out / "model.pt"
         try:
-            context.adapter.finetune(
+            train(
                 student.path,
                 teacher.path if recipe.finetune.distill else None,
                 context.dataset,
                 context.spec.imgsz,
                 recipe,
                 best,
-                lambda share, text: context.notify("finetune", share, text),
+                lambda share, text: context.notify(stage, share, text),
             )
         except KeyboardInterrupt as exc:
             raise InterruptedBuildError(_rescued(best, context.request.out)) from exc
@@ -94,13 +140,13 @@ def finetuned(context: Build, student: Artifact, teacher: Artifact, epochs: int 
                 shutil.copy(log, context.request.out)
             raise
 
-    place = context.store.stage("finetuned", inputs, make)
+    place = context.store.stage(stage, inputs, make)
     return Artifact.of(place / "model.pt", "torch", "fp32", student.sha256)
 
 
 def _rescued(best: Path, out: Path) -> str:
     if not best.is_file():
-        return "interrupted before the first epoch of fine-tuning ended; the same command starts it again"
+        return "interrupted before the first epoch of a training ended; the same command starts it again"
     kept = out / "interrupted.pt"
     best.replace(kept)
-    return f"interrupted in fine-tuning; the best checkpoint so far is {kept}"
+    return f"interrupted in training; the best checkpoint so far is {kept}"

@@ -144,6 +144,19 @@ class ModelAdapter(Protocol):
         """Train a checkpoint back with its shape kept, leaving the best weights at `out`."""
         ...
 
+    def train_aware(
+        self,
+        student: Path,
+        teacher: Path | None,
+        dataset: Dataset,
+        imgsz: int,
+        recipe: Recipe,
+        out: Path,
+        progress: Progress,
+    ) -> None:
+        """Train a checkpoint on with the rounding of int8, leaving the best float weights at `out`."""
+        ...
+
     def labelled_images(self, dataset: Dataset, spec: Preprocess, count: int, seed: int) -> Iterator[Batch]:
         """Yield up to `count` images of the train split with their labels, one a batch, not augmented."""
         ...

@@ -43,10 +43,12 @@ class KeptShape(BaseTrainer):  # type: ignore[misc]
     them in its child processes without help.
 
     Attributes:
+        in_bfloat16: whether a CPU that has it in hardware computes in it.
         adapter: name of the kind of model that is trained.
         metric: what it is judged by; `score_key` is that in ultralytics' metrics.
     """
 
+    in_bfloat16: ClassVar[bool] = True
     adapter: ClassVar[str]
     metric: ClassVar[Metric]
     score_key: ClassVar[str]
@@ -73,10 +75,9 @@ class KeptShape(BaseTrainer):  # type: ignore[misc]
 
     def save_model(self) -> bool:
         """Write the averaged student after each epoch, without teacher, optimiser and projectors."""
-        student = unwrap_model(self.ema.ema)
-        student = student.student_model if isinstance(student, DistillationModel) else student
-        if self.eases:
-            settle(student := copy.deepcopy(student))
+        trained = unwrap_model(self.ema.ema)
+        trained = trained.student_model if isinstance(trained, DistillationModel) else trained
+        student: Any = self.plain(trained)
         args = student.args
         student.args = dict(vars(self.args))
         best = self.eased() == 1 and self.best_fitness == self.fitness
@@ -88,6 +89,12 @@ class KeptShape(BaseTrainer):  # type: ignore[misc]
         if self.eased() < 1:
             self.best_fitness = None  # that network still had a share of SiLU
         return True
+
+    def plain(self, student: torch.nn.Module) -> torch.nn.Module:
+        """Return the student without what only its training needs: a copy, or itself if there is nothing."""
+        if self.eases:
+            settle(student := copy.deepcopy(student))
+        return student
 
     def final_eval(self) -> None:
         """Leave the last evaluation to edgeprune's own evaluator, which treats torch and engines alike."""
@@ -240,7 +247,7 @@ def _overrides(checkpoint: Path, data: Path, imgsz: int, recipe: Recipe, work: P
 
 def _hasten(trainer: Any) -> None:
     """Train in bfloat16 where a CPU has it in hardware; the averaged copy that is validated stays float32."""
-    if trainer.device.type != "cpu" or not computes_bfloat16():
+    if trainer.device.type != "cpu" or not trainer.in_bfloat16 or not computes_bfloat16():
         return
     model = unwrap_model(trainer.model)
     if isinstance(model, DistillationModel):

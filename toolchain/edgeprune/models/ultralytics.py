@@ -21,6 +21,7 @@ from edgeprune.models import (
     ModelInfo,
     Predict,
     Progress,
+    aware_ultralytics,
     batches_ultralytics,
     checkpoint_ultralytics,
     detection,
@@ -173,6 +174,20 @@ def sparsify(
     sparse_ultralytics.sparsify(
         sparse_ultralytics.SparseTrainer, model, dataset, imgsz, recipe, out, progress
     )
+
+
+def train_aware(
+    student: Path,
+    teacher: Path | None,
+    dataset: Dataset,
+    imgsz: int,
+    recipe: Recipe,
+    out: Path,
+    progress: Progress,
+) -> None:
+    """Train a checkpoint on with the rounding of int8, with the trainer in `aware_ultralytics`."""
+    trainer = aware_ultralytics.AwareTrainer
+    aware_ultralytics.train_aware(trainer, student, teacher, dataset, imgsz, recipe, out, progress)
 
 
 def labelled_images(dataset: Dataset, spec: Preprocess, count: int, seed: int) -> Iterator[Batch]:

@@ -22,6 +22,7 @@ from edgeprune.models import (
     ModelInfo,
     Predict,
     Progress,
+    aware_ultralytics,
     checkpoint_ultralytics,
     classification,
     distil_ultralytics,
@@ -113,6 +114,20 @@ def sparsify(
     """Train a checkpoint with a regulariser before the cut, with the trainer in `sparse_ultralytics`."""
     trainer = sparse_ultralytics.SparseClassifierTrainer
     sparse_ultralytics.sparsify(trainer, model, dataset, imgsz, recipe, out, progress)
+
+
+def train_aware(
+    student: Path,
+    teacher: Path | None,
+    dataset: Dataset,
+    imgsz: int,
+    recipe: Recipe,
+    out: Path,
+    progress: Progress,
+) -> None:
+    """Train a checkpoint on with the rounding of int8, with the trainer in `aware_ultralytics`."""
+    trainer = aware_ultralytics.AwareClassifierTrainer
+    aware_ultralytics.train_aware(trainer, student, teacher, dataset, imgsz, recipe, out, progress)
 
 
 def labelled_images(dataset: Dataset, spec: Preprocess, count: int, seed: int) -> Iterator[Batch]:

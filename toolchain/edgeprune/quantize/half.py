@@ -6,13 +6,19 @@ import warnings
 from pathlib import Path
 
 import onnx
+import onnx.version_converter
 
 from edgeprune.artifact import Artifact
 from edgeprune.errors import CompileError
 
+HALF_SCALES = 19
+"""First opset in which Q/DQ take fp16 scales, and so give and take fp16."""
+
 
 def to_fp16(model: Artifact, out: Path) -> Artifact:
     """Write `out/model.onnx` with fp16 weights and arithmetic; input and output stay float32.
+
+    What a Q/DQ graph computes in int8 stays so, between pairs that quantise from and to fp16.
 
     Raises:
         CompileError: the converter failed.
@@ -21,16 +27,27 @@ def to_fp16(model: Artifact, out: Path) -> Artifact:
     from onnxruntime.transformers.onnx_model import OnnxModel
 
     path = out / "model.onnx"
+    graph = onnx.load(model.path)
+    metadata = {entry.key: entry.value for entry in graph.metadata_props}
     try:
+        opset = next(entry.version for entry in graph.opset_import if entry.domain in ("", "ai.onnx"))
+        if model.precision == "int8" and opset < HALF_SCALES:
+            graph = onnx.version_converter.convert_version(graph, HALF_SCALES)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # one line for every weight below fp16's smallest number
-            half = convert_float_to_float16(onnx.load(model.path), keep_io_types=True)
+            half = convert_float_to_float16(graph, keep_io_types=True)
     except (ValueError, RuntimeError, KeyError) as exc:
         raise CompileError(f"fp16: conversion failed: {(str(exc).splitlines() or [''])[0]}") from exc
     _drop_repeated_casts(half.graph)
     OnnxModel(half).topological_sort()  # the converter appends its casts behind the nodes that need them
+    onnx.helper.set_model_props(half, metadata)
     onnx.save(half, path)
-    return Artifact.of(path, "onnx", "fp16", model.sha256)
+    return Artifact.of(path, "onnx", half_precision(model), model.sha256)
+
+
+def half_precision(model: Artifact) -> str:
+    """Return what a file counts as after `to_fp16`: int8 with fp16 around it is int8."""
+    return "int8" if model.precision == "int8" else "fp16"
 
 
 def _drop_repeated_casts(graph: onnx.GraphProto) -> None:

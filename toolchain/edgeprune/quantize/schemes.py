@@ -31,6 +31,7 @@ class QdqScheme:
         reduce_range: when weights keep to 7 bits: ``x86 without vnni`` or ``never``. There, `vpmaddubsw` adds
             two products of u8 and s8 in 16 bits and saturates (ONNX Runtime's documentation, "Quantize ONNX
             models", section "When to use reduce-range").
+        rest: what computes everything else: ``float`` is float32, ``fp16`` is baked into the file.
     """
 
     activations: Literal["u8", "s8"]
@@ -40,6 +41,7 @@ class QdqScheme:
     weights: Literal["s8"] = "s8"
     per_channel: bool = True
     reduce_range: Literal["x86 without vnni", "never"] = "never"
+    rest: Literal["float", "fp16"] = "float"
 
     @property
     def symmetric(self) -> bool:
@@ -51,8 +53,9 @@ QDQ_SCHEMES: dict[str, QdqScheme] = {
     "ort-u8s8": QdqScheme("u8", reduce_range="x86 without vnni"),
     "ort-s8s8": QdqScheme("s8", reduce_range="x86 without vnni"),
     # Inputs of weighted operators and of the residual Add; never between a convolution and its SiLU, so that
-    # TensorRT can fuse them (TensorRT developer guide, "Q/DQ placement recommendations").
-    "trt-s8s8": QdqScheme("s8", operators=("Conv", "Add"), outputs=False, bias="float"),
+    # TensorRT can fuse them (TensorRT developer guide, "Q/DQ placement recommendations"). Strongly typed, it
+    # computes the rest as the file says: in float32, SiLU and Concat would take twice the memory traffic.
+    "trt-s8s8": QdqScheme("s8", operators=("Conv", "Add"), outputs=False, bias="float", rest="fp16"),
 }
 
 

@@ -64,7 +64,7 @@ def units_of(model: onnx.ModelProto) -> tuple[Unit, ...]:
     return tuple(Unit(nodes[0], tuple(nodes)) for nodes in members)
 
 
-def quantised(units: Sequence[Unit], graph: onnx.GraphProto) -> tuple[Unit, ...]:
+def int8_units(units: Sequence[Unit], graph: onnx.GraphProto) -> tuple[Unit, ...]:
     """Return those units that a Q/DQ graph gives the precision of: they read or write a quantised tensor."""
     read = {name for node in graph.node if node.op_type == DQ for name in node.output}
     written = {node.input[0] for node in graph.node if node.op_type == Q}
