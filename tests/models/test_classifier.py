@@ -278,6 +278,24 @@ def test_labels_alone_teach_the_classes_in_the_order_of_the_model(
     assert rated(teacher, digits) > max(0.6, rated(classifiers["yolov8n-cls"], digits))
 
 
+def test_an_aware_training_keeps_what_a_classifier_knows(
+    teacher: Path, student: Path, digits: Dataset, tmp_path: Path
+) -> None:
+    recipe = load_recipe(
+        None,
+        ("quantize.aware_epochs=3", "quantize.scheme=ort-u8s8"),
+        finetune__batch=6,
+        finetune__device="cpu",
+    )
+    out = tmp_path / "aware.pt"
+    adapter.train_aware(student, teacher, digits, 64, recipe, out, silent)
+    assert parameters(adapter.load(out)) == parameters(adapter.load(student))
+    assert list(adapter.load(out).state_dict()) == list(adapter.load(student).state_dict())
+    before, after = (adapter.load(path).get_parameter("model.9.linear.weight") for path in (student, out))
+    assert not torch.equal(before, after)
+    assert rated(out, digits) >= 0.6
+
+
 def test_a_regulariser_shrinks_the_scales_of_a_classifier(
     classifiers: dict[str, Path], digits: Dataset, tmp_path: Path
 ) -> None:

@@ -8,6 +8,8 @@ batch norm multiplies a channel by later, folded into the weight, changes nothin
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -68,6 +70,14 @@ class Rounded(nn.Module):
         changed = {"weight": rounded_weight(self.layer.get_parameter("weight"))}
         output: torch.Tensor = torch.func.functional_call(self.layer, changed, (self.range(values),))
         return output
+
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the layer has (its sizes, its weight): frameworks ask for it by the layer's own place."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("layer"), name)
 
 
 def rounded_weight(weight: torch.Tensor) -> torch.Tensor:
