@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,7 @@ def test_the_terminal_says_what_the_counters_cost(folder: Path, run: Any) -> Non
     assert ended.code == 0, ended.errors
     said = " ".join(ended.stdout.split())
     assert "2.00x. They differ by int8 only." in said
+    assert re.search(r"int8 .* \d+\.\d{3} +\d+\.\d$", ended.stdout, re.M), "milliseconds fit into 80 columns"
     assert "QLinearConv" in said and "with the counters and" in said and "2.00 ms at p50" in said
 
 

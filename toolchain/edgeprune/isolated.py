@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from edgeprune.artifact import content_key, exclusive, write_text_atomically
+from edgeprune.artifact import Artifact, content_key, exclusive, write_text_atomically
 from edgeprune.errors import CompileError, ConfigError, RuntimeMissingError, did_you_mean
 from edgeprune.resources import cache_dir
 from edgeprune.runners.local import how_it_ended, kill_group, last_line
@@ -148,6 +148,21 @@ def remove(name: str) -> bool:
             (place / MARKER).unlink(missing_ok=True)  # half removed is not installed
             shutil.rmtree(place)
     return bool(found)
+
+
+def convert_program(name: str, program: Artifact, engine: Path, more: Sequence[str] = ()) -> None:
+    """Write `engine` from an exported program, with the converter of a runtime in its environment.
+
+    Args:
+        name: of the environment; its script is `converters/NAME_convert.py`.
+        more: further arguments of the script.
+
+    Raises:
+        CompileError: the converter failed; its log lies beside the folder of `engine`.
+        RuntimeMissingError: the environment is not installed.
+    """
+    args = [str(program.path / "model.pt2"), str(engine), *more]
+    run_converter(name, f"{name}_convert.py", args, engine.parent.parent / f"{name}-convert.log")
 
 
 def run_converter(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,33 +85,17 @@ def compile(model: Artifact, profile: DeviceProfile, precision: str, out: Path) 
             where it lacks an operator that XNNPACK did not take.
         RuntimeMissingError: the converter's environment or executorch is not installed.
     """
+    from edgeprune.isolated import convert_program
+
     _import()  # before the time that a conversion takes
     out.mkdir(parents=True, exist_ok=True)
     engine = out / ENGINE
     if model.kind == "program":
-        convert(model, engine)
+        convert_program("executorch", model, engine)
     else:
         shutil.copytree(model.path, engine)
     load(engine, precision, 1, options_for(profile, precision))
     return Artifact.of(engine, "engine", precision, parent=model.sha256)
-
-
-def convert(program: Artifact, engine: Path, more: Sequence[str] = ()) -> None:
-    """Write the folder `engine` from an exported program, in the isolated environment.
-
-    Args:
-        more: further arguments of `converters/executorch_convert.py`.
-
-    Raises:
-        CompileError: the converter failed; its log lies beside the folder of `engine`.
-        RuntimeMissingError: the environment is not installed.
-    """
-    from edgeprune.isolated import run_converter
-
-    args = [str(program.path / "model.pt2"), str(engine), *more]
-    run_converter(
-        "executorch", "executorch_convert.py", args, engine.parent.parent / "executorch-convert.log"
-    )
 
 
 def load(engine: Path, precision: str, threads: int, options: Mapping[str, str]) -> ExecuTorchSession:

@@ -86,31 +86,17 @@ def compile(model: Artifact, profile: DeviceProfile, precision: str, out: Path) 
         CompileError: the converter failed (its log is named), or the runtime cannot load the file.
         RuntimeMissingError: the converter's environment or ai-edge-litert is not installed.
     """
+    from edgeprune.isolated import convert_program
+
     _import()  # before the minute that a conversion takes
     out.mkdir(parents=True, exist_ok=True)
     engine = out / ENGINE
     if model.kind == "program":
-        convert(model, engine)
+        convert_program("litert", model, engine)
     else:
         shutil.copyfile(model.path, engine)
     load(engine, precision, 1, options_for(profile, precision))
     return Artifact.of(engine, "engine", precision, parent=model.sha256)
-
-
-def convert(program: Artifact, engine: Path, more: Sequence[str] = ()) -> None:
-    """Write `engine` from an exported program, in the isolated environment.
-
-    Args:
-        more: further arguments of `converters/litert_convert.py`.
-
-    Raises:
-        CompileError: the converter failed; its log lies beside the folder of `engine`.
-        RuntimeMissingError: the environment is not installed.
-    """
-    from edgeprune.isolated import run_converter
-
-    args = [str(program.path / "model.pt2"), str(engine), *more]
-    run_converter("litert", "litert_convert.py", args, engine.parent.parent / "litert-convert.log")
 
 
 def load(engine: Path, precision: str, threads: int, options: Mapping[str, str]) -> LiteRtSession:

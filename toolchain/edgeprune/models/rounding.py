@@ -71,9 +71,8 @@ class Rounded(nn.Module):
         output: torch.Tensor = torch.func.functional_call(self.layer, changed, (self.range(values),))
         return output
 
-
     def __getattr__(self, name: str) -> Any:
-        """Return what the layer has (its sizes, its weight): frameworks ask for it by the layer's own place."""
+        """Return what the layer has (its sizes, its weight): frameworks ask for it in the layer's place."""
         try:
             return super().__getattr__(name)
         except AttributeError:

@@ -11,11 +11,16 @@ import numpy as np
 
 from edgeprune.artifact import Artifact
 from edgeprune.backends import executorch, litert
+from edgeprune.isolated import convert_program
 from edgeprune.preprocess import load_input
 from edgeprune.quantize import CalibrationSet
 
 NODES = "nodes.json"
-_BACKENDS = {"litert-s8": litert, "executorch-s8": executorch}
+_MADE_BY = {
+    "litert-s8": ("litert", litert.ENGINE),
+    "executorch-s8": ("executorch", executorch.ENGINE),
+}
+"""The environment that a scheme's converter runs in, and what its engine is called."""
 
 
 def node_names(program: Artifact) -> dict[str, str]:
@@ -38,15 +43,15 @@ def quantize(
         CompileError: the converter failed; the message names its log.
         RuntimeMissingError: its environment is not installed.
     """
-    backend = _BACKENDS[scheme]
+    name, file = _MADE_BY[scheme]
     names = node_names(model)
-    engine = out / backend.ENGINE
+    engine = out / file
     with tempfile.TemporaryDirectory(dir=out) as folder:
         keep, inputs = Path(folder) / "keep.json", Path(folder) / "inputs"
-        keep.write_text(json.dumps([names[name] for name in float_nodes if name in names]), encoding="utf-8")
+        keep.write_text(json.dumps([names[node] for node in float_nodes if node in names]), encoding="utf-8")
         inputs.mkdir()
         # One file an image: the converter reads one at a time, so memory does not grow with their number.
         for index, image in enumerate(calibration.images):
             np.save(inputs / f"{index:06}.npy", load_input(image, calibration.spec)[0])
-        backend.convert(model, engine, ["--inputs", str(inputs), "--keep", str(keep)])
+        convert_program(name, model, engine, ["--inputs", str(inputs), "--keep", str(keep)])
     return Artifact.of(engine, "engine", "int8", model.sha256)

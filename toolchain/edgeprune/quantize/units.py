@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from graphlib import TopologicalSorter
 from typing import Any
 
 import numpy as np
@@ -140,16 +139,13 @@ def _rewired(
 
 
 def _reaching(nodes: Sequence[onnx.NodeProto], outputs: Collection[str]) -> list[onnx.NodeProto]:
-    """Return the nodes that outputs need, each behind those it reads: quantisers append theirs anywhere."""
-    makers = {name: index for index, node in enumerate(nodes) for name in node.output}
-    sources: dict[int, set[int]] = {}
-    waiting = [makers[name] for name in outputs]
-    while waiting:
-        index = waiting.pop()
-        if index not in sources:
-            sources[index] = {makers[name] for name in nodes[index].input if name in makers}
-            waiting += sources[index]
-    return [nodes[index] for index in TopologicalSorter(sources).static_order()]
+    """Return the nodes that outputs need, in their order."""
+    needed, kept = set(outputs), []
+    for node in reversed(nodes):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+            kept.append(node)
+    return kept[::-1]
 
 
 def constants_of(model: onnx.ModelProto) -> dict[str, np.ndarray[Any, Any]]:

@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -137,10 +137,12 @@ def _print(console: Console, data: Table) -> None:
     shown = RichTable(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for head in data.heads:
         title = f"{head.text}\n{head.unit}" if head.unit else head.text
-        shown.add_column(Text(title), justify="right" if head.numeric else "left", no_wrap=True)
+        # Names fold on a narrow terminal; numbers are whole or not there.
+        side: JustifyMethod = "right" if head.numeric else "left"
+        shown.add_column(Text(title), justify=side, no_wrap=head.numeric, overflow="fold")
     for line in data.lines:
         shown.add_row(*(Text(cell.text) for cell in line.cells))
-    console.print(shown, crop=False, soft_wrap=True)
+    console.print(shown)
 
 
 def write_page(explanation: Explanation, path: Path) -> None:
