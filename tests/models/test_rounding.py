@@ -59,6 +59,14 @@ def test_gradients_pass_the_rounding_inside_the_range_and_reach_weight_and_input
     assert images.grad is not None and images.grad.abs().sum() > 0
 
 
+def test_an_autocast_training_rounds_in_float32() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3))
+    round_layers(net, symmetric=False)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = net.train()(torch.rand(1, 3, 8, 8))
+    assert output.dtype == torch.bfloat16 and output.isfinite().all()
+
+
 def test_what_rounds_is_what_has_a_trained_weight_and_comes_back_as_it_was() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Sequential(nn.Flatten(), nn.Linear(4, 2)))
     model[0].weight.requires_grad_(False)

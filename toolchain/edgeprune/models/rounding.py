@@ -68,7 +68,8 @@ class Rounded(nn.Module):
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """Return the layer's output for rounded input and weight."""
         changed = {"weight": rounded_weight(self.layer.get_parameter("weight"))}
-        output: torch.Tensor = torch.func.functional_call(self.layer, changed, (self.range(values),))
+        rounded = self.range(values.float())  # a layer before may compute in half precision (AMP)
+        output: torch.Tensor = torch.func.functional_call(self.layer, changed, (rounded,))
         return output
 
     def __getattr__(self, name: str) -> Any:
