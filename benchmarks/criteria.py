@@ -39,7 +39,8 @@ from edgeprune.prune.shipped import subject_of
 from edgeprune.prune.to_latency import descended
 from edgeprune.recipe import Recipe, Regularised, load_recipe
 from edgeprune.runners.local import LocalRunner
-from edgeprune.summary import Pruning, Variant
+from edgeprune.shrinking import Pruning
+from edgeprune.summary import Variant
 from edgeprune.timing import bench_images, machine
 from edgeprune.training import finetuned, sparsified
 

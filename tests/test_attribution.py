@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from edgeprune.attribution import measured_row, split
 from edgeprune.errors import ConfigError
-from edgeprune.summary import LayerWidth, PassReport, Pruning, Row, Summary, TargetSummary
+from edgeprune.shrinking import LayerWidth, PassReport, Pruning
+from edgeprune.summary import Row, Summary, TargetSummary
 from test_summary import a_summary
 from test_verdict import row
 

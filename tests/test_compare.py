@@ -26,7 +26,8 @@ from edgeprune.pipeline import build
 from edgeprune.recipe import BudgetRecipe, load_recipe
 from edgeprune.report.html import write_html
 from edgeprune.report.markdown import write_markdown
-from edgeprune.summary import Accuracy, Row, Summary, load_summary
+from edgeprune.scores import Accuracy
+from edgeprune.summary import Row, Summary, load_summary
 from edgeprune.verdict import choose, comparison, nearest_miss, refuse, target_verdict
 
 TINY = BenchProfile(

@@ -16,7 +16,8 @@ from edgeprune.errors import ConfigError
 from edgeprune.guarding import guarded
 from edgeprune.pipeline import start
 from edgeprune.recipe import load_recipe
-from edgeprune.summary import Accuracy, Guard
+from edgeprune.scores import Accuracy
+from edgeprune.sensitivity import Guard
 
 HOST = {profile.backend: profile for profile in resolve_targets(("cpu",))}
 BAD = ("quantize.scheme=ort-s8s8", "quantize.decode=true", "quantize.images=16", "prune.enabled=false")

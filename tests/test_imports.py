@@ -58,6 +58,9 @@ LAYERS = (
         "postprocess",
         "spec",
         "summary",
+        "scores",
+        "sensitivity",
+        "shrinking",
     },
     {"errors", "resources", "__init__"},
 )

@@ -149,7 +149,7 @@ def test_surgery_is_judged_on_the_output_that_the_family_has(
     family: str, checkpoints: dict[str, Path], tiny: Dataset, tmp_path: Path
 ) -> None:
     from edgeprune.prune.stages import cut
-    from edgeprune.summary import Pruning
+    from edgeprune.shrinking import Pruning
 
     adapter = get_adapter("ultralytics")
     original = Artifact.of(checkpoints[family], "torch", "fp32")

@@ -24,7 +24,7 @@ from edgeprune.pipeline import start
 from edgeprune.prune import to_latency
 from edgeprune.prune.activation import silu_names
 from edgeprune.recipe import DEFAULT_RATIO, load_recipe
-from edgeprune.summary import Pruning
+from edgeprune.shrinking import Pruning
 from made_tables import made_table
 
 HERE = resolve_targets(("cpu",))[0]

@@ -11,7 +11,9 @@ import pytest
 from edgeprune.bench.result import BenchResult, Block, Flag
 from edgeprune.bench.statistics import paired_ratio
 from edgeprune.sanity import CHECKS, warnings
-from edgeprune.summary import Accuracy, Pruning, Row, SanityWarning, Summary, TargetSummary
+from edgeprune.scores import Accuracy
+from edgeprune.shrinking import Pruning
+from edgeprune.summary import Row, SanityWarning, Summary, TargetSummary
 from test_summary import a_summary
 from test_verdict import four, row
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprune.recipe import BudgetRecipe
-from edgeprune.summary import Accuracy, Row
+from edgeprune.scores import Accuracy
+from edgeprune.summary import Row
 from edgeprune.verdict import choose, misses, nearest_miss, overall_verdict, refuse, target_verdict
 
 

@@ -14,7 +14,8 @@ from edgeprune.bench.subject import input_size, make_job, stock_images, subjects
 from edgeprune.device import resolve_targets
 from edgeprune.errors import CompileError, ConfigError, ModelError, NotComparableError
 from edgeprune.preprocess import Preprocess
-from edgeprune.summary import Accuracy, Row, TargetSummary, save_summary
+from edgeprune.scores import Accuracy
+from edgeprune.summary import Row, TargetSummary, save_summary
 from test_summary import a_summary
 
 HOST = {profile.backend: profile for profile in resolve_targets(("cpu",))}

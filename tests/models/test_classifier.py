@@ -32,7 +32,7 @@ from edgeprune.prune.recalibrate import recalibrate
 from edgeprune.prune.stages import batches, evidence_for
 from edgeprune.prune.surgery import prune
 from edgeprune.recipe import Criterion, ExportRecipe, PruneRecipe, Recipe, load_recipe
-from edgeprune.summary import SparseTraining
+from edgeprune.shrinking import SparseTraining
 
 SPEC = adapter.preprocess(64)
 POST = classifier(DIGITS)

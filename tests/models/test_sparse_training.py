@@ -14,7 +14,7 @@ from edgeprune.models import ultralytics as adapter
 from edgeprune.prune.groups import find_groups, trace
 from edgeprune.prune.sparse import couple
 from edgeprune.recipe import Recipe, load_recipe
-from edgeprune.summary import GAMMA_QUANTILES, SparseTraining
+from edgeprune.shrinking import GAMMA_QUANTILES, SparseTraining
 
 
 def recipe(criterion: str, strength: float, epochs: int = 2) -> Recipe:

@@ -21,7 +21,7 @@ from edgeprune.prune.groups import count_macs
 from edgeprune.prune.passes import Gauges, apply_passes
 from edgeprune.prune.surgery import prune
 from edgeprune.recipe import Activation, PruneRecipe, RewriteKind, load_recipe
-from edgeprune.summary import PassReport
+from edgeprune.shrinking import PassReport
 
 DEEP = ("model.7", "model.8", "model.1?", "model.2?")  # wide layers, slow to factor
 EXAMPLE = torch.zeros(1, 3, 64, 64)

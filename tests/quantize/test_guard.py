@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprune.quantize.guard import MOST_TRIES, Rung, expected_drops, ladder, search
-from edgeprune.summary import LayerSensitivity
+from edgeprune.sensitivity import LayerSensitivity
 
 
 def layer(name: str, error: float, drop: float | None, gained: float | None) -> LayerSensitivity:

@@ -13,13 +13,12 @@ import pytest
 
 from edgeprune.artifact import write_text_atomically
 from edgeprune.bench.result import BenchResult, Block, Cold, Flag, Memory
+from edgeprune.scores import Accuracy
+from edgeprune.shrinking import LayerWidth, Pruning
 from edgeprune.summary import (
-    Accuracy,
     AheadOfTime,
     Calibration,
     ExportCheck,
-    LayerWidth,
-    Pruning,
     Row,
     SanityWarning,
     Summary,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgeprune.report.descent import iterations_table, passes_table, prediction_note
-from edgeprune.summary import Iteration, PassReport
+from edgeprune.shrinking import Iteration, PassReport
 
 
 def _cut(predicted: float, change: float, refused: str = "") -> Iteration:

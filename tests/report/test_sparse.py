@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 from edgeprune.report.html import write_html
 from edgeprune.report.markdown import write_markdown
-from edgeprune.summary import SparseEpoch, SparseTraining
+from edgeprune.shrinking import SparseEpoch, SparseTraining
 
 
 def test_sparse_training_is_drawn_and_every_epoch_is_listed(

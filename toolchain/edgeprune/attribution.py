@@ -21,7 +21,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from edgeprune.errors import ConfigError, did_you_mean
-from edgeprune.summary import Pruning, Row, Summary
+from edgeprune.shrinking import Pruning
+from edgeprune.summary import Row, Summary
 
 Changes = frozenset[str]
 COMPILER = "compiler"

@@ -14,7 +14,9 @@ from edgeprune.device import DeviceProfile
 from edgeprune.models import ModelAdapter, ModelInfo
 from edgeprune.preprocess import Preprocess
 from edgeprune.recipe import Recipe
-from edgeprune.summary import Accuracy, AheadOfTime, Guard, Variant, variant_name
+from edgeprune.scores import Accuracy
+from edgeprune.sensitivity import Guard
+from edgeprune.summary import AheadOfTime, Variant, variant_name
 
 SELECTION_SPLIT = "val"
 

@@ -15,8 +15,9 @@ from edgeprune.converting import converted, ort_format
 from edgeprune.device import DeviceProfile
 from edgeprune.errors import CompileError
 from edgeprune.isolated import pins_of
+from edgeprune.scores import Accuracy
 from edgeprune.spec import Spec
-from edgeprune.summary import Accuracy, AheadOfTime, ExportCheck, Variant, variant_name
+from edgeprune.summary import AheadOfTime, ExportCheck, Variant, variant_name
 from edgeprune.timing import bench_images, tuned
 
 EMBEDDED = "model-embedded.onnx"

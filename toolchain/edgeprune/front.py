@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict
 from edgeprune.build import Build
 from edgeprune.candidates import exported
 from edgeprune.errors import BudgetError
+from edgeprune.scores import ScoredRecord
 from edgeprune.study import counts, finished
-from edgeprune.summary import ScoredRecord
 from edgeprune.trials import Bench, at_size, checkpoint, rated
 
 if TYPE_CHECKING:

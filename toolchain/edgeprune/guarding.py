@@ -25,7 +25,9 @@ from edgeprune.quantize.guard import Rung, ladder, search
 from edgeprune.quantize.schemes import QDQ_SCHEMES
 from edgeprune.quantize.sensitivity import head_error, unit_ms
 from edgeprune.quantize.units import Unit, constants_of, int8_units, only_int8, units_of
-from edgeprune.summary import Accuracy, Guard, LayerSensitivity, Variant, variant_name
+from edgeprune.scores import Accuracy
+from edgeprune.sensitivity import Guard, LayerSensitivity
+from edgeprune.summary import Variant, variant_name
 from edgeprune.timing import bench_images, machine
 
 IMAGES = 16

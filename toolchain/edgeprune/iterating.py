@@ -18,7 +18,8 @@ from edgeprune.device import DeviceProfile
 from edgeprune.errors import BudgetError, ConfigError
 from edgeprune.latency import LatencyTable, load_table, save_table
 from edgeprune.recipe import Recipe
-from edgeprune.summary import Accuracy, Iteration
+from edgeprune.scores import Accuracy
+from edgeprune.shrinking import Iteration
 from edgeprune.timing import machine
 from edgeprune.training import finetuned
 

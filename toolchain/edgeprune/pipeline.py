@@ -18,8 +18,10 @@ from edgeprune.guarding import guarded
 from edgeprune.models import adapter_of, get_adapter
 from edgeprune.pruning import pruned
 from edgeprune.quantize import require_method
+from edgeprune.scores import Accuracy
+from edgeprune.shrinking import Pruning
 from edgeprune.summarise import summarise, write_outputs
-from edgeprune.summary import Accuracy, ExportCheck, Pruning, Summary, Variant, save_summary
+from edgeprune.summary import ExportCheck, Summary, Variant, save_summary
 from edgeprune.timing import measured
 
 PACKAGES = (

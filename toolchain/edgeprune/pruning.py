@@ -13,7 +13,7 @@ from edgeprune.device import DeviceProfile
 from edgeprune.iterating import Goal, descend, latency_goal, latency_table, speed_budget
 from edgeprune.latency import LatencyTable
 from edgeprune.recipe import DEFAULT_RATIO, Recipe, Regularised
-from edgeprune.summary import PassReport, Pruning
+from edgeprune.shrinking import PassReport, Pruning
 from edgeprune.timing import machine
 from edgeprune.training import aware, finetuned, sparsified
 

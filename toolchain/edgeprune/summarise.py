@@ -20,17 +20,11 @@ from edgeprune.candidates import EMBEDDED, embedded
 from edgeprune.device import DeviceProfile
 from edgeprune.quantize.selection import images_sha256
 from edgeprune.sanity import warnings
+from edgeprune.scores import Accuracy
+from edgeprune.shrinking import Pruning
 from edgeprune.spec import FILE as SPEC_FILE
 from edgeprune.spec import Spec
-from edgeprune.summary import (
-    Accuracy,
-    Calibration,
-    ExportCheck,
-    Pruning,
-    Row,
-    Summary,
-    TargetSummary,
-)
+from edgeprune.summary import Calibration, ExportCheck, Row, Summary, TargetSummary
 from edgeprune.verdict import choose, comparison, nearest_miss, overall_verdict, refuse, target_verdict
 
 

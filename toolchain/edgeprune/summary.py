@@ -8,18 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    ValidationError,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, ValidationError
 
 from edgeprune.artifact import write_text_atomically
 from edgeprune.errors import NotComparableError
+from edgeprune.scores import Accuracy, Metric, Record, ScoredRecord
+from edgeprune.sensitivity import Guard
+from edgeprune.shrinking import Pruning
 
 SCHEMA_VERSION: Final = 1
 SUMMARY = "summary.json"
@@ -38,67 +33,7 @@ def variant_name(variant: Variant, imgsz: int | None) -> str:
     return f"{'original' if variant == 'resized' else variant} {imgsz} px"
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-Metric = Literal["mAP50-95", "top-1"]
-"""What models are judged by: detectors by the first, classifiers by the share that is classified right."""
-LENIENT: Final[dict[Metric, str]] = {"mAP50-95": "mAP50", "top-1": "top-5"}
-"""What is shown beside each metric, and decides nothing."""
-_KEYS: Final[dict[Metric, tuple[tuple[str, str], ...]]] = {
-    "mAP50-95": (("score", "map50_95"), ("lenient", "map50")),
-    "top-1": (("score", "top1"), ("lenient", "top5")),
-}
-
-
-class ScoredRecord(_Record):
-    """A record with accuracies: `score...` is of its metric, `lenient...` of the one beside it.
-
-    In JSON the keys name the metric instead: `map50_95...` and `map50...`, or `top1...` and `top5...`. Both
-    forms are read.
-    """
-
-    metric: Metric = Field(default="mAP50-95", exclude=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_metric_keys(cls, data: Any) -> Any:
-        if not isinstance(data, dict):  # a record already
-            return data
-        found = dict(data)
-        for metric, names in _KEYS.items():
-            for name, key in names:
-                for known in [known for known in found if key in known]:
-                    found[known.replace(key, name)] = found.pop(known)
-                    found["metric"] = metric
-        return found
-
-    @model_serializer(mode="wrap")
-    def _to_metric_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        fields: dict[str, Any] = handler(self)
-        for name, key in _KEYS[self.metric]:
-            fields = {known.replace(name, key): value for known, value in fields.items()}
-        return fields
-
-
-class Accuracy(ScoredRecord):
-    """Accuracy on one split.
-
-    Attributes:
-        drop: score of the original fp32 row of this target minus this one's; negative when this is better.
-        per_class: by class name, mAP50-95 of a detector, the share classified right of a classifier.
-    """
-
-    split: str
-    images: int
-    lenient: float
-    score: float
-    drop: float | None = None
-    per_class: dict[str, float] = {}
-
-
-class AheadOfTime(_Record):
+class AheadOfTime(Record):
     """A file for TensorRT that TensorRT-RTX parsed and built on this machine, without a GPU.
 
     It proves the graph; neither int8 kernels, nor outputs, nor any latency on the device.
@@ -110,66 +45,6 @@ class AheadOfTime(_Record):
 
     version: str
     capabilities: tuple[str, ...]
-
-
-class LayerSensitivity(_Record):
-    """What int8 in one layer costs and brings.
-
-    Attributes:
-        layer: name of its first ONNX node, a convolution as a rule.
-        nodes: names of all its ONNX nodes.
-        error: of the network's outputs when only this layer is int8, relative L2, mean over their channels.
-        drop: of the score on val when only this layer is int8; null when its error is too small to matter.
-        float_ms, int8_ms: of its nodes in the float and in the int8 engine; null when not measured here.
-    """
-
-    layer: str
-    nodes: tuple[str, ...]
-    error: float
-    drop: float | None = None
-    float_ms: float | None = None
-    int8_ms: float | None = None
-
-    @property
-    def gained_ms(self) -> float | None:
-        """Milliseconds that int8 saves in this layer; negative when it is slower."""
-        if self.float_ms is None or self.int8_ms is None:
-            return None
-        return self.float_ms - self.int8_ms
-
-
-class GuardTry(_Record):
-    """One choice of layers in float that was built and evaluated.
-
-    Attributes:
-        floats: how many layers stay in float.
-        predicted: sum of the drops of the others.
-        drop: of the score on val, measured.
-        lost_ms: that int8 would gain in the layers in float; null when layers are not timed.
-    """
-
-    floats: int
-    predicted: float
-    drop: float
-    lost_ms: float | None = None
-
-
-class Guard(ScoredRecord):
-    """How the accuracy guard brought an int8 row back within the budget.
-
-    Attributes:
-        score_before, drop_before: of the row with every layer of its scheme in int8, on val.
-        drop_after: of the row with some of them in float, on val.
-        floats: layers that it left in float.
-        layers: sensitivity of every layer, the greatest error first.
-    """
-
-    score_before: float
-    drop_before: float
-    drop_after: float
-    floats: tuple[str, ...]
-    tries: tuple[GuardTry, ...]
-    layers: tuple[LayerSensitivity, ...]
 
 
 class Row(ScoredRecord):
@@ -206,10 +81,10 @@ class Row(ScoredRecord):
     drop: float | None = None
     speedup: float | None = None
     val: Accuracy | None = None
-    per_class: dict[str, float] = {}
+    per_class: dict[str, float] = Field(default_factory=dict)
     quantized_ops: int | None = None
     convolutions: int | None = None
-    environment: dict[str, str] = {}
+    environment: dict[str, str] = Field(default_factory=dict)
     ahead_of_time: AheadOfTime | None = None
     guard: Guard | None = None
     flags: tuple[str, ...] = ()
@@ -229,110 +104,7 @@ class Row(ScoredRecord):
         return f"{self.target} {self.name} {self.precision}"
 
 
-class LayerWidth(_Record):
-    """Output channels of one convolution before and after pruning."""
-
-    layer: str
-    before: int
-    after: int
-    prunable: bool = True
-
-
-GAMMA_QUANTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
-SMALL_GAMMA: Final = 0.01
-"""A batch-norm scale below this passes next to nothing on."""
-
-
-class SparseEpoch(ScoredRecord):
-    """The batch-norm scales of the prunable channels after one epoch of sparse training.
-
-    Attributes:
-        epoch: from 1; 0 is before the training.
-        strength: of the regulariser in this epoch; null before the training.
-        quantiles: of the absolute scales, at `GAMMA_QUANTILES`.
-        share_small: share of the absolute scales below `SMALL_GAMMA`.
-        score: of the averaged weights on val, as the trainer measured it.
-    """
-
-    epoch: int
-    strength: float | None
-    quantiles: tuple[float, ...]
-    share_small: float
-    score: float | None
-
-
-class SparseTraining(_Record):
-    """Training with a regulariser before the cut: `sparse.json` is this."""
-
-    criterion: str
-    strength: float
-    epochs: tuple[SparseEpoch, ...]
-
-
-PassName = Literal["depth", "rewrite", "activation"]
-
-
-class PassReport(ScoredRecord):
-    """What a pass before width pruning changed, and what it left for being no faster or too costly.
-
-    Attributes:
-        applied: what was changed, one phrase each; empty when the pass was undone.
-        refused: what was not, and why, one sentence each.
-        ms_before, ms_after: on the target, measured; null when the target is not measured here.
-        score_before, score_after: on val, before any training; null when nothing was tried.
-    """
-
-    name: PassName
-    applied: tuple[str, ...] = ()
-    refused: tuple[str, ...] = ()
-    ms_before: float | None = None
-    ms_after: float | None = None
-    score_before: float | None = None
-    score_after: float | None = None
-
-
-class Iteration(ScoredRecord):
-    """One cut on the way to a latency.
-
-    Attributes:
-        goal_ms: what was aimed at; the table is asked for less where it was too hopeful before.
-        predicted_before_ms, predicted_ms: what the table says of the widths before the cut and after it.
-        before_ms, measured_ms: p50 of the model before the cut and after it, measured in pairs.
-        change: median of (time after / time before) - 1 over the pairs.
-        score: on val, after the short recovery; null without one.
-        refused: why the cut was not kept; empty when it was.
-    """
-
-    goal_ms: float
-    predicted_before_ms: float
-    predicted_ms: float
-    before_ms: float
-    measured_ms: float
-    change: float
-    score: float | None = None
-    refused: str = ""
-
-
-class Pruning(ScoredRecord):
-    """What surgery and recovery did to the network."""
-
-    criterion: str
-    goal: str
-    ratio: float
-    step: int
-    params_before: int
-    params_after: int
-    macs_before: int
-    macs_after: int
-    score_after_surgery: float | None = None
-    score_after_recovery: float | None = None
-    layers: tuple[LayerWidth, ...] = ()
-    sparse: SparseTraining | None = None
-    iterations: tuple[Iteration, ...] = ()
-    passes: tuple[PassReport, ...] = ()
-
-
-class ExportCheck(_Record):
+class ExportCheck(Record):
     """Largest difference between the ONNX file and torch on real images; a classifier has no boxes."""
 
     variant: Variant
@@ -352,7 +124,7 @@ WarningCode = Literal[
 ]
 
 
-class SanityWarning(_Record):
+class SanityWarning(Record):
     """Something that is wrong with a build although every stage succeeded; fails it under ``--strict``.
 
     Attributes:
@@ -367,7 +139,7 @@ class SanityWarning(_Record):
     advice: str
 
 
-class TargetSummary(_Record):
+class TargetSummary(Record):
     """One target of a build: its rows, what was chosen on it, and what still has to be done on the device.
 
     Attributes:
@@ -383,7 +155,7 @@ class TargetSummary(_Record):
     on_device: tuple[str, ...] = ()
 
 
-class Calibration(_Record):
+class Calibration(Record):
     """The calibration of the int8 artifacts; `calibration.json` beside each of them lists the images.
 
     Attributes:
@@ -400,7 +172,7 @@ class Calibration(_Record):
     method: str | None = None
 
 
-class Summary(_Record):
+class Summary(Record):
     """The whole build.
 
     Attributes:
@@ -429,9 +201,9 @@ class Summary(_Record):
     warnings: tuple[SanityWarning, ...] = ()
     calibration: Calibration | None = None
     exports: tuple[ExportCheck, ...] = ()
-    environment: dict[str, Any] = {}
-    versions: dict[str, str] = {}
-    seconds: dict[str, float] = {}
+    environment: dict[str, Any] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
+    seconds: dict[str, float] = Field(default_factory=dict)
 
     def rows(self) -> tuple[Row, ...]:
         """Return the rows of all targets, in order."""

@@ -11,7 +11,7 @@ from edgeprune.build import BuildRequest, Notify
 from edgeprune.errors import BudgetError
 from edgeprune.iterating import torch_accuracy
 from edgeprune.pipeline import start
-from edgeprune.summary import ScoredRecord
+from edgeprune.scores import ScoredRecord
 from edgeprune.training import sparsified
 
 WEAKEST, STRONGEST = 1e-5, 10.0

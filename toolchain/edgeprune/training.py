@@ -16,7 +16,7 @@ from edgeprune.errors import EdgepruneError, InterruptedBuildError
 from edgeprune.models import Progress
 from edgeprune.quantize.schemes import QDQ_SCHEMES
 from edgeprune.recipe import DEFAULT_RATIO, Recipe
-from edgeprune.summary import SparseTraining
+from edgeprune.shrinking import SparseTraining
 
 Train = Callable[[Path, Path | None, Dataset, int, Recipe, Path, Progress], None]
 """An adapter's training of a student: its checkpoint, its teacher's, data, image size, recipe, where to."""

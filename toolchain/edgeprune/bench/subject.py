@@ -19,8 +19,9 @@ from edgeprune.bench.result import Job
 from edgeprune.device import DeviceProfile, resolve_targets
 from edgeprune.errors import CompileError, ConfigError, ModelError
 from edgeprune.preprocess import Preprocess, to_input
+from edgeprune.scores import Accuracy
 from edgeprune.spec import spec_of
-from edgeprune.summary import Accuracy, Row, load_summary
+from edgeprune.summary import Row, load_summary
 
 _TENSORS = 32
 

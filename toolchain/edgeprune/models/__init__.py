@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edgeprune.dataset import Dataset
     from edgeprune.preprocess import Preprocess
     from edgeprune.recipe import Recipe
-    from edgeprune.summary import Accuracy, Metric
+    from edgeprune.scores import Accuracy, Metric
 
 # Here, because ultralytics reads them when it is imported, whichever adapter comes first.
 os.environ.setdefault("YOLO_AUTOINSTALL", "false")  # it would pip-install what it misses

@@ -10,7 +10,7 @@ from edgeprune.errors import CompileError
 from edgeprune.models import Predict
 from edgeprune.postprocess import Postprocess
 from edgeprune.preprocess import Preprocess, load_input
-from edgeprune.summary import Accuracy
+from edgeprune.scores import Accuracy
 
 
 def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess) -> Accuracy:

@@ -15,7 +15,7 @@ from edgeprune.errors import CompileError
 from edgeprune.models import Predict
 from edgeprune.postprocess import Postprocess
 from edgeprune.preprocess import Placement, Preprocess, load_input
-from edgeprune.summary import Accuracy
+from edgeprune.scores import Accuracy
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 

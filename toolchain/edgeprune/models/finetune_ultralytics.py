@@ -29,7 +29,7 @@ from edgeprune.models.bfloat16 import computes_bfloat16, run_in_bfloat16
 from edgeprune.models.checkpoint_ultralytics import load_network, save
 from edgeprune.prune.activation import ease, set_share, settle
 from edgeprune.recipe import Recipe
-from edgeprune.summary import Metric
+from edgeprune.scores import Metric
 
 BEST, LAST = "student_best.pt", "student_last.pt"
 EASED = 0.6  # share of the training after which swapped activations stand alone

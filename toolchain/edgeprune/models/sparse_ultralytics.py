@@ -30,7 +30,8 @@ from edgeprune.models.finetune_ultralytics import (
 from edgeprune.prune.groups import find_groups, trace
 from edgeprune.prune.sparse import REGULARISERS, add_gradients, couple
 from edgeprune.recipe import DEFAULT_RATIO, Recipe
-from edgeprune.summary import GAMMA_QUANTILES, SMALL_GAMMA, Metric, SparseEpoch, SparseTraining
+from edgeprune.scores import Metric
+from edgeprune.shrinking import GAMMA_QUANTILES, SMALL_GAMMA, SparseEpoch, SparseTraining
 
 RECORD, EVENTS = "sparse.json", "tensorboard"
 

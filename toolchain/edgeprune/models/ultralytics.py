@@ -32,7 +32,7 @@ from edgeprune.models.blocks import split_blocks
 from edgeprune.postprocess import Postprocess
 from edgeprune.preprocess import Preprocess
 from edgeprune.recipe import Recipe
-from edgeprune.summary import Accuracy
+from edgeprune.scores import Accuracy
 
 _BRANCHES = ("cv2", "cv3", "one2one_cv2", "one2one_cv3")
 # The decode of the head joins boxes in pixels and scores in [0, 1]; one int8 scale over both makes every

@@ -32,7 +32,7 @@ from edgeprune.models import (
 from edgeprune.postprocess import Postprocess
 from edgeprune.preprocess import CENTRE_CROP, Preprocess, load_input
 from edgeprune.recipe import Recipe
-from edgeprune.summary import Accuracy
+from edgeprune.scores import Accuracy
 
 STRIDE = 32
 """Any input size would do for a classifier; ultralytics' trainer rounds it up to a multiple of this."""

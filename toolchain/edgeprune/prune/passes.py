@@ -19,7 +19,8 @@ from edgeprune.prune.groups import find_groups, kept_whole, trace
 from edgeprune.prune.layers import layers_of
 from edgeprune.prune.worth import LayerMs, rewrites_worth_it
 from edgeprune.recipe import PruneRecipe
-from edgeprune.summary import Metric, PassName, PassReport
+from edgeprune.scores import Metric
+from edgeprune.shrinking import PassName, PassReport
 
 Fixed = Callable[[nn.Module], Sequence[nn.Module]]
 

@@ -21,7 +21,7 @@ from edgeprune.prune.evidence import Evidence, gather
 from edgeprune.prune.recalibrate import recalibrate
 from edgeprune.prune.surgery import prune
 from edgeprune.recipe import Recipe
-from edgeprune.summary import Pruning
+from edgeprune.shrinking import Pruning
 
 RECALIBRATION_IMAGES = 64
 _BATCH = 16

@@ -16,7 +16,7 @@ from edgeprune.prune.criteria import CRITERIA, NEEDS
 from edgeprune.prune.evidence import Evidence
 from edgeprune.prune.groups import Group, count_macs, find_groups, kept_whole, remove, structure, trace
 from edgeprune.recipe import DEFAULT_RATIO, PruneRecipe, Scope
-from edgeprune.summary import LayerWidth, Pruning
+from edgeprune.shrinking import LayerWidth, Pruning
 
 
 @dataclass(frozen=True)

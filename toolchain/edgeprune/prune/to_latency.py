@@ -31,7 +31,7 @@ from edgeprune.prune.surgery import account, cut_to, score_groups
 from edgeprune.recipe import PruneRecipe, Recipe
 from edgeprune.runners import Runner
 from edgeprune.runners.local import LocalRunner
-from edgeprune.summary import PassReport, Pruning
+from edgeprune.shrinking import PassReport, Pruning
 
 
 class Cut(BaseModel):

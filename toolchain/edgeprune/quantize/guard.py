@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import LinearConstraint
 
 from edgeprune.integer_program import cheapest_choice
-from edgeprune.summary import GuardTry, LayerSensitivity
+from edgeprune.sensitivity import GuardTry, LayerSensitivity
 
 RUNGS = 60
 MOST_TRIES = 10

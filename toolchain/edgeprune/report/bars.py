@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from edgeprune.report.cells import plain
 from edgeprune.report.facts import Report
 from edgeprune.report.svg import BLUE, INK, MUTED, ORANGE, beside, figure, row_name, to_svg
-from edgeprune.summary import LayerWidth, Pruning
+from edgeprune.shrinking import LayerWidth, Pruning
 
 LAYERS_A_CHART = 32
 

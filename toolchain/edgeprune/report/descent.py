@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgeprune.report.cells import Cell, Head, Table, number, table, word
-from edgeprune.summary import Iteration, PassReport
+from edgeprune.shrinking import Iteration, PassReport
 
 PREDICTED_WITHIN = 0.10
 """A table whose predictions are further off on average is said to be."""

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from edgeprune.artifact import write_text_atomically
 from edgeprune.bench.result import BenchResult, load_result
 from edgeprune.errors import OutputError
-from edgeprune.summary import Pruning, Row, Summary, load_summary
+from edgeprune.shrinking import Pruning
+from edgeprune.summary import Row, Summary, load_summary
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from edgeprune.report.descent import iterations_table, passes_table, prediction_
 from edgeprune.report.facts import Report, load_report, save_page
 from edgeprune.report.sensitivity import guard_note, guards, layers_table, tries_table
 from edgeprune.report.sparse import epochs_table
-from edgeprune.summary import Pruning
+from edgeprune.shrinking import Pruning
 
 PAGE = "report.md"
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|#~&!$@])")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgeprune.report.cells import Cell, Head, Table, number, table
 from edgeprune.report.svg import BLUE, MUTED, ORANGE, figure, to_svg
-from edgeprune.summary import GAMMA_QUANTILES, SMALL_GAMMA, SparseTraining
+from edgeprune.shrinking import GAMMA_QUANTILES, SMALL_GAMMA, SparseTraining
 
 
 def gammas_by_epoch(training: SparseTraining, name: str) -> str:

@@ -7,7 +7,9 @@ import shlex
 from edgeprune.bench.statistics import PERCENTILE_MINIMA, latency_ms, median_ms
 from edgeprune.report.cells import Cell, Head, Line, Table, flatten, number, table, word
 from edgeprune.report.facts import Report
-from edgeprune.summary import LENIENT, Pruning, Row, Summary, TargetSummary
+from edgeprune.scores import LENIENT
+from edgeprune.shrinking import Pruning
+from edgeprune.summary import Row, Summary, TargetSummary
 
 NOT_MEASURED = "not measured in this build"
 HOW_TO_CHECK = "pip install 'edgeprune[rtx]'"

@@ -14,7 +14,8 @@ from edgeprune.bench.statistics import achieved_fps, latency_ms
 from edgeprune.report.cells import number, plain, printable
 from edgeprune.report.sensitivity import guard_note
 from edgeprune.report.tables import ahead_of_time, budget_words, runtimes
-from edgeprune.summary import Metric, Row, Summary, TargetSummary
+from edgeprune.scores import Metric
+from edgeprune.summary import Row, Summary, TargetSummary
 
 CHOSEN, BEST, REFUSED, WARNED = "●", "○", "✗", "⚠"
 _STYLES = {CHOSEN: "bold green", REFUSED: "dim"}
