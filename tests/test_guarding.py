@@ -63,7 +63,7 @@ class Opened:
 
 
 def _guarded(context: Build, onnx: Artifact, baseline: dict[str, Accuracy]) -> Candidate:
-    return guarded(context, context.request.targets[0], "original", "int8", onnx, baseline)
+    return guarded(context, context.request.targets[0], "original", "int8", onnx, onnx, baseline)
 
 
 def test_a_network_that_int8_ruined_is_recovered_and_its_float_layers_are_named(

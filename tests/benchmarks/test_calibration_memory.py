@@ -11,6 +11,7 @@ import pytest
 
 from conftest import write_convnet
 from edgeprune.dataset import Dataset
+from edgeprune.quantize import METHODS_OF
 from edgeprune.quantize.ranges import METHODS
 
 FEW, MANY = 16, 256
@@ -32,9 +33,14 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_convnet(tmp_path_factory.mktemp("memory") / "convnet.onnx", width=64, depth=4)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_it_needs_no_more_for_many_images(benchmark: Any, network: Path, tiny: Dataset, method: str) -> None:
-    peak = functools.partial(benchmark.measure, network, tiny.source, "ort-u8s8", method)
+@pytest.mark.parametrize(
+    ("scheme", "method"),
+    [("ort-u8s8", method) for method in METHODS] + [("nncf", method) for method in METHODS_OF["nncf"]],
+)
+def test_it_needs_no_more_for_many_images(
+    benchmark: Any, network: Path, tiny: Dataset, scheme: str, method: str
+) -> None:
+    peak = functools.partial(benchmark.measure, network, tiny.source, scheme, method)
     few, many = peak(FEW)["peak_mb"], peak(MANY)["peak_mb"]
     assert 0.9 < many / few < 1.1
     assert few * 1.1 < few + (MANY - FEW) * TENSORS_MB  # keeping all tensors would be seen

@@ -67,10 +67,15 @@ def test_the_newest_family_keeps_its_scores(
 
 
 def test_nncf_writes_an_ir_that_runs_in_integers(
-    float_models: Exported, calibration: CalibrationSet, tiny: Dataset, tmp_path: Path
+    float_models: Exported,
+    calibration: CalibrationSet,
+    tiny: Dataset,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     source = float_models["yolov8n"][0]
     artifact = quantize(source, "nncf", calibration, adapter, tmp_path)
+    assert capfd.readouterr().out == "", "standard output is for a command's JSON"
     assert artifact.path == tmp_path / "engine"
     assert (artifact.precision, artifact.parent) == ("int8", source.sha256)
     backend = get_backend("openvino")

@@ -48,7 +48,11 @@ class BuildRequest:
 
 @dataclass(frozen=True)
 class Build:
-    """What every stage of one build sees."""
+    """What every stage of one build sees.
+
+    Attributes:
+        choosing: whether accuracy is measured only on the split that choices are made on.
+    """
 
     request: BuildRequest
     store: Store
@@ -58,6 +62,7 @@ class Build:
     info: ModelInfo
     spec: Preprocess
     versions: dict[str, str]
+    choosing: bool = False
 
     @property
     def recipe(self) -> Recipe:
@@ -67,6 +72,8 @@ class Build:
     @property
     def splits(self) -> tuple[str, ...]:
         """The splits that accuracy is measured on: the one the choice is made on, and the reported one."""
+        if self.choosing:
+            return (SELECTION_SPLIT,)
         return tuple(dict.fromkeys((SELECTION_SPLIT, self.dataset.report_split)))
 
     def at(self, imgsz: int) -> Build:

@@ -36,8 +36,6 @@ LITTLE = 0.1
 """A layer matters if it costs more than this share of the budget; the others end the evaluations."""
 PROXY = "ort-u8s8"
 """Where a scheme writes no Q/DQ graph to take apart, the layers are ranked in this one."""
-BY_NAMES = ("nncf", "ncnn-minmax", "ncnn-kl")
-"""The other schemes that know layers by the names of their ONNX nodes."""
 
 
 def guarded(
@@ -46,23 +44,23 @@ def guarded(
     variant: Variant,
     precision: str,
     model: Artifact,
+    onnx: Artifact,
     baseline: Mapping[str, Accuracy],
 ) -> Candidate:
     """Return the row of a model on a target as `candidate` does, an int8 row within `budget.max_drop` on val.
 
     It has layers in float if it needs them. A row of another precision, one that keeps to the budget, one of
-    a model that misses it in float already, one of a scheme that is not told by ONNX nodes what to leave in
-    float, and any row with `quantize.guard` off is as it is without the guard.
+    a model that misses it in float already, and any row with `quantize.guard` off is as it is without the
+    guard.
 
     Args:
         context, model: as `candidate` has them.
+        onnx: the same network as an ONNX file, whose nodes every quantiser knows layers by.
         baseline: accuracy of the original in float, which drops are counted from.
     """
     settings = context.recipe
     row = partial(candidate, context, profile, variant, precision, model)
     if precision != "int8" or not settings.quantize.guard:
-        return row()
-    if scheme_of(settings, profile) not in (*QDQ_SCHEMES, *BY_NAMES):
         return row()
     name = f"{profile.name} {variant_name(variant, context.spec.imgsz)} {precision}"
     score, budget = baseline[SELECTION_SPLIT].score, settings.budget.max_drop
@@ -71,18 +69,19 @@ def guarded(
     if score - before.score <= budget:
         return row()
     context.notify("guard", 0.0, f"{name}: {before.metric} drops by {score - before.score:.4f} on val")
-    plain = evaluated(context, "onnxruntime", {}, model, "fp32")[1][SELECTION_SPLIT].score
+    plain = evaluated(context, "onnxruntime", {}, onnx, "fp32")[1][SELECTION_SPLIT].score
     if score - plain > budget:
         context.notify("guard", 1.0, f"{name}: so it does in float, by {score - plain:.4f}")
         return row()
-    layers = sensitivities(context, profile, variant, model, engine, plain)
+    layers = sensitivities(context, profile, variant, onnx, engine, plain)
     nodes = {layer.layer: layer.nodes for layer in layers}
+    choosing = replace(context, choosing=True)
 
     def keep(rung: Rung) -> list[str]:
         return [node for name in rung.floats for node in nodes[name]]
 
     def measured(rung: Rung) -> float:
-        found = assessed(context, profile, variant, precision, model, keep(rung))[2]
+        found = assessed(choosing, profile, variant, precision, model, keep(rung))[2]
         drop = score - found[SELECTION_SPLIT].score
         context.notify("guard", 0.5, f"{len(rung.floats)} layers in float: drops by {drop:.4f}")
         return drop

@@ -56,7 +56,7 @@ def build(request: BuildRequest, notify: Notify) -> Summary:
                 checks[onnx.sha256] = check
                 taken = source(own, profile, model, onnx, variant)
                 candidates += [
-                    guarded(own, profile, variant, precision, taken, baseline)
+                    guarded(own, profile, variant, precision, taken, onnx, baseline)
                     for precision in profile.precisions
                 ]
         if request.recipe.bench.compare:
