@@ -32,7 +32,8 @@ def render_junit(results: Mapping[str, GateResult]) -> str:
         if result.notes:
             ET.SubElement(suite, "system-out").text = "\n".join(plain(note) for note in result.notes)
     ET.indent(root)
-    return ET.tostring(root, encoding="utf-8", xml_declaration=True).decode()
+    text: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    return text.decode()
 
 
 def _properties(suite: ET.Element, result: GateResult) -> None:
