@@ -12,14 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeprune.bench.decision import LOOKS, Decision, decide
-from edgeprune.bench.gate import (
-    GATE_BLOCK,
-    AccuracyPair,
-    GateResult,
-    check_comparable,
-    on_runner,
-    run_gate,
-)
+from edgeprune.bench.gate import Rules, default_tau, run_gate
+from edgeprune.bench.gate_result import AccuracyPair, GateResult
+from edgeprune.bench.pairs import GATE_BLOCK, check_comparable, on_runner
 from edgeprune.bench.result import Job, WorkerReport
 from edgeprune.errors import CompileError, ConfigError, NotComparableError
 from edgeprune.runners.local import LocalRunner
@@ -28,8 +23,10 @@ from simulated import Machine, make_job
 MIB = 1.048576
 
 
-def _gate(machine: Machine, tau: float = 0.05, **options: Any) -> GateResult:
-    return run_gate(make_job("a"), make_job("b"), tau, machine, **options)
+def _gate(
+    machine: Machine, tau: float = 0.05, accuracy: AccuracyPair | None = None, **rules: Any
+) -> GateResult:
+    return run_gate(make_job("a"), make_job("b"), Rules(tau, **rules), machine, accuracy=accuracy)
 
 
 def _decided(ratios: np.ndarray, tau: float = 0.05) -> Decision:
@@ -85,7 +82,12 @@ def test_equal_sides_pass_at_the_first_look(make_block) -> None:
     result = _gate(Machine(make_block, a=10.0, b=10.0))
     assert result.verdict == "pass"
     assert len(result.pairs) == LOOKS[0]
-    assert {metric.verdict for metric in result.metrics} == {"pass"}
+    assert {metric.name: metric.verdict for metric in result.metrics} == {
+        "p50 latency": "pass",
+        "fps": "pass",
+        "p90 latency": "advisory",
+        "peak memory": "pass",
+    }
 
 
 def test_ten_percent_slower_fails_and_says_by_how_much(make_block) -> None:
@@ -124,7 +126,7 @@ def test_stalls_between_queries_fail_on_fps(make_block) -> None:
         elapsed = round(report.block.elapsed_ns * 1.2)
         return report.model_copy(update={"block": report.block.model_copy(update={"elapsed_ns": elapsed})})
 
-    result = run_gate(make_job("a"), make_job("b"), 0.05, stalling)
+    result = run_gate(make_job("a"), make_job("b"), Rules(), stalling)
     assert result.verdict == "fail"
     assert [metric.name for metric in result.metrics if metric.verdict == "fail"] == ["fps"]
 
@@ -193,7 +195,7 @@ def test_sides_that_differ_are_refused_unless_told_to(make_block, key: str, chan
 def test_precisions_are_compared_by_what_really_ran(make_block) -> None:
     machine = Machine(make_block, a=10.0, b=10.0)
     with pytest.raises(NotComparableError, match="asked for: int8, really used: fp32"):
-        run_gate(make_job("a"), make_job("b", "int8"), 0.05, machine)
+        run_gate(make_job("a"), make_job("b", "int8"), Rules(), machine)
     with pytest.raises(NotComparableError, match="differ in precision: fp32 and int8"):
         check_comparable({"precision": "fp32"}, {"precision": "int8"})
 
@@ -216,3 +218,20 @@ def test_the_gate_runs_real_workers(job: Job, tiny) -> None:
     assert report.block is not None
     assert len(report.block.samples_ns) >= 20
     assert GATE_BLOCK.warmup_s >= 2
+
+
+@pytest.mark.parametrize(
+    ("clocks", "tau"),
+    [
+        ({"cpu0": ("2000", "2000"), "cpu1": ("800", "2000")}, 0.03),
+        ({"cpu0": ("800", "2000"), "cpu1": ("2000", "2000")}, 0.05),
+        ({}, 0.05),
+    ],
+)
+def test_the_default_tau_is_finer_only_where_the_clocks_of_the_cores_in_use_are_locked(
+    clocks: dict[str, tuple[str, str]], tau: float
+) -> None:
+    frequency = {
+        core: {"scaling_min_freq": low, "scaling_max_freq": high} for core, (low, high) in clocks.items()
+    }
+    assert default_tau({"affinity": [0], "frequency": frequency or None}) == tau

@@ -6,13 +6,20 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
-from edgeprune.bench import gate
-from edgeprune.bench.gate import GateResult, Metric
+from edgeprune.bench import gate, pairs
+from edgeprune.bench.gate import Rules
+from edgeprune.bench.gate_result import GateResult, Metric
+from edgeprune.bench.protocol import BenchProfile
 from edgeprune.bench.result import Job
 from edgeprune.errors import NotComparableError
+
+TINY = BenchProfile(
+    blocks=1, min_queries=60, min_seconds=0.05, warmup_s=0.0, warmup_cap_s=0.2, timeout_s=120.0
+)
 
 
 def a_result(verdict: str) -> GateResult:
@@ -36,8 +43,8 @@ def gated(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[Any]]:
     def ending(verdict: str) -> list[Any]:
         calls: list[Any] = []
 
-        def run_gate(baseline: Job, candidate: Job, tau: float, measure: Any, **options: Any) -> GateResult:
-            calls.append((baseline, candidate, tau, options))
+        def run_gate(baseline: Job, candidate: Job, rules: Rules, measure: Any, **options: Any) -> GateResult:
+            calls.append((baseline, candidate, rules, options))
             return a_result(verdict)
 
         monkeypatch.setattr(gate, "run_gate", run_gate)
@@ -74,10 +81,10 @@ def test_the_options_reach_the_gate(gated: Any, run: Any, convnet: Path, convnet
         *("--tau", "0.1", "--threads", "2", "--force"),
     )
     assert ended.code == 0
-    ((baseline, candidate, tau, options),) = calls
+    ((baseline, candidate, rules, options),) = calls
     assert (baseline.name, candidate.name) == ("baseline", "candidate")
     assert (baseline.engine, candidate.engine) == (str(convnet), str(convnet_int8))
-    assert (baseline.threads, tau, options["force"], options["accuracy"]) == (2, 0.1, True, None)
+    assert (baseline.threads, rules.tau, rules.force, options["accuracy"]) == (2, 0.1, True, None)
 
 
 def test_two_builds_are_compared_by_their_chosen_rows_with_their_accuracy(
@@ -131,3 +138,88 @@ def test_an_error_of_the_gate_ends_with_its_own_code(
     ended = run("check", "--baseline", convnet, "--candidate", convnet)
     assert ended.code == 6
     assert ended.error == "edgeprune: first line second line"
+
+
+def test_reports_are_written_whatever_the_verdict(
+    gated: Any, run: Any, convnet: Path, tmp_path: Path
+) -> None:
+    gated("fail")
+    xml, page = tmp_path / "check.xml", tmp_path / "check.md"
+    ended = run(
+        *("check", "--baseline", convnet, "--candidate", convnet),
+        *("--report", f"junit={xml}", "--report", f"markdown={page}"),
+    )
+    assert ended.code == 10
+    assert ET.parse(xml).getroot().find("testsuite/testcase/failure") is not None
+    assert page.read_text(encoding="utf-8").startswith("## edgeprune check: ❌ fail\n")
+
+
+@pytest.mark.parametrize(
+    "option", [("--report", "junt=a.xml"), ("--budget", "fsp>=30"), ("--budget", "top1>=0.5")]
+)
+def test_what_cannot_be_judged_or_written_is_refused_before_anything_is_measured(
+    run: Any, convnet: Path, option: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measuring(*_: object) -> Any:
+        raise AssertionError("measured")
+
+    monkeypatch.setattr(pairs, "run_workers", measuring)
+    ended = run("check", "--baseline", convnet, "--candidate", convnet, *option)
+    assert ended.code == 3
+    assert ended.error.startswith(f"edgeprune: {option[0]} ")
+
+
+def test_a_missed_budget_alone_has_the_exit_code_of_a_budget(
+    run: Any, convnet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missed = Metric(name="fps>=900", verdict="fail", evidence="88 FPS over 6 pairs", budget=True)
+
+    def run_gate(*arguments: Any, **options: Any) -> GateResult:
+        assert [budget.name for budget in arguments[2].budgets] == ["fps>=900"]
+        result = a_result("pass")
+        return result.model_copy(update={"verdict": "fail", "metrics": (*result.metrics, missed)})
+
+    monkeypatch.setattr(gate, "run_gate", run_gate)
+    ended = run("check", "--baseline", convnet, "--candidate", convnet, "--budget", "fps>=900")
+    assert ended.code == 7
+    assert ended.error == f"edgeprune: {convnet}: fps>=900: 88 FPS over 6 pairs"
+
+
+@pytest.fixture
+def short_pairs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Let real workers time for a moment, and keep A/A runs in a folder of the test's own; return that."""
+    monkeypatch.setattr(pairs.on_runner, "__defaults__", (TINY,))
+    monkeypatch.setenv("EDGEPRUNE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "aa"
+
+
+def test_an_aa_run_is_kept_and_a_finer_tau_is_then_refused(
+    run: Any, convnet: Path, short_pairs: Path
+) -> None:
+    ended = run("check", "--baseline", convnet, "--aa", "6", "--json")
+    assert ended.code == 0, ended.errors
+    ((name, told),) = json.loads(ended.stdout).items()
+    (kept,) = short_pairs.glob("*.json")
+    assert told["kept"] == str(kept)
+    assert told["least_tau"] == 2 * told["p95"] > 0
+    assert json.loads(kept.read_text())["pairs"] == told["pairs"] == 6
+    finer = str(told["least_tau"] / 2)
+    ended = run("check", "--baseline", convnet, "--candidate", convnet, "--target", name, "--tau", finer)
+    assert ended.code == 3
+    assert "is finer than this machine can tell" in ended.error
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ((), "Missing option '--candidate'"),
+        (("--aa", "6", "--candidate", "x"), "--aa runs the baseline alone"),
+        (("--aa", "5"), "5 is not in the range x>=6"),
+    ],
+)
+def test_options_that_do_not_go_together_are_a_usage_error(
+    run: Any, convnet: Path, options: tuple[str, ...], words: str
+) -> None:
+    ended = run("check", "--baseline", convnet, *options)
+    assert ended.code == 2
+    assert words in ended.errors[-1]

@@ -9,292 +9,240 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
-from edgeprune.bench.decision import LOOKS, Decision, Verdict, decide
-from edgeprune.bench.flags import disturbances, fallback, output_mismatch
-from edgeprune.bench.protocol import (
-    BenchProfile,
-    Progress,
-    Scenario,
-    backend_evidence,
-    blocks_of,
-    run_workers,
+from edgeprune.bench.aa import AA_PAIRS, check_tau, find_aa, pair_with_itself, save_aa
+from edgeprune.bench.budgets import TIMED, Budget, check_measurable
+from edgeprune.bench.decision import FAIL_ALPHA, LOOKS, PASS_BELOW, Decision, decide
+from edgeprune.bench.flags import fallback
+from edgeprune.bench.gate_result import AccuracyPair, GateResult, Metric, Pair, overall
+from edgeprune.bench.judged import accuracy_metrics, advice, medians, memory_metrics
+from edgeprune.bench.pairs import (
+    Measure,
+    add_pairs,
+    check_comparable,
+    disturbance_of,
+    identity,
+    run_pair,
+    undisturbed,
 )
-from edgeprune.bench.result import Flag, Job, WorkerReport
-from edgeprune.bench.statistics import achieved_fps, median_ms
-from edgeprune.errors import CompileError, ConfigError, NotComparableError
-from edgeprune.runners import Runner
+from edgeprune.bench.protocol import Progress, backend_evidence
+from edgeprune.bench.result import Job
+from edgeprune.errors import InconclusiveError, NotComparableError
 
-DEFAULT_TAU = 0.05
-GATE_BLOCK = BenchProfile(blocks=1, min_queries=64, min_seconds=2.0)
-AA_PAIRS = 10
-MOST_DISTURBED = 10
+DEFAULT_TAU, LOCKED_TAU = 0.05, 0.03
 MEMORY_RUNS = 3
-MEMORY_RATIO, MEMORY_MB = 1.02, 2 * 1.048576  # 2 % and 2 MiB
-
-Measure = Callable[[Sequence[Job], Scenario], Sequence[WorkerReport]]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Pair(_Record):
-    """One fresh process of each side. A pair that the machine disturbed is kept, but not counted."""
-
-    order: Literal["AB", "BA"]
-    baseline_ms: float
-    candidate_ms: float
-    baseline_fps: float
-    candidate_fps: float
-    disturbed_by: tuple[Flag, ...] = ()
-
-    @property
-    def latency_log_ratio(self) -> float:
-        """log(p50 of the candidate / p50 of the baseline): positive when the candidate is slower."""
-        return math.log(self.candidate_ms / self.baseline_ms)
-
-    @property
-    def fps_log_ratio(self) -> float:
-        """log(FPS of the baseline / FPS of the candidate): positive when the candidate is slower."""
-        return math.log(self.baseline_fps / self.candidate_fps)
-
-
-class AccuracyPair(_Record):
-    """Scores of both sides on the same images, and the largest drop allowed, absolute."""
-
-    baseline: float
-    candidate: float
-    max_drop: float
-    metric: str = "mAP50-95"
-
-
-class Metric(_Record):
-    """The verdict on one gated metric, with the sentence that supports it."""
-
-    name: Literal["p50 latency", "fps", "peak memory", "accuracy"]
-    verdict: Verdict
-    evidence: str
-
-
-class GateResult(_Record):
-    """Everything the verdict stands on.
+@dataclass(frozen=True)
+class Rules:
+    """How one target is judged.
 
     Attributes:
-        verdict: ``fail`` when any metric fails, ``pass`` when all pass, else ``inconclusive``.
-        pairs: in the order they were run, disturbed ones included.
-        baseline, candidate: name, digest and identity of each side.
+        tau: smallest relative slow-down that counts; None for 5 %, or 3 % where the clocks are locked. Below
+            5 %, which the protocol's simulations stand for, it has to be earned by an A/A run.
+        budgets: absolute limits of the candidate.
+        targets: how many targets of this check share the error rate (`family.share_error_rate`).
+        force: compare although the sides differ in precision, input shape or the like.
+        aa_folder: where A/A runs are kept; None neither reads nor keeps any.
     """
 
-    verdict: Verdict
+    tau: float | None = None
+    budgets: tuple[Budget, ...] = ()
+    targets: int = 1
+    force: bool = False
+    aa_folder: Path | None = None
+
+
+@dataclass(frozen=True)
+class _Question:
+    """What the pairs are asked: a log ratio that is positive when worse, and what counts as too much."""
+
+    name: str
+    log_ratio: Callable[[Pair], float]
     tau: float
-    metrics: tuple[Metric, ...]
-    pairs: tuple[Pair, ...]
-    baseline: dict[str, Any]
-    candidate: dict[str, Any]
-
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """The evidence of the metrics that decided the verdict."""
-        return tuple(f"{m.name}: {m.evidence}" for m in self.metrics if m.verdict == self.verdict)
+    pass_below: float = PASS_BELOW
+    budget: Budget | None = None
 
 
-def check_comparable(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> None:
-    """Refuse two sides that differ in device, runtime, its version, threads, precision or input shape.
-
-    Args:
-        baseline, candidate: identities with the same keys, such as those of `identity`.
-
-    Raises:
-        NotComparableError: naming the first difference, with both values.
-    """
-    for key, value in baseline.items():
-        if candidate.get(key) != value:
-            raise NotComparableError(
-                f"the baseline and the candidate differ in {key}: {value} and {candidate.get(key)}"
-            )
-
-
-def identity(job: Job, report: WorkerReport) -> dict[str, Any]:
-    """Return what has to be equal on both sides for a comparison to mean anything."""
-    return {
-        "device": f"{report.env_before.get('cpu')} ({report.env_before.get('machine')})",
-        "runtime": job.backend,
-        "runtime version": report.version,
-        "threads": job.threads,
-        "precision": backend_evidence(job, report, report.quantized_ops)["precision_actual"],
-        "input shape": report.inputs["shape"],
-    }
-
-
-def on_runner(runner: Runner, plan: BenchProfile = GATE_BLOCK) -> Measure:
-    """Return the measuring function of the gate: fresh workers on that device, side by side."""
-    return lambda jobs, scenario: run_workers(jobs, scenario, plan, runner)
+@dataclass(frozen=True)
+class _Answer:
+    decision: Decision
+    pairs: int
+    p_value: float
 
 
 def run_gate(
     baseline: Job,
     candidate: Job,
-    tau: float,
+    rules: Rules,
     measure: Measure,
     *,
     accuracy: AccuracyPair | None = None,
-    force: bool = False,
     on_progress: Progress | None = None,
 ) -> GateResult:
     """Compare two engines until there is a verdict or 20 pairs are spent.
 
     Args:
-        tau: smallest relative slow-down that counts. Below 5 %, which the protocol's simulations stand for,
-            it has to be earned by an A/A run of the baseline first.
-        measure: runs a fresh process of each job, see `on_runner`.
+        measure: runs a fresh process of each job, see `pairs.on_runner`.
         accuracy: of both sides, when it is known.
-        force: compare although the sides differ in precision, input shape or the like.
         on_progress: called with (pairs finished, most pairs, what comes next).
 
     Raises:
         NotComparableError: the sides differ, or a runtime fell back to something else than was asked.
         CompileError: an engine's outputs are not those of its reference.
-        ConfigError: tau is finer than this machine can tell.
+        ConfigError: tau is finer than this machine can tell, or a budget's number is not measured.
+        InconclusiveError: the machine disturbed too many pairs of an A/A run that was needed.
         DeviceError: a worker crashed, hung, or answered with garbage.
     """
+    check_measurable(rules.budgets, accuracy)
     say = on_progress or (lambda done, total, text: None)
     say(0, LOOKS[-1], "peak memory")
     sides = (baseline, candidate)
     memory = [[measure([job], "memory")[0] for _ in range(MEMORY_RUNS)] for job in sides]
     identities = [identity(job, runs[0]) for job, runs in zip(sides, memory, strict=True)]
-    if not force:
+    if not rules.force:
         check_comparable(*identities)
     for job, runs in zip(sides, memory, strict=True):
         for flag in fallback(backend_evidence(job, runs[0], runs[0].quantized_ops)):
             raise NotComparableError(f"{job.name}: {flag.evidence}")
-    if tau < DEFAULT_TAU:
-        say(0, LOOKS[-1], f"{AA_PAIRS} pairs of the baseline with itself")
-        check_tau(tau, [run_pair(baseline, baseline, index, measure) for index in range(AA_PAIRS)])
-    pairs, timing = _time_until_decided(baseline, candidate, tau, measure, say)
-    metrics = [*timing, _memory_metric(*memory)]
-    if accuracy:
-        metrics.append(_accuracy_metric(accuracy))
+    tau = default_tau(memory[0][0].env_before) if rules.tau is None else rules.tau
+    notes = _earn_tau(tau, baseline, identities[0], rules.aa_folder, measure, say)
+    pairs, timing = _time_until_decided(
+        _questions(tau, rules.budgets),
+        lambda index: run_pair(baseline, candidate, index, measure),
+        FAIL_ALPHA / rules.targets,
+        say,
+    )
+    metrics = (
+        *timing,
+        *memory_metrics(memory[0], memory[1], rules.budgets),
+        *accuracy_metrics(accuracy, rules.budgets),
+    )
     described = [
         {"name": job.name, "engine": job.engine, "sha256": job.engine_sha256} | same
         for job, same in zip(sides, identities, strict=True)
     ]
     return GateResult(
-        verdict=_overall(metrics),
+        verdict=overall(metrics),
         tau=tau,
-        metrics=tuple(metrics),
+        metrics=metrics,
         pairs=tuple(pairs),
         baseline=described[0],
         candidate=described[1],
+        notes=notes,
     )
 
 
-def check_tau(tau: float, pairs: Sequence[Pair]) -> None:
-    """Refuse a tau below twice the 95th percentile of |d| of an A/A run.
+def default_tau(env: Mapping[str, Any]) -> float:
+    """Return 3 % where every core in use has its clock locked (least frequency = most), else 5 %."""
+    frequency = env.get("frequency") or {}
+    cores = [frequency.get(f"cpu{core}") for core in env.get("affinity") or ()]
+    locked = [
+        core is not None and core["scaling_min_freq"] and core["scaling_min_freq"] == core["scaling_max_freq"]
+        for core in cores
+    ]
+    return LOCKED_TAU if locked and all(locked) else DEFAULT_TAU
 
-    Raises:
-        ConfigError: naming the smallest tau that this machine allows.
-    """
-    least = 2 * float(np.percentile([abs(pair.latency_log_ratio) for pair in pairs], 95))
-    if tau < least:
-        raise ConfigError(
-            f"tau {tau:.1%} is finer than this machine can tell: the baseline against itself asks for "
-            f"{least:.1%}; lock the clocks, or give a larger tau"
+
+def _earn_tau(
+    tau: float, baseline: Job, same: Mapping[str, Any], folder: Path | None, measure: Measure, say: Progress
+) -> tuple[str, ...]:
+    """Hold tau against the kept A/A run; a fine tau without one is earned by a run made now, and kept."""
+    run, note = (None, "") if folder is None else find_aa(folder, baseline.engine_sha256, same)
+    if run is None and tau < DEFAULT_TAU:
+        run = pair_with_itself(baseline, same, AA_PAIRS, measure, say)
+        if folder is not None:
+            save_aa(run, folder)
+    if run is not None:
+        check_tau(tau, run)
+    return (note,) if note else ()
+
+
+def _questions(tau: float, budgets: Sequence[Budget]) -> list[_Question]:
+    def of_budget(budget: Budget) -> _Question:
+        # Not a change that may be small, but a limit: outside it by nothing is outside, inside is inside.
+        return _Question(
+            budget.name,
+            lambda pair: budget.log_ratio(budget.value_of(pair)),
+            tau=0.0,
+            pass_below=0.0,
+            budget=budget,
         )
 
-
-def _time_until_decided(
-    baseline: Job, candidate: Job, tau: float, measure: Measure, say: Progress
-) -> tuple[list[Pair], list[Metric]]:
-    pairs: list[Pair] = []
-    for look in LOOKS:
-        while len(counted := [pair for pair in pairs if not pair.disturbed_by]) < look:
-            if len(pairs) - len(counted) > MOST_DISTURBED:
-                return pairs, _disturbed(pairs)
-            say(len(counted), LOOKS[-1], f"pair {len(pairs) + 1}")
-            pairs.append(run_pair(baseline, candidate, len(pairs), measure))
-        latency = decide([pair.latency_log_ratio for pair in counted], tau)
-        fps = decide([pair.fps_log_ratio for pair in counted], tau)
-        if "fail" in (latency.verdict, fps.verdict) or None not in (latency.verdict, fps.verdict):
-            break
-    say(LOOKS[-1], LOOKS[-1], "done")
-    return pairs, [_timing_metric("p50 latency", latency, look), _timing_metric("fps", fps, look)]
-
-
-def run_pair(baseline: Job, candidate: Job, index: int, measure: Measure) -> Pair:
-    """Run one process of each side in turns, the baseline first in even pairs: neither always comes first."""
-    sides = [("A", baseline), ("B", candidate)]
-    order = sides if index % 2 == 0 else sides[::-1]
-    answers = measure([job for _, job in order], "single_stream")
-    reports = {side: report for (side, _), report in zip(order, answers, strict=True)}
-    for side, job in sides:
-        for flag in output_mismatch(blocks_of([reports[side]])):
-            raise CompileError(f"{job.name}: {flag.evidence}")
-    (a,), (b,) = (blocks_of([reports[side]]) for side in "AB")
-    return Pair(
-        order="AB" if index % 2 == 0 else "BA",
-        baseline_ms=median_ms(a),
-        candidate_ms=median_ms(b),
-        baseline_fps=achieved_fps([a]),
-        candidate_fps=achieved_fps([b]),
-        disturbed_by=tuple(
-            flag
-            for report in reports.values()
-            for flag in disturbances(blocks_of([report]), report.env_before, report.env_after)
-        ),
-    )
-
-
-def _timing_metric(name: Literal["p50 latency", "fps"], decision: Decision, pairs: int) -> Metric:
-    change, low, high = (math.expm1(value) for value in (decision.median, decision.lower, decision.upper))
-    return Metric(
-        name=name,
-        # The other metric failed first: this one had neither passed nor spent its pairs.
-        verdict=decision.verdict or "inconclusive",
-        evidence=f"{change:+.1%} time over {pairs} pairs (bounds {low:+.1%} to {high:+.1%})",
-    )
-
-
-def _disturbed(pairs: Sequence[Pair]) -> list[Metric]:
-    causes = sorted({flag.code for pair in pairs for flag in pair.disturbed_by})
-    spoilt = sum(bool(pair.disturbed_by) for pair in pairs)
-    evidence = f"{spoilt} of {len(pairs)} pairs were disturbed ({', '.join(causes)}); try a quieter machine"
     return [
-        Metric(name="p50 latency", verdict="inconclusive", evidence=evidence),
-        Metric(name="fps", verdict="inconclusive", evidence=evidence),
+        _Question("p50 latency", lambda pair: pair.latency_log_ratio, tau),
+        _Question("fps", lambda pair: pair.fps_log_ratio, tau),
+        *(of_budget(budget) for budget in budgets if budget.metric in TIMED),
     ]
 
 
-def _memory_metric(baseline: Sequence[WorkerReport], candidate: Sequence[WorkerReport]) -> Metric:
-    """Fail on a median peak that is more than 2 % and more than 2 MiB higher."""
-    a, b = (
-        float(np.median([run.memory.peak_hwm for run in runs if run.memory]))
-        for runs in (baseline, candidate)
-    )
-    worse = b > a * MEMORY_RATIO and b - a > MEMORY_MB
+def _time_until_decided(
+    questions: Sequence[_Question], next_pair: Callable[[int], Pair], fail_alpha: float, say: Progress
+) -> tuple[list[Pair], list[Metric]]:
+    """Run pairs until a regression is proven or every question is decided; an answer once given stands."""
+    pairs: list[Pair] = []
+    answers: dict[str, _Answer] = {}
+    for look in LOOKS:
+        try:
+            add_pairs(
+                pairs, look, next_pair, lambda counted, index: say(counted, LOOKS[-1], f"pair {index + 1}")
+            )
+        except InconclusiveError:
+            return pairs, [_disturbed(question, pairs) for question in questions]
+        for question in questions:
+            before = answers.get(question.name)
+            if before is not None and before.decision.verdict:
+                continue
+            ratios = [question.log_ratio(pair) for pair in undisturbed(pairs)]
+            decision = decide(ratios, question.tau, fail_alpha, question.pass_below)
+            p_value = min(decision.p_value, before.p_value if before else 1.0)
+            answers[question.name] = _Answer(decision, look, p_value)
+        failed = [q for q in questions if q.budget is None and answers[q.name].decision.verdict == "fail"]
+        if failed or all(answer.decision.verdict for answer in answers.values()):
+            break
+    say(LOOKS[-1], LOOKS[-1], "done")
+    metrics = [_timing_metric(question, answers[question.name], undisturbed(pairs)) for question in questions]
+    return pairs, [*metrics, *advice(undisturbed(pairs))]
+
+
+def _timing_metric(question: _Question, answer: _Answer, pairs: Sequence[Pair]) -> Metric:
+    decision, budget = answer.decision, question.budget
+    change, low, high = (math.expm1(value) for value in (decision.median, decision.lower, decision.upper))
+    before: float | None = None
+    if budget is not None:
+        unit = budget.unit
+        now = float(np.median([budget.value_of(pair) for pair in pairs]))
+        words = f"{now:.4g} {unit} over {answer.pairs} pairs"
+    elif question.name == "fps":
+        unit = "FPS"
+        before, now = medians(pairs, "fps")
+        words = f"{change:+.1%} time over {answer.pairs} pairs (bounds {low:+.1%} to {high:+.1%})"
+    else:
+        unit = "ms"
+        before, now = medians(pairs, "ms")
+        words = f"{change:+.1%} time over {answer.pairs} pairs (bounds {low:+.1%} to {high:+.1%})"
     return Metric(
-        name="peak memory", verdict="fail" if worse else "pass", evidence=f"{a:.1f} MB before, {b:.1f} MB now"
+        name=question.name,
+        # A regression was proven first: this one had neither passed nor spent its pairs.
+        verdict=decision.verdict or "inconclusive",
+        evidence=words,
+        budget=budget is not None,
+        baseline=before,
+        candidate=now,
+        unit=unit,
+        p_value=answer.p_value,
     )
 
 
-def _accuracy_metric(pair: AccuracyPair) -> Metric:
-    drop = pair.baseline - pair.candidate
-    evidence = (
-        f"{pair.metric} {pair.baseline:.4f} before, {pair.candidate:.4f} now (allowed drop {pair.max_drop:g})"
-    )
+def _disturbed(question: _Question, pairs: Sequence[Pair]) -> Metric:
     return Metric(
-        name="accuracy",
-        verdict="fail" if drop > pair.max_drop else "pass",
-        evidence=evidence,
+        name=question.name,
+        verdict="inconclusive",
+        evidence=disturbance_of(pairs),
+        budget=question.budget is not None,
     )
-
-
-def _overall(metrics: Sequence[Metric]) -> Verdict:
-    verdicts = {metric.verdict for metric in metrics}
-    if "fail" in verdicts:
-        return "fail"
-    return "inconclusive" if "inconclusive" in verdicts else "pass"

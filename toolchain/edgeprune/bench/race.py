@@ -10,7 +10,8 @@ import math
 from pydantic import BaseModel, ConfigDict
 
 from edgeprune.bench.decision import LOOKS, decide
-from edgeprune.bench.gate import Measure, Pair, run_pair
+from edgeprune.bench.gate_result import Pair
+from edgeprune.bench.pairs import Measure, run_pair
 from edgeprune.bench.protocol import BenchProfile
 from edgeprune.bench.result import Job
 
@@ -44,7 +45,7 @@ def race(before: Job, after: Job, measure: Measure) -> Race:
     """Run pairs of fresh processes in turns until the change is proven, at most 10 pairs.
 
     Args:
-        measure: runs a fresh process of each job, see `gate.on_runner`.
+        measure: runs a fresh process of each job, see `pairs.on_runner`.
 
     Raises:
         DeviceError: a worker crashed, hung, or answered with garbage.

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from edgeprune.artifact import write_text_atomically
-from edgeprune.bench.gate import on_runner
+from edgeprune.bench.pairs import on_runner
 from edgeprune.bench.race import RACE_BLOCK, Race, race
 from edgeprune.dataset import Dataset
 from edgeprune.device import DeviceProfile

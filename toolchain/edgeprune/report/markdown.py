@@ -37,7 +37,7 @@ def render_markdown(report: Report) -> str:
     for row, guard in guards(report.summary):
         parts += _folded(
             f"Layers of {row.label} in float",
-            [_escape(guard_note(guard)), _table(tries_table(guard.tries)), _table(layers_table(guard))],
+            [escape(guard_note(guard)), _table(tries_table(guard.tries)), _table(layers_table(guard))],
         )
     if classes := tables.classes_table(report):
         parts += _folded(f"Accuracy per class on {report.summary.split}", [_table(classes)])
@@ -49,15 +49,15 @@ def render_markdown(report: Report) -> str:
 
 def _headline(report: Report) -> list[str]:
     summary = report.summary
-    parts = [f"## {_escape(summary.verdict)}"]
+    parts = [f"## {escape(summary.verdict)}"]
     if summary.chosen is not None:
-        parts.append(f"Chosen: **{_escape(summary.chosen.label)}** ({_escape(summary.chosen.artifact)})")
+        parts.append(f"Chosen: **{escape(summary.chosen.label)}** ({escape(summary.chosen.artifact)})")
     else:
         miss = summary.nearest_miss
-        parts.append(f"**No row was chosen.**{f' Nearest miss: {_escape(miss)}' if miss else ''}")
+        parts.append(f"**No row was chosen.**{f' Nearest miss: {escape(miss)}' if miss else ''}")
     budgets = " · ".join(tables.budget_words(summary)) or "none was set"
     reported = "" if summary.split == summary.selection_split else f"; {summary.split} is only reported"
-    parts.append(_escape(f"Budget: {budgets}. The choice is made on {summary.selection_split}{reported}."))
+    parts.append(escape(f"Budget: {budgets}. The choice is made on {summary.selection_split}{reported}."))
     return parts
 
 
@@ -65,32 +65,32 @@ def _rows(report: Report) -> list[str]:
     parts = []
     for name, target in report.summary.targets.items():
         data = tables.rows_table(report, target)
-        parts.append(f"### {_escape(name)} ({_escape(tables.runtimes(target))})")
+        parts.append(f"### {escape(name)} ({escape(tables.runtimes(target))})")
         if target.verdict != report.summary.verdict:
-            parts.append(_escape(target.verdict))
+            parts.append(escape(target.verdict))
         if target.comparison:
-            parts.append(_escape(target.comparison))
+            parts.append(escape(target.comparison))
         parts.append(_table(data))
         refused = [
-            f"- {line.cells[0].text} is refused: {_escape(' '.join(line.notes))}"
+            f"- {line.cells[0].text} is refused: {escape(' '.join(line.notes))}"
             for line in data.lines
             if line.notes
         ]
         if refused:
             parts.append("\n".join(refused))
         if proven := tables.ahead_of_time(target):
-            parts.append(_escape(proven))
+            parts.append(escape(proven))
         if target.on_device:
             absent = f"No latency is shown for {name}: the device was not there. Run this on it:"
-            parts += [_escape(absent), _fence("\n".join(target.on_device))]
+            parts += [escape(absent), _fence("\n".join(target.on_device))]
     if report.summary.warnings:
         lines = [
-            f"- **{_escape(warning.code)}**: {_escape(warning.text)} {_escape(warning.advice)}"
+            f"- **{escape(warning.code)}**: {escape(warning.text)} {escape(warning.advice)}"
             for warning in report.summary.warnings
         ]
         parts += ["### Warnings", "\n".join(lines)]
     if report.summary.reference:
-        parts.append(_escape(f"Speed-up is relative to {report.summary.reference}; a dash was not measured."))
+        parts.append(escape(f"Speed-up is relative to {report.summary.reference}; a dash was not measured."))
     return parts
 
 
@@ -103,7 +103,7 @@ def _speed(report: Report) -> list[str]:
 def _pruning(pruning: Pruning) -> list[str]:
     surgery, recovery = pruning.score_after_surgery, pruning.score_after_recovery
     return [
-        _escape(
+        escape(
             f"Criterion {pruning.criterion}, goal {pruning.goal}, ratio {pruning.ratio:.3g}; "
             f"widths are multiples of {pruning.step}. "
             f"{pruning.metric} {number(surgery, 4).text} after surgery, "
@@ -114,7 +114,7 @@ def _pruning(pruning: Pruning) -> list[str]:
         *([_table(epochs_table(pruning.sparse))] if pruning.sparse else []),
         *([_table(passes_table(pruning.passes))] if pruning.passes else []),
         *(
-            [_escape(prediction_note(pruning.iterations)), _table(iterations_table(pruning.iterations))]
+            [escape(prediction_note(pruning.iterations)), _table(iterations_table(pruning.iterations))]
             if pruning.iterations
             else []
         ),
@@ -125,7 +125,7 @@ def _evidence(report: Report) -> list[str]:
     flags = tables.flags_table(report)
     none = "No run was flagged." if report.benches else "No run was measured, so none was flagged."
     parts = [_table(flags) if flags.lines else none]
-    parts += [_escape(sentence) for sentence in report.unreadable]
+    parts += [escape(sentence) for sentence in report.unreadable]
     if report.summary.exports:
         parts += ["Largest difference between ONNX and torch:", _table(tables.exports_table(report))]
     for title, data in tables.facts_tables(report).items():
@@ -138,7 +138,7 @@ def _folded(title: str, parts: list[str]) -> list[str]:
 
 
 def _table(data: Table) -> str:
-    heads = [_escape(f"{head.text} ({head.unit})" if head.unit else head.text) for head in data.heads]
+    heads = [escape(f"{head.text} ({head.unit})" if head.unit else head.text) for head in data.heads]
     rule = ["--:" if head.numeric else ":--" for head in data.heads]
     lines = [heads, rule, *(_cells(line) for line in data.lines)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
@@ -146,10 +146,10 @@ def _table(data: Table) -> str:
 
 def _cells(line: Line) -> list[str]:
     bold = "**" if line.tone == "chosen" else ""
-    return [f"{bold}{_escape(cell.text)}{bold}" if cell.text else "" for cell in line.cells]
+    return [f"{bold}{escape(cell.text)}{bold}" if cell.text else "" for cell in line.cells]
 
 
-def _escape(text: object) -> str:
+def escape(text: object) -> str:
     """Keep a text from being read as Markdown, HTML or a table border."""
     return _SPECIAL.sub(r"\\\1", plain(text))
 

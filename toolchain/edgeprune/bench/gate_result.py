@@ -1,0 +1,121 @@
+"""What the gate hands back: pairs, the verdict on each metric, and the numbers that it stands on."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from edgeprune.bench.decision import Verdict
+from edgeprune.bench.result import Flag
+
+SCHEMA_VERSION = 1
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Pair(_Record):
+    """One fresh process of each side. A pair that the machine disturbed is kept, but not counted.
+
+    Attributes:
+        baseline_p90_ms, candidate_p90_ms: None with too few samples for that percentile.
+    """
+
+    order: Literal["AB", "BA"]
+    baseline_ms: float
+    candidate_ms: float
+    baseline_fps: float
+    candidate_fps: float
+    baseline_p90_ms: float | None = None
+    candidate_p90_ms: float | None = None
+    disturbed_by: tuple[Flag, ...] = ()
+
+    @property
+    def latency_log_ratio(self) -> float:
+        """log(p50 of the candidate / p50 of the baseline): positive when the candidate is slower."""
+        return math.log(self.candidate_ms / self.baseline_ms)
+
+    @property
+    def fps_log_ratio(self) -> float:
+        """log(FPS of the baseline / FPS of the candidate): positive when the candidate is slower."""
+        return math.log(self.baseline_fps / self.candidate_fps)
+
+
+class AccuracyPair(_Record):
+    """Scores of both sides on the same images, and the largest drop allowed, absolute.
+
+    Attributes:
+        baseline: None where it is not known by the candidate's metric: then only budgets are judged.
+    """
+
+    baseline: float | None
+    candidate: float
+    max_drop: float
+    metric: str = "mAP50-95"
+
+
+class Metric(_Record):
+    """The verdict on one metric, with the sentence that supports it and its numbers.
+
+    Attributes:
+        verdict: ``advisory`` for what is shown and decides nothing.
+        budget: whether it is an absolute budget of the candidate, not a comparison.
+        baseline, candidate: in `unit`: medians over the counted pairs or runs; None where not measured.
+        p_value: of the sequential test, all looks together; None for what no test decides.
+    """
+
+    name: str
+    verdict: Verdict | Literal["advisory"]
+    evidence: str
+    budget: bool = False
+    baseline: float | None = None
+    candidate: float | None = None
+    unit: str = ""
+    p_value: float | None = None
+
+
+class GateResult(_Record):
+    """Everything the verdict stands on.
+
+    Attributes:
+        verdict: ``fail`` when any metric fails, ``pass`` when all pass, else ``inconclusive``.
+        tau: the one that was used, whether given or by default.
+        pairs: in the order they were run, disturbed ones included.
+        baseline, candidate: name, digest and identity of each side.
+        notes: what the reader should know beside the verdict.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    verdict: Verdict
+    tau: float
+    metrics: tuple[Metric, ...]
+    pairs: tuple[Pair, ...]
+    baseline: dict[str, Any]
+    candidate: dict[str, Any]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def counted(self) -> tuple[Pair, ...]:
+        """The pairs that the machine did not disturb."""
+        return tuple(pair for pair in self.pairs if not pair.disturbed_by)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """The evidence of the metrics that decided the verdict."""
+        return tuple(f"{m.name}: {m.evidence}" for m in self.metrics if m.verdict == self.verdict)
+
+    @property
+    def regressed(self) -> bool:
+        """Whether a comparison failed, not only a budget."""
+        return any(metric.verdict == "fail" and not metric.budget for metric in self.metrics)
+
+
+def overall(metrics: tuple[Metric, ...]) -> Verdict:
+    """Return the verdict of the gate as a whole."""
+    verdicts = {metric.verdict for metric in metrics}
+    if "fail" in verdicts:
+        return "fail"
+    return "inconclusive" if "inconclusive" in verdicts else "pass"

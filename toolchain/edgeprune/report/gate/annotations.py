@@ -1,0 +1,33 @@
+"""The gate's verdict as GitHub annotations: workflow commands on standard output of a step.
+
+https://docs.github.com/actions/reference/workflow-commands-for-github-actions
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from edgeprune.bench.gate_result import GateResult
+from edgeprune.report.cells import plain
+
+_LEVELS = {"fail": "error", "inconclusive": "warning"}
+
+
+def render_annotations(results: Mapping[str, GateResult]) -> str:
+    """Return one line a metric that did not pass, and one for each target that passed whole."""
+    lines = []
+    for target, result in results.items():
+        for metric in result.metrics:
+            if level := _LEVELS.get(metric.verdict):
+                lines.append(_command(level, f"{target}: {metric.name} {metric.verdict}", metric.evidence))
+        if result.verdict == "pass":
+            words = "; ".join(f"{m.name}: {m.evidence}" for m in result.metrics)
+            lines.append(_command("notice", f"{target}: pass", words))
+        lines += [_command("notice", f"{target}: note", note) for note in result.notes]
+    return "\n".join(lines)
+
+
+def _command(level: str, title: str, message: str) -> str:
+    """Return a workflow command; what would end its title, its text or the line is escaped."""
+    safe = plain(title).replace("%", "%25").replace(":", "%3A").replace(",", "%2C")
+    return f"::{level} title={safe}::{plain(message).replace('%', '%25')}"

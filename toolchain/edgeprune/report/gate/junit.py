@@ -1,0 +1,57 @@
+"""The gate's verdict as JUnit XML: a suite a target, a test case a metric.
+
+The dialect is that of Jenkins' and GitLab's readers (`junit-10.xsd` of the Jenkins xUnit plugin).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from xml.etree import ElementTree as ET
+
+from edgeprune.bench.gate_result import GateResult, Metric
+from edgeprune.report.cells import plain
+
+
+def render_junit(results: Mapping[str, GateResult]) -> str:
+    """Return the XML: a regression is a failure; what is inconclusive an error, since it is no pass."""
+    root = ET.Element("testsuites", name="edgeprune check")
+    for target, result in results.items():
+        cases = [metric.verdict for metric in result.metrics]
+        suite = ET.SubElement(
+            root,
+            "testsuite",
+            name=plain(target),
+            tests=str(len(cases)),
+            failures=str(cases.count("fail")),
+            errors=str(cases.count("inconclusive")),
+            skipped="0",
+        )
+        _properties(suite, result)
+        for metric in result.metrics:
+            _case(suite, target, metric)
+        if result.notes:
+            ET.SubElement(suite, "system-out").text = "\n".join(plain(note) for note in result.notes)
+    ET.indent(root)
+    text: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    return text.decode()
+
+
+def _properties(suite: ET.Element, result: GateResult) -> None:
+    properties = ET.SubElement(suite, "properties")
+    told = {"verdict": result.verdict, "tau": f"{result.tau:g}", "pairs": len(result.pairs)}
+    for side, described in (("baseline", result.baseline), ("candidate", result.candidate)):
+        told |= {f"{side}.{key}": value for key, value in described.items()}
+    for name, value in told.items():
+        ET.SubElement(properties, "property", name=name, value=plain(value))
+
+
+def _case(suite: ET.Element, target: str, metric: Metric) -> None:
+    case = ET.SubElement(suite, "testcase", classname=f"edgeprune.{plain(target)}", name=metric.name)
+    evidence = plain(metric.evidence)
+    if metric.verdict == "fail":
+        kind = "budget" if metric.budget else "regression"
+        ET.SubElement(case, "failure", type=kind, message=evidence).text = evidence
+    elif metric.verdict == "inconclusive":
+        ET.SubElement(case, "error", type="inconclusive", message=evidence).text = evidence
+    else:
+        ET.SubElement(case, "system-out").text = evidence

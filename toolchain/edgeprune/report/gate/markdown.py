@@ -1,0 +1,48 @@
+"""The gate's verdict as Markdown, made to be a comment on a pull request or a job's summary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from edgeprune.bench.gate_result import GateResult, Metric
+from edgeprune.report.cells import MISSING, number, plain
+from edgeprune.report.markdown import escape
+
+_MARKS = {"pass": "✅ pass", "fail": "❌ fail", "inconclusive": "⚠️ inconclusive", "advisory": "advisory"}
+_WORST_FIRST = ("fail", "inconclusive", "pass")
+# Enough to tell a change of 1 % in a number of any of these.
+_DIGITS = {"ms": 3, "FPS": 1, "MB": 1}
+
+
+def render_markdown(results: Mapping[str, GateResult]) -> str:
+    """Return one table a target, the worst verdict in the headline."""
+    verdicts = {result.verdict for result in results.values()}
+    worst = next((verdict for verdict in _WORST_FIRST if verdict in verdicts), "inconclusive")
+    parts = [f"## edgeprune check: {_MARKS[worst]}"]
+    for target, result in results.items():
+        pairs = f"{len(result.pairs)} pairs, tau {result.tau:.1%}"
+        parts.append(f"**{escape(plain(target))}**: {_MARKS[result.verdict]} ({pairs})")
+        parts.append(_table(result))
+        parts += [f"> {escape(plain(note))}" for note in result.notes]
+    return "\n\n".join(parts)
+
+
+def _table(result: GateResult) -> str:
+    lines = ["| metric | baseline | candidate | verdict | evidence |", "|---|---:|---:|---|---|"]
+    for metric in result.metrics:
+        cells = (
+            escape(metric.name),
+            _number(metric.baseline, metric),
+            _number(metric.candidate, metric),
+            _MARKS[metric.verdict],
+            escape(plain(metric.evidence)),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _number(value: float | None, metric: Metric) -> str:
+    if value is None:
+        return MISSING
+    unit = metric.unit if metric.unit in _DIGITS else ""
+    return f"{number(value, _DIGITS.get(metric.unit, 4)).text} {unit}".strip()

@@ -1,0 +1,25 @@
+"""The gate's verdict as plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from edgeprune.bench.gate_result import GateResult
+from edgeprune.report.cells import plain
+
+_LEAST_WIDTH = 12
+
+
+def render_table(results: Mapping[str, GateResult]) -> str:
+    """Return a line with the verdict of each target, and below it one line a metric."""
+    names = [metric.name for result in results.values() for metric in result.metrics]
+    width = max(map(len, names), default=0)
+    lines = []
+    for target, result in results.items():
+        lines.append(f"{plain(target)}: {result.verdict.upper()} after {len(result.pairs)} pairs")
+        lines += [
+            f"  {metric.name:<{max(width, _LEAST_WIDTH)}} {metric.verdict:<13} {plain(metric.evidence)}"
+            for metric in result.metrics
+        ]
+        lines += [f"  note: {plain(note)}" for note in result.notes]
+    return "\n".join(lines)
