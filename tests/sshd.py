@@ -29,7 +29,7 @@ UsePAM no
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
-SetEnv PATH={folder}/bin:/usr/bin:/bin XDG_CACHE_HOME={folder}/cache
+ForceCommand PATH={folder}/bin:/usr/bin:/bin XDG_CACHE_HOME={folder}/cache exec sh -c "$SSH_ORIGINAL_COMMAND"
 """
 CLIENT = """
 Host *
@@ -151,7 +151,7 @@ class Wire:
                 threading.Thread(target=self._pass, args=(server, client, False), daemon=True).start()
 
     def _pass(self, source: socket.socket, sink: socket.socket, counted: bool) -> None:
-        with contextlib.suppress(OSError), source, sink:
+        with contextlib.suppress(OSError), source, sink, _hanging_up(source, sink):
             while data := source.recv(1 << 16):
                 sink.sendall(data)
                 if counted:
@@ -159,5 +159,15 @@ class Wire:
                     self._left -= len(data)
                     if self._left <= 0 and not self.cuts:
                         self.cuts += 1
-                        sink.shutdown(socket.SHUT_RDWR)
-                        source.shutdown(socket.SHUT_RDWR)
+                        return
+
+
+@contextlib.contextmanager
+def _hanging_up(*ends: socket.socket) -> Iterator[None]:
+    """Shut the sockets down at last: closing alone leaves them open while another thread reads them."""
+    try:
+        yield
+    finally:
+        for end in ends:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""A device behind a real ssh server, entered or not."""
+"""A runner on a device behind a real ssh server, and a folder with a bad name."""
 
 from __future__ import annotations
 
@@ -7,28 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edgeprune.runners import ssh
-from edgeprune.runners.connection import CONFIG_VARIABLE
 from edgeprune.runners.ssh import SshRunner
-from sshd import SSHD, Device, running
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Device]:
-    """Return the device; one server for all tests."""
-    if not SSHD:
-        pytest.skip("no sshd here: apt-get install openssh-server")
-    with running(tmp_path_factory.mktemp("sshd")) as device:
-        yield device
-
-
-@pytest.fixture
-def device(server: Device, monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
-    """Return the device with the client's configuration in force and tries that follow quickly."""
-    monkeypatch.setenv(CONFIG_VARIABLE, str(server.config))
-    monkeypatch.setattr(ssh, "BACKOFF_S", (0.05, 0.1, 0.2, 0.4))
-    yield server
-    server.own_python()
+from sshd import Device
 
 
 @pytest.fixture

@@ -224,7 +224,7 @@ def test_an_interrupt_leaves_no_process_on_the_device(runner: SshRunner) -> None
 def test_garbage_on_the_wire_is_passed_over(device: Device) -> None:
     device.python_is(f'echo "Welcome to {{the}} board"; echo warning >&2; exec "{sys.executable}" "$@"')
     with SshRunner(device.address()) as runner:
-        assert _python(runner, "print(1)") == "Welcome to {the} board\n1\n"
+        assert _python(runner, "print(1)") == "1\n"
 
 
 def _gone(pid: int) -> None:
