@@ -1,4 +1,4 @@
-"""What travels to a device: the same bytes each time, the modules that may, and nothing else is imported there."""
+"""What travels to a device: the same bytes each time, and only the modules that may."""
 
 from __future__ import annotations
 

@@ -65,12 +65,7 @@ def close_work(work: str) -> None:
 
 def stored(root: str, sha256: str) -> None:
     """Tell whether a file is there whole, checked by its content, and how much of it an earlier push left."""
-    file, partial = _places(root, sha256)
-    if file.exists() and _sha256(file) != sha256:
-        file.unlink()
-    if file.exists():
-        os.utime(file)
-    answer(whole=file.exists(), offset=partial.stat().st_size if partial.exists() else 0)
+    answer(whole=_is_whole(root, sha256), offset=_left(root, sha256))
 
 
 def receive(root: str, sha256: str, offset: int) -> None:
@@ -105,16 +100,22 @@ def discard(root: str, sha256: str) -> None:
 
 
 def place(root: str, folder: str, files: list[list[str]]) -> None:
-    """Give stored files their names below `folder`, as links where the file system has them."""
-    for name, sha256 in files:
+    """Give stored files their names below `folder`; if some are lacking, tell how much of them is there.
+
+    The names are links where the file system has them.
+    """
+    lacking = {sha256: _left(root, sha256) for _, sha256 in files if not _is_whole(root, sha256)}
+    for name, sha256 in () if lacking else files:
         path = Path(folder) / name
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():  # the answer to an earlier request was lost
+            path.unlink()
         source = _places(root, sha256)[0]
         try:
             os.link(source, path)
         except OSError:  # FAT has none
             shutil.copyfile(source, path)
-    answer()
+    answer(lacking=lacking)
 
 
 def fetch(path: str) -> None:
@@ -228,6 +229,20 @@ def stop(job: str) -> None:
     """Kill a job with all its children."""
     _kill(Path(job))
     answer()
+
+
+def _is_whole(root: str, sha256: str) -> bool:
+    file = _places(root, sha256)[0]
+    if file.exists() and _sha256(file) != sha256:
+        file.unlink()
+    if file.exists():
+        os.utime(file)
+    return file.exists()
+
+
+def _left(root: str, sha256: str) -> int:
+    partial = _places(root, sha256)[1]
+    return partial.stat().st_size if partial.exists() else 0
 
 
 def _chunk(file: Path, offset: int) -> bytes:

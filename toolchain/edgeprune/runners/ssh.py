@@ -56,7 +56,6 @@ class SshRunner:
         self._package = ""
         self._python = ""
         self._pushed = 0
-        self._arrived = 0
 
     def __enter__(self) -> SshRunner:
         self._connection = Connection(self._address, self.name)
@@ -150,14 +149,17 @@ class SshRunner:
             inside = (file for file in sorted(local.rglob("*")) if file.is_file())
             files = {file.relative_to(local).as_posix(): file for file in inside}
         name = local.name or local.resolve().name
-        named = []
-        for relative, file in files.items():
-            sha256 = digest(file)
-            self._send(file, sha256)
-            named.append((f"{name}/{relative}" if relative else name, sha256))
+        hashed = [
+            (f"{name}/{relative}" if relative else name, digest(file)) for relative, file in files.items()
+        ]
+        sources = dict(zip((sha256 for _, sha256 in hashed), files.values(), strict=True))
         self._pushed += 1
         folder = f"{self._work}/{self._pushed}"
-        self._persist(lambda: self._connection.ask("place", root=self.root, folder=folder, files=named))
+        lacking = self._place(folder, hashed)
+        for sha256, offset in lacking.items():
+            self._send(sources[sha256], sha256, offset)
+        if lacking:
+            self._place(folder, hashed)
         return f"{folder}/{name}"
 
     def pull(self, remote: str, local: Path) -> Path:
@@ -166,7 +168,7 @@ class SshRunner:
         Raises:
             DeviceError: there is no such file, or the device could not be reached again.
         """
-        aside = local.with_name(f".{local.name}.{uuid.uuid4().hex}")
+        aside = local.with_name(f".{uuid.uuid4().hex}")
         try:
             self._persist(lambda: self._fetch(remote, aside))
             aside.replace(local)
@@ -202,30 +204,22 @@ class SshRunner:
             ended: dict[str, Any] = said["ended"]
         return ended
 
-    def _send(self, file: Path, sha256: str) -> None:
-        for _ in range(2):
-            self._arrived = 0
-            if self._persist(lambda: self._send_rest(file, sha256), lambda: self._arrived):
+    def _place(self, folder: str, files: list[tuple[str, str]]) -> dict[str, int]:
+        """Name files there; return what of them the device lacks, with the bytes that it has of each."""
+        request = {"root": self.root, "folder": folder, "files": files}
+        lacking: dict[str, int] = self._persist(lambda: self._connection.ask("place", **request))["lacking"]
+        return lacking
+
+    def _send(self, file: Path, sha256: str, offset: int) -> None:
+        for start in (offset, None):
+            attempt = _Push(self._connection, self.root, file, sha256, start)
+            if self._persist(attempt, attempt.progress):
                 return
             # Not the beginning of this file after all: once more from its first byte.
             self._persist(lambda: self._connection.ask("discard", root=self.root, sha256=sha256))
         raise DeviceError(
             f"{self.name}: {file.name!r}: what arrives there is not what is sent (sha256 differs)"
         )
-
-    def _send_rest(self, file: Path, sha256: str) -> bool:
-        """Send what the device lacks of a file; return whether its sha256 is right there."""
-        state = self._connection.ask("stored", root=self.root, sha256=sha256)
-        if state["whole"]:
-            return True
-        self._arrived = offset = state["offset"]
-        with file.open("rb") as stream:
-            stream.seek(offset)
-            with self._connection.open("receive", root=self.root, sha256=sha256, offset=offset) as exchange:
-                while exchange.is_open and (chunk := stream.read(CHUNK)):
-                    exchange.send(chunk)
-                exchange.end_of_input()
-                return bool(exchange.answer()["right"])
 
     def _fetch(self, remote: str, aside: Path) -> None:
         with self._connection.open("fetch", path=remote) as exchange:
@@ -238,6 +232,38 @@ class SshRunner:
                     stream.write(chunk)
         if total.hexdigest() != promised["sha256"]:
             raise DroppedError(f"{self.name}: {os.fspath(remote)!r}: it did not arrive whole")
+
+
+class _Push:
+    """One file on its way; called, and called again after a drop, it sends what the device lacks of it."""
+
+    def __init__(
+        self, connection: Connection, root: str, file: Path, sha256: str, offset: int | None
+    ) -> None:
+        self._connection, self._file, self._offset = connection, file, offset
+        self._which = {"root": root, "sha256": sha256}
+        self._arrived = 0
+
+    def progress(self) -> int:
+        """Return the bytes that were there when it last went on."""
+        return self._arrived
+
+    def __call__(self) -> bool:
+        """Return whether the file is whole and right there."""
+        offset, self._offset = self._offset, None  # after a drop it has to be asked for
+        if offset is None:
+            state = self._connection.ask("stored", **self._which)
+            if state["whole"]:
+                return True
+            offset = int(state["offset"])
+        self._arrived = offset
+        with self._file.open("rb") as stream:
+            stream.seek(offset)
+            with self._connection.open("receive", offset=offset, **self._which) as exchange:
+                while exchange.is_open and (chunk := stream.read(CHUNK)):
+                    exchange.send(chunk)
+                exchange.end_of_input()
+                return bool(exchange.answer()["right"])
 
 
 def _pieces(exchange: Exchange, size: int) -> Iterator[bytes]:
