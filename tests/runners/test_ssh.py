@@ -116,6 +116,22 @@ def test_the_work_folder_is_removed_even_after_an_error(device: Device, tmp_path
     assert not list(device.cache.glob("work-*"))
 
 
+def test_what_nobody_uses_is_removed_after_a_week(device: Device, tmp_path: Path) -> None:
+    kept, left = tmp_path / "kept", tmp_path / "left"
+    kept.write_text("used again")
+    left.write_text("not used again")
+    with SshRunner(device.address()) as runner:
+        runner.push(kept), runner.push(left)
+    store = device.cache / "files"
+    os.utime(store / ssh.digest(left), (0, 0))
+    abandoned = device.cache / "work-of-a-client-that-was-killed"
+    abandoned.mkdir()
+    os.utime(abandoned, (0, 0))
+    with SshRunner(device.address()):
+        assert (store / ssh.digest(kept)).exists()
+        assert not (store / ssh.digest(left)).exists() and not abandoned.exists()
+
+
 def test_two_sessions_do_not_meet(device: Device, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("content")

@@ -147,8 +147,11 @@ def _of_build(
     folder: Path, target: str | None, chosen_only: bool, machine: str | None
 ) -> tuple[Subject, ...]:
     summary = load_summary(folder)
-    known = resolve_targets((target,) if target else tuple(summary.targets), machine)
-    names = {profile.name for profile in known if machine is None or _suits(profile, machine)}
+    names = (
+        {profile.name for profile in resolve_targets((target,), machine)} if target else set(summary.targets)
+    )
+    if machine is not None:
+        names = {name for name in names if _suits(resolve_targets((name,))[0], machine)}
     rows = [
         row
         for name, entry in summary.targets.items()

@@ -48,8 +48,9 @@ def open_work(root: str) -> None:
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     store.mkdir(exist_ok=True)
     for old in (*store.iterdir(), *place.glob("work-*")):
-        if time.time() - old.lstat().st_mtime > KEPT_DAYS * 86400:
-            shutil.rmtree(old, ignore_errors=True) if old.is_dir() else old.unlink()
+        with contextlib.suppress(FileNotFoundError):  # another session is at it
+            if time.time() - old.lstat().st_mtime > KEPT_DAYS * 86400:
+                shutil.rmtree(old, ignore_errors=True) if old.is_dir() else old.unlink()
     work = tempfile.mkdtemp(prefix="work-", dir=place)
     version = list(sys.version_info[:2])
     answer(root=str(place), work=work, machine=platform.machine(), python=sys.executable, version=version)
