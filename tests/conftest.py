@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,10 @@ from edgeprune.artifact import Artifact
 from edgeprune.dataset import Dataset, load_dataset, load_folders
 from edgeprune.preprocess import Preprocess
 from edgeprune.recipe import ExportRecipe
+from edgeprune.runners import ssh
+from edgeprune.runners.connection import CONFIG_VARIABLE
 from edgeprune.summary import ExportCheck
+from sshd import SSHD, Device, running
 
 if TYPE_CHECKING:
     from torch import nn
@@ -237,3 +241,21 @@ def classifiers(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> d
         model.args = {"imgsz": 64, "task": "classify", "fliplr": 0.0, "erasing": 0.0, "auto_augment": None}
         adapter.save(model, folder / f"{family}.pt")
     return {family: folder / f"{family}.pt" for family in CLASSIFIERS}
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Device]:
+    """Return the device; one server for all tests."""
+    if not SSHD:
+        pytest.skip("no sshd here: apt-get install openssh-server")
+    with running(tmp_path_factory.mktemp("sshd")) as device:
+        yield device
+
+
+@pytest.fixture
+def device(server: Device, monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
+    """Return the device with the client's configuration in force and tries that follow quickly."""
+    monkeypatch.setenv(CONFIG_VARIABLE, str(server.config))
+    monkeypatch.setattr(ssh, "BACKOFF_S", (0.05, 0.1, 0.2, 0.4))
+    yield server
+    server.own_python()

@@ -43,14 +43,14 @@ def test_the_results_are_kept_where_they_are_asked_for(
 def test_all_measured_rows_of_a_build_run_in_one_session(
     quick_bench: None, run: Any, built: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgeprune.bench import protocol
+    from edgeprune.bench import placing
 
     asked: list[Any] = []
-    monkeypatch.setattr(protocol, "measure", lambda jobs, *rest: (asked.extend(jobs), ())[1])
+    monkeypatch.setattr(placing, "measure_subjects", lambda subjects, *rest: (asked.extend(subjects), [])[1])
     ended = run("bench", built.out, "--json")
     assert ended.code == 0 and json.loads(ended.stdout) == []
     rows = [row for target in built.summary["targets"].values() for row in target["rows"]]
-    assert [job.engine_sha256 for job in asked] == [row["sha256"] for row in rows if row["p50_ms"]]
+    assert [subject.engine.sha256 for subject in asked] == [row["sha256"] for row in rows if row["p50_ms"]]
 
 
 def test_what_cannot_be_measured_is_named(run: Any, tmp_path: Path, convnet: Path) -> None:
@@ -66,6 +66,6 @@ def test_a_crash_of_the_worker_is_a_device_error(
 ) -> None:
     from edgeprune.runners.local import LocalRunner
 
-    monkeypatch.setattr(LocalRunner, "python", lambda self: "/bin/false")
+    monkeypatch.setattr(LocalRunner, "python", lambda self, *needs: "/bin/false")
     ended = run("bench", convnet)
     assert ended.code == 4 and convnet.name in ended.error

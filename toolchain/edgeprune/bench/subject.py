@@ -42,20 +42,24 @@ class Subject:
     accuracy: Accuracy | None = None
 
 
-def subjects_of(path: Path, target: str | None = None, chosen_only: bool = False) -> tuple[Subject, ...]:
+def subjects_of(
+    path: Path, target: str | None = None, chosen_only: bool = False, machine: str | None = None
+) -> tuple[Subject, ...]:
     """Return what can be measured at a path: the rows of a build folder, or the one engine that lies there.
 
     Args:
         target: profile to run a lone engine by, or the only target of a build to return.
         chosen_only: of a build folder, only the chosen row of each target.
+        machine: architecture of the device that is to run it, this very machine by default. Of a build, the
+            rows of that architecture are returned, whether this machine has measured them or not.
 
     Raises:
         NotComparableError: a folder that holds neither a finished build nor an engine.
         ModelError: nothing at the path can be measured.
     """
     if path.is_dir() and not any((path / name).is_file() for name in (IR, SHAPES, executorch.PROGRAM)):
-        return _of_build(path, target, chosen_only)
-    return (_of_engine(path, target),)
+        return _of_build(path, target, chosen_only, machine)
+    return (_of_engine(path, target, machine),)
 
 
 def make_job(subject: Subject, threads: int, folder: Path) -> Job:
@@ -140,17 +144,23 @@ def _ir_shape(path: Path) -> list[int]:
     return [int(word) for word in text.split(",") if word.strip().isdigit()]
 
 
-def _of_build(folder: Path, target: str | None, chosen_only: bool) -> tuple[Subject, ...]:
+def _of_build(
+    folder: Path, target: str | None, chosen_only: bool, machine: str | None
+) -> tuple[Subject, ...]:
     summary = load_summary(folder)
-    names = {profile.name for profile in resolve_targets((target,))} if target else set(summary.targets)
+    names = (
+        {profile.name for profile in resolve_targets((target,), machine)} if target else set(summary.targets)
+    )
+    if machine is not None:
+        names = {name for name in names if _suits(resolve_targets((name,))[0], machine)}
     rows = [
         row
         for name, entry in summary.targets.items()
         for row in (filter(None, [entry.chosen]) if chosen_only else entry.rows)
-        if name in names and row.p50_ms is not None
+        if name in names and (machine is not None or row.p50_ms is not None)
     ]
     if not rows:
-        kind = "chosen" if chosen_only else "measured"
+        kind = "chosen" if chosen_only else "measured" if machine is None else f"{machine} Linux"
         where = f" on {target}" if target else ""
         raise ModelError(f"{folder}: this build has no {kind} row{where}")
     return tuple(_of_row(folder, row) for row in rows)
@@ -164,7 +174,11 @@ def _of_row(folder: Path, row: Row) -> Subject:
     return Subject(row.label, engine, profile, row.environment, row.val)
 
 
-def _of_engine(path: Path, target: str | None) -> Subject:
+def _suits(profile: DeviceProfile, machine: str) -> bool:
+    return machine in profile.arch and profile.system == "linux"
+
+
+def _of_engine(path: Path, target: str | None, machine: str | None) -> Subject:
     path = path.parent if path.name == IR else path
     if is_engine(path):
         backend, precision = "ncnn", "int8" if get_backend("ncnn").quantized_ops(path) else "fp32"
@@ -182,11 +196,13 @@ def _of_engine(path: Path, target: str | None) -> Subject:
             f"{path}: neither a build folder, nor an .onnx or .tflite file, "
             f"nor a folder with model.xml, model.pte or {SHAPES}"
         )
-    profiles = resolve_targets((target or "cpu",))
+    profiles = resolve_targets((target or "cpu",), machine)
     profile = next((profile for profile in profiles if profile.backend == backend), None)
     if profile is None:
         raise ConfigError(f"{path}: target {target!r} does not run {backend} engines")
-    if not profile.runs_here:
+    if machine is not None and not _suits(profile, machine):
+        raise ConfigError(f"{profile.name}: this target is not the device, which is {machine} with Linux")
+    if machine is None and not profile.runs_here:
         raise CompileError(f"{profile.name}: this target is not this machine; nothing can be measured here")
     return Subject(path.name, Artifact.of(path, "engine", precision), profile, {})
 

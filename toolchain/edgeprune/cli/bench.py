@@ -1,15 +1,14 @@
-"""`edgeprune bench`: measure engines on this machine."""
+"""`edgeprune bench`: measure engines on this machine, or on a device."""
 
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 
 import click
 
 from edgeprune.cli import echo_json
-from edgeprune.cli.options import json_option, threads_option
+from edgeprune.cli.options import device_option, json_option, threads_option
 from edgeprune.cli.progress import stage_progress
 
 
@@ -26,29 +25,35 @@ from edgeprune.cli.progress import stage_progress
     help="How long to measure.",
 )
 @threads_option
+@device_option
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for the result files (JSON)."
 )
 @json_option
 def command(
-    path: Path, target: str | None, profile: str, threads: int, out: Path | None, as_json: bool
+    path: Path,
+    target: str | None,
+    profile: str,
+    threads: int,
+    device: str,
+    out: Path | None,
+    as_json: bool,
 ) -> None:
     """Measure PATH: an .onnx file, an OpenVINO folder, or every row of a build folder, in turns."""
-    from edgeprune.bench.protocol import measure
+    from edgeprune.bench.placing import measure_subjects
     from edgeprune.bench.result import result_file, save_result
-    from edgeprune.bench.subject import make_job, subjects_of
+    from edgeprune.bench.subject import subjects_of
     from edgeprune.report.terminal import print_results
-    from edgeprune.runners.local import LocalRunner
+    from edgeprune.runners.devices import LOCAL, runner_for
 
-    subjects = subjects_of(path, target)
-    with tempfile.TemporaryDirectory() as folder, LocalRunner() as runner, stage_progress() as notify:
-        jobs = []
-        for index, subject in enumerate(subjects):
-            place = Path(folder) / str(index)
-            place.mkdir()
-            jobs.append(make_job(subject, threads, place))
-        results = measure(
-            jobs, profile, runner, lambda done, total, text: notify("bench", done / max(total, 1), text)
+    with runner_for(device) as runner, stage_progress() as notify:
+        subjects = subjects_of(path, target, machine=None if device == LOCAL else runner.machine)
+        results = measure_subjects(
+            subjects,
+            threads,
+            profile,
+            runner,
+            lambda done, total, text: notify("bench", done / max(total, 1), text),
         )
     if out:
         for result in results:

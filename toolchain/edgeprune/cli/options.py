@@ -43,6 +43,13 @@ set_option = click.option(
 trust_option = click.option(
     "--trust-model", is_flag=True, help="Unpickle the checkpoint without the list of safe classes."
 )
+device_option = click.option(
+    "--device",
+    default="local",
+    show_default=True,
+    metavar="ADDRESS",
+    help="Where to measure: local, or ssh://user@host:port.",
+)
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON on standard output, and only that."
 )

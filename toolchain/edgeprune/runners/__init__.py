@@ -20,9 +20,15 @@ class Completed:
 
 
 class Runner(Protocol):
-    """A device that runs processes and exchanges files. Raises `DeviceError`, never returns (ok, output)."""
+    """A device that runs processes and exchanges files. Raises `DeviceError`, never returns (ok, output).
+
+    Attributes:
+        name: what messages call it.
+        machine: its architecture as `platform.machine` tells it, known once it is entered.
+    """
 
     name: str
+    machine: str
 
     def __enter__(self) -> Runner: ...
 
@@ -30,8 +36,8 @@ class Runner(Protocol):
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def python(self) -> str:
-        """Return the Python interpreter that runs the worker there."""
+    def python(self, *needs: str) -> str:
+        """Return the Python interpreter that runs the worker there: one that imports the modules `needs`."""
         ...
 
     def run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -24,6 +25,7 @@ class LocalRunner:
     """Runs processes on the host itself; nothing is copied, paths are the same on both sides."""
 
     name = "local"
+    machine = platform.machine()
 
     def __enter__(self) -> LocalRunner:
         return self
@@ -33,8 +35,8 @@ class LocalRunner:
     ) -> None:
         return None
 
-    def python(self) -> str:
-        """Return the interpreter that runs edgeprune itself."""
+    def python(self, *needs: str) -> str:
+        """Return the interpreter that runs edgeprune itself; what it lacks, the worker tells."""
         return sys.executable
 
     def run(

@@ -1,0 +1,34 @@
+"""`edgeprune device`: prepare a device that is not this machine."""
+
+from __future__ import annotations
+
+import click
+
+from edgeprune.cli.options import one_target
+
+
+@click.group()
+def command() -> None:
+    """Prepare a device that is reached by ssh."""
+
+
+@command.command("setup")
+@click.argument("address")
+@click.option(
+    "--target",
+    metavar="NAME",
+    help="Profile whose runtime is installed; by default the runtimes of `cpu` there.",
+)
+def setup_command(address: str, target: str | None) -> None:
+    """Make a virtual environment on the device at ADDRESS, with numpy and the runtime of a target."""
+    from edgeprune.device import resolve_targets
+    from edgeprune.runners.runtimes import install
+    from edgeprune.runners.ssh import SshRunner
+
+    with SshRunner(address) as runner:
+        profiles = [one_target(target)] if target else resolve_targets(("cpu",), runner.machine)
+        for backend in dict.fromkeys(profile.backend for profile in profiles):
+            python = install(
+                backend, runner, runner.root, lambda text: click.echo(f"device: {text}", err=True)
+            )
+            click.echo(f"{backend} is installed: {python}")

@@ -1,0 +1,337 @@
+"""What runs on the device for `SshRunner`: one request a process, over the standard streams of ssh.
+
+Nothing has to be installed there before: this source itself comes first on standard input, then one line of
+JSON with the request, then data. Answers are lines of JSON behind a mark, so what a login script prints is
+not taken for one. Standard library only, nothing of edgeprune, and no syntax newer than Python 3.8.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    import io
+
+MARK = b"edgeprune-onboard: "
+CHUNK = 1 << 18
+LOOK_EVERY_S = 0.2
+HEARTBEAT_S = 5.0  # a process that follows a job notices by it that nobody reads any more
+KEPT_DAYS = 7.0  # pushed files that no session has used for longer are removed
+
+
+def answer(**facts: Any) -> None:
+    """Write one line to the other side."""
+    sys.stdout.buffer.write(MARK + json.dumps(facts).encode() + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def open_work(root: str) -> None:
+    """Make the session's own work folder; remove what nobody has used for days."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
+    place = Path(root) if root else base / "edgeprune" / "device"
+    store = place / "files"
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    store.mkdir(exist_ok=True)
+    for old in (*store.iterdir(), *place.glob("work-*")):
+        with contextlib.suppress(FileNotFoundError):  # another session is at it
+            if time.time() - old.lstat().st_mtime > KEPT_DAYS * 86400:
+                shutil.rmtree(old, ignore_errors=True) if old.is_dir() else old.unlink()
+    work = tempfile.mkdtemp(prefix="work-", dir=place)
+    version = list(sys.version_info[:2])
+    answer(root=str(place), work=work, machine=platform.machine(), python=sys.executable, version=version)
+
+
+def close_work(work: str) -> None:
+    """End every job of the session and remove its folder."""
+    for job in Path(work).glob("job-*"):
+        _kill(job)
+    shutil.rmtree(work, ignore_errors=True)
+    answer()
+
+
+def stored(root: str, sha256: str) -> None:
+    """Tell whether a file is there whole, checked by its content, and how much of it an earlier push left."""
+    answer(whole=_is_whole(root, sha256), offset=_left(root, sha256))
+
+
+def receive(root: str, sha256: str, offset: int) -> None:
+    """Append standard input to the `offset` bytes there from earlier pushes; keep the file if it is right."""
+    file, partial = _places(root, sha256)
+    source = cast("io.BufferedReader", sys.stdin.buffer)
+    try:
+        with partial.open("r+b" if offset else "wb") as stream:
+            stream.seek(offset)
+            stream.truncate()
+            while chunk := source.read1(CHUNK):
+                stream.write(chunk)
+                stream.flush()  # what has arrived is not sent again, whatever happens next
+            os.fsync(stream.fileno())
+    except OSError as exc:
+        if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+            partial.unlink()  # half a file would only keep the disk full
+        raise OSError(exc.errno, exc.strerror, str(partial.parent)) from exc
+    right = _sha256(partial) == sha256
+    if right:
+        partial.chmod(0o444)
+        partial.replace(file)
+    answer(right=right, size=(file if right else partial).stat().st_size)
+
+
+def discard(root: str, sha256: str) -> None:
+    """Remove what a broken push has left: it was not the beginning of this file."""
+    partial = _places(root, sha256)[1]
+    if partial.exists():
+        partial.unlink()
+    answer()
+
+
+def place(root: str, folder: str, files: list[list[str]]) -> None:
+    """Give stored files their names below `folder`; if some are lacking, tell how much of them is there.
+
+    The names are links where the file system has them.
+    """
+    lacking = {sha256: _left(root, sha256) for _, sha256 in files if not _is_whole(root, sha256)}
+    for name, sha256 in () if lacking else files:
+        path = Path(folder) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():  # the answer to an earlier request was lost
+            path.unlink()
+        source = _places(root, sha256)[0]
+        try:
+            os.link(source, path)
+        except OSError:  # FAT has none
+            shutil.copyfile(source, path)
+    answer(lacking=lacking)
+
+
+def fetch(path: str) -> None:
+    """Send a file: its size and sha256 in the answer, its content after that."""
+    file = Path(path)
+    answer(size=file.stat().st_size, sha256=_sha256(file))
+    with file.open("rb") as stream:
+        shutil.copyfileobj(stream, sys.stdout.buffer)
+    sys.stdout.buffer.flush()
+
+
+def find_python(candidates: list[str], modules: list[str]) -> None:
+    """Name the first interpreter that imports all the modules, and what the others say."""
+    wants = f"import sys; assert sys.version_info >= (3, 10), 'too old'; import {', '.join(modules)}"
+    reasons = []
+    for python in candidates:
+        try:
+            done = subprocess.run([python, "-c", wants], capture_output=True, check=False, timeout=120)
+        except (OSError, subprocess.TimeoutExpired) as exc:
+            reasons.append(f"{python}: {exc}")
+            continue
+        if done.returncode == 0:
+            answer(python=shutil.which(python) or python)
+            return
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        reasons.append(f"{python}: {said[-1] if said else f'ended with {done.returncode}'}")
+    answer(python=None, reasons=reasons)
+
+
+def start(job: str, args: list[str], variables: dict[str, str], timeout: float) -> None:
+    """Start a process that the end of this connection does not end; asked again, leave it as it is."""
+    folder = Path(job)
+    try:
+        folder.mkdir()
+    except FileExistsError:  # the answer to the first request was lost
+        answer()
+        return
+    lock = _locked(folder)
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        answer()
+        return
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for stream in range(3):  # sshd waits for its streams, and must not wait for us
+        os.dup2(nothing, stream)
+    try:
+        _supervise(folder, args, variables, timeout)
+    finally:
+        os.close(lock)
+        os._exit(0)
+
+
+def _supervise(folder: Path, args: list[str], variables: dict[str, str], timeout: float) -> None:
+    ended: dict[str, Any] = {"returncode": None, "timed_out": False, "error": None}
+    with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
+        try:
+            process = subprocess.Popen(
+                args,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                cwd=folder,
+                env={**os.environ, **variables},
+                start_new_session=True,
+            )
+        except OSError as exc:
+            ended["error"] = f"cannot be started: {exc.strerror}"
+        else:
+            _write(folder / "group", str(process.pid))
+            try:
+                process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                ended["timed_out"] = True
+            _kill_group(process.pid)
+            ended["returncode"] = process.wait()
+    _write(folder / "ended", json.dumps(ended))
+
+
+def follow(job: str, at: dict[str, int]) -> None:
+    """Send what a job has written since the offsets `at`, until it has ended and all is sent."""
+    folder = Path(job)
+    told = time.monotonic()
+    while True:
+        over = not _is_alive(folder)  # looked at before the last read: nothing is written after it
+        sent = False
+        for name, offset in at.items():
+            chunk = _chunk(folder / name, offset)
+            if chunk:
+                at[name] += len(chunk)
+                answer(stream=name, data=base64.b64encode(chunk).decode())
+                sent = True
+        if over and not sent:
+            break
+        if not sent:
+            time.sleep(LOOK_EVERY_S)
+            if time.monotonic() - told > HEARTBEAT_S:
+                told = time.monotonic()
+                answer(stream=None)
+    try:
+        answer(ended=json.loads((folder / "ended").read_text()))
+    except FileNotFoundError:
+        gone = "left no status: the device was restarted, or its disk is full"
+        answer(ended={"returncode": None, "timed_out": False, "error": gone})
+
+
+def stop(job: str) -> None:
+    """Kill a job with all its children."""
+    _kill(Path(job))
+    answer()
+
+
+def _is_whole(root: str, sha256: str) -> bool:
+    file = _places(root, sha256)[0]
+    if file.exists() and _sha256(file) != sha256:
+        file.unlink()
+    if file.exists():
+        os.utime(file)
+    return file.exists()
+
+
+def _left(root: str, sha256: str) -> int:
+    partial = _places(root, sha256)[1]
+    return partial.stat().st_size if partial.exists() else 0
+
+
+def _chunk(file: Path, offset: int) -> bytes:
+    try:
+        with file.open("rb") as stream:
+            stream.seek(offset)
+            return stream.read(CHUNK)
+    except FileNotFoundError:
+        return b""
+
+
+def _locked(folder: Path) -> int:
+    """Hold a job's lock: it lives exactly as long as the process that supervises the job."""
+    handle = os.open(folder / "lock", os.O_CREAT | os.O_RDWR)
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return handle
+
+
+def _is_alive(folder: Path) -> bool:
+    try:
+        os.close(_locked(folder))
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _kill(folder: Path) -> None:
+    """Kill the group of a job that is supervised: until its supervisor ends, its number is no one else's."""
+    while _is_alive(folder):
+        with contextlib.suppress(OSError, ValueError):  # it is just being started
+            _kill_group(int((folder / "group").read_text()))
+        time.sleep(0.01)
+
+
+def _kill_group(group: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def _places(root: str, sha256: str) -> tuple[Path, Path]:
+    store = Path(root) / "files"
+    return store / sha256, store / f"{sha256}.partial"
+
+
+def _sha256(file: Path) -> str:
+    total = hashlib.sha256()
+    with file.open("rb") as stream:
+        while chunk := stream.read(CHUNK):
+            total.update(chunk)
+    return total.hexdigest()
+
+
+def _write(file: Path, text: str) -> None:
+    aside = file.with_name(f".{file.name}")
+    aside.write_text(text)
+    aside.replace(file)
+
+
+VERBS = {
+    verb.__name__: verb
+    for verb in (
+        open_work,
+        close_work,
+        stored,
+        receive,
+        discard,
+        place,
+        fetch,
+        find_python,
+        start,
+        follow,
+        stop,
+    )
+}
+
+
+def main() -> None:
+    """Do what the line on standard input asks for."""
+    request = json.loads(sys.stdin.buffer.readline())
+    try:
+        VERBS[request.pop("verb")](**request)
+    except BrokenPipeError:
+        os._exit(1)  # nobody reads any more
+    except OSError as exc:
+        answer(error=exc.strerror or str(exc), path=str(exc.filename or ""), errno=exc.errno)
+
+
+if __name__ == "__main__":
+    main()
