@@ -76,7 +76,8 @@ def train_aware(
 ) -> None:
     """Train a checkpoint for `recipe.quantize.aware_epochs` epochs with rounding; the best is at `out`.
 
-    It starts at a tenth of the learning rate of a recovery: the weights are there already.
+    It starts at a hundredth of the learning rate of a recovery: the weights are there already, and the first
+    steps of Adam move each of them by about that rate, whatever its gradient.
 
     Args:
         recipe: `recipe.quantize.scheme` is the one to round as.
@@ -86,7 +87,7 @@ def train_aware(
         EdgepruneError: ultralytics could not train; its log is named.
     """
     tuning = recipe.finetune
-    taught: dict[str, Any] = {"epochs": recipe.quantize.aware_epochs, "lr0": tuning.lr0 / 10}
+    taught: dict[str, Any] = {"epochs": recipe.quantize.aware_epochs, "lr0": tuning.lr0 / 100}
     with training_folder(out.parent) as work:
         write_text_atomically(work / RECIPE, recipe.model_dump_json())
         if teacher and tuning.distill:

@@ -234,6 +234,8 @@ def _overrides(checkpoint: Path, data: Path, imgsz: int, recipe: Recipe, work: P
         # end.
         "close_mosaic": 0,
         "cos_lr": True,
+        # The default of 0.1 is for SGD from scratch: in the first steps AdamW would move every bias by it.
+        "warmup_bias_lr": 0.0,
         "device": tuning.device,
         "seed": recipe.seed,
         "amp": torch.cuda.is_available(),
