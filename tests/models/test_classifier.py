@@ -293,7 +293,7 @@ def test_an_aware_training_keeps_what_a_classifier_knows(
     assert list(adapter.load(out).state_dict()) == list(adapter.load(student).state_dict())
     before, after = (adapter.load(path).get_parameter("model.9.linear.weight") for path in (student, out))
     assert not torch.equal(before, after)
-    assert rated(out, digits) >= 0.6
+    assert rated(out, digits) >= rated(student, digits) - 0.1
 
 
 def test_a_regulariser_shrinks_the_scales_of_a_classifier(
