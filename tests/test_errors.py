@@ -19,6 +19,7 @@ EXIT_CODES = {
     "DataError": 3,
     "OutputError": 3,
     "DeviceError": 4,
+    "DroppedError": 4,
     "CompileError": 5,
     "RuntimeMissingError": 5,
     "NotComparableError": 6,

@@ -42,6 +42,10 @@ class DeviceError(EdgepruneError):
     exit_code = 4
 
 
+class DroppedError(DeviceError):
+    """The connection could not be made, or ended before the answer came: another try may succeed."""
+
+
 class CompileError(EdgepruneError):
     """Exporting, quantising or compiling an artifact failed, or its output left the tolerance."""
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from edgeprune.errors import ConfigError, DeviceError
+from edgeprune.errors import ConfigError, DeviceError, DroppedError
 from edgeprune.runners import onboard
 from edgeprune.runners.local import kill_group, last_line
 
@@ -44,10 +44,6 @@ _ADDRESS = re.compile(
     r"(?::(?P<port>\d{1,5}))?(?P<folder>/.*)?",
     re.DOTALL,
 )
-
-
-class DroppedError(DeviceError):
-    """The connection could not be made, or ended before the answer came: another try may succeed."""
 
 
 @dataclass(frozen=True)

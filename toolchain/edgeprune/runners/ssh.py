@@ -21,9 +21,9 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from edgeprune.artifact import digest
-from edgeprune.errors import DeviceError
+from edgeprune.errors import DeviceError, DroppedError
 from edgeprune.runners import Completed
-from edgeprune.runners.connection import Address, Connection, DroppedError, Exchange
+from edgeprune.runners.connection import Address, Connection, Exchange
 from edgeprune.runners.local import how_it_ended, last_line
 from edgeprune.runners.travel import write_package
 
