@@ -74,17 +74,7 @@ def finetuned(context: Build, student: Artifact, teacher: Artifact, epochs: int 
     recipe = context.recipe
     if epochs is not None:
         recipe = recipe.model_copy(update={"finetune": recipe.finetune.model_copy(update={"epochs": epochs})})
-    inputs = {
-        "student": student.sha256,
-        "teacher": teacher.sha256,
-        "finetune": recipe.finetune.model_dump(),
-        "seed": recipe.seed,
-        "imgsz": context.spec.imgsz,
-        "train": context.dataset.fingerprint("train"),
-        "val": context.dataset.fingerprint("val"),
-        "versions": context.using("torch", "ultralytics"),
-    }
-
+    inputs = {"finetune": recipe.finetune.model_dump()}
     return _trained(context, "finetuned", inputs, recipe, student, teacher, context.adapter.finetune)
 
 
@@ -98,16 +88,9 @@ def aware(context: Build, student: Artifact, teacher: Artifact, profile: DeviceP
     recipe = context.recipe
     recipe = recipe.model_copy(update={"quantize": recipe.quantize.model_copy(update={"scheme": scheme})})
     inputs = {
-        "student": student.sha256,
-        "teacher": teacher.sha256,
         "epochs": recipe.quantize.aware_epochs,
         "scheme": scheme,
         "training": recipe.finetune.model_dump(exclude={"epochs"}),
-        "seed": recipe.seed,
-        "imgsz": context.spec.imgsz,
-        "train": context.dataset.fingerprint("train"),
-        "val": context.dataset.fingerprint("val"),
-        "versions": context.using("torch", "ultralytics"),
     }
     return _trained(context, "aware", inputs, recipe, student, teacher, context.adapter.train_aware)
 
@@ -121,6 +104,18 @@ def _trained(
     teacher: Artifact,
     train: Train,
 ) -> Artifact:
+    """Run a training as a stage; `inputs` are what it depends on beside models, data and versions."""
+    inputs = {
+        "student": student.sha256,
+        "teacher": teacher.sha256,
+        "seed": recipe.seed,
+        "imgsz": context.spec.imgsz,
+        "train": context.dataset.fingerprint("train"),
+        "val": context.dataset.fingerprint("val"),
+        "versions": context.using("torch", "ultralytics"),
+        **inputs,
+    }
+
     def make(out: Path) -> None:
         best = out / "model.pt"
         try:

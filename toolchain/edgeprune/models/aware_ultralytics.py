@@ -7,7 +7,6 @@ any other, so one training serves them all.
 from __future__ import annotations
 
 import copy
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from ultralytics.nn.modules import DFL
 from edgeprune.artifact import write_text_atomically
 from edgeprune.dataset import Dataset
 from edgeprune.models import Progress
-from edgeprune.models.distil_ultralytics import TEACHER, DistillingTrainer
+from edgeprune.models.distil_ultralytics import DistillingTrainer
 from edgeprune.models.finetune_ultralytics import (
     RECIPE,
     KeptShape,
@@ -91,8 +90,5 @@ def train_aware(
     with training_folder(out.parent) as work:
         write_text_atomically(work / RECIPE, recipe.model_dump_json())
         if teacher and tuning.distill:
-            if issubclass(trainer_class, DistillingTrainer):
-                shutil.copyfile(teacher, work / TEACHER)
-            else:
-                taught["distill_model"] = str(teacher)
+            taught |= trainer_class.taught_by(teacher, work)
         recover(trainer_class, student, dataset, imgsz, recipe, work, out, progress, taught)

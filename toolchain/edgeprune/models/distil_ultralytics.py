@@ -82,6 +82,12 @@ class DistillingTrainer(KeptShape, ClassificationTrainer):  # type: ignore[misc]
     metric = "top-1"
     score_key = "metrics/accuracy_top1"
 
+    @classmethod
+    def taught_by(cls, teacher: Path, work: Path) -> dict[str, Any]:
+        """Lay the teacher where the run finds it; ultralytics needs to be told nothing."""
+        shutil.copyfile(teacher, work / TEACHER)
+        return {}
+
     def set_model_attributes(self) -> None:
         """Keep the classes in the model's order, which the folders are matched to by name."""
         self.data["names"] = self.model.names
@@ -119,6 +125,5 @@ def finetune(
     """
     with training_folder(out.parent) as work:
         write_text_atomically(work / RECIPE, recipe.model_dump_json())
-        if teacher and recipe.finetune.distill:
-            shutil.copyfile(teacher, work / TEACHER)
-        recover(DistillingTrainer, student, dataset, imgsz, recipe, work, out, progress, {})
+        taught = DistillingTrainer.taught_by(teacher, work) if teacher and recipe.finetune.distill else {}
+        recover(DistillingTrainer, student, dataset, imgsz, recipe, work, out, progress, taught)

@@ -60,6 +60,11 @@ class KeptShape(BaseTrainer):  # type: ignore[misc]
         self.eases, self.steps = ease(model), 0
         return model.requires_grad_(True)
 
+    @classmethod
+    def taught_by(cls, teacher: Path, work: Path) -> dict[str, Any]:
+        """Return the arguments of ultralytics that make a checkpoint teach; `work` is the run's folder."""
+        return {"distill_model": str(teacher)}
+
     def optimizer_step(self) -> None:
         """Take ultralytics' own step, and the swapped activations a step further from SiLU."""
         super().optimizer_step()
@@ -129,8 +134,8 @@ def finetune(
         ModelError: the trained model has another parameter count than the student.
         EdgepruneError: ultralytics could not train; its log is named.
     """
-    taught = {"distill_model": str(teacher)} if teacher and recipe.finetune.distill else {}
     with training_folder(out.parent) as work:
+        taught = KeptShapeTrainer.taught_by(teacher, work) if teacher and recipe.finetune.distill else {}
         recover(KeptShapeTrainer, student, dataset, imgsz, recipe, work, out, progress, taught)
 
 

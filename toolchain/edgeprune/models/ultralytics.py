@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -59,6 +60,7 @@ def load(path: Path, trust: bool = False) -> DetectionModel:
 
 save = checkpoint_ultralytics.save
 finetune = finetune_ultralytics.finetune
+train_aware = partial(aware_ultralytics.train_aware, aware_ultralytics.AwareTrainer)
 
 
 def info(model: nn.Module) -> ModelInfo:
@@ -174,20 +176,6 @@ def sparsify(
     sparse_ultralytics.sparsify(
         sparse_ultralytics.SparseTrainer, model, dataset, imgsz, recipe, out, progress
     )
-
-
-def train_aware(
-    student: Path,
-    teacher: Path | None,
-    dataset: Dataset,
-    imgsz: int,
-    recipe: Recipe,
-    out: Path,
-    progress: Progress,
-) -> None:
-    """Train a checkpoint on with the rounding of int8, with the trainer in `aware_ultralytics`."""
-    trainer = aware_ultralytics.AwareTrainer
-    aware_ultralytics.train_aware(trainer, student, teacher, dataset, imgsz, recipe, out, progress)
 
 
 def labelled_images(dataset: Dataset, spec: Preprocess, count: int, seed: int) -> Iterator[Batch]:

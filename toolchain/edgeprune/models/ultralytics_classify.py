@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -57,6 +58,7 @@ def load(path: Path, trust: bool = False) -> ClassificationModel:
 save = checkpoint_ultralytics.save
 prunable = ultralytics.prunable
 finetune = distil_ultralytics.finetune
+train_aware = partial(aware_ultralytics.train_aware, aware_ultralytics.AwareClassifierTrainer)
 
 
 def info(model: nn.Module) -> ModelInfo:
@@ -114,20 +116,6 @@ def sparsify(
     """Train a checkpoint with a regulariser before the cut, with the trainer in `sparse_ultralytics`."""
     trainer = sparse_ultralytics.SparseClassifierTrainer
     sparse_ultralytics.sparsify(trainer, model, dataset, imgsz, recipe, out, progress)
-
-
-def train_aware(
-    student: Path,
-    teacher: Path | None,
-    dataset: Dataset,
-    imgsz: int,
-    recipe: Recipe,
-    out: Path,
-    progress: Progress,
-) -> None:
-    """Train a checkpoint on with the rounding of int8, with the trainer in `aware_ultralytics`."""
-    trainer = aware_ultralytics.AwareClassifierTrainer
-    aware_ultralytics.train_aware(trainer, student, teacher, dataset, imgsz, recipe, out, progress)
 
 
 def labelled_images(dataset: Dataset, spec: Preprocess, count: int, seed: int) -> Iterator[Batch]:
