@@ -1,4 +1,4 @@
-"""Measure subjects on any device: their files go there, the results name them as they are here."""
+"""Measure subjects on a device that has been entered."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeprune.bench.protocol import Progress, measure
-from edgeprune.bench.result import BenchResult, Job
+from edgeprune.bench.result import BenchResult
 from edgeprune.bench.subject import Subject, make_job
 from edgeprune.runners import Runner
 from edgeprune.runners.runtimes import RUNTIMES
@@ -16,7 +16,7 @@ from edgeprune.runners.runtimes import RUNTIMES
 def measure_subjects(
     subjects: Sequence[Subject], threads: int, profile: str, runner: Runner, on_progress: Progress
 ) -> list[BenchResult]:
-    """Measure subjects side by side on a device that has been entered; see `measure`.
+    """Measure subjects side by side on a device; see `measure`.
 
     Raises:
         DeviceError: the device lacks a runtime, or its worker crashed, hung, or answered with garbage.
@@ -27,17 +27,5 @@ def measure_subjects(
         for index, subject in enumerate(subjects):
             place = Path(folder) / str(index)
             place.mkdir()
-            jobs.append(placed(make_job(subject, threads, place), runner))
-        results = measure(jobs, profile, runner, on_progress)
-    return [
-        result.model_copy(update={"artifact": result.artifact | {"path": str(subject.engine.path)}})
-        for result, subject in zip(results, subjects, strict=True)
-    ]
-
-
-def placed(job: Job, runner: Runner) -> Job:
-    """Push what a job needs; return it with the paths that the device knows."""
-    paths = {"engine": job.engine, "inputs": job.inputs, "reference": job.reference}
-    return job.model_copy(
-        update={name: runner.push(Path(path)) for name, path in paths.items() if path is not None}
-    )
+            jobs.append(make_job(subject, threads, place))
+        return list(measure(jobs, profile, runner, on_progress))

@@ -149,7 +149,7 @@ def measure(
     gets one more process for its peak memory.
 
     Args:
-        jobs: with unique names, paths as the device sees them.
+        jobs: with unique names; what they name is pushed to the device.
         profile: name in `PROFILES`, or how much to measure.
         on_progress: called with (processes finished, processes in all, what comes next).
 
@@ -221,7 +221,7 @@ def run_workers(
         paths: list[str] = []
         for index, job in enumerate(jobs):
             path = Path(folder) / f"job{index}.json"
-            write_text_atomically(path, job.model_copy(update=share).model_dump_json())
+            write_text_atomically(path, placed(job, runner).model_copy(update=share).model_dump_json())
             remote = runner.push(path)
             paths += [remote, f"{remote}.out.json"]
         module = "edgeprune.bench.worker" if alone else "edgeprune.bench.turns"
@@ -232,6 +232,14 @@ def run_workers(
         except DeviceError as exc:
             raise DeviceError(f"{jobs[0].name}: {exc}" if alone else str(exc)) from exc
         return [_collect(job, paths[2 * i + 1], Path(folder), runner) for i, job in enumerate(jobs)]
+
+
+def placed(job: Job, runner: Runner) -> Job:
+    """Push what a job names; return it with the paths that the device knows."""
+    paths = {"engine": job.engine, "inputs": job.inputs, "reference": job.reference}
+    return job.model_copy(
+        update={name: runner.push(Path(path)) for name, path in paths.items() if path is not None}
+    )
 
 
 def _follow(line: str, on_share: Callable[[float], None] | None) -> None:

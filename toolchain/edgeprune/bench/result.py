@@ -25,7 +25,7 @@ class Job(_Record):
 
     Attributes:
         name: unique name of the row, used in file names and flags.
-        engine: path of the artifact on the device.
+        engine: path of the artifact, here; on the device in what the worker is handed.
         inputs: path of an ``.npy`` file, float32, shape (n, 3, H, W), at least 16 distinct tensors.
         reference: path of an ``.npz`` with outputs ``out0``, ``out1`` ... for the first n inputs, or None.
         tolerance: largest allowed relative L2 error of each output against the reference.

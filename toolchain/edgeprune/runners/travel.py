@@ -16,6 +16,7 @@ TRAVELS = (
     "bench/__init__.py",
     "bench/affinity.py",
     "bench/environment.py",
+    "bench/facts_worker.py",
     "bench/layer_worker.py",
     "bench/node_worker.py",
     "bench/turns.py",
