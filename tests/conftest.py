@@ -21,6 +21,7 @@ from edgeprune.recipe import ExportRecipe
 from edgeprune.runners import ssh
 from edgeprune.runners.connection import CONFIG_VARIABLE
 from edgeprune.summary import ExportCheck
+from postgres_server import running as running_postgres
 from sshd import SSHD, Device, running
 
 if TYPE_CHECKING:
@@ -259,3 +260,10 @@ def device(server: Device, monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
     monkeypatch.setattr(ssh, "BACKOFF_S", (0.05, 0.1, 0.2, 0.4))
     yield server
     server.own_python()
+
+
+@pytest.fixture
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Return the URL of a PostgreSQL server of this test's own."""
+    with running_postgres(tmp_path_factory.mktemp("postgres")) as url:
+        yield url

@@ -28,6 +28,8 @@ LAYERS = (
         "searching",
         "front",
         "study",
+        "database",
+        "history",
         "trials",
         "candidates",
         "converting",

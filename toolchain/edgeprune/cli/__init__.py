@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "edgeprune.cli.explain",
         "Tell where the speed-up comes from, and why the dearest layers are not faster.",
     ),
+    "history": ("edgeprune.cli.history", "Keep results by commit; plot them with their change points."),
     "report": ("edgeprune.cli.report", "Write the HTML and Markdown report of a build."),
     "targets": ("edgeprune.cli.targets", "List the device profiles, or show one."),
     "runtimes": (

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from edgeprune.cli import echo_json
-from edgeprune.cli.options import device_option, json_option, threads_option
+from edgeprune.cli.options import device_option, history_option, json_option, threads_option
 from edgeprune.cli.progress import stage_progress
 
 
@@ -29,6 +29,7 @@ from edgeprune.cli.progress import stage_progress
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for the result files (JSON)."
 )
+@history_option
 @json_option
 def command(
     path: Path,
@@ -37,6 +38,7 @@ def command(
     threads: int,
     device: str,
     out: Path | None,
+    history: str | None,
     as_json: bool,
 ) -> None:
     """Measure PATH: an .onnx file, an OpenVINO folder, or every row of a build folder, in turns."""
@@ -58,6 +60,10 @@ def command(
     if out:
         for result in results:
             save_result(result, out / result_file(result.name))
+    if history:
+        from edgeprune.history.recording import record_bench
+
+        record_bench(history, results, {subject.name: subject.accuracy for subject in subjects})
     if as_json:
         echo_json(json.dumps([result.model_dump(mode="json") for result in results]))
     else:
