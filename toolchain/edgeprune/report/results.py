@@ -1,4 +1,4 @@
-"""Benchmark results on a terminal: one table a scenario with its own figures, then the evidence of each flag."""
+"""Benchmark results on a terminal: a table a scenario with its own figures, then the flags."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
 
 
 def print_results(results: Sequence[BenchResult], console: Console) -> None:
-    """Print a table of each scenario's results, the stages around the network, and each flag with its evidence.
+    """Print a table of each scenario's results, the stages around the network, and the flags' evidence.
 
     A percentile with too few samples behind it is shown as missing, as is what the device cannot tell.
     """
