@@ -98,6 +98,7 @@ TRAVELS = (
     "bench.layer_worker",
     "bench.node_worker",
     "bench.worker",
+    "bench.state",
     "bench.environment",
 )
 

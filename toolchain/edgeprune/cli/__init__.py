@@ -41,6 +41,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "edgeprune.cli.runtimes",
         "List, install or remove converters in environments of their own.",
     ),
+    "devices": ("edgeprune.cli.devices", "List what can be measured on, and its state."),
     "device": ("edgeprune.cli.device", "Prepare a device that is reached by ssh."),
     "doctor": ("edgeprune.cli.doctor", "Tell what is installed and which runtimes work here."),
 }

@@ -17,6 +17,7 @@ from edgeprune.bench.statistics import achieved_fps, latency_ms
 from edgeprune.errors import DataError
 from edgeprune.history.commits import Commit, iso
 from edgeprune.history.entry import Entry
+from edgeprune.runners.devices import LOCAL
 from edgeprune.scores import Accuracy
 from edgeprune.summary import SUMMARY, load_summary
 
@@ -25,11 +26,12 @@ def of_bench(result: BenchResult, commit: Commit, accuracy: Accuracy | None = No
     """Return the entry of a bench result."""
     timed = any(block.samples_ns for block in result.blocks)
     env, backend = result.env_before, result.backend
+    where = "" if result.device in (None, LOCAL) else f" at {result.device}"
     return Entry(
         id=f"{result.run_id}/{hashlib.sha256(result.name.encode()).hexdigest()[:16]}",
         kind="bench",
         name=result.name,
-        machine=f"{env.get('board') or env.get('cpu')} ({env.get('machine')})",
+        machine=f"{env.get('board') or env.get('cpu')} ({env.get('machine')}){where}",
         backend=backend["name"],
         backend_version=backend.get("version"),
         precision=str(backend.get("precision_actual")),

@@ -20,14 +20,16 @@ def record_bench(
 
     Args:
         place: SQLite file or URL, see `open_history`.
-        accuracies: what a build has measured, by the row's name.
+        accuracies: what a build has measured, by the engine's digest.
 
     Raises:
         ConfigError: the database does not answer.
     """
     commit = commit_here()
     with open_history(place) as history:
-        history.add([of_bench(result, commit, accuracies.get(result.name)) for result in results])
+        history.add(
+            [of_bench(result, commit, accuracies.get(result.artifact["sha256"])) for result in results]
+        )
 
 
 def record_checks(place: str, results: Mapping[str, GateResult]) -> None:

@@ -8,6 +8,7 @@ from edgeprune.errors import ConfigError
 from edgeprune.runners import Runner
 from edgeprune.runners.adb import AdbRunner
 from edgeprune.runners.local import LocalRunner
+from edgeprune.runners.recording import ReplayRunner
 from edgeprune.runners.remote import RemoteRunner
 from edgeprune.runners.ssh import SshRunner
 
@@ -15,6 +16,7 @@ LOCAL = LocalRunner.name
 SCHEMES: dict[str, Callable[[str], Runner]] = {
     "ssh": SshRunner,
     "adb": AdbRunner,
+    "replay": ReplayRunner,
 }
 
 

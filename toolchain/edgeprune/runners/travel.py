@@ -21,6 +21,7 @@ TRAVELS = (
     "bench/layer_worker.py",
     "bench/node_worker.py",
     "bench/scenarios/*.py",
+    "bench/state.py",
     "bench/turns.py",
     "bench/worker.py",
 )
