@@ -240,6 +240,7 @@ class BenchResult(_Record):
         cold_ms: of the first process; of `cold`, the median of each time over its processes.
         cold_runs: of `cold`: each process.
         device: name or address of where it was measured; None in files of before there were several.
+        against: what a vendor's tool said of the same engine, see `bench/against.py`; None without one.
         replayed: when what is replayed here was recorded, ISO 8601 in UTC; None for a measurement.
     """
 
@@ -264,6 +265,7 @@ class BenchResult(_Record):
     env_before: dict[str, Any]
     env_after: dict[str, Any]
     flags: tuple[Flag, ...]
+    against: dict[str, Any] | None = None
 
     @computed_field  # type: ignore[prop-decorator]  # as pydantic's documentation has it
     @property

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edgeprune.bench.against import need_tool, with_tool
 from edgeprune.bench.placing import measure_subjects
 from edgeprune.bench.result import BenchResult
 from edgeprune.bench.setup import Setup
@@ -30,6 +31,7 @@ class Request:
         path: engine or build folder.
         target: profile of a lone engine; None takes the device's own, then `cpu`.
         record: folder that the runs are recorded in; None records nothing.
+        against: a vendor's tool of `against.TOOLS` to run on this machine as well.
     """
 
     path: Path
@@ -38,6 +40,7 @@ class Request:
     profile: str
     setup: Setup
     record: Path | None = None
+    against: str | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,8 @@ def _outcome(place: Place, request: Request, notify: Notify, ready: Callable[[],
                 request.path, request.target or place.target, machine=None if here else runner.machine
             )
             accuracies = tuple((one.engine.sha256, one.accuracy) for one in subjects)
+            if request.against:
+                need_tool(request.against, subjects)
             results = measure_subjects(
                 subjects,
                 request.threads,
@@ -118,6 +123,10 @@ def _outcome(place: Place, request: Request, notify: Notify, ready: Callable[[],
                 request.setup,
                 ready,
             )
+            if request.against:
+                seconds = request.setup.plan(request.profile).min_seconds
+                notify(place.name, 1.0, request.against)
+                results = with_tool(request.against, subjects, results, request.threads, seconds, runner)
     except IncompleteError as exc:
         return Outcome(place, _at(place, exc.results), accuracies, exc)
     except EdgepruneError as exc:

@@ -1,7 +1,7 @@
 """What a device is and how it is doing, told by its own Python.
 
-``python -m edgeprune.bench.state PACKAGE ...`` prints one line of JSON, with the versions of the packages that
-are installed there. Standard library only: it travels to the device.
+``python -m edgeprune.bench.state PACKAGE ...`` prints one line of JSON, with the versions of the packages
+that are installed there. Standard library only: it travels to the device.
 """
 
 from __future__ import annotations

@@ -41,6 +41,11 @@ if TYPE_CHECKING:
     help="Folder to record the runs in, for --device replay://FOLDER.",
 )
 @click.option(
+    "--against",
+    type=click.Choice(["benchmark_app", "onnxruntime_perf_test", "trtexec", "benchncnn"]),
+    help="Also run the vendor's tool here, and print both.",
+)
+@click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for the result files (JSON)."
 )
 @history_option
@@ -51,6 +56,7 @@ def command(
     threads: int,
     devices: tuple[str, ...],
     record: Path | None,
+    against: str | None,
     out: Path | None,
     history: str | None,
     as_json: bool,
@@ -59,10 +65,13 @@ def command(
     """Measure PATH: an .onnx file, an OpenVINO folder, or every row of a build folder, in turns."""
     setup, profile = read_scenario(**asked)
     from edgeprune.bench.sessions import Request, measure_on
+    from edgeprune.runners.devices import LOCAL
     from edgeprune.runners.known import place_of
 
     places = [place_of(device) for device in dict.fromkeys(devices)]
-    request = Request(path, target, threads, profile, setup, record)
+    if against and (setup.scenario != "single_stream" or [place.address for place in places] != [LOCAL]):
+        raise click.UsageError("--against goes with --scenario single_stream on this machine alone")
+    request = Request(path, target, threads, profile, setup, record, against)
     several = len(places) > 1
     with stage_progress() as notify:
         outcomes = measure_on(
@@ -93,7 +102,7 @@ def _write(outcomes: Sequence[Outcome], out: Path) -> list[Path]:
         folder = out / slug(outcome.place.name) if len(outcomes) > 1 else out
         for result in outcome.results:
             file = save_result(result, folder / result_file(result.name))
-            if outcome.error:
+            if any(flag.code == "incomplete" for flag in result.flags):
                 incomplete.append(file)
     return incomplete
 
@@ -102,6 +111,7 @@ def _show(outcomes: Sequence[Outcome]) -> None:
     from rich.console import Console
     from rich.text import Text
 
+    from edgeprune.report.against import print_against
     from edgeprune.report.results import print_results
 
     console = Console()
@@ -110,6 +120,7 @@ def _show(outcomes: Sequence[Outcome]) -> None:
         if shown and len(outcomes) > 1:
             console.print(Text(outcome.place.name, "bold"))
         print_results(shown, console)
+        print_against(shown, console)
 
 
 def _end(outcomes: Sequence[Outcome], files: Sequence[Path]) -> None:
