@@ -2,9 +2,9 @@
 
 The slope is Theil and Sen's median of all slopes between two readings (Sen, JASA 1968), since resident memory
 moves in steps that would pull a least-squares line. Its bounds take the readings as independent, which they
-are not, so one bound does not decide: the growth has to go on in the second half of the run as well, and to be
-nearly monotone. What an allocator takes at the beginning, or once, is no leak then, nor is a saw-tooth. The
-first half alone may be flat, where a leak fills up what the heap had free.
+are not, so one bound does not decide: the growth has to go on in the second half of the run as well, and to
+be nearly monotone. What an allocator takes at the beginning, or once, is no leak then, nor is a saw-tooth.
+The first half alone may be flat, where a leak fills up what the heap had free.
 """
 
 from __future__ import annotations
