@@ -27,7 +27,7 @@ def _raw(seed: int, anchors: int) -> np.ndarray:
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
-    anchors=st.integers(1, 60),
+    anchors=st.integers(7, 60),  # of six, ultralytics' function takes the columns for end-to-end rows
     confidence=st.sampled_from([0.001, 0.25, 0.9]),
     multi_label=st.booleans(),
     most=st.sampled_from([3, 300]),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from collections.abc import Callable
 from edgeprune.bench.derived import fps_of, median_cold, minutes_of, resident_growth
 from edgeprune.bench.result import Block, Cold
 

@@ -40,7 +40,8 @@ def test_paced_has_a_result_for_each_rate(job: Job, tmp_path: Path) -> None:
         for block in result.blocks:
             assert len(block.starts_ns) == len(block.samples_ns) >= 10
             assert block.frames is not None and block.frames >= 10
-    assert [block.order for block in fast.blocks] == [0, 3]  # the order turns round by round
+    assert [block.order for block in fast.blocks] == [0, 2]
+    assert [block.order for block in slow.blocks] == [1, 3]
     assert load_result(save_result(fast, tmp_path / "paced.json")) == fast
 
 
@@ -76,7 +77,10 @@ def test_cold_starts_fresh_processes_and_names_the_caches(job: Job, tmp_path: Pa
 
 
 def test_openvino_tells_compiling_apart(job: Job) -> None:
-    result = _measured(job.model_copy(update={"backend": "openvino"}), Setup("cold"))
+    result = _measured(
+        job.model_copy(update={"backend": "openvino", "options": {"INFERENCE_PRECISION_HINT": "f32"}}),
+        Setup("cold"),
+    )
     assert result.cold_ms is not None and result.cold_ms.compile is not None
     assert 0 < result.cold_ms.compile < result.cold_ms.load
 

@@ -1,4 +1,4 @@
-"""`edgeprune bench --scenario`: each one shows its own figures; options that do not go together are refused."""
+"""`edgeprune bench --scenario`: each one shows its own figures; wrong combinations are refused."""
 
 from __future__ import annotations
 
