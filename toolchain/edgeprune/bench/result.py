@@ -164,7 +164,7 @@ class Minute(_Record):
     """One minute of a `sustained` run.
 
     Attributes:
-        minute: 1 for the first; the last one may be shorter.
+        minute: 1 for the first; the last one is half a minute to one and a half.
         p50_ms: None where no query ended in it.
         rss_mb, pss_mb: median resident memory, MB of 1e6 bytes; None where it could not be read.
     """
