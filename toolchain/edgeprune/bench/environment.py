@@ -9,6 +9,7 @@ import os
 import platform
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,33 @@ def read_cpu_flags() -> frozenset[str]:
 def read_status(key: str) -> int | None:
     """Return one number of /proc/self/status, such as ``VmHWM`` in kB, or None."""
     return _fields("/proc/self/status", (key,)).get(key)
+
+
+@dataclass(frozen=True)
+class Resident:
+    """This process's memory that is in RAM at this moment, in kB.
+
+    Attributes:
+        pss_kb: pages shared with others count by their share; None where the kernel does not tell.
+    """
+
+    rss_kb: int
+    pss_kb: int | None
+    method: str
+
+
+def read_resident() -> Resident | None:
+    """Return the resident memory of this process; None where neither file can be read.
+
+    `smaps_rollup` counts every page; `statm`, where that is forbidden, is off by some pages a core.
+    """
+    found = _fields("/proc/self/smaps_rollup", ("Rss", "Pss"))
+    if "Rss" in found:
+        return Resident(found["Rss"], found.get("Pss"), "/proc/self/smaps_rollup")
+    words = (_text("/proc/self/statm") or "").split()
+    if len(words) < 2:
+        return None
+    return Resident(int(words[1]) * os.sysconf("SC_PAGE_SIZE") // 1024, None, "/proc/self/statm")
 
 
 def reset_peak_memory() -> bool:

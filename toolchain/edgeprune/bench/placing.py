@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from edgeprune.bench.protocol import Progress, measure
-from edgeprune.bench.result import BenchResult
+from edgeprune.bench.protocol import Progress
+from edgeprune.bench.result import BenchResult, Flag
+from edgeprune.bench.scenario_runs import measure_setup
+from edgeprune.bench.setup import Setup
 from edgeprune.bench.subject import Subject, make_job
+from edgeprune.errors import IncompleteError
 from edgeprune.runners import Runner
+from edgeprune.runners.recording import RecordingRunner, ReplayRunner
 from edgeprune.runners.runtimes import RUNTIMES
 
 
 def measure_subjects(
-    subjects: Sequence[Subject], threads: int, profile: str, runner: Runner, on_progress: Progress
+    subjects: Sequence[Subject],
+    threads: int,
+    profile: str,
+    runner: Runner,
+    on_progress: Progress,
+    setup: Setup | None = None,
+    ready: Callable[[], None] = lambda: None,
 ) -> list[BenchResult]:
-    """Measure subjects side by side on a device; see `measure`.
+    """Measure subjects on a device that has been entered; see `measure_setup`.
+
+    Args:
+        setup: the scenario; `single_stream` by default.
+        ready: called when this machine has prepared all, before the first process is started.
 
     Raises:
-        DeviceError: the device lacks a runtime, or its worker crashed, hung, or answered with garbage.
+        DeviceError: the device lacks a runtime; or, as an `IncompleteError` with what was finished, its
+            worker crashed, hung, or answered with garbage.
     """
     runner.python(*(RUNTIMES[subject.profile.backend].module for subject in subjects))
     with tempfile.TemporaryDirectory() as folder:
@@ -28,4 +43,28 @@ def measure_subjects(
             place = Path(folder) / str(index)
             place.mkdir()
             jobs.append(make_job(subject, threads, place))
-        return list(measure(jobs, profile, runner, on_progress))
+        ready()
+        try:
+            results = measure_setup(jobs, setup or Setup(), profile, runner, on_progress)
+        except IncompleteError as exc:
+            raise IncompleteError(str(exc), [_told(one, runner) for one in exc.results]) from exc
+    return [_told(result, runner) for result in results]
+
+
+def _told(result: BenchResult, runner: Runner) -> BenchResult:
+    """Return a result that says what it was replayed from."""
+    update: dict[str, object] = {}
+    if isinstance(runner, RecordingRunner | ReplayRunner):
+        # One run, however often it is replayed: it has one id.
+        update = {"run_id": runner.recording.run_id}
+    if isinstance(runner, ReplayRunner):
+        recorded = runner.recording
+        evidence = f"nothing was measured: recorded {recorded.recorded_utc} on {recorded.device}"
+        flag = Flag(code="replayed", severity="warning", evidence=evidence)
+        update |= {
+            "started_utc": recorded.recorded_utc,
+            "device": recorded.device,
+            "replayed": recorded.recorded_utc,
+            "flags": (*result.flags, flag),
+        }
+    return result.model_copy(update=update)

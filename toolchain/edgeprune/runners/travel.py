@@ -12,6 +12,8 @@ TRAVELS = (
     "__init__.py",
     "errors.py",
     "artifact.py",
+    "decode.py",
+    "pixels.py",
     "backends/*.py",
     "bench/__init__.py",
     "bench/affinity.py",
@@ -19,6 +21,8 @@ TRAVELS = (
     "bench/facts_worker.py",
     "bench/layer_worker.py",
     "bench/node_worker.py",
+    "bench/scenarios/*.py",
+    "bench/state.py",
     "bench/turns.py",
     "bench/worker.py",
 )
