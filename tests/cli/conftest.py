@@ -20,7 +20,7 @@ from edgeprune.cli import main
 from edgeprune.dataset import Dataset
 
 TINY = BenchProfile(
-    blocks=1, min_queries=60, min_seconds=0.05, warmup_s=0.0, warmup_cap_s=0.2, timeout_s=120.0
+    blocks=1, min_queries=60, min_seconds=0.05, warmup_s=0.0, warmup_cap_s=0.2, cold_runs=2, timeout_s=120.0
 )
 PROGRESS = re.compile(r"^\S+: \d+% ")
 

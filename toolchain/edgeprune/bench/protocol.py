@@ -10,8 +10,8 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from edgeprune.bench.flags import derive_flags
 from edgeprune.bench.partial import Kept, keeping
 from edgeprune.bench.result import BenchResult, Block, Job, Scenario, WorkerReport
 from edgeprune.bench.scenarios.block import CHECKED_INPUTS
+from edgeprune.bench.statistics import latency_of, pooled_ns
 from edgeprune.bench.turns import said_by
 from edgeprune.errors import DataError, DeviceError
 
@@ -343,6 +344,7 @@ def result_of(
         blocks=blocks,
         cold_ms=median_cold(cold_runs) if cold_runs else first.cold,
         cold_runs=cold_runs,
+        latency_ms=asdict(latency_of(pooled_ns(blocks))) if blocks else None,
         stages_ms=first.stages_ms,
         fps=fps_of(blocks, job.fps),
         minutes=minutes,

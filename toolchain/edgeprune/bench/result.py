@@ -232,11 +232,12 @@ class WorkerReport(_Record):
 class BenchResult(_Record):
     """One artifact measured in one run of one scenario.
 
-    `fps`, `minutes` and `growth` are derived from the blocks when the run ends, for whoever reads the file
-    without this code.
+    `latency_ms`, `fps`, `minutes` and `growth` are derived from the blocks when the run ends, for whoever
+    reads the file without this code.
 
     Attributes:
         blocks: empty for `cold`.
+        latency_ms: the fields of `statistics.Latency` over the samples of all blocks.
         cold_ms: of the first process; of `cold`, the median of each time over its processes.
         cold_runs: of `cold`: each process.
         device: name or address of where it was measured; None in files of before there were several.
@@ -257,6 +258,7 @@ class BenchResult(_Record):
     blocks: tuple[Block, ...]
     cold_ms: Cold | None
     cold_runs: tuple[Cold, ...] = ()
+    latency_ms: dict[str, int | float | None] | None = None
     stages_ms: Stages | None = None
     fps: Fps | None = None
     minutes: tuple[Minute, ...] = ()
