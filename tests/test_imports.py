@@ -79,6 +79,7 @@ VENDORS = {
     "pnnx": (),  # only its program is run
     "ai_edge_litert": ("backends.litert",),
     "executorch": ("backends.executorch",),
+    "pynvml": ("bench.sensors.nvidia",),
 }
 TRAVELS = (
     "__init__",
@@ -92,6 +93,8 @@ TRAVELS = (
     "bench.node_worker",
     "bench.worker",
     "bench.environment",
+    "bench.sensors",
+    "bench.telemetry",
 )
 
 

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from edgeprune import __version__
 from edgeprune.artifact import Artifact, write_text_atomically
 from edgeprune.backends import get_backend, options_for
+from edgeprune.bench.energy import LEAST_WINDOW_S, energy_of, measure_idle
 from edgeprune.bench.flags import derive_flags
 from edgeprune.bench.result import BenchResult, Block, Job, WorkerReport
 from edgeprune.bench.turns import said_by
@@ -163,6 +164,8 @@ def measure(
     say = on_progress or (lambda done, total, text: None)
     started = datetime.now(timezone.utc)
     total = len(jobs) * (plan.blocks + 1)
+    # Of several jobs in turns nobody can tell whose the power was.
+    idle = measure_idle(runner) if len(jobs) == 1 and plan.min_seconds >= LEAST_WINDOW_S else []
     reports: dict[str, list[WorkerReport]] = {job.name: [] for job in jobs}
     for block in range(plan.blocks):
         order = round_order(jobs, block)
@@ -181,7 +184,7 @@ def measure(
         (memory[job.name],) = run_workers([job], "memory", plan, runner)
     say(total, total, "done")
     run_id = uuid.uuid4().hex
-    return tuple(_result(job, reports[job.name], memory[job.name], run_id, started) for job in jobs)
+    return tuple(_result(job, reports[job.name], memory[job.name], idle, run_id, started) for job in jobs)
 
 
 def round_order(jobs: Sequence[Job], block: int) -> list[Job]:
@@ -285,11 +288,17 @@ def backend_evidence(job: Job, report: WorkerReport, quantized_ops: int | None) 
 
 
 def _result(
-    job: Job, reports: Sequence[WorkerReport], memory: WorkerReport, run_id: str, started: datetime
+    job: Job,
+    reports: Sequence[WorkerReport],
+    memory: WorkerReport,
+    idle: Sequence[Mapping[str, Any]],
+    run_id: str,
+    started: datetime,
 ) -> BenchResult:
     first, last = reports[0], reports[-1]
     backend = backend_evidence(job, first, memory.quantized_ops)
     blocks = blocks_of(reports)
+    telemetry = tuple(sample for report in reports for sample in report.telemetry)
     return BenchResult(
         run_id=run_id,
         started_utc=started.isoformat(timespec="seconds"),
@@ -309,5 +318,7 @@ def _result(
         memory=memory.memory,
         env_before=first.env_before,
         env_after=last.env_after,
-        flags=derive_flags(blocks, backend, first.env_before, last.env_after),
+        flags=derive_flags(blocks, backend, first.env_before, last.env_after, telemetry),
+        telemetry=telemetry,
+        energy=energy_of(blocks, telemetry, idle),
     )

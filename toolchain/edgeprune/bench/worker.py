@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgeprune.artifact import digest, write_text_atomically
 from edgeprune.backends import get_backend
-from edgeprune.bench import affinity, environment
+from edgeprune.bench import affinity, environment, telemetry
+from edgeprune.bench.sensors import memory as memory_sensors
 from edgeprune.errors import EdgepruneError, ModelError
 
 if TYPE_CHECKING:
@@ -39,8 +40,10 @@ _SETTLED = 0.02  # relative difference of two successive medians that ends the w
 
 
 def main(argv: Sequence[str]) -> int:
-    """Measure one engine; see `serve`."""
-    return serve(argv, run)
+    """Measure one engine, with telemetry beside it; see `serve`."""
+    with telemetry.beside(argv[1]) as watch:
+        watch.watch(os.getpid())
+        return serve(argv, lambda job: run(job) | {"telemetry": watch.samples(os.getpid())})
 
 
 def serve(argv: Sequence[str], work: Callable[[dict[str, Any]], dict[str, Any]]) -> int:
@@ -263,7 +266,19 @@ class _PeakMemory:
             "load_hwm": self.load,
             "peak_hwm": self._now(),
             "method": self.method,
+            **_held_now(),
         }
+
+
+def _held_now() -> dict[str, Any]:
+    """Return what the process holds: its share of resident memory, and memory of an accelerator."""
+    pss_kb = memory_sensors.read_pss_kb()
+    device, method = memory_sensors.read_device_memory(os.getpid()) or (None, None)
+    return {
+        "pss_steady": None if pss_kb is None else pss_kb * 1024 / 1e6,
+        "device_peak": device,
+        "device_method": method,
+    }
 
 
 def _share(before: float | None, after: float | None, of: float) -> float | None:

@@ -18,6 +18,8 @@ TRAVELS = (
     "bench/environment.py",
     "bench/layer_worker.py",
     "bench/node_worker.py",
+    "bench/sensors/*.py",
+    "bench/telemetry.py",
     "bench/turns.py",
     "bench/worker.py",
 )
