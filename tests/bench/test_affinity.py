@@ -24,9 +24,7 @@ def _cpu(
         device.write(f"/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list", f"{shared}\n")
     for core, value in enumerate(capacity):
         device.write(f"/sys/devices/system/cpu/cpu{core}/cpu_capacity", f"{value}\n")
-    for kind, cores in zip(
-        ("cpu_core", "cpu_atom", "cpu_lowpower"), filter(None, kinds.split(";")), strict=False
-    ):
+    for kind, cores in zip(HYBRID_KINDS, kinds.split(";") if kinds else (), strict=False):
         device.write(f"/sys/devices/{kind}/cpus", f"{cores}\n")
     return device.root
 
@@ -39,10 +37,10 @@ RK3588 = {"siblings": [str(core) for core in range(8)], "capacity": [414] * 4 + 
 SNAPDRAGON_8 = {"capacity": [325] * 4 + [828] * 3 + [1024]}  # little, big, prime
 DIMENSITY = {"capacity": [1024, *[850] * 3, *[300] * 4]}  # the other way round
 LAPTOP_SMT = {"siblings": ["0,4", "1,5", "2,6", "3,7"] * 2}
-SERVER_SMT = {"siblings": [f"{core - core % 2}-{core - core % 2 + 1}" for core in range(8)]}
+SERVER_SMT = {"siblings": [f"{core // 2 * 2}-{core // 2 * 2 + 1}" for core in range(8)]}
 # 12900K: 8 P cores with two threads, 8 E cores.
 ALDER_LAKE = {
-    "siblings": [f"{core - core % 2}-{core - core % 2 + 1}" for core in range(16)]
+    "siblings": [f"{core // 2 * 2}-{core // 2 * 2 + 1}" for core in range(16)]
     + [str(c) for c in range(16, 24)],
     "kinds": "0-15;16-23",
 }
