@@ -29,7 +29,7 @@ def _cpu(
     return device.root
 
 
-# Layout, allowed cores, threads -> cores. Capacities of the RK3588 follow from its device tree: 530 at 1.8 GHz
+# Layout, allowed cores, threads -> cores. The RK3588's capacities follow from its device tree: 530 at 1.8 GHz
 # beside 1024 at 2.3 GHz. Others are those that the kernel gives such CPUs.
 PI_5 = {"siblings": ["0", "1", "2", "3"]}
 ORIN_NX = {"siblings": [str(core) for core in range(8)], "capacity": [1024] * 8}
