@@ -186,7 +186,7 @@ def test_tegrastats_is_read_where_it_is(tmp_path: Path, monkeypatch: pytest.Monk
 def test_without_a_sensor_of_power_idle_is_not_waited_for(tmp_path: Path) -> None:
     if telemetry.Sampler().take([])["power_w"] or telemetry.rapl.read_counters():
         pytest.skip("this machine tells of its power")
-    assert measure_idle(LocalRunner()) == []
+    assert measure_idle(LocalRunner(), 60.0) == []
 
 
 def test_the_result_of_a_run_holds_its_telemetry(job: Job, tiny: BenchProfile) -> None:

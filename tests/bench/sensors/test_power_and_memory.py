@@ -23,7 +23,7 @@ def test_a_device_that_tells_nothing_is_unknown(nothing: Recorded) -> None:
     assert memory.read_machine_memory(nothing.root) == {}
     assert memory.read_swapped_pages(nothing.root) == {}
     assert memory.read_status("VmHWM", root=nothing.root) is None
-    assert memory.read_pss_kb(root=nothing.root) is None
+    assert memory.read_resident(root=nothing.root) is None
     assert memory.read_device_memory(1, nothing.root) is None
 
 
@@ -85,14 +85,22 @@ def test_memory_of_a_virtual_machine(recorded: Record) -> None:
     assert set(memory.read_swapped_pages(root)) == {"pswpin", "pswpout"}
     assert memory.read_status("VmRSS", 1, root) == 1760
     assert memory.read_status("VmSwap", 1, root) == 0
-    assert memory.read_pss_kb(1, root) == 194
+    assert memory.read_resident(1, root) == memory.Resident(1720, 194, "/proc/1/smaps_rollup")
 
 
 def test_memory_of_this_process_is_its_own() -> None:
-    resident, shared = memory.read_status("VmRSS"), memory.read_pss_kb()
-    assert resident and resident > 1000
-    assert shared is None or 0 < shared <= resident * 1.1
-    assert resident == pytest.approx(memory.read_status("VmRSS", os.getpid()), rel=0.1)
+    own = memory.read_resident()
+    assert own and own.rss_kb > 1000
+    assert own.pss_kb is None or 0 < own.pss_kb <= own.rss_kb
+    assert own.rss_kb == pytest.approx(memory.read_status("VmRSS", os.getpid()), rel=0.1)
+
+
+def test_resident_memory_is_read_elsewhere_where_its_map_is_hidden(nothing: Recorded) -> None:
+    nothing.write("/proc/7/statm", "765 440 393 5 0 86 0\n")
+    found = memory.read_resident(7, nothing.root)
+    assert found == memory.Resident(440 * os.sysconf("SC_PAGE_SIZE") // 1024, None, "/proc/7/statm")
+    nothing.write("/proc/8/statm", "garbage")
+    assert memory.read_resident(8, nothing.root) is None
 
 
 def test_memory_of_a_jetsons_gpu_is_summed_over_a_process(nothing: Recorded) -> None:
@@ -120,13 +128,13 @@ def test_no_text_of_a_device_is_an_error(text: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         device = Recorded(Path(folder))
         clean = text.encode(errors="replace").decode()
-        for path in ("proc/meminfo", "proc/1/status", "proc/1/smaps_rollup", "proc/stat", "proc/cpuinfo",
+        for path in ("proc/meminfo", "proc/1/status", "proc/1/smaps_rollup", "proc/1/statm",
                      "sys/kernel/debug/nvmap/iovmm/clients", "sys/class/powercap/intel-rapl:0/name",
                      "sys/class/hwmon/hwmon0/name", "sys/class/hwmon/hwmon0/in1_label"):  # fmt: skip
             device.write(path, clean)
         memory.read_machine_memory(device.root)
         memory.read_status("VmRSS", 1, device.root)
-        memory.read_pss_kb(1, device.root)
+        memory.read_resident(1, device.root)
         memory.read_device_memory(1, device.root)
         rapl.read_counters(device.root)
         rails.read_rails_w(device.root)

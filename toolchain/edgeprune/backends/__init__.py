@@ -10,7 +10,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from edgeprune.errors import ConfigError, RuntimeMissingError, did_you_mean
 
@@ -39,12 +39,23 @@ class Session(Protocol):
 
     Attributes:
         actual: what the runtime really uses, as evidence: ``provider``, ``precision``, ``threads`` and more.
+        compile_ms: the part of loading that was compiling; None where the runtime does not tell it apart.
     """
 
     actual: dict[str, Any]
+    compile_ms: float | None
 
     def __call__(self, images: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
         """Run on float32 images of shape (1, 3, H, W) and return the outputs as arrays on the host."""
+        ...
+
+
+@runtime_checkable
+class Staged(Protocol):
+    """A session on a device with memory of its own, which tells the copies apart from the network."""
+
+    def stages_ms(self, images: np.ndarray[Any, Any]) -> dict[str, float]:
+        """Run once as a call does; return ``h2d``, ``compute`` and ``d2h`` in ms by the device's clock."""
         ...
 
 
@@ -73,6 +84,15 @@ class Backend(Protocol):
 
     def load(self, engine: Path, precision: str, threads: int, options: Mapping[str, str]) -> Session:
         """Load an engine for inference."""
+        ...
+
+    def load_many(
+        self, engine: Path, precision: str, threads: int, options: Mapping[str, str], count: int
+    ) -> Sequence[Session]:
+        """Load an engine for `count` queries at once, each with `threads` threads and a session of its own.
+
+        What the runtime allows to be shared is shared; the sessions may be one object that takes them all.
+        """
         ...
 
     def quantized_ops(self, engine: Path) -> int | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,8 @@ class ExecuTorchSession:
             ``threads``, ``streams``, ``version``, ``delegated`` (share of operators that XNNPACK runs) and
             ``left`` (how many of each kind it does not).
     """
+
+    compile_ms: float | None = None
 
     def __init__(
         self, program: Any, method: Any, facts: Mapping[str, Any], threads: int, version: str
@@ -123,6 +125,16 @@ def load(engine: Path, precision: str, threads: int, options: Mapping[str, str])
         raise CompileError(f"{engine}: ExecuTorch cannot load this program: {reason}") from exc
     used = int(library._threadpool_get_thread_count())
     return ExecuTorchSession(program, method, facts, used, str(version()))
+
+
+def load_many(
+    engine: Path, precision: str, threads: int, options: Mapping[str, str], count: int
+) -> Sequence[ExecuTorchSession]:
+    """Load the program so many times; all of them share the process's one pool of threads.
+
+    Arguments and errors are those of `load`.
+    """
+    return [load(engine, precision, threads, options) for _ in range(count)]
 
 
 def quantized_ops(engine: Path) -> int | None:

@@ -42,6 +42,8 @@ class LiteRtSession:
             many of each kind it does not).
     """
 
+    compile_ms: float | None = None
+
     def __init__(self, interpreter: Any, threads: int, version: str) -> None:
         self._interpreter = interpreter
         (taken,) = interpreter.get_input_details()
@@ -113,6 +115,16 @@ def load(engine: Path, precision: str, threads: int, options: Mapping[str, str])
     if options:
         raise CompileError(f"{engine}: LiteRT takes no options, {', '.join(options)} is given")
     return LiteRtSession(_interpreter(engine, threads), threads, str(version()))
+
+
+def load_many(
+    engine: Path, precision: str, threads: int, options: Mapping[str, str], count: int
+) -> Sequence[LiteRtSession]:
+    """Load so many interpreters, since each has only one set of tensors.
+
+    Arguments and errors are those of `load`.
+    """
+    return [load(engine, precision, threads, options) for _ in range(count)]
 
 
 def quantized_ops(engine: Path) -> int | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,8 @@ class NcnnSession:
             set and the kernels that were made for this CPU support it; ``vulkan``, ``options`` that are on,
             ``threads``, ``streams`` and ``version``.
     """
+
+    compile_ms: float | None = None
 
     def __init__(self, net: Any, shapes: dict[str, Any], version: str) -> None:
         self._net = net
@@ -167,6 +169,16 @@ def input_shape(engine: Path) -> list[int]:
     """
     shape: list[int] = _read_shapes(engine)["inputs"][1]
     return shape
+
+
+def load_many(
+    engine: Path, precision: str, threads: int, options: Mapping[str, str], count: int
+) -> Sequence[NcnnSession]:
+    """Load once: each call has an extractor of its own, which may run beside others on one network.
+
+    Arguments and errors are those of `load`.
+    """
+    return [load(engine, precision, threads, options)] * count
 
 
 def quantized_ops(engine: Path) -> int | None:

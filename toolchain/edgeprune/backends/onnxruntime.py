@@ -60,6 +60,8 @@ class OrtSession:
             input, ``threads``, ``streams`` and ``version``.
     """
 
+    compile_ms: float | None = None
+
     def __init__(self, session: Any, threads: int, version: str) -> None:
         self._session = session
         self._input = session.get_inputs()[0].name
@@ -141,6 +143,16 @@ def nodes_by_provider(session: Any) -> dict[str, int] | None:
     for part in session.get_provider_graph_assignment_info():
         counts[part.ep_name] += len(part.get_nodes())
     return dict(counts) or None  # nothing is recorded of a .ort file
+
+
+def load_many(
+    engine: Path, precision: str, threads: int, options: Mapping[str, str], count: int
+) -> Sequence[OrtSession]:
+    """Load once: a session of ONNX Runtime takes calls of several threads at once.
+
+    Arguments and errors are those of `load`.
+    """
+    return [load(engine, precision, threads, options)] * count
 
 
 def quantized_ops(engine: Path) -> int | None:

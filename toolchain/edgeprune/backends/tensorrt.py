@@ -16,7 +16,8 @@ import json
 import math
 import re
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,8 @@ class TensorRtSession:
             ``version``.
     """
 
+    compile_ms: float | None = None
+
     def __init__(self, trt: Any, cuda: Any, engine: Any) -> None:
         import numpy as np
 
@@ -87,18 +90,48 @@ class TensorRtSession:
         """
         import numpy as np
 
-        cuda, stream = self._cuda, self._stream
         np.copyto(self._inputs[0].host, images)
-        for put in self._inputs:
-            kind = cuda.cudaMemcpyKind.cudaMemcpyHostToDevice
-            _checked(cuda.cudaMemcpyAsync(put.device, put.host.ctypes.data, put.host.nbytes, kind, stream))
-        if not self._context.execute_async_v3(stream_handle=int(stream)):
-            raise CompileError("TensorRT could not queue the network on the GPU")
-        for got in self._outputs:
-            kind = cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
-            _checked(cuda.cudaMemcpyAsync(got.host.ctypes.data, got.device, got.host.nbytes, kind, stream))
-        _checked(cuda.cudaStreamSynchronize(stream))
+        self._copy_in()
+        self._queue()
+        self._copy_out()
+        _checked(self._cuda.cudaStreamSynchronize(self._stream))
         return [got.host.copy() for got in self._outputs]
+
+    def stages_ms(self, images: np.ndarray[Any, Any]) -> dict[str, float]:
+        """Run once with events between the copies and the network; return the time between them, ms."""
+        import numpy as np
+
+        cuda, stream = self._cuda, self._stream
+        events = [_checked(cuda.cudaEventCreate()) for _ in range(4)]
+        np.copyto(self._inputs[0].host, images)
+        _checked(cuda.cudaEventRecord(events[0], stream))
+        self._copy_in()
+        _checked(cuda.cudaEventRecord(events[1], stream))
+        self._queue()
+        _checked(cuda.cudaEventRecord(events[2], stream))
+        self._copy_out()
+        _checked(cuda.cudaEventRecord(events[3], stream))
+        _checked(cuda.cudaStreamSynchronize(stream))
+        spent = [float(_checked(cuda.cudaEventElapsedTime(*pair))) for pair in pairwise(events)]
+        for event in events:
+            _checked(cuda.cudaEventDestroy(event))
+        return dict(zip(("h2d", "compute", "d2h"), spent, strict=True))
+
+    def _copy_in(self) -> None:
+        cuda, stream = self._cuda, self._stream
+        kind = cuda.cudaMemcpyKind.cudaMemcpyHostToDevice
+        for put in self._inputs:
+            _checked(cuda.cudaMemcpyAsync(put.device, put.host.ctypes.data, put.host.nbytes, kind, stream))
+
+    def _queue(self) -> None:
+        if not self._context.execute_async_v3(stream_handle=int(self._stream)):
+            raise CompileError("TensorRT could not queue the network on the GPU")
+
+    def _copy_out(self) -> None:
+        cuda, stream = self._cuda, self._stream
+        kind = cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
+        for got in self._outputs:
+            _checked(cuda.cudaMemcpyAsync(got.host.ctypes.data, got.device, got.host.nbytes, kind, stream))
 
 
 class _Buffer:
@@ -176,6 +209,18 @@ def load(engine: Path, precision: str, threads: int, options: Mapping[str, str])
     """
     trt, cuda = _import(f"{engine}: ")
     return TensorRtSession(trt, cuda, _deserialised(trt, engine))
+
+
+def load_many(
+    engine: Path, precision: str, threads: int, options: Mapping[str, str], count: int
+) -> Sequence[TensorRtSession]:
+    """Load the engine once, with an execution context, a stream and buffers for each query.
+
+    Arguments and errors are those of `load`.
+    """
+    trt, cuda = _import(f"{engine}: ")
+    loaded = _deserialised(trt, engine)
+    return [TensorRtSession(trt, cuda, loaded) for _ in range(count)]
 
 
 def quantized_ops(engine: Path) -> int | None:

@@ -20,12 +20,17 @@ _IDLE_TIMEOUT_S = 120.0
 Sample = Mapping[str, Any]
 
 
-def measure_idle(runner: Runner) -> list[Sample]:
+def measure_idle(runner: Runner, min_seconds: float) -> list[Sample]:
     """Return samples of the device left alone for 30 s; none, at once, where no sensor tells of power.
+
+    Args:
+        min_seconds: of the run that follows: one that is too short for its energy needs no idle power.
 
     Raises:
         DeviceError: the device could not be asked.
     """
+    if min_seconds < LEAST_WINDOW_S:
+        return []
     module = "edgeprune.bench.telemetry"
     done = runner.run((runner.python(), "-m", module, "idle", str(LEAST_WINDOW_S)), _IDLE_TIMEOUT_S)
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]

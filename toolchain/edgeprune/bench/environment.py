@@ -25,10 +25,12 @@ from edgeprune.bench.sensors import (
 )
 from edgeprune.bench.sensors.contention import read_stolen_s, read_waited_s
 from edgeprune.bench.sensors.files import ROOT, Ask, said_by, text_of
-from edgeprune.bench.sensors.memory import read_status, reset_peak_memory
+from edgeprune.bench.sensors.memory import Resident, read_resident, read_status, reset_peak_memory
 
 __all__ = [
+    "Resident",
     "read_environment",
+    "read_resident",
     "read_status",
     "read_stolen_s",
     "read_waited_s",

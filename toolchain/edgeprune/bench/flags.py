@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from edgeprune.bench.machine_flags import charging, clocks, invalid, jit_cache_cold, throttled, warning
-from edgeprune.bench.result import Block, Flag
+from edgeprune.bench.result import Block, Flag, Growth, Minute
 from edgeprune.bench.statistics import PERCENTILE_MINIMA, median_ms, pooled_ns
 
 CONTENDED = 0.10  # share of a core
@@ -28,14 +28,21 @@ def derive_flags(
     env_before: Mapping[str, Any],
     env_after: Mapping[str, Any],
     telemetry: Sequence[Mapping[str, Any]] = (),
+    minutes: Sequence[Minute] = (),
+    growth: Growth | None = None,
 ) -> tuple[Flag, ...]:
-    """Return every flag that blocks, the backend's evidence, environments and telemetry give rise to."""
+    """Return every flag that blocks, the backend's evidence, environments and telemetry give rise to.
+
+    Args:
+        minutes, growth: of a `sustained` run.
+    """
     return (
         *fallback(backend),
         *_partly_elsewhere(backend),
         *output_mismatch(blocks),
         *disturbances(blocks, env_before, env_after, telemetry),
-        *_drift(blocks),
+        *(_heat(minutes) if len(minutes) > 1 else _drift(blocks)),
+        *_leak(growth),
         *_noisy(blocks),
         *clocks(env_before),
         *charging(env_before, env_after),
@@ -83,11 +90,24 @@ def _partly_elsewhere(backend: Mapping[str, Any]) -> Iterator[Flag]:
 
 def output_mismatch(blocks: Sequence[Block]) -> Iterator[Flag]:
     """Yield a flag when a worker's outputs were not those of the reference."""
-    wrong = [block for block in blocks if block.output_ok is False]
+    wrong = [block for block in blocks if block.output_ok is False and not block.cross_talk]
     if wrong:
         error = wrong[0].output_error
         text = "shapes differ or values are not finite" if error is None else f"relative L2 error {error:.2g}"
         yield invalid("output_mismatch", f"outputs differ from the reference: {text}")
+    for block in blocks:
+        if block.cross_talk:
+            error = block.cross_talk_error
+            text = (
+                "shapes differ or values are not finite"
+                if error is None
+                else f"relative L2 error {error:.2g}"
+            )
+            yield invalid(
+                "output_mismatch",
+                f"{block.cross_talk} of {len(block.samples_ns)} answers beside others were not what "
+                f"their input gives alone: {text}",
+            )
 
 
 def _contended(blocks: Sequence[Block], field: str, text: str) -> Iterator[Flag]:
@@ -111,7 +131,26 @@ def _drift(blocks: Sequence[Block]) -> Iterator[Flag]:
         yield invalid("drift", f"the last quarter's median is {last / first - 1:.1%} above the first's")
 
 
+def _heat(minutes: Sequence[Minute]) -> Iterator[Flag]:
+    first, last = minutes[0].p50_ms, minutes[-1].p50_ms
+    if first and last and last > first * (1 + DRIFT):
+        yield invalid(
+            "drift", f"p50 of minute {minutes[-1].minute} is {last / first - 1:.1%} above the first's"
+        )
+
+
+def _leak(growth: Growth | None) -> Iterator[Flag]:
+    if growth and growth.leak:
+        yield warning(
+            "leak",
+            f"resident memory grows by {growth.mb_per_minute:.2f} MB a minute "
+            f"(99 % sure of more than {growth.lower:.2f}), and keeps growing",
+        )
+
+
 def _noisy(blocks: Sequence[Block]) -> Iterator[Flag]:
+    if not blocks:
+        return
     medians = [median_ms(block) for block in blocks]
     spread = max(medians) / min(medians) - 1
     if spread > NOISY:
@@ -119,6 +158,8 @@ def _noisy(blocks: Sequence[Block]) -> Iterator[Flag]:
 
 
 def _n_insufficient(blocks: Sequence[Block]) -> Iterator[Flag]:
+    if not blocks:
+        return
     n = sum(len(block.samples_ns) for block in blocks)
     withheld = [f"p{percent} needs {least}" for percent, least in PERCENTILE_MINIMA.items() if n < least]
     if withheld:

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgeprune.backends import get_backend
 from edgeprune.bench import affinity
-from edgeprune.bench.worker import THREAD_VARIABLES, say, serve
+from edgeprune.bench.scenarios.block import say
+from edgeprune.bench.worker import THREAD_VARIABLES, serve
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,8 +10,8 @@ from typing import Any
 
 from edgeprune.bench.flags import disturbances, output_mismatch
 from edgeprune.bench.gate_result import Pair
-from edgeprune.bench.protocol import BenchProfile, Scenario, backend_evidence, blocks_of, run_workers
-from edgeprune.bench.result import Job, WorkerReport
+from edgeprune.bench.protocol import BenchProfile, backend_evidence, blocks_of, run_workers
+from edgeprune.bench.result import Job, Scenario, WorkerReport
 from edgeprune.bench.statistics import achieved_fps, latency_of
 from edgeprune.errors import CompileError, InconclusiveError, NotComparableError
 from edgeprune.runners import Runner

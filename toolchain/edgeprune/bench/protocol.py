@@ -13,19 +13,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import ValidationError
 
 from edgeprune import __version__
 from edgeprune.artifact import Artifact, write_text_atomically
 from edgeprune.backends import get_backend, options_for
-from edgeprune.bench.energy import LEAST_WINDOW_S, energy_of, measure_idle
+from edgeprune.bench.derived import fps_of, median_cold, minutes_of, resident_growth
+from edgeprune.bench.energy import energy_of, measure_idle
 from edgeprune.bench.flags import derive_flags
-from edgeprune.bench.result import BenchResult, Block, Job, WorkerReport
+from edgeprune.bench.result import BenchResult, Block, Job, Scenario, WorkerReport
+from edgeprune.bench.scenarios.block import CHECKED_INPUTS
 from edgeprune.bench.turns import said_by
-from edgeprune.bench.worker import CHECKED_INPUTS
 from edgeprune.errors import DataError, DeviceError
 
 if TYPE_CHECKING:
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-Scenario = Literal["single_stream", "cold", "memory"]
 Progress = Callable[[float, int, str], None]
 LEAST_INPUTS = 16
 # A turn is long enough for the caches to be the worker's own again, and short beside the moods of a machine.
@@ -57,6 +58,7 @@ class BenchProfile:
         min_queries, min_seconds: what the blocks of a job have to reach together, each its share.
         warmup_iterations, warmup_s: least warm-up of a block; it goes on until two medians agree.
         warmup_cap_s: the warm-up ends here even when they do not.
+        cold_runs: fresh processes of the scenario `cold`.
         timeout_s: a worker that is silent for longer has hung.
     """
 
@@ -66,12 +68,14 @@ class BenchProfile:
     warmup_iterations: int = 10
     warmup_s: float = 2.0
     warmup_cap_s: float = 30.0
+    cold_runs: int = 5
     timeout_s: float = 1800.0
 
 
 PROFILES = {
     "quick": BenchProfile(blocks=1, min_queries=128, min_seconds=10.0),
-    "standard": BenchProfile(blocks=5, min_queries=1024, min_seconds=60.0),
+    "standard": BenchProfile(blocks=5, min_queries=1024, min_seconds=60.0, cold_runs=20),
+    "sustained": BenchProfile(blocks=1, min_queries=1, min_seconds=600.0),
 }
 
 
@@ -84,6 +88,8 @@ def build_job(
     inputs: Path,
     reference: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    image: Path | None = None,
+    spec: Mapping[str, Any] | None = None,
 ) -> Job:
     """Return the job that measures `engine` on this machine as the device profile wants it run.
 
@@ -92,6 +98,8 @@ def build_job(
         inputs: file of `write_inputs`.
         reference: file of `write_reference`, computed by this very engine during evaluation.
         environment: variables that the runtime reads when it is imported.
+        image: file of `write_image`, to time the stages around the network on; `spec` then says how, as
+            ``preprocess`` and ``postprocess`` (None where it is not known).
     """
     return Job(
         name=name,
@@ -105,6 +113,8 @@ def build_job(
         tolerance=TOLERANCE[engine.precision],
         inputs=str(inputs),
         reference=None if reference is None else str(reference),
+        image=None if image is None else str(image),
+        **(spec or {}),
     )
 
 
@@ -124,6 +134,13 @@ def write_inputs(images: Array, path: Path) -> Path:
         raise DataError(f"{path}: {distinct} distinct images; timing rotates over at least {LEAST_INPUTS}")
     path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path, np.ascontiguousarray(images), allow_pickle=False)
+    return path
+
+
+def write_image(image: npt.NDArray[np.uint8], path: Path) -> Path:
+    """Write the image that the stages are timed on: uint8 (h, w, 3), BGR."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, np.ascontiguousarray(image), allow_pickle=False)
     return path
 
 
@@ -165,7 +182,7 @@ def measure(
     started = datetime.now(timezone.utc)
     total = len(jobs) * (plan.blocks + 1)
     # Of several jobs in turns nobody can tell whose the power was.
-    idle = measure_idle(runner) if len(jobs) == 1 and plan.min_seconds >= LEAST_WINDOW_S else []
+    idle = measure_idle(runner, plan.min_seconds) if len(jobs) == 1 else []
     reports: dict[str, list[WorkerReport]] = {job.name: [] for job in jobs}
     for block in range(plan.blocks):
         order = round_order(jobs, block)
@@ -175,16 +192,16 @@ def measure(
             say(done + share * len(jobs), total, f"block {block + 1} of {plan.blocks}")
 
         on_share(0)
-        answers = run_workers(order, "single_stream", plan, runner, on_share)
+        answers = run_workers(order, "single_stream", plan, runner, on_share, staged=not block)
         for place, (job, report) in enumerate(zip(order, answers, strict=True)):
-            reports[job.name].append(_placed(report, done + place))
+            reports[job.name].append(placed(report, done + place))
     memory: dict[str, WorkerReport] = {}
     for index, job in enumerate(jobs):
         say(total - len(jobs) + index, total, f"{job.name}, memory")
         (memory[job.name],) = run_workers([job], "memory", plan, runner)
     say(total, total, "done")
     run_id = uuid.uuid4().hex
-    return tuple(_result(job, reports[job.name], memory[job.name], idle, run_id, started) for job in jobs)
+    return tuple(result_of(job, reports[job.name], memory[job.name], run_id, started, idle) for job in jobs)
 
 
 def round_order(jobs: Sequence[Job], block: int) -> list[Job]:
@@ -200,17 +217,19 @@ def run_workers(
     plan: BenchProfile,
     runner: Runner,
     on_share: Callable[[float], None] | None = None,
+    staged: bool = False,
 ) -> list[WorkerReport]:
     """Run one fresh worker process a job on the device, side by side in turns; return their reports.
 
     Args:
         on_share: called with the share of the measurement that is done.
+        staged: time the stages around the network as well, after the rest, where a job has an image for that.
 
     Raises:
         DeviceError: a worker crashed, hung, or answered with garbage; the message names the job.
     """
     alone = len(jobs) == 1
-    share = {
+    share: dict[str, Any] = {
         "scenario": scenario,
         "warmup_iterations": plan.warmup_iterations,
         "warmup_s": plan.warmup_s,
@@ -220,6 +239,8 @@ def run_workers(
         "turn_queries": 0 if alone else TURN_QUERIES,
         "turn_seconds": 0.0 if alone else max(TURN_SECONDS, TURN_SECONDS_A_JOB * len(jobs)),
     }
+    if not staged:
+        share["image"] = None
     with tempfile.TemporaryDirectory(prefix="edgeprune-bench-") as folder:
         paths: list[str] = []
         for index, job in enumerate(jobs):
@@ -253,7 +274,8 @@ def _collect(job: Job, answer: str, folder: Path, runner: Runner) -> WorkerRepor
         raise DeviceError(f"{job.name}: the worker on {runner.name} answered with garbage") from exc
 
 
-def _placed(report: WorkerReport, order: int) -> WorkerReport:
+def placed(report: WorkerReport, order: int) -> WorkerReport:
+    """Return a report whose block knows its place in the session."""
     if report.block is None:
         return report
     return report.model_copy(update={"block": report.block.model_copy(update={"order": order})})
@@ -287,18 +309,27 @@ def backend_evidence(job: Job, report: WorkerReport, quantized_ops: int | None) 
     }
 
 
-def _result(
+def result_of(
     job: Job,
     reports: Sequence[WorkerReport],
     memory: WorkerReport,
-    idle: Sequence[Mapping[str, Any]],
     run_id: str,
     started: datetime,
+    idle: Sequence[Mapping[str, Any]] = (),
 ) -> BenchResult:
+    """Return a job's result from the reports of its processes, and of the one that only read its memory.
+
+    Args:
+        idle: samples of the idle machine before a job that was measured alone, see `energy_of`.
+    """
     first, last = reports[0], reports[-1]
     backend = backend_evidence(job, first, memory.quantized_ops)
     blocks = blocks_of(reports)
     telemetry = tuple(sample for report in reports for sample in report.telemetry)
+    sustained = blocks[0] if job.scenario == "sustained" else None
+    minutes = minutes_of(sustained) if sustained else ()
+    growth = resident_growth(sustained) if sustained else None
+    cold_runs = tuple(report.cold for report in reports) if job.scenario == "cold" else ()
     return BenchResult(
         run_id=run_id,
         started_utc=started.isoformat(timespec="seconds"),
@@ -307,18 +338,25 @@ def _result(
         artifact={"path": job.engine, "sha256": job.engine_sha256, "precision": job.precision},
         backend=backend,
         scenario={
-            "name": "single_stream",
+            "name": job.scenario,
+            "fps_target": job.fps,
             "batch": 1,
-            "in_flight": 1,
+            "in_flight": job.in_flight,
             "inputs": first.inputs,
             "timing_boundary": "host input ready to outputs readable on the host",
+            "file_cache": [report.file_cache for report in reports if report.file_cache] or None,
         },
         blocks=blocks,
-        cold_ms=first.cold,
+        cold_ms=median_cold(cold_runs) if cold_runs else first.cold,
+        cold_runs=cold_runs,
+        stages_ms=first.stages_ms,
+        fps=fps_of(blocks, job.fps),
+        minutes=minutes,
+        growth=growth,
         memory=memory.memory,
         env_before=first.env_before,
         env_after=last.env_after,
-        flags=derive_flags(blocks, backend, first.env_before, last.env_after, telemetry),
+        flags=derive_flags(blocks, backend, first.env_before, last.env_after, telemetry, minutes, growth),
         telemetry=telemetry,
         energy=energy_of(blocks, telemetry, idle),
     )

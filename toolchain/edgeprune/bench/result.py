@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from edgeprune.artifact import write_text_atomically
 
 SCHEMA_VERSION = 1
+Scenario = Literal["single_stream", "paced", "throughput", "sustained", "cold", "memory"]
 
 
 class _Record(BaseModel):
@@ -31,6 +32,12 @@ class Job(_Record):
         tolerance: largest allowed relative L2 error of each output against the reference.
         options: runtime options of the profile for this precision.
         environment: variables that the worker sets before it imports the runtime.
+        fps: rate of the frames of `paced`.
+        in_flight: queries at once, for `throughput`.
+        memory_every_s: how often `sustained` reads the resident memory.
+        image: path of an ``.npy`` file, uint8 (h, w, 3), BGR, to time the stages around the network on; None
+            for not at all. `preprocess` and `postprocess` say how (`edgeprune.spec`); without the latter
+            there is no stage `post`.
         turn_queries, turn_seconds: least length of a turn at timing, where workers share the time
             (`bench/turns.py`); 0 for one that measures alone, in one go.
     """
@@ -46,7 +53,13 @@ class Job(_Record):
     inputs: str
     reference: str | None = None
     tolerance: float = 1e-3
-    scenario: Literal["single_stream", "cold", "memory"] = "single_stream"
+    scenario: Scenario = "single_stream"
+    fps: float | None = None
+    in_flight: int = 1
+    memory_every_s: float = 1.0
+    image: str | None = None
+    preprocess: dict[str, Any] | None = None
+    postprocess: dict[str, Any] | None = None
     warmup_iterations: int = 10
     warmup_s: float = 2.0
     warmup_cap_s: float = 30.0
@@ -71,6 +84,12 @@ class Block(_Record):
         swapped_kb: the worker's swapped-out memory after the loop.
         output_ok: whether the outputs agreed with the reference before timing; None without a reference.
         output_error: largest relative L2 error of an output; None without a reference or when not finite.
+        starts_ns: when each query began, since the loop's start; empty where one followed the other at once.
+        frames, missed: of `paced`: frames that came, and those without outputs when the next one came.
+        cross_talk: of `throughput`: answers beside others that were not what their input gives alone;
+            `cross_talk_error` is the largest relative L2 error of one.
+        resident: of `sustained`: rows of time since the loop's start in ns, RSS and PSS in kB.
+        resident_method: the file that these were read from.
     """
 
     pid: int
@@ -88,6 +107,13 @@ class Block(_Record):
     swapped_kb: int | None = None
     output_ok: bool | None = None
     output_error: float | None = None
+    starts_ns: tuple[int, ...] = ()
+    frames: int | None = None
+    missed: int | None = None
+    cross_talk: int | None = None
+    cross_talk_error: float | None = None
+    resident: tuple[tuple[int, int, int | None], ...] = ()
+    resident_method: str | None = None
 
 
 class Flag(_Record):
@@ -99,10 +125,70 @@ class Flag(_Record):
 
 
 class Cold(_Record):
-    """Milliseconds in a fresh process: loading the engine (compilation included), and the first inference."""
+    """Milliseconds in a fresh process: loading the engine (compilation included), and the first inference.
+
+    Attributes:
+        compile: the part of `load` that was compiling; None where the runtime does not tell it apart.
+    """
 
     load: float
     first_infer: float
+    compile: float | None = None
+
+
+class Stages(_Record):
+    """Median milliseconds of each stage around one query; None where there is none, or nothing tells it."""
+
+    pre: float | None = None
+    h2d: float | None = None
+    compute: float | None = None
+    d2h: float | None = None
+    post: float | None = None
+
+
+class Fps(_Record):
+    """Frames a second.
+
+    Attributes:
+        achieved: completed queries over elapsed time.
+        target: the camera's rate, of `paced` only.
+        deadline_miss_pct: percent of the camera's frames without outputs when the next one came.
+    """
+
+    achieved: float
+    target: float | None = None
+    deadline_miss_pct: float | None = None
+
+
+class Minute(_Record):
+    """One minute of a `sustained` run.
+
+    Attributes:
+        minute: 1 for the first; the last one may be shorter.
+        p50_ms: None where no query ended in it.
+        rss_mb, pss_mb: median resident memory, MB of 1e6 bytes; None where it could not be read.
+    """
+
+    minute: int
+    n: int
+    p50_ms: float | None
+    rss_mb: float | None
+    pss_mb: float | None
+
+
+class Growth(_Record):
+    """How resident memory changes in a `sustained` run; see `bench/leak.py` for the rule.
+
+    Attributes:
+        mb_per_minute: Theil-Sen slope, MB of 1e6 bytes; `lower` and `upper` are its 99 % bounds.
+        leak: None where the samples are too few to judge.
+    """
+
+    n: int
+    mb_per_minute: float
+    lower: float
+    upper: float
+    leak: bool | None
 
 
 class Memory(_Record):
@@ -150,6 +236,7 @@ class WorkerReport(_Record):
     Attributes:
         actual: what the session says it really uses (`Session.actual`).
         inputs: ``n``, ``shape`` of one query and ``sha256`` of the tensors that were rotated.
+        file_cache: share of the engine's file in the page cache before and after it was dropped, of `cold`.
         quantized_ops: integer convolutions of the optimised graph, told by the `memory` scenario only.
         telemetry: samples taken beside the worker, see `bench/telemetry.py`.
     """
@@ -160,6 +247,8 @@ class WorkerReport(_Record):
     inputs: dict[str, Any]
     cold: Cold
     block: Block | None
+    stages_ms: Stages | None = None
+    file_cache: dict[str, Any] | None = None
     memory: Memory | None
     quantized_ops: int | None
     env_before: dict[str, Any]
@@ -168,7 +257,16 @@ class WorkerReport(_Record):
 
 
 class BenchResult(_Record):
-    """One artifact measured in one run."""
+    """One artifact measured in one run of one scenario.
+
+    `fps`, `minutes` and `growth` are derived from the blocks when the run ends, for whoever reads the file
+    without this code.
+
+    Attributes:
+        blocks: empty for `cold`.
+        cold_ms: of the first process; of `cold`, the median of each time over its processes.
+        cold_runs: of `cold`: each process.
+    """
 
     schema_version: int = SCHEMA_VERSION
     run_id: str
@@ -180,6 +278,11 @@ class BenchResult(_Record):
     scenario: dict[str, Any]
     blocks: tuple[Block, ...]
     cold_ms: Cold | None
+    cold_runs: tuple[Cold, ...] = ()
+    stages_ms: Stages | None = None
+    fps: Fps | None = None
+    minutes: tuple[Minute, ...] = ()
+    growth: Growth | None = None
     memory: Memory | None
     env_before: dict[str, Any]
     env_after: dict[str, Any]

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import median_abs_deviation, t
+import numpy.typing as npt
+from scipy.stats import binom, median_abs_deviation, t
 
 from edgeprune.bench.result import BenchResult, Block
 
 # MLPerf LoadGen's early-stopping minima at confidence .99: below them a percentile is not shown.
 PERCENTILE_MINIMA = {90: 64, 95: 130, 99: 662}
 OUTLIER_MADS = 14.8
+BOUND_CONFIDENCE = 0.99
 # A bound needs a spread, and that of two pairs is none to speak of.
 LEAST_PAIRS = 3
 PAIRED_ALPHA = 0.01
@@ -25,6 +27,8 @@ class Latency:
 
     Attributes:
         n: samples.
+        p90_bound, p99_bound: one-sided 99 % upper bounds of the percentiles, for independent samples; None
+            where even the largest sample is no such bound.
         cov: coefficient of variation, standard deviation over mean.
         outliers: samples further than 14.8 median absolute deviations from the median; none is left out.
     """
@@ -39,6 +43,8 @@ class Latency:
     mean: float
     cov: float
     outliers: int
+    p90_bound: float | None = None
+    p99_bound: float | None = None
 
 
 def latency_of(samples_ns: Sequence[int]) -> Latency:
@@ -50,6 +56,7 @@ def latency_of(samples_ns: Sequence[int]) -> Latency:
         for percent, least in PERCENTILE_MINIMA.items()
     }
     mean = float(ms.mean())
+    ordered = np.sort(ms)
     return Latency(
         n=len(ms),
         min=float(ms.min()),
@@ -61,7 +68,22 @@ def latency_of(samples_ns: Sequence[int]) -> Latency:
         mean=mean,
         cov=float(ms.std()) / mean if mean else 0.0,
         outliers=int(np.sum(np.abs(ms - median) > OUTLIER_MADS * median_abs_deviation(ms))),
+        p90_bound=percentile_bound(ordered, 90),
+        p99_bound=percentile_bound(ordered, 99),
     )
+
+
+def percentile_bound(ordered: npt.NDArray[np.float64], percent: float) -> float | None:
+    """Return the smallest sample that is above a percentile with 99 % confidence, whatever the distribution.
+
+    The number of samples below the percentile is binomial; the sample after that number's 99 % quantile is
+    the bound (David and Nagaraja, Order Statistics, 7.1).
+
+    Args:
+        ordered: ascending.
+    """
+    index = int(binom.ppf(BOUND_CONFIDENCE, len(ordered), percent / 100))
+    return float(ordered[index]) if index < len(ordered) else None
 
 
 def latency_ms(result: BenchResult) -> Latency:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -14,7 +14,13 @@ from edgeprune.backends import executorch, get_backend, litert, options_for
 from edgeprune.backends.ncnn import SHAPES, is_engine
 from edgeprune.backends.ncnn import input_shape as ncnn_shape
 from edgeprune.backends.openvino import IR
-from edgeprune.bench.protocol import build_job, reference_outputs, write_inputs, write_reference
+from edgeprune.bench.protocol import (
+    build_job,
+    reference_outputs,
+    write_image,
+    write_inputs,
+    write_reference,
+)
 from edgeprune.bench.result import Job
 from edgeprune.device import DeviceProfile, resolve_targets
 from edgeprune.errors import CompileError, ConfigError, ModelError
@@ -66,7 +72,8 @@ def make_job(subject: Subject, threads: int, folder: Path) -> Job:
     """Write real inputs and the host's own outputs into a folder; return the job that measures a subject."""
     backend = get_backend(subject.profile.backend)
     options = options_for(subject.profile, subject.engine.precision)
-    images = stock_images(_preprocess(subject.engine.path))
+    spec = _spec(subject.engine.path)
+    images = stock_images(spec["preprocess"])
     session = backend.load(subject.engine.path, subject.engine.precision, threads, options)
     return build_job(
         subject.name,
@@ -76,15 +83,25 @@ def make_job(subject: Subject, threads: int, folder: Path) -> Job:
         inputs=write_inputs(images, folder / "inputs.npy"),
         reference=write_reference(reference_outputs(session, images), folder / "reference.npz"),
         environment=subject.environment,
+        image=write_image(photograph(), folder / "image.npy"),
+        spec={part: value and asdict(value) for part, value in spec.items()},
     )
 
 
-def _preprocess(engine: Path) -> Preprocess:
-    """Return how the engine says its inputs are made; as for a detector where it says nothing."""
+def _spec(engine: Path) -> dict[str, Any]:
+    """Return how the engine says its inputs are made and its outputs read; a letterbox where it does not."""
     try:
-        return spec_of(engine).preprocess
+        spec = spec_of(engine)
     except ModelError:
-        return Preprocess(input_size(engine))
+        return {"preprocess": Preprocess(input_size(engine)), "postprocess": None}
+    return {"preprocess": spec.preprocess, "postprocess": spec.postprocess}
+
+
+def photograph() -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Return a photograph that scikit-learn ships: BGR, (427, 640, 3)."""
+    from sklearn.datasets import load_sample_images
+
+    return np.ascontiguousarray(load_sample_images().images[0][:, :, ::-1])
 
 
 def stock_images(spec: Preprocess) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
 from edgeprune.cli import echo_json
 from edgeprune.cli.options import device_option, json_option, threads_option
 from edgeprune.cli.progress import stage_progress
+from edgeprune.cli.scenario import read_scenario, scenario_options
 
 
 @click.command()
@@ -17,13 +19,7 @@ from edgeprune.cli.progress import stage_progress
 @click.option(
     "--target", metavar="NAME", help="Profile to run a lone engine by, or the only target of a build."
 )
-@click.option(
-    "--profile",
-    type=click.Choice(["quick", "standard"]),
-    default="quick",
-    show_default=True,
-    help="How long to measure.",
-)
+@scenario_options
 @threads_option
 @device_option
 @click.option(
@@ -33,17 +29,18 @@ from edgeprune.cli.progress import stage_progress
 def command(
     path: Path,
     target: str | None,
-    profile: str,
     threads: int,
     device: str,
     out: Path | None,
     as_json: bool,
+    **asked: Any,
 ) -> None:
     """Measure PATH: an .onnx file, an OpenVINO folder, or every row of a build folder, in turns."""
+    setup, profile = read_scenario(**asked)
     from edgeprune.bench.placing import measure_subjects
     from edgeprune.bench.result import result_file, save_result
     from edgeprune.bench.subject import subjects_of
-    from edgeprune.report.terminal import print_results
+    from edgeprune.report.results import print_results
     from edgeprune.runners.devices import LOCAL, runner_for
 
     with runner_for(device) as runner, stage_progress() as notify:
@@ -54,6 +51,7 @@ def command(
             profile,
             runner,
             lambda done, total, text: notify("bench", done / max(total, 1), text),
+            setup,
         )
     if out:
         for result in results:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from edgeprune.bench.result import BenchResult
-from edgeprune.bench.statistics import achieved_fps, latency_ms
 from edgeprune.report.cells import number, plain, printable
 from edgeprune.report.sensitivity import guard_note
 from edgeprune.report.tables import ahead_of_time, budget_words, runtimes
@@ -99,28 +95,3 @@ def _mark(summary: Summary, target: TargetSummary, row: Row) -> str:
 
 def _say(console: Console, text: str, style: str = "") -> None:
     console.print(Text(text, style))
-
-
-def print_results(results: Sequence[BenchResult], console: Console) -> None:
-    """Print a table of benchmark results, then the evidence of each flag.
-
-    A percentile with too few samples behind it is shown as missing.
-    """
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column("engine", no_wrap=True)
-    for head in ("n", "p50 ms", "p90 ms", "p99 ms", "FPS", "peak MB", "load ms"):
-        table.add_column(head, justify="right", no_wrap=True)
-    for result in results:
-        latency = latency_ms(result)
-        values = (
-            (latency.n, 0), (latency.p50, 2), (latency.p90, 2), (latency.p99, 2),
-            (achieved_fps(result.blocks), 1),
-            (result.memory.peak_hwm if result.memory else None, 0),
-            (result.cold_ms.load if result.cold_ms else None, 0),
-        )  # fmt: skip
-        table.add_row(Text(plain(result.name)), *(number(value, digits).text for value, digits in values))
-    table.width = Measurement.get(console, console.options.update(max_width=200), table).maximum
-    console.print(table, crop=False)
-    for result in results:
-        for flag in result.flags:
-            _say(console, f"{plain(result.name)}: {flag.code}: {plain(flag.evidence)}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgeprune.bench.sensors import nvidia
@@ -36,9 +38,32 @@ def reset_peak_memory() -> bool:
     return True
 
 
-def read_pss_kb(pid: int | str = "self", root: Path = ROOT) -> int | None:
-    """Return the proportional set size in kB: resident memory, shared pages by the share of each process."""
-    return fields_of(root / f"proc/{pid}/smaps_rollup", ("Pss",)).get("Pss")
+@dataclass(frozen=True)
+class Resident:
+    """The memory of a process that is in RAM at this moment, in kB.
+
+    Attributes:
+        pss_kb: pages shared with others count by their share; None where the kernel does not tell.
+    """
+
+    rss_kb: int
+    pss_kb: int | None
+    method: str
+
+
+def read_resident(pid: int | str = "self", root: Path = ROOT) -> Resident | None:
+    """Return the resident memory of a process; None where neither of two files can be read.
+
+    `smaps_rollup` counts every page; `statm`, where that is forbidden, is off by some pages a core.
+    """
+    found = fields_of(root / f"proc/{pid}/smaps_rollup", ("Rss", "Pss"))
+    if "Rss" in found:
+        return Resident(found["Rss"], found.get("Pss"), f"/proc/{pid}/smaps_rollup")
+    words = (text_of(root / f"proc/{pid}/statm") or "").split()
+    pages = whole(words[1]) if len(words) > 1 else None
+    if pages is None:
+        return None
+    return Resident(pages * os.sysconf("SC_PAGE_SIZE") // 1024, None, f"/proc/{pid}/statm")
 
 
 def read_device_memory(pid: int, root: Path = ROOT) -> tuple[float, str] | None:

@@ -1,0 +1,66 @@
+"""What blocks say beside latency: FPS, minutes, growth of memory, the median cold start."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from edgeprune.bench.leak import growth_of
+from edgeprune.bench.result import Block, Cold, Fps, Growth, Minute
+from edgeprune.bench.statistics import achieved_fps
+
+_MINUTE_NS = 60e9
+_KB = 1024 / 1e6  # MB
+
+
+def fps_of(blocks: Sequence[Block], target: float | None = None) -> Fps | None:
+    """Return the achieved rate beside the camera's; None where nothing was timed."""
+    if not blocks:
+        return None
+    frames = sum(block.frames or 0 for block in blocks)
+    missed = sum(block.missed or 0 for block in blocks)
+    return Fps(
+        achieved=achieved_fps(blocks),
+        target=target,
+        deadline_miss_pct=100 * missed / frames if frames else None,
+    )
+
+
+def minutes_of(block: Block) -> tuple[Minute, ...]:
+    """Return each minute of a sustained block; a query belongs to the minute that it began in."""
+    starts, samples = np.asarray(block.starts_ns), np.asarray(block.samples_ns)
+    of_query = (starts // _MINUTE_NS).astype(int)
+    of_reading = np.asarray([row[0] // _MINUTE_NS for row in block.resident], dtype=int)
+    minutes = []
+    for minute in range(int(of_query.max(initial=-1)) + 1):
+        chosen = samples[of_query == minute]
+        readings = [block.resident[index] for index in np.flatnonzero(of_reading == minute)]
+        pss = [row[2] for row in readings if row[2] is not None]
+        minutes.append(
+            Minute(
+                minute=minute + 1,
+                n=len(chosen),
+                p50_ms=float(np.median(chosen)) / 1e6 if len(chosen) else None,
+                rss_mb=float(np.median([row[1] for row in readings])) * _KB if readings else None,
+                pss_mb=float(np.median(pss)) * _KB if pss else None,
+            )
+        )
+    return tuple(minutes)
+
+
+def resident_growth(block: Block) -> Growth | None:
+    """Judge the resident memory of a sustained block; see `leak.py`."""
+    return growth_of(
+        [row[0] / _MINUTE_NS for row in block.resident], [row[1] * _KB for row in block.resident]
+    )
+
+
+def median_cold(runs: Sequence[Cold]) -> Cold:
+    """Return the median of each time over the processes."""
+    compiles = [run.compile for run in runs if run.compile is not None]
+    return Cold(
+        load=float(np.median([run.load for run in runs])),
+        first_infer=float(np.median([run.first_infer for run in runs])),
+        compile=float(np.median(compiles)) if compiles else None,
+    )

@@ -1,0 +1,87 @@
+"""Runs of the scenarios in which a worker has the machine to itself: all but `single_stream`.
+
+Frames at a camera's rate, many queries at once, heat and cold starts would not be themselves in turns with
+others.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from edgeprune.bench.energy import measure_idle
+from edgeprune.bench.protocol import (
+    BenchProfile,
+    Progress,
+    measure,
+    placed,
+    result_of,
+    round_order,
+    run_workers,
+)
+from edgeprune.bench.result import BenchResult, Job, WorkerReport
+from edgeprune.bench.setup import Setup
+
+if TYPE_CHECKING:
+    from edgeprune.runners import Runner
+
+_START_S = 2.0  # about what a process takes to start, load and check its engine; only for the progress
+
+
+def measure_setup(
+    jobs: Sequence[Job],
+    setup: Setup,
+    profile: str | BenchProfile,
+    runner: Runner,
+    on_progress: Progress | None = None,
+) -> tuple[BenchResult, ...]:
+    """Measure jobs in a scenario: `single_stream` side by side in turns, the others one process at a time.
+
+    The arguments and errors are those of `measure`; the jobs come without a scenario. Their order changes
+    round by round, and each run has one more process for its peak memory.
+
+    Args:
+        on_progress: called with (seconds done, seconds in all, what runs), seconds as they are expected.
+
+    Returns:
+        One result a run; `paced` has one for each rate.
+    """
+    plan = setup.plan(profile)
+    if setup.scenario == "single_stream":
+        return measure(jobs, plan, runner, on_progress)
+    say = on_progress or (lambda done, total, text: None)
+    started = datetime.now(timezone.utc)
+    runs = setup.jobs(jobs)
+    processes = [(job, block) for block in range(plan.blocks) for job in round_order(runs, block)]
+    total = sum(_expected_s(job, plan) for job, _ in processes) + _START_S * len(runs)
+    reports: dict[str, list[WorkerReport]] = {job.name: [] for job in runs}
+    idle = [] if setup.scenario == "cold" else measure_idle(runner, plan.min_seconds)
+    done = 0.0
+    for order, (job, block) in enumerate(processes):
+        text = f"{job.name}, block {block + 1} of {plan.blocks}"
+        expected = _expected_s(job, plan)
+
+        def on_share(share: float, done: float = done, expected: float = expected, text: str = text) -> None:
+            say(done + share * expected, round(total), text)
+
+        on_share(0)
+        (report,) = run_workers([job], job.scenario, plan, runner, on_share, staged=not block)
+        reports[job.name].append(placed(report, order))
+        done += expected
+    memory: dict[str, WorkerReport] = {}
+    for job in runs:
+        say(done, round(total), f"{job.name}, memory")
+        (memory[job.name],) = run_workers([job], "memory", plan, runner)
+        done += _START_S
+    say(total, round(total), "done")
+    run_id = uuid.uuid4().hex
+    return tuple(result_of(job, reports[job.name], memory[job.name], run_id, started, idle) for job in runs)
+
+
+def _expected_s(job: Job, plan: BenchProfile) -> float:
+    if job.scenario == "cold":
+        return _START_S
+    frames_s = plan.min_queries / job.fps if job.fps else 0.0
+    return _START_S + plan.warmup_s + max(plan.min_seconds, frames_s) / plan.blocks

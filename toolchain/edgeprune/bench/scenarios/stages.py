@@ -1,0 +1,66 @@
+"""Where the time around the network goes: one image from its pixels to its detections, stage by stage.
+
+A stage that this device cannot run as the project does is None: OpenCV or Pillow may be missing for `pre`,
+the spec of the outputs for `post`; the CPU has no copies to time.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+from edgeprune.backends import Staged
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from edgeprune.backends import Session
+    from edgeprune.postprocess import Postprocess
+    from edgeprune.preprocess import Preprocess
+
+STAGES = ("pre", "h2d", "compute", "d2h", "post")
+PASSES = 32
+CONFIDENCE = 0.25  # an application's; a validator's 0.001 leaves hundreds of boxes to NMS
+
+
+def stages_ms(
+    job: dict[str, Any], session: Session, clock: Callable[[], int] = time.perf_counter_ns
+) -> dict[str, float | None]:
+    """Return the median time of each stage over some passes with the job's image, ms, or None."""
+    import numpy as np
+
+    from edgeprune.decode import decode
+    from edgeprune.pixels import to_input
+
+    image = np.load(job["image"])
+    pre = cast("Preprocess", SimpleNamespace(**job["preprocess"]))
+    post = cast("Postprocess", SimpleNamespace(**job["postprocess"])) if job["postprocess"] else None
+    try:
+        tensor, _ = to_input(image, pre)
+    except ImportError:
+        tensor = None
+    spent: dict[str, list[float]] = defaultdict(list)
+
+    def timed(stage: str, call: Callable[..., Any], *args: object) -> Any:
+        start = clock()
+        result = call(*args)
+        spent[stage].append((clock() - start) / 1e6)
+        return result
+
+    taken: np.ndarray[Any, Any] = np.load(job["inputs"], mmap_mode="r")[:1] if tensor is None else tensor
+    for _ in range(PASSES):
+        if tensor is not None:
+            taken, _ = timed("pre", to_input, image, pre)
+        outputs = timed("compute", session, taken)
+        if post is not None:
+            timed("post", decode, outputs[0], post, CONFIDENCE)
+    if isinstance(session, Staged):
+        del spent["compute"]
+        for _ in range(PASSES):
+            for stage, ms in session.stages_ms(taken).items():
+                spent[stage].append(ms)
+    return {stage: statistics.median(spent[stage]) if spent[stage] else None for stage in STAGES}

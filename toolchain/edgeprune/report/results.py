@@ -1,0 +1,101 @@
+"""Benchmark results on a terminal: a table a scenario with its own figures, then the flags."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from edgeprune.bench.result import BenchResult
+from edgeprune.bench.statistics import achieved_fps, latency_ms
+from edgeprune.report.cells import number, plain
+
+# A heading, its number in a result, None where it is withheld or was not measured, and the digits shown.
+Column = tuple[str, Callable[[BenchResult], float | None], int]
+
+_N: Column = ("n", lambda result: latency_ms(result).n, 0)
+_P50: Column = ("p50 ms", lambda result: latency_ms(result).p50, 2)
+_P90: Column = ("p90 ms", lambda result: latency_ms(result).p90, 2)
+_P99: Column = ("p99 ms", lambda result: latency_ms(result).p99, 2)
+_FPS: Column = ("FPS", lambda result: achieved_fps(result.blocks), 1)
+_PEAK: Column = ("peak MB", lambda result: result.memory and result.memory.peak_hwm, 0)
+_LOAD: Column = ("load ms", lambda result: result.cold_ms and result.cold_ms.load, 0)
+
+COLUMNS: dict[str, tuple[Column, ...]] = {
+    "single_stream": (_N, _P50, _P90, _P99, _FPS, _PEAK, _LOAD),
+    "paced": (
+        _N,
+        _P50,
+        _P90,
+        _P99,
+        _FPS,
+        ("asked", lambda result: result.fps and result.fps.target, 0),
+        ("missed %", lambda result: result.fps and result.fps.deadline_miss_pct, 1),
+        _PEAK,
+    ),
+    "throughput": (
+        ("in flight", lambda result: float(result.scenario["in_flight"]), 0),
+        _N,
+        _FPS,
+        _P50,
+        _P90,
+        _P99,
+        _PEAK,
+        _LOAD,
+    ),
+    "sustained": (
+        _N,
+        ("minutes", lambda result: len(result.minutes), 0),
+        ("p50 first", lambda result: result.minutes[0].p50_ms if result.minutes else None, 2),
+        ("p50 last", lambda result: result.minutes[-1].p50_ms if result.minutes else None, 2),
+        ("RSS first", lambda result: result.minutes[0].rss_mb if result.minutes else None, 1),
+        ("RSS last MB", lambda result: result.minutes[-1].rss_mb if result.minutes else None, 1),
+        ("MB/minute", lambda result: result.growth and result.growth.mb_per_minute, 3),
+        _FPS,
+    ),
+    "cold": (
+        ("starts", lambda result: len(result.cold_runs), 0),
+        ("load ms", lambda result: result.cold_ms and result.cold_ms.load, 1),
+        ("compile ms", lambda result: result.cold_ms and result.cold_ms.compile, 1),
+        ("first ms", lambda result: result.cold_ms and result.cold_ms.first_infer, 1),
+        _PEAK,
+    ),
+}
+
+
+def print_results(results: Sequence[BenchResult], console: Console) -> None:
+    """Print a table of each scenario's results, the stages around the network, and the flags' evidence.
+
+    A percentile with too few samples behind it is shown as missing, as is what the device cannot tell.
+    """
+    for name, columns in COLUMNS.items():
+        chosen = [result for result in results if result.scenario["name"] == name]
+        if chosen:
+            _print(chosen, columns, console)
+    for result in results:
+        if result.stages_ms:
+            spent = [
+                f"{stage} {ms:.2f} ms"
+                for stage, ms in result.stages_ms.model_dump().items()
+                if ms is not None
+            ]
+            console.print(Text(f"{plain(result.name)}: one image: {', '.join(spent)}"))
+    for result in results:
+        for flag in result.flags:
+            console.print(Text(f"{plain(result.name)}: {flag.code}: {plain(flag.evidence)}"))
+
+
+def _print(results: Sequence[BenchResult], columns: Sequence[Column], console: Console) -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("engine", no_wrap=True)
+    for head, _, _ in columns:
+        table.add_column(head, justify="right", no_wrap=True)
+    for result in results:
+        cells = [number(value(result), digits).text for _, value, digits in columns]
+        table.add_row(Text(plain(result.name)), *cells)
+    # Of its full width always: a terminal that is too narrow breaks the line, no number is ever cut.
+    table.width = Measurement.get(console, console.options.update(max_width=200), table).maximum
+    console.print(table, crop=False)
