@@ -13,14 +13,16 @@ import pytest
 import yaml
 from onnx import TensorProto, helper, numpy_helper
 
+import adbd
 import edgeprune.models  # noqa: F401  quiets ultralytics, before a test imports it
 from edgeprune.artifact import Artifact
 from edgeprune.dataset import Dataset, load_dataset, load_folders
 from edgeprune.preprocess import Preprocess
 from edgeprune.recipe import ExportRecipe
-from edgeprune.runners import ssh
-from edgeprune.runners.connection import CONFIG_VARIABLE
+from edgeprune.runners import remote
+from edgeprune.runners.ssh import CONFIG_VARIABLE
 from edgeprune.summary import ExportCheck
+from postgres_server import running as running_postgres
 from sshd import SSHD, Device, running
 
 if TYPE_CHECKING:
@@ -256,6 +258,38 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Device]:
 def device(server: Device, monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
     """Return the device with the client's configuration in force and tries that follow quickly."""
     monkeypatch.setenv(CONFIG_VARIABLE, str(server.config))
-    monkeypatch.setattr(ssh, "BACKOFF_S", (0.05, 0.1, 0.2, 0.4))
+    monkeypatch.setattr(remote, "BACKOFF_S", (0.05, 0.1, 0.2, 0.4))
     yield server
     server.own_python()
+
+
+@pytest.fixture
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Return the URL of a PostgreSQL server of this test's own."""
+    with running_postgres(tmp_path_factory.mktemp("postgres")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def adb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Return the port of an adb server of the tests' own."""
+    if not adbd.ADB:
+        pytest.skip("no adb here: apt-get install adb")
+    with adbd.server(tmp_path_factory.mktemp("adb")) as port:
+        yield port
+
+
+@pytest.fixture
+def adb(adb_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let adb use the tests' own server, with tries that follow quickly."""
+    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", adb_server)
+    monkeypatch.delenv("ANDROID_SERIAL", raising=False)
+    monkeypatch.setattr(remote, "BACKOFF_S", (0.05, 0.2, 0.4, 0.8, 1.6))
+
+
+@pytest.fixture
+def phone(adb: None, tmp_path: Path) -> Iterator[adbd.AdbDevice]:
+    """Return a device that adb reaches."""
+    with adbd.running(tmp_path / "phone") as device:
+        yield device
+        adbd.forget(device)

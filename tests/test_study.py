@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,6 +15,7 @@ import pytest
 from edgeprune import study as subject
 from edgeprune.errors import CompileError, ConfigError, RuntimeMissingError
 from edgeprune.study import joined, open_storage, worked
+from postgres_server import free_port
 
 optuna = pytest.importorskip("optuna")
 WORKER = Path(__file__).with_name("search_worker.py")
@@ -86,12 +83,6 @@ def test_a_killed_worker_loses_its_trial_and_the_next_one_runs_it_again(tmp_path
     assert len(study.get_trials(states=(STATE.COMPLETE,))) == 6
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.mark.parametrize(
     ("url", "words"),
     [
@@ -141,39 +132,6 @@ def test_trials_that_fail_cost_themselves_until_three_fail_in_a_row(tmp_path: Pa
     assert states.count(STATE.FAIL) == 6 and len(states) == 9
     assert subject.counts(study) == {"running": 0, "complete": 2, "pruned": 1, "failed": 6, "waiting": 0}
     assert study.trials[8].user_attrs["error"] == "no kernel for it"
-
-
-def postgres_tool(name: str) -> str | None:
-    places = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    return shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), *map(str, places)]))
-
-
-@pytest.fixture
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Start a PostgreSQL server of this test's own on loopback; yield its storage URL."""
-    initdb, server = postgres_tool("initdb"), postgres_tool("pg_ctl")
-    if not initdb or not server:
-        pytest.skip("PostgreSQL is not installed")
-    folder = Path(tmp_path_factory.mktemp("postgres"))
-    user: list[str] = []
-    if os.geteuid() == 0:  # it refuses to run as root
-        if not shutil.which("runuser"):
-            pytest.skip("PostgreSQL does not run as root, and there is no runuser")
-        user = ["runuser", "-u", "postgres", "--"]
-        for place in (folder, *folder.parents[:2]):  # pytest's own are private to the user
-            place.chmod(place.stat().st_mode | 0o011)
-        shutil.chown(folder, "postgres")
-    data, port = folder / "data", free_port()
-    options = f"-c listen_addresses=127.0.0.1 -p {port} -c unix_socket_directories={folder} -c fsync=off"
-    subprocess.run(
-        [*user, initdb, "-D", data, "-A", "trust", "-U", "worker"], check=True, capture_output=True
-    )
-    run = [*user, server, "-D", str(data), "-l", str(folder / "log"), "-w"]
-    subprocess.run([*run, "-o", options, "start"], check=True, stdout=subprocess.DEVNULL)
-    try:
-        yield f"postgresql://worker@127.0.0.1:{port}/postgres"
-    finally:
-        subprocess.run([*run, "-m", "immediate", "stop"], check=True, stdout=subprocess.DEVNULL)
 
 
 def test_workers_join_one_study_on_postgresql(postgres: str) -> None:

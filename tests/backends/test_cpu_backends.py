@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import platform
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edgeprune.artifact import Artifact
-from edgeprune.backends import BACKENDS, get_backend, options_for
+from edgeprune.backends import BACKENDS, Session, get_backend, options_for
 from edgeprune.device import DeviceProfile, resolve_targets
 from edgeprune.errors import CompileError, ConfigError
 
@@ -109,6 +110,32 @@ def test_openvino_tells_the_precision_it_really_runs_in(convnet: Path, tmp_path:
         session = get_backend("openvino").load(engine.path, precision, 1, {"INFERENCE_PRECISION_HINT": hint})
         # A CPU without bf16 falls back to f32, and says so.
         assert session.actual["precision"] in {precision, "fp32"}
+
+
+def test_many_queries_at_once_do_not_disturb_each_other(
+    profile: DeviceProfile, convnet: Path, random_images: np.ndarray, tmp_path: Path
+) -> None:
+    engine = _compiled(profile, convnet, "fp32", tmp_path)
+    backend, options = get_backend(profile.backend), options_for(profile, "fp32")
+    inputs = [image[None] for image in random_images]
+    alone = [backend.load(engine.path, "fp32", 1, options)(images)[0] for images in inputs]
+    sessions = backend.load_many(engine.path, "fp32", 1, options, 4)
+    assert len(sessions) == 4
+
+    def answers(session: Session) -> list[np.ndarray]:
+        return [session(images)[0] for images in inputs * 8]
+
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(answers, sessions):
+            np.testing.assert_allclose(found, alone * 8, rtol=1e-4, atol=1e-5)
+
+
+def test_openvino_has_a_stream_for_each_query_in_flight(convnet: Path, tmp_path: Path) -> None:
+    profile = next(profile for profile in TARGETS if profile.backend == "openvino")
+    engine = _compiled(profile, convnet, "fp32", tmp_path)
+    session = get_backend("openvino").load_many(engine.path, "fp32", 1, {}, 2)[0]
+    assert (session.actual["streams"], session.actual["threads"]) == (2, 2)
+    assert session.compile_ms is not None and session.compile_ms > 0
 
 
 def test_an_unknown_runtime_gets_a_suggestion() -> None:

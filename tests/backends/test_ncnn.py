@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,15 @@ def test_the_engine_computes_what_the_onnx_file_does(
         (output,), (wanted,) = session(image[None]), expected(image[None])
         assert (output.shape, output.dtype) == (wanted.shape, np.float32)
         np.testing.assert_allclose(output, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_many_queries_at_once_do_not_disturb_each_other(engine: Artifact, random_images: np.ndarray) -> None:
+    inputs = [image[None] for image in random_images]
+    alone = [ncnn.load(engine.path, "fp32", 1, {})(images)[0] for images in inputs]
+    sessions = ncnn.load_many(engine.path, "fp32", 1, {}, 4)
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(lambda session: [session(images)[0] for images in inputs * 8], sessions):
+            np.testing.assert_allclose(found, alone * 8, rtol=1e-4, atol=1e-5)
 
 
 def test_the_session_tells_what_it_uses(engine: Artifact) -> None:

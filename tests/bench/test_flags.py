@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from edgeprune.bench.flags import derive_flags
+from edgeprune.bench.result import Growth, Minute
 
 BACKEND = {
     "provider_requested": "CPU",
@@ -109,6 +110,44 @@ def test_unlocked_clocks_and_mixed_cores_count_on_allowed_cores_only(make_block)
     assert codes(affinity=[0, 2]) == {"mixed_cores"}
 
 
+def _minutes(*p50_ms: float | None) -> list[Minute]:
+    return [
+        Minute(minute=index + 1, n=9, p50_ms=ms, rss_mb=100.0, pss_mb=None) for index, ms in enumerate(p50_ms)
+    ]
+
+
+def test_heat_is_the_last_minute_beside_the_first(make_block) -> None:
+    block = make_block(list(np.linspace(10.0, 11.0, 800)))  # the quarters differ, the minutes decide
+
+    def codes(*p50_ms: float | None) -> list[str]:
+        return [flag.code for flag in derive_flags([block], BACKEND, {}, {}, _minutes(*p50_ms))]
+
+    assert codes(10.0, 12.0, 10.4) == []
+    assert codes(10.0, 10.0, 10.6) == ["drift"]
+    assert codes(10.0) == ["drift"]
+    assert codes(10.0, None) == []
+
+
+@pytest.mark.parametrize(("leak", "flagged"), [(True, True), (False, False), (None, False)])
+def test_a_leak_is_a_warning_with_its_slope(make_block, leak: bool | None, flagged: bool) -> None:
+    growth = Growth(n=600, mb_per_minute=1.02, lower=0.98, upper=1.05, leak=leak)
+    flags = derive_flags([make_block(STEADY)], BACKEND, {}, {}, growth=growth)
+    assert [(flag.code, flag.severity) for flag in flags] == ([("leak", "warning")] if flagged else [])
+    if flagged:
+        assert "1.02 MB a minute" in flags[0].evidence and "0.98" in flags[0].evidence
+
+
+def test_cross_talk_is_a_mismatch_with_its_count(make_block) -> None:
+    block = make_block(STEADY, output_ok=False, output_error=0.0, cross_talk=3, cross_talk_error=0.4)
+    (flag,) = derive_flags([block], BACKEND, {}, {})
+    assert (flag.code, flag.severity) == ("output_mismatch", "invalid")
+    assert flag.evidence.startswith("3 of 800 answers beside others") and "0.4" in flag.evidence
+
+
+def test_a_cold_start_without_blocks_has_no_flag_of_theirs() -> None:
+    assert derive_flags((), BACKEND, QUIET, QUIET) == ()
+
+
 Machine = Callable[..., dict[str, str]]
 
 
@@ -120,7 +159,7 @@ def machine(make_block) -> Machine:
         before: dict[str, Any], after: dict[str, Any] | None = None, telemetry: Any = ()
     ) -> dict[str, str]:
         after = before if after is None else after
-        found = derive_flags([make_block(STEADY)], BACKEND, before, after, telemetry)
+        found = derive_flags([make_block(STEADY)], BACKEND, before, after, telemetry=telemetry)
         return {flag.code: flag.evidence for flag in found}
 
     return flags

@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprune.bench.statistics import OUTLIER_MADS, PERCENTILE_MINIMA, achieved_fps, latency_of
+from edgeprune.bench.statistics import (
+    OUTLIER_MADS,
+    PERCENTILE_MINIMA,
+    achieved_fps,
+    latency_of,
+    percentile_bound,
+)
 
 samples = st.lists(st.integers(1_000, 10**9), min_size=1, max_size=800)
 
@@ -58,3 +64,27 @@ def test_fps_is_completed_over_elapsed(make_block) -> None:
     other = make_block([1.0] * 100, elapsed_ns=200_000_000)  # half of the loop was not spent in queries
     assert achieved_fps([stalled]) == pytest.approx(100 / 1.099)
     assert achieved_fps([stalled, other]) == pytest.approx(200 / 1.299)
+
+
+@given(samples)
+def test_the_bound_of_a_percentile_is_a_sample_above_it(taken: list[int]) -> None:
+    latency = latency_of(taken)
+    for percent, bound in ((90, latency.p90_bound), (99, latency.p99_bound)):
+        if bound is not None:
+            assert np.percentile(taken, percent) / 1e6 <= bound * (1 + 1e-9)
+            assert bound <= latency.max
+        else:
+            assert len(taken) < PERCENTILE_MINIMA[percent]
+
+
+@pytest.mark.parametrize(("n", "percent"), [(64, 90), (200, 90), (662, 99), (2000, 99)])
+def test_the_bound_covers_the_true_percentile_99_times_in_100(n: int, percent: int) -> None:
+    drawn = np.sort(np.random.default_rng(n).exponential(size=(4000, n)))
+    true = -np.log(1 - percent / 100)
+    covered = np.mean([(percentile_bound(row, percent) or 0.0) >= true for row in drawn])
+    assert covered >= 0.985
+
+
+def test_a_bound_that_no_sample_can_give_is_none() -> None:
+    assert percentile_bound(np.arange(43.0), 90) is None  # .9 ** 43 > .01
+    assert percentile_bound(np.arange(44.0), 90) == 43.0

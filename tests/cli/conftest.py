@@ -22,7 +22,7 @@ from edgeprune.dataset import Dataset
 TINY = BenchProfile(
     blocks=1, min_queries=60, min_seconds=0.05, warmup_s=0.0, warmup_cap_s=0.2, timeout_s=120.0
 )
-PROGRESS = re.compile(r"^\w+: \d+% ")
+PROGRESS = re.compile(r"^\S+: \d+% ")
 
 
 @dataclass(frozen=True)

@@ -43,10 +43,10 @@ def test_the_results_are_kept_where_they_are_asked_for(
 def test_all_measured_rows_of_a_build_run_in_one_session(
     quick_bench: None, run: Any, built: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgeprune.bench import placing
+    from edgeprune.bench import sessions
 
     asked: list[Any] = []
-    monkeypatch.setattr(placing, "measure_subjects", lambda subjects, *rest: (asked.extend(subjects), [])[1])
+    monkeypatch.setattr(sessions, "measure_subjects", lambda subjects, *rest: (asked.extend(subjects), [])[1])
     ended = run("bench", built.out, "--json")
     assert ended.code == 0 and json.loads(ended.stdout) == []
     rows = [row for target in built.summary["targets"].values() for row in target["rows"]]

@@ -14,12 +14,11 @@ from typing import Any
 import psutil
 import pytest
 
+from edgeprune.artifact import digest
 from edgeprune.errors import ConfigError, DeviceError
-from edgeprune.runners import ssh
-from edgeprune.runners.connection import CONFIG_VARIABLE, Address
 from edgeprune.runners.devices import runner_for
 from edgeprune.runners.local import LocalRunner
-from edgeprune.runners.ssh import SshRunner
+from edgeprune.runners.ssh import CONFIG_VARIABLE, Address, SshRunner
 from sshd import Device, Wire
 
 
@@ -102,7 +101,7 @@ def test_a_push_that_broke_off_goes_on_where_it_stopped(device: Device, tmp_path
 def test_what_an_earlier_push_left_is_not_trusted(runner: SshRunner, tmp_path: Path) -> None:
     file = tmp_path / "engine"
     file.write_bytes(os.urandom(1 << 16))
-    sha256 = ssh.digest(file)
+    sha256 = digest(file)
     (Path(runner.root) / "files" / f"{sha256}.partial").write_bytes(b"of another file")
     assert Path(runner.push(file)).read_bytes() == file.read_bytes()
 
@@ -123,13 +122,13 @@ def test_what_nobody_uses_is_removed_after_a_week(device: Device, tmp_path: Path
     with SshRunner(device.address()) as runner:
         runner.push(kept), runner.push(left)
     store = device.cache / "files"
-    os.utime(store / ssh.digest(left), (0, 0))
+    os.utime(store / digest(left), (0, 0))
     abandoned = device.cache / "work-of-a-client-that-was-killed"
     abandoned.mkdir()
     os.utime(abandoned, (0, 0))
     with SshRunner(device.address()):
-        assert (store / ssh.digest(kept)).exists()
-        assert not (store / ssh.digest(left)).exists() and not abandoned.exists()
+        assert (store / digest(kept)).exists()
+        assert not (store / digest(left)).exists() and not abandoned.exists()
 
 
 def test_two_sessions_do_not_meet(device: Device, tmp_path: Path) -> None:

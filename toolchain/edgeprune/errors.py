@@ -6,8 +6,9 @@ verdict: it is what Python gives an unexpected traceback.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from typing import Any
 
 
 class EdgepruneError(Exception):
@@ -44,6 +45,18 @@ class DeviceError(EdgepruneError):
 
 class DroppedError(DeviceError):
     """The connection could not be made, or ended before the answer came: another try may succeed."""
+
+
+class IncompleteError(DeviceError):
+    """A device failed in mid-measurement.
+
+    Attributes:
+        results: what had finished, each a `bench.result.BenchResult` with the flag ``incomplete``.
+    """
+
+    def __init__(self, message: str, results: Sequence[Any]) -> None:
+        super().__init__(message)
+        self.results = tuple(results)
 
 
 class CompileError(EdgepruneError):

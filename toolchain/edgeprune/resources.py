@@ -18,6 +18,12 @@ def bundled(folder: str) -> Path:
     return inside if inside.is_dir() else _PACKAGE.parents[1] / folder
 
 
+def config_dir() -> Path:
+    """Return the user's configuration folder for edgeprune (in the XDG configuration folder)."""
+    base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    return Path(base).expanduser() / "edgeprune"
+
+
 def cache_dir() -> Path:
     """Return the user's cache folder for edgeprune (``$EDGEPRUNE_CACHE``, else the XDG cache folder)."""
     if own := os.environ.get("EDGEPRUNE_CACHE"):

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from edgeprune import database
+from edgeprune.database import connectable, lock_whole
 from edgeprune.errors import CompileError, ConfigError, RuntimeMissingError
 
 if TYPE_CHECKING:
@@ -23,7 +25,6 @@ HEARTBEAT_S = 60
 """A worker tells that often that it lives; silent for twice as long, its trial is lost and run again."""
 MOST_RETRIED = 1
 MOST_FAILED = 3
-CONNECT_S = 10
 _PLAN, _POPULATION = "plan", "population"
 _OPENINGS = 5  # workers that start together trip over each other's CREATE TABLE
 _MADE_TWICE = ("already exists", "duplicate", "unique constraint")
@@ -49,15 +50,7 @@ def need_optuna() -> None:
 
 def shown(url: str) -> str:
     """Return a storage URL without its password."""
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except (ArgumentError, ValueError) as exc:
-        raise ConfigError(
-            f"--storage {url}: not a database URL; write it as sqlite:///FILE or postgresql://USER@HOST/DATABASE"
-        ) from exc
+    return database.shown(url, "--storage")
 
 
 @contextmanager
@@ -93,14 +86,10 @@ def open_storage(url: str) -> RDBStorage:
         RuntimeMissingError: the database's driver is not installed.
     """
     import optuna
-    from sqlalchemy.engine import make_url
     from sqlalchemy.exc import DBAPIError
 
     with answering(url):
-        parsed = make_url(url)
-        if parsed.drivername == "postgresql":  # the default driver depends on SQLAlchemy's version
-            parsed = parsed.set(drivername="postgresql+psycopg")
-        waits = {"timeout": 60} if parsed.drivername == "sqlite" else {"connect_timeout": CONNECT_S}
+        parsed, waits = connectable(url)
         for opening in range(_OPENINGS):
             try:
                 with warnings.catch_warnings():
@@ -114,7 +103,7 @@ def open_storage(url: str) -> RDBStorage:
                         ),
                     )
                 if parsed.drivername.startswith("sqlite"):
-                    _lock_whole(storage)
+                    lock_whole(storage.engine)
                 return storage
             except DBAPIError as exc:
                 # Another worker was making the tables at the same moment: they are there now.
@@ -128,19 +117,6 @@ def open_storage(url: str) -> RDBStorage:
             except RuntimeError as exc:
                 raise ConfigError(f"--storage {shown(url)}: {str(exc).splitlines()[0]}") from exc
     raise AssertionError  # the last opening returns or raises
-
-
-def _lock_whole(storage: RDBStorage) -> None:
-    """Make every transaction on SQLite take the write lock at its start.
-
-    SQLite has no row locks: two workers could read the same waiting trial and both run it. This is
-    SQLAlchemy's own recipe ("Serializable isolation / Savepoints / Transactional DDL" of its SQLite dialect).
-    """
-    from sqlalchemy import event
-
-    event.listen(storage.engine, "connect", lambda driver, _: setattr(driver, "isolation_level", None))
-    event.listen(storage.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-    storage.engine.dispose()  # the connections that are open have begun without it
 
 
 def joined(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from edgeprune.bench.leak import growth_of
 from edgeprune.bench.result import Block, Cold, Fps, Growth, Minute
@@ -28,12 +29,16 @@ def fps_of(blocks: Sequence[Block], target: float | None = None) -> Fps | None:
 
 
 def minutes_of(block: Block) -> tuple[Minute, ...]:
-    """Return each minute of a sustained block; a query belongs to the minute that it began in."""
-    starts, samples = np.asarray(block.starts_ns), np.asarray(block.samples_ns)
-    of_query = (starts // _MINUTE_NS).astype(int)
-    of_reading = np.asarray([row[0] // _MINUTE_NS for row in block.resident], dtype=int)
+    """Return each minute of a sustained block; a query belongs to the minute that it began in.
+
+    What is left over of less than half a minute belongs to the last whole one.
+    """
+    count = max(1, round(block.elapsed_ns / _MINUTE_NS))
+    samples = np.asarray(block.samples_ns)
+    of_query = _minute_of(block.starts_ns, count)
+    of_reading = _minute_of([row[0] for row in block.resident], count)
     minutes = []
-    for minute in range(int(of_query.max(initial=-1)) + 1):
+    for minute in range(count):
         chosen = samples[of_query == minute]
         readings = [block.resident[index] for index in np.flatnonzero(of_reading == minute)]
         pss = [row[2] for row in readings if row[2] is not None]
@@ -47,6 +52,10 @@ def minutes_of(block: Block) -> tuple[Minute, ...]:
             )
         )
     return tuple(minutes)
+
+
+def _minute_of(times_ns: Sequence[int], count: int) -> npt.NDArray[np.intp]:
+    return np.minimum(np.asarray(times_ns) // _MINUTE_NS, count - 1).astype(np.intp)
 
 
 def resident_growth(block: Block) -> Growth | None:

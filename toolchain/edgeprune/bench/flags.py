@@ -27,9 +27,9 @@ def derive_flags(
     backend: Mapping[str, Any],
     env_before: Mapping[str, Any],
     env_after: Mapping[str, Any],
-    telemetry: Sequence[Mapping[str, Any]] = (),
     minutes: Sequence[Minute] = (),
     growth: Growth | None = None,
+    telemetry: Sequence[Mapping[str, Any]] = (),
 ) -> tuple[Flag, ...]:
     """Return every flag that blocks, the backend's evidence, environments and telemetry give rise to.
 

@@ -2,8 +2,9 @@
 
 The slope is Theil and Sen's median of all slopes between two readings (Sen, JASA 1968), since resident memory
 moves in steps that would pull a least-squares line. Its bounds take the readings as independent, which they
-are not, so they alone decide nothing: growth has to be in both halves of the run, and nearly monotone. What
-an allocator takes at the beginning, or once, is no leak then, nor is a saw-tooth.
+are not, so one bound does not decide: the growth has to go on in the second half of the run as well, and to
+be nearly monotone. What an allocator takes at the beginning, or once, is no leak then, nor is a saw-tooth.
+The first half alone may be flat, where a leak fills up what the heap had free.
 """
 
 from __future__ import annotations
@@ -47,11 +48,11 @@ def growth_of(minutes: Sequence[float], mb: Sequence[float]) -> Growth | None:
 def _is_leak(time: Series, memory: Series, lower: float) -> bool:
     if lower <= LEAK_MB_PER_MINUTE:
         return False
-    half = len(time) // 2
-    halves = [theilslopes(memory[part], time[part])[0] for part in (slice(half), slice(half, None))]
+    half = slice(len(time) // 2, None)
+    lower_of_half = theilslopes(memory[half], time[half], CONFIDENCE)[2]
     medians = [float(np.median(part)) for part in np.array_split(memory, _PARTS)]
     monotone = kendalltau(np.arange(_PARTS), medians).statistic
-    return bool(min(halves) > LEAK_MB_PER_MINUTE and monotone >= MONOTONE)
+    return bool(lower_of_half > LEAK_MB_PER_MINUTE and monotone >= MONOTONE)
 
 
 def _thinned(time: Series, memory: Series) -> tuple[Series, Series]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from edgeprune.bench.protocol import Progress
-from edgeprune.bench.result import BenchResult, Job
+from edgeprune.bench.result import BenchResult, Flag, Job
 from edgeprune.bench.scenario_runs import measure_setup
 from edgeprune.bench.setup import Setup
 from edgeprune.bench.subject import Subject, make_job
+from edgeprune.errors import IncompleteError
 from edgeprune.runners import Runner
+from edgeprune.runners.recording import RecordingRunner, ReplayRunner
 from edgeprune.runners.runtimes import RUNTIMES
 
 
@@ -22,14 +24,17 @@ def measure_subjects(
     runner: Runner,
     on_progress: Progress,
     setup: Setup | None = None,
+    ready: Callable[[], None] = lambda: None,
 ) -> list[BenchResult]:
     """Measure subjects on a device that has been entered; see `measure_setup`.
 
     Args:
         setup: the scenario; `single_stream` by default.
+        ready: called when all is placed on the device, before the first process is started.
 
     Raises:
-        DeviceError: the device lacks a runtime, or its worker crashed, hung, or answered with garbage.
+        DeviceError: the device lacks a runtime; or, as an `IncompleteError` with what was finished, its
+            worker crashed, hung, or answered with garbage.
     """
     runner.python(*(RUNTIMES[subject.profile.backend].module for subject in subjects))
     with tempfile.TemporaryDirectory() as folder:
@@ -38,12 +43,32 @@ def measure_subjects(
             place = Path(folder) / str(index)
             place.mkdir()
             jobs.append(placed(make_job(subject, threads, place), runner))
-        results = measure_setup(jobs, setup or Setup(), profile, runner, on_progress)
-    here = {job.engine: str(subject.engine.path) for job, subject in zip(jobs, subjects, strict=True)}
-    return [
-        result.model_copy(update={"artifact": result.artifact | {"path": here[result.artifact["path"]]}})
-        for result in results
-    ]
+        ready()
+        here = {job.engine: str(subject.engine.path) for job, subject in zip(jobs, subjects, strict=True)}
+        try:
+            results = measure_setup(jobs, setup or Setup(), profile, runner, on_progress)
+        except IncompleteError as exc:
+            raise IncompleteError(str(exc), [_told(one, here, runner) for one in exc.results]) from exc
+    return [_told(result, here, runner) for result in results]
+
+
+def _told(result: BenchResult, here: Mapping[str, str], runner: Runner) -> BenchResult:
+    """Return a result that names its engine as it is here, and says what it was replayed from."""
+    update: dict[str, object] = {"artifact": result.artifact | {"path": here[result.artifact["path"]]}}
+    if isinstance(runner, RecordingRunner | ReplayRunner):
+        # One run, however often it is replayed: it has one id.
+        update |= {"run_id": runner.recording.run_id}
+    if isinstance(runner, ReplayRunner):
+        recorded = runner.recording
+        evidence = f"nothing was measured: recorded {recorded.recorded_utc} on {recorded.device}"
+        flag = Flag(code="replayed", severity="warning", evidence=evidence)
+        update |= {
+            "started_utc": recorded.recorded_utc,
+            "device": recorded.device,
+            "replayed": recorded.recorded_utc,
+            "flags": (*result.flags, flag),
+        }
+    return result.model_copy(update=update)
 
 
 def placed(job: Job, runner: Runner) -> Job:

@@ -11,7 +11,8 @@ import tempfile
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from edgeprune.backends import get_backend, options_for
 from edgeprune.bench.derived import fps_of, median_cold, minutes_of, resident_growth
 from edgeprune.bench.energy import energy_of, measure_idle
 from edgeprune.bench.flags import derive_flags
+from edgeprune.bench.partial import Kept, keeping
 from edgeprune.bench.result import BenchResult, Block, Job, Scenario, WorkerReport
 from edgeprune.bench.scenarios.block import CHECKED_INPUTS
 from edgeprune.bench.turns import said_by
@@ -175,33 +177,32 @@ def measure(
         One result a job, in the order of `jobs`.
 
     Raises:
-        DeviceError: a worker crashed, hung, or answered with garbage.
+        IncompleteError: a worker crashed, hung, or answered with garbage; it has what was finished.
     """
     plan = PROFILES[profile] if isinstance(profile, str) else profile
     say = on_progress or (lambda done, total, text: None)
-    started = datetime.now(timezone.utc)
+    kept = Kept(jobs, uuid.uuid4().hex)
     total = len(jobs) * (plan.blocks + 1)
     # Of several jobs in turns nobody can tell whose the power was.
     idle = measure_idle(runner, plan.min_seconds) if len(jobs) == 1 else []
-    reports: dict[str, list[WorkerReport]] = {job.name: [] for job in jobs}
-    for block in range(plan.blocks):
-        order = round_order(jobs, block)
-        done = block * len(jobs)
+    make = partial(result_of, idle=idle)
+    with keeping(kept, plan.blocks, make):
+        for block in range(plan.blocks):
+            order = round_order(jobs, block)
+            done = block * len(jobs)
 
-        def on_share(share: float, done: int = done, block: int = block) -> None:
-            say(done + share * len(jobs), total, f"block {block + 1} of {plan.blocks}")
+            def on_share(share: float, done: int = done, block: int = block) -> None:
+                say(done + share * len(jobs), total, f"block {block + 1} of {plan.blocks}")
 
-        on_share(0)
-        answers = run_workers(order, "single_stream", plan, runner, on_share, staged=not block)
-        for place, (job, report) in enumerate(zip(order, answers, strict=True)):
-            reports[job.name].append(placed(report, done + place))
-    memory: dict[str, WorkerReport] = {}
-    for index, job in enumerate(jobs):
-        say(total - len(jobs) + index, total, f"{job.name}, memory")
-        (memory[job.name],) = run_workers([job], "memory", plan, runner)
+            on_share(0)
+            answers = run_workers(order, "single_stream", plan, runner, on_share, staged=not block)
+            for place, (job, report) in enumerate(zip(order, answers, strict=True)):
+                kept.timed[job.name].append(placed(report, done + place))
+        for index, job in enumerate(jobs):
+            say(total - len(jobs) + index, total, f"{job.name}, memory")
+            (kept.memory[job.name],) = run_workers([job], "memory", plan, runner)
     say(total, total, "done")
-    run_id = uuid.uuid4().hex
-    return tuple(result_of(job, reports[job.name], memory[job.name], run_id, started, idle) for job in jobs)
+    return kept.results(make)
 
 
 def round_order(jobs: Sequence[Job], block: int) -> list[Job]:
@@ -312,7 +313,7 @@ def backend_evidence(job: Job, report: WorkerReport, quantized_ops: int | None) 
 def result_of(
     job: Job,
     reports: Sequence[WorkerReport],
-    memory: WorkerReport,
+    memory: WorkerReport | None,
     run_id: str,
     started: datetime,
     idle: Sequence[Mapping[str, Any]] = (),
@@ -323,7 +324,7 @@ def result_of(
         idle: samples of the idle machine before a job that was measured alone, see `energy_of`.
     """
     first, last = reports[0], reports[-1]
-    backend = backend_evidence(job, first, memory.quantized_ops)
+    backend = backend_evidence(job, first, memory.quantized_ops if memory else None)
     blocks = blocks_of(reports)
     telemetry = tuple(sample for report in reports for sample in report.telemetry)
     sustained = blocks[0] if job.scenario == "sustained" else None
@@ -353,10 +354,10 @@ def result_of(
         fps=fps_of(blocks, job.fps),
         minutes=minutes,
         growth=growth,
-        memory=memory.memory,
+        memory=memory.memory if memory else None,
         env_before=first.env_before,
         env_after=last.env_after,
-        flags=derive_flags(blocks, backend, first.env_before, last.env_after, telemetry, minutes, growth),
+        flags=derive_flags(blocks, backend, first.env_before, last.env_after, minutes, growth, telemetry),
         telemetry=telemetry,
         energy=energy_of(blocks, telemetry, idle),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, computed_field, model_validator
 
 from edgeprune.artifact import write_text_atomically
 
@@ -164,7 +164,7 @@ class Minute(_Record):
     """One minute of a `sustained` run.
 
     Attributes:
-        minute: 1 for the first; the last one may be shorter.
+        minute: 1 for the first; the last one is half a minute to one and a half.
         p50_ms: None where no query ended in it.
         rss_mb, pss_mb: median resident memory, MB of 1e6 bytes; None where it could not be read.
     """
@@ -266,12 +266,17 @@ class BenchResult(_Record):
         blocks: empty for `cold`.
         cold_ms: of the first process; of `cold`, the median of each time over its processes.
         cold_runs: of `cold`: each process.
+        device: name or address of where it was measured; None in files of before there were several.
+        against: what a vendor's tool said of the same engine, see `bench/against.py`; None without one.
+        replayed: when what is replayed here was recorded, ISO 8601 in UTC; None for a measurement.
     """
 
     schema_version: int = SCHEMA_VERSION
     run_id: str
     started_utc: str
     name: str
+    device: str | None = None
+    replayed: str | None = None
     tool: dict[str, Any]
     artifact: dict[str, Any]
     backend: dict[str, Any]
@@ -289,11 +294,21 @@ class BenchResult(_Record):
     flags: tuple[Flag, ...]
     telemetry: tuple[dict[str, Any], ...] = ()
     energy: Energy | None = None
+    against: dict[str, Any] | None = None
 
+    @computed_field  # type: ignore[prop-decorator]  # as pydantic's documentation has it
     @property
     def valid(self) -> bool:
         """Whether the run may be gated: no flag of severity `invalid`."""
         return not any(flag.severity == "invalid" for flag in self.flags)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _derived_again(cls, data: Any) -> Any:
+        """Leave out what a file says of `valid`: the flags say it."""
+        return (
+            {key: value for key, value in data.items() if key != "valid"} if isinstance(data, dict) else data
+        )
 
 
 def save_result(result: BenchResult, path: Path) -> Path:

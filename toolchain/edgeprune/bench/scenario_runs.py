@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from functools import partial
 from typing import TYPE_CHECKING
 
 from edgeprune.bench.energy import measure_idle
+from edgeprune.bench.partial import Kept, keeping
 from edgeprune.bench.protocol import (
     BenchProfile,
     Progress,
@@ -21,7 +22,7 @@ from edgeprune.bench.protocol import (
     round_order,
     run_workers,
 )
-from edgeprune.bench.result import BenchResult, Job, WorkerReport
+from edgeprune.bench.result import BenchResult, Job
 from edgeprune.bench.setup import Setup
 
 if TYPE_CHECKING:
@@ -52,32 +53,33 @@ def measure_setup(
     if setup.scenario == "single_stream":
         return measure(jobs, plan, runner, on_progress)
     say = on_progress or (lambda done, total, text: None)
-    started = datetime.now(timezone.utc)
     runs = setup.jobs(jobs)
+    kept = Kept(runs, uuid.uuid4().hex)
     processes = [(job, block) for block in range(plan.blocks) for job in round_order(runs, block)]
     total = sum(_expected_s(job, plan) for job, _ in processes) + _START_S * len(runs)
-    reports: dict[str, list[WorkerReport]] = {job.name: [] for job in runs}
     idle = [] if setup.scenario == "cold" else measure_idle(runner, plan.min_seconds)
+    make = partial(result_of, idle=idle)
     done = 0.0
-    for order, (job, block) in enumerate(processes):
-        text = f"{job.name}, block {block + 1} of {plan.blocks}"
-        expected = _expected_s(job, plan)
+    with keeping(kept, plan.blocks, make):
+        for order, (job, block) in enumerate(processes):
+            text = f"{job.name}, block {block + 1} of {plan.blocks}"
+            expected = _expected_s(job, plan)
 
-        def on_share(share: float, done: float = done, expected: float = expected, text: str = text) -> None:
-            say(done + share * expected, round(total), text)
+            def on_share(share: float, done: float = done, part: float = expected, text: str = text) -> None:
+                say(done + share * part, round(total), text)
 
-        on_share(0)
-        (report,) = run_workers([job], job.scenario, plan, runner, on_share, staged=not block)
-        reports[job.name].append(placed(report, order))
-        done += expected
-    memory: dict[str, WorkerReport] = {}
-    for job in runs:
-        say(done, round(total), f"{job.name}, memory")
-        (memory[job.name],) = run_workers([job], "memory", plan, runner)
-        done += _START_S
+            on_share(0)
+            # Sessions that are made for many at once are not what one image would be given to.
+            staged = block == 0 and job.scenario != "throughput"
+            (report,) = run_workers([job], job.scenario, plan, runner, on_share, staged)
+            kept.timed[job.name].append(placed(report, order))
+            done += expected
+        for job in runs:
+            say(done, round(total), f"{job.name}, memory")
+            (kept.memory[job.name],) = run_workers([job], "memory", plan, runner)
+            done += _START_S
     say(total, round(total), "done")
-    run_id = uuid.uuid4().hex
-    return tuple(result_of(job, reports[job.name], memory[job.name], run_id, started, idle) for job in runs)
+    return kept.results(make)
 
 
 def _expected_s(job: Job, plan: BenchProfile) -> float:

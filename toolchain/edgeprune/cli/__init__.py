@@ -34,12 +34,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "edgeprune.cli.explain",
         "Tell where the speed-up comes from, and why the dearest layers are not faster.",
     ),
+    "history": ("edgeprune.cli.history", "Keep results by commit; plot them with their change points."),
     "report": ("edgeprune.cli.report", "Write the HTML and Markdown report of a build."),
     "targets": ("edgeprune.cli.targets", "List the device profiles, or show one."),
     "runtimes": (
         "edgeprune.cli.runtimes",
         "List, install or remove converters in environments of their own.",
     ),
+    "devices": ("edgeprune.cli.devices", "List what can be measured on, and its state."),
     "device": ("edgeprune.cli.device", "Prepare a device that is reached by ssh."),
     "doctor": ("edgeprune.cli.doctor", "Tell what is installed and which runtimes work here."),
 }

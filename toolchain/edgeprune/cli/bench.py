@@ -1,17 +1,21 @@
-"""`edgeprune bench`: measure engines on this machine, or on a device."""
+"""`edgeprune bench`: measure engines on this machine, on a device, or on several at once."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgeprune.cli import echo_json
-from edgeprune.cli.options import device_option, json_option, threads_option
+from edgeprune.cli.options import history_option, json_option, threads_option
 from edgeprune.cli.progress import stage_progress
 from edgeprune.cli.scenario import read_scenario, scenario_options
+
+if TYPE_CHECKING:
+    from edgeprune.bench.sessions import Outcome
 
 
 @click.command()
@@ -21,44 +25,114 @@ from edgeprune.cli.scenario import read_scenario, scenario_options
 )
 @scenario_options
 @threads_option
-@device_option
+@click.option(
+    "--device",
+    "devices",
+    multiple=True,
+    default=("local",),
+    show_default=True,
+    metavar="ADDRESS",
+    help="Where to measure: local, ssh://user@host:port, adb://serial, replay://folder, or a name of "
+    "devices.yaml; repeat it for several at once.",
+)
+@click.option(
+    "--record",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder to record the runs in, for --device replay://FOLDER.",
+)
+@click.option(
+    "--against",
+    type=click.Choice(["benchmark_app", "onnxruntime_perf_test", "trtexec", "benchncnn"]),
+    help="Also run the vendor's tool here, and print both.",
+)
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for the result files (JSON)."
 )
+@history_option
 @json_option
 def command(
     path: Path,
     target: str | None,
     threads: int,
-    device: str,
+    devices: tuple[str, ...],
+    record: Path | None,
+    against: str | None,
     out: Path | None,
+    history: str | None,
     as_json: bool,
     **asked: Any,
 ) -> None:
     """Measure PATH: an .onnx file, an OpenVINO folder, or every row of a build folder, in turns."""
     setup, profile = read_scenario(**asked)
-    from edgeprune.bench.placing import measure_subjects
-    from edgeprune.bench.result import result_file, save_result
-    from edgeprune.bench.subject import subjects_of
-    from edgeprune.report.results import print_results
-    from edgeprune.runners.devices import LOCAL, runner_for
+    from edgeprune.bench.sessions import Request, measure_on
+    from edgeprune.runners.devices import LOCAL
+    from edgeprune.runners.known import place_of
 
-    with runner_for(device) as runner, stage_progress() as notify:
-        subjects = subjects_of(path, target, machine=None if device == LOCAL else runner.machine)
-        results = measure_subjects(
-            subjects,
-            threads,
-            profile,
-            runner,
-            lambda done, total, text: notify("bench", done / max(total, 1), text),
-            setup,
+    places = [place_of(device) for device in dict.fromkeys(devices)]
+    if against and (setup.scenario != "single_stream" or [place.address for place in places] != [LOCAL]):
+        raise click.UsageError("--against goes with --scenario single_stream on this machine alone")
+    request = Request(path, target, threads, profile, setup, record, against)
+    several = len(places) > 1
+    with stage_progress() as notify:
+        outcomes = measure_on(
+            places, request, lambda name, share, text: notify(name if several else "bench", share, text)
         )
-    if out:
-        for result in results:
-            save_result(result, out / result_file(result.name))
+    files = _write(outcomes, out) if out else []
+    if history:
+        from edgeprune.history.recording import record_bench
+
+        finished = [outcome for outcome in outcomes if not outcome.error]
+        known = dict(pair for outcome in finished for pair in outcome.accuracies)
+        record_bench(history, [result for outcome in finished for result in outcome.results], known)
     if as_json:
+        results = [result for outcome in outcomes for result in outcome.results]
         echo_json(json.dumps([result.model_dump(mode="json") for result in results]))
     else:
-        from rich.console import Console
+        _show(outcomes)
+    _end(outcomes, files)
 
-        print_results(results, Console())
+
+def _write(outcomes: Sequence[Outcome], out: Path) -> list[Path]:
+    """Write each result, of several devices into a folder of its own each; return the incomplete ones."""
+    from edgeprune.bench.result import result_file, save_result
+    from edgeprune.bench.sessions import slug
+
+    incomplete = []
+    for outcome in outcomes:
+        folder = out / slug(outcome.place.name) if len(outcomes) > 1 else out
+        for result in outcome.results:
+            file = save_result(result, folder / result_file(result.name))
+            if any(flag.code == "incomplete" for flag in result.flags):
+                incomplete.append(file)
+    return incomplete
+
+
+def _show(outcomes: Sequence[Outcome]) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    from edgeprune.report.against import print_against
+    from edgeprune.report.results import print_results
+
+    console = Console()
+    for outcome in outcomes:
+        shown = [result for result in outcome.results if result.blocks or result.cold_runs]
+        if shown and len(outcomes) > 1:
+            console.print(Text(outcome.place.name, "bold"))
+        print_results(shown, console)
+        print_against(shown, console)
+
+
+def _end(outcomes: Sequence[Outcome], files: Sequence[Path]) -> None:
+    """Raise what went wrong: the error of the one device, or one that names each device that failed."""
+    from edgeprune.errors import DeviceError
+
+    errors = {str(outcome.error): outcome.error for outcome in outcomes if outcome.error}
+    if not errors:
+        return
+    if files:
+        kept = f"what was finished is kept, marked incomplete: {', '.join(map(str, files))}"
+        raise DeviceError(f"{'; '.join(errors)}; {kept}")
+    if len(errors) == 1 and all(outcome.error for outcome in outcomes):
+        raise next(iter(errors.values()))
+    raise DeviceError("; ".join(errors))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeprune.cli import echo_json
-from edgeprune.cli.options import force_option, json_option, threads_option
+from edgeprune.cli.options import force_option, history_option, json_option, threads_option
 from edgeprune.cli.progress import Notify, stage_progress
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ LEAST_AA_PAIRS = 6  # the first look of the gate
 )
 @threads_option
 @force_option
+@history_option
 @json_option
 def command(
     baseline: Path,
@@ -61,6 +62,7 @@ def command(
     aa: int | None,
     threads: int,
     force: bool,
+    history: str | None,
     as_json: bool,
 ) -> None:
     """Run BASELINE and CANDIDATE here in fresh-process pairs until the difference is proven or ruled out.
@@ -69,8 +71,10 @@ def command(
     not met, 8 inconclusive, 6 not comparable.
     """
     if aa is not None:
-        if candidate or reports or budgets:
-            raise click.UsageError("--aa runs the baseline alone: no --candidate, --budget or --report")
+        if candidate or reports or budgets or history:
+            raise click.UsageError(
+                "--aa runs the baseline alone: no --candidate, --budget, --report or --history"
+            )
         _against_itself(baseline, target, aa, threads, as_json)
         return
     if candidate is None:
@@ -94,6 +98,10 @@ def command(
             results[name] = _gate(before, after, rules, max_drop, threads, notify)
     results = share_error_rate(results)
     write_reports(places, results)
+    if history:
+        from edgeprune.history.recording import record_checks
+
+        record_checks(history, results)
     if as_json:
         echo_json(render("json", results))
     else:

@@ -9,7 +9,7 @@ from edgeprune.cli.options import one_target
 
 @click.group()
 def command() -> None:
-    """Prepare a device that is reached by ssh."""
+    """Prepare a device that is reached by ssh or adb."""
 
 
 @command.command("setup")
@@ -22,10 +22,10 @@ def command() -> None:
 def setup_command(address: str, target: str | None) -> None:
     """Make a virtual environment on the device at ADDRESS, with numpy and the runtime of a target."""
     from edgeprune.device import resolve_targets
+    from edgeprune.runners.devices import remote_runner_for
     from edgeprune.runners.runtimes import install
-    from edgeprune.runners.ssh import SshRunner
 
-    with SshRunner(address) as runner:
+    with remote_runner_for(address) as runner:
         profiles = [one_target(target)] if target else resolve_targets(("cpu",), runner.machine)
         for backend in dict.fromkeys(profile.backend for profile in profiles):
             python = install(

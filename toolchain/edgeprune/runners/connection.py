@@ -1,100 +1,58 @@
-"""One device behind the system's OpenSSH client: requests to `onboard.py` over one shared connection.
-
-OpenSSH reads the user's own configuration: keys, jump hosts, aliases and known hosts are what `ssh` uses by
-hand. Host keys are always verified; no configuration turns that off here.
-"""
+"""Requests to `onboard.py` on a device, each over the streams of a client program such as ssh or adb."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
-import re
-import shutil
 import subprocess
 import tempfile
+import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from edgeprune.errors import ConfigError, DeviceError, DroppedError
+from edgeprune.errors import DeviceError, DroppedError
 from edgeprune.runners import onboard
-from edgeprune.runners.local import kill_group, last_line
+from edgeprune.runners.local import kill_group
 
-CONFIG_VARIABLE = "EDGEPRUNE_SSH_CONFIG"
+CHUNK = 1 << 18
+ANSWER_S = 600.0  # a large file on a slow card is hashed before the answer comes
 _SOURCE = Path(onboard.__file__).read_bytes()
 # All that the user's shell on the device sees: no text of ours or of a file's name is in it.
-_COMMAND = f"python3 -I -S -c 'import sys; exec(sys.stdin.buffer.read({len(_SOURCE)}))'"
-_OPTIONS = {
-    "BatchMode": "yes",
-    "StrictHostKeyChecking": "yes",
-    "NoHostAuthenticationForLocalhost": "no",
-    "ControlMaster": "auto",
-    "ControlPersist": "60",
-    "ConnectTimeout": "20",
-    "ServerAliveInterval": "10",
-    "ServerAliveCountMax": "3",
-    "ClearAllForwardings": "yes",
-    "RequestTTY": "no",
-    "LogLevel": "ERROR",
-}
-_ADDRESS = re.compile(
-    r"ssh://(?:(?P<user>[\w.][\w.@-]*)@)?(?P<host>[A-Za-z0-9_][\w.-]*|\[[0-9a-fA-F:.]+(?:%\w+)?\])"
-    r"(?::(?P<port>\d{1,5}))?(?P<folder>/.*)?",
-    re.DOTALL,
-)
+COMMAND = f"python3 -I -S -c 'import sys; exec(sys.stdin.buffer.read({len(_SOURCE)}))'"
 
 
-@dataclass(frozen=True)
-class Address:
-    """Where a device is: ``ssh://user@host:port/folder``.
+class Connection(ABC):
+    """Requests to one device.
 
     Attributes:
-        host: a name, a numeric address, or an alias of the ssh configuration.
-        folder: on the device, for all that is pushed; empty for its cache folder.
+        name: what messages call the device.
     """
 
-    host: str
-    user: str | None
-    port: str | None
-    folder: str
+    def __init__(self, name: str) -> None:
+        self.name = name
 
-    @classmethod
-    def of(cls, text: str) -> Address:
-        """Read an address.
+    @abstractmethod
+    def command(self) -> list[str]:
+        """Return the command line that runs `COMMAND` on the device, its streams those of the client here.
 
         Raises:
-            ConfigError: it has another form.
+            DeviceError: the device is out of reach; `DroppedError` where another try may help.
         """
-        found = _ADDRESS.fullmatch(text)
-        if not found:
-            raise ConfigError(
-                f"--device {text!r}: the form is ssh://user@host:port/folder, all but host may lack"
-            )
-        folder = (found["folder"] or "").rstrip("/")
-        return cls(found["host"].strip("[]"), found["user"], found["port"], folder)
 
-    def options(self) -> list[str]:
-        """Return user and port for the command line of ssh; its configuration fills in what is not given."""
-        given = {"-l": self.user, "-p": self.port}
-        return [word for option, value in given.items() if value for word in (option, value)]
+    @abstractmethod
+    def explain(self, code: int, said: str) -> DeviceError:
+        """Return the error that explains why no answer came.
 
+        Args:
+            code: how the client ended.
+            said: its standard error.
+        """
 
-class Connection:
-    """Requests to one device, through one control master that ends with this object."""
-
-    def __init__(self, address: Address, name: str) -> None:
-        self.address = address
-        self.name = name
-        # The path of a unix socket has room for 104 bytes on some systems: no folder of the user's.
-        self._folder = Path(tempfile.mkdtemp(prefix="ep-", dir="/tmp"))
-
+    @abstractmethod
     def close(self) -> None:
-        """End the control master."""
-        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            subprocess.run(self._ssh("-O", "exit"), capture_output=True, check=False, timeout=30)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        """End what this object has started here."""
 
     def ask(self, verb: str, **request: Any) -> dict[str, Any]:
         """Return the answer to a request that sends and gets no more than that.
@@ -106,25 +64,61 @@ class Connection:
             exchange.end_of_input()
             return exchange.answer()
 
+    def send(self, file: Path, root: str, sha256: str, offset: int) -> bool:
+        """Copy a file to its place in the folder `root`; return whether its content is right there.
+
+        Args:
+            offset: bytes of it that are there.
+
+        Raises:
+            DeviceError: as of `ask`.
+        """
+        with file.open("rb") as stream:
+            stream.seek(offset)
+            with self.open("receive", root=root, sha256=sha256, offset=offset) as exchange:
+                while exchange.is_open and (chunk := stream.read(CHUNK)):
+                    exchange.send(chunk)
+                exchange.end_of_input()
+                return bool(exchange.answer()["right"])
+
+    def fetch(self, remote: str, local: Path) -> str:
+        """Copy a file from the device; return the sha256 that it has there.
+
+        Raises:
+            DeviceError: as of `ask`.
+        """
+        with self.open("fetch", path=remote) as exchange:
+            exchange.end_of_input()
+            promised = exchange.answer()
+            left: int = promised["size"]
+            with local.open("wb") as stream:
+                while left and (chunk := exchange.read(min(left, CHUNK))):
+                    stream.write(chunk)
+                    left -= len(chunk)
+        return str(promised["sha256"])
+
     @contextlib.contextmanager
     def open(self, verb: str, **request: Any) -> Iterator[Exchange]:
         """Send a request; yield the exchange, to send more and to read answers. No process outlives it.
 
         Raises:
-            DeviceError: there is no ssh on this machine.
+            DeviceError: the client is not on this machine, or the device is out of reach.
         """
+        command = self.command()
         with tempfile.TemporaryFile() as stderr:
             try:
                 # A session of its own: Ctrl-C is for us, who then end what runs on the device.
                 process = subprocess.Popen(
-                    self._ssh(_COMMAND),
+                    command,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=stderr,
                     start_new_session=True,
                 )
             except OSError as exc:
-                raise DeviceError(f"{self.name}: ssh cannot be started here: {exc.strerror}") from exc
+                raise DeviceError(
+                    f"{self.name}: {command[0]} cannot be started here: {exc.strerror}"
+                ) from exc
             try:
                 exchange = Exchange(self, process, stderr)
                 exchange.send(_SOURCE + json.dumps({"verb": verb, **request}).encode() + b"\n")
@@ -135,24 +129,6 @@ class Connection:
                 process.wait()
                 if process.stdout:
                     process.stdout.close()
-
-    def _ssh(self, *words: str) -> list[str]:
-        options = [f"-o{key}={value}" for key, value in _OPTIONS.items()]
-        config = os.environ.get(CONFIG_VARIABLE)
-        own = ["-F", config] if config else []
-        before, after = (words, ()) if words[0] == "-O" else ((), words)
-        socket = f"-oControlPath={self._folder}/s"
-        return [
-            "ssh",
-            *own,
-            *options,
-            socket,
-            *self.address.options(),
-            *before,
-            "--",
-            self.address.host,
-            *after,
-        ]
 
 
 class Exchange:
@@ -179,12 +155,34 @@ class Exchange:
         """Whether the other side may still take data."""
         return self._process.poll() is None
 
-    def answer(self) -> dict[str, Any]:
+    def answer(self, within: float = ANSWER_S) -> dict[str, Any]:
         """Return the next answer, past what login scripts print.
+
+        Args:
+            within: seconds after which the client is killed: the device may have frozen.
 
         Raises:
             DeviceError: the device says that something went wrong, or says nothing more.
         """
+        silent = threading.Event()
+
+        def give_up() -> None:
+            silent.set()
+            kill_group(self._process)
+
+        watchdog = threading.Timer(within, give_up)
+        watchdog.start()
+        try:
+            return self._read_answer()
+        except DeviceError as exc:
+            if silent.is_set():
+                name = self._connection.name
+                raise DroppedError(f"{name}: cannot be reached: silent for {within:g} s") from exc
+            raise
+        finally:
+            watchdog.cancel()
+
+    def _read_answer(self) -> dict[str, Any]:
         for line in self._process.stdout or ():
             if line.startswith(onboard.MARK) and line.endswith(b"\n"):
                 facts: dict[str, Any] = json.loads(line[len(onboard.MARK) :])
@@ -192,33 +190,10 @@ class Exchange:
                     where = f"{facts['path']}: " if facts["path"] else ""
                     raise DeviceError(f"{self._connection.name}: {where}{facts['error']}")
                 return facts
-        raise self._silence()
+        code = self._process.wait()
+        self._stderr.seek(0)
+        raise self._connection.explain(code, self._stderr.read().decode(errors="replace"))
 
     def read(self, size: int) -> bytes:
         """Return the next bytes after an answer, fewer only when the connection ends."""
         return self._process.stdout.read(size) if self._process.stdout else b""
-
-    def _silence(self) -> DeviceError:
-        """Return the error that explains why no answer came."""
-        code = self._process.wait()
-        self._stderr.seek(0)
-        said = self._stderr.read().decode(errors="replace")
-        name = self._connection.name
-        if "IDENTIFICATION HAS CHANGED" in said:
-            return DeviceError(
-                f"{name}: its host key is not the known one: it is another machine, or set up anew; if "
-                "you are sure, forget the old key by ssh-keygen -R"
-            )
-        if "Host key verification failed" in said or "host key is known for" in said:
-            return DeviceError(f"{name}: its host key is not known here: log in once by ssh and check it")
-        if "Permission denied" in said and code == 255:
-            return DeviceError(
-                f"{name}: it refuses the keys that ssh offers: ssh-copy-id, or ssh-add the right one"
-            )
-        if code == 255:
-            return DroppedError(f"{name}: cannot be reached: {last_line(said)}")
-        if code == 127:
-            return DeviceError(
-                f"{name}: there is no python3 on the device: install Python 3.10 or newer there"
-            )
-        return DeviceError(f"{name}: no answer from the device: {last_line(said)}")

@@ -6,11 +6,18 @@ from collections.abc import Callable
 
 from edgeprune.errors import ConfigError
 from edgeprune.runners import Runner
+from edgeprune.runners.adb import AdbRunner
 from edgeprune.runners.local import LocalRunner
+from edgeprune.runners.recording import ReplayRunner
+from edgeprune.runners.remote import RemoteRunner
 from edgeprune.runners.ssh import SshRunner
 
 LOCAL = LocalRunner.name
-SCHEMES: dict[str, Callable[[str], Runner]] = {"ssh": SshRunner}
+SCHEMES: dict[str, Callable[[str], Runner]] = {
+    "ssh": SshRunner,
+    "adb": AdbRunner,
+    "replay": ReplayRunner,
+}
 
 
 def runner_for(device: str) -> Runner:
@@ -26,3 +33,15 @@ def runner_for(device: str) -> Runner:
         known = ", ".join(f"{name}://..." for name in SCHEMES)
         raise ConfigError(f"--device {device!r}: there are {LOCAL} and {known}")
     return SCHEMES[scheme](device)
+
+
+def remote_runner_for(device: str) -> RemoteRunner:
+    """Return the runner of a device that has a folder of its own to install into, not yet entered.
+
+    Raises:
+        ConfigError: the address is none, or that of another kind of device.
+    """
+    runner = runner_for(device)
+    if not isinstance(runner, RemoteRunner):
+        raise ConfigError(f"{device!r}: nothing is set up there: the device is one behind ssh:// or adb://")
+    return runner

@@ -1,4 +1,4 @@
-"""What runs on the device for `SshRunner`: one request a process, over the standard streams of ssh.
+"""What runs on the device for `RemoteRunner`: one request a process, over standard streams (ssh, adb).
 
 Nothing has to be installed there before: this source itself comes first on standard input, then one line of
 JSON with the request, then data. Answers are lines of JSON behind a mark, so what a login script prints is
@@ -42,8 +42,7 @@ def answer(**facts: Any) -> None:
 
 def open_work(root: str) -> None:
     """Make the session's own work folder; remove what nobody has used for days."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
-    place = Path(root) if root else base / "edgeprune" / "device"
+    place = Path(root) if root else _cache() / "edgeprune" / "device"
     store = place / "files"
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     store.mkdir(exist_ok=True)
@@ -119,11 +118,16 @@ def place(root: str, folder: str, files: list[list[str]]) -> None:
     answer(lacking=lacking)
 
 
-def fetch(path: str) -> None:
-    """Send a file: its size and sha256 in the answer, its content after that."""
+def describe(path: str) -> None:
+    """Tell a file's size and sha256."""
     file = Path(path)
     answer(size=file.stat().st_size, sha256=_sha256(file))
-    with file.open("rb") as stream:
+
+
+def fetch(path: str) -> None:
+    """Send a file: its size and sha256 in the answer, its content after that."""
+    describe(path)
+    with Path(path).open("rb") as stream:
         shutil.copyfileobj(stream, sys.stdout.buffer)
     sys.stdout.buffer.flush()
 
@@ -232,6 +236,10 @@ def stop(job: str) -> None:
     answer()
 
 
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
+
+
 def _is_whole(root: str, sha256: str) -> bool:
     file = _places(root, sha256)[0]
     if file.exists() and _sha256(file) != sha256:
@@ -313,6 +321,7 @@ VERBS = {
         receive,
         discard,
         place,
+        describe,
         fetch,
         find_python,
         start,

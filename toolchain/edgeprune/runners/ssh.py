@@ -1,300 +1,146 @@
-"""A device behind ssh: files are pushed by content, processes outlive a dropped connection.
+"""A device behind the system's OpenSSH client, over one shared connection.
 
-Everything is done by requests to `onboard.py`, not by `sftp` or `rsync`: small boards have neither
-(dropbear), sftp's commands cannot name a file with a newline and say only "Failure" of a full disk, and
-the same few requests check a hash, resume a push and follow a process.
+OpenSSH reads the user's own configuration: keys, jump hosts, aliases and known hosts are what `ssh` uses by
+hand. Host keys are always verified; no configuration turns that off here. Files go through requests too, not
+by `sftp` or `rsync`: small boards have neither (dropbear), sftp's commands cannot name a file with a newline
+and say only "Failure" of a full disk.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import hashlib
 import os
+import re
+import shutil
+import subprocess
 import tempfile
-import textwrap
-import time
-import uuid
-from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, TypeVar
 
-from edgeprune.artifact import digest
-from edgeprune.errors import DeviceError, DroppedError
-from edgeprune.runners import Completed
-from edgeprune.runners.connection import Address, Connection, Exchange
-from edgeprune.runners.local import how_it_ended, last_line
-from edgeprune.runners.travel import write_package
+from edgeprune.errors import ConfigError, DeviceError, DroppedError
+from edgeprune.runners.connection import COMMAND, Connection
+from edgeprune.runners.local import last_line
+from edgeprune.runners.remote import RemoteRunner
 
-SETUP = "edgeprune device setup {}"
-CHUNK = 1 << 18
-# Seconds to wait before each new try after a drop; they count anew once the device has answered.
-BACKOFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 30.0, 30.0)
+CONFIG_VARIABLE = "EDGEPRUNE_SSH_CONFIG"
+_OPTIONS = {
+    "BatchMode": "yes",
+    "StrictHostKeyChecking": "yes",
+    "NoHostAuthenticationForLocalhost": "no",
+    "ControlMaster": "auto",
+    "ControlPersist": "60",
+    "ConnectTimeout": "20",
+    "ServerAliveInterval": "10",
+    "ServerAliveCountMax": "3",
+    "ClearAllForwardings": "yes",
+    "RequestTTY": "no",
+    "LogLevel": "ERROR",
+}
+_ADDRESS = re.compile(
+    r"ssh://(?:(?P<user>[\w.][\w.@-]*)@)?(?P<host>[A-Za-z0-9_][\w.-]*|\[[0-9a-fA-F:.]+(?:%\w+)?\])"
+    r"(?::(?P<port>\d{1,5}))?(?P<folder>/.*)?",
+    re.DOTALL,
+)
 
-T = TypeVar("T")
 
-
-class SshRunner:
-    """Runs processes on a device that OpenSSH reaches, in a work folder that is removed at the end.
+@dataclass(frozen=True)
+class Address:
+    """Where a device is: ``ssh://user@host:port/folder``.
 
     Attributes:
-        name: the address, for messages.
-        machine: the device's architecture, such as ``aarch64``; known once it is entered.
-        root: the device's folder for what stays between sessions: pushed files by their sha256, the virtual
-            environment of `edgeprune device setup`.
+        host: a name, a numeric address, or an alias of the ssh configuration.
+        folder: on the device, for all that is pushed; empty for its cache folder.
     """
 
-    machine = ""
-    root = ""
+    host: str
+    user: str | None
+    port: str | None
+    folder: str
+
+    @classmethod
+    def of(cls, text: str) -> Address:
+        """Read an address.
+
+        Raises:
+            ConfigError: it has another form.
+        """
+        found = _ADDRESS.fullmatch(text)
+        if not found:
+            raise ConfigError(
+                f"--device {text!r}: the form is ssh://user@host:port/folder, all but host may lack"
+            )
+        folder = (found["folder"] or "").rstrip("/")
+        return cls(found["host"].strip("[]"), found["user"], found["port"], folder)
+
+    def options(self) -> list[str]:
+        """Return user and port for the command line of ssh; its configuration fills in what is not given."""
+        given = {"-l": self.user, "-p": self.port}
+        return [word for option, value in given.items() if value for word in (option, value)]
+
+
+class SshRunner(RemoteRunner):
+    """A device that OpenSSH reaches."""
 
     def __init__(self, address: str) -> None:
-        self.name = address
-        self._address = Address.of(address)
-        self._connection: Connection
-        self._work = ""
-        self._package = ""
-        self._python = ""
-        self._pushed = 0
+        parsed = Address.of(address)
+        super().__init__(address, parsed.folder, lambda: SshConnection(parsed, address))
 
-    def __enter__(self) -> SshRunner:
-        self._connection = Connection(self._address, self.name)
-        try:
-            opened = self._connection.ask("open_work", root=self._address.folder)
-            self.machine, self.root, self._work = opened["machine"], opened["root"], opened["work"]
-            with tempfile.TemporaryDirectory() as folder:
-                self._package = self.push(write_package(Path(folder) / "edgeprune.zip"))
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if self._work:
-                with contextlib.suppress(DeviceError):  # out of reach: the next session sweeps, days later
-                    self._connection.ask("close_work", work=self._work)
-        finally:
-            self._connection.close()
+class SshConnection(Connection):
+    """Requests through one control master that ends with this object."""
 
-    def python(self, *needs: str) -> str:
-        """Return the interpreter there that imports numpy and the modules `needs`; asked again, the same.
+    def __init__(self, address: Address, name: str) -> None:
+        super().__init__(name)
+        self._address = address
+        # The path of a unix socket has room for 104 bytes on some systems: no folder of the user's.
+        self._folder = Path(tempfile.mkdtemp(prefix="ep-", dir="/tmp"))
 
-        Raises:
-            DeviceError: neither the one of `edgeprune device setup` nor the device's python3 does.
-        """
-        if needs or not self._python:
-            candidates = [f"{self.root}/venv/bin/python", "python3"]
-            modules = sorted({"numpy", *needs})
-            found = self._persist(
-                lambda: self._connection.ask("find_python", candidates=candidates, modules=modules)
-            )
-            if not found["python"]:
-                raise DeviceError(
-                    f"{self.name}: no Python there has {' and '.join(modules)} ({found['reasons'][-1]}): "
-                    f"{SETUP.format(self.name)}"
-                )
-            self._python = found["python"]
-        return self._python
+    def close(self) -> None:
+        """End the control master."""
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run(self._ssh("-O", "exit"), capture_output=True, check=False, timeout=30)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
-    def run(
-        self, args: Sequence[str], timeout: float, on_line: Callable[[str], None] | None = None
-    ) -> Completed:
-        """Run a process there to its end; it goes on through a drop, and its output is collected after.
+    def command(self) -> list[str]:
+        """Return the command line of ssh that asks the device."""
+        return self._ssh(COMMAND)
 
-        Args:
-            args: the command, never through a shell.
-            timeout: seconds after which the device kills it with all its children, connected or not.
-
-        Raises:
-            DeviceError: it could not be started, timed out, was killed by a signal or exited other than 0, or
-                the device could not be reached again.
-        """
-        command = textwrap.shorten(" ".join([Path(args[0]).name, *args[1:]]), 72, placeholder=" ...")
-        job = f"{self._work}/job-{uuid.uuid4().hex}"
-        variables = {"PYTHONPATH": self._package} if self._package else {}
-        request = {"job": job, "args": list(args), "variables": variables, "timeout": timeout}
-        output = _Output(on_line)
-        try:
-            self._persist(lambda: self._connection.ask("start", **request))
-            ended = self._persist(lambda: self._follow(job, output), lambda: output.received)
-        except BaseException:
-            with contextlib.suppress(DeviceError):
-                self._connection.ask("stop", job=job)
-            raise
-        stdout, stderr = output.text("stdout"), output.text("stderr")
-        if ended["error"]:
-            raise DeviceError(f"{self.name}: {command}: {ended['error']}")
-        if ended["timed_out"]:
-            raise DeviceError(f"{self.name}: {command}: no answer within {timeout:g} s, it was stopped")
-        if ended["returncode"] != 0:
-            how = how_it_ended(ended["returncode"])
-            raise DeviceError(f"{self.name}: {command}: {how}: {last_line(stderr)}")
-        return Completed(tuple(args), 0, stdout, stderr)
-
-    def push(self, local: Path) -> str:
-        """Copy a file or folder to the device, checked there by sha256, and return its path there.
-
-        What the device already has, from this or an earlier session, is not sent again; what broke off goes
-        on where it stopped.
-
-        Raises:
-            DeviceError: the device has no space, or could not be reached again.
-            OSError: it cannot be read here.
-        """
-        files = {"": local}
-        if local.is_dir():
-            inside = (file for file in sorted(local.rglob("*")) if file.is_file())
-            files = {file.relative_to(local).as_posix(): file for file in inside}
-        name = local.name or local.resolve().name
-        hashed = [
-            (f"{name}/{relative}" if relative else name, digest(file)) for relative, file in files.items()
+    def _ssh(self, *words: str) -> list[str]:
+        options = [f"-o{key}={value}" for key, value in _OPTIONS.items()]
+        config = os.environ.get(CONFIG_VARIABLE)
+        own = ["-F", config] if config else []
+        before, after = (words, ()) if words[0] == "-O" else ((), words)
+        socket = f"-oControlPath={self._folder}/s"
+        return [
+            "ssh",
+            *own,
+            *options,
+            socket,
+            *self._address.options(),
+            *before,
+            "--",
+            self._address.host,
+            *after,
         ]
-        sources = dict(zip((sha256 for _, sha256 in hashed), files.values(), strict=True))
-        self._pushed += 1
-        folder = f"{self._work}/{self._pushed}"
-        lacking = self._place(folder, hashed)
-        for sha256, offset in lacking.items():
-            self._send(sources[sha256], sha256, offset)
-        if lacking:
-            self._place(folder, hashed)
-        return f"{folder}/{name}"
 
-    def pull(self, remote: str, local: Path) -> Path:
-        """Copy a file from the device, checked by sha256; it appears here only when it is whole.
-
-        Raises:
-            DeviceError: there is no such file, or the device could not be reached again.
-        """
-        aside = local.with_name(f".{uuid.uuid4().hex}")
-        try:
-            self._persist(lambda: self._fetch(remote, aside))
-            aside.replace(local)
-        finally:
-            aside.unlink(missing_ok=True)
-        return local
-
-    def _persist(self, ask: Callable[[], T], progress: Callable[[], int] = lambda: 0) -> T:
-        """Ask until the connection holds; give up when the device is out of reach for two minutes.
-
-        Args:
-            progress: a number that grows while the device answers, and lets the waiting times begin anew.
-        """
-        waits = iter(BACKOFF_S)
-        before = progress()
-        while True:
-            try:
-                return ask()
-            except DroppedError as exc:
-                if progress() > before:
-                    waits, before = iter(BACKOFF_S), progress()
-                wait = next(waits, None)
-                if wait is None:
-                    raise DeviceError(f"{exc}; {len(BACKOFF_S)} more tries failed") from exc
-            time.sleep(wait)
-
-    def _follow(self, job: str, output: _Output) -> dict[str, Any]:
-        with self._connection.open("follow", job=job, at=output.offsets()) as exchange:
-            exchange.end_of_input()
-            while "ended" not in (said := exchange.answer()):
-                if said["stream"]:
-                    output.add(said["stream"], base64.b64decode(said["data"]))
-            ended: dict[str, Any] = said["ended"]
-        return ended
-
-    def _place(self, folder: str, files: list[tuple[str, str]]) -> dict[str, int]:
-        """Name files there; return what of them the device lacks, with the bytes that it has of each."""
-        request = {"root": self.root, "folder": folder, "files": files}
-        lacking: dict[str, int] = self._persist(lambda: self._connection.ask("place", **request))["lacking"]
-        return lacking
-
-    def _send(self, file: Path, sha256: str, offset: int) -> None:
-        for start in (offset, None):
-            attempt = _Push(self._connection, self.root, file, sha256, start)
-            if self._persist(attempt, attempt.progress):
-                return
-            # Not the beginning of this file after all: once more from its first byte.
-            self._persist(lambda: self._connection.ask("discard", root=self.root, sha256=sha256))
-        raise DeviceError(
-            f"{self.name}: {file.name!r}: what arrives there is not what is sent (sha256 differs)"
-        )
-
-    def _fetch(self, remote: str, aside: Path) -> None:
-        with self._connection.open("fetch", path=remote) as exchange:
-            exchange.end_of_input()
-            promised = exchange.answer()
-            total = hashlib.sha256()
-            with aside.open("wb") as stream:
-                for chunk in _pieces(exchange, promised["size"]):
-                    total.update(chunk)
-                    stream.write(chunk)
-        if total.hexdigest() != promised["sha256"]:
-            raise DroppedError(f"{self.name}: {os.fspath(remote)!r}: it did not arrive whole")
-
-
-class _Push:
-    """One file on its way; called, and called again after a drop, it sends what the device lacks of it."""
-
-    def __init__(
-        self, connection: Connection, root: str, file: Path, sha256: str, offset: int | None
-    ) -> None:
-        self._connection, self._file, self._offset = connection, file, offset
-        self._which = {"root": root, "sha256": sha256}
-        self._arrived = 0
-
-    def progress(self) -> int:
-        """Return the bytes that were there when it last went on."""
-        return self._arrived
-
-    def __call__(self) -> bool:
-        """Return whether the file is whole and right there."""
-        offset, self._offset = self._offset, None  # after a drop it has to be asked for
-        if offset is None:
-            state = self._connection.ask("stored", **self._which)
-            if state["whole"]:
-                return True
-            offset = int(state["offset"])
-        self._arrived = offset
-        with self._file.open("rb") as stream:
-            stream.seek(offset)
-            with self._connection.open("receive", offset=offset, **self._which) as exchange:
-                while exchange.is_open and (chunk := stream.read(CHUNK)):
-                    exchange.send(chunk)
-                exchange.end_of_input()
-                return bool(exchange.answer()["right"])
-
-
-def _pieces(exchange: Exchange, size: int) -> Iterator[bytes]:
-    while size and (chunk := exchange.read(min(size, CHUNK))):
-        size -= len(chunk)
-        yield chunk
-
-
-class _Output:
-    """What a process has written so far, and its whole lines as they come."""
-
-    def __init__(self, on_line: Callable[[str], None] | None) -> None:
-        self._streams = {"stdout": bytearray(), "stderr": bytearray()}
-        self._on_line = on_line
-        self._told = 0
-
-    @property
-    def received(self) -> int:
-        return sum(self.offsets().values())
-
-    def offsets(self) -> dict[str, int]:
-        return {name: len(data) for name, data in self._streams.items()}
-
-    def text(self, name: str) -> str:
-        return self._streams[name].decode(errors="replace")
-
-    def add(self, name: str, data: bytes) -> None:
-        self._streams[name] += data
-        if name != "stdout" or not self._on_line:
-            return
-        stdout = self._streams["stdout"]
-        while (end := stdout.find(b"\n", self._told)) >= 0:
-            line, self._told = bytes(stdout[self._told : end]), end + 1
-            self._on_line(line.decode(errors="replace"))
+    def explain(self, code: int, said: str) -> DeviceError:
+        """Return the error that explains why no answer came."""
+        name = self.name
+        if "IDENTIFICATION HAS CHANGED" in said:
+            return DeviceError(
+                f"{name}: its host key is not the known one: it is another machine, or set up anew; if "
+                "you are sure, forget the old key by ssh-keygen -R"
+            )
+        if "Host key verification failed" in said or "host key is known for" in said:
+            return DeviceError(f"{name}: its host key is not known here: log in once by ssh and check it")
+        if "Permission denied" in said and code == 255:
+            return DeviceError(
+                f"{name}: it refuses the keys that ssh offers: ssh-copy-id, or ssh-add the right one"
+            )
+        if code == 255:
+            return DroppedError(f"{name}: cannot be reached: {last_line(said)}")
+        if code == 127:
+            return DeviceError(
+                f"{name}: there is no python3 on the device: install Python 3.10 or newer there"
+            )
+        return DeviceError(f"{name}: no answer from the device: {last_line(said)}")

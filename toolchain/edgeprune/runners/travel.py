@@ -22,6 +22,7 @@ TRAVELS = (
     "bench/node_worker.py",
     "bench/scenarios/*.py",
     "bench/sensors/*.py",
+    "bench/state.py",
     "bench/telemetry.py",
     "bench/turns.py",
     "bench/worker.py",

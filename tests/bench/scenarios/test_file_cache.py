@@ -1,0 +1,24 @@
+"""The page cache of an engine, read from the kernel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeprune.bench.scenarios.file_cache import drop
+
+
+def test_a_file_that_was_just_written_is_cached_until_it_is_dropped(tmp_path: Path) -> None:
+    engine = tmp_path / "engine"
+    engine.mkdir()
+    (engine / "model.bin").write_bytes(bytes(1_000_000))
+    (engine / "empty").touch()
+    found = drop(engine)
+    assert found["engine_cached_before"] == 1
+    assert 0 <= found["engine_cached_after"] <= 1
+    assert (engine / "model.bin").read_bytes() == bytes(1_000_000)
+    assert drop(engine / "model.bin")["engine_cached_before"] == 1  # it has just been read
+
+
+def test_an_empty_engine_has_no_share(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").touch()
+    assert drop(tmp_path / "model.onnx") == {"engine_cached_before": None, "engine_cached_after": None}

@@ -1,0 +1,100 @@
+"""The vendors' tools: OpenVINO's is run, the others' recorded output is read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeprune.artifact import Artifact
+from edgeprune.bench.against import TOOLS, Figures
+from edgeprune.bench.subject import Subject
+from edgeprune.device import resolve_targets
+
+DATA = Path(__file__).parents[1] / "data" / "against"
+
+
+@pytest.mark.parametrize(
+    ("tool", "file", "figures"),
+    [
+        (
+            "onnxruntime_perf_test",
+            "perf_test.txt",
+            Figures(99.5086, 101.519, 101.519, 98.961997, 95.8204, 101.519, 10.104),
+        ),
+        (
+            "onnxruntime_perf_test",
+            "perf_test_2023.txt",
+            Figures(58.7108, 59.9845, 61.9517, 58.8053, 55.9777, 62.3472, None),
+        ),
+        ("trtexec", "trtexec.txt", Figures(9.76404, 10.1075, 11.4742, 9.81005, 9.11414, 11.7442, 120.699)),
+        ("benchncnn", "benchncnn.txt", Figures(None, None, None, 42.08, 41.74, 42.33, None)),
+    ],
+)
+def test_recorded_output_is_read(tool: str, file: str, figures: Figures) -> None:
+    read = TOOLS[tool].read((DATA / file).read_text())
+    assert vars(read) == pytest.approx(vars(figures))
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_nothing_is_read_into_another_text(tool: str) -> None:
+    assert TOOLS[tool].read("Segmentation fault\nLatency = fast\n") == Figures()
+
+
+@pytest.mark.parametrize("tool", ["benchmark_app", "onnxruntime_perf_test", "trtexec"])
+def test_each_is_asked_for_the_same_engine_and_threads(tool: str, convnet: Path) -> None:
+    target = {"benchmark_app": "x86-openvino", "onnxruntime_perf_test": "x86-ort", "trtexec": "jetson"}
+    (profile, *_) = resolve_targets((target[tool],))
+    subject = Subject("row", Artifact.of(convnet, "engine", "fp32"), profile, {})
+    options = TOOLS[tool].options(subject, 3, 10.0)
+    assert any(str(convnet) in option for option in options)
+    if tool != "trtexec":  # threads are not the GPU's
+        assert "3" in options
+
+
+def test_openvinos_own_tool_is_run_and_both_are_shown(
+    quick_bench: None, run: Any, convnet: Path, tmp_path: Path
+) -> None:
+    import openvino
+
+    (tmp_path / "ir").mkdir()
+    openvino.save_model(
+        openvino.convert_model(convnet), tmp_path / "ir" / "model.xml", compress_to_fp16=False
+    )
+    ended = run("bench", tmp_path / "ir", "--against", "benchmark_app", "--json")
+    assert ended.code == 0 and ended.errors == []
+    (result,) = json.loads(ended.stdout)
+    figures = result["against"]["figures"]
+    assert 0 < figures["min"] <= figures["p50"] <= figures["max"] and figures["fps"] > 0
+    asked = result["against"]["options"]
+    assert asked[asked.index("-nthreads") + 1] == "1" and asked[asked.index("-infer_precision") + 1] == "f32"
+    assert asked[asked.index("-api") + 1] == "sync"
+
+
+def test_a_tool_that_is_not_here_says_how_to_get_it(run: Any, convnet: Path) -> None:
+    ended = run("bench", convnet, "--target", "x86-ort", "--against", "onnxruntime_perf_test")
+    assert ended.code == 5
+    assert "--against onnxruntime_perf_test: it is not installed here: build it" in ended.error
+
+
+def test_a_tool_that_says_nothing_loses_nothing(
+    quick_bench: None, run: Any, convnet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = tmp_path / "onnxruntime_perf_test"
+    tool.write_text("#!/bin/sh\necho hello\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    sides = ("--target", "x86-ort", "--against", "onnxruntime_perf_test")
+    ended = run("bench", convnet, *sides, "--out", tmp_path / "out")
+    assert ended.code == 4 and "no latency is in what it printed" in ended.error
+    (kept,) = (tmp_path / "out").iterdir()
+    assert json.loads(kept.read_text())["against"] is None and convnet.name in ended.stdout
+
+
+def test_a_tool_of_another_runtime_is_refused(run: Any, convnet: Path) -> None:
+    ended = run("bench", convnet, "--target", "x86-ort", "--against", "benchmark_app")
+    assert ended.code == 3 and "it measures openvino, and here is only onnxruntime" in ended.error
+    ended = run("bench", convnet, "--against", "benchmark_app", "--scenario", "cold")
+    assert ended.code == 2

@@ -1,0 +1,106 @@
+"""What is left of a measurement that broke off: the finished processes' results, each marked `incomplete`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from edgeprune import __version__
+from edgeprune.backends import get_backend
+from edgeprune.bench.result import BenchResult, Flag, Job, WorkerReport
+from edgeprune.errors import DeviceError, IncompleteError
+
+if TYPE_CHECKING:
+    MakeResult = Callable[[Job, Sequence[WorkerReport], WorkerReport | None, str, datetime], BenchResult]
+
+
+@dataclass
+class Kept:
+    """The reports of a session so far.
+
+    Attributes:
+        timed: of each job's finished timing processes, in order, by the job's name.
+        memory: of the process that only reads the peak, by the job's name.
+    """
+
+    jobs: Sequence[Job]
+    run_id: str
+    started: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+    timed: dict[str, list[WorkerReport]] = field(default_factory=dict)
+    memory: dict[str, WorkerReport] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.timed = {job.name: [] for job in self.jobs}
+
+    def results(self, make: MakeResult) -> tuple[BenchResult, ...]:
+        """Return a result for each job, in order."""
+        return tuple(
+            make(job, self.timed[job.name], self.memory.get(job.name), self.run_id, self.started)
+            if self.timed[job.name]
+            else _unmeasured(job, self.run_id, self.started)
+            for job in self.jobs
+        )
+
+
+@contextmanager
+def keeping(kept: Kept, processes: int, make: MakeResult) -> Iterator[None]:
+    """Give an error of the device the results of what had finished.
+
+    Args:
+        processes: how many timing processes each job was to have.
+
+    Raises:
+        IncompleteError: instead of a `DeviceError`, with its message.
+    """
+    try:
+        yield
+    except DeviceError as exc:
+        results = tuple(
+            _marked(result, len(kept.timed[result.name]), processes, result.name in kept.memory, exc)
+            for result in kept.results(make)
+        )
+        raise IncompleteError(str(exc), results) from exc
+
+
+def _marked(result: BenchResult, done: int, processes: int, memory: bool, cause: DeviceError) -> BenchResult:
+    lacking = "" if memory else ", no peak memory"
+    evidence = f"{done} of {processes} processes had finished{lacking}: {' '.join(str(cause).split())}"
+    flag = Flag(code="incomplete", severity="invalid", evidence=evidence)
+    return result.model_copy(update={"flags": (flag, *result.flags)})
+
+
+def _unmeasured(job: Job, run_id: str, started: datetime) -> BenchResult:
+    """Return the result of a job of which no process finished: what was asked for, and no number."""
+    return BenchResult(
+        run_id=run_id,
+        started_utc=started.isoformat(timespec="seconds"),
+        name=job.name,
+        tool={"name": "edgeprune", "version": __version__, "argv": sys.argv},
+        artifact={"path": job.engine, "sha256": job.engine_sha256, "precision": job.precision},
+        backend=_asked(job),
+        scenario={"name": job.scenario, "fps_target": job.fps, "batch": 1, "in_flight": job.in_flight},
+        blocks=(),
+        cold_ms=None,
+        memory=None,
+        env_before={},
+        env_after={},
+        flags=(),
+    )
+
+
+def _asked(job: Job) -> dict[str, Any]:
+    return {
+        "name": job.backend,
+        "version": None,
+        "provider_requested": job.options.get("provider", get_backend(job.backend).PROVIDER),
+        "provider_actual": None,
+        "precision_requested": job.precision,
+        "precision_actual": None,
+        "threads": job.threads,
+        "options": job.options,
+        "environment": job.environment,
+    }

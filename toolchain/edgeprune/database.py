@@ -1,0 +1,58 @@
+"""What the databases of edgeprune share: how a URL is shown, its driver chosen, SQLite made safe to share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from edgeprune.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL, Engine
+
+CONNECT_S = 10
+BUSY_S = 60
+
+
+def shown(url: str, option: str) -> str:
+    """Return a database's URL without its password.
+
+    Raises:
+        ConfigError: it is none; the message begins with `option`.
+    """
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except (ArgumentError, ValueError) as exc:
+        raise ConfigError(
+            f"{option} {url}: not a database URL; write it as sqlite:///FILE or postgresql://USER@HOST/DATABASE"
+        ) from exc
+
+
+def connectable(url: str) -> tuple[URL, dict[str, Any]]:
+    """Return a URL with its driver, and arguments to connect: patience with other writers, none with silence.
+
+    A PostgreSQL URL without a driver gets psycopg: the default depends on SQLAlchemy's version.
+    """
+    from sqlalchemy.engine import make_url
+
+    parsed = make_url(url)
+    if parsed.drivername == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    kind = parsed.get_backend_name()
+    waits = {"sqlite": {"timeout": BUSY_S}, "postgresql": {"connect_timeout": CONNECT_S}}
+    return parsed, waits.get(kind, {})
+
+
+def lock_whole(engine: Engine) -> None:
+    """Make every transaction on SQLite take the write lock at its start.
+
+    SQLite has no row locks: two processes could read the same state and both act on it. This is
+    SQLAlchemy's own recipe ("Serializable isolation / Savepoints / Transactional DDL" of its SQLite dialect).
+    """
+    from sqlalchemy import event
+
+    event.listen(engine, "connect", lambda driver, _: setattr(driver, "isolation_level", None))
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    engine.dispose()  # the connections that are open have begun without it

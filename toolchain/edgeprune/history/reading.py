@@ -1,0 +1,151 @@
+"""Entries made of results: of what `bench` and `check` hand back, of their files, of build folders."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from edgeprune.bench.gate_result import GateResult
+from edgeprune.bench.result import BenchResult
+from edgeprune.bench.statistics import achieved_fps, latency_ms
+from edgeprune.errors import DataError
+from edgeprune.history.commits import Commit, iso
+from edgeprune.history.entry import Entry
+from edgeprune.runners.devices import LOCAL
+from edgeprune.scores import Accuracy
+from edgeprune.summary import SUMMARY, load_summary
+
+
+def of_bench(result: BenchResult, commit: Commit, accuracy: Accuracy | None = None) -> Entry:
+    """Return the entry of a bench result."""
+    timed = any(block.samples_ns for block in result.blocks)
+    env, backend = result.env_before, result.backend
+    where = "" if result.device in (None, LOCAL) else f" at {result.device}"
+    return Entry(
+        id=f"{result.run_id}/{hashlib.sha256(result.name.encode()).hexdigest()[:16]}",
+        kind="bench",
+        name=result.name,
+        machine=f"{env.get('board') or env.get('cpu')} ({env.get('machine')}){where}",
+        backend=backend["name"],
+        backend_version=backend.get("version"),
+        precision=str(backend.get("precision_actual")),
+        threads=int(backend["threads"]),
+        scenario=result.scenario["name"],
+        started_utc=result.started_utc,
+        commit_sha=commit.sha,
+        branch=commit.branch,
+        committed_utc=commit.committed_utc,
+        valid=result.valid,
+        p50_ms=latency_ms(result).p50 if timed else None,
+        fps=achieved_fps(result.blocks) if timed else None,
+        peak_mb=result.memory.peak_hwm if result.memory else None,
+        accuracy=accuracy.score if accuracy else None,
+        accuracy_metric=accuracy.metric if accuracy else None,
+        document=result.model_dump_json(),
+    )
+
+
+def of_check(target: str, result: GateResult, commit: Commit, started_utc: str) -> Entry:
+    """Return the entry of a gate's result: the candidate's numbers over the pairs that count."""
+    side = result.candidate
+    document = json.dumps({target: result.model_dump(mode="json")})
+    pairs = result.counted
+    known = {metric.name: metric for metric in result.metrics if not metric.budget}
+    memory, accuracy = known.get("peak memory"), known.get("accuracy")
+    return Entry(
+        id=hashlib.sha256(document.encode()).hexdigest(),
+        kind="check",
+        name=target,
+        machine=str(side.get("device")),
+        backend=str(side.get("runtime")),
+        backend_version=side.get("runtime version"),
+        precision=str(side.get("precision")),
+        threads=int(side.get("threads") or 0),
+        scenario="pairs",
+        started_utc=started_utc,
+        commit_sha=commit.sha,
+        branch=commit.branch,
+        committed_utc=commit.committed_utc,
+        valid=bool(pairs),
+        p50_ms=float(np.median([pair.candidate_ms for pair in pairs])) if pairs else None,
+        fps=float(np.median([pair.candidate_fps for pair in pairs])) if pairs else None,
+        peak_mb=memory.candidate if memory else None,
+        accuracy=accuracy.candidate if accuracy else None,
+        accuracy_metric=accuracy.unit or None if accuracy else None,
+        document=document,
+    )
+
+
+def read_entries(path: Path, commit: Commit) -> list[Entry]:
+    """Read the results at a path: a result file, what `--json` printed, a folder of files, a build folder.
+
+    Raises:
+        DataError: nothing at the path is a result of `bench` or `check`.
+        NotComparableError: it is a build folder of another schema version.
+    """
+    if (path / SUMMARY).is_file():
+        entries = list(_of_build(path, commit))
+    elif path.is_dir():
+        entries = [entry for file in sorted(path.glob("*.json")) for entry in _of_file(file, commit)]
+    else:
+        entries = _of_file(path, commit)
+    if not entries:
+        raise DataError(f"{path}: no result of bench or check is here")
+    return entries
+
+
+def _of_build(folder: Path, commit: Commit) -> Iterator[Entry]:
+    for row in load_summary(folder).rows():
+        if row.bench is not None:
+            (data,) = _parsed(folder / row.bench)
+            yield of_bench(_valid_bench(folder / row.bench, data), commit, row.val)
+
+
+def _of_file(path: Path, commit: Commit) -> list[Entry]:
+    entries = []
+    for data in _parsed(path):
+        if "run_id" in data:
+            entries.append(of_bench(_valid_bench(path, data), commit))
+        else:
+            entries += _checks(path, data, commit)
+    return entries
+
+
+def _parsed(path: Path) -> list[Mapping[str, Any]]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise DataError(f"{path}: cannot be read: {exc.strerror}") from exc
+    except ValueError as exc:
+        raise DataError(f"{path}: not a result: it is not JSON") from exc
+    each = data if isinstance(data, list) else [data]
+    if not all(isinstance(one, dict) and one for one in each):
+        raise DataError(f"{path}: not a result of bench or check")
+    return each
+
+
+def _valid_bench(path: Path, data: Mapping[str, Any]) -> BenchResult:
+    try:
+        return BenchResult.model_validate_json(json.dumps(data))
+    except ValidationError as exc:
+        raise DataError(f"{path}: not a result of this schema version: {_first(exc)}") from exc
+
+
+def _checks(path: Path, data: Mapping[str, Any], commit: Commit) -> list[Entry]:
+    written = iso(path.stat().st_mtime)
+    try:
+        results = {target: GateResult.model_validate_json(json.dumps(one)) for target, one in data.items()}
+    except ValidationError as exc:
+        raise DataError(f"{path}: not a result of bench or check: {_first(exc)}") from exc
+    return [of_check(target, result, commit, written) for target, result in results.items()]
+
+
+def _first(exc: ValidationError) -> str:
+    error = exc.errors()[0]
+    return f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}"

@@ -1,0 +1,43 @@
+"""Adding what a command has just measured to a history, as the commit of the working folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+
+from edgeprune.bench.gate_result import GateResult
+from edgeprune.bench.result import BenchResult
+from edgeprune.history.commits import commit_here
+from edgeprune.history.reading import of_bench, of_check
+from edgeprune.history.store import open_history
+from edgeprune.scores import Accuracy
+
+
+def record_bench(
+    place: str, results: Sequence[BenchResult], accuracies: Mapping[str, Accuracy | None]
+) -> None:
+    """Add bench results.
+
+    Args:
+        place: SQLite file or URL, see `open_history`.
+        accuracies: what a build has measured, by the engine's digest.
+
+    Raises:
+        ConfigError: the database does not answer.
+    """
+    commit = commit_here()
+    with open_history(place) as history:
+        history.add(
+            [of_bench(result, commit, accuracies.get(result.artifact["sha256"])) for result in results]
+        )
+
+
+def record_checks(place: str, results: Mapping[str, GateResult]) -> None:
+    """Add the gate's results by target.
+
+    Raises:
+        ConfigError: the database does not answer.
+    """
+    commit, now = commit_here(), datetime.now(timezone.utc).isoformat(timespec="seconds")
+    with open_history(place) as history:
+        history.add([of_check(target, result, commit, now) for target, result in results.items()])

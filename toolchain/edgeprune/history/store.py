@@ -1,0 +1,135 @@
+"""Where the history is kept: one SQLite file in WAL mode, or any database that SQLAlchemy reaches.
+
+Each addition is one transaction: killed in its middle, it has not been. SQLite's write-ahead log makes that
+hold for a process that is killed at any moment, and lets others read meanwhile (sqlite.org/wal.html).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeprune.database import connectable, lock_whole, shown
+from edgeprune.errors import ConfigError, RuntimeMissingError
+from edgeprune.history.entry import Entry
+from edgeprune.history.schema import migrate
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine, TableClause
+
+
+class History:
+    """The entries of one database; made by `open_history`."""
+
+    def __init__(self, engine: Engine, name: str) -> None:
+        self.name = name
+        self._engine = engine
+
+    def add(self, entries: Iterable[Entry]) -> int:
+        """Add entries in one transaction, all or none; return how many of them were new.
+
+        Raises:
+            ConfigError: the database does not answer, or refuses.
+        """
+        from sqlalchemy import insert
+        from sqlalchemy.exc import IntegrityError
+
+        new = 0
+        with self._answering(), self._engine.begin() as connection:
+            for entry in entries:
+                try:
+                    with connection.begin_nested():
+                        connection.execute(insert(_table()), entry.model_dump())
+                except IntegrityError:  # it is there, whoever added it
+                    continue
+                new += 1
+        return new
+
+    def entries(self) -> list[Entry]:
+        """Return all entries in the order of their commits, then of their runs.
+
+        Raises:
+            ConfigError: the database does not answer.
+        """
+        from sqlalchemy import select
+
+        with self._answering(), self._engine.connect() as connection:
+            found = [
+                Entry.model_validate(dict(row)) for row in connection.execute(select(_table())).mappings()
+            ]
+        return sorted(found, key=lambda entry: (entry.when, entry.started_utc, entry.id))
+
+    def migrate(self) -> None:
+        """Make the tables, or bring them to the newest version.
+
+        Raises:
+            ConfigError: a newer edgeprune made them, or the database does not answer.
+        """
+        with self._answering(), self._engine.begin() as connection:
+            migrate(connection, self.name)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            yield
+        except SQLAlchemyError as exc:
+            said = str(getattr(exc, "orig", None) or exc).splitlines() or [type(exc).__name__]
+            raise ConfigError(
+                f"{self.name}: the history does not answer: {said[0].rstrip(' :')}; what it holds is kept"
+            ) from exc
+
+
+@contextmanager
+def open_history(place: str, make: bool = True) -> Iterator[History]:
+    """Open a history by the path of its SQLite file or an SQLAlchemy URL, and bring its tables up to date.
+
+    Args:
+        make: whether an SQLite file that is not there is made; else it is an error.
+
+    Raises:
+        ConfigError: it is neither, does not answer, or a newer edgeprune made it.
+        RuntimeMissingError: the database's driver is not installed.
+    """
+    from sqlalchemy import create_engine, event
+    from sqlalchemy.exc import NoSuchModuleError
+
+    url = place if "://" in place else f"sqlite:///{place}"
+    name = shown(url, "history")
+    parsed, waits = connectable(url)
+    on_file = parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:")
+    if on_file and not make and not Path(str(parsed.database)).is_file():
+        raise ConfigError(f"{parsed.database}: no history is here; `edgeprune history add` makes one")
+    try:
+        engine = create_engine(parsed, connect_args=waits, pool_pre_ping=True)
+    except NoSuchModuleError as exc:
+        raise ConfigError(f"{name}: no such kind of database") from exc
+    except ImportError as exc:
+        raise RuntimeMissingError(f"{name}: its driver is not installed ({exc})") from exc
+    if parsed.get_backend_name() == "sqlite":
+        lock_whole(engine)
+        event.listen(engine, "connect", _write_ahead)
+    history = History(engine, name)
+    try:
+        history.migrate()
+        yield history
+    finally:
+        history.close()
+
+
+def _write_ahead(driver: Any, _: object) -> None:
+    driver.execute("PRAGMA journal_mode=WAL")
+
+
+def _table() -> TableClause:
+    from sqlalchemy import column, table
+
+    columns: Sequence[str] = tuple(Entry.model_fields)
+    return table("edgeprune_entries", *(column(name) for name in columns))

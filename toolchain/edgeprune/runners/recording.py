@@ -1,0 +1,221 @@
+"""Recorded runs: a runner that writes down what it was asked and answered, and one that answers from that.
+
+A recording is a folder: `recording.json` says what was recorded, when and where; `calls.jsonl` has a line a
+process. A process is told apart by its arguments and by the job files among them, without the paths in them,
+since those are others each time.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from edgeprune.artifact import write_text_atomically
+from edgeprune.errors import ConfigError, DeviceError
+from edgeprune.runners import Completed, Runner
+
+RECORDING, CALLS = "recording.json", "calls.jsonl"
+SCHEME = "replay"
+_PATHS_OF_A_JOB = ("engine", "inputs", "reference", "image")
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a recording is of.
+
+    Attributes:
+        run_id: of every result that is made from it: replayed, it is the same run.
+        recorded_utc: when it began, ISO 8601.
+        device: where it was measured.
+        machine: that device's architecture.
+    """
+
+    run_id: str
+    recorded_utc: str
+    device: str
+    machine: str
+
+
+class _Asked:
+    """Turns the arguments of a process into what stays the same from one session to the next."""
+
+    def __init__(self) -> None:
+        self._pushed: dict[str, Any] = {}
+
+    def push(self, local: Path, remote: str) -> None:
+        self._pushed[remote] = _content(local)
+
+    def outputs(self, args: Sequence[str]) -> list[str]:
+        """Return the arguments that name files beside a pushed one: what the process is to write."""
+        return [arg for arg in args if isinstance(self._told(arg), dict) and arg not in self._pushed]
+
+    def key(self, args: Sequence[str]) -> str:
+        # The interpreter is another on each device, and says nothing of the request.
+        return json.dumps([self._told(arg) for arg in args[1:]], sort_keys=True)
+
+    def _told(self, arg: str) -> Any:
+        if arg in self._pushed:
+            return self._pushed[arg]
+        beside = next((remote for remote in self._pushed if arg.startswith(remote)), None)
+        return arg if beside is None else {"output": arg[len(beside) :]}
+
+
+def _content(local: Path) -> Any:
+    """Return what a pushed file asks for: a job without its paths; of any other file its name."""
+    if local.suffix == ".json":
+        data = json.loads(local.read_text(encoding="utf-8"))
+        if isinstance(data, dict):
+            return {key: value for key, value in data.items() if key not in _PATHS_OF_A_JOB}
+    return {"file": local.name}
+
+
+class RecordingRunner:
+    """Passes everything on to another runner, and writes every process with its answers into a folder."""
+
+    def __init__(self, inner: Runner, folder: Path) -> None:
+        self.name = inner.name
+        self.machine = ""
+        self.recording: Recording
+        self._inner, self._folder, self._asked = inner, folder, _Asked()
+
+    def __enter__(self) -> RecordingRunner:
+        if (self._folder / RECORDING).exists():
+            raise ConfigError(f"{self._folder}: a recording is here already: name another folder")
+        self._inner.__enter__()
+        self.machine = self._inner.machine
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        self.recording = Recording(uuid.uuid4().hex, now, self.name, self.machine)
+        write_text_atomically(self._folder / CALLS, "")
+        write_text_atomically(self._folder / RECORDING, json.dumps(asdict(self.recording)) + "\n")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._inner.__exit__(kind, value, trace)
+
+    def python(self, *needs: str) -> str:
+        """Return the interpreter of the device; see `Runner`."""
+        return self._inner.python(*needs)
+
+    def push(self, local: Path) -> str:
+        """Copy a file or folder to the device; see `Runner`."""
+        remote = self._inner.push(local)
+        self._asked.push(local, remote)
+        return remote
+
+    def pull(self, remote: str, local: Path) -> Path:
+        """Copy a file from the device; see `Runner`."""
+        return self._inner.pull(remote, local)
+
+    def run(
+        self, args: Sequence[str], timeout: float, on_line: Callable[[str], None] | None = None
+    ) -> Completed:
+        """Run a process on the device and record it with its answers, also when it fails; see `Runner`."""
+        call: dict[str, Any] = {"asked": self._asked.key(args), "error": None, "answers": {}}
+        try:
+            completed = self._inner.run(args, timeout, on_line)
+            call |= {"stdout": completed.stdout, "stderr": completed.stderr}
+            for index, remote in enumerate(self._asked.outputs(args)):
+                call["answers"][index] = self._answer(remote)
+        except DeviceError as exc:
+            call["error"] = str(exc)
+            raise
+        finally:
+            with (self._folder / CALLS).open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(call) + "\n")
+        return completed
+
+    def _answer(self, remote: str) -> str | None:
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                return self._inner.pull(remote, Path(folder) / "answer").read_text(errors="replace")
+            except DeviceError:
+                return None
+
+
+class ReplayRunner:
+    """Answers from a recording; nothing is run, so nothing that it answers is a new measurement."""
+
+    def __init__(self, address: str) -> None:
+        self.name = address
+        self.machine = ""
+        self.recording: Recording
+        self._folder = Path(address.partition("://")[2])
+        self._asked = _Asked()
+        self._left: dict[str, list[Mapping[str, Any]]] = {}
+        self._files: dict[str, str | None] = {}
+        self._pushed = 0
+
+    def __enter__(self) -> ReplayRunner:
+        try:
+            self.recording = Recording(**json.loads((self._folder / RECORDING).read_text(encoding="utf-8")))
+            lines = (self._folder / CALLS).read_text(encoding="utf-8").splitlines()
+            for call in map(json.loads, lines):
+                self._left.setdefault(call["asked"], []).append(call)
+        except OSError as exc:
+            raise ConfigError(
+                f"{self._folder}: no recording of `bench --record` is here: {exc.strerror}"
+            ) from exc
+        except (ValueError, TypeError, KeyError) as exc:
+            raise ConfigError(f"{self._folder}: the recording is damaged") from exc
+        self.machine = self.recording.machine
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def python(self, *needs: str) -> str:
+        """Return a name in place of the interpreter: none is run."""
+        return "python"
+
+    def push(self, local: Path) -> str:
+        """Return a path that stands for a file here."""
+        self._pushed += 1
+        remote = f"{self.name}/{self._pushed}/{local.name}"
+        self._asked.push(local, remote)
+        return remote
+
+    def run(
+        self, args: Sequence[str], timeout: float, on_line: Callable[[str], None] | None = None
+    ) -> Completed:
+        """Answer as the process was answered when it was recorded, each call once.
+
+        Raises:
+            DeviceError: the one that was recorded, or this was not recorded so often.
+        """
+        calls = self._left.get(self._asked.key(args))
+        if not calls:
+            raise DeviceError(
+                f"{self.name}: this was not recorded{'' if calls is None else ' so often'}: same engine, "
+                "scenario, profile and threads as then, or record it anew by --record"
+            )
+        call = calls.pop(0)
+        if call["error"] is not None:
+            raise DeviceError(call["error"])
+        for line in call["stdout"].splitlines() if on_line else ():
+            on_line(line)  # type: ignore[misc]
+        for index, remote in enumerate(self._asked.outputs(args)):
+            self._files[remote] = call["answers"][str(index)]
+        return Completed(tuple(args), 0, call["stdout"], call["stderr"])
+
+    def pull(self, remote: str, local: Path) -> Path:
+        """Write the recorded answer.
+
+        Raises:
+            DeviceError: there was none.
+        """
+        text = self._files.get(remote)
+        if text is None:
+            raise DeviceError(f"{self.name}: {remote}: cannot be read: No such file or directory")
+        local.write_text(text)
+        return local

@@ -1,0 +1,283 @@
+"""A device behind a client program such as ssh or adb: files are pushed by content, processes outlive a drop.
+
+Everything on the device is done by requests to `onboard.py`, its own Python: the same few requests check a
+hash, resume a push and follow a process, whatever the connection.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import tempfile
+import textwrap
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from edgeprune.artifact import digest
+from edgeprune.errors import DeviceError, DroppedError
+from edgeprune.runners import Completed
+from edgeprune.runners.connection import Connection
+from edgeprune.runners.local import how_it_ended, last_line
+from edgeprune.runners.travel import write_package
+
+SETUP = "edgeprune device setup {}"
+SILENCE_S = 60.0  # a device that follows a process says something every 5 s
+# Seconds to wait before each new try after a drop; they count anew once the device has answered.
+BACKOFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 30.0, 30.0)
+
+T = TypeVar("T")
+
+
+class RemoteRunner:
+    """Runs processes on a device that is not this machine, in a work folder that is removed at the end.
+
+    Attributes:
+        name: the address, for messages.
+        machine: the device's architecture, such as ``aarch64``; known once it is entered.
+        root: the device's folder for what stays between sessions: pushed files by their sha256, the virtual
+            environment of `edgeprune device setup`.
+    """
+
+    machine = ""
+    root = ""
+
+    def __init__(self, address: str, folder: str, connect: Callable[[], Connection]) -> None:
+        """Remember how the device is reached.
+
+        Args:
+            folder: on the device, for all that is pushed; empty for its cache folder.
+            connect: makes the connection when the runner is entered.
+        """
+        self.name = address
+        self._folder, self._connect = folder, connect
+        self._connection: Connection
+        self._work = ""
+        self._package = ""
+        self._python = ""
+        self._pushed = 0
+
+    def __enter__(self) -> RemoteRunner:
+        self._connection = self._connect()
+        try:
+            opened = self._connection.ask("open_work", root=self._folder)
+            self.machine, self.root, self._work = opened["machine"], opened["root"], opened["work"]
+            with tempfile.TemporaryDirectory() as folder:
+                self._package = self.push(write_package(Path(folder) / "edgeprune.zip"))
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self._work:
+                with contextlib.suppress(DeviceError):  # out of reach: the next session sweeps, days later
+                    self._connection.ask("close_work", work=self._work)
+        finally:
+            self._connection.close()
+
+    def python(self, *needs: str) -> str:
+        """Return the interpreter there that imports numpy and the modules `needs`; asked again, the same.
+
+        Raises:
+            DeviceError: neither the one of `edgeprune device setup` nor the device's python3 does.
+        """
+        if needs or not self._python:
+            candidates = [f"{self.root}/venv/bin/python", "python3"]
+            modules = sorted({"numpy", *needs})
+            found = self._persist(
+                lambda: self._connection.ask("find_python", candidates=candidates, modules=modules)
+            )
+            if not found["python"]:
+                raise DeviceError(
+                    f"{self.name}: no Python there has {' and '.join(modules)} ({found['reasons'][-1]}): "
+                    f"{SETUP.format(self.name)}"
+                )
+            self._python = found["python"]
+        return self._python
+
+    def run(
+        self, args: Sequence[str], timeout: float, on_line: Callable[[str], None] | None = None
+    ) -> Completed:
+        """Run a process there to its end; it goes on through a drop, and its output is collected after.
+
+        Args:
+            args: the command, never through a shell.
+            timeout: seconds after which the device kills it with all its children, connected or not.
+
+        Raises:
+            DeviceError: it could not be started, timed out, was killed by a signal or exited other than 0, or
+                the device could not be reached again.
+        """
+        command = textwrap.shorten(" ".join([Path(args[0]).name, *args[1:]]), 72, placeholder=" ...")
+        job = f"{self._work}/job-{uuid.uuid4().hex}"
+        variables = {"PYTHONPATH": self._package} if self._package else {}
+        request = {"job": job, "args": list(args), "variables": variables, "timeout": timeout}
+        output = _Output(on_line)
+        try:
+            self._persist(lambda: self._connection.ask("start", **request))
+            ended = self._persist(lambda: self._follow(job, output), lambda: output.received)
+        except BaseException:
+            with contextlib.suppress(DeviceError):
+                self._connection.ask("stop", job=job)
+            raise
+        stdout, stderr = output.text("stdout"), output.text("stderr")
+        if ended["error"]:
+            raise DeviceError(f"{self.name}: {command}: {ended['error']}")
+        if ended["timed_out"]:
+            raise DeviceError(f"{self.name}: {command}: no answer within {timeout:g} s, it was stopped")
+        if ended["returncode"] != 0:
+            how = how_it_ended(ended["returncode"])
+            raise DeviceError(f"{self.name}: {command}: {how}: {last_line(stderr)}")
+        return Completed(tuple(args), 0, stdout, stderr)
+
+    def push(self, local: Path) -> str:
+        """Copy a file or folder to the device, checked there by sha256, and return its path there.
+
+        What the device already has, from this or an earlier session, is not sent again; what broke off goes
+        on where it stopped.
+
+        Raises:
+            DeviceError: the device has no space, or could not be reached again.
+            OSError: it cannot be read here.
+        """
+        files = {"": local}
+        if local.is_dir():
+            inside = (file for file in sorted(local.rglob("*")) if file.is_file())
+            files = {file.relative_to(local).as_posix(): file for file in inside}
+        name = local.name or local.resolve().name
+        hashed = [
+            (f"{name}/{relative}" if relative else name, digest(file)) for relative, file in files.items()
+        ]
+        sources = dict(zip((sha256 for _, sha256 in hashed), files.values(), strict=True))
+        self._pushed += 1
+        folder = f"{self._work}/{self._pushed}"
+        lacking = self._place(folder, hashed)
+        for sha256, offset in lacking.items():
+            self._send(sources[sha256], sha256, offset)
+        if lacking:
+            self._place(folder, hashed)
+        return f"{folder}/{name}"
+
+    def pull(self, remote: str, local: Path) -> Path:
+        """Copy a file from the device, checked by sha256; it appears here only when it is whole.
+
+        Raises:
+            DeviceError: there is no such file, or the device could not be reached again.
+        """
+        aside = local.with_name(f".{uuid.uuid4().hex}")
+        try:
+            self._persist(lambda: self._fetch(remote, aside))
+            aside.replace(local)
+        finally:
+            aside.unlink(missing_ok=True)
+        return local
+
+    def _persist(self, ask: Callable[[], T], progress: Callable[[], int] = lambda: 0) -> T:
+        """Ask until the connection holds; give up when the device is out of reach for two minutes.
+
+        Args:
+            progress: a number that grows while the device answers, and lets the waiting times begin anew.
+        """
+        waits = iter(BACKOFF_S)
+        before = progress()
+        while True:
+            try:
+                return ask()
+            except DroppedError as exc:
+                if progress() > before:
+                    waits, before = iter(BACKOFF_S), progress()
+                wait = next(waits, None)
+                if wait is None:
+                    raise DeviceError(f"{exc}; {len(BACKOFF_S)} more tries failed") from exc
+            time.sleep(wait)
+
+    def _follow(self, job: str, output: _Output) -> dict[str, Any]:
+        with self._connection.open("follow", job=job, at=output.offsets()) as exchange:
+            exchange.end_of_input()
+            while "ended" not in (said := exchange.answer(SILENCE_S)):
+                if said["stream"]:
+                    output.add(said["stream"], base64.b64decode(said["data"]))
+            ended: dict[str, Any] = said["ended"]
+        return ended
+
+    def _place(self, folder: str, files: list[tuple[str, str]]) -> dict[str, int]:
+        """Name files there; return what of them the device lacks, with the bytes that it has of each."""
+        request = {"root": self.root, "folder": folder, "files": files}
+        lacking: dict[str, int] = self._persist(lambda: self._connection.ask("place", **request))["lacking"]
+        return lacking
+
+    def _send(self, file: Path, sha256: str, offset: int) -> None:
+        for start in (offset, None):
+            attempt = _Push(self._connection, self.root, file, sha256, start)
+            if self._persist(attempt, attempt.progress):
+                return
+            # Not the beginning of this file after all: once more from its first byte.
+            self._persist(lambda: self._connection.ask("discard", root=self.root, sha256=sha256))
+        raise DeviceError(
+            f"{self.name}: {file.name!r}: what arrives there is not what is sent (sha256 differs)"
+        )
+
+    def _fetch(self, remote: str, aside: Path) -> None:
+        if self._connection.fetch(remote, aside) != digest(aside):
+            raise DroppedError(f"{self.name}: {remote!r}: it did not arrive whole")
+
+
+class _Push:
+    """One file on its way; called, and called again after a drop, it sends what the device lacks of it."""
+
+    def __init__(
+        self, connection: Connection, root: str, file: Path, sha256: str, offset: int | None
+    ) -> None:
+        self._connection, self._file, self._offset = connection, file, offset
+        self._which = {"root": root, "sha256": sha256}
+        self._arrived = 0
+
+    def progress(self) -> int:
+        """Return the bytes that were there when it last went on."""
+        return self._arrived
+
+    def __call__(self) -> bool:
+        """Return whether the file is whole and right there."""
+        offset, self._offset = self._offset, None  # after a drop it has to be asked for
+        if offset is None:
+            state = self._connection.ask("stored", **self._which)
+            if state["whole"]:
+                return True
+            offset = int(state["offset"])
+        self._arrived = offset
+        return self._connection.send(self._file, offset=offset, **self._which)
+
+
+class _Output:
+    """What a process has written so far, and its whole lines as they come."""
+
+    def __init__(self, on_line: Callable[[str], None] | None) -> None:
+        self._streams = {"stdout": bytearray(), "stderr": bytearray()}
+        self._on_line = on_line
+        self._told = 0
+
+    @property
+    def received(self) -> int:
+        return sum(self.offsets().values())
+
+    def offsets(self) -> dict[str, int]:
+        return {name: len(data) for name, data in self._streams.items()}
+
+    def text(self, name: str) -> str:
+        return self._streams[name].decode(errors="replace")
+
+    def add(self, name: str, data: bytes) -> None:
+        self._streams[name] += data
+        if name != "stdout" or not self._on_line:
+            return
+        stdout = self._streams["stdout"]
+        while (end := stdout.find(b"\n", self._told)) >= 0:
+            line, self._told = bytes(stdout[self._told : end]), end + 1
+            self._on_line(line.decode(errors="replace"))
