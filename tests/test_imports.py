@@ -83,6 +83,7 @@ VENDORS = {
     "pnnx": (),  # only its program is run
     "ai_edge_litert": ("backends.litert",),
     "executorch": ("backends.executorch",),
+    "pynvml": ("bench.sensors.nvidia",),
 }
 TRAVELS = (
     "__init__",
@@ -100,6 +101,8 @@ TRAVELS = (
     "bench.worker",
     "bench.state",
     "bench.environment",
+    "bench.sensors",
+    "bench.telemetry",
 )
 
 

@@ -11,7 +11,8 @@ import tempfile
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from edgeprune import __version__
 from edgeprune.artifact import Artifact, write_text_atomically
 from edgeprune.backends import get_backend, options_for
 from edgeprune.bench.derived import fps_of, median_cold, minutes_of, resident_growth
+from edgeprune.bench.energy import energy_of, measure_idle
 from edgeprune.bench.flags import derive_flags
 from edgeprune.bench.partial import Kept, keeping
 from edgeprune.bench.result import BenchResult, Block, Job, Scenario, WorkerReport
@@ -182,7 +184,10 @@ def measure(
     say = on_progress or (lambda done, total, text: None)
     kept = Kept(jobs, uuid.uuid4().hex)
     total = len(jobs) * (plan.blocks + 1)
-    with keeping(kept, plan.blocks, result_of):
+    # Of several jobs in turns nobody can tell whose the power was.
+    idle = measure_idle(runner, plan.min_seconds) if len(jobs) == 1 else []
+    make = partial(result_of, idle=idle)
+    with keeping(kept, plan.blocks, make):
         for block in range(plan.blocks):
             order = round_order(jobs, block)
             done = block * len(jobs)
@@ -198,7 +203,7 @@ def measure(
             say(total - len(jobs) + index, total, f"{job.name}, memory")
             (kept.memory[job.name],) = run_workers([job], "memory", plan, runner)
     say(total, total, "done")
-    return kept.results(result_of)
+    return kept.results(make)
 
 
 def round_order(jobs: Sequence[Job], block: int) -> list[Job]:
@@ -315,12 +320,22 @@ def backend_evidence(job: Job, report: WorkerReport, quantized_ops: int | None) 
 
 
 def result_of(
-    job: Job, reports: Sequence[WorkerReport], memory: WorkerReport | None, run_id: str, started: datetime
+    job: Job,
+    reports: Sequence[WorkerReport],
+    memory: WorkerReport | None,
+    run_id: str,
+    started: datetime,
+    idle: Sequence[Mapping[str, Any]] = (),
 ) -> BenchResult:
-    """Return a job's result from the reports of its processes, and of the one that only read its memory."""
+    """Return a job's result from the reports of its processes, and of the one that only read its memory.
+
+    Args:
+        idle: samples of the idle machine before a job that was measured alone, see `energy_of`.
+    """
     first, last = reports[0], reports[-1]
     backend = backend_evidence(job, first, memory.quantized_ops if memory else None)
     blocks = blocks_of(reports)
+    telemetry = tuple(sample for report in reports for sample in report.telemetry)
     sustained = blocks[0] if job.scenario == "sustained" else None
     minutes = minutes_of(sustained) if sustained else ()
     growth = resident_growth(sustained) if sustained else None
@@ -352,5 +367,7 @@ def result_of(
         memory=memory.memory if memory else None,
         env_before=first.env_before,
         env_after=last.env_after,
-        flags=derive_flags(blocks, backend, first.env_before, last.env_after, minutes, growth),
+        flags=derive_flags(blocks, backend, first.env_before, last.env_after, minutes, growth, telemetry),
+        telemetry=telemetry,
+        energy=energy_of(blocks, telemetry, idle),
     )

@@ -197,12 +197,37 @@ class Memory(_Record):
     Attributes:
         baseline_hwm: after the imports, before the engine is loaded.
         method: how it was read, since not every device accounts for its memory alike.
+        pss_steady: proportional set size after the queries; None where the kernel does not tell it.
+        device_peak, device_method: what the process then held of an accelerator's memory, which is not part
+            of resident memory, and how that was read; None without an accelerator that tells.
     """
 
     baseline_hwm: float
     load_hwm: float
     peak_hwm: float
     method: str
+    pss_steady: float | None = None
+    device_peak: float | None = None
+    device_method: str | None = None
+
+
+class Energy(_Record):
+    """What an inference takes above the idle machine, by real counters.
+
+    Attributes:
+        j_per_inf: joules an inference, the idle power taken off.
+        idle_w, mean_w: mean power before the run and during its timed loops.
+        source: the sensors, such as ``ina3221`` or ``rapl``.
+        rails: what was added up, such as ``VDD_IN``: the number means nothing without it.
+        hz: samples a second.
+    """
+
+    j_per_inf: float
+    idle_w: float
+    mean_w: float
+    source: str
+    rails: tuple[str, ...]
+    hz: float
 
 
 class WorkerReport(_Record):
@@ -213,6 +238,7 @@ class WorkerReport(_Record):
         inputs: ``n``, ``shape`` of one query and ``sha256`` of the tensors that were rotated.
         file_cache: share of the engine's file in the page cache before and after it was dropped, of `cold`.
         quantized_ops: integer convolutions of the optimised graph, told by the `memory` scenario only.
+        telemetry: samples taken beside the worker, see `bench/telemetry.py`.
     """
 
     pid: int
@@ -227,6 +253,7 @@ class WorkerReport(_Record):
     quantized_ops: int | None
     env_before: dict[str, Any]
     env_after: dict[str, Any]
+    telemetry: tuple[dict[str, Any], ...] = ()
 
 
 class BenchResult(_Record):
@@ -267,6 +294,8 @@ class BenchResult(_Record):
     env_before: dict[str, Any]
     env_after: dict[str, Any]
     flags: tuple[Flag, ...]
+    telemetry: tuple[dict[str, Any], ...] = ()
+    energy: Energy | None = None
     against: dict[str, Any] | None = None
 
     @computed_field  # type: ignore[prop-decorator]  # as pydantic's documentation has it

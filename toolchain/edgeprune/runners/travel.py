@@ -22,7 +22,9 @@ TRAVELS = (
     "bench/layer_worker.py",
     "bench/node_worker.py",
     "bench/scenarios/*.py",
+    "bench/sensors/*.py",
     "bench/state.py",
+    "bench/telemetry.py",
     "bench/turns.py",
     "bench/worker.py",
 )
