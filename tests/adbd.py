@@ -431,6 +431,8 @@ def _namespace(root: Path, folder: Path) -> subprocess.Popen[bytes] | None:
     """Return a process in a mount namespace where `root` is ``/data``; None where that is not allowed."""
     place = folder / "newroot"
     place.mkdir()
+    if os.getuid() or not (shutil.which("unshare") and shutil.which("nsenter")):
+        return None
     holder = subprocess.Popen(
         ["unshare", "--mount", "sh", "-c", _NAMESPACE, "sh", place, root],
         stdin=subprocess.DEVNULL,
