@@ -87,6 +87,7 @@ TRAVELS = (
     "backends",
     "bench.__init__",
     "bench.affinity",
+    "bench.answer_worker",
     "bench.turns",
     "bench.layer_worker",
     "bench.node_worker",

@@ -26,6 +26,7 @@ from edgeprune.bench.result import BenchResult, Block, Job, WorkerReport
 from edgeprune.bench.turns import said_by
 from edgeprune.bench.worker import CHECKED_INPUTS
 from edgeprune.errors import DataError, DeviceError
+from edgeprune.runners import require_timed
 
 if TYPE_CHECKING:
     from edgeprune.backends import Session
@@ -204,8 +205,10 @@ def run_workers(
         on_share: called with the share of the measurement that is done.
 
     Raises:
-        DeviceError: a worker crashed, hung, or answered with garbage; the message names the job.
+        DeviceError: a worker crashed, hung, or answered with garbage, and the message names the job; or the
+            device is emulated.
     """
+    require_timed(runner)
     alone = len(jobs) == 1
     share = {
         "scenario": scenario,

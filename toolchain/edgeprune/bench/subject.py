@@ -66,7 +66,7 @@ def make_job(subject: Subject, threads: int, folder: Path) -> Job:
     """Write real inputs and the host's own outputs into a folder; return the job that measures a subject."""
     backend = get_backend(subject.profile.backend)
     options = options_for(subject.profile, subject.engine.precision)
-    images = stock_images(_preprocess(subject.engine.path))
+    images = stock_images(preprocess_of(subject.engine.path))
     session = backend.load(subject.engine.path, subject.engine.precision, threads, options)
     return build_job(
         subject.name,
@@ -79,7 +79,7 @@ def make_job(subject: Subject, threads: int, folder: Path) -> Job:
     )
 
 
-def _preprocess(engine: Path) -> Preprocess:
+def preprocess_of(engine: Path) -> Preprocess:
     """Return how the engine says its inputs are made; as for a detector where it says nothing."""
     try:
         return spec_of(engine).preprocess

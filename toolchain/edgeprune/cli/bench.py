@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from edgeprune.cli import echo_json
+from edgeprune.cli.emulated import compare, is_emulated
 from edgeprune.cli.options import device_option, json_option, threads_option
 from edgeprune.cli.progress import stage_progress
 
@@ -39,7 +40,13 @@ def command(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure PATH: an .onnx file, an OpenVINO folder, or every row of a build folder, in turns."""
+    """Measure PATH: an .onnx file, an OpenVINO folder, or every row of a build folder, in turns.
+
+    On an emulated device nothing is timed: outputs are compared with this machine's, exit 5 if they differ.
+    """
+    if is_emulated(device):
+        compare(path, target, threads, device, out, as_json)
+        return
     from edgeprune.bench.placing import measure_subjects
     from edgeprune.bench.result import result_file, save_result
     from edgeprune.bench.subject import subjects_of

@@ -48,7 +48,7 @@ device_option = click.option(
     default="local",
     show_default=True,
     metavar="ADDRESS",
-    help="Where to measure: local, or ssh://user@host:port.",
+    help="Where to measure: local, ssh://user@host:port, or emulated://aarch64.",
 )
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON on standard output, and only that."

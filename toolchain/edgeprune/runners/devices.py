@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 from edgeprune.errors import ConfigError
 from edgeprune.runners import Runner
+from edgeprune.runners.emulated import EmulatedRunner
 from edgeprune.runners.local import LocalRunner
 from edgeprune.runners.ssh import SshRunner
 
 LOCAL = LocalRunner.name
-SCHEMES: dict[str, Callable[[str], Runner]] = {"ssh": SshRunner}
+SCHEMES: dict[str, Callable[[str], Runner]] = {"ssh": SshRunner, "emulated": EmulatedRunner}
 
 
 def runner_for(device: str) -> Runner:

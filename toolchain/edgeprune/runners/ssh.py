@@ -47,6 +47,7 @@ class SshRunner:
 
     machine = ""
     root = ""
+    emulated = False
 
     def __init__(self, address: str) -> None:
         self.name = address

@@ -15,6 +15,7 @@ TRAVELS = (
     "backends/*.py",
     "bench/__init__.py",
     "bench/affinity.py",
+    "bench/answer_worker.py",
     "bench/environment.py",
     "bench/layer_worker.py",
     "bench/node_worker.py",
