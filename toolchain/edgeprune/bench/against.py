@@ -122,9 +122,16 @@ def _read_trtexec(text: str) -> Figures:
     line = re.search(r"\] Latency: (.*)$", text, re.MULTILINE)
     found = dict(re.findall(r"([\w()%]+) = ([\d.]+) ms", line[1])) if line else {}
     fps = re.search(r"Throughput: ([\d.]+) qps", text)
-    names = ("median", "percentile(90%)", "percentile(99%)", "mean", "min", "max")
-    values = [float(found[name]) if name in found else None for name in names]
-    return Figures(*values, float(fps[1]) if fps else None)
+    told = {name: float(ms) for name, ms in found.items()}
+    return Figures(
+        p50=told.get("median"),
+        p90=told.get("percentile(90%)"),
+        p99=told.get("percentile(99%)"),
+        mean=told.get("mean"),
+        min=told.get("min"),
+        max=told.get("max"),
+        fps=float(fps[1]) if fps else None,
+    )
 
 
 def _read_benchncnn(text: str) -> Figures:
