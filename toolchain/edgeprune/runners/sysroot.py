@@ -55,8 +55,8 @@ class Architecture:
     processor: str
 
 
-# The Cortex-A76 is what a Raspberry Pi 5 has: dotprod and fp16, no SVE. The emulator itself has SVE by default,
-# with vectors of 2048 bits, which no processor has: OpenVINO's int8 kernels are wrong there by 2 %, and crawl.
+# The Cortex-A76 of a Raspberry Pi 5 has dotprod and fp16, but no SVE. Unasked, qemu emulates SVE with vectors
+# of 2048 bits, which no processor has: OpenVINO's int8 kernels are wrong there by 2 %, and crawl.
 ARCHITECTURES: dict[str, Architecture] = {
     "aarch64": Architecture("arm64", "qemu-aarch64-static", "qemu-user-static", "cortex-a76"),
 }
