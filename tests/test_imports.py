@@ -99,6 +99,7 @@ TRAVELS = (
     "bench.node_worker",
     "bench.worker",
     "bench.state",
+    "bench.live",
     "bench.environment",
 )
 

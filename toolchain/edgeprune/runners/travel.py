@@ -19,6 +19,7 @@ TRAVELS = (
     "bench/affinity.py",
     "bench/environment.py",
     "bench/layer_worker.py",
+    "bench/live.py",
     "bench/node_worker.py",
     "bench/scenarios/*.py",
     "bench/state.py",
