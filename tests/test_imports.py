@@ -83,6 +83,7 @@ VENDORS = {
     "pnnx": (),  # only its program is run
     "ai_edge_litert": ("backends.litert",),
     "executorch": ("backends.executorch",),
+    "pynvml": ("bench.sensors.nvidia",),
 }
 TRAVELS = (
     "__init__",
@@ -101,6 +102,8 @@ TRAVELS = (
     "bench.state",
     "bench.live",
     "bench.environment",
+    "bench.sensors",
+    "bench.telemetry",
 )
 
 

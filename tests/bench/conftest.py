@@ -13,6 +13,7 @@ from edgeprune.artifact import Artifact
 from edgeprune.backends import get_backend
 from edgeprune.bench.protocol import BenchProfile, reference_outputs, write_inputs, write_reference
 from edgeprune.bench.result import Block, Job
+from recorded import Record, Recorded, unpack
 
 TINY = BenchProfile(
     blocks=2, min_queries=40, min_seconds=0.05, warmup_s=0.0, warmup_cap_s=0.5, timeout_s=120.0
@@ -65,3 +66,15 @@ def make_block() -> MakeBlock:
         return block.model_copy(update=changes)
 
     return make
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Record:
+    """Return a function that unpacks the recorded device of a name."""
+    return lambda name: unpack(name, tmp_path / name)
+
+
+@pytest.fixture
+def nothing(tmp_path: Path) -> Recorded:
+    """Return a device that tells nothing at all."""
+    return Recorded(tmp_path / "nothing")

@@ -1,50 +1,95 @@
-"""Which cores a worker is kept to, on recorded layouts of real CPUs."""
+"""Which cores a worker is kept to, on layouts of real CPUs."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprune.bench.affinity import best_cores
+from edgeprune.bench.affinity import best_cores, unlike
+from edgeprune.bench.sensors.cpu import HYBRID_KINDS
+from recorded import Record, Recorded
 
 
-def _cpu(folder: Path, siblings: list[str], capacity: list[int] | None = None) -> Path:
+def _cpu(
+    device: Recorded, siblings: Sequence[str] = (), capacity: Sequence[int] = (), kinds: str = ""
+) -> Path:
+    """Lay out a CPU: the threads of each core's core, the capacities, and ``P cores;E cores``."""
     for core, shared in enumerate(siblings):
-        topology = folder / f"cpu{core}" / "topology"
-        topology.mkdir(parents=True)
-        (topology / "thread_siblings_list").write_text(f"{shared}\n")
-        if capacity:
-            (folder / f"cpu{core}" / "cpu_capacity").write_text(f"{capacity[core]}\n")
-    return folder
+        device.write(f"/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list", f"{shared}\n")
+    for core, value in enumerate(capacity):
+        device.write(f"/sys/devices/system/cpu/cpu{core}/cpu_capacity", f"{value}\n")
+    for kind, cores in zip(HYBRID_KINDS, kinds.split(";") if kinds else (), strict=False):
+        device.write(f"/sys/devices/{kind}/cpus", f"{cores}\n")
+    return device.root
+
+
+# Layout, allowed cores, threads -> cores. The RK3588's capacities follow from its device tree: 530 at 1.8 GHz
+# beside 1024 at 2.3 GHz. Others are those that the kernel gives such CPUs.
+PI_5 = {"siblings": ["0", "1", "2", "3"]}
+ORIN_NX = {"siblings": [str(core) for core in range(8)], "capacity": [1024] * 8}
+RK3588 = {"siblings": [str(core) for core in range(8)], "capacity": [414] * 4 + [1024] * 4}
+SNAPDRAGON_8 = {"capacity": [325] * 4 + [828] * 3 + [1024]}  # little, big, prime
+DIMENSITY = {"capacity": [1024, *[850] * 3, *[300] * 4]}  # the other way round
+LAPTOP_SMT = {"siblings": ["0,4", "1,5", "2,6", "3,7"] * 2}
+SERVER_SMT = {"siblings": [f"{core // 2 * 2}-{core // 2 * 2 + 1}" for core in range(8)]}
+# 12900K: 8 P cores with two threads, 8 E cores.
+ALDER_LAKE = {
+    "siblings": [f"{core // 2 * 2}-{core // 2 * 2 + 1}" for core in range(16)]
+    + [str(c) for c in range(16, 24)],
+    "kinds": "0-15;16-23",
+}
+# Since kernel 6.12: favoured P cores have a capacity of their own, and are not another kind for that.
+LUNAR_LAKE = {"capacity": [1009, 1009, 1024, 1024, *[623] * 4], "kinds": "0-3;4-7"}
+
+TOPOLOGIES = [
+    ("Pi 5", PI_5, range(4), 1, {3}),
+    ("Pi 5", PI_5, range(4), 4, {0, 1, 2, 3}),
+    ("Jetson Orin NX", ORIN_NX, range(8), 4, {4, 5, 6, 7}),
+    ("Jetson Orin NX, four cores off", ORIN_NX, range(4), 4, {0, 1, 2, 3}),
+    ("RK3588", RK3588, range(8), 1, {7}),
+    ("RK3588", RK3588, range(8), 4, {4, 5, 6, 7}),
+    ("RK3588, more threads than big cores", RK3588, range(8), 5, {3, 4, 5, 6, 7}),
+    ("RK3588, little cores allowed", RK3588, range(4), 2, {2, 3}),
+    ("Snapdragon 8", SNAPDRAGON_8, range(8), 1, {7}),
+    ("Snapdragon 8", SNAPDRAGON_8, range(8), 4, {4, 5, 6, 7}),
+    ("Dimensity", DIMENSITY, range(8), 1, {0}),
+    ("Dimensity", DIMENSITY, range(8), 4, {0, 1, 2, 3}),
+    ("laptop with SMT", LAPTOP_SMT, range(8), 1, {7}),
+    ("laptop with SMT", LAPTOP_SMT, range(8), 4, {4, 5, 6, 7}),
+    ("laptop with SMT", LAPTOP_SMT, range(8), 6, {2, 3, 4, 5, 6, 7}),
+    ("laptop with SMT", LAPTOP_SMT, range(8), 9, set(range(8))),
+    ("server with SMT", SERVER_SMT, range(8), 2, {5, 7}),
+    ("server with SMT", SERVER_SMT, range(8), 4, {1, 3, 5, 7}),
+    ("server with SMT, one thread a core", SERVER_SMT, (0, 2, 4, 6), 2, {4, 6}),
+    ("Alder Lake", ALDER_LAKE, range(24), 1, {15}),
+    ("Alder Lake", ALDER_LAKE, range(24), 8, set(range(1, 16, 2))),
+    ("Alder Lake, second threads before E cores", ALDER_LAKE, range(24), 10, {*range(1, 16, 2), 12, 14}),
+    ("Alder Lake, E cores allowed", ALDER_LAKE, range(16, 24), 4, {20, 21, 22, 23}),
+    ("Lunar Lake", LUNAR_LAKE, range(8), 4, {0, 1, 2, 3}),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("threads", "cores"),
-    [
-        (1, {7}),
-        (2, {6, 7}),
-        (4, {4, 5, 6, 7}),
-        (6, {2, 3, 4, 5, 6, 7}),
-        (8, set(range(8))),
-        (9, set(range(8))),
-    ],
+    ("layout", "allowed", "threads", "cores"),
+    [row[1:] for row in TOPOLOGIES],
+    ids=[f"{name}-{threads}" for name, _, _, threads, _ in TOPOLOGIES],
 )
-def test_halves_of_one_core_come_last(tmp_path: Path, threads: int, cores: set[int]) -> None:
-    # As an Intel laptop numbers them: cpu0 and cpu4 are one core, cpu1 and cpu5 the next.
-    cpu = _cpu(tmp_path, ["0,4", "1,5", "2,6", "3,7"] * 2)
-    assert best_cores(threads, range(8), cpu) == cores
+def test_the_cores_of_a_layout(nothing: Recorded, layout, allowed, threads, cores) -> None:
+    assert best_cores(threads, allowed, _cpu(nothing, **layout)) == cores
 
 
-def test_the_capable_cores_of_an_rk3588_come_first(tmp_path: Path) -> None:
-    cpu = _cpu(tmp_path, [str(core) for core in range(8)], [414] * 4 + [1024] * 4)
-    assert best_cores(4, range(8), cpu) == {4, 5, 6, 7}
-    assert best_cores(5, range(8), cpu) == {3, 4, 5, 6, 7}
-    assert best_cores(1, range(4), cpu) == {3}
+def test_the_cores_of_recorded_devices(recorded: Record) -> None:
+    assert best_cores(4, range(8), recorded("snapdragon-850").root) == {4, 5, 6, 7}
+    assert best_cores(2, range(6), recorded("pinebook-pro").root) == {4, 5}
+    assert best_cores(8, range(16), recorded("ryzen-7840u").root) == set(range(8, 16))
+    assert best_cores(4, range(24), recorded("alder-lake").root) == {12, 13, 14, 15}
+    assert best_cores(1, range(2), recorded("cloud-vm").root) == {1}
 
 
 @given(st.sets(st.integers(0, 63), min_size=1), st.integers(1, 80))
@@ -52,6 +97,25 @@ def test_cores_are_allowed_ones_and_as_many_as_threads(allowed: set[int], thread
     cores = best_cores(threads, allowed, Path("/nonexistent"))
     assert cores <= allowed
     assert len(cores) == min(threads, len(allowed))
+
+
+@given(st.lists(st.sampled_from([300, 800, 1024]), min_size=1, max_size=8), st.integers(1, 8))
+def test_no_core_is_taken_before_a_more_capable_one(capacity: list[int], threads: int) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        cores = best_cores(threads, range(len(capacity)), _cpu(Recorded(Path(folder)), capacity=capacity))
+    left = [value for core, value in enumerate(capacity) if core not in cores]
+    assert min(capacity[core] for core in cores) >= max(left, default=0)
+
+
+def test_cores_are_unlike_by_kind_or_else_by_capacity() -> None:
+    capacities = {"cpu0": "1009", "cpu1": "1024", "cpu2": "623"}
+    assert unlike([0, 1], None, capacities) == ["1009", "1024"]
+    kinds = {"cpu0": "cpu_core", "cpu1": "cpu_core", "cpu2": "cpu_atom"}
+    assert unlike([0, 1], kinds, capacities) == ["cpu_core"]
+    assert unlike([1, 2], kinds, capacities) == ["cpu_atom", "cpu_core"]
+    assert unlike([0, 1], None, None) == []
 
 
 def test_a_process_that_pins_itself_stays_there() -> None:

@@ -12,16 +12,7 @@ import pytest
 from edgeprune.bench import environment
 from edgeprune.errors import DeviceError
 from edgeprune.runners.local import LocalRunner
-
-PI_5 = """\
-processor\t: 0
-BogoMIPS\t: 108.00
-CPU implementer\t: 0x41
-CPU variant\t: 0x4
-CPU part\t: 0xd0b
-
-Model\t\t: Raspberry Pi 5 Model B Rev 1.0
-"""
+from recorded import Record, Recorded
 
 
 def test_this_machine_can_be_read_and_written_down() -> None:
@@ -40,22 +31,43 @@ def test_only_variables_that_matter_to_a_runtime_are_kept(monkeypatch: pytest.Mo
     assert "MY_SECRET_TOKEN" not in variables
 
 
-def test_an_arm_cpu_is_named_by_its_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "_text", lambda path: PI_5 if str(path) == "/proc/cpuinfo" else None)
-    env = environment.read_environment()
+def test_an_arm_cpu_is_named_by_its_part(nothing: Recorded) -> None:
+    nothing.write(
+        "/proc/cpuinfo",
+        "processor\t: 0\nCPU implementer\t: 0x41\nCPU variant\t: 0x4\nCPU part\t: 0xd0b\n",
+    )
+    env = environment.read_environment(nothing.root, nothing.ask)
     assert env["cpu"] == "CPU implementer 0x41, CPU part 0xd0b, CPU variant 0x4"
 
 
-def test_where_nothing_is_readable_everything_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "_text", lambda path: None)
-    env = environment.read_environment()
-    assert env["cpu"] is None
-    assert env["board"] is None
-    assert env["thermal_c"] is None
+# What result files of earlier versions hold, and flags, doctor and reports read.
+SHAPE = {
+    "machine", "board", "cpu", "cores", "affinity", "os", "kernel", "python", "time", "load", "frequency",
+    "capacity", "cgroup", "memory_kb", "swapped_pages", "thermal_c", "throttle_events", "pi_throttled",
+    "variables",
+}  # fmt: skip
+
+
+def test_where_nothing_is_readable_everything_is_unknown(nothing: Recorded) -> None:
+    env = environment.read_environment(nothing.root, nothing.ask)
+    assert set(env) >= SHAPE
+    unknown = {"board", "cpu", "frequency", "capacity", "kinds", "thermal_c", "throttle_events",
+               "pi_throttled", "overcurrent_events", "batteries", "jetson", "android"}  # fmt: skip
+    assert {key for key in unknown if env[key] is not None} == set()
     assert env["cgroup"] == {"cpu": None, "memory": None}
-    assert environment.read_status("VmHWM") is None
-    assert environment.read_stolen_s() == {}
-    assert environment.read_waited_s() is None
+    assert env["memory_kb"] == {}
+
+
+def test_a_recorded_device_is_read_whole(recorded: Record) -> None:
+    devices = ("raspberry-pi-5", "jetson-orin-nano", "galaxy-a52")
+    pi, jetson, phone = map(recorded, devices)
+    assert environment.read_environment(pi.root, pi.ask)["board"] == "Raspberry Pi 5 Model B Rev 1.0"
+    assert environment.read_environment(pi.root, pi.ask)["pi_throttled"] == "throttled=0x0"
+    assert environment.read_environment(jetson.root, jetson.ask)["jetson"]["power_mode"] == "15W"
+    phone.said["getprop ro.build.fingerprint"] = "samsung/a52xq"
+    env = environment.read_environment(phone.root, phone.ask)
+    assert env["android"]["thermal_status"] == 0
+    assert json.loads(json.dumps(env)) == env
 
 
 @pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="the kernel keeps no run-queue delay")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -145,3 +146,91 @@ def test_cross_talk_is_a_mismatch_with_its_count(make_block) -> None:
 
 def test_a_cold_start_without_blocks_has_no_flag_of_theirs() -> None:
     assert derive_flags((), BACKEND, QUIET, QUIET) == ()
+
+
+Machine = Callable[..., dict[str, str]]
+
+
+@pytest.fixture
+def machine(make_block) -> Machine:
+    """Return a function from what a machine told before, after and beside a steady run to its flags."""
+
+    def flags(
+        before: dict[str, Any], after: dict[str, Any] | None = None, telemetry: Any = ()
+    ) -> dict[str, str]:
+        after = before if after is None else after
+        found = derive_flags([make_block(STEADY)], BACKEND, before, after, telemetry=telemetry)
+        return {flag.code: flag.evidence for flag in found}
+
+    return flags
+
+
+def test_heat_is_seen_by_every_sensor_and_told_with_its_number(machine: Machine) -> None:
+    def phone(status: int | None) -> dict[str, Any]:
+        return {"android": {"thermal_status": status}}
+
+    assert machine(phone(0)) == machine(phone(None)) == machine({"android": None}) == {}
+    assert machine(phone(0), phone(2)) == {"throttled": "Android's thermal status is 2 (moderate)"}
+    events = {"overcurrent_events": {"oc1": 0, "oc3": 4}}
+    assert machine(events) == {}
+    assert machine(events, {"overcurrent_events": {"oc1": 0, "oc3": 9}}) == {
+        "throttled": "over-current event oc3 throttled the module 5 times"
+    }
+    assert machine({"gpus": [{"slowdown": 0}]}) == {}
+    assert machine({"gpus": [{"slowdown": 0}]}, {"gpus": [{"slowdown": 0x60}]}) == {
+        "throttled": "the GPU lowered its clock: software thermal slowdown, hardware thermal slowdown"
+    }
+
+
+def test_heat_that_passed_before_the_end_is_in_the_telemetry(machine: Machine) -> None:
+    pi = {"pi_throttled": "throttled=0x0"}
+    cool, hot = (
+        {"throttle": {"pi_throttled": "throttled=0x0"}},
+        {"throttle": {"pi_throttled": "throttled=0x4"}},
+    )
+    assert machine(pi, pi, [cool, {"throttle": None}, {}]) == {}
+    assert machine(pi, pi, [cool, hot, cool]) == {
+        "throttled": "get_throttled: bits 0x4 were set during the run (throttled)"
+    }
+    assert "brake" in machine({}, {}, [{"throttle": {"gpu_slowdown": 0x80}}])["throttled"]
+
+
+def test_an_unreadable_answer_of_a_sensor_is_no_flag(machine: Machine) -> None:
+    assert (
+        machine({"pi_throttled": "throttled=0x0"}, {"pi_throttled": 'error=1 error_msg="not registered"'})
+        == {}
+    )
+
+
+def test_a_battery_that_charges_is_a_warning(machine: Machine) -> None:
+    def phone(status: str) -> dict[str, Any]:
+        return {"android": {"battery": {"status": status, "level": 84, "powered_by": ["USB"]}}}
+
+    assert machine(phone("full")) == machine(phone("discharging")) == {}
+    assert machine(phone("charging")) == {"charging": "the battery charges by USB, at 84 %"}
+    assert machine({"batteries": {"BAT0": "Discharging"}}, {"batteries": {"BAT0": "Charging"}}) == {
+        "charging": "BAT0 charges"
+    }
+
+
+def test_kernels_that_were_compiled_in_the_run_are_a_warning(machine: Machine) -> None:
+    assert machine({"jit_cache_bytes": 5_000_000}) == {}
+    assert machine({"jit_cache_bytes": None}) == {}
+    assert machine({"jit_cache_bytes": None}, {"jit_cache_bytes": 2_500_000}) == {
+        "jit_cache_cold": "the CUDA driver added 2.5 MB of compiled kernels to its cache"
+    }
+
+
+def test_a_jetsons_gpu_clock_and_a_hybrid_cpu_are_seen(machine: Machine) -> None:
+    gpu = {"governor": "nvhost_podgov", "min_freq": "306000000", "max_freq": "612000000"}
+    assert machine({"jetson": {"gpu": gpu}}) == {
+        "clocks_unlocked": "governor nvhost_podgov may change the GPU's clock from 306000000 to 612000000 Hz"
+    }
+    assert machine({"jetson": {"gpu": gpu | {"min_freq": "612000000"}}}) == {}
+    kinds = {"cpu14": "cpu_core", "cpu15": "cpu_core", "cpu16": "cpu_atom"}
+    assert (
+        machine({"affinity": [14, 15], "kinds": kinds, "capacity": {"cpu14": "1009", "cpu15": "1024"}}) == {}
+    )
+    assert machine({"affinity": [15, 16], "kinds": kinds}) == {
+        "mixed_cores": "the worker may run on cores of kind cpu_atom, cpu_core"
+    }

@@ -41,8 +41,9 @@ def test_rows_in_turns_are_told_one_by_one(job: Job) -> None:
 def test_the_hottest_zone_is_told_and_none_where_there_is_none(tmp_path: Path) -> None:
     assert live.temperature(tmp_path) == {}
     for index, text in enumerate(("41000\n", "54500\n", "broken\n")):
-        (tmp_path / f"thermal_zone{index}").mkdir()
-        (tmp_path / f"thermal_zone{index}" / "temp").write_text(text)
+        zone = tmp_path / "sys/class/thermal" / f"thermal_zone{index}"
+        zone.mkdir(parents=True)
+        (zone / "temp").write_text(text)
     assert live.temperature(tmp_path) == {"temperature_c": 54.5}
 
 

@@ -65,6 +65,7 @@ def test_the_json_holds_the_scenarios_figures_and_the_files_their_names(
     )  # fmt: skip
     results = [BenchResult.model_validate(entry) for entry in json.loads(ended.stdout)]
     assert [result.fps.target for result in results if result.fps] == [100, 50]
+    assert all(result.latency_ms and result.latency_ms["p50"] for result in results)
     assert all(
         result.stages_ms and result.stages_ms.pre and result.stages_ms.h2d is None for result in results
     )

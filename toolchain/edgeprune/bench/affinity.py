@@ -10,7 +10,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-_CPU = Path("/sys/devices/system/cpu")
+from edgeprune.bench.sensors import cpu
+from edgeprune.bench.sensors.files import ROOT, whole
 
 
 def pin(threads: int) -> None:
@@ -18,27 +19,45 @@ def pin(threads: int) -> None:
     os.sched_setaffinity(0, best_cores(threads, os.sched_getaffinity(0)))
 
 
-def best_cores(threads: int, allowed: Iterable[int], cpu: Path = _CPU) -> set[int]:
+def best_cores(threads: int, allowed: Iterable[int], root: Path = ROOT) -> set[int]:
     """Return the cores for `threads` threads: the most capable, of different physical cores, the last first.
 
+    Threads of one physical core are taken before cores of another kind, and cores of another kind only where
+    there are more threads than cores of the best kind; the result then carries the flag `mixed_cores`.
     Interrupts and other processes tend to the first cores. All the allowed cores are returned when there are
     no more of them than threads.
 
     Args:
-        cpu: folder that the kernel describes the cores in.
+        root: folder that the machine's files lie in.
     """
-    seen: dict[str, int] = {}
+    allowed = set(allowed)
+    rank = _ranks(root)
     ranked = []
-    for core in sorted(allowed, reverse=True):
-        capacity = _text(cpu / f"cpu{core}/cpu_capacity")
-        siblings = _text(cpu / f"cpu{core}/topology/thread_siblings_list") or str(core)
-        seen[siblings] = seen.get(siblings, 0) + 1
-        ranked.append((-int(capacity or 0), seen[siblings], -core))
+    for core in allowed:
+        above = sum(other > core for other in cpu.read_siblings(core, root) & allowed)
+        ranked.append((rank.get(core, 0), above, -core))
     return {-core for _, _, core in sorted(ranked)[: max(threads, 1)]}
 
 
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text().strip() or None
-    except OSError:
-        return None
+def _ranks(root: Path) -> dict[int, int]:
+    """Return a rank of each core, the most capable first: by a hybrid CPU's kinds, or by capacity."""
+    if kinds := cpu.read_kinds(root):
+        return {_number(core): cpu.HYBRID_KINDS.index(kind) for core, kind in kinds.items()}
+    capacities = {core: whole(text) or 0 for core, text in (cpu.read_capacities(root) or {}).items()}
+    return {_number(core): -capacity for core, capacity in capacities.items()}
+
+
+def _number(core: str) -> int:
+    return int(core.removeprefix("cpu"))
+
+
+def unlike(
+    cores: Iterable[int], kinds: dict[str, str] | None, capacities: dict[str, str | None] | None
+) -> list[str]:
+    """Return the kinds that some cores are of, or their capacities; more than one of them when they differ.
+
+    Args:
+        kinds, capacities: as `cpu.read_kinds` and `cpu.read_capacities` give them.
+    """
+    told = kinds or capacities or {}
+    return sorted({str(told[f"cpu{core}"]) for core in cores if told.get(f"cpu{core}") is not None})

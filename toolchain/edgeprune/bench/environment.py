@@ -1,4 +1,4 @@
-"""What the machine is and how it is doing, from /proc and /sys: x86 and ARM alike, None where unreadable.
+"""What the machine is and how it is doing, by all of its sensors: x86 and ARM alike, None where unreadable.
 
 Standard library only: this file travels with the worker, which calls it before and after timing.
 """
@@ -9,12 +9,35 @@ import os
 import platform
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_CPU = Path("/sys/devices/system/cpu")
-_CGROUP = Path("/sys/fs/cgroup")
+from edgeprune.bench.sensors import (
+    android,
+    cpu,
+    jetson,
+    jit_cache,
+    memory,
+    nvidia,
+    supply,
+    thermal,
+    throttling,
+)
+from edgeprune.bench.sensors.contention import read_stolen_s, read_waited_s
+from edgeprune.bench.sensors.files import ROOT, Ask, said_by, text_of
+from edgeprune.bench.sensors.memory import Resident, read_resident, read_status, reset_peak_memory
+
+__all__ = [
+    "Resident",
+    "read_environment",
+    "read_resident",
+    "read_status",
+    "read_stolen_s",
+    "read_waited_s",
+    "reset_peak_memory",
+]
+
+_CGROUP = "sys/fs/cgroup"
 _ENVIRONMENT_PREFIXES = (
     "OMP_",
     "KMP_",
@@ -24,22 +47,25 @@ _ENVIRONMENT_PREFIXES = (
     "ORT_",
     "OV_",
     "OPENVINO_",
+    "CUDA_",
     "LD_PRELOAD",
     "MALLOC_",
 )
-# Raspberry Pi: bits 0-3 tell what is on now, bits 16-19 what has happened since boot.
-_PI_THROTTLED = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
 
 
-def read_environment() -> dict[str, Any]:
+def read_environment(root: Path = ROOT, ask: Ask = said_by) -> dict[str, Any]:
     """Return the machine's identity and present state as JSON-like data.
 
-    Frequencies are in kHz, memory in kB, temperatures in degrees Celsius; counters count since boot.
+    Frequencies of cores are in kHz, memory in kB, temperatures in degrees Celsius; counters count since boot.
+
+    Args:
+        root: folder that the machine's files lie in.
+        ask: runs one of the machine's own programs and returns what it prints, or None.
     """
     return {
         "machine": platform.machine(),
-        "board": _text("/proc/device-tree/model"),
-        "cpu": _cpu_model(),
+        "board": text_of(root / "proc/device-tree/model"),
+        "cpu": cpu.read_model(root),
         "cores": os.cpu_count(),
         "affinity": sorted(os.sched_getaffinity(0)),
         "os": _os_name(),
@@ -47,118 +73,23 @@ def read_environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "time": time.time(),
         "load": _load(),
-        "frequency": _per_core(
-            "cpufreq", ("scaling_governor", "scaling_min_freq", "scaling_max_freq", "scaling_cur_freq")
-        ),
-        "capacity": _capacities(),
-        "cgroup": _cgroup_limits(),
-        "memory_kb": _fields("/proc/meminfo", ("MemTotal", "MemAvailable", "SwapTotal", "SwapFree")),
-        "swapped_pages": _fields("/proc/vmstat", ("pswpin", "pswpout")),
-        "thermal_c": _thermal_zones(),
-        "throttle_events": _throttle_events(),
-        "pi_throttled": _text(_PI_THROTTLED),
+        "frequency": cpu.read_frequency(root),
+        "capacity": cpu.read_capacities(root),
+        "kinds": cpu.read_kinds(root),
+        "cgroup": _cgroup_limits(root),
+        "memory_kb": memory.read_machine_memory(root),
+        "swapped_pages": memory.read_swapped_pages(root),
+        "thermal_c": thermal.read_temperatures(root),
+        "throttle_events": throttling.read_core_events(root),
+        "pi_throttled": throttling.read_pi_throttled(root, ask),
+        "overcurrent_events": throttling.read_overcurrent_events(root),
+        "batteries": supply.read_batteries(root),
+        "jetson": jetson.read_jetson(root, ask),
+        "android": android.read_android(ask),
+        "gpus": nvidia.read_gpus(),
+        "jit_cache_bytes": jit_cache.read_jit_cache(),
         "variables": {k: v for k, v in sorted(os.environ.items()) if k.startswith(_ENVIRONMENT_PREFIXES)},
     }
-
-
-def read_stolen_s() -> dict[str, float]:
-    """Return the seconds since boot that the hypervisor took, by allowed core.
-
-    Empty where /proc/stat is hidden (Android).
-    """
-    allowed = {f"cpu{core}" for core in os.sched_getaffinity(0)}
-    tick = os.sysconf("SC_CLK_TCK")
-    rows = [line.split() for line in (_text("/proc/stat") or "").splitlines()]
-    return {row[0]: int(row[8]) / tick for row in rows if row and row[0] in allowed and len(row) > 8}
-
-
-def read_waited_s() -> float | None:
-    """Return the seconds that this process's threads were ready to run while others held their cores.
-
-    That is the run-queue delay of /proc/PID/schedstat, None where the kernel does not keep it. It tells of
-    foreign work whether or not the process is pinned, and nothing of foreign work that was not in the way.
-    """
-    delays = [_text(path) for path in Path("/proc/self/task").glob("*/schedstat")]
-    words = [delay.split() for delay in delays if delay]
-    return sum(int(word[1]) for word in words) / 1e9 if words else None
-
-
-def read_cpu_flags() -> frozenset[str]:
-    """Return the first core's features, such as ``avx512_vnni`` or ``asimddp``; empty where unreadable."""
-    for line in (_text("/proc/cpuinfo") or "").splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() in {"flags", "Features"}:  # x86, ARM
-            return frozenset(value.split())
-    return frozenset()
-
-
-def read_status(key: str) -> int | None:
-    """Return one number of /proc/self/status, such as ``VmHWM`` in kB, or None."""
-    return _fields("/proc/self/status", (key,)).get(key)
-
-
-@dataclass(frozen=True)
-class Resident:
-    """This process's memory that is in RAM at this moment, in kB.
-
-    Attributes:
-        pss_kb: pages shared with others count by their share; None where the kernel does not tell.
-    """
-
-    rss_kb: int
-    pss_kb: int | None
-    method: str
-
-
-def read_resident() -> Resident | None:
-    """Return the resident memory of this process; None where neither file can be read.
-
-    `smaps_rollup` counts every page; `statm`, where that is forbidden, is off by some pages a core.
-    """
-    found = _fields("/proc/self/smaps_rollup", ("Rss", "Pss"))
-    if "Rss" in found:
-        return Resident(found["Rss"], found.get("Pss"), "/proc/self/smaps_rollup")
-    words = (_text("/proc/self/statm") or "").split()
-    if len(words) < 2:
-        return None
-    return Resident(int(words[1]) * os.sysconf("SC_PAGE_SIZE") // 1024, None, "/proc/self/statm")
-
-
-def reset_peak_memory() -> bool:
-    """Set VmHWM back to the present resident memory; False where the kernel does not allow it."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return False
-    return True
-
-
-def _text(path: str | Path) -> str | None:
-    try:
-        return Path(path).read_text(errors="replace").strip(" \t\n\0") or None
-    except OSError:
-        return None
-
-
-def _fields(path: str, keys: tuple[str, ...]) -> dict[str, int]:
-    found = {}
-    for line in (_text(path) or "").splitlines():
-        words = line.replace(":", " ").split()
-        if len(words) > 1 and words[0] in keys and words[1].isdigit():
-            found[words[0]] = int(words[1])
-    return found
-
-
-def _cpu_model() -> str | None:
-    """Return the model name on x86, or implementer and part on ARM, where /proc/cpuinfo has no name."""
-    info: dict[str, str] = {}
-    for line in (_text("/proc/cpuinfo") or "").splitlines():
-        key, _, value = line.partition(":")
-        info.setdefault(key.strip(), value.strip())
-    if "model name" in info:
-        return info["model name"]
-    parts = [f"{key} {info[key]}" for key in ("CPU implementer", "CPU part", "CPU variant") if key in info]
-    return ", ".join(parts) or None
 
 
 def _os_name() -> str:
@@ -175,36 +106,10 @@ def _load() -> list[float] | None:
         return None
 
 
-def _per_core(folder: str, names: tuple[str, ...]) -> dict[str, dict[str, str | None]] | None:
-    cores = {core.name: core / folder for core in sorted(_CPU.glob("cpu[0-9]*"))}
-    return {
-        core: {name: _text(path / name) for name in names} for core, path in cores.items() if path.is_dir()
-    } or None
-
-
-def _capacities() -> dict[str, str | None] | None:
-    """Return the relative capacity of each core: unequal on big.LITTLE and hybrid CPUs."""
-    return {path.parent.name: _text(path) for path in sorted(_CPU.glob("cpu[0-9]*/cpu_capacity"))} or None
-
-
-def _cgroup_limits() -> dict[str, str | None]:
+def _cgroup_limits(root: Path) -> dict[str, str | None]:
     """Return the limits of cgroup v2, or of v1 where that is mounted."""
+    group = root / _CGROUP
     return {
-        "cpu": _text(_CGROUP / "cpu.max") or _text(_CGROUP / "cpu/cpu.cfs_quota_us"),
-        "memory": _text(_CGROUP / "memory.max") or _text(_CGROUP / "memory/memory.limit_in_bytes"),
+        "cpu": text_of(group / "cpu.max") or text_of(group / "cpu/cpu.cfs_quota_us"),
+        "memory": text_of(group / "memory.max") or text_of(group / "memory/memory.limit_in_bytes"),
     }
-
-
-def _thermal_zones() -> dict[str, float] | None:
-    zones = {}
-    for zone in sorted(Path("/sys/class/thermal").glob("thermal_zone*")):
-        value = _text(zone / "temp")
-        if value and value.lstrip("-").isdigit():
-            zones[f"{zone.name} {_text(zone / 'type') or ''}".strip()] = int(value) / 1000
-    return zones or None
-
-
-def _throttle_events() -> int | None:
-    """Return how often the cores were throttled for heat since boot (x86), summed."""
-    counts = [_text(path) for path in _CPU.glob("cpu[0-9]*/thermal_throttle/core_throttle_count")]
-    return sum(int(count) for count in counts if count) if counts else None

@@ -6,14 +6,15 @@ library only: this file travels with the worker.
 
 from __future__ import annotations
 
-import contextlib
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgeprune.bench.sensors import thermal
+from edgeprune.bench.sensors.files import ROOT
+
 LATEST = 1000  # samples: enough for a steady median, and sorted in a moment
-_THERMAL = Path("/sys/class/thermal")
 
 
 def figures(samples_ns: Sequence[int]) -> dict[str, float]:
@@ -23,13 +24,10 @@ def figures(samples_ns: Sequence[int]) -> dict[str, float]:
     return {"n": len(samples_ns), "p50_ms": statistics.median(samples_ns[-LATEST:]) / 1e6}
 
 
-def temperature(folder: Path = _THERMAL) -> dict[str, float]:
+def temperature(root: Path = ROOT) -> dict[str, float]:
     """Return the hottest zone's ``temperature_c`` in degrees Celsius; nothing where none can be read."""
-    zones = []
-    for zone in folder.glob("thermal_zone*/temp"):
-        with contextlib.suppress(OSError, ValueError):
-            zones.append(int(zone.read_text()) / 1000)
-    return {"temperature_c": max(zones)} if zones else {}
+    found = thermal.hottest(thermal.read_temperatures(root))
+    return {} if found is None else {"temperature_c": found}
 
 
 def words(what: str, said: Mapping[str, Any]) -> str:

@@ -77,7 +77,9 @@ def run_pair(baseline: Job, candidate: Job, index: int, measure: Measure) -> Pai
         disturbed_by=tuple(
             flag
             for report in reports.values()
-            for flag in disturbances(blocks_of([report]), report.env_before, report.env_after)
+            for flag in disturbances(
+                blocks_of([report]), report.env_before, report.env_after, report.telemetry
+            )
         ),
     )
 

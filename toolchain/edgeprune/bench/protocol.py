@@ -10,8 +10,9 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +24,13 @@ from edgeprune import __version__
 from edgeprune.artifact import Artifact, write_text_atomically
 from edgeprune.backends import get_backend, options_for
 from edgeprune.bench.derived import fps_of, median_cold, minutes_of, resident_growth
+from edgeprune.bench.energy import energy_of, measure_idle
 from edgeprune.bench.flags import derive_flags
 from edgeprune.bench.live import words
 from edgeprune.bench.partial import Kept, keeping
 from edgeprune.bench.result import BenchResult, Block, Job, Scenario, WorkerReport
 from edgeprune.bench.scenarios.block import CHECKED_INPUTS
+from edgeprune.bench.statistics import latency_of, pooled_ns
 from edgeprune.bench.turns import said_by
 from edgeprune.errors import DataError, DeviceError
 
@@ -168,7 +171,7 @@ def measure(
     gets one more process for its peak memory.
 
     Args:
-        jobs: with unique names, paths as the device sees them.
+        jobs: with unique names; what they name is pushed to the device.
         profile: name in `PROFILES`, or how much to measure.
         on_progress: called with (processes finished, processes in all, what comes next).
 
@@ -182,7 +185,10 @@ def measure(
     say = on_progress or (lambda done, total, text: None)
     kept = Kept(jobs, uuid.uuid4().hex)
     total = len(jobs) * (plan.blocks + 1)
-    with keeping(kept, plan.blocks, result_of):
+    # Of several jobs in turns nobody can tell whose the power was.
+    idle = measure_idle(runner, plan.min_seconds) if len(jobs) == 1 else []
+    make = partial(result_of, idle=idle)
+    with keeping(kept, plan.blocks, make):
         for block in range(plan.blocks):
             order = round_order(jobs, block)
             done = block * len(jobs)
@@ -199,7 +205,7 @@ def measure(
             say(total - len(jobs) + index, total, f"{job.name}, memory")
             (kept.memory[job.name],) = run_workers([job], "memory", plan, runner)
     say(total, total, "done")
-    return kept.results(result_of)
+    return kept.results(make)
 
 
 def round_order(jobs: Sequence[Job], block: int) -> list[Job]:
@@ -244,7 +250,7 @@ def run_workers(
         paths: list[str] = []
         for index, job in enumerate(jobs):
             path = Path(folder) / f"job{index}.json"
-            write_text_atomically(path, job.model_copy(update=share).model_dump_json())
+            write_text_atomically(path, on_device(job.model_copy(update=share), runner).model_dump_json())
             remote = runner.push(path)
             paths += [remote, f"{remote}.out.json"]
         module = "edgeprune.bench.worker" if alone else "edgeprune.bench.turns"
@@ -255,6 +261,14 @@ def run_workers(
         except DeviceError as exc:
             raise DeviceError(f"{jobs[0].name}: {exc}" if alone else str(exc)) from exc
         return [_collect(job, paths[2 * i + 1], Path(folder), runner) for i, job in enumerate(jobs)]
+
+
+def on_device(job: Job, runner: Runner) -> Job:
+    """Push what a job names; return it with the paths that the device knows."""
+    paths = {"engine": job.engine, "inputs": job.inputs, "reference": job.reference, "image": job.image}
+    return job.model_copy(
+        update={name: runner.push(Path(path)) for name, path in paths.items() if path is not None}
+    )
 
 
 def _follow(line: str, on_said: Callable[[Mapping[str, Any]], None] | None) -> None:
@@ -309,12 +323,22 @@ def backend_evidence(job: Job, report: WorkerReport, quantized_ops: int | None) 
 
 
 def result_of(
-    job: Job, reports: Sequence[WorkerReport], memory: WorkerReport | None, run_id: str, started: datetime
+    job: Job,
+    reports: Sequence[WorkerReport],
+    memory: WorkerReport | None,
+    run_id: str,
+    started: datetime,
+    idle: Sequence[Mapping[str, Any]] = (),
 ) -> BenchResult:
-    """Return a job's result from the reports of its processes, and of the one that only read its memory."""
+    """Return a job's result from the reports of its processes, and of the one that only read its memory.
+
+    Args:
+        idle: samples of the idle machine before a job that was measured alone, see `energy_of`.
+    """
     first, last = reports[0], reports[-1]
     backend = backend_evidence(job, first, memory.quantized_ops if memory else None)
     blocks = blocks_of(reports)
+    telemetry = tuple(sample for report in reports for sample in report.telemetry)
     sustained = blocks[0] if job.scenario == "sustained" else None
     minutes = minutes_of(sustained) if sustained else ()
     growth = resident_growth(sustained) if sustained else None
@@ -338,6 +362,7 @@ def result_of(
         blocks=blocks,
         cold_ms=median_cold(cold_runs) if cold_runs else first.cold,
         cold_runs=cold_runs,
+        latency_ms=asdict(latency_of(pooled_ns(blocks))) if blocks else None,
         stages_ms=first.stages_ms,
         fps=fps_of(blocks, job.fps),
         minutes=minutes,
@@ -345,5 +370,7 @@ def result_of(
         memory=memory.memory if memory else None,
         env_before=first.env_before,
         env_after=last.env_after,
-        flags=derive_flags(blocks, backend, first.env_before, last.env_after, minutes, growth),
+        flags=derive_flags(blocks, backend, first.env_before, last.env_after, minutes, growth, telemetry),
+        telemetry=telemetry,
+        energy=energy_of(blocks, telemetry, idle),
     )

@@ -26,7 +26,7 @@ class Job(_Record):
 
     Attributes:
         name: unique name of the row, used in file names and flags.
-        engine: path of the artifact on the device.
+        engine: path of the artifact, here; on the device in what the worker is handed.
         inputs: path of an ``.npy`` file, float32, shape (n, 3, H, W), at least 16 distinct tensors.
         reference: path of an ``.npz`` with outputs ``out0``, ``out1`` ... for the first n inputs, or None.
         tolerance: largest allowed relative L2 error of each output against the reference.
@@ -197,12 +197,37 @@ class Memory(_Record):
     Attributes:
         baseline_hwm: after the imports, before the engine is loaded.
         method: how it was read, since not every device accounts for its memory alike.
+        pss_steady: proportional set size after the queries; None where the kernel does not tell it.
+        device_peak, device_method: what the process then held of an accelerator's memory, which is not part
+            of resident memory, and how that was read; None without an accelerator that tells.
     """
 
     baseline_hwm: float
     load_hwm: float
     peak_hwm: float
     method: str
+    pss_steady: float | None = None
+    device_peak: float | None = None
+    device_method: str | None = None
+
+
+class Energy(_Record):
+    """What an inference takes above the idle machine, by real counters.
+
+    Attributes:
+        j_per_inf: joules an inference, the idle power taken off.
+        idle_w, mean_w: mean power before the run and during its timed loops.
+        source: the sensors, such as ``ina3221`` or ``rapl``.
+        rails: what was added up, such as ``VDD_IN``: the number means nothing without it.
+        hz: samples a second.
+    """
+
+    j_per_inf: float
+    idle_w: float
+    mean_w: float
+    source: str
+    rails: tuple[str, ...]
+    hz: float
 
 
 class WorkerReport(_Record):
@@ -213,6 +238,7 @@ class WorkerReport(_Record):
         inputs: ``n``, ``shape`` of one query and ``sha256`` of the tensors that were rotated.
         file_cache: share of the engine's file in the page cache before and after it was dropped, of `cold`.
         quantized_ops: integer convolutions of the optimised graph, told by the `memory` scenario only.
+        telemetry: samples taken beside the worker, see `bench/telemetry.py`.
     """
 
     pid: int
@@ -227,16 +253,18 @@ class WorkerReport(_Record):
     quantized_ops: int | None
     env_before: dict[str, Any]
     env_after: dict[str, Any]
+    telemetry: tuple[dict[str, Any], ...] = ()
 
 
 class BenchResult(_Record):
     """One artifact measured in one run of one scenario.
 
-    `fps`, `minutes` and `growth` are derived from the blocks when the run ends, for whoever reads the file
-    without this code.
+    `latency_ms`, `fps`, `minutes` and `growth` are derived from the blocks when the run ends, for whoever
+    reads the file without this code.
 
     Attributes:
         blocks: empty for `cold`.
+        latency_ms: the fields of `statistics.Latency` over the samples of all blocks.
         cold_ms: of the first process; of `cold`, the median of each time over its processes.
         cold_runs: of `cold`: each process.
         device: name or address of where it was measured; None in files of before there were several.
@@ -257,6 +285,7 @@ class BenchResult(_Record):
     blocks: tuple[Block, ...]
     cold_ms: Cold | None
     cold_runs: tuple[Cold, ...] = ()
+    latency_ms: dict[str, int | float | None] | None = None
     stages_ms: Stages | None = None
     fps: Fps | None = None
     minutes: tuple[Minute, ...] = ()
@@ -265,6 +294,8 @@ class BenchResult(_Record):
     env_before: dict[str, Any]
     env_after: dict[str, Any]
     flags: tuple[Flag, ...]
+    telemetry: tuple[dict[str, Any], ...] = ()
+    energy: Energy | None = None
     against: dict[str, Any] | None = None
 
     @computed_field  # type: ignore[prop-decorator]  # as pydantic's documentation has it

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from edgeprune.bench.energy import measure_idle
 from edgeprune.bench.live import words
 from edgeprune.bench.partial import Kept, keeping
 from edgeprune.bench.protocol import (
@@ -56,8 +58,10 @@ def measure_setup(
     kept = Kept(runs, uuid.uuid4().hex)
     processes = [(job, block) for block in range(plan.blocks) for job in round_order(runs, block)]
     total = sum(_expected_s(job, plan) for job, _ in processes) + _START_S * len(runs)
+    idle = [] if setup.scenario == "cold" else measure_idle(runner, plan.min_seconds)
+    make = partial(result_of, idle=idle)
     done = 0.0
-    with keeping(kept, plan.blocks, result_of):
+    with keeping(kept, plan.blocks, make):
         for order, (job, block) in enumerate(processes):
             text = f"{job.name}, block {block + 1} of {plan.blocks}"
             expected = _expected_s(job, plan)
@@ -78,7 +82,7 @@ def measure_setup(
             (kept.memory[job.name],) = run_workers([job], "memory", plan, runner)
             done += _START_S
     say(total, round(total), "done")
-    return kept.results(result_of)
+    return kept.results(make)
 
 
 def _expected_s(job: Job, plan: BenchProfile) -> float:

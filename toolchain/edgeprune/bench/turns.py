@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from edgeprune.bench import live
+from edgeprune.bench import live, telemetry
 
 _TOLD_EVERY_S = 1.0
 
@@ -96,11 +96,18 @@ class _Worker:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the workers of the job files in turns until each has measured enough; return the exit status."""
+    """Run the workers of the job files in turns, with telemetry beside them; return the exit status."""
+    with telemetry.beside(argv[1]) as watch:
+        return _take_turns(argv, watch)
+
+
+def _take_turns(argv: Sequence[str], watch: telemetry.Beside) -> int:
+    """Run them until each has measured enough."""
     workers: list[_Worker] = []
     try:
         for job_path, out_path in zip(argv[::2], argv[1::2], strict=True):
             workers.append(_Worker(job_path, out_path))
+            watch.watch(workers[-1].process.pid)
             workers[-1].until("ready")  # one at a time: a warm-up beside another is none
         told = time.monotonic()
         while (least := min([worker.turn() for worker in workers])) < 1:

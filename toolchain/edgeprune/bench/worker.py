@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 from edgeprune.artifact import write_text_atomically
 from edgeprune.backends import get_backend
-from edgeprune.bench import affinity, environment
+from edgeprune.bench import affinity, environment, telemetry
 from edgeprune.bench.scenarios import SCENARIOS
 from edgeprune.bench.scenarios.block import Bench, say
 from edgeprune.bench.scenarios.file_cache import drop
 from edgeprune.bench.scenarios.stages import stages_ms
+from edgeprune.bench.sensors.memory import read_device_memory
 from edgeprune.errors import EdgepruneError, ModelError
 
 if TYPE_CHECKING:
@@ -38,8 +39,10 @@ MEMORY_QUERIES = 32
 
 
 def main(argv: Sequence[str]) -> int:
-    """Measure one engine; see `serve`."""
-    return serve(argv, run)
+    """Measure one engine, with telemetry beside it; see `serve`."""
+    with telemetry.beside(argv[1]) as watch:
+        watch.watch(os.getpid())
+        return serve(argv, lambda job: run(job) | {"telemetry": watch.samples(os.getpid())})
 
 
 def serve(argv: Sequence[str], work: Callable[[dict[str, Any]], dict[str, Any]]) -> int:
@@ -144,7 +147,20 @@ class _PeakMemory:
             "load_hwm": self.load,
             "peak_hwm": self._now(),
             "method": self.method,
+            **_held_now(),
         }
+
+
+def _held_now() -> dict[str, Any]:
+    """Return what the process holds: its share of resident memory, and memory of an accelerator."""
+    resident = environment.read_resident()
+    pss_kb = resident.pss_kb if resident else None
+    device, method = read_device_memory(os.getpid()) or (None, None)
+    return {
+        "pss_steady": None if pss_kb is None else pss_kb * 1024 / 1e6,
+        "device_peak": device,
+        "device_method": method,
+    }
 
 
 def _digest_of(inputs: list[Array]) -> str:

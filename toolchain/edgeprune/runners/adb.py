@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,9 +27,14 @@ _ADDRESS = re.compile(
     r"adb://(?P<serial>(?:[\w.][\w.:%-]*|\[[0-9a-fA-F:.]+(?:%\w+)?\]:\d+)?)(?P<folder>/.*)?", re.DOTALL
 )
 _NETWORK = re.compile(r".+:\d{1,5}")
+# Seconds between looks at a device that has been found just now, and is in one of these states.
+SETTLE_S = (0.1, 0.3, 1.0, 2.0)
+_PASSING = ("connecting", "authorizing")
 # States of `adb devices` that only the user can change, and how.
+_UNTRUSTED = "it does not trust this machine yet: unlock it and accept its dialog on USB debugging"
 _BLOCKED = {
-    "unauthorized": "it does not trust this machine yet: unlock it and accept its dialog on USB debugging",
+    "unauthorized": _UNTRUSTED,
+    "authorizing": _UNTRUSTED,
     "no permissions": "this user may not open it: apt-get install android-sdk-platform-tools-common, and "
     "join the group plugdev",
     "recovery": "it runs its recovery system: start it as usual",
@@ -143,9 +149,13 @@ class AdbConnection(Connection):
         answer = ""
         if _NETWORK.fullmatch(self._serial):
             answer = self._adb("connect", self._serial).stdout
-        states = attached(self.name)
-        self._serial = self._serial or self._only(states)
-        state = states.get(self._serial, "")
+        for pause in (*SETTLE_S, None):
+            states = attached(self.name)
+            self._serial = self._serial or self._only(states)
+            state = states.get(self._serial, "")
+            if pause is None or state not in _PASSING:
+                break
+            time.sleep(pause)
         if state != "device":
             raise self._not_ready(state, answer, states)
         self._attached = True

@@ -1,8 +1,8 @@
 """`sustained`: one query after the other for minutes: heat shows in the latency, a leak in resident memory.
 
 A leak first takes what the heap has free, and loading a model leaves many megabytes there, so the heap gives
-its free pages back before the first reading. What the harness itself keeps must not look like a leak: the room for
-all samples is taken, and touched, before the first one is timed.
+its free pages back before the first reading. What the harness itself keeps must not look like a leak: the
+room for all samples is taken, and touched, before the first one is timed.
 """
 
 from __future__ import annotations
