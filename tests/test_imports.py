@@ -101,6 +101,7 @@ TRAVELS = (
     "bench.node_worker",
     "bench.worker",
     "bench.state",
+    "bench.live",
     "bench.environment",
     "bench.sensors",
     "bench.telemetry",

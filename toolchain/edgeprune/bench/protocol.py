@@ -26,6 +26,7 @@ from edgeprune.backends import get_backend, options_for
 from edgeprune.bench.derived import fps_of, median_cold, minutes_of, resident_growth
 from edgeprune.bench.energy import energy_of, measure_idle
 from edgeprune.bench.flags import derive_flags
+from edgeprune.bench.live import words
 from edgeprune.bench.partial import Kept, keeping
 from edgeprune.bench.result import BenchResult, Block, Job, Scenario, WorkerReport
 from edgeprune.bench.scenarios.block import CHECKED_INPUTS
@@ -193,11 +194,12 @@ def measure(
             order = round_order(jobs, block)
             done = block * len(jobs)
 
-            def on_share(share: float, done: int = done, block: int = block) -> None:
-                say(done + share * len(jobs), total, f"block {block + 1} of {plan.blocks}")
+            def on_said(said: Mapping[str, Any], done: int = done, block: int = block) -> None:
+                text = words(f"block {block + 1} of {plan.blocks}", said)
+                say(done + said["share"] * len(jobs), total, text)
 
-            on_share(0)
-            answers = run_workers(order, "single_stream", plan, runner, on_share, staged=not block)
+            on_said({"share": 0.0})
+            answers = run_workers(order, "single_stream", plan, runner, on_said, staged=not block)
             for place, (job, report) in enumerate(zip(order, answers, strict=True)):
                 kept.timed[job.name].append(placed(report, done + place))
         for index, job in enumerate(jobs):
@@ -219,13 +221,14 @@ def run_workers(
     scenario: Scenario,
     plan: BenchProfile,
     runner: Runner,
-    on_share: Callable[[float], None] | None = None,
+    on_said: Callable[[Mapping[str, Any]], None] | None = None,
     staged: bool = False,
 ) -> list[WorkerReport]:
     """Run one fresh worker process a job on the device, side by side in turns; return their reports.
 
     Args:
-        on_share: called with the share of the measurement that is done.
+        on_said: called with what a worker says as it measures: the ``share`` that is done, and figures for
+            the live view (`live.py`).
         staged: time the stages around the network as well, after the rest, where a job has an image for that.
 
     Raises:
@@ -256,7 +259,7 @@ def run_workers(
         module = "edgeprune.bench.worker" if alone else "edgeprune.bench.turns"
         try:
             runner.run(
-                (runner.python(), "-m", module, *paths), plan.timeout_s, lambda line: _follow(line, on_share)
+                (runner.python(), "-m", module, *paths), plan.timeout_s, lambda line: _follow(line, on_said)
             )
         except DeviceError as exc:
             raise DeviceError(f"{jobs[0].name}: {exc}" if alone else str(exc)) from exc
@@ -271,10 +274,10 @@ def on_device(job: Job, runner: Runner) -> Job:
     )
 
 
-def _follow(line: str, on_share: Callable[[float], None] | None) -> None:
+def _follow(line: str, on_said: Callable[[Mapping[str, Any]], None] | None) -> None:
     said = said_by(line)
-    if on_share and "share" in said:
-        on_share(said["share"])
+    if on_said and "share" in said:
+        on_said(said)
 
 
 def _collect(job: Job, answer: str, folder: Path, runner: Runner) -> WorkerReport:

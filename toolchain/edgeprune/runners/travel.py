@@ -21,6 +21,7 @@ TRAVELS = (
     "bench/environment.py",
     "bench/facts_worker.py",
     "bench/layer_worker.py",
+    "bench/live.py",
     "bench/node_worker.py",
     "bench/scenarios/*.py",
     "bench/sensors/*.py",

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.bench import environment
+from edgeprune.bench import environment, live
 from edgeprune.bench.scenarios.block import SAY_EVERY_NS, Bench, measured, say
 
 if TYPE_CHECKING:
@@ -75,7 +75,9 @@ def stream(
                 reads += 1
         if end - told > SAY_EVERY_NS:
             told = end
-            say("measure", share=min(1.0, (end - begin) / (deadline - begin)))
+            done = min(1.0, (end - begin) / (deadline - begin))
+            latest = live.figures(spans[max(0, count - live.LATEST) : count, 1].tolist())
+            say("measure", share=done, **latest | {"n": count}, **live.temperature())
         if count == len(spans):
             spans = np.concatenate([spans, np.ones_like(spans)])
         images = inputs[count % n]
