@@ -95,6 +95,7 @@ TRAVELS = (
     "bench.__init__",
     "bench.scenarios",
     "bench.affinity",
+    "bench.answer_worker",
     "bench.turns",
     "bench.layer_worker",
     "bench.node_worker",

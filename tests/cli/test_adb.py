@@ -21,8 +21,8 @@ from edgeprune.runners.devices import runner_for
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Path:
-    """Return a network whose file is 1.2 MB: it can be cut in two on its way."""
-    return write_convnet(tmp_path / "engine.onnx", width=128, depth=3)
+    """Return a network whose file is 0.7 MB: it can be cut in two on its way."""
+    return write_convnet(tmp_path / "engine.onnx", width=96, depth=3)
 
 
 def test_a_bench_on_a_device(
@@ -60,7 +60,7 @@ def test_a_bench_in_turns_through_drops_is_complete(
 def test_a_bench_goes_on_when_the_device_comes_back_in_mid_push(
     quick_bench: None, run: Any, phone: AdbDevice, engine: Path
 ) -> None:
-    phone.cut_after(700_000)
+    phone.cut_after(400_000)
     ended = run("bench", engine, "--device", phone.address(), "--json")
     assert ended.code == 0 and ended.errors == [] and phone.cuts == 1
     (result,) = (BenchResult.model_validate(entry) for entry in json.loads(ended.stdout))
@@ -68,7 +68,7 @@ def test_a_bench_goes_on_when_the_device_comes_back_in_mid_push(
 
 
 def test_a_device_that_disappears_in_mid_push_for_good(run: Any, phone: AdbDevice, engine: Path) -> None:
-    phone.cut_after(700_000, stay_away=True)
+    phone.cut_after(400_000, stay_away=True)
     ended = run("bench", engine, "--device", phone.address())
     assert ended.code == 4 and phone.cuts == 1
     assert f"{phone.address()}: cannot be reached: " in ended.error and "more tries failed" in ended.error

@@ -33,6 +33,7 @@ from edgeprune.bench.scenarios.block import CHECKED_INPUTS
 from edgeprune.bench.statistics import latency_of, pooled_ns
 from edgeprune.bench.turns import said_by
 from edgeprune.errors import DataError, DeviceError
+from edgeprune.runners import require_timed
 
 if TYPE_CHECKING:
     from edgeprune.backends import Session
@@ -231,8 +232,10 @@ def run_workers(
         staged: time the stages around the network as well, after the rest, where a job has an image for that.
 
     Raises:
-        DeviceError: a worker crashed, hung, or answered with garbage; the message names the job.
+        DeviceError: a worker crashed, hung, or answered with garbage, and the message names the job; or the
+            device is emulated.
     """
+    require_timed(runner)
     alone = len(jobs) == 1
     share: dict[str, Any] = {
         "scenario": scenario,

@@ -73,7 +73,7 @@ def make_job(subject: Subject, threads: int, folder: Path) -> Job:
     """Write real inputs and the host's own outputs into a folder; return the job that measures a subject."""
     backend = get_backend(subject.profile.backend)
     options = options_for(subject.profile, subject.engine.precision)
-    spec = _spec(subject.engine.path)
+    spec = engine_spec(subject.engine.path)
     images = stock_images(spec["preprocess"])
     session = backend.load(subject.engine.path, subject.engine.precision, threads, options)
     return build_job(
@@ -89,7 +89,7 @@ def make_job(subject: Subject, threads: int, folder: Path) -> Job:
     )
 
 
-def _spec(engine: Path) -> dict[str, Any]:
+def engine_spec(engine: Path) -> dict[str, Any]:
     """Return how the engine says its inputs are made and its outputs read; a letterbox where it does not."""
     try:
         spec = spec_of(engine)

@@ -18,7 +18,7 @@ from edgeprune.bench.turns import said_by
 from edgeprune.errors import DeviceError
 from edgeprune.latency import TableKey
 from edgeprune.prune.shipped import Subject
-from edgeprune.runners import Runner
+from edgeprune.runners import Runner, require_timed
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,9 @@ def measured_rounds(
         say: called with the share that is done, in [0, 1].
 
     Raises:
-        DeviceError: the worker crashed, hung or answered with garbage.
+        DeviceError: the worker crashed, hung or answered with garbage, or the device is emulated.
     """
+    require_timed(runner)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         entries = []

@@ -17,6 +17,7 @@ TRAVELS = (
     "backends/*.py",
     "bench/__init__.py",
     "bench/affinity.py",
+    "bench/answer_worker.py",
     "bench/environment.py",
     "bench/facts_worker.py",
     "bench/layer_worker.py",
