@@ -98,6 +98,12 @@ def site(machine: str, name: str, say: Say) -> Path:
     return _made(machine, name, {"wheels": wheels, "python": PYTHON, "suite": SUITE}, make)
 
 
+def parts(machine: str) -> dict[str, dict[str, Any]]:
+    """Return what the whole parts in the cache were made of, by name: ``debian`` and names of `WHEELS`."""
+    places = (place for place in sorted(_home(machine).glob("*-*")) if _is_whole(place))
+    return {place.name.rpartition("-")[0]: contents(place) for place in places}
+
+
 def contents(place: Path) -> dict[str, Any]:
     """Return what a part was made of: the versions of its packages or wheels."""
     found: dict[str, Any] = json.loads((place / MARKER).read_text(encoding="utf-8"))
