@@ -19,7 +19,7 @@ def test_the_package_is_always_the_same_file(tmp_path: Path) -> None:
 def test_what_travels_is_what_may(tmp_path: Path) -> None:
     names = zipfile.ZipFile(write_package(tmp_path / "package.zip")).namelist()
     modules = {name.removeprefix("edgeprune/").removesuffix(".py").replace("/", ".") for name in names}
-    packages = {"backends", "bench.scenarios"}
+    packages = {"backends", "bench.scenarios", "bench.sensors"}
     inside = {name for name in modules if name.rpartition(".")[0] in packages}
     assert modules - inside == {*TRAVELS} - packages
     assert {"backends.__init__", "backends.onnxruntime", "backends.ncnn", "bench.scenarios.block"} <= inside
