@@ -1,4 +1,4 @@
-"""`edgeprune bench --device emulated://aarch64`: real networks on the ARM instruction set, and its refusals."""
+"""`edgeprune bench --device emulated://aarch64`: a real network on ARM, and the refusals."""
 
 from __future__ import annotations
 
