@@ -55,8 +55,8 @@ class Architecture:
     processor: str
 
 
-# The Cortex-A76 is what a Raspberry Pi 5 has: dotprod and fp16, no SVE. qemu's own default, `max`, has SVE
-# with vectors of 2048 bits, as no processor has: there OpenVINO's int8 kernels give other numbers, and crawl.
+# The Cortex-A76 is what a Raspberry Pi 5 has: dotprod and fp16, no SVE. With qemu's own default, `max`, that
+# has all extensions, OpenVINO's int8 kernels give other numbers.
 ARCHITECTURES: dict[str, Architecture] = {
     "aarch64": Architecture("arm64", "qemu-aarch64-static", "qemu-user-static", "cortex-a76"),
 }
