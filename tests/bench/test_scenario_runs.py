@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from edgeprune.bench.placing import placed
 from edgeprune.bench.protocol import PROFILES, BenchProfile
 from edgeprune.bench.result import BenchResult, Job, load_result, save_result
 from edgeprune.bench.scenario_runs import measure_setup
@@ -116,7 +115,7 @@ def test_progress_is_in_seconds_and_ends_at_the_last(job: Job) -> None:
 
 def test_a_scenario_runs_on_a_device_behind_ssh(job: Job, device: Device) -> None:
     with runner_for(device.address()) as runner:
-        (result,) = measure_setup([placed(job, runner)], Setup("paced", fps=(200.0,)), SHORT, runner)
+        (result,) = measure_setup([job], Setup("paced", fps=(200.0,)), SHORT, runner)
     assert result.fps is not None and result.fps.achieved > 0
     assert all(block.output_ok for block in result.blocks)
 

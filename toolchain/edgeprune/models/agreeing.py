@@ -15,6 +15,8 @@ Outputs = npt.NDArray[np.float32]
 SURE = 0.25  # the score that deployments of a detector commonly ask for
 # A score beside the threshold may fall on its other side: the partner of a sure detection may be less sure.
 PARTNER = 0.2
+OVERLAP = 0.7  # IoU of partners: what the validator's NMS takes for one object
+_ALL = 30_000
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Shared:
         what: ``detections`` of a score of at least 0.25 in either run, or ``classes``, the best of an image.
         count: of both runs together, those that are shared counted once a run.
         shared: as many of `count` have a partner in the other run: of the same class, at an IoU of at least
-            0.5.
+            0.7.
     """
 
     what: str
@@ -50,13 +52,22 @@ def shared_decisions(one: Outputs, other: Outputs, post: Postprocess) -> Shared:
 
 
 def _partners(one: Outputs, other: Outputs, post: Postprocess) -> Iterator[tuple[int, int]]:
-    """Yield, for each of the two runs of one image, its sure detections and those with a partner."""
+    """Yield, for each of the two runs of one image, its sure detections and those with a partner.
+
+    Partners are looked for before duplicates are removed: two boxes that overlap by just as much as NMS
+    tolerates are one detection in one run and two in the other, whichever way the last bit was rounded.
+    """
     import torch
+    from ultralytics.utils.metrics import box_iou
 
-    from edgeprune.models.detection import detections, match
+    from edgeprune.models.detection import detections
 
-    firm = replace(post, confidence=PARTNER)
-    both = [detections(torch.from_numpy(output[None]), firm) for output in (one, other)]
-    for mine, theirs in (both, both[::-1]):
-        sure = mine[mine[:, 4] >= SURE]
-        yield len(sure), int(match(sure, theirs[:, 5], theirs[:, :4])[:, 0].sum())
+    def found(output: Outputs, **changed: float) -> torch.Tensor:
+        return detections(torch.from_numpy(output[None]), replace(post, **changed))
+
+    for mine, theirs in ((one, other), (other, one)):
+        sure = found(mine, confidence=SURE)
+        candidates = found(theirs, confidence=PARTNER, iou=1.0, max_detections=_ALL)
+        same = candidates[:, 5][None] == sure[:, 5][:, None]
+        overlap = box_iou(sure[:, :4], candidates[:, :4]) * same
+        yield len(sure), int((overlap >= OVERLAP).any(dim=1).sum())

@@ -89,10 +89,11 @@ class EmulatedRunner(LocalRunner):
             DeviceError: a runtime has no wheel there that is known to work, or it cannot be fetched.
         """
         backends = {runtime.module: backend for backend, runtime in RUNTIMES.items()}
-        for name in ("numpy", *(backends[module] for module in needs)):
-            if name not in WHEELS:
-                known = ", ".join(wheels for wheels in WHEELS if wheels != "numpy")
-                raise DeviceError(f"{self.name}: {name} cannot be emulated, only {known}")
+        names = ("numpy", *(backends[module] for module in needs))
+        if unknown := [name for name in names if name not in WHEELS]:
+            known = ", ".join(name for name in WHEELS if name != "numpy")
+            raise DeviceError(f"{self.name}: {unknown[0]} cannot be emulated, only {known}")
+        for name in names:
             if name not in self._sites:
                 try:
                     self._sites[name] = site(self.machine, name, self._say)

@@ -30,10 +30,10 @@ PACKAGES = (
     "libc6", "libgcc-s1", "libstdc++6", "libgomp1", "zlib1g", "libexpat1", "libffi8", "libbz2-1.0",
     "liblzma5", "libssl3", "libpython3.11-minimal", "python3.11-minimal", "libpython3.11-stdlib",
 )  # fmt: skip
-# The newest of each that works under the emulator: ONNX Runtime from 1.27 on ... see docs/devices.md.
+# Of ONNX Runtime the newest that runs under qemu 7.2: 1.28.0, 1.30.0, 1.31.1 and 1.32.0 crash when they load.
 WHEELS: dict[str, tuple[str, ...]] = {
     "numpy": ("numpy==2.2.6",),
-    "onnxruntime": ("onnxruntime==1.26.0",),
+    "onnxruntime": ("onnxruntime==1.27.0",),
     "openvino": ("openvino==2026.4.1",),
     "ncnn": ("ncnn==1.0.20261020",),
 }
@@ -55,8 +55,8 @@ class Architecture:
     processor: str
 
 
-# The Cortex-A76 of a Raspberry Pi 5 has dotprod and fp16, but no SVE. Unasked, qemu emulates SVE with vectors
-# of 2048 bits, which no processor has: OpenVINO's int8 kernels are wrong there by 2 %, and crawl.
+# The Cortex-A76 is what a Raspberry Pi 5 has: dotprod and fp16, no SVE. With qemu's own default, `max`, that
+# has all extensions, OpenVINO's int8 kernels give other numbers.
 ARCHITECTURES: dict[str, Architecture] = {
     "aarch64": Architecture("arm64", "qemu-aarch64-static", "qemu-user-static", "cortex-a76"),
 }

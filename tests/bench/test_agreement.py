@@ -1,0 +1,104 @@
+"""Agreement of outputs: the error that is told, what counts as different, and that no time is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeprune.bench.agreement import Agreement, Answer, Decisions, Output, compare_outputs, real_images
+from edgeprune.bench.protocol import TOLERANCE, BenchProfile, run_workers
+from edgeprune.bench.result import Job
+from edgeprune.errors import DeviceError
+from edgeprune.runners.local import LocalRunner
+
+ANSWER = Answer(machine="aarch64", version="1", actual={}, quantized_ops=None)
+
+
+def agreement(
+    errors: list[float | None], decisions: Decisions | None = None, precision: str = "int8"
+) -> Agreement:
+    return Agreement(
+        compared_utc="", name="a", tool={}, artifact={}, device={}, here=ANSWER, there=ANSWER, inputs={},
+        outputs=tuple(Output(shape=(1, 2), relative_l2=error) for error in errors),
+        tolerance=TOLERANCE[precision], decisions=decisions,
+    )  # fmt: skip
+
+
+def test_the_error_is_that_of_the_image_that_differs_most() -> None:
+    expected = np.float32([[3, 4], [0, 1]])
+    outputs = np.float32([[3, 4], [0, 1.5]])
+    (found,) = compare_outputs([expected], [outputs])
+    assert found.shape == (1, 2) and found.relative_l2 == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        [],
+        [np.zeros((2, 3), np.float32)],
+        [np.float32([[np.nan, 4], [0, 1]])],
+        [np.float32([[3, 4], [0, np.inf]])],
+    ],
+)
+def test_a_missing_output_another_shape_or_no_number_differs(outputs: list[Any]) -> None:
+    found = compare_outputs([np.float32([[3, 4], [0, 1]])], outputs)
+    assert [output.relative_l2 for output in found] == [None]
+    assert not agreement([None]).agrees and agreement([None]).worst is None
+
+
+def test_an_output_of_zeros_agrees_only_with_zeros() -> None:
+    zeros = np.zeros((1, 4), np.float32)
+    assert [output.relative_l2 for output in compare_outputs([zeros, zeros], [zeros, zeros + 1])] == [
+        0.0,
+        2.0,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("errors", "decisions", "agrees"),
+    [
+        ([1e-3, 1e-2], None, True),
+        ([1e-3, 3e-2], None, False),
+        ([1e-3], Decisions(what="detections", count=7, shared=7), True),
+        ([1e-3], Decisions(what="detections", count=7, shared=6), False),
+        ([], None, False),
+    ],
+)
+def test_every_output_and_every_decision_has_to_agree(
+    errors: list[float | None], decisions: Decisions | None, agrees: bool
+) -> None:
+    assert agreement(errors, decisions).agrees is agrees
+
+
+def test_a_kept_agreement_has_no_field_for_a_latency() -> None:
+    text = str(Agreement.model_json_schema()).lower()
+    assert not any(word in text for word in ("_ms", "_ns", "latency", "fps", "samples", "seconds"))
+
+
+def test_without_a_build_around_it_an_engine_is_given_photographs(convnet: Path) -> None:
+    images, source = real_images(convnet)
+    assert images.shape == (8, 3, 32, 32) and images.dtype == np.float32 and source == "stock photographs"
+    assert len({image.tobytes() for image in images}) == 8
+
+
+class Imitated(LocalRunner):
+    """A device that says it is emulated."""
+
+    name = "emulated://test"
+    emulated = True
+
+    def run(self, args: Any, timeout: float, on_line: Any = None) -> Any:
+        raise AssertionError("nothing may be timed there")
+
+
+def test_no_worker_is_ever_timed_on_an_emulated_device(convnet: Path) -> None:
+    job = Job(
+        name="a", backend="onnxruntime", engine=str(convnet), engine_sha256="", precision="fp32", threads=1,
+        options={}, inputs="",
+    )  # fmt: skip
+    plan = BenchProfile(blocks=1, min_queries=1, min_seconds=0.0)
+    with pytest.raises(DeviceError, match="an emulated device has no latency worth measuring"):
+        run_workers([job], "single_stream", plan, Imitated())

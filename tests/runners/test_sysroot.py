@@ -1,0 +1,92 @@
+"""The parts of an emulated device in the cache: whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeprune.artifact import exclusive
+from edgeprune.errors import DeviceError, OutputError
+from edgeprune.runners import debian, sysroot
+from edgeprune.runners.debian import Package
+from edgeprune.runners.sysroot import MARKER, contents, site, system
+
+
+def quiet(share: float, text: str) -> None:
+    return None
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder of the parts, in a cache of its own."""
+    monkeypatch.setenv("EDGEPRUNE_CACHE", str(tmp_path))
+    return tmp_path / "emulated" / "aarch64"
+
+
+@pytest.fixture
+def fetched(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Stand in for the network; return the folders that were filled."""
+    folders: list[Path] = []
+
+    def unpack(names: Any, architecture: str, folder: Path, debs: Path, say: Any) -> list[Package]:
+        (folder / "usr").mkdir()
+        folders.append(folder)
+        return [Package(name, "1", "", "") for name in names]
+
+    monkeypatch.setattr(sysroot, "unpack_packages", unpack)
+    return folders
+
+
+def test_a_part_is_made_once_and_tells_what_is_in_it(home: Path, fetched: list[Path]) -> None:
+    place = system("aarch64", quiet)
+    assert system("aarch64", quiet) == place and len(fetched) == 1
+    assert (place / "usr").is_dir() and contents(place)["packages"]["libc6"] == "1"
+    assert place.parent == home and not list(home.glob(".partial-*"))
+
+
+def test_a_part_without_its_marker_is_not_there(home: Path, fetched: list[Path]) -> None:
+    place = system("aarch64", quiet)
+    (place / MARKER).unlink()
+    (place / "usr" / "half").write_text("")
+    assert system("aarch64", quiet) == place and len(fetched) == 2
+    assert not (place / "usr" / "half").exists()
+
+
+def test_other_pins_replace_a_part(home: Path, fetched: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    before = system("aarch64", quiet)
+    monkeypatch.setattr(sysroot, "PACKAGES", ("libc6",))
+    after = system("aarch64", quiet)
+    assert after != before and not before.exists()
+
+
+def test_what_a_killed_process_left_is_swept(home: Path, fetched: list[Path]) -> None:
+    left = home / ".partial-debian-abc"
+    left.mkdir(parents=True)
+    assert system("aarch64", quiet).is_dir() and not left.exists()
+
+
+def test_a_failure_leaves_no_part(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(debian, "MIRROR", "http://127.0.0.1:1/debian")
+    monkeypatch.setattr(debian, "require_tools", lambda: None)
+    with pytest.raises(DeviceError, match="cannot be fetched"):
+        system("aarch64", quiet)
+    assert not list(home.glob("debian-*")) and not list(home.glob(".partial-*"))
+
+
+def test_a_part_that_another_process_makes_is_waited_for_by_hand(home: Path, fetched: list[Path]) -> None:
+    with (
+        exclusive(home / ".debian.lock", "the cache", "busy"),
+        pytest.raises(OutputError, match="another process is preparing debian for aarch64"),
+    ):
+        system("aarch64", quiet)
+
+
+def test_wheels_that_pip_cannot_get_are_one_line(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setattr(sysroot, "WHEELS", {"numpy": ("edgeprune-no-such-wheel==1",)})
+    with pytest.raises(DeviceError, match=r"wheels for aarch64: .*No matching distribution") as caught:
+        site("aarch64", "numpy", quiet)
+    assert "\n" not in str(caught.value)
+    assert not list(home.glob("numpy-*"))
