@@ -40,7 +40,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "edgeprune.cli.runtimes",
         "List, install or remove converters in environments of their own.",
     ),
-    "device": ("edgeprune.cli.device", "Prepare a device that is reached by ssh or adb."),
+    "device": ("edgeprune.cli.device", "Prepare a device that is reached by ssh."),
     "doctor": ("edgeprune.cli.doctor", "Tell what is installed and which runtimes work here."),
 }
 _STORAGE = {
