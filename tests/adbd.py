@@ -20,6 +20,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 ADB = shutil.which("adb")
 VERSION, MAX_PAYLOAD = 0x01000001, 1 << 18
@@ -211,11 +212,11 @@ class AdbDevice:
         return self.here(f"{PLACE}/edgeprune")
 
     def python_is(self, script: str) -> None:
-        """Make the device's `python3` a shell script; an empty one removes it."""
+        """Make the device's `python3` a shell script."""
         path = self.root / "bin" / "python3"
         path.parent.mkdir(exist_ok=True)
         path.write_text(f"#!/bin/sh\n{script}\n")
-        path.chmod(0o755 if script else 0)
+        path.chmod(0o755)
 
     def own_python(self) -> None:
         self.python_is(f'exec "{sys.executable}" "$@"')
@@ -392,9 +393,9 @@ def _packet(number: int, data: bytes) -> bytes:
     return struct.pack("<BI", number, len(data)) + data
 
 
-def _pump(number: int, source: object, stream: Stream) -> None:
-    with source, contextlib.suppress(HungUpError):  # type: ignore[attr-defined]
-        while chunk := source.read1(1 << 15):  # type: ignore[attr-defined]
+def _pump(number: int, source: IO[bytes], stream: Stream) -> None:
+    with source, contextlib.suppress(HungUpError):
+        while chunk := os.read(source.fileno(), 1 << 15):
             stream.write(_packet(number, chunk))
 
 
@@ -442,6 +443,7 @@ def _namespace(root: Path, folder: Path) -> subprocess.Popen[bytes] | None:
     assert holder.stdout
     if holder.stdout.readline() == b"ready\n":
         return holder
+    holder.stdout.close()
     holder.wait()
     return None
 
