@@ -38,10 +38,9 @@ from edgeprune.prune.rounds import Plan
 from edgeprune.prune.shipped import subject_of
 from edgeprune.prune.to_latency import descended
 from edgeprune.recipe import Recipe, Regularised, load_recipe
-from edgeprune.runners.local import LocalRunner
 from edgeprune.shrinking import Pruning
 from edgeprune.summary import Variant
-from edgeprune.timing import bench_images, machine
+from edgeprune.timing import bench_images
 from edgeprune.training import finetuned, sparsified
 
 PRECISION: Precision = "int8"
@@ -106,8 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             PRECISION,
             context.recipe.bench.threads,
         )
-        with LocalRunner() as runner:
-            table = profile_model(subject, runner, notify, SHORT_PLAN if options.short else None)
+        table = profile_model(subject, context.testbed, notify, SHORT_PLAN if options.short else None)
         goal = table.whole_ms / options.speedup
         networks: list[Network] = []
         for done, criterion in enumerate(options.criteria):
@@ -131,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "split": context.dataset.report_split,
         "goal_ms": goal,
         "table_ms": table.whole_ms,
-        "machine": machine(),
+        "machine": context.testbed.machine,
         "versions": context.versions,
         "rows": [asdict(line) for line in lines],
     }
@@ -233,7 +231,7 @@ def timed(context: Build, networks: Sequence[Network]) -> dict[str, float]:
         "environments": {network.name: network.candidate.environment for network in networks},
         "options": options_for(networks[0].candidate.profile, PRECISION),
         "bench": {"profile": settings.profile, "threads": settings.threads},
-        "machine": machine(),
+        "machine": context.testbed.machine,
         "versions": context.using("onnxruntime", "openvino"),
     }
 
@@ -251,13 +249,12 @@ def timed(context: Build, networks: Sequence[Network]) -> dict[str, float]:
             )
             for network in networks
         ]
-        with LocalRunner() as runner:
-            results = measure(
-                jobs,
-                settings.profile,
-                runner,
-                lambda done, total, text: context.notify("bench", done / max(total, 1), text),
-            )
+        results = measure(
+            jobs,
+            settings.profile,
+            context.testbed.runner,
+            lambda done, total, text: context.notify("bench", done / max(total, 1), text),
+        )
         tensors.unlink()
         for result in results:
             save_result(result, out / result_file(result.name))

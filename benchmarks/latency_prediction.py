@@ -18,6 +18,7 @@ from edgeprune.artifact import Artifact
 from edgeprune.bench.protocol import BenchProfile, build_job, measure, write_inputs
 from edgeprune.bench.statistics import latency_ms
 from edgeprune.bench.subject import stock_images
+from edgeprune.bench.testbed import local
 from edgeprune.cli.progress import stage_progress
 from edgeprune.device import resolve_targets
 from edgeprune.latency import LatencyTable
@@ -49,7 +50,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder, LocalRunner() as runner, stage_progress() as notify:
             path = _checkpoint(name, Path(folder))
             subject = subject_of(adapter, path, options.imgsz, profile, options.precision, 1)
-            table = profile_model(subject, runner, notify)
+            table = profile_model(subject, local(), notify)
             settings = [{}, *random_widths(table, options.settings)]
             measured = measure_widths(subject, table, settings, Path(folder), runner)
         # The table and this measurement are minutes apart: the original, in both, brings them to one pace.

@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from benchmarks.latency_prediction import measure_widths
 
+from edgeprune.bench.testbed import local
 from edgeprune.cli.progress import Notify, stage_progress
 from edgeprune.device import DeviceProfile, Precision, resolve_targets
 from edgeprune.latency import LatencyTable
@@ -75,7 +76,7 @@ def compare(
     )
     settings: dict[str, Widths] = {"original": {}}
     with tempfile.TemporaryDirectory() as folder, LocalRunner() as runner:
-        table = profile_model(subject, runner, notify)
+        table = profile_model(subject, local(), notify)
         for ratio in ratios:
             settings |= {f"{kind} {ratio:g}": keep for kind, keep in three_ways(table, scores, ratio).items()}
         p50 = _measured(subject, table, settings, Path(folder) / "0", runner)

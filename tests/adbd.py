@@ -25,7 +25,7 @@ ADB = shutil.which("adb")
 VERSION, MAX_PAYLOAD = 0x01000001, 1 << 18
 BANNER = b"%s::ro.product.name=test;ro.product.model=Test_Board;ro.product.device=test;features=%s"
 FEATURES = "shell_v2"
-TOKEN = 1
+TOKEN, PUBLIC_KEY = 1, 3
 STDIN, STDOUT, STDERR, EXIT, CLOSE_STDIN = range(5)
 PLACE = "/data/local/tmp"
 
@@ -140,8 +140,10 @@ class Transport:
 
     def _take(self, command: bytes, first: int, second: int, data: bytes) -> None:
         stream = self._streams.get(second)
+        if command == b"AUTH" and first == PUBLIC_KEY:
+            return  # the user would be asked now
         if command in (b"CNXN", b"AUTH") and not self._device.trusts:
-            self.send(b"AUTH", TOKEN, 0, os.urandom(20))  # and no signature is the right one
+            self.send(b"AUTH", TOKEN, 0, os.urandom(20))  # no signature is that of a known key
         elif command == b"CNXN":
             self.most = min(MAX_PAYLOAD, second)
             words = (self._device.state.encode(), self._device.features.encode())
@@ -429,6 +431,8 @@ def _namespace(root: Path, folder: Path) -> subprocess.Popen[bytes] | None:
     """Return a process in a mount namespace where `root` is ``/data``; None where that is not allowed."""
     place = folder / "newroot"
     place.mkdir()
+    if os.getuid() or not (shutil.which("unshare") and shutil.which("nsenter")):
+        return None
     holder = subprocess.Popen(
         ["unshare", "--mount", "sh", "-c", _NAMESPACE, "sh", place, root],
         stdin=subprocess.DEVNULL,

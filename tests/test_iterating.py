@@ -12,6 +12,7 @@ import pytest
 from edgeprune import iterating
 from edgeprune.artifact import Artifact
 from edgeprune.bench.race import Race
+from edgeprune.bench.testbed import local
 from edgeprune.build import Build
 from edgeprune.device import DeviceProfile, resolve_targets
 from edgeprune.errors import BudgetError, ConfigError
@@ -133,6 +134,7 @@ def test_only_a_rewriting_pays_for_its_factors(monkeypatch: pytest.MonkeyPatch, 
         spec=SimpleNamespace(imgsz=64),
         recipe=load_recipe(prune__rewrite=("spatial",)),
         notify=None,
+        testbed=local(),
         using=lambda *_: {},
         store=SimpleNamespace(stage=stage),
     )

@@ -12,6 +12,7 @@ import pytest
 
 from edgeprune.bench import protocol, tune
 from edgeprune.bench.protocol import BenchProfile
+from edgeprune.bench.testbed import local
 from edgeprune.dataset import Dataset
 from edgeprune.device import resolve_targets
 from edgeprune.errors import BudgetError
@@ -39,7 +40,7 @@ def criteria(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
             criteria,
             "profile_model",
             lambda subject, *_: made_table(
-                subject.adapter, subject.model, subject.imgsz, key_of(subject, {})
+                subject.adapter, subject.model, subject.imgsz, key_of(subject, {}, local())
             ),
         )
         for name in protocol.PROFILES:

@@ -6,7 +6,9 @@ import functools
 import json
 import re
 import shutil
+import sys
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +22,7 @@ from edgeprune.cli import main
 from edgeprune.dataset import Dataset
 
 TINY = BenchProfile(
-    blocks=1, min_queries=60, min_seconds=0.05, warmup_s=0.0, warmup_cap_s=0.2, timeout_s=120.0
+    blocks=1, min_queries=60, min_seconds=0.05, warmup_s=0.0, warmup_cap_s=0.2, cold_runs=2, timeout_s=120.0
 )
 PROGRESS = re.compile(r"^\S+: \d+% ")
 
@@ -106,3 +108,25 @@ def built(
     summary = json.loads((out / "summary.json").read_text())
     yield Built(out, options, ended, summary)
     shutil.rmtree(out)
+
+
+def _write_wheel(folder: Path, name: str) -> None:
+    info = f"{name}-99.0.dist-info"
+    with zipfile.ZipFile(folder / f"{name}-99.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(f"{name}.py", f"stands_for = {name!r}\n")
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 99.0\n")
+        wheel.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        wheel.writestr(f"{info}/RECORD", "")
+
+
+@pytest.fixture
+def bare_python(tmp_path: Path) -> str:
+    """Return the shell script of a `python3` without packages, whose pip has an index of its own."""
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    for name in ("numpy", "onnxruntime"):
+        _write_wheel(wheels, name)
+    offline = f"export PIP_NO_INDEX=1 PIP_FIND_LINKS='{wheels}' PIP_NO_CACHE_DIR=1 PYTHONNOUSERSITE=1"
+    return f'{offline}; exec "{Path(sys.base_prefix) / "bin" / "python3"}" "$@"'

@@ -38,6 +38,13 @@ def test_recorded_output_is_read(tool: str, file: str, figures: Figures) -> None
     assert vars(read) == pytest.approx(vars(figures))
 
 
+def test_benchmark_app_tells_fast_networks_in_microseconds() -> None:
+    read = TOOLS["benchmark_app"].read
+    assert read("[ INFO ]    Median:        34.19 us\n[ INFO ]    Average:       0.04 ms\n") == Figures(
+        p50=0.03419, mean=0.04
+    )
+
+
 @pytest.mark.parametrize("tool", TOOLS)
 def test_nothing_is_read_into_another_text(tool: str) -> None:
     assert TOOLS[tool].read("Segmentation fault\nLatency = fast\n") == Figures()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -74,28 +73,10 @@ def test_a_device_that_cannot_be_reached(run: Any, device: Device, convnet: Path
     assert ended.code == 3 and "there are local and ssh://" in ended.error
 
 
-def _write_wheel(folder: Path, name: str) -> None:
-    info = f"{name}-99.0.dist-info"
-    with zipfile.ZipFile(folder / f"{name}-99.0-py3-none-any.whl", "w") as wheel:
-        wheel.writestr(f"{name}.py", f"stands_for = {name!r}\n")
-        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 99.0\n")
-        wheel.writestr(
-            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
-        wheel.writestr(f"{info}/RECORD", "")
-
-
 @pytest.fixture
-def bare(device: Device, tmp_path: Path) -> Device:
+def bare(device: Device, bare_python: str) -> Device:
     """Return the device with a Python that has no packages, and an index of its own for pip."""
-    wheels, packages = tmp_path / "wheels", tmp_path / "packages"
-    wheels.mkdir()
-    for name in ("numpy", "onnxruntime"):
-        _write_wheel(wheels, name)
-    offline = f"export PIP_NO_INDEX=1 PIP_FIND_LINKS='{wheels}' PIP_NO_CACHE_DIR=1"
-    base = Path(sys.base_prefix) / "bin" / "python3"
-    device.python_is(f'{offline}; export PYTHONNOUSERSITE=1; exec "{base}" "$@"')
-    assert not packages.exists()
+    device.python_is(bare_python)
     return device
 
 

@@ -104,7 +104,25 @@ def test_devices_tells_what_is_there_and_what_is_not(run: Any, device: Device, f
     assert seen["board"]["target"] == "x86-ort"
     assert not seen["lost"]["reachable"] and "cannot be reached" in seen["lost"]["error"]
     shown = run("devices").stdout
-    assert f"board ({device.address()}): " in shown and "lost (ssh://x@127.0.0.1:1): not reachable" in shown
+    assert (
+        f"board ({device.address()}): " in shown
+        and "lost (ssh://x@127.0.0.1:1): cannot be reached: " in shown
+    )
+
+
+def test_an_emulated_architecture_is_listed_once_the_cache_holds_it(
+    run: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEPRUNE_CACHE", str(folder / "cache"))
+    assert "emulated" not in run("devices").stdout
+    made = {"debian-0": {"packages": {}}, "numpy-0": {"wheels": ["numpy==2.2.6"]}}
+    for name, facts in (made | {"ncnn-0": {"wheels": ["ncnn==1.0"]}}).items():
+        place = folder / "cache" / "emulated" / "aarch64" / name
+        place.mkdir(parents=True)
+        (place / "complete.json").write_text(json.dumps(facts))
+    seen = json.loads(run("devices", "--json").stdout)[-1]
+    assert seen["address"] == "emulated://aarch64" and seen["state"]["runtimes"] == {"ncnn": "1.0"}
+    assert "emulated: never timed, aarch64" in run("devices").stdout
 
 
 def test_a_device_without_numpy_is_reachable_and_says_what_it_lacks(run: Any, device: Device) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from edgeprune.bench.testbed import local
 from edgeprune.device import resolve_targets
 from edgeprune.latency import LatencyTable, load_table
 from edgeprune.models import ultralytics as adapter
@@ -18,7 +19,6 @@ from edgeprune.prune.profiling import profile_model
 from edgeprune.prune.rounds import Plan
 from edgeprune.prune.shipped import subject_of
 from edgeprune.prune.worth import shapes_to_compare
-from edgeprune.runners.local import LocalRunner
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +98,7 @@ def test_the_factors_of_rewritings_are_measured_beside_and_change_nothing_else(
     subject = subject_of(adapter, checkpoints["yolov8n"], None, target, "fp32", 1)
 
     def profile(*kinds: str) -> LatencyTable:
-        with LocalRunner() as runner:
-            return profile_model(subject, runner, lambda *_: None, rewrite=kinds)
+        return profile_model(subject, local(), lambda *_: None, rewrite=kinds)
 
     plain = profile()
     assert not list((cache / "profiles").glob("factors-*"))  # what is not asked for is not paid for

@@ -22,10 +22,11 @@ Command = Callable[..., Any]
 
 
 def table_of(context: Any, original: Any, profile: Any, rewrite: Any) -> Any:
+    from edgeprune.bench.testbed import local
     from edgeprune.prune.shipped import key_of, subject_of
 
     subject = subject_of(adapter, original.path, context.spec.imgsz, profile, profile.ship, 1)
-    return made_table(adapter, subject.model, context.spec.imgsz, key_of(subject, {}))
+    return made_table(adapter, subject.model, context.spec.imgsz, key_of(subject, {}, local()))
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgeprune.bench.protocol import BenchProfile
+from edgeprune.bench.testbed import local
 from edgeprune.dataset import Dataset
 from edgeprune.device import resolve_targets
 from edgeprune.errors import BudgetError, ConfigError
@@ -18,6 +19,7 @@ from edgeprune.prune import to_latency
 from edgeprune.prune.shipped import key_of, subject_of
 from edgeprune.prune.to_latency import Cut, cut_to_latency, descended, raced
 from edgeprune.recipe import PruneRecipe, Recipe
+from edgeprune.runners.local import LocalRunner
 from made_tables import made_table
 
 ADAPTER = get_adapter("ultralytics")
@@ -28,7 +30,7 @@ SPEC = Preprocess(64)
 @pytest.fixture(scope="module")
 def table(checkpoints: dict[str, Path]) -> LatencyTable:
     subject = subject_of(ADAPTER, checkpoints["yolov8n"], 64, ORT, "int8", 1)
-    return made_table(ADAPTER, subject.model, 64, key_of(subject, {}))
+    return made_table(ADAPTER, subject.model, 64, key_of(subject, {}, local()))
 
 
 @pytest.fixture
@@ -59,7 +61,7 @@ def test_a_cut_keeps_to_its_goal_and_is_measured(
     assert all(widths[name] == kept for name, kept in found.keep.items())
     assert 0 < report.ratio < 1
 
-    run = raced(ADAPTER, checkpoints["yolov8n"], tmp_path / "model.pt", 64, ORT, table)
+    run = raced(ADAPTER, checkpoints["yolov8n"], tmp_path / "model.pt", 64, ORT, table, LocalRunner())
     assert run.pairs in (6, 10)
     assert run.before_ms > 0 and run.after_ms > 0
 

@@ -171,6 +171,13 @@ def test_a_missing_file_is_named(runner: AdbRunner, tmp_path: Path) -> None:
     assert not (tmp_path / "here").exists()
 
 
+def test_a_place_here_that_cannot_be_written(runner: AdbRunner, phone: AdbDevice, tmp_path: Path) -> None:
+    remote_file = f"{runner.root}/result"
+    phone.here(remote_file).write_text("content")
+    with pytest.raises(DeviceError, match=r"/result: cannot create"):
+        runner.pull(remote_file, tmp_path / "no such folder" / "result")
+
+
 # Processes
 
 
@@ -304,6 +311,13 @@ def test_no_device(adb: None) -> None:
     assert "no device is attached" in _refusal("adb://")
     assert "no such device is attached; there are none" in _refusal("adb://0123456789ABCDEF")
     assert "Connection refused" in _refusal("adb://127.0.0.1:1")
+
+
+def test_a_server_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not adbd.ADB:
+        pytest.skip("no adb here: apt-get install adb")
+    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", "99999999")
+    assert "the adb server of this machine does not start: " in _refusal("adb://serial")
 
 
 def test_several_devices_and_no_serial(phone: AdbDevice, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def alternatives(
         candidates: rows of the original and the pruned models; those that tell the input sizes near the
             pruned model's latency are timed briefly.
     """
-    profiles = [profile for profile in context.request.targets if profile.runs_here]
+    profiles = [profile for profile in context.request.targets if context.testbed.measures(profile)]
     ships = [entry for entry in candidates if entry.profile in profiles and _ships(entry)]
     times = {name: latency_ms(result).p50 for name, (result, _) in measured(context, ships, "quick").items()}
     rows: list[Candidate] = []

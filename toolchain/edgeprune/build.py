@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edgeprune.artifact import Artifact, Store, write_text_atomically
 from edgeprune.backends import get_backend
+from edgeprune.bench.testbed import Testbed
 from edgeprune.dataset import Dataset
 from edgeprune.device import DeviceProfile
 from edgeprune.models import ModelAdapter, ModelInfo
@@ -51,6 +52,7 @@ class Build:
     """What every stage of one build sees.
 
     Attributes:
+        testbed: the device that its targets are measured on.
         choosing: whether accuracy is measured only on the split that choices are made on.
     """
 
@@ -62,6 +64,7 @@ class Build:
     info: ModelInfo
     spec: Preprocess
     versions: dict[str, str]
+    testbed: Testbed
     choosing: bool = False
 
     @property

@@ -28,7 +28,7 @@ from edgeprune.quantize.units import Unit, constants_of, int8_units, only_int8, 
 from edgeprune.scores import Accuracy
 from edgeprune.sensitivity import Guard, LayerSensitivity
 from edgeprune.summary import Variant, variant_name
-from edgeprune.timing import bench_images, machine
+from edgeprune.timing import bench_images
 
 IMAGES = 16
 PATIENCE = 5
@@ -231,7 +231,7 @@ def _times(
 
     The float engine runs with the options of the int8 one: so do the layers that stay in float in it.
     """
-    if not profile.runs_here or profile.backend not in COUNTERS:
+    if not context.testbed.is_local or not profile.runs_here or profile.backend not in COUNTERS:
         return {}
     options, threads = options_for(profile, "int8"), context.recipe.bench.threads
     inputs = {
@@ -240,7 +240,7 @@ def _times(
         "layers": [unit.nodes for unit in layers],
         "options": options,
         "threads": threads,
-        "machine": machine(),
+        "machine": context.testbed.machine,
         "versions": context.using(profile.backend),
     }
 

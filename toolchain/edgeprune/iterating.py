@@ -20,7 +20,6 @@ from edgeprune.latency import LatencyTable, load_table, save_table
 from edgeprune.recipe import Recipe
 from edgeprune.scores import Accuracy
 from edgeprune.shrinking import Iteration
-from edgeprune.timing import machine
 from edgeprune.training import finetuned
 
 MOST_REFUSED = 3
@@ -79,19 +78,18 @@ def speed_budget(recipe: Recipe) -> Goal | None:
 def latency_table(
     context: Build, model: Artifact, profile: DeviceProfile, rewrite: Sequence[str] = ()
 ) -> LatencyTable:
-    """Return the latency table of a model on this machine, in the precision that ships; measured once.
+    """Return the latency table of a model on the device, in the precision that ships; measured once.
 
     Args:
         rewrite: kinds of rewriting whose factors it holds too.
 
     Raises:
-        ConfigError: the target is not measured here.
+        ConfigError: the target is not measured there.
     """
     from edgeprune.prune.profiling import profile_model
     from edgeprune.prune.shipped import subject_of
-    from edgeprune.runners.local import LocalRunner
 
-    if not profile.runs_here:
+    if not context.testbed.measures(profile):
         raise ConfigError(
             f"{profile.name}: this target is not measured here, so nothing can be pruned to a latency; "
             "give prune.ratio or prune.macs"
@@ -101,7 +99,7 @@ def latency_table(
         "imgsz": context.spec.imgsz,
         "target": profile.model_dump(mode="json"),
         "threads": context.recipe.bench.threads,
-        "machine": machine(),
+        "machine": context.testbed.machine,
         "versions": context.using("torch", "torch-pruning", profile.backend),
     }
     if rewrite:
@@ -116,8 +114,7 @@ def latency_table(
             profile.ship,
             context.recipe.bench.threads,
         )
-        with LocalRunner() as runner:
-            table = profile_model(subject, runner, context.notify, rewrite=rewrite)
+        table = profile_model(subject, context.testbed, context.notify, rewrite=rewrite)
         save_table(table, out / "table.json")
 
     return load_table(context.store.stage("table", inputs, make) / "table.json")
@@ -240,12 +237,20 @@ def _raced(
         "target": profile.model_dump(mode="json"),
         "table": table.key.model_dump(),
         "imgsz": context.spec.imgsz,
-        "machine": machine(),
+        "machine": context.testbed.machine,
         "versions": context.using("torch", "onnx", profile.backend),
     }
 
     def make(out: Path) -> None:
-        run = raced(context.adapter, before.path, after.path, context.spec.imgsz, profile, table)
+        run = raced(
+            context.adapter,
+            before.path,
+            after.path,
+            context.spec.imgsz,
+            profile,
+            table,
+            context.testbed.runner,
+        )
         write_text_atomically(out / "race.json", run.model_dump_json())
 
     place = context.store.stage("raced", inputs, make)

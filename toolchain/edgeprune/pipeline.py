@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from edgeprune.alternatives import alternatives, smaller_model
 from edgeprune.artifact import Artifact, Store, digest
 from edgeprune.bench.protocol import LEAST_INPUTS
+from edgeprune.bench.testbed import Testbed, local
 from edgeprune.build import Build, BuildRequest, Candidate, Notify
 from edgeprune.candidates import evaluated, exported
 from edgeprune.converting import scheme_of, source
@@ -32,15 +33,18 @@ DISTRIBUTIONS = {"litert": "ai-edge-litert"}
 """Where a runtime's name is not that of the distribution."""
 
 
-def build(request: BuildRequest, notify: Notify) -> Summary:
+def build(request: BuildRequest, notify: Notify, testbed: Testbed | None = None) -> Summary:
     """Run every stage that is not there yet, choose a row, and write `summary.json` and `best/`.
+
+    Args:
+        testbed: the device that the targets are measured on; this machine by default.
 
     Raises:
         EdgepruneError: bad input, or a stage that failed; whole stages stay for the next build.
     """
     store = Store(request.out / "stages")
     with store.locked():
-        original, context = start(request, store, notify)
+        original, context = start(request, store, notify, testbed)
         smaller = smaller_model(context) if request.smaller else None
         baseline = _baseline(context, original)
         candidates: list[Candidate] = []
@@ -63,15 +67,23 @@ def build(request: BuildRequest, notify: Notify) -> Summary:
             rivals, more = alternatives(context, original, smaller, candidates)
             candidates += rivals
             checks |= more
-        results = measured(context, [entry for entry in candidates if entry.profile.runs_here])
+        results = measured(
+            context, [entry for entry in candidates if context.testbed.measures(entry.profile)]
+        )
         summary = summarise(context, candidates, results, baseline, prunings, tuple(checks.values()))
         write_outputs(context, candidates, summary)
         save_summary(summary, request.out)
     return summary
 
 
-def start(request: BuildRequest, store: Store, notify: Notify) -> tuple[Artifact, Build]:
-    """Check the request, and return the original as an artifact with what every stage sees."""
+def start(
+    request: BuildRequest, store: Store, notify: Notify, testbed: Testbed | None = None
+) -> tuple[Artifact, Build]:
+    """Check the request, and return the original as an artifact with what every stage sees.
+
+    Args:
+        testbed: the device that the targets are measured on; this machine by default.
+    """
     if request.recipe.bench.compare and not request.recipe.prune.enabled:
         raise ConfigError(
             "bench.compare: pruning is off, so there is nothing to compare; drop --compare or --no-prune"
@@ -103,7 +115,8 @@ def start(request: BuildRequest, store: Store, notify: Notify) -> tuple[Artifact
             f"{request.data}: {images} images; timing rotates over at least {LEAST_INPUTS} of them"
         )
     versions = {name: _version(name) for name in PACKAGES}
-    context = Build(request, store, adapter, notify, dataset, info, adapter.preprocess(imgsz), versions)
+    spec, bed = adapter.preprocess(imgsz), testbed or local()
+    context = Build(request, store, adapter, notify, dataset, info, spec, versions, bed)
     # Later stages, ultralytics' trainer among them, only ever read this copy, written by edgeprune itself.
     place = store.stage(
         "original",

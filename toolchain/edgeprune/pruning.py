@@ -14,7 +14,6 @@ from edgeprune.iterating import Goal, descend, latency_goal, latency_table, spee
 from edgeprune.latency import LatencyTable
 from edgeprune.recipe import DEFAULT_RATIO, Recipe, Regularised
 from edgeprune.shrinking import PassReport, Pruning
-from edgeprune.timing import machine
 from edgeprune.training import aware, finetuned, sparsified
 
 _PASSES = TypeAdapter(tuple[PassReport, ...])
@@ -41,11 +40,12 @@ def _reshaped(
     """Return the model after the recipe's passes (depth, convolutions, activation), and their account."""
     from edgeprune.prune.to_latency import reshape
 
-    recipe = _decided(context.recipe, profile)
+    there = context.testbed.measures(profile)
+    recipe = _decided(context.recipe, there)
     settings = recipe.prune
     if not settings.depth and not settings.rewrite and settings.activation == "keep":
         return model, ()
-    by_table = profile.runs_here and (settings.depth or settings.rewrite)
+    by_table = there and (settings.depth or settings.rewrite)
     table = latency_table(context, model, profile, settings.rewrite) if by_table else None
     inputs = {
         "model": model.sha256,
@@ -58,7 +58,7 @@ def _reshaped(
         "table": table and table.model_dump(mode="json"),
         "imgsz": context.spec.imgsz,
         "val": context.dataset.fingerprint("val"),
-        "machine": machine(),
+        "machine": context.testbed.machine,
         "versions": context.using("torch", "ultralytics", profile.backend),
     }
 
@@ -72,6 +72,7 @@ def _reshaped(
             recipe,
             profile,
             table,
+            context.testbed.runner if there else None,
             out,
         )
         write_text_atomically(out / "passes.json", _PASSES.dump_json(reports).decode())
@@ -84,11 +85,11 @@ def _reshaped(
     return Artifact.of(place / "model.pt", "torch", "fp32", model.sha256), reports
 
 
-def _decided(recipe: Recipe, profile: DeviceProfile) -> Recipe:
+def _decided(recipe: Recipe, is_measured: bool) -> Recipe:
     """Return a recipe that names its activation: only what is measured and trained is swapped unasked."""
     if recipe.prune.activation != "auto":
         return recipe
-    activation = "relu" if profile.runs_here and recipe.finetune.epochs else "keep"
+    activation = "relu" if is_measured and recipe.finetune.epochs else "keep"
     return recipe.model_copy(update={"prune": recipe.prune.model_copy(update={"activation": activation})})
 
 
@@ -101,7 +102,7 @@ def _cut(
         swapped: whether it has activations that its weights do not know yet.
     """
     recipe = context.recipe
-    budget = speed_budget(recipe) if profile.runs_here else None
+    budget = speed_budget(recipe) if context.testbed.measures(profile) else None
     if budget or recipe.prune.goal in ("latency_ms", "speedup"):
         table = latency_table(context, dense, profile)
         goal = latency_goal(recipe, table)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgeprune.artifact import Artifact, Store, content_key, digest, write_text_atomically
+from edgeprune.bench.testbed import Testbed
 from edgeprune.build import Build, BuildRequest, Notify
 from edgeprune.dataset import Dataset
 from edgeprune.errors import ConfigError, NotComparableError
@@ -80,8 +81,11 @@ class Plan(_Record):
     table: LatencyTable
 
 
-def search(request: SearchRequest, notify: Notify) -> Found:
+def search(request: SearchRequest, notify: Notify, testbed: Testbed | None = None) -> Found:
     """Work on the study until it has its trials; write `search.json`, `search.html` and `pareto/`.
+
+    Args:
+        testbed: the device that trials are measured on; this machine by default.
 
     Raises:
         BudgetError: no trial was complete: all were slower than allowed.
@@ -98,7 +102,7 @@ def search(request: SearchRequest, notify: Notify) -> Found:
     store = Store(out / "stages")
     with store.locked(), answering(url):
         storage = open_storage(url)
-        original, context = start(request.build, store, notify)
+        original, context = start(request.build, store, notify, testbed)
         context = context.at(_sizes(request.imgszs, context)[0])
         study, bench = _prepared(request, context, original, storage)
         if not request.collect:
@@ -146,7 +150,9 @@ def _prepared(
         subject = subject_of(
             context.adapter, original.path, table.imgsz, profile, profile.ship, terms.threads
         )
-        check_key(table.key, key_of(subject, table.key.environment), f"--study {request.study}")
+        check_key(
+            table.key, key_of(subject, table.key.environment, context.testbed), f"--study {request.study}"
+        )
     return study, Bench(context, original, profile, network, table, space(table), request.epochs)
 
 

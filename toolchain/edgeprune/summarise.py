@@ -12,7 +12,6 @@ from edgeprune.artifact import Artifact, digest, write_text_atomically
 from edgeprune.backends import get_backend, options_for
 from edgeprune.backends.ort_format import config_of
 from edgeprune.backends.tensorrt import device_commands
-from edgeprune.bench.environment import read_environment
 from edgeprune.bench.result import BenchResult
 from edgeprune.bench.statistics import achieved_fps, latency_ms
 from edgeprune.build import SELECTION_SPLIT, Build, Candidate
@@ -93,7 +92,7 @@ def summarise(
             method=recipe.quantize.method,
         ),
         exports=checks,
-        environment=read_environment(),
+        environment=context.testbed.environment,
         versions=context.versions,
         seconds=dict(context.store.seconds),
     )
@@ -211,7 +210,7 @@ def write_outputs(context: Build, candidates: list[Candidate], summary: Summary)
             engine = Artifact.of(place, "engine", chosen.precision)
             folders["best"][EMBEDDED] = embedded(context, engine, chosen.val)
     for entry in candidates:
-        if not entry.profile.runs_here:
+        if not context.testbed.measures(entry.profile):
             path = entry.artifact.path
             for source in filter(Path.exists, (path, config_of(path))):
                 name = _device_file(entry.variant, entry.precision, source.name.removeprefix(path.stem))

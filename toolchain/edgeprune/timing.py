@@ -1,4 +1,4 @@
-"""The stages that time rows on this machine: which environment an engine is fastest in, and the benchmark."""
+"""The stages that time rows on the device: which environment an engine is fastest in, and the benchmark."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 
 from edgeprune.artifact import Artifact, write_text_atomically
 from edgeprune.backends import options_for
-from edgeprune.bench.environment import read_environment
 from edgeprune.bench.protocol import build_job, measure, write_inputs
 from edgeprune.bench.result import BenchResult, Job, load_result, result_file, save_result
 from edgeprune.bench.tune import fastest_environment
@@ -18,31 +17,29 @@ from edgeprune.build import SELECTION_SPLIT, Build, Candidate
 from edgeprune.device import DeviceProfile
 from edgeprune.preprocess import load_input
 from edgeprune.recipe import BenchLength
-from edgeprune.runners.local import LocalRunner
 
 BENCH_INPUTS = 32
 
 
 def tuned(context: Build, profile: DeviceProfile, engine: Artifact) -> dict[str, str]:
-    """Return the environment variables under which this engine is fastest here, by measurement."""
+    """Return the environment variables under which this engine is fastest there, by measurement."""
     choices = profile.environments_for(engine.precision)
-    if not choices:
+    if not choices or not context.testbed.measures(profile):
         return {}
     inputs = {
         "engine": engine.sha256,
         "options": options_for(profile, engine.precision),
         "choices": choices,
         "threads": context.recipe.bench.threads,
-        "machine": machine(),
+        "machine": context.testbed.machine,
         "versions": context.using(profile.backend),
     }
 
     def make(out: Path) -> None:
         context.notify("tune", 0.0, f"{profile.name} {engine.precision}")
         tensors = write_inputs(bench_images(context), out / "inputs.npy")
-        with LocalRunner() as runner:
-            job = build_job("plain", engine, profile, threads=context.recipe.bench.threads, inputs=tensors)
-            best = fastest_environment(job, choices, runner)
+        job = build_job("plain", engine, profile, threads=context.recipe.bench.threads, inputs=tensors)
+        best = fastest_environment(job, choices, context.testbed.runner)
         tensors.unlink()
         write_text_atomically(out / "environment.json", json.dumps(best))
         context.notify("tune", 1.0, " ".join(f"{key}={value}" for key, value in best.items()) or "as it is")
@@ -75,7 +72,7 @@ def measured(
         },
         "imgsz": context.spec.imgsz,
         "bench": {"profile": length, "threads": settings.threads},
-        "machine": machine(),
+        "machine": context.testbed.machine,
         "data": context.dataset.fingerprint(SELECTION_SPLIT),
         "versions": context.using("onnxruntime", "openvino", "ncnn"),
     }
@@ -97,13 +94,12 @@ def measured(
             )
             for entry in candidates
         ]
-        with LocalRunner() as runner:
-            results = measure(
-                jobs,
-                length,
-                runner,
-                lambda done, total, text: context.notify("bench", done / max(total, 1), text),
-            )
+        results = measure(
+            jobs,
+            length,
+            context.testbed.runner,
+            lambda done, total, text: context.notify("bench", done / max(total, 1), text),
+        )
         for result in results:
             save_result(result, out / result_file(result.name))
         for file in tensors.values():
@@ -121,9 +117,3 @@ def bench_images(context: Build) -> Any:
         if split in context.dataset.images and len(paths) < BENCH_INPUTS:
             paths += context.dataset.sample(split, BENCH_INPUTS - len(paths), context.recipe.seed)
     return np.concatenate([load_input(path, context.spec)[0] for path in paths])
-
-
-def machine() -> dict[str, Any]:
-    """Return what makes a latency this machine's: its processor, cores and kernel."""
-    environment = read_environment()
-    return {key: environment[key] for key in ("machine", "board", "cpu", "cores", "affinity", "kernel")}

@@ -196,16 +196,15 @@ def timed(bench: Bench, student: Artifact, imgsz: int) -> float:
     def make(out: Path) -> None:
         from edgeprune.prune.paced import pace_of, paced_ms
         from edgeprune.prune.shipped import engine_of
-        from edgeprune.runners.local import LocalRunner
 
         unpruned = _unpruned_engine(bench)
-        with tempfile.TemporaryDirectory() as name, LocalRunner() as runner:
+        with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             engine = engine_of(
                 context.adapter, student.path, imgsz, bench.profile, table.key.threads, folder / "engine"
             )
             engines = {"unpruned": (unpruned, table.imgsz), "trial": (engine, imgsz)}
-            ms = paced_ms(engines, bench.profile, pace_of(table), runner, folder)
+            ms = paced_ms(engines, bench.profile, pace_of(table), context.testbed.runner, folder)
         write_text_atomically(out / "latency.json", json.dumps({"ms": ms}))
 
     place = context.store.stage("latency", inputs, make)

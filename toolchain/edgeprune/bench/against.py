@@ -91,7 +91,8 @@ def _benchncnn(subject: Subject, threads: int, seconds: float) -> list[str]:
 
 
 def _read_benchmark_app(text: str) -> Figures:
-    found = {name.lower(): float(ms) for name, ms in re.findall(r"(\w+):\s+([\d.]+) ms\b", text)}
+    said = re.findall(r"(Median|Average|Min|Max):\s+([\d.]+) (ms|us)\b", text)  # us of a fast network
+    found = {name.lower(): float(value) / (1 if unit == "ms" else 1e3) for name, value, unit in said}
     fps = re.search(r"Throughput:\s+([\d.]+) FPS", text)
     return Figures(
         p50=found.get("median"),
@@ -122,9 +123,16 @@ def _read_trtexec(text: str) -> Figures:
     line = re.search(r"\] Latency: (.*)$", text, re.MULTILINE)
     found = dict(re.findall(r"([\w()%]+) = ([\d.]+) ms", line[1])) if line else {}
     fps = re.search(r"Throughput: ([\d.]+) qps", text)
-    names = ("median", "percentile(90%)", "percentile(99%)", "mean", "min", "max")
-    values = [float(found[name]) if name in found else None for name in names]
-    return Figures(*values, float(fps[1]) if fps else None)
+    ms = {name: float(value) for name, value in found.items()}
+    return Figures(
+        p50=ms.get("median"),
+        p90=ms.get("percentile(90%)"),
+        p99=ms.get("percentile(99%)"),
+        mean=ms.get("mean"),
+        min=ms.get("min"),
+        max=ms.get("max"),
+        fps=float(fps[1]) if fps else None,
+    )
 
 
 def _read_benchncnn(text: str) -> Figures:
@@ -138,8 +146,8 @@ TOOLS: Mapping[str, Tool] = {
         "pip install openvino",
         _benchmark_app,
         _read_benchmark_app,
-        "its median compares with our p50. It feeds one random tensor, and its FPS of the sync mode is "
-        "1000 / median",
+        "its median compares with our p50. It feeds one random tensor, set before the clock starts, and "
+        "warms up by one query",
     ),
     "onnxruntime_perf_test": Tool(
         "onnxruntime",

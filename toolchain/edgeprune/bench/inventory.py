@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,8 +14,10 @@ from pydantic import BaseModel, ConfigDict
 from edgeprune.errors import DeviceError, EdgepruneError
 from edgeprune.runners.adb import attached
 from edgeprune.runners.devices import LOCAL, runner_for
+from edgeprune.runners.emulated import SCHEME
 from edgeprune.runners.known import Place, known_places, place_of
 from edgeprune.runners.runtimes import RUNTIMES
+from edgeprune.runners.sysroot import ARCHITECTURES, parts
 
 _TIMEOUT_S = 60.0
 # What pip calls the runtime that a backend needs; TensorRT's own package is told by its own name.
@@ -23,11 +26,14 @@ PACKAGES = {package: name for name, runtime in RUNTIMES.items() for package in r
 }
 
 
+_STATE: dict[str, Any] = dict.fromkeys(("board", "cores", "os", "load", "temperature_c")) | {"governors": []}
+
+
 class Seen(BaseModel):
     """One device.
 
     Attributes:
-        state: of `bench/state.py`, with ``runtimes`` by version; None where it could not be asked.
+        state: of `bench/state.py`, with the versions of ``runtimes``; None where it could not be asked.
         error: why not, or why no runtime is known; None where all is well.
     """
 
@@ -55,9 +61,35 @@ def places_to_look_at(devices: Iterable[str]) -> list[Place]:
 
 
 def look(places: Sequence[Place]) -> list[Seen]:
-    """Ask all devices at once; return what each is, in the order of `places`."""
+    """Ask all devices at once; return what each is, in the order of `places`, then what can be emulated.
+
+    An emulated architecture is listed when the cache holds its system; it is not run for that.
+    """
     with ThreadPoolExecutor(max(len(places), 1)) as pool:
-        return list(pool.map(_seen, places))
+        return [*pool.map(_seen, places), *_emulated()]
+
+
+def _emulated() -> Iterator[Seen]:
+    for machine, architecture in ARCHITECTURES.items():
+        found = parts(machine)
+        if "debian" not in found:
+            continue
+        wheels = [wheel.split("==") for name in found if name in RUNTIMES for wheel in found[name]["wheels"]]
+        lacking = None if shutil.which(architecture.emulator) else f"there is no {architecture.emulator} here"
+        address = f"{SCHEME}://{machine}"
+        yield Seen(
+            name=address,
+            address=address,
+            target=None,
+            reachable=lacking is None,
+            state=_STATE
+            | {
+                "machine": machine,
+                "cpu": f"{architecture.processor}, emulated: never timed",
+                "runtimes": dict(wheels),
+            },
+            error=lacking,
+        )
 
 
 def _seen(place: Place) -> Seen:

@@ -14,6 +14,7 @@ import random
 import statistics
 import sys
 import time
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,8 +40,9 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         job: ``backend``, ``precision``, ``threads``, ``options``, ``environment``; ``nets``: each a mapping
-            of ``name``, ``engine`` (a file or folder) and ``size`` (height, width); ``rounds``; and of one
-            visit ``queries``, the least, and ``seconds``, about how long it takes.
+            of ``name``, ``engine`` (a file or folder) and ``size`` (height, width); ``archive``, the zip file
+            that engines named by a relative path are in, or None; ``rounds``; and of one visit ``queries``,
+            the least, and ``seconds``, about how long it takes.
 
     Returns:
         ``version`` of the runtime and ``rounds_ns``: by name, the median of each round.
@@ -58,9 +60,10 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     images = {
         tuple(net["size"]): generator.random((1, 3, *net["size"]), dtype=np.float32) for net in job["nets"]
     }
+    folder = _unpacked(job["archive"])
     sessions = {}
     for index, net in enumerate(job["nets"]):
-        session = backend.load(Path(net["engine"]), job["precision"], job["threads"], job["options"])
+        session = backend.load(folder / net["engine"], job["precision"], job["threads"], job["options"])
         session(images[tuple(net["size"])])
         sessions[net["name"]] = (session, images[tuple(net["size"])])
         say("load", share=(index + 1) / len(job["nets"]))
@@ -76,6 +79,16 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         say("round", share=(number + 1) / job["rounds"])
     gc.enable()
     return {"version": backend.version(), "rounds_ns": rounds}
+
+
+def _unpacked(archive: str | None) -> Path:
+    """Unpack an archive beside itself: hundreds of small files would each wait for the network."""
+    if archive is None:
+        return Path()
+    folder = Path(archive).with_suffix("")
+    with zipfile.ZipFile(archive) as packed:
+        packed.extractall(folder)
+    return folder
 
 
 def _visit(session: Session, images: np.ndarray[Any, Any], queries: int, seconds: float) -> float:

@@ -1,13 +1,13 @@
-"""Measure subjects on any device: their files go there, the results name them as they are here."""
+"""Measure subjects on a device that has been entered."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edgeprune.bench.protocol import Progress
-from edgeprune.bench.result import BenchResult, Flag, Job
+from edgeprune.bench.result import BenchResult, Flag
 from edgeprune.bench.scenario_runs import measure_setup
 from edgeprune.bench.setup import Setup
 from edgeprune.bench.subject import Subject, make_job
@@ -30,7 +30,7 @@ def measure_subjects(
 
     Args:
         setup: the scenario; `single_stream` by default.
-        ready: called when all is placed on the device, before the first process is started.
+        ready: called when this machine has prepared all, before the first process is started.
 
     Raises:
         DeviceError: the device lacks a runtime; or, as an `IncompleteError` with what was finished, its
@@ -42,22 +42,21 @@ def measure_subjects(
         for index, subject in enumerate(subjects):
             place = Path(folder) / str(index)
             place.mkdir()
-            jobs.append(placed(make_job(subject, threads, place), runner))
+            jobs.append(make_job(subject, threads, place))
         ready()
-        here = {job.engine: str(subject.engine.path) for job, subject in zip(jobs, subjects, strict=True)}
         try:
             results = measure_setup(jobs, setup or Setup(), profile, runner, on_progress)
         except IncompleteError as exc:
-            raise IncompleteError(str(exc), [_told(one, here, runner) for one in exc.results]) from exc
-    return [_told(result, here, runner) for result in results]
+            raise IncompleteError(str(exc), [_told(one, runner) for one in exc.results]) from exc
+    return [_told(result, runner) for result in results]
 
 
-def _told(result: BenchResult, here: Mapping[str, str], runner: Runner) -> BenchResult:
-    """Return a result that names its engine as it is here, and says what it was replayed from."""
-    update: dict[str, object] = {"artifact": result.artifact | {"path": here[result.artifact["path"]]}}
+def _told(result: BenchResult, runner: Runner) -> BenchResult:
+    """Return a result that says what it was replayed from."""
+    update: dict[str, object] = {}
     if isinstance(runner, RecordingRunner | ReplayRunner):
         # One run, however often it is replayed: it has one id.
-        update |= {"run_id": runner.recording.run_id}
+        update = {"run_id": runner.recording.run_id}
     if isinstance(runner, ReplayRunner):
         recorded = runner.recording
         evidence = f"nothing was measured: recorded {recorded.recorded_utc} on {recorded.device}"
@@ -69,11 +68,3 @@ def _told(result: BenchResult, here: Mapping[str, str], runner: Runner) -> Bench
             "flags": (*result.flags, flag),
         }
     return result.model_copy(update=update)
-
-
-def placed(job: Job, runner: Runner) -> Job:
-    """Push what a job needs; return it with the paths that the device knows."""
-    paths = {"engine": job.engine, "inputs": job.inputs, "reference": job.reference, "image": job.image}
-    return job.model_copy(
-        update={name: runner.push(Path(path)) for name, path in paths.items() if path is not None}
-    )

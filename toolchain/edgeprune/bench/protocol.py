@@ -10,7 +10,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -26,12 +26,15 @@ from edgeprune.backends import get_backend, options_for
 from edgeprune.bench.derived import fps_of, median_cold, minutes_of, resident_growth
 from edgeprune.bench.energy import energy_of, measure_idle
 from edgeprune.bench.flags import derive_flags
+from edgeprune.bench.live import words
 from edgeprune.bench.partial import Kept, keeping
 from edgeprune.bench.result import BenchResult, Block, Job, Scenario, WorkerReport
 from edgeprune.bench.scenarios.block import CHECKED_INPUTS
+from edgeprune.bench.statistics import latency_of, pooled_ns
 from edgeprune.bench.telemetry import SUFFIX, unfinished
 from edgeprune.bench.turns import said_by
 from edgeprune.errors import DataError, DeviceError, DroppedError
+from edgeprune.runners import require_timed
 
 if TYPE_CHECKING:
     from edgeprune.backends import Session
@@ -170,7 +173,7 @@ def measure(
     gets one more process for its peak memory.
 
     Args:
-        jobs: with unique names, paths as the device sees them.
+        jobs: with unique names; what they name is pushed to the device.
         profile: name in `PROFILES`, or how much to measure.
         on_progress: called with (processes finished, processes in all, what comes next).
 
@@ -192,11 +195,12 @@ def measure(
             order = round_order(jobs, block)
             done = block * len(jobs)
 
-            def on_share(share: float, done: int = done, block: int = block) -> None:
-                say(done + share * len(jobs), total, f"block {block + 1} of {plan.blocks}")
+            def on_said(said: Mapping[str, Any], done: int = done, block: int = block) -> None:
+                text = words(f"block {block + 1} of {plan.blocks}", said)
+                say(done + said["share"] * len(jobs), total, text)
 
-            on_share(0)
-            answers = run_workers(order, "single_stream", plan, runner, on_share, staged=not block)
+            on_said({"share": 0.0})
+            answers = run_workers(order, "single_stream", plan, runner, on_said, staged=not block)
             for place, (job, report) in enumerate(zip(order, answers, strict=True)):
                 kept.timed[job.name].append(placed(report, done + place))
         for index, job in enumerate(jobs):
@@ -218,18 +222,21 @@ def run_workers(
     scenario: Scenario,
     plan: BenchProfile,
     runner: Runner,
-    on_share: Callable[[float], None] | None = None,
+    on_said: Callable[[Mapping[str, Any]], None] | None = None,
     staged: bool = False,
 ) -> list[WorkerReport]:
     """Run one fresh worker process a job on the device, side by side in turns; return their reports.
 
     Args:
-        on_share: called with the share of the measurement that is done.
+        on_said: called with what a worker says as it measures: the ``share`` that is done, and figures for
+            the live view (`live.py`).
         staged: time the stages around the network as well, after the rest, where a job has an image for that.
 
     Raises:
-        DeviceError: a worker crashed, hung, or answered with garbage; the message names the job.
+        DeviceError: a worker crashed, hung, or answered with garbage, and the message names the job; or the
+            device is emulated.
     """
+    require_timed(runner)
     alone = len(jobs) == 1
     share: dict[str, Any] = {
         "scenario": scenario,
@@ -247,28 +254,34 @@ def run_workers(
         paths: list[str] = []
         for index, job in enumerate(jobs):
             path = Path(folder) / f"job{index}.json"
-            write_text_atomically(path, job.model_copy(update=share).model_dump_json())
+            write_text_atomically(path, on_device(job.model_copy(update=share), runner).model_dump_json())
             remote = runner.push(path)
             paths += [remote, f"{remote}.out.json"]
         module = "edgeprune.bench.worker" if alone else "edgeprune.bench.turns"
         try:
             runner.run(
-                (runner.python(), "-m", module, *paths), plan.timeout_s, lambda line: _follow(line, on_share)
+                (runner.python(), "-m", module, *paths), plan.timeout_s, lambda line: _follow(line, on_said)
             )
         except DeviceError as exc:
             error = DeviceError(f"{jobs[0].name}: {exc}" if alone else str(exc))
-            if not isinstance(
-                exc.__cause__, DroppedError
-            ):  # a device that is out of reach is not asked again
+            if not isinstance(exc.__cause__, DroppedError):  # out of reach: it is not asked again
                 error.telemetry = _left_by_a_killed_worker(paths[1], Path(folder), runner)
             raise error from exc
         return [_collect(job, paths[2 * i + 1], Path(folder), runner) for i, job in enumerate(jobs)]
 
 
-def _follow(line: str, on_share: Callable[[float], None] | None) -> None:
+def on_device(job: Job, runner: Runner) -> Job:
+    """Push what a job names; return it with the paths that the device knows."""
+    paths = {"engine": job.engine, "inputs": job.inputs, "reference": job.reference, "image": job.image}
+    return job.model_copy(
+        update={name: runner.push(Path(path)) for name, path in paths.items() if path is not None}
+    )
+
+
+def _follow(line: str, on_said: Callable[[Mapping[str, Any]], None] | None) -> None:
     said = said_by(line)
-    if on_share and "share" in said:
-        on_share(said["share"])
+    if on_said and "share" in said:
+        on_said(said)
 
 
 def _left_by_a_killed_worker(answer: str, folder: Path, runner: Runner) -> tuple[dict[str, Any], ...]:
@@ -364,6 +377,7 @@ def result_of(
         blocks=blocks,
         cold_ms=median_cold(cold_runs) if cold_runs else first.cold,
         cold_runs=cold_runs,
+        latency_ms=asdict(latency_of(pooled_ns(blocks))) if blocks else None,
         stages_ms=first.stages_ms,
         fps=fps_of(blocks, job.fps),
         minutes=minutes,

@@ -26,7 +26,7 @@ class Job(_Record):
 
     Attributes:
         name: unique name of the row, used in file names and flags.
-        engine: path of the artifact on the device.
+        engine: path of the artifact, here; on the device in what the worker is handed.
         inputs: path of an ``.npy`` file, float32, shape (n, 3, H, W), at least 16 distinct tensors.
         reference: path of an ``.npz`` with outputs ``out0``, ``out1`` ... for the first n inputs, or None.
         tolerance: largest allowed relative L2 error of each output against the reference.
@@ -259,11 +259,12 @@ class WorkerReport(_Record):
 class BenchResult(_Record):
     """One artifact measured in one run of one scenario.
 
-    `fps`, `minutes` and `growth` are derived from the blocks when the run ends, for whoever reads the file
-    without this code.
+    `latency_ms`, `fps`, `minutes` and `growth` are derived from the blocks when the run ends, for whoever
+    reads the file without this code.
 
     Attributes:
         blocks: empty for `cold`.
+        latency_ms: the fields of `statistics.Latency` over the samples of all blocks.
         cold_ms: of the first process; of `cold`, the median of each time over its processes.
         cold_runs: of `cold`: each process.
         device: name or address of where it was measured; None in files of before there were several.
@@ -284,6 +285,7 @@ class BenchResult(_Record):
     blocks: tuple[Block, ...]
     cold_ms: Cold | None
     cold_runs: tuple[Cold, ...] = ()
+    latency_ms: dict[str, int | float | None] | None = None
     stages_ms: Stages | None = None
     fps: Fps | None = None
     minutes: tuple[Minute, ...] = ()

@@ -7,11 +7,12 @@ others.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgeprune.bench.energy import measure_idle
+from edgeprune.bench.live import words
 from edgeprune.bench.partial import Kept, keeping
 from edgeprune.bench.protocol import (
     BenchProfile,
@@ -65,13 +66,15 @@ def measure_setup(
             text = f"{job.name}, block {block + 1} of {plan.blocks}"
             expected = _expected_s(job, plan)
 
-            def on_share(share: float, done: float = done, part: float = expected, text: str = text) -> None:
-                say(done + share * part, round(total), text)
+            def on_said(
+                said: Mapping[str, Any], done: float = done, part: float = expected, text: str = text
+            ) -> None:
+                say(done + said["share"] * part, round(total), words(text, said))
 
-            on_share(0)
+            on_said({"share": 0.0})
             # Sessions that are made for many at once are not what one image would be given to.
             staged = block == 0 and job.scenario != "throughput"
-            (report,) = run_workers([job], job.scenario, plan, runner, on_share, staged)
+            (report,) = run_workers([job], job.scenario, plan, runner, on_said, staged)
             kept.timed[job.name].append(placed(report, order))
             done += expected
         for job in runs:

@@ -13,6 +13,7 @@ from importlib import metadata
 from typing import Any
 
 from edgeprune.bench.environment import read_environment
+from edgeprune.bench.sensors.thermal import hottest
 
 
 def read_state(packages: Sequence[str]) -> dict[str, Any]:
@@ -26,7 +27,7 @@ def read_state(packages: Sequence[str]) -> dict[str, Any]:
         "cores": env["cores"],
         "os": env["os"],
         "load": env["load"][0] if env["load"] else None,
-        "temperature_c": max((env["thermal_c"] or {}).values(), default=None),
+        "temperature_c": hottest(env["thermal_c"]),
         "governors": sorted(governor for governor in governors if governor),
         "packages": {name: version for name in packages if (version := _version(name))},
     }

@@ -22,6 +22,7 @@ from edgeprune.bench.protocol import (
     write_reference,
 )
 from edgeprune.bench.result import Job
+from edgeprune.bench.testbed import suits
 from edgeprune.device import DeviceProfile, resolve_targets
 from edgeprune.errors import CompileError, ConfigError, ModelError
 from edgeprune.preprocess import Preprocess, to_input
@@ -72,7 +73,7 @@ def make_job(subject: Subject, threads: int, folder: Path) -> Job:
     """Write real inputs and the host's own outputs into a folder; return the job that measures a subject."""
     backend = get_backend(subject.profile.backend)
     options = options_for(subject.profile, subject.engine.precision)
-    spec = _spec(subject.engine.path)
+    spec = engine_spec(subject.engine.path)
     images = stock_images(spec["preprocess"])
     session = backend.load(subject.engine.path, subject.engine.precision, threads, options)
     return build_job(
@@ -88,7 +89,7 @@ def make_job(subject: Subject, threads: int, folder: Path) -> Job:
     )
 
 
-def _spec(engine: Path) -> dict[str, Any]:
+def engine_spec(engine: Path) -> dict[str, Any]:
     """Return how the engine says its inputs are made and its outputs read; a letterbox where it does not."""
     try:
         spec = spec_of(engine)
@@ -169,7 +170,7 @@ def _of_build(
         {profile.name for profile in resolve_targets((target,), machine)} if target else set(summary.targets)
     )
     if machine is not None:
-        names = {name for name in names if _suits(resolve_targets((name,))[0], machine)}
+        names = {name for name in names if suits(resolve_targets((name,))[0], machine)}
     rows = [
         row
         for name, entry in summary.targets.items()
@@ -189,10 +190,6 @@ def _of_row(folder: Path, row: Row) -> Subject:
         raise ModelError(f"{engine.path}: the engine is not the one that the build measured; build it again")
     profile = resolve_targets((row.target,))[0]
     return Subject(row.label, engine, profile, row.environment, row.val)
-
-
-def _suits(profile: DeviceProfile, machine: str) -> bool:
-    return machine in profile.arch and profile.system == "linux"
 
 
 def _of_engine(path: Path, target: str | None, machine: str | None) -> Subject:
@@ -217,7 +214,7 @@ def _of_engine(path: Path, target: str | None, machine: str | None) -> Subject:
     profile = next((profile for profile in profiles if profile.backend == backend), None)
     if profile is None:
         raise ConfigError(f"{path}: target {target!r} does not run {backend} engines")
-    if machine is not None and not _suits(profile, machine):
+    if machine is not None and not suits(profile, machine):
         raise ConfigError(f"{profile.name}: this target is not the device, which is {machine} with Linux")
     if machine is None and not profile.runs_here:
         raise CompileError(f"{profile.name}: this target is not this machine; nothing can be measured here")

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from edgeprune.bench import telemetry
+from edgeprune.bench import live, telemetry
 
 _TOLD_EVERY_S = 1.0
 
@@ -40,6 +40,7 @@ class _Worker:
     """One worker process that measures when it is told to."""
 
     def __init__(self, job_path: str, out_path: str) -> None:
+        self.told: dict[str, Any] = {}
         self.job: dict[str, Any] = json.loads(Path(job_path).read_text(encoding="utf-8"))
         self.errors: IO[str] = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115  # closed by stop
         self.process = subprocess.Popen(
@@ -66,7 +67,9 @@ class _Worker:
         with contextlib.suppress(BrokenPipeError):  # `until` tells why
             self.process.stdin.write("turn\n")
             self.process.stdin.flush()
-        return float(self.until("turn")["share"])
+        said = self.until("turn")
+        self.told = {key: said[key] for key in ("n", "p50_ms") if key in said}
+        return float(said["share"])
 
     def finish(self) -> None:
         """Let it write its report."""
@@ -110,7 +113,8 @@ def _take_turns(argv: Sequence[str], watch: telemetry.Beside) -> int:
         while (least := min([worker.turn() for worker in workers])) < 1:
             if time.monotonic() - told > _TOLD_EVERY_S:
                 told = time.monotonic()
-                _say("measure", share=least)
+                rows = {worker.job["name"]: worker.told for worker in workers}
+                _say("measure", share=least, rows=rows, **live.temperature())
         for worker in workers:
             worker.finish()
     except _WorkerEndedError as exc:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeprune.cli import echo_json
+from edgeprune.cli.emulated import compare, is_emulated
 from edgeprune.cli.options import history_option, json_option, threads_option
 from edgeprune.cli.progress import stage_progress
 from edgeprune.cli.scenario import read_scenario, scenario_options
@@ -62,7 +63,15 @@ def command(
     as_json: bool,
     **asked: Any,
 ) -> None:
-    """Measure PATH: an .onnx file, an OpenVINO folder, or every row of a build folder, in turns."""
+    """Measure PATH: an .onnx file, an OpenVINO folder, or every row of a build folder, in turns.
+
+    On an emulated device nothing is timed: outputs are compared with this machine's, exit 5 if they differ.
+    """
+    if any(map(is_emulated, devices)):
+        if len(devices) > 1:
+            raise click.UsageError("an emulated device is not measured: name it alone")
+        compare(path, target, threads, devices[0], out, as_json)
+        return
     setup, profile = read_scenario(**asked)
     from edgeprune.bench.sessions import Request, measure_on
     from edgeprune.runners.devices import LOCAL

@@ -11,6 +11,7 @@ import click
 from edgeprune.cli import echo_json
 from edgeprune.cli.options import (
     data_option,
+    device_option,
     existing,
     imgsz_option,
     json_option,
@@ -67,6 +68,7 @@ from edgeprune.cli.progress import stage_progress
 )
 @click.option("--strict", is_flag=True, help="Exit with 7 when a warning stands, after all is written.")
 @click.option("--threads", type=int, help="Threads of the runtime.")
+@device_option
 @click.option("--seed", type=int, help="Seed of every draw.")
 @recipe_option
 @set_option
@@ -83,6 +85,7 @@ def command(
     compare: bool,
     smaller: str | None,
     trust_model: bool,
+    device: str,
     strict: bool,
     as_json: bool,
     **options: object,
@@ -91,6 +94,7 @@ def command(
 
     Stages are cached in the build folder: the same command again goes on where the last one ended.
     """
+    from edgeprune.bench.testbed import as_testbed
     from edgeprune.build import BuildRequest
     from edgeprune.device import resolve_targets
     from edgeprune.errors import BudgetError
@@ -99,22 +103,23 @@ def command(
     from edgeprune.report.html import write_html
     from edgeprune.report.markdown import write_markdown
     from edgeprune.report.terminal import print_summary
+    from edgeprune.runners.devices import runner_for
 
     recipe = load_recipe(
         recipe_file, assignments, **_recipe_keys(options, no_prune, compare or smaller is not None)
     )
-    request = BuildRequest(
-        model=existing(model, "model"),
-        data=existing(data, "data"),
-        targets=resolve_targets(targets),
-        recipe=recipe,
-        out=out,
-        command=shlex.join(["edgeprune", *sys.argv[1:]]),
-        trust=trust_model,
-        smaller=Path(smaller) if smaller else None,
-    )
-    with stage_progress(quiet=False) as notify:
-        summary = build(request, notify)
+    with runner_for(device) as runner, stage_progress(quiet=False) as notify:
+        request = BuildRequest(
+            model=existing(model, "model"),
+            data=existing(data, "data"),
+            targets=resolve_targets(targets, runner.machine),
+            recipe=recipe,
+            out=out,
+            command=shlex.join(["edgeprune", *sys.argv[1:]]),
+            trust=trust_model,
+            smaller=Path(smaller) if smaller else None,
+        )
+        summary = build(request, notify, as_testbed(runner, request.targets))
     write_html(out)
     write_markdown(out)
     if as_json:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeprune.cli import echo_json
-from edgeprune.cli.options import force_option, history_option, json_option, threads_option
+from edgeprune.cli.options import device_option, force_option, history_option, json_option, threads_option
 from edgeprune.cli.progress import Notify, stage_progress
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from edgeprune.bench.pairs import Measure
     from edgeprune.bench.result import Job
     from edgeprune.bench.subject import Subject
+    from edgeprune.runners import Runner
 
 LEAST_AA_PAIRS = 6  # the first look of the gate
 
@@ -48,6 +49,7 @@ LEAST_AA_PAIRS = 6  # the first look of the gate
     help="Only run N pairs of the baseline with itself, and keep the smallest fair tau.",
 )
 @threads_option
+@device_option
 @force_option
 @history_option
 @json_option
@@ -61,21 +63,22 @@ def command(
     reports: tuple[str, ...],
     aa: int | None,
     threads: int,
+    device: str,
     force: bool,
     history: str | None,
     as_json: bool,
 ) -> None:
-    """Run BASELINE and CANDIDATE here in fresh-process pairs until the difference is proven or ruled out.
+    """Run BASELINE and CANDIDATE in fresh-process pairs until the difference is proven or ruled out.
 
-    Of two build folders the chosen rows are compared, target by target. Exit 0 pass, 10 regression, 7 budget
-    not met, 8 inconclusive, 6 not comparable.
+    Both run on one device, this machine by default. Of two build folders the chosen rows are compared, target
+    by target. Exit 0 pass, 10 regression, 7 budget not met, 8 inconclusive, 6 not comparable.
     """
     if aa is not None:
         if candidate or reports or budgets or history:
             raise click.UsageError(
                 "--aa runs the baseline alone: no --candidate, --budget, --report or --history"
             )
-        _against_itself(baseline, target, aa, threads, as_json)
+        _against_itself(baseline, target, aa, threads, device, as_json)
         return
     if candidate is None:
         raise click.UsageError("Missing option '--candidate'.")
@@ -85,17 +88,18 @@ def command(
     from edgeprune.errors import NotComparableError
     from edgeprune.report.gate import parse_report, render, write_reports
     from edgeprune.resources import cache_dir
+    from edgeprune.runners.devices import runner_for
 
     places = [parse_report(text) for text in reports]
     limits = tuple(parse_budget(text) for text in budgets)
-    pairs = _paired(baseline, candidate, target)
-    if not pairs:
-        raise NotComparableError(f"{baseline} and {candidate} have no target in common")
-    rules = Rules(tau, limits, len(pairs), force, cache_dir() / "aa")
     results: dict[str, GateResult] = {}
-    with stage_progress() as notify:
+    with runner_for(device) as runner, stage_progress() as notify:
+        pairs = _paired(baseline, candidate, target, runner)
+        if not pairs:
+            raise NotComparableError(f"{baseline} and {candidate} have no target in common")
+        rules = Rules(tau, limits, len(pairs), force, cache_dir() / "aa")
         for name, (before, after) in pairs.items():
-            results[name] = _gate(before, after, rules, max_drop, threads, notify)
+            results[name] = _gate(before, after, rules, max_drop, threads, runner, notify)
     results = share_error_rate(results)
     write_reports(places, results)
     if history:
@@ -124,20 +128,33 @@ def _end(candidate: Path, results: Mapping[str, GateResult]) -> None:
             raise error(f"{candidate}: {'; '.join(why for result in found for why in result.reasons)}")
 
 
-def _paired(baseline: Path, candidate: Path, target: str | None) -> dict[str, tuple[Subject, Subject]]:
-    from edgeprune.bench.subject import subjects_of
-
-    before = {one.profile.name: one for one in subjects_of(baseline, target, chosen_only=True)}
-    after = {one.profile.name: one for one in subjects_of(candidate, target, chosen_only=True)}
+def _paired(
+    baseline: Path, candidate: Path, target: str | None, runner: Runner
+) -> dict[str, tuple[Subject, Subject]]:
+    before, after = (_chosen(path, target, runner) for path in (baseline, candidate))
     return {name: (one, after[name]) for name, one in before.items() if name in after}
 
 
+def _chosen(path: Path, target: str | None, runner: Runner) -> dict[str, Subject]:
+    from edgeprune.bench.subject import subjects_of
+    from edgeprune.runners.devices import LOCAL
+
+    machine = None if runner.name == LOCAL else runner.machine
+    return {one.profile.name: one for one in subjects_of(path, target, chosen_only=True, machine=machine)}
+
+
 def _gate(
-    before: Subject, after: Subject, rules: Rules, max_drop: float, threads: int, notify: Notify
+    before: Subject,
+    after: Subject,
+    rules: Rules,
+    max_drop: float,
+    threads: int,
+    runner: Runner,
+    notify: Notify,
 ) -> GateResult:
     from edgeprune.bench.gate import run_gate
 
-    with _ready({"baseline": before, "candidate": after}, threads) as (jobs, measure):
+    with _ready({"baseline": before, "candidate": after}, threads, runner) as (jobs, measure):
         return run_gate(
             jobs[0],
             jobs[1],
@@ -162,23 +179,25 @@ def _accuracy(before: Subject, after: Subject, max_drop: float) -> AccuracyPair 
     )
 
 
-def _against_itself(baseline: Path, target: str | None, pairs: int, threads: int, as_json: bool) -> None:
+def _against_itself(
+    baseline: Path, target: str | None, pairs: int, threads: int, device: str, as_json: bool
+) -> None:
     """Run, keep and print an A/A run of each target's chosen row."""
     from edgeprune.bench.aa import run_aa, save_aa
-    from edgeprune.bench.subject import subjects_of
     from edgeprune.resources import cache_dir
+    from edgeprune.runners.devices import runner_for
 
     runs = {}
-    with stage_progress() as notify:
-        for subject in subjects_of(baseline, target, chosen_only=True):
-            with _ready({"baseline": subject}, threads) as (jobs, measure):
+    with runner_for(device) as runner, stage_progress() as notify:
+        for name, subject in _chosen(baseline, target, runner).items():
+            with _ready({"baseline": subject}, threads, runner) as (jobs, measure):
                 run = run_aa(
                     jobs[0],
                     pairs,
                     measure,
                     lambda done, total, text: notify("check", done / max(total, 1), text),
                 )
-            runs[subject.profile.name] = (run, save_aa(run, cache_dir() / "aa"))
+            runs[name] = (run, save_aa(run, cache_dir() / "aa"))
     if as_json:
         shown = {
             name: run.model_dump(mode="json") | {"least_tau": run.least_tau, "kept": str(path)}
@@ -194,13 +213,14 @@ def _against_itself(baseline: Path, target: str | None, pairs: int, threads: int
 
 
 @contextmanager
-def _ready(sides: Mapping[str, Subject], threads: int) -> Iterator[tuple[list[Job], Measure]]:
+def _ready(sides: Mapping[str, Subject], threads: int, runner: Runner) -> Iterator[tuple[list[Job], Measure]]:
     """Yield a job for each side, with its inputs and reference written, and what measures them."""
     from edgeprune.bench.pairs import on_runner
     from edgeprune.bench.subject import make_job
-    from edgeprune.runners.local import LocalRunner
+    from edgeprune.runners.runtimes import RUNTIMES
 
-    with tempfile.TemporaryDirectory() as folder, LocalRunner() as runner:
+    runner.python(*(RUNTIMES[subject.profile.backend].module for subject in sides.values()))
+    with tempfile.TemporaryDirectory() as folder:
         jobs = []
         for side, subject in sides.items():
             place = Path(folder) / side

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 )
 @json_option
 def command(devices: tuple[str, ...], as_json: bool) -> None:
-    """List this machine, the devices of devices.yaml and those attached to adb, with their state."""
+    """List this machine, the devices of devices.yaml, of adb, and what is emulated, with their state."""
     from edgeprune.bench.inventory import look, places_to_look_at
 
     seen = look(places_to_look_at(devices))
@@ -36,12 +36,12 @@ def _lines(one: Seen) -> list[str]:
 
     name = plain(one.name if one.name == one.address else f"{one.name} ({one.address})")
     if one.state is None:
-        return [f"{name}: not reachable: {plain(one.error)}"]
+        return [f"{name}: {plain(str(one.error).removeprefix(f'{one.address}: '))}"]
     state = one.state
     facts = (
         state["board"] or state["cpu"],
         state["machine"],
-        f"{state['cores']} cores",
+        state["cores"] and f"{state['cores']} cores",
         state["load"] is not None and f"load {state['load']:.2f}",
         state["temperature_c"] is not None and f"{state['temperature_c']:.0f} °C",
         state["governors"] and f"governor {', '.join(state['governors'])}",

@@ -48,7 +48,8 @@ device_option = click.option(
     default="local",
     show_default=True,
     metavar="ADDRESS",
-    help="Where to measure: local, ssh://user@host:port, or adb://serial.",
+    callback=lambda ctx, param, value: address_of(value),
+    help="Where to measure: local, ssh://user@host:port, adb://serial, or a name in your devices.yaml.",
 )
 history_option = click.option(
     "--history", metavar="URL", help="Also add the results to a history: SQLite file, or SQLAlchemy URL."
@@ -57,6 +58,13 @@ json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON on standard output, and only that."
 )
 force_option = click.option("--force", is_flag=True, help="Compare although the two sides differ.")
+
+
+def address_of(device: str) -> str:
+    """Return the address of a device that may be given by its name in the user's list."""
+    from edgeprune.runners.known import place_of
+
+    return place_of(device).address
 
 
 def milliseconds(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:

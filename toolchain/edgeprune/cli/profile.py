@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeprune.cli import echo_json
-from edgeprune.cli.options import existing, json_option, one_target, target_option, threads_option
+from edgeprune.cli.options import (
+    device_option,
+    existing,
+    json_option,
+    one_target,
+    target_option,
+    threads_option,
+)
 from edgeprune.cli.progress import stage_progress
 
 if TYPE_CHECKING:
@@ -30,6 +37,7 @@ _SHOWN = 12
     "--imgsz", type=click.IntRange(min=32), help="Side of the input; by default the checkpoint's own."
 )
 @threads_option
+@device_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -47,24 +55,26 @@ def command(
     precision: Precision | None,
     imgsz: int | None,
     threads: int,
+    device: str,
     out: Path | None,
     plot: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure what every layer of a model costs at each width on this machine, and find the channel step.
+    """Measure what every layer of a model costs at each width on a device, and find the channel step.
 
     What was measured is kept in the cache: the same command answers at once, and an interrupted one goes on.
     """
+    from edgeprune.bench.testbed import as_testbed
     from edgeprune.latency import save_table
     from edgeprune.models import adapter_of
     from edgeprune.prune.profiling import profile_model, table_file
     from edgeprune.prune.shipped import subject_of
-    from edgeprune.runners.local import LocalRunner
+    from edgeprune.runners.devices import runner_for
 
     profile, path = one_target(target), existing(model, "model")
     subject = subject_of(adapter_of(path), path, imgsz, profile, precision, threads)
-    with LocalRunner() as runner, stage_progress() as notify:
-        table = profile_model(subject, runner, notify)
+    with runner_for(device) as runner, stage_progress() as notify:
+        table = profile_model(subject, as_testbed(runner, [profile]), notify)
     if out:
         save_table(table, out)
     if plot:

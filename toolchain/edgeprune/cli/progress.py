@@ -69,7 +69,8 @@ def _lines() -> Notify:
         last[stage] = (now, text)
         spent = now - started[stage]
         eta = f", {spent * (1 - share) / share:.0f} s left" if 0 < share < 1 and spent > 1 else ""
-        sys.stderr.write(f"{stage}: {share:.0%} {text}{eta}\n")
+        line = text.replace("\n ", ";")
+        sys.stderr.write(f"{stage}: {share:.0%} {line}{eta}\n")
         sys.stderr.flush()
 
     return notify

@@ -12,6 +12,7 @@ import click
 from edgeprune.cli import echo_json
 from edgeprune.cli.options import (
     data_option,
+    device_option,
     existing,
     json_option,
     model_option,
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
 @recipe_option
 @set_option
 @trust_option
+@device_option
 @json_option
 def command(
     model: str,
@@ -88,14 +90,17 @@ def command(
     recipe_file: Path | None,
     assignments: tuple[str, ...],
     trust_model: bool,
+    device: str,
     as_json: bool,
 ) -> None:
     """Search the widths, depth, activation and image size of MODEL for accuracy against measured latency.
 
     Every machine that runs this command with the same --storage and --study works on the same study.
     """
+    from edgeprune.bench.testbed import as_testbed
     from edgeprune.build import BuildRequest
     from edgeprune.recipe import load_recipe
+    from edgeprune.runners.devices import runner_for
     from edgeprune.searching import SearchRequest, search
 
     recipe = load_recipe(
@@ -122,8 +127,8 @@ def command(
         storage=storage,
         collect=collect,
     )
-    with stage_progress() as notify:
-        found = search(request, notify)
+    with runner_for(device) as runner, stage_progress() as notify:
+        found = search(request, notify, as_testbed(runner, request.build.targets))
     if as_json:
         echo_json(found.model_dump_json(indent=1))
     else:

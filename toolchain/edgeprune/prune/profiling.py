@@ -21,8 +21,9 @@ from edgeprune.bench.micronet import Micronet, layer_net
 from edgeprune.bench.protocol import build_job, write_inputs
 from edgeprune.bench.staircase import STEPS, derive_step, scan_widths
 from edgeprune.bench.subject import stock_images
+from edgeprune.bench.testbed import Testbed
 from edgeprune.bench.tune import fastest_environment
-from edgeprune.errors import CompileError, ConfigError
+from edgeprune.errors import ConfigError
 from edgeprune.latency import Anchor, Grid, LatencyTable, Scan, Shape, save_table
 from edgeprune.preprocess import Preprocess
 from edgeprune.prune.allocation import on_step
@@ -33,7 +34,6 @@ from edgeprune.prune.rounds import Plan, at_one_pace, cost, measured_rounds, sum
 from edgeprune.prune.shipped import Subject, compiled, cut_widths, key_of
 from edgeprune.prune.worth import Single, shapes_to_compare
 from edgeprune.resources import cache_dir
-from edgeprune.runners import Runner
 
 Notify = Callable[[str, float, str], None]
 
@@ -43,7 +43,7 @@ PLAN = Plan()
 
 def profile_model(
     subject: Subject,
-    runner: Runner,
+    testbed: Testbed,
     notify: Notify,
     plan: Plan | None = None,
     root: Path | None = None,
@@ -58,7 +58,7 @@ def profile_model(
 
     Raises:
         ConfigError: the target does not run this precision.
-        CompileError: the target is not this machine, or its runtime cannot use the network.
+        CompileError: the target is not the device, or its runtime cannot use the network.
         DeviceError: a worker crashed, hung or answered with garbage.
         OutputError: the cache cannot be written.
     """
@@ -67,11 +67,10 @@ def profile_model(
         raise ConfigError(
             f"{profile.name}: precision {subject.precision!r} is not one of {', '.join(profile.precisions)}"
         )
-    if not profile.runs_here:
-        raise CompileError(f"{profile.name}: this target is not this machine; nothing can be measured here")
+    testbed.require(profile)
     store = Store((root or cache_dir()) / "profiles")
     with store.locked():
-        table = _Run(subject, runner, notify, plan or PLAN, store).table(rewrite)
+        table = _Run(subject, testbed, notify, plan or PLAN, store).table(rewrite)
         save_table(table, table_file(table, root))
     return table
 
@@ -86,15 +85,15 @@ def table_file(table: LatencyTable, root: Path | None = None) -> Path:
 class _Run:
     """One profile: its engines, its chunks, its table."""
 
-    def __init__(self, subject: Subject, runner: Runner, notify: Notify, plan: Plan, store: Store) -> None:
-        self.subject, self.runner, self.notify, self.plan, self.store = subject, runner, notify, plan, store
+    def __init__(self, subject: Subject, testbed: Testbed, notify: Notify, plan: Plan, store: Store) -> None:
+        self.subject, self.testbed, self.notify, self.plan, self.store = subject, testbed, notify, plan, store
         self.layers, self.original = deployed_layers(subject.adapter, subject.model, subject.imgsz)
         if not self.layers:
             raise ConfigError("this network has no prunable convolution: there is nothing to profile")
 
     def table(self, rewrite: Sequence[str]) -> LatencyTable:
         whole = self._engine("original", {})
-        self.key = key_of(self.subject, self._environment(whole))
+        self.key = key_of(self.subject, self._environment(whole), self.testbed)
         scanned = self._scans()
         # A table without a scan (every layer is narrow) goes by what the profile says.
         step = derive_step(scanned) if scanned else self.subject.profile.channel_step[self.subject.precision]
@@ -149,14 +148,15 @@ class _Run:
         choices = subject.profile.environments_for(subject.precision)
         if not choices:
             return {}
-        inputs = {"engine": whole.sha256, "choices": choices, "key": key_of(subject, {}).model_dump()}
+        key = key_of(subject, {}, self.testbed)
+        inputs = {"engine": whole.sha256, "choices": choices, "key": key.model_dump()}
 
         def make(out: Path) -> None:
             self.notify("tune", 0.0, "environment of the runtime")
             with tempfile.TemporaryDirectory() as folder:
                 tensors = write_inputs(stock_images(Preprocess(subject.imgsz)), Path(folder) / "inputs.npy")
                 job = build_job("plain", whole, subject.profile, threads=subject.threads, inputs=tensors)
-                best = fastest_environment(job, choices, self.runner)
+                best = fastest_environment(job, choices, self.testbed.runner)
             write_text_atomically(out / "environment.json", json.dumps(best))
             self.notify("tune", 1.0, "environment of the runtime")
 
@@ -267,7 +267,9 @@ class _Run:
         }
 
         def make(out: Path) -> None:
-            rounds = measured_rounds(members, wholes, self.subject, self.key, self.plan, self.runner, say)
+            rounds = measured_rounds(
+                members, wholes, self.subject, self.key, self.plan, self.testbed.runner, say
+            )
             write_text_atomically(out / "rounds.json", json.dumps(rounds))
 
         place = self.store.stage(stage, inputs, make)

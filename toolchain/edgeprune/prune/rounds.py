@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from edgeprune.bench.turns import said_by
 from edgeprune.errors import DeviceError
 from edgeprune.latency import TableKey
 from edgeprune.prune.shipped import Subject
-from edgeprune.runners import Runner
+from edgeprune.runners import Runner, require_timed
 
 
 @dataclass(frozen=True)
@@ -59,15 +60,18 @@ def measured_rounds(
         say: called with the share that is done, in [0, 1].
 
     Raises:
-        DeviceError: the worker crashed, hung or answered with garbage.
+        DeviceError: the worker crashed, hung or answered with garbage, or the device is emulated.
     """
+    require_timed(runner)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         entries = []
-        for index, net in enumerate(nets):
-            path = folder / f"{index}.onnx"
-            write_micronet(net, subject.precision, subject.profile.scheme, path)
-            entries.append({"name": net.name, "engine": runner.push(path), "size": [net.height, net.width]})
+        with zipfile.ZipFile(folder / "nets.zip", "w") as archive:
+            for index, net in enumerate(nets):
+                path = folder / f"{index}.onnx"
+                write_micronet(net, subject.precision, subject.profile.scheme, path)
+                archive.write(path, path.name)
+                entries.append({"name": net.name, "engine": path.name, "size": [net.height, net.width]})
         for whole, engine in wholes.items():
             size = [subject.imgsz, subject.imgsz]
             entries.append({"name": whole, "engine": runner.push(engine.path), "size": size})
@@ -78,6 +82,7 @@ def measured_rounds(
             "options": key.options,
             "environment": key.environment,
             "nets": entries,
+            "archive": runner.push(folder / "nets.zip"),
             "rounds": plan.rounds,
             "queries": plan.queries,
             "seconds": plan.seconds,

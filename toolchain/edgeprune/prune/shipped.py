@@ -14,8 +14,8 @@ from torch import nn
 
 from edgeprune.artifact import Artifact, digest
 from edgeprune.backends import get_backend, options_for
-from edgeprune.bench.environment import read_environment
 from edgeprune.bench.subject import stock_images
+from edgeprune.bench.testbed import Testbed
 from edgeprune.device import DeviceProfile, Precision
 from edgeprune.errors import ConfigError
 from edgeprune.export import export, export_program
@@ -117,17 +117,17 @@ def engine_of(
     return compiled(subject, subject.model, out)
 
 
-def key_of(subject: Subject, environment: Mapping[str, str]) -> TableKey:
-    """Return what a table measured here and now is true of."""
-    here = read_environment()
+def key_of(subject: Subject, environment: Mapping[str, str], testbed: Testbed) -> TableKey:
+    """Return what a table measured there and now is true of."""
+    device = testbed.machine
     profile = subject.profile
     return TableKey(
-        machine=here["machine"],
-        board=here["board"],
-        cpu=here["cpu"],
-        cores=here["cores"],
+        machine=device["machine"],
+        board=device["board"],
+        cpu=device["cpu"],
+        cores=device["cores"],
         runtime=profile.backend,
-        runtime_version=str(get_backend(profile.backend).version()),
+        runtime_version=str(testbed.version(profile.backend)),
         precision=subject.precision,
         threads=subject.threads,
         options=options_for(profile, subject.precision),

@@ -30,7 +30,6 @@ from edgeprune.prune.stages import batches, evidence_for
 from edgeprune.prune.surgery import account, cut_to, score_groups
 from edgeprune.recipe import PruneRecipe, Recipe
 from edgeprune.runners import Runner
-from edgeprune.runners.local import LocalRunner
 from edgeprune.shrinking import PassReport, Pruning
 
 
@@ -96,7 +95,13 @@ def cut_to_latency(
 
 
 def raced(
-    adapter: ModelAdapter, before: Path, after: Path, imgsz: int, profile: DeviceProfile, table: LatencyTable
+    adapter: ModelAdapter,
+    before: Path,
+    after: Path,
+    imgsz: int,
+    profile: DeviceProfile,
+    table: LatencyTable,
+    runner: Runner,
 ) -> Race:
     """Measure two checkpoints side by side on the target, in the precision and environment of the table.
 
@@ -106,7 +111,7 @@ def raced(
     """
     subject = subject_of(adapter, before, imgsz, profile, profile.ship, table.key.threads)
     networks = {"before": subject.model, "after": adapter.prunable(adapter.load(after))}
-    with tempfile.TemporaryDirectory() as name, LocalRunner() as runner:
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         jobs = jobs_beside(_engines(subject, networks, folder), profile, pace_of(table), folder)
         return race(jobs[0], jobs[1], on_runner(runner, RACE_BLOCK))
@@ -120,12 +125,14 @@ def reshape(
     recipe: Recipe,
     profile: DeviceProfile,
     table: LatencyTable | None,
+    runner: Runner | None,
     out: Path,
 ) -> tuple[PassReport, ...]:
     """Write `out/model.pt`, the network after the recipe's passes (depth, rewriting, activation).
 
     Args:
         table: of this network on the target; None where it is not measured, or no pass needs it.
+        runner: of the device that the target is measured on; None where it is not measured.
 
     Raises:
         ConfigError: a pass needs a measurement that is not to be had here.
@@ -141,8 +148,8 @@ def reshape(
     if table is not None:
         step, gauges = table.step, replace(gauges, layer_ms=table.factor_ms)
     example = torch.zeros(1, 3, spec.imgsz, spec.imgsz)
-    with tempfile.TemporaryDirectory() as name, LocalRunner() as runner:
-        if profile.runs_here:
+    with tempfile.TemporaryDirectory() as name:
+        if runner is not None:
             subject = subject_of(adapter, source, spec.imgsz, profile, profile.ship, recipe.bench.threads)
             gauges = replace(gauges, latency=_latency_gauge(subject, table, runner, Path(name)))
         changed, reports = apply_passes(model, adapter.unprunable, example, recipe.prune, step, gauges)

@@ -21,8 +21,8 @@ _P50: Column = ("p50 ms", lambda result: latency_ms(result).p50, 2)
 _P90: Column = ("p90 ms", lambda result: latency_ms(result).p90, 2)
 _P99: Column = ("p99 ms", lambda result: latency_ms(result).p99, 2)
 _FPS: Column = ("FPS", lambda result: achieved_fps(result.blocks), 1)
-_PEAK: Column = ("peak MB", lambda result: result.memory and result.memory.peak_hwm, 0)
-_LOAD: Column = ("load ms", lambda result: result.cold_ms and result.cold_ms.load, 0)
+_PEAK: Column = ("peak MB", lambda result: result.memory.peak_hwm if result.memory else None, 0)
+_LOAD: Column = ("load ms", lambda result: result.cold_ms.load if result.cold_ms else None, 0)
 
 COLUMNS: dict[str, tuple[Column, ...]] = {
     "single_stream": (_N, _P50, _P90, _P99, _FPS, _PEAK, _LOAD),
@@ -32,8 +32,8 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         _P90,
         _P99,
         _FPS,
-        ("asked", lambda result: result.fps and result.fps.target, 0),
-        ("missed %", lambda result: result.fps and result.fps.deadline_miss_pct, 1),
+        ("asked", lambda result: result.fps.target if result.fps else None, 0),
+        ("missed %", lambda result: result.fps.deadline_miss_pct if result.fps else None, 1),
         _PEAK,
     ),
     "throughput": (
@@ -53,14 +53,14 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         ("p50 last", lambda result: result.minutes[-1].p50_ms if result.minutes else None, 2),
         ("RSS first", lambda result: result.minutes[0].rss_mb if result.minutes else None, 1),
         ("RSS last MB", lambda result: result.minutes[-1].rss_mb if result.minutes else None, 1),
-        ("MB/minute", lambda result: result.growth and result.growth.mb_per_minute, 3),
+        ("MB/minute", lambda result: result.growth.mb_per_minute if result.growth else None, 3),
         _FPS,
     ),
     "cold": (
         ("starts", lambda result: len(result.cold_runs), 0),
-        ("load ms", lambda result: result.cold_ms and result.cold_ms.load, 1),
-        ("compile ms", lambda result: result.cold_ms and result.cold_ms.compile, 1),
-        ("first ms", lambda result: result.cold_ms and result.cold_ms.first_infer, 1),
+        ("load ms", lambda result: result.cold_ms.load if result.cold_ms else None, 1),
+        ("compile ms", lambda result: result.cold_ms.compile if result.cold_ms else None, 1),
+        ("first ms", lambda result: result.cold_ms.first_infer if result.cold_ms else None, 1),
         _PEAK,
     ),
 }

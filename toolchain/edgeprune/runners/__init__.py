@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
+from edgeprune.errors import DeviceError
+
 
 @dataclass(frozen=True)
 class Completed:
@@ -25,10 +27,12 @@ class Runner(Protocol):
     Attributes:
         name: what messages call it.
         machine: its architecture as `platform.machine` tells it, known once it is entered.
+        emulated: whether another machine imitates it: what it computes counts, how long it takes does not.
     """
 
     name: str
     machine: str
+    emulated: bool
 
     def __enter__(self) -> Runner: ...
 
@@ -53,3 +57,16 @@ class Runner(Protocol):
     def pull(self, remote: str, local: Path) -> Path:
         """Copy a file from the device."""
         ...
+
+
+def require_timed(runner: Runner) -> None:
+    """Refuse to measure a latency where it would say nothing.
+
+    Raises:
+        DeviceError: the device is emulated.
+    """
+    if runner.emulated:
+        raise DeviceError(
+            f"{runner.name}: an emulated device has no latency worth measuring; `edgeprune bench` compares "
+            "its outputs with this machine's, and a real device is timed by ssh://"
+        )

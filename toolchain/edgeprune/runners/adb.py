@@ -10,6 +10,8 @@ import os
 import re
 import shlex
 import subprocess
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,13 +24,20 @@ FOLDER = "/data/local/tmp/edgeprune"
 TERMUX = "/data/data/com.termux/files/usr/bin"
 INSTALL = "apt-get install adb, or Android's SDK Platform-Tools"
 QUERY_TIMEOUT_S = 60.0
+SLOWEST = 1e5  # bytes a second; a transfer that is slower has stalled
 _ADDRESS = re.compile(
     r"adb://(?P<serial>(?:[\w.][\w.:%-]*|\[[0-9a-fA-F:.]+(?:%\w+)?\]:\d+)?)(?P<folder>/.*)?", re.DOTALL
 )
 _NETWORK = re.compile(r".+:\d{1,5}")
+# Seconds between looks at a device that has been found just now, and is in one of these states.
+SETTLE_S = (0.1, 0.3, 1.0, 2.0)
+_STARTING = threading.Lock()  # of two clients that start a server at the same time, one fails
+_PASSING = ("connecting", "authorizing")
 # States of `adb devices` that only the user can change, and how.
+_UNTRUSTED = "it does not trust this machine yet: unlock it and accept its dialog on USB debugging"
 _BLOCKED = {
-    "unauthorized": "it does not trust this machine yet: unlock it and accept its dialog on USB debugging",
+    "unauthorized": _UNTRUSTED,
+    "authorizing": _UNTRUSTED,
     "no permissions": "this user may not open it: apt-get install android-sdk-platform-tools-common, and "
     "join the group plugdev",
     "recovery": "it runs its recovery system: start it as usual",
@@ -92,13 +101,14 @@ class AdbConnection(Connection):
         """Copy a file by the sync service, which sends it from its first byte; the device then checks it."""
         size = file.stat().st_size
         if offset != size:
-            self._copy("push", str(file.resolve()), f"{root}/files/{sha256}.partial", where=f"{root}/files")
+            partial = f"{root}/files/{sha256}.partial"
+            self._copy("push", str(file.resolve()), partial, size=size, where=f"{root}/files")
         return bool(self.ask("receive", root=root, sha256=sha256, offset=size)["right"])
 
     def fetch(self, remote: str, local: Path) -> str:
         """Copy a file by the sync service; return the sha256 that it has on the device."""
         promised = self.ask("describe", path=remote)
-        self._copy("pull", remote, str(local.absolute()), where=remote)
+        self._copy("pull", remote, str(local.absolute()), size=promised["size"], where=remote)
         return str(promised["sha256"])
 
     def explain(self, code: int, said: str) -> DeviceError:
@@ -118,15 +128,18 @@ class AdbConnection(Connection):
             return self._dropped("the connection ended before the answer")
         return DeviceError(f"{self.name}: no answer from the device: {reason}")
 
-    def _copy(self, *words: str, where: str) -> None:
-        done = self._adb("-s", self._attach(), *words, timeout=None)
+    def _copy(self, *words: str, size: int, where: str) -> None:
+        timeout = QUERY_TIMEOUT_S + size / SLOWEST
+        done = _adb(self.name, "-s", self._attach(), *words, timeout=timeout)
         if done.returncode == 0:
             return
-        # The device's own reason comes after this word, in all versions of adb.
-        _, told, reason = done.stdout.rpartition(": remote ")
-        if told:
-            raise DeviceError(f"{self.name}: {where}: {reason.splitlines()[0].rpartition(': ')[2]}")
-        raise self._dropped(last_line(done.stdout))
+        said = done.stdout
+        for path in words[1:]:
+            said = said.replace(path, "")  # whatever a name holds, it is not taken for a message
+        # What the device says comes after `remote`, in all versions of adb; what fails here after `cannot`.
+        if told := re.search(r": remote (?:.*: )?(.+)|error: (cannot .+)", said):
+            raise DeviceError(f"{self.name}: {where}: {told[1] or told[2]}")
+        raise self._dropped(last_line(said))
 
     def _dropped(self, reason: str) -> DeviceError:
         self._attached = False
@@ -140,12 +153,17 @@ class AdbConnection(Connection):
         """
         if self._attached:
             return self._serial
+        _start_server(self.name)
         answer = ""
         if _NETWORK.fullmatch(self._serial):
-            answer = self._adb("connect", self._serial).stdout
-        states = attached(self.name)
-        self._serial = self._serial or self._only(states)
-        state = states.get(self._serial, "")
+            answer = _adb(self.name, "connect", self._serial).stdout
+        for pause in (*SETTLE_S, None):
+            states = attached(self.name)
+            self._serial = self._serial or self._only(states)
+            state = states.get(self._serial, "")
+            if pause is None or state not in _PASSING:
+                break
+            time.sleep(pause)
         if state != "device":
             raise self._not_ready(state, answer, states)
         self._attached = True
@@ -169,9 +187,6 @@ class AdbConnection(Connection):
             return self._dropped(last_line(answer))
         return self._dropped(f"no such device is attached; there are {', '.join(states) or 'none'}")
 
-    def _adb(self, *words: str, timeout: float | None = QUERY_TIMEOUT_S) -> subprocess.CompletedProcess[str]:
-        return _adb(self.name, *words, timeout=timeout)
-
 
 def attached(name: str = "adb") -> dict[str, str]:
     """Return the state of every device that adb knows, by serial: ``device`` is one that is ready.
@@ -182,14 +197,19 @@ def attached(name: str = "adb") -> dict[str, str]:
     Raises:
         DeviceError: there is no adb here, or its server does not answer.
     """
-    done = _adb(name, "devices")
-    if done.returncode:
-        raise DeviceError(f"{name}: the adb server of this machine does not answer: {last_line(done.stdout)}")
-    entries = (line.partition("\t") for line in done.stdout.splitlines())
+    _start_server(name)
+    entries = (line.partition("\t") for line in _adb(name, "devices").stdout.splitlines())
     return {serial: state.strip() for serial, tab, state in entries if tab}
 
 
-def _adb(name: str, *words: str, timeout: float | None = QUERY_TIMEOUT_S) -> subprocess.CompletedProcess[str]:
+def _start_server(name: str) -> None:
+    with _STARTING:
+        done = _adb(name, "start-server")
+    if done.returncode:
+        raise DeviceError(f"{name}: the adb server of this machine does not start: {last_line(done.stdout)}")
+
+
+def _adb(name: str, *words: str, timeout: float = QUERY_TIMEOUT_S) -> subprocess.CompletedProcess[str]:
     """Run adb; its standard output has its standard error as well: versions differ in which has what."""
     command = ["adb", *words]
     try:
@@ -208,4 +228,4 @@ def _adb(name: str, *words: str, timeout: float | None = QUERY_TIMEOUT_S) -> sub
     except OSError as exc:
         raise DeviceError(f"{name}: adb cannot be started here: {exc.strerror}") from exc
     except subprocess.TimeoutExpired as exc:
-        raise DroppedError(f"{name}: adb {words[-1]}: no answer within {timeout:g} s") from exc
+        raise DroppedError(f"{name}: cannot be reached: adb did not end within {timeout:.0f} s") from exc

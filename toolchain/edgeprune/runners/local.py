@@ -12,7 +12,7 @@ import sys
 import tempfile
 import textwrap
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -26,6 +26,7 @@ class LocalRunner:
 
     name = "local"
     machine = platform.machine()
+    emulated = False
 
     def __enter__(self) -> LocalRunner:
         return self
@@ -51,30 +52,7 @@ class LocalRunner:
         Raises:
             DeviceError: it could not be started, timed out, was killed by a signal or exited other than 0.
         """
-        command = textwrap.shorten(" ".join([Path(args[0]).name, *args[1:]]), 72, placeholder=" ...")
-        with tempfile.TemporaryFile("w+", errors="replace") as stderr:
-            try:
-                # A session of its own makes a process group of its own: helpers it started end with it.
-                process = subprocess.Popen(
-                    list(args),
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=stderr,
-                    text=True,
-                    errors="replace",
-                    start_new_session=True,
-                )
-            except OSError as exc:
-                raise DeviceError(f"{self.name}: {command}: cannot be started: {exc.strerror}") from exc
-            lines, timed_out = _follow(process, timeout, on_line)
-            stderr.seek(0)
-            errors = stderr.read()
-        if timed_out:
-            raise DeviceError(f"{self.name}: {command}: no answer within {timeout:g} s, it was stopped")
-        if process.returncode != 0:
-            how = how_it_ended(process.returncode)
-            raise DeviceError(f"{self.name}: {command}: {how}: {last_line(errors)}")
-        return Completed(tuple(args), process.returncode, "".join(lines), errors)
+        return run_process(self.name, args, timeout, on_line)
 
     def push(self, local: Path) -> str:
         """Return the path itself, absolute: the device is this machine."""
@@ -94,6 +72,49 @@ class LocalRunner:
         except OSError as exc:
             raise DeviceError(f"{self.name}: {remote}: cannot be read: {exc.strerror}") from exc
         return local
+
+
+def run_process(
+    name: str,
+    args: Sequence[str],
+    timeout: float,
+    on_line: Callable[[str], None] | None = None,
+    *,
+    before: Sequence[str] = (),
+    variables: Mapping[str, str] | None = None,
+) -> Completed:
+    """Run a process here to its end; see `LocalRunner.run`.
+
+    Args:
+        name: what messages begin with.
+        before: the command that runs `args`, which messages leave out.
+        variables: its whole environment; this process's own by default.
+    """
+    command = textwrap.shorten(" ".join([Path(args[0]).name, *args[1:]]), 72, placeholder=" ...")
+    with tempfile.TemporaryFile("w+", errors="replace") as stderr:
+        try:
+            # A session of its own makes a process group of its own: helpers it started end with it.
+            process = subprocess.Popen(
+                [*before, *args],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+                env=variables,
+            )
+        except OSError as exc:
+            raise DeviceError(f"{name}: {command}: cannot be started: {exc.strerror}") from exc
+        lines, timed_out = _follow(process, timeout, on_line)
+        stderr.seek(0)
+        errors = stderr.read()
+    if timed_out:
+        raise DeviceError(f"{name}: {command}: no answer within {timeout:g} s, it was stopped")
+    if process.returncode != 0:
+        how = how_it_ended(process.returncode)
+        raise DeviceError(f"{name}: {command}: {how}: {last_line(errors)}")
+    return Completed(tuple(args), process.returncode, "".join(lines), errors)
 
 
 def _follow(

@@ -80,7 +80,7 @@ class RecordingRunner:
     """Passes everything on to another runner, and writes every process with its answers into a folder."""
 
     def __init__(self, inner: Runner, folder: Path) -> None:
-        self.name = inner.name
+        self.name, self.emulated = inner.name, inner.emulated
         self.machine = ""
         self.recording: Recording
         self._inner, self._folder, self._asked = inner, folder, _Asked()
@@ -145,7 +145,7 @@ class ReplayRunner:
     """Answers from a recording; nothing is run, so nothing that it answers is a new measurement."""
 
     def __init__(self, address: str) -> None:
-        self.name = address
+        self.name, self.emulated = address, False
         self.machine = ""
         self.recording: Recording
         self._folder = Path(address.partition("://")[2])

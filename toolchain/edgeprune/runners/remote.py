@@ -43,6 +43,7 @@ class RemoteRunner:
     """
 
     machine = ""
+    emulated = False
     root = ""
 
     def __init__(self, address: str, folder: str, connect: Callable[[], Connection]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import mmap
 import os
@@ -21,7 +22,7 @@ def drop(engine: Path) -> dict[str, Any]:
     files = [engine] if engine.is_file() else sorted(path for path in engine.rglob("*") if path.is_file())
     before = _cached(files)
     for path in files:
-        with path.open("rb") as file:
+        with path.open("rb") as file, contextlib.suppress(OSError):  # what stays is told below
             os.fdatasync(file.fileno())  # a dirty page cannot be dropped
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     return {"engine_cached_before": before, "engine_cached_after": _cached(files)}

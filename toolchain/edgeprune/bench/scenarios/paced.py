@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from edgeprune.bench import live
 from edgeprune.bench.scenarios.block import SAY_EVERY_NS, Bench, measured, say
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ def frames(
         if end - told > SAY_EVERY_NS:
             told = end
             of_time = (end - begin) / (deadline - begin) if min_seconds else 1.0
-            say("measure", share=min(1.0, of_time, len(samples) / min_queries))
+            done = min(1.0, of_time, len(samples) / min_queries)
+            say("measure", share=done, **live.figures(samples), **live.temperature())
     return {
         "samples_ns": samples,
         "starts_ns": starts,

@@ -1,8 +1,8 @@
 """`sustained`: one query after the other for minutes: heat shows in the latency, a leak in resident memory.
 
 A leak first takes what the heap has free, and loading a model leaves many megabytes there, so the heap gives
-its free pages back before the first reading. What the harness itself keeps must not look like a leak: the room for
-all samples is taken, and touched, before the first one is timed.
+its free pages back before the first reading. What the harness itself keeps must not look like a leak: the
+room for all samples is taken, and touched, before the first one is timed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.bench import environment
+from edgeprune.bench import environment, live
 from edgeprune.bench.scenarios.block import SAY_EVERY_NS, Bench, measured, say
 
 if TYPE_CHECKING:
@@ -75,7 +75,9 @@ def stream(
                 reads += 1
         if end - told > SAY_EVERY_NS:
             told = end
-            say("measure", share=min(1.0, (end - begin) / (deadline - begin)))
+            done = min(1.0, (end - begin) / (deadline - begin))
+            latest = live.figures(spans[max(0, count - live.LATEST) : count, 1].tolist())
+            say("measure", share=done, **latest | {"n": count}, **live.temperature())
         if count == len(spans):
             spans = np.concatenate([spans, np.ones_like(spans)])
         images = inputs[count % n]

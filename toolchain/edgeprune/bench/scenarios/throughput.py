@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from edgeprune.bench import live
 from edgeprune.bench.scenarios.block import SAY_EVERY_NS, Bench, difference, measured, say
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class Crew:
             if now - told > SAY_EVERY_NS:
                 told = now
                 of_time = (now - begin) / (deadline - begin) if min_seconds else 1.0
-                say("measure", share=min(1.0, of_time, count / min_queries))
+                say("measure", share=min(1.0, of_time, count / min_queries), n=count, **live.temperature())
             return count < min_queries or now < deadline
 
         for orders in self._orders:

@@ -1,0 +1,104 @@
+"""`profile`, `build` and `check --device ssh://...` on a real ssh server; nothing is measured here."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeprune.bench.testbed import as_testbed
+from edgeprune.dataset import Dataset
+from edgeprune.device import resolve_targets
+from edgeprune.errors import CompileError, DeviceError
+from edgeprune.latency import load_table
+from edgeprune.prune import profiling
+from edgeprune.prune.rounds import Plan
+from edgeprune.runners.local import LocalRunner
+from edgeprune.runners.ssh import SshRunner
+from sshd import Device
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Refuse every process on this machine, and keep latency tables apart."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("something was run on this machine")
+
+    monkeypatch.setattr(LocalRunner, "run", refuse)
+    monkeypatch.setenv("EDGEPRUNE_CACHE", str(tmp_path / "cache"))
+
+
+def test_a_latency_table_is_the_devices(
+    run: Any,
+    device: Device,
+    elsewhere: None,
+    checkpoints: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(profiling, "PLAN", Plan(rounds=2, queries=1, seconds=0.0, axis=2, scans=1, chunk=400))
+    out = tmp_path / "table.json"
+    ended = run(
+        *("profile", "--model", checkpoints["yolov8n"], "--target", "x86-ort", "--precision", "fp32"),
+        *("--device", device.address(), "--out", out),
+    )
+    assert ended.code == 0, (ended.errors, ended.exception)
+    table = load_table(out)
+    assert table.whole_ms > 0 and len(table.layers) > 50
+    with SshRunner(device.address()) as runner:
+        bed = as_testbed(runner, resolve_targets(("x86-ort",)))
+    assert table.key.cpu == bed.environment["cpu"]
+    assert table.key.runtime_version == bed.versions["onnxruntime"]
+
+
+def test_a_build_measures_on_the_device(
+    quick_bench: None,
+    run: Any,
+    device: Device,
+    elsewhere: None,
+    checkpoints: dict[str, Path],
+    tiny: Dataset,
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "out"
+    ended = run(
+        *("build", "--model", checkpoints["yolov8n"], "--data", tiny.source, "--out", out, "--imgsz", "64"),
+        *("--target", "x86-ort", "--no-prune", "--bench", "quick", "--max-drop", "1"),
+        *("--set", "quantize.images=4", "--device", device.address()),
+    )
+    assert ended.code == 0, (ended.errors, ended.exception)
+    rows = json.loads((out / "summary.json").read_text())["targets"]["x86-ort"]["rows"]
+    assert {row["precision"] for row in rows} == {"fp32", "int8"}
+    assert all(row["p50_ms"] > 0 and "output_mismatch" not in row["flags"] for row in rows)
+
+
+def test_a_check_compares_on_the_device(
+    run: Any, device: Device, elsewhere: None, convnet: Path, convnet_int8: Path
+) -> None:
+    ended = run(
+        *("check", "--baseline", convnet, "--candidate", convnet_int8, "--target", "x86-ort"),
+        *("--device", device.address()),
+    )
+    assert ended.code == 6, (ended.errors, ended.exception)
+    assert "differ in precision: fp32 and int8" in ended.error
+
+
+def test_a_target_that_is_not_the_device_is_refused(
+    run: Any, device: Device, checkpoints: dict[str, Path]
+) -> None:
+    ended = run(
+        *("profile", "--model", checkpoints["yolov8n"], "--target", "arm64-ort"),
+        *("--device", device.address()),
+    )
+    assert ended.code == CompileError.exit_code
+    assert f"this target is not {device.address()}" in ended.error
+
+
+def test_a_device_that_tells_garbage_of_itself(device: Device) -> None:
+    device.python_is(f'case "$*" in *facts_worker*) echo "{{"; exit 0;; esac; exec "{sys.executable}" "$@"')
+    with SshRunner(device.address()) as runner, pytest.raises(DeviceError, match="asked what it is"):
+        as_testbed(runner, resolve_targets(("x86-ort",)))

@@ -1,0 +1,98 @@
+"""The device that a command measures on: this machine, or the one that `--device` names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edgeprune.backends import get_backend
+from edgeprune.bench.environment import read_environment
+from edgeprune.device import DeviceProfile
+from edgeprune.errors import CompileError, DeviceError
+from edgeprune.runners import Runner
+from edgeprune.runners.devices import LOCAL
+from edgeprune.runners.local import LocalRunner
+from edgeprune.runners.runtimes import RUNTIMES
+
+_FACTS_TIMEOUT_S = 120.0
+_IDENTITY = ("machine", "board", "cpu", "cores", "affinity", "kernel")
+
+
+@dataclass(frozen=True)
+class Testbed:
+    """A device in use.
+
+    Attributes:
+        runner: entered, with an interpreter that imports the runtimes that were named.
+        environment: what `read_environment` told there when it was entered.
+        versions: of those runtimes on the device.
+    """
+
+    runner: Runner
+    environment: dict[str, Any]
+    versions: dict[str, str | None]
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is this machine."""
+        return self.runner.name == LOCAL
+
+    @property
+    def machine(self) -> dict[str, Any]:
+        """What makes a latency this device's: its processor, cores and kernel."""
+        return {key: self.environment[key] for key in _IDENTITY}
+
+    def measures(self, profile: DeviceProfile) -> bool:
+        """Whether engines of a target are measured there: of its kind, and built on the host."""
+        if self.is_local:
+            return profile.runs_here
+        return suits(profile, self.runner.machine) and profile.built_on == "host"
+
+    def version(self, backend: str) -> str | None:
+        """Return the version of a runtime on the device, None where it is not there."""
+        return get_backend(backend).version() if self.is_local else self.versions.get(backend)
+
+    def require(self, profile: DeviceProfile) -> None:
+        """Refuse a target that cannot be measured here.
+
+        Raises:
+            CompileError: it is another kind of device.
+        """
+        if self.measures(profile):
+            return
+        if self.is_local:
+            why = "this target is not this machine; nothing can be measured here"
+        else:
+            why = f"this target is not {self.runner.name}, which is {self.runner.machine} with Linux"
+        raise CompileError(f"{profile.name}: {why}")
+
+
+def suits(profile: DeviceProfile, machine: str) -> bool:
+    """Whether a target is of an architecture, and runs Linux as every other machine that is reached."""
+    return machine in profile.arch and profile.system == "linux"
+
+
+def local() -> Testbed:
+    """Return this machine."""
+    return Testbed(LocalRunner(), read_environment(), {})
+
+
+def as_testbed(runner: Runner, profiles: Sequence[DeviceProfile]) -> Testbed:
+    """Return the device of a runner that has been entered, for those of the targets that it can run.
+
+    Raises:
+        DeviceError: its Python lacks a runtime, or it answered with garbage.
+    """
+    if runner.name == LOCAL:
+        return local()
+    backends = [one.backend for one in profiles if suits(one, runner.machine) and one.built_on == "host"]
+    backends = list(dict.fromkeys(backends))
+    python = runner.python(*(RUNTIMES[name].module for name in backends))
+    told = runner.run((python, "-m", "edgeprune.bench.facts_worker", *backends), _FACTS_TIMEOUT_S).stdout
+    try:
+        facts: dict[str, Any] = json.loads(told)
+        return Testbed(runner, facts["environment"], facts["versions"])
+    except (ValueError, KeyError, TypeError) as exc:
+        raise DeviceError(f"{runner.name}: it answered with garbage when asked what it is") from exc

@@ -1,0 +1,69 @@
+"""`edgeprune bench --device emulated://...`: outputs are compared, nothing is timed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+from click.core import ParameterSource
+
+from edgeprune.cli import echo_json
+from edgeprune.cli.progress import stage_progress
+
+_PREFIX = "emulated://"
+_OF_OUTPUTS = {"path", "target", "threads", "devices", "out", "as_json"}
+
+
+def is_emulated(device: str) -> bool:
+    """Tell whether an address of `--device` is that of an emulated device."""
+    return device.startswith(_PREFIX)
+
+
+def compare(
+    path: Path, target: str | None, threads: int, device: str, out: Path | None, as_json: bool
+) -> None:
+    """Run what lies at a path here and on an emulated device, print how they agree, and keep it in `out`.
+
+    Raises:
+        CompileError: the outputs of a row differ by more than its tolerance.
+    """
+    _refuse_timing(click.get_current_context())
+    from edgeprune.bench.agreement import compare_subjects, save_agreement
+    from edgeprune.bench.subject import subjects_of
+    from edgeprune.errors import CompileError
+    from edgeprune.report.agreement import print_agreements
+    from edgeprune.runners.emulated import EmulatedRunner
+
+    agreements = []
+    with (
+        stage_progress() as notify,
+        EmulatedRunner(device, lambda share, text: notify("prepare", share, text)) as runner,
+    ):
+        subjects = subjects_of(path, target, machine=runner.machine)
+        for agreement in compare_subjects(
+            subjects, threads, runner, lambda share, text: notify("compare", share, text)
+        ):
+            agreements.append(agreement)
+            if out:
+                save_agreement(agreement, out)
+    if as_json:
+        shown = [one.model_dump(mode="json") | {"agrees": one.agrees} for one in agreements]
+        echo_json(json.dumps(shown))
+    else:
+        from rich.console import Console
+
+        print_agreements(agreements, Console())
+    if wrong := [one.name for one in agreements if not one.agrees]:
+        raise CompileError(f"{path}: outputs on {device} are not this machine's: {', '.join(wrong)}")
+
+
+def _refuse_timing(context: click.Context) -> None:
+    """Refuse every option that says how to time: none of them has a meaning here."""
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        given = context.get_parameter_source(name) not in (None, ParameterSource.DEFAULT)
+        if given and name not in _OF_OUTPUTS:
+            raise click.UsageError(
+                f"{parameter.opts[0]}: nothing is timed on an emulated device, its outputs are compared"
+            )

@@ -1,0 +1,160 @@
+"""What an emulated device runs: Python of Debian, and wheels of PyPI, for another architecture, in the cache.
+
+Each part is made aside under a lock and renamed when it is whole, with a marker in it: what lacks the marker
+is not there. A part's folder is named after a hash of what it is made of, so other pins make another one.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeprune.artifact import content_key, exclusive, write_text_atomically
+from edgeprune.errors import DeviceError
+from edgeprune.resources import cache_dir
+from edgeprune.runners.debian import MIRROR, SUITE, Say, unpack_packages
+from edgeprune.runners.local import run_process
+
+MARKER = "complete.json"
+PYTHON = "3.11"  # that of the suite
+_GLIBC_MINOR = 36  # of the suite: 2.36
+_PIP_TIMEOUT_S = 1800.0
+# Python, and the libraries that it and the wheels load.
+PACKAGES = (
+    "libc6", "libgcc-s1", "libstdc++6", "libgomp1", "zlib1g", "libexpat1", "libffi8", "libbz2-1.0",
+    "liblzma5", "libssl3", "libpython3.11-minimal", "python3.11-minimal", "libpython3.11-stdlib",
+)  # fmt: skip
+# The newest of each that works under the emulator: ONNX Runtime from 1.27 on ... see docs/devices.md.
+WHEELS: dict[str, tuple[str, ...]] = {
+    "numpy": ("numpy==2.2.6",),
+    "onnxruntime": ("onnxruntime==1.26.0",),
+    "openvino": ("openvino==2026.4.1",),
+    "ncnn": ("ncnn==1.0.20261020",),
+}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """An instruction set that can be emulated.
+
+    Attributes:
+        debian: what Debian calls it.
+        emulator: the program that runs its executables, and `package` the one that has it.
+        processor: the one that is emulated, as the emulator names it.
+    """
+
+    debian: str
+    emulator: str
+    package: str
+    processor: str
+
+
+# The Cortex-A76 of a Raspberry Pi 5 has dotprod and fp16, but no SVE. Unasked, qemu emulates SVE with vectors
+# of 2048 bits, which no processor has: OpenVINO's int8 kernels are wrong there by 2 %, and crawl.
+ARCHITECTURES: dict[str, Architecture] = {
+    "aarch64": Architecture("arm64", "qemu-aarch64-static", "qemu-user-static", "cortex-a76"),
+}
+
+
+def system(machine: str, say: Say) -> Path:
+    """Return the folder with Debian's Python for an architecture, made if it is not there.
+
+    Raises:
+        DeviceError: its packages cannot be fetched, verified or unpacked.
+        OutputError: the cache cannot be written, or another process is making it.
+    """
+    made_of = {"mirror": MIRROR, "suite": SUITE, "packages": PACKAGES}
+
+    def make(folder: Path) -> dict[str, Any]:
+        debs = _home(machine) / "debs"
+        packages = unpack_packages(PACKAGES, ARCHITECTURES[machine].debian, folder, debs, say)
+        return {"packages": {package.name: package.version for package in packages}}
+
+    place = _made(machine, "debian", made_of, make)
+    shutil.rmtree(_home(machine) / "debs", ignore_errors=True)
+    return place
+
+
+def site(machine: str, name: str, say: Say) -> Path:
+    """Return the folder with the wheels of `WHEELS` for an architecture, made if it is not there.
+
+    Raises:
+        DeviceError: pip does not find them for that architecture, or cannot fetch them.
+        OutputError: the cache cannot be written, or another process is making it.
+    """
+    wheels = WHEELS[name]
+
+    def make(folder: Path) -> dict[str, Any]:
+        say(0.0, f"{', '.join(wheels)} for {machine}")
+        run_process(f"wheels for {machine}", _pip(machine, folder, wheels), _PIP_TIMEOUT_S)
+        return {"wheels": wheels}
+
+    return _made(machine, name, {"wheels": wheels, "python": PYTHON, "suite": SUITE}, make)
+
+
+def parts(machine: str) -> dict[str, dict[str, Any]]:
+    """Return what the whole parts in the cache were made of, by name: ``debian`` and names of `WHEELS`."""
+    places = (place for place in sorted(_home(machine).glob("*-*")) if _is_whole(place))
+    return {place.name.rpartition("-")[0]: contents(place) for place in places}
+
+
+def contents(place: Path) -> dict[str, Any]:
+    """Return what a part was made of: the versions of its packages or wheels."""
+    found: dict[str, Any] = json.loads((place / MARKER).read_text(encoding="utf-8"))
+    return found
+
+
+def _pip(machine: str, folder: Path, wheels: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the command that installs wheels for another machine; nothing of them is run here."""
+    tags = [f"manylinux_2_{minor}_{machine}" for minor in range(17, _GLIBC_MINOR + 1)]
+    tags += [f"manylinux2014_{machine}"]
+    abis = (f"cp{PYTHON.replace('.', '')}", "abi3", "none")
+    return (
+        *(sys.executable, "-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--quiet"),
+        *("--only-binary=:all:", "--no-deps", "--no-compile", "--implementation", "cp"),
+        *("--python-version", PYTHON, "--target", str(folder)),
+        *(word for abi in abis for word in ("--abi", abi)),
+        *(word for tag in tags for word in ("--platform", tag)),
+        *wheels,
+    )
+
+
+def _made(machine: str, name: str, made_of: dict[str, Any], make: Callable[[Path], dict[str, Any]]) -> Path:
+    """Return the whole part of that name; `make` fills a folder and tells what is in it."""
+    home = _home(machine)
+    place = home / f"{name}-{content_key(made_of)}"
+    if _is_whole(place):
+        return place
+    busy = f"another process is preparing {name} for {machine}; wait for it"
+    with exclusive(home / f".{name}.lock", "the cache", busy):
+        if _is_whole(place):
+            return place
+        for left in home.glob(f".partial-{name}-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".partial-{name}-", dir=home))
+        try:
+            facts = make(partial)
+            write_text_atomically(partial / MARKER, json.dumps(facts) + "\n")
+            for old in home.glob(f"{name}-*"):  # of other pins, or without a marker
+                shutil.rmtree(old, ignore_errors=True)
+            partial.chmod(0o755)  # mkdtemp makes it private to the user
+            partial.rename(place)
+        except OSError as exc:
+            raise DeviceError(f"{place}: cannot be written: {exc.strerror}") from exc
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return place
+
+
+def _is_whole(place: Path) -> bool:
+    return (place / MARKER).is_file()
+
+
+def _home(machine: str) -> Path:
+    return cache_dir() / "emulated" / machine
