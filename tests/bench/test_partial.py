@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from edgeprune.bench.protocol import BenchProfile, measure
 from edgeprune.bench.result import BenchResult, Job, load_result, save_result
 from edgeprune.bench.scenario_runs import measure_setup
 from edgeprune.bench.setup import Setup
+from edgeprune.bench.telemetry import SUFFIX, read_samples
 from edgeprune.errors import DeviceError, IncompleteError
 from edgeprune.runners.local import LocalRunner
 
@@ -68,6 +70,36 @@ def test_the_blocks_before_a_worker_that_dies_are_kept_and_marked(
     written = save_result(result, tmp_path / "result.json")
     assert json.loads(written.read_text())["valid"] is False
     assert load_result(written) == result
+
+
+class KilledInTheMiddle(LocalRunner):
+    """This machine, whose worker is killed as soon as there is telemetry of it, in the second process."""
+
+    runs = 0
+
+    def run(self, args, timeout, on_line=None):
+        self.runs += 1
+        if self.runs < 2:
+            return super().run(args, timeout, on_line)
+        path = Path(args[-1] + SUFFIX)
+
+        def end(line: str) -> None:
+            if '"warmup"' in line:
+                while not any(sample["rss_kb"] for sample in read_samples(path)):
+                    os.sched_yield()
+                raise DeviceError("local: python: killed by SIGKILL (out of memory?)")
+
+        return super().run(args, timeout, end)
+
+
+def test_the_telemetry_of_a_worker_that_is_killed_is_kept(job: Job) -> None:
+    with pytest.raises(IncompleteError, match="SIGKILL") as caught:
+        measure([job], PLAN, KilledInTheMiddle())
+    (result,) = caught.value.results
+    assert len(result.blocks) == 1
+    ended = result.blocks[0].t_start + result.blocks[0].elapsed_ns / 1e9
+    after = [sample for sample in result.telemetry if sample["t"] > ended]
+    assert after and after[-1]["rss_kb"] > 1000
 
 
 def test_rows_in_turns_keep_the_rounds_before_a_lost_device(job: Job) -> None:

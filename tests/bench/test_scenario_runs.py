@@ -76,6 +76,11 @@ def test_cold_starts_fresh_processes_and_names_the_caches(job: Job, tmp_path: Pa
     assert load_result(save_result(result, tmp_path / "cold.json")) == result
 
 
+def test_a_cold_start_of_another_engine_is_refused(job: Job) -> None:
+    with pytest.raises(DeviceError, match=r"tiny fp32 cold: .*its sha256 differs"):
+        _measured(job.model_copy(update={"engine_sha256": "0" * 64}), Setup("cold"))
+
+
 def test_openvino_tells_compiling_apart(job: Job) -> None:
     result = _measured(
         job.model_copy(update={"backend": "openvino", "options": {"INFERENCE_PRECISION_HINT": "f32"}}),

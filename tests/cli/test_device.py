@@ -29,6 +29,7 @@ def test_a_bench_on_a_device(
     assert len(result.blocks[0].samples_ns) >= 60 and result.blocks[0].output_ok
     assert result.artifact["path"] == str(engine) and result.memory
     assert result.env_before["machine"] and result.env_before["kernel"]  # as the worker read them there
+    assert any(sample["rss_kb"] for sample in result.telemetry)
     assert set(device.cache.glob("work-*")) <= left
 
 

@@ -16,7 +16,7 @@ from edgeprune.bench.result import BenchResult
     [
         ("--fps 30", "--fps is the rate of --scenario paced, not of single_stream"),
         ("--scenario throughput", "--scenario throughput needs --in-flight N, 2 or more"),
-        ("--scenario throughput --in-flight 1", "1 is not in the range x>=2"),
+        ("--scenario throughput --in-flight 1", "1 is not in the range 2<=x<=256"),
         ("--scenario paced --in-flight 4", "--in-flight goes with --scenario throughput, not with paced"),
         ("--scenario paced --fps 0", "a rate above 0 and up to 1000"),
         ("--scenario paced --fps nan", "a rate above 0 and up to 1000"),

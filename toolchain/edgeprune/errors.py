@@ -38,9 +38,14 @@ class OutputError(EdgepruneError):
 
 
 class DeviceError(EdgepruneError):
-    """A device, or a worker process on it, could not be reached, crashed, or answered with garbage."""
+    """A device, or a worker process on it, could not be reached, crashed, or answered with garbage.
+
+    Attributes:
+        telemetry: what was sampled beside a worker until it broke off, see `bench/telemetry.py`.
+    """
 
     exit_code = 4
+    telemetry: tuple[dict[str, Any], ...] = ()
 
 
 class DroppedError(DeviceError):

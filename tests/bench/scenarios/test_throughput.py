@@ -89,10 +89,17 @@ def test_what_is_not_a_number_in_both_is_not_the_same() -> None:
 
 
 def test_a_session_that_fails_ends_the_run_and_no_thread_is_left() -> None:
+    failed = threading.Event()
+
     def failing(images: Any) -> list[Any]:
+        failed.set()
         raise RuntimeError("out of memory on the device")
+
+    def working(images: Any) -> list[Any]:
+        assert failed.wait(30)  # or it might do all the queries before the other one's thread has begun
+        return [images * 2.0]
 
     before = threading.active_count()
     with pytest.raises(RuntimeError, match="out of memory"):
-        _run([Doubling(), failing])
+        _run([working, failing])
     assert threading.active_count() == before

@@ -70,7 +70,8 @@ def _marked(result: BenchResult, done: int, processes: int, memory: bool, cause:
     lacking = "" if memory else ", no peak memory"
     evidence = f"{done} of {processes} processes had finished{lacking}: {' '.join(str(cause).split())}"
     flag = Flag(code="incomplete", severity="invalid", evidence=evidence)
-    return result.model_copy(update={"flags": (flag, *result.flags)})
+    telemetry = (*result.telemetry, *cause.telemetry)
+    return result.model_copy(update={"flags": (flag, *result.flags), "telemetry": telemetry})
 
 
 def _unmeasured(job: Job, run_id: str, started: datetime) -> BenchResult:

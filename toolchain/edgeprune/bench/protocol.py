@@ -31,8 +31,9 @@ from edgeprune.bench.partial import Kept, keeping
 from edgeprune.bench.result import BenchResult, Block, Job, Scenario, WorkerReport
 from edgeprune.bench.scenarios.block import CHECKED_INPUTS
 from edgeprune.bench.statistics import latency_of, pooled_ns
+from edgeprune.bench.telemetry import SUFFIX, unfinished
 from edgeprune.bench.turns import said_by
-from edgeprune.errors import DataError, DeviceError
+from edgeprune.errors import DataError, DeviceError, DroppedError
 from edgeprune.runners import require_timed
 
 if TYPE_CHECKING:
@@ -262,7 +263,10 @@ def run_workers(
                 (runner.python(), "-m", module, *paths), plan.timeout_s, lambda line: _follow(line, on_said)
             )
         except DeviceError as exc:
-            raise DeviceError(f"{jobs[0].name}: {exc}" if alone else str(exc)) from exc
+            error = DeviceError(f"{jobs[0].name}: {exc}" if alone else str(exc))
+            if not isinstance(exc.__cause__, DroppedError):  # out of reach: it is not asked again
+                error.telemetry = _left_by_a_killed_worker(paths[1], Path(folder), runner)
+            raise error from exc
         return [_collect(job, paths[2 * i + 1], Path(folder), runner) for i, job in enumerate(jobs)]
 
 
@@ -278,6 +282,14 @@ def _follow(line: str, on_said: Callable[[Mapping[str, Any]], None] | None) -> N
     said = said_by(line)
     if on_said and "share" in said:
         on_said(said)
+
+
+def _left_by_a_killed_worker(answer: str, folder: Path, runner: Runner) -> tuple[dict[str, Any], ...]:
+    """Return the telemetry that lies beside an answer that was never written."""
+    try:
+        return tuple(unfinished(runner.pull(answer + SUFFIX, folder / "telemetry.jsonl")))
+    except DeviceError:
+        return ()
 
 
 def _collect(job: Job, answer: str, folder: Path, runner: Runner) -> WorkerReport:

@@ -111,6 +111,15 @@ def read_samples(path: Path) -> list[dict[str, Any]]:
     return samples
 
 
+def unfinished(path: Path) -> list[dict[str, Any]]:
+    """Return the samples that a killed worker left; ``rss_kb`` is its own where it was the only one."""
+    left = []
+    for sample in read_samples(path):
+        resident = list((sample.get("rss_kb") or {}).values())
+        left.append(sample | {"rss_kb": resident[0] if len(resident) == 1 else None})
+    return left
+
+
 class Sampler:
     """Takes samples of one machine.
 

@@ -31,7 +31,7 @@ def scenario_options(command: Callable[..., Any]) -> Callable[..., Any]:
             ),
             click.option(
                 "--in-flight",
-                type=click.IntRange(min=2),
+                type=click.IntRange(2, 256),
                 metavar="N",
                 help="Queries at once of `throughput`.",
             ),

@@ -62,10 +62,7 @@ def measured(
         ModelError: the engine is not the one the job was written for.
     """
     job = bench.job
-    if digest(Path(job["engine"])) != job["engine_sha256"]:
-        raise ModelError(
-            f"{job['engine']}: not the engine this measurement was planned for (its sha256 differs)"
-        )
+    require_engine(job)
     output_ok, output_error = check(job, bench.sessions[0], bench.inputs)
     say("warmup")
     warmup_n = warm_up(job, bench.sessions[0], bench.inputs) + (warm() if warm else 0)
@@ -97,6 +94,18 @@ def measured(
         "output_ok": output_ok,
         "output_error": output_error,
     } | block
+
+
+def require_engine(job: dict[str, Any]) -> None:
+    """Hold the engine's file against the job's digest.
+
+    Raises:
+        ModelError: the engine is not the one the job was written for.
+    """
+    if digest(Path(job["engine"])) != job["engine_sha256"]:
+        raise ModelError(
+            f"{job['engine']}: not the engine this measurement was planned for (its sha256 differs)"
+        )
 
 
 def warm_up(job: dict[str, Any], session: Session, inputs: list[Array]) -> int:

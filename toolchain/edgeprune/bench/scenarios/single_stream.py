@@ -69,7 +69,8 @@ def _turns(job: dict[str, Any], session: Session, inputs: list[Array], samples: 
 def _share(job: dict[str, Any], samples: list[int], total_ns: int) -> float:
     """Return how much of both minima is reached, 1 when they are met."""
     of_time: float = total_ns / 1e9 / job["min_seconds"] if job["min_seconds"] else 1.0
-    return min(1.0, of_time, len(samples) / job["min_queries"])
+    of_queries: float = len(samples) / job["min_queries"]
+    return min(1.0, of_time, of_queries)
 
 
 def _timed_loop(
