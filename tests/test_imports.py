@@ -103,6 +103,7 @@ TRAVELS = (
     "bench.state",
     "bench.live",
     "bench.environment",
+    "bench.facts_worker",
     "bench.sensors",
     "bench.telemetry",
 )

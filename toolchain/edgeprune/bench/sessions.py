@@ -99,6 +99,8 @@ def _together(place: Place, request: Request, notify: Notify, start: threading.B
             request if request.record is None else replace(request, record=request.record / slug(place.name))
         )
         return _outcome(place, own, notify, wait)
+    except OSError as exc:  # such as a full disk here: the other devices go on
+        return Outcome(place, error=DeviceError(f"{place.name}: {exc.filename or ''}: {exc.strerror}"))
     finally:
         wait()  # one that failed while it was prepared keeps no other waiting
 

@@ -6,12 +6,14 @@ hold for a process that is killed at any moment, and lets others read meanwhile 
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.database import connectable, lock_whole, shown
+from edgeprune.database import BUSY_S, connectable, lock_whole, shown
 from edgeprune.errors import ConfigError, RuntimeMissingError
 from edgeprune.history.entry import Entry
 from edgeprune.history.schema import migrate
@@ -125,7 +127,16 @@ def open_history(place: str, make: bool = True) -> Iterator[History]:
 
 
 def _write_ahead(driver: Any, _: object) -> None:
-    driver.execute("PRAGMA journal_mode=WAL")
+    patience = time.monotonic() + BUSY_S
+    while True:
+        try:
+            driver.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as exc:
+            # The busy timeout is not for this one: two processes may turn it on in a new file at once.
+            if "locked" not in str(exc) or time.monotonic() > patience:
+                raise
+            time.sleep(0.05)
 
 
 def _table() -> TableClause:
