@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgeprune.bench.figures import Growth, Minute
 from edgeprune.bench.flags import derive_flags
-from edgeprune.bench.result import Growth, Minute
 
 BACKEND = {
     "provider_requested": "CPU",

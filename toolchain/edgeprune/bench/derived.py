@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from edgeprune.bench.figures import Fps, Growth, Minute
 from edgeprune.bench.leak import growth_of
-from edgeprune.bench.result import Block, Cold, Fps, Growth, Minute
+from edgeprune.bench.result import Block, Cold
 from edgeprune.bench.statistics import achieved_fps
 
 _MINUTE_NS = 60e9

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from edgeprune.bench.figures import Growth, Minute
 from edgeprune.bench.machine_flags import charging, clocks, invalid, jit_cache_cold, throttled, warning
-from edgeprune.bench.result import Block, Flag, Growth, Minute
+from edgeprune.bench.result import Block, Flag
 from edgeprune.bench.statistics import PERCENTILE_MINIMA, median_ms, pooled_ns
 
 CONTENDED = 0.10  # share of a core

@@ -9,19 +9,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, computed_field, model_validator
+from pydantic import Field, computed_field, model_validator
 
 from edgeprune.artifact import write_text_atomically
+from edgeprune.bench.figures import Fps, Growth, Minute, Record, Stages
 
 SCHEMA_VERSION = 1
 Scenario = Literal["single_stream", "paced", "throughput", "sustained", "cold", "memory"]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Job(_Record):
+class Job(Record):
     """What one worker process has to measure. Written as JSON, read by `bench/worker.py` on the device.
 
     Attributes:
@@ -49,7 +46,7 @@ class Job(_Record):
     precision: str
     threads: int
     options: dict[str, str]
-    environment: dict[str, str] = {}
+    environment: dict[str, str] = Field(default_factory=dict)
     inputs: str
     reference: str | None = None
     tolerance: float = 1e-3
@@ -69,7 +66,7 @@ class Job(_Record):
     turn_seconds: float = 0.0
 
 
-class Block(_Record):
+class Block(Record):
     """What one fresh worker process measured.
 
     Attributes:
@@ -116,7 +113,7 @@ class Block(_Record):
     resident_method: str | None = None
 
 
-class Flag(_Record):
+class Flag(Record):
     """What makes a run unfit to be gated (`invalid`) or less certain (`warning`), with its evidence."""
 
     code: str
@@ -124,7 +121,7 @@ class Flag(_Record):
     evidence: str
 
 
-class Cold(_Record):
+class Cold(Record):
     """Milliseconds in a fresh process: loading the engine (compilation included), and the first inference.
 
     Attributes:
@@ -136,62 +133,7 @@ class Cold(_Record):
     compile: float | None = None
 
 
-class Stages(_Record):
-    """Median milliseconds of each stage around one query; None where there is none, or nothing tells it."""
-
-    pre: float | None = None
-    h2d: float | None = None
-    compute: float | None = None
-    d2h: float | None = None
-    post: float | None = None
-
-
-class Fps(_Record):
-    """Frames a second.
-
-    Attributes:
-        achieved: completed queries over elapsed time.
-        target: the camera's rate, of `paced` only.
-        deadline_miss_pct: percent of the camera's frames without outputs when the next one came.
-    """
-
-    achieved: float
-    target: float | None = None
-    deadline_miss_pct: float | None = None
-
-
-class Minute(_Record):
-    """One minute of a `sustained` run.
-
-    Attributes:
-        minute: 1 for the first; the last one is half a minute to one and a half.
-        p50_ms: None where no query ended in it.
-        rss_mb, pss_mb: median resident memory, MB of 1e6 bytes; None where it could not be read.
-    """
-
-    minute: int
-    n: int
-    p50_ms: float | None
-    rss_mb: float | None
-    pss_mb: float | None
-
-
-class Growth(_Record):
-    """How resident memory changes in a `sustained` run; see `bench/leak.py` for the rule.
-
-    Attributes:
-        mb_per_minute: Theil-Sen slope, MB of 1e6 bytes; `lower` and `upper` are its 99 % bounds.
-        leak: None where the samples are too few to judge.
-    """
-
-    n: int
-    mb_per_minute: float
-    lower: float
-    upper: float
-    leak: bool | None
-
-
-class Memory(_Record):
+class Memory(Record):
     """Peak resident memory (VmHWM) of a worker that does nothing else, in MB (1e6 bytes).
 
     Attributes:
@@ -211,7 +153,7 @@ class Memory(_Record):
     device_method: str | None = None
 
 
-class Energy(_Record):
+class Energy(Record):
     """What an inference takes above the idle machine, by real counters.
 
     Attributes:
@@ -230,7 +172,7 @@ class Energy(_Record):
     hz: float
 
 
-class WorkerReport(_Record):
+class WorkerReport(Record):
     """What one worker process hands back: written by `bench/worker.py` on the device, validated here.
 
     Attributes:
@@ -256,7 +198,7 @@ class WorkerReport(_Record):
     telemetry: tuple[dict[str, Any], ...] = ()
 
 
-class BenchResult(_Record):
+class BenchResult(Record):
     """One artifact measured in one run of one scenario.
 
     `latency_ms`, `fps`, `minutes` and `growth` are derived from the blocks when the run ends, for whoever
