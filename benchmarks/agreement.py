@@ -14,9 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
-import shutil
 import signal
 import statistics
 import subprocess
@@ -29,6 +27,7 @@ from typing import NamedTuple
 import numpy as np
 
 from edgeprune.bench.affinity import best_cores
+from edgeprune.bench.against import TOOLS, found_tool
 from edgeprune.bench.protocol import blocks_of
 from edgeprune.bench.result import Block, Job, WorkerReport
 from edgeprune.bench.statistics import median_ms
@@ -105,8 +104,13 @@ def compared(subject: Subject, loop: Path, rounds: int, seconds: float, folder: 
             _, said = in_turns([worker, loop_command(job, loop, seconds, folder)], job)
             theirs.append(int(said.split()[0]) / 1e6)
         else:
-            in_turns([worker, app_command(job, seconds, folder)], job)
-            theirs.append(app_median(folder))
+            tool = TOOLS["benchmark_app"]
+            app = [found_tool("benchmark_app"), *tool.options(subject, job.threads, seconds * 2)]
+            _, said = in_turns([worker, app], job)
+            p50 = tool.read(said).p50
+            if p50 is None:
+                raise CompileError("benchmark_app: no median is in what it printed")
+            theirs.append(p50)
         report = WorkerReport.model_validate_json((folder / OUT).read_text(encoding="utf-8"))
         ours += blocks_of([report])
     medians = [median_ms(block) for block in ours]
@@ -173,26 +177,6 @@ def loop_command(job: Job, loop: Path, seconds: float, folder: Path) -> list[str
     raw = folder / "tensors.raw"
     tensors.tofile(raw)
     return [str(loop), job.engine, str(raw), str(tensors.shape[-1]), str(job.threads), str(seconds * 2)]
-
-
-def app_command(job: Job, seconds: float, folder: Path) -> list[str]:
-    """Return the command of OpenVINO's `benchmark_app` in sync mode."""
-    app = shutil.which("benchmark_app", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    if app is None:
-        raise ConfigError("benchmark_app is not on the PATH; it comes with `pip install openvino`")
-    return [
-        *(app, "-m", f"{job.engine}/model.xml", "-d", "CPU", "-api", "sync", "-hint", "none"),
-        *("-nstreams", "1", "-nthreads", str(job.threads)),
-        *("-infer_precision", job.options["INFERENCE_PRECISION_HINT"]),
-        *("-t", str(round(seconds * 2))),
-        *("-report_type", "no_counters", "-json_stats", "-report_folder", str(folder)),
-    ]
-
-
-def app_median(folder: Path) -> float:
-    """Return the p50 that `benchmark_app` has written, ms."""
-    report = json.loads((folder / "benchmark_report.json").read_text(encoding="utf-8"))
-    return float(report["execution_results"]["latency (ms)"])
 
 
 def built_loop(headers: Path, folder: Path) -> Path:
