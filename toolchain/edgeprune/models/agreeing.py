@@ -24,7 +24,7 @@ class Shared:
     """How many decisions two runs make, and how many of them both make.
 
     Attributes:
-        what: ``detections`` of a score of at least 0.25 in either run, or ``classes``, the best of an image.
+        what: ``detections`` of a score above 0.25 in either run, or ``classes``, the best of an image.
         count: of both runs together, those that are shared counted once a run.
         shared: as many of `count` have a partner in the other run: of the same class, at an IoU of at least
             0.7.
@@ -62,6 +62,7 @@ def _partners(one: Outputs, other: Outputs, post: Postprocess) -> Iterator[tuple
 
     from edgeprune.models.detection import detections
 
+<<<<<<< HEAD
     def found(output: Outputs, by: Postprocess) -> torch.Tensor:
         return detections(torch.from_numpy(output[None]), by)
 
@@ -70,6 +71,15 @@ def _partners(one: Outputs, other: Outputs, post: Postprocess) -> Iterator[tuple
     for mine, theirs in ((one, other), (other, one)):
         sure = found(mine, surely)
         candidates = found(theirs, loosely)
+=======
+    def found(output: Outputs, spec: Postprocess) -> torch.Tensor:
+        return detections(torch.from_numpy(output[None]), spec)
+
+    firm = replace(post, confidence=SURE)
+    loose = replace(post, confidence=PARTNER, iou=1.0, max_detections=_ALL)
+    for mine, theirs in ((one, other), (other, one)):
+        sure, candidates = found(mine, firm), found(theirs, loose)
+>>>>>>> i5-emul
         same = candidates[:, 5][None] == sure[:, 5][:, None]
         overlap = box_iou(sure[:, :4], candidates[:, :4]) * same
         yield len(sure), int((overlap >= OVERLAP).any(dim=1).sum())
