@@ -62,16 +62,6 @@ def _partners(one: Outputs, other: Outputs, post: Postprocess) -> Iterator[tuple
 
     from edgeprune.models.detection import detections
 
-<<<<<<< HEAD
-    def found(output: Outputs, by: Postprocess) -> torch.Tensor:
-        return detections(torch.from_numpy(output[None]), by)
-
-    surely = replace(post, confidence=SURE)
-    loosely = replace(post, confidence=PARTNER, iou=1.0, max_detections=_ALL)
-    for mine, theirs in ((one, other), (other, one)):
-        sure = found(mine, surely)
-        candidates = found(theirs, loosely)
-=======
     def found(output: Outputs, spec: Postprocess) -> torch.Tensor:
         return detections(torch.from_numpy(output[None]), spec)
 
@@ -79,7 +69,6 @@ def _partners(one: Outputs, other: Outputs, post: Postprocess) -> Iterator[tuple
     loose = replace(post, confidence=PARTNER, iou=1.0, max_detections=_ALL)
     for mine, theirs in ((one, other), (other, one)):
         sure, candidates = found(mine, firm), found(theirs, loose)
->>>>>>> i5-emul
         same = candidates[:, 5][None] == sure[:, 5][:, None]
         overlap = box_iou(sure[:, :4], candidates[:, :4]) * same
         yield len(sure), int((overlap >= OVERLAP).any(dim=1).sum())
