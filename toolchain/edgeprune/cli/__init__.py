@@ -42,7 +42,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "List, install or remove converters in environments of their own.",
     ),
     "devices": ("edgeprune.cli.devices", "List what can be measured on, and its state."),
-    "device": ("edgeprune.cli.device", "Prepare a device that is reached by ssh."),
+    "device": ("edgeprune.cli.device", "Prepare a device that is reached by ssh or adb."),
     "doctor": ("edgeprune.cli.doctor", "Tell what is installed and which runtimes work here."),
 }
 _STORAGE = {
