@@ -77,8 +77,6 @@ def test_the_evidence_tells_what_really_ran(results: tuple[BenchResult, ...]) ->
     assert fp32.cold_ms is not None
     assert fp32.cold_ms.load > 0
     assert fp32.env_before["variables"]["OMP_NUM_THREADS"] == "1"
-    for result in results:
-        assert any(sample["rss_kb"] for sample in result.telemetry)
     assert not {flag.code for flag in fp32.flags} & {"fallback", "output_mismatch"}
 
 
