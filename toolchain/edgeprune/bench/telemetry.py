@@ -30,6 +30,7 @@ SUFFIX = ".telemetry.jsonl"
 # Tells a worker that the process which started it has telemetry already, and in which file.
 VARIABLE = "EDGEPRUNE_TELEMETRY"
 _END_WITHIN_S = 5.0
+_FIRST_WITHIN_S, _LOOK_S = 5.0, 0.02
 _LOADS = ("gpu_load_pct", "gpu_mhz", "emc_load_pct", "emc_mhz")  # what no other sensor tells
 
 
@@ -52,9 +53,17 @@ class Beside:
                 self._told.flush()
 
     def samples(self, pid: int) -> list[dict[str, Any]]:
-        """Return the samples so far, each with the resident memory (``rss_kb``) of one process."""
-        own = str(pid)
-        return [s | {"rss_kb": (s.get("rss_kb") or {}).get(own)} for s in read_samples(self.path)]
+        """Return the samples so far, each with the resident memory (``rss_kb``) of one process.
+
+        A run that was over before the first sample waits for that one.
+        """
+        own, deadline = str(pid), time.monotonic() + _FIRST_WITHIN_S
+        while True:
+            found = [s | {"rss_kb": (s.get("rss_kb") or {}).get(own)} for s in read_samples(self.path)]
+            seen = any(sample["rss_kb"] for sample in found)
+            if seen or self._told is None or time.monotonic() > deadline:
+                return found
+            time.sleep(_LOOK_S)
 
 
 @contextlib.contextmanager
