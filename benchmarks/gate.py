@@ -24,6 +24,7 @@ from benchmarks.slowed_copy import slowed
 from scipy.stats import binomtest
 
 from edgeprune.bench.gate import Rules, run_gate
+from edgeprune.bench.gate_result import overall
 from edgeprune.bench.pairs import on_runner
 from edgeprune.bench.protocol import BenchProfile
 from edgeprune.bench.result import Job
@@ -37,6 +38,7 @@ BLOCK = BenchProfile(
     blocks=1, min_queries=64, min_seconds=0.5, warmup_iterations=10, warmup_s=0.2, warmup_cap_s=2.0
 )
 EQUAL, SLOWER = "equal", "slower"
+TIMED_METRICS = ("p50 latency", "fps")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -75,9 +77,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 line |= {"verdict": "inconclusive", "why": str(exc), "pairs": None, "ratio": None}
             else:
                 ratios = [pair.candidate_ms / pair.baseline_ms for pair in result.counted]
+                # The copy takes more memory as well: that it is slower has to be seen by its time.
+                judged = [one for one in result.metrics if kind == EQUAL or one.name in TIMED_METRICS]
                 line |= {
-                    "verdict": result.verdict,
-                    "why": "; ".join(result.reasons),
+                    "verdict": overall(tuple(judged)),
+                    "why": "; ".join(f"{one.name}: {one.evidence}" for one in judged),
                     "pairs": len(result.pairs),
                     "ratio": statistics.median(ratios) if ratios else None,
                 }
