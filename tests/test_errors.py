@@ -20,6 +20,7 @@ EXIT_CODES = {
     "OutputError": 3,
     "DeviceError": 4,
     "DroppedError": 4,
+    "IncompleteError": 4,
     "CompileError": 5,
     "RuntimeMissingError": 5,
     "NotComparableError": 6,
