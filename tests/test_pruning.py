@@ -24,7 +24,7 @@ from edgeprune.pipeline import start
 from edgeprune.prune import to_latency
 from edgeprune.prune.activation import silu_names
 from edgeprune.recipe import DEFAULT_RATIO, load_recipe
-from edgeprune.shrinking import Pruning
+from edgeprune.shrinking import PassReport, Pruning
 from made_tables import made_table
 
 HERE = resolve_targets(("cpu",))[0]
@@ -123,6 +123,27 @@ def test_no_activation_is_swapped_unasked_that_is_not_trained_or_not_measured(
     monkeypatch.setattr(pruning, "finetuned", lambda context, student, *_: student)
     (jetson,) = resolve_targets(("jetson",))
     assert bench.prune().passes == bench.prune(jetson, finetune__epochs=1).passes == ()
+
+
+@pytest.mark.parametrize("changed", [True, False])
+def test_what_a_pass_changed_is_trained_before_a_cut_is_judged(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, changed: bool
+) -> None:
+    happened: list[str] = []
+
+    def finetuned(context: Build, student: Artifact, *_: object) -> Artifact:
+        happened.append("trained")
+        return student
+
+    def reshaped(context: Build, model: Artifact, *_: object) -> tuple[Artifact, tuple[PassReport, ...]]:
+        return model, (PassReport(name="rewrite", applied=("model.5: spatial of rank 48",) * changed),)
+
+    descend = pruning.descend
+    monkeypatch.setattr(pruning, "_reshaped", reshaped)
+    monkeypatch.setattr(pruning, "finetuned", finetuned)
+    monkeypatch.setattr(pruning, "descend", lambda *given: (happened.append("cut"), descend(*given))[1])
+    bench.prune(prune__speedup=1.3, finetune__epochs=1)
+    assert happened == ["trained"] * changed + ["cut", "trained"]
 
 
 def test_quantisation_aware_training_follows_the_recovery_for_the_kind_of_range_of_the_target(

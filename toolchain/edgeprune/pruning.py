@@ -24,8 +24,8 @@ def pruned(context: Build, original: Artifact, profile: DeviceProfile) -> tuple[
     recipe = context.recipe
     dense, training = sparsified(context, original)
     dense, passes = _reshaped(context, dense, profile)
-    swapped = any(one.name == "activation" and one.applied for one in passes)
-    student, report = _cut(context, dense, original, profile, swapped)
+    changed = any(one.applied for one in passes)
+    student, report = _cut(context, dense, original, profile, changed)
     report = report.model_copy(update={"sparse": training, "passes": passes})
     if recipe.finetune.epochs:
         student = finetuned(context, student, original)
@@ -94,12 +94,12 @@ def _decided(recipe: Recipe, is_measured: bool) -> Recipe:
 
 
 def _cut(
-    context: Build, dense: Artifact, teacher: Artifact, profile: DeviceProfile, swapped: bool
+    context: Build, dense: Artifact, teacher: Artifact, profile: DeviceProfile, changed: bool
 ) -> tuple[Artifact, Pruning]:
     """Cut a model to the recipe's goal; without one, to its budgets of speed where these ask for it.
 
     Args:
-        swapped: whether it has activations that its weights do not know yet.
+        changed: whether it has blocks, convolutions or activations that its weights do not know yet.
     """
     recipe = context.recipe
     budget = speed_budget(recipe) if context.testbed.measures(profile) else None
@@ -107,7 +107,7 @@ def _cut(
         table = latency_table(context, dense, profile)
         goal = latency_goal(recipe, table)
         if goal:
-            if swapped and recipe.finetune.epochs:  # each cut will be judged: they come first
+            if changed and recipe.finetune.epochs:  # each cut will be judged: they come first
                 dense = finetuned(context, dense, teacher)
             return _to_latency(context, dense, teacher, profile, table, goal)
         context.notify("prune", 1.0, f"fast enough unpruned: {table.whole_ms:.2f} ms by the latency table")
