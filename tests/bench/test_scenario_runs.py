@@ -20,6 +20,8 @@ SHORT = BenchProfile(
     blocks=2, min_queries=20, min_seconds=0.05, warmup_s=0.0, warmup_cap_s=0.1, cold_runs=3, timeout_s=120.0
 )
 
+DEFAULTS = dict(PROFILES)  # before tests of commands make them brief
+
 
 def _measured(job: Job, setup: Setup) -> BenchResult:
     (result,) = measure_setup([job], setup, SHORT, LocalRunner())
@@ -131,10 +133,10 @@ def test_a_worker_gone_wrong_names_the_run(job: Job, tmp_path: Path) -> None:
 def test_the_defaults_are_those_of_the_protocol(job: Job) -> None:
     assert CAMERA_RATES == (30, 10, 5)
     assert [run.fps for run in Setup("paced").jobs([job])] == [30, 10, 5]
-    sustained = Setup("sustained").plan("sustained")
+    sustained = Setup("sustained").plan(DEFAULTS["sustained"])
     assert (sustained.blocks, sustained.min_seconds) == (1, 600)
-    assert Setup("cold").plan("standard").blocks == PROFILES["standard"].cold_runs == 20
-    shorter = Setup("throughput", in_flight=2, seconds=3600).plan("standard")
+    assert Setup("cold").plan(DEFAULTS["standard"]).blocks == DEFAULTS["standard"].cold_runs == 20
+    shorter = Setup("throughput", in_flight=2, seconds=3600).plan(DEFAULTS["standard"])
     assert (shorter.blocks, shorter.min_queries, shorter.min_seconds) == (5, 5, 3600)
     assert shorter.timeout_s > 3600
 
