@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 import adbd
@@ -39,13 +38,6 @@ def _refusal(address: str) -> str:
     message = str(caught.value)
     assert message.startswith(f"{address}: ") and "\n" not in message and caught.value.exit_code == 4
     return message.removeprefix(f"{address}: ")
-
-
-def _gone(pid: int) -> None:
-    try:
-        psutil.Process(pid).wait(30)
-    except psutil.NoSuchProcess:
-        return
 
 
 # Files
@@ -181,14 +173,6 @@ def test_a_place_here_that_cannot_be_written(runner: AdbRunner, phone: AdbDevice
 # Processes
 
 
-def test_lines_stream_and_output_is_kept(runner: AdbRunner) -> None:
-    lines: list[str] = []
-    code = "import sys; print('one'); print('two'); print('noise', file=sys.stderr)"
-    done = runner.run((sys.executable, "-c", code), 60, lines.append)
-    assert lines == ["one", "two"] and done.stdout == "one\ntwo\n" and done.stderr == "noise\n"
-    assert done.returncode == 0
-
-
 def test_a_run_outlives_its_connection_and_the_result_is_complete(
     phone: AdbDevice, runner: AdbRunner, tmp_path: Path
 ) -> None:
@@ -249,46 +233,6 @@ print("after")
 
     runner.run((sys.executable, "-c", code), 60, freeze)
     assert lines == ["before", "after"]
-
-
-def test_a_crash_names_the_exit_code_and_the_last_line(runner: AdbRunner) -> None:
-    with pytest.raises(DeviceError, match=r"exited with code 1: ValueError: the last word$"):
-        _python(runner, "import sys; print('early', file=sys.stderr); raise ValueError('the last word')")
-
-
-def test_a_kill_for_memory_names_the_signal(runner: AdbRunner) -> None:
-    with pytest.raises(DeviceError, match=r"killed by SIGKILL \(out of memory\?\)"):
-        _python(runner, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
-
-
-def test_a_program_that_is_not_there(runner: AdbRunner) -> None:
-    with pytest.raises(DeviceError, match="no-such-program: cannot be started: No such file"):
-        runner.run(("no-such-program",), 60)
-
-
-def test_a_hang_is_stopped_there_with_its_children(runner: AdbRunner, tmp_path: Path) -> None:
-    child = tmp_path / "child"
-    code = f"""
-import pathlib, subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-pathlib.Path({str(child)!r}).write_text(str(child.pid))
-time.sleep(600)
-"""
-    with pytest.raises(DeviceError, match="no answer within 3 s, it was stopped"):
-        _python(runner, code, timeout=3)
-    _gone(int(child.read_text()))
-
-
-def test_an_interrupt_leaves_no_process_on_the_device(runner: AdbRunner) -> None:
-    pids: list[int] = []
-
-    def interrupt(line: str) -> None:
-        pids.append(int(line))
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        _python(runner, "import os, time; print(os.getpid(), flush=True); time.sleep(600)", on_line=interrupt)
-    _gone(pids[0])
 
 
 def test_garbage_on_the_wire_is_passed_over(phone: AdbDevice) -> None:

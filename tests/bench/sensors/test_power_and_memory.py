@@ -132,12 +132,14 @@ def test_no_text_of_a_device_is_an_error(text: str) -> None:
                      "sys/kernel/debug/nvmap/iovmm/clients", "sys/class/powercap/intel-rapl:0/name",
                      "sys/class/hwmon/hwmon0/name", "sys/class/hwmon/hwmon0/in1_label"):  # fmt: skip
             device.write(path, clean)
-        memory.read_machine_memory(device.root)
-        memory.read_status("VmRSS", 1, device.root)
-        memory.read_resident(1, device.root)
-        memory.read_device_memory(1, device.root)
-        rapl.read_counters(device.root)
-        rails.read_rails_w(device.root)
+        assert all(kb >= 0 for kb in memory.read_machine_memory(device.root).values())
+        status, resident = memory.read_status("VmRSS", 1, device.root), memory.read_resident(1, device.root)
+        assert status is None or status >= 0
+        assert resident is None or resident.rss_kb >= 0
+        held = memory.read_device_memory(1, device.root)
+        assert held is None or (held[0] >= 0 and held[1])
+        assert rapl.read_counters(device.root) is None  # a counter needs its numbers, and these are not there
+        assert rails.read_rails_w(device.root) is None
 
 
 def test_batteries_have_a_state_and_mains_have_none(nothing: Recorded) -> None:

@@ -7,7 +7,6 @@ clock. It travels to the device: it needs the standard library, numpy and the ru
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from typing import Any
 from edgeprune.artifact import digest
 from edgeprune.backends import get_backend
 from edgeprune.bench.scenarios.block import say
-from edgeprune.bench.worker import THREAD_VARIABLES, serve
+from edgeprune.bench.worker import serve, set_variables
 from edgeprune.errors import ModelError
 
 
@@ -33,8 +32,7 @@ def run(job: dict[str, Any], outputs: Path) -> dict[str, Any]:
         CompileError: the runtime cannot load the engine.
         ModelError: the engine is not the one the job was written for.
     """
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(job["threads"])))
-    os.environ.update(job["environment"])  # runtimes read theirs when they are imported
+    set_variables(job)
     import numpy as np
 
     engine = Path(job["engine"])

@@ -9,7 +9,6 @@ device like `bench/worker.py`: standard library, numpy and the runtime.
 from __future__ import annotations
 
 import gc
-import os
 import random
 import statistics
 import sys
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from edgeprune.backends import get_backend
 from edgeprune.bench import affinity
 from edgeprune.bench.scenarios.block import say
-from edgeprune.bench.worker import THREAD_VARIABLES, serve
+from edgeprune.bench.worker import serve, set_variables
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,8 +50,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         CompileError: the runtime cannot load one of the networks.
     """
     affinity.pin(job["threads"])
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(job["threads"])))
-    os.environ.update(job["environment"])  # runtimes read theirs when they are imported
+    set_variables(job)
     import numpy as np
 
     backend = get_backend(job["backend"])

@@ -7,7 +7,6 @@ the runtime.
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import sys
 import time
@@ -17,7 +16,7 @@ from typing import Any
 
 from edgeprune.backends import get_backend, onnxruntime, openvino
 from edgeprune.bench import affinity
-from edgeprune.bench.worker import THREAD_VARIABLES, serve
+from edgeprune.bench.worker import serve, set_variables
 
 LEAST_WARMUP = 10
 
@@ -34,8 +33,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         CompileError: the runtime cannot load the engine.
     """
     affinity.pin(job["threads"])
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(job["threads"])))
-    os.environ.update(job["environment"])  # runtimes read theirs when they are imported
+    set_variables(job)
     import numpy as np
 
     images = np.load(job["inputs"])

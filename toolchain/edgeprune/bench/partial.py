@@ -74,14 +74,21 @@ def _marked(result: BenchResult, done: int, processes: int, memory: bool, cause:
     return result.model_copy(update={"flags": (flag, *result.flags), "telemetry": telemetry})
 
 
+def head(job: Job, run_id: str, started: datetime) -> dict[str, Any]:
+    """Return the fields of a result that are known before anything is measured."""
+    return {
+        "run_id": run_id,
+        "started_utc": started.isoformat(timespec="seconds"),
+        "name": job.name,
+        "tool": {"name": "edgeprune", "version": __version__, "argv": sys.argv},
+        "artifact": {"path": job.engine, "sha256": job.engine_sha256, "precision": job.precision},
+    }
+
+
 def _unmeasured(job: Job, run_id: str, started: datetime) -> BenchResult:
     """Return the result of a job of which no process finished: what was asked for, and no number."""
     return BenchResult(
-        run_id=run_id,
-        started_utc=started.isoformat(timespec="seconds"),
-        name=job.name,
-        tool={"name": "edgeprune", "version": __version__, "argv": sys.argv},
-        artifact={"path": job.engine, "sha256": job.engine_sha256, "precision": job.precision},
+        **head(job, run_id, started),
         backend=_asked(job),
         scenario={"name": job.scenario, "fps_target": job.fps, "batch": 1, "in_flight": job.in_flight},
         blocks=(),

@@ -6,7 +6,6 @@ Sections 1 to 3 of `docs/measurement.md`.
 from __future__ import annotations
 
 import math
-import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -20,14 +19,13 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from edgeprune import __version__
 from edgeprune.artifact import Artifact, write_text_atomically
 from edgeprune.backends import get_backend, options_for
 from edgeprune.bench.derived import fps_of, median_cold, minutes_of, resident_growth
 from edgeprune.bench.energy import energy_of, measure_idle
 from edgeprune.bench.flags import derive_flags
 from edgeprune.bench.live import words
-from edgeprune.bench.partial import Kept, keeping
+from edgeprune.bench.partial import Kept, head, keeping
 from edgeprune.bench.result import BenchResult, Block, Job, Scenario, WorkerReport
 from edgeprune.bench.scenarios.block import CHECKED_INPUTS
 from edgeprune.bench.statistics import latency_of, pooled_ns
@@ -359,11 +357,7 @@ def result_of(
     growth = resident_growth(sustained) if sustained else None
     cold_runs = tuple(report.cold for report in reports) if job.scenario == "cold" else ()
     return BenchResult(
-        run_id=run_id,
-        started_utc=started.isoformat(timespec="seconds"),
-        name=job.name,
-        tool={"name": "edgeprune", "version": __version__, "argv": sys.argv},
-        artifact={"path": job.engine, "sha256": job.engine_sha256, "precision": job.precision},
+        **head(job, run_id, started),
         backend=backend,
         scenario={
             "name": job.scenario,

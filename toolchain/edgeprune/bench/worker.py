@@ -57,6 +57,12 @@ def serve(argv: Sequence[str], work: Callable[[dict[str, Any]], dict[str, Any]])
     return 0
 
 
+def set_variables(job: dict[str, Any]) -> None:
+    """Set the job's threads and variables: numpy and the runtimes read theirs when they are imported."""
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(job["threads"])))
+    os.environ.update(job["environment"])
+
+
 def run(job: dict[str, Any]) -> dict[str, Any]:
     """Do the job in this process and return the report.
 
@@ -65,8 +71,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         ModelError: the engine is not the one the job was written for.
     """
     affinity.pin(job["threads"] * job["in_flight"])
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(job["threads"])))
-    os.environ.update(job["environment"])  # runtimes read theirs when they are imported
+    set_variables(job)
     import numpy as np
 
     backend = get_backend(job["backend"])
