@@ -4,7 +4,8 @@
 
 Every run is a whole one of `edgeprune check`: fresh processes in pairs, its looks and its bounds, with blocks
 short enough for hundreds of runs. The slower copy is that of `benchmarks.slowed_copy`: some convolutions are
-run twice. Each verdict is written to the file as it falls; the same command goes on where it was stopped.
+run twice. Each verdict is written to the file as it falls; the same command goes on where it was stopped. Two
+at once can share the file, each on a core of its own (`taskset --cpu-list 0 python -m benchmarks.gate ...`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from benchmarks.slowed_copy import slowed
+from benchmarks.slowed_copy import WORK, slowed
 from scipy.stats import binomtest
 
 from edgeprune.bench.gate import Rules, run_gate
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="file of the verdicts, JSON Lines")
     parser.add_argument("--equal", type=int, default=200, help="runs of the model against itself")
     parser.add_argument("--slower", type=int, default=60, help="runs against the slower copy")
-    parser.add_argument("--layers", type=int, default=5, help="convolutions that the copy runs twice")
+    parser.add_argument("--work", type=float, default=WORK, help="multiply-adds that the copy does twice")
     parser.add_argument("--seconds", type=float, help="stop after so long; the same command goes on")
     options = parser.parse_args(arguments)
     wanted = {EQUAL: options.equal, SLOWER: options.slower}
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as name, LocalRunner() as runner, stage_progress() as notify:
         folder = Path(name)
         copy = folder / "slower.onnx"
-        onnx.save(slowed(onnx.load(options.model), options.layers), copy)
+        onnx.save(slowed(onnx.load(options.model), options.work), copy)
         baseline, candidate = (
             job_of(path, options.target, folder / str(index))
             for index, path in enumerate((options.model, copy))

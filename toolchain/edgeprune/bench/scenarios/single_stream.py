@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 from collections.abc import Iterator
@@ -78,15 +79,16 @@ def _timed_loop(
 ) -> int:
     """Append every sample, input ready to outputs readable on the host; return the loop's time. All in ns."""
     clock = time.perf_counter_ns  # CLOCK_MONOTONIC on Linux
-    keep, n, done = samples.append, len(inputs), len(samples)
-    enough = done + min_queries
+    keep = samples.append
+    enough = len(samples) + min_queries
+    rotated = itertools.islice(itertools.cycle(inputs), len(samples) % len(inputs), None)
     begin = end = clock()
     deadline = begin + int(min_seconds * 1e9)
-    while done < enough or end < deadline:
-        images = inputs[done % n]
+    for images in rotated:
         start = clock()
         session(images)
         end = clock()
         keep(end - start)
-        done += 1
+        if end >= deadline and len(samples) >= enough:
+            break
     return end - begin
