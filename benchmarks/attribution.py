@@ -21,6 +21,7 @@ from edgeprune.bench.layer_costs import feature_map
 from edgeprune.bench.node_times import INFERENCES, NodeTime, NodeTimes, node_times
 from edgeprune.bench.subject import Subject, input_size, stock_images, subjects_of
 from edgeprune.preprocess import Preprocess
+from edgeprune.runners.local import LocalRunner
 from edgeprune.summary import Row, load_summary
 
 LEAST_INFERENCES = 50
@@ -77,9 +78,17 @@ def timed(subject: Subject, imgsz: int, threads: int, inferences: int) -> NodeTi
     """Return the times of an engine's nodes, run as the device profile wants it."""
     options = options_for(subject.profile, subject.engine.precision)
     images = stock_images(Preprocess(imgsz))
-    return node_times(
-        subject.engine, subject.profile.backend, threads, options, images, subject.environment, inferences
-    )
+    with LocalRunner() as runner:
+        return node_times(
+            subject.engine,
+            subject.profile.backend,
+            threads,
+            options,
+            images,
+            runner,
+            subject.environment,
+            inferences,
+        )
 
 
 def read(node: NodeTime, imgsz: int) -> Node:

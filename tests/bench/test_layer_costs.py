@@ -17,6 +17,7 @@ from edgeprune.bench.layer_costs import Weights, feature_map, layer_costs, weigh
 from edgeprune.bench.node_times import NodeTime, node_times
 from edgeprune.device import resolve_targets
 from edgeprune.errors import ModelError
+from edgeprune.runners.local import LocalRunner
 
 MACS = {"dense": 32 * 32 * 8 * 27, "deep": 32 * 32 * 8 * 9}
 
@@ -80,7 +81,9 @@ def test_every_runtime_counts_the_same_work(
     monkeypatch.setattr(timing, "WARMUP_S", 0.0)
     engine = engines[backend]
     profile = next(one for one in resolve_targets(("cpu",)) if one.backend == backend)
-    told = node_times(engine, backend, 1, options_for(profile, "fp32"), random_images, inferences=10)
+    told = node_times(
+        engine, backend, 1, options_for(profile, "fp32"), random_images, LocalRunner(), inferences=10
+    )
     costs = layer_costs(told.nodes, weights_of(engine.path), 32)
     counted = sorted((cost for cost in costs if cost.weights), key=lambda cost: -(cost.macs or 0))
     assert [cost.weights.groups for cost in counted if cost.weights] == [1, 8]

@@ -14,7 +14,9 @@ from edgeprune.artifact import Artifact
 from edgeprune.backends import get_backend
 from edgeprune.bench import node_times
 from edgeprune.device import resolve_targets
+from edgeprune.runners.local import LocalRunner
 from edgeprune.summary import Row, TargetSummary, save_summary
+from sshd import Device
 from test_summary import a_summary
 
 HOST = {profile.backend: profile for profile in resolve_targets(("cpu",))}
@@ -82,6 +84,19 @@ def test_the_chosen_row_is_split_and_its_layers_are_timed_in_their_precision(fol
     assert engine["p50_ms"] == 2.0 and engine["sum_ms"] == pytest.approx(
         sum(layer["ms"] for layer in layers), rel=0.5
     )
+
+
+def test_the_layers_are_timed_on_the_device(
+    folder: Path, run: Any, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("something was run on this machine")
+
+    monkeypatch.setattr(LocalRunner, "run", refuse)
+    ended = run("explain", folder, "--device", device.address(), "--json")
+    assert ended.code == 0, (ended.errors, ended.exception)
+    engine = json.loads(ended.stdout)["engine"]
+    assert any(layer["cost"]["macs"] == MACS for layer in engine["layers"]) and engine["plain_ms"] > 0
 
 
 def test_the_terminal_says_what_the_counters_cost(folder: Path, run: Any) -> None:

@@ -9,14 +9,15 @@ from pydantic import BaseModel, ConfigDict
 from edgeprune.artifact import Artifact
 from edgeprune.attribution import Split, measured_row, split
 from edgeprune.backends import options_for
-from edgeprune.bench.environment import read_environment
 from edgeprune.bench.layer_costs import LayerCost, layer_costs, weights_of
-from edgeprune.bench.node_times import INFERENCES, node_times
+from edgeprune.bench.node_times import INFERENCES, NodeTimes, node_times
 from edgeprune.bench.subject import input_size, stock_images
+from edgeprune.bench.testbed import as_testbed
 from edgeprune.device import DeviceProfile, resolve_targets
 from edgeprune.errors import CompileError, ConfigError, DeviceError, ModelError
 from edgeprune.preprocess import Preprocess
 from edgeprune.reasons import engine_of, why
+from edgeprune.runners import Runner
 from edgeprune.summary import Row, Summary, load_summary
 
 SHOWN = 10
@@ -35,7 +36,7 @@ class ExplainedLayer(_Record):
 
 
 class EngineTimes(_Record):
-    """The time of the final engine, node by node, as its runtime counts it on this machine.
+    """The time of the final engine, node by node, as its runtime counts it on the device.
 
     Attributes:
         nodes: how many ran.
@@ -61,7 +62,7 @@ class Explanation(_Record):
     Attributes:
         split: the speed-up taken apart; None where the build has no reference row.
         notes: what is part of a change beside its name, one sentence each.
-        engine: None where its nodes could not be timed here; `absent` says why.
+        engine: None where its nodes could not be timed; `absent` says why.
     """
 
     row: str
@@ -72,11 +73,16 @@ class Explanation(_Record):
     absent: str | None = None
 
 
-def explain(folder: Path, label: str | None = None, inferences: int = INFERENCES) -> Explanation:
+def explain(
+    folder: Path, runner: Runner, label: str | None = None, inferences: int = INFERENCES
+) -> Explanation:
     """Explain a row of a build folder; the chosen one by default.
 
-    The split needs `summary.json` only. The engine is run again, on this machine, where the folder still
-    holds it and the runtime is here.
+    The split needs `summary.json` only. The engine is run again where the folder still holds it and the
+    device has its runtime.
+
+    Args:
+        runner: of the device that the build was measured on, entered.
 
     Raises:
         ConfigError: no measured row has this label.
@@ -86,7 +92,7 @@ def explain(folder: Path, label: str | None = None, inferences: int = INFERENCES
     row = measured_row(summary, label)
     engine, absent = None, None
     try:
-        engine = _engine_times(folder, summary, row, inferences)
+        engine = _engine_times(folder, summary, row, runner, inferences)
     except (ModelError, ConfigError, CompileError, DeviceError) as exc:
         absent = str(exc)
     return Explanation(
@@ -115,11 +121,11 @@ def _notes(summary: Summary, row: Row) -> list[str]:
     return found
 
 
-def _engine_times(folder: Path, summary: Summary, row: Row, inferences: int) -> EngineTimes:
+def _engine_times(folder: Path, summary: Summary, row: Row, runner: Runner, inferences: int) -> EngineTimes:
     engine = _engine(folder, summary, row)
     profile = resolve_targets((row.target,))[0]
-    if not profile.runs_here:
-        raise ConfigError(f"{row.target}: this machine is not the target; its layers can only be timed there")
+    bed = as_testbed(runner, (profile,))
+    bed.require(profile)
     imgsz = input_size(engine.path)
     told = node_times(
         engine,
@@ -127,6 +133,7 @@ def _engine_times(folder: Path, summary: Summary, row: Row, inferences: int) -> 
         summary.threads,
         options_for(profile, row.precision),
         stock_images(Preprocess(imgsz)),
+        runner,
         row.environment,
         inferences,
     )
@@ -139,7 +146,7 @@ def _engine_times(folder: Path, summary: Summary, row: Row, inferences: int) -> 
         counted_ms=told.counted_ms,
         plain_ms=told.plain_ms,
         p50_ms=row.p50_ms or 0.0,
-        note=_note(summary, row, total, told.counted_ms, told.plain_ms),
+        note=_note(summary, row, bed.machine["cpu"], total, told),
         layers=tuple(ExplainedLayer(cost=cost, why=why(cost, known)) for cost in costs[:SHOWN]),
     )
 
@@ -164,18 +171,19 @@ def _steps(profile: DeviceProfile) -> dict[str, int]:
     return {str(precision): step for precision, step in profile.channel_step.items()}
 
 
-def _note(summary: Summary, row: Row, total: float, counted: float, plain: float) -> str:
+def _note(summary: Summary, row: Row, cpu: str, total: float, told: NodeTimes) -> str:
+    plain = told.plain_ms
     sentences = [
-        f"The nodes add up to {total:.2f} ms. A whole inference took {counted:.2f} ms with the counters and "
-        f"{plain:.2f} ms without, and {row.p50_ms:.2f} ms at p50 in the build: read the shares, and the "
-        "milliseconds as the counters' own."
+        f"The nodes add up to {total:.2f} ms. A whole inference took {told.counted_ms:.2f} ms with the "
+        f"counters and {plain:.2f} ms without, and {row.p50_ms:.2f} ms at p50 in the build: read the shares, "
+        "and the milliseconds as the counters' own."
     ]
     if row.p50_ms and max(plain / row.p50_ms, row.p50_ms / plain) > ANOTHER_PACE:
         pace = plain / row.p50_ms
         sentences.append(
-            f"This machine now takes {pace:.2f}x the time of the build: other work may run on it."
+            f"The machine now takes {pace:.2f}x the time of the build: other work may run on it."
         )
-    here, there = read_environment().get("cpu"), summary.environment.get("cpu")
-    if there and here != there:
-        sentences.append(f"The build was measured on another machine ({there}); this is {here}.")
+    there = summary.environment.get("cpu")
+    if there and cpu != there:
+        sentences.append(f"The build was measured on another machine ({there}); this is {cpu}.")
     return " ".join(sentences)

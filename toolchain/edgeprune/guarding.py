@@ -231,7 +231,7 @@ def _times(
 
     The float engine runs with the options of the int8 one: so do the layers that stay in float in it.
     """
-    if not context.testbed.is_local or not profile.runs_here or profile.backend not in COUNTERS:
+    if not context.testbed.measures(profile) or profile.backend not in COUNTERS:
         return {}
     options, threads = options_for(profile, "int8"), context.recipe.bench.threads
     inputs = {
@@ -251,7 +251,7 @@ def _times(
             engine = get_backend(profile.backend).compile(onnx, profile, "int8", Path(folder))
             both = [
                 unit_ms(
-                    node_times(one, profile.backend, threads, options, images, {}).nodes,
+                    node_times(one, profile.backend, threads, options, images, context.testbed.runner).nodes,
                     layers,
                 )
                 for one in (engine, int8)

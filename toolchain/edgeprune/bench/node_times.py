@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.artifact import Artifact, write_text_atomically
+from edgeprune.artifact import Artifact
+from edgeprune.bench.ask import ask
 from edgeprune.bench.node_worker import COUNTERS
 from edgeprune.bench.protocol import write_inputs
-from edgeprune.errors import ConfigError
-from edgeprune.runners.local import LocalRunner
+from edgeprune.errors import ConfigError, DeviceError
+from edgeprune.runners import Runner, require_timed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,40 +88,46 @@ def node_times(
     threads: int,
     options: Mapping[str, str],
     images: np.ndarray[Any, Any],
+    runner: Runner,
     environment: Mapping[str, str] | None = None,
     inferences: int = INFERENCES,
 ) -> NodeTimes:
-    """Run an engine on this machine with its runtime's counters.
+    """Run an engine on a device with its runtime's counters.
 
     Args:
         images: float32, shape (n, 3, H, W), at least 16 distinct ones; they are rotated over.
+        runner: of the device, entered.
         environment: variables that are set before the runtime is imported.
 
     Raises:
         ConfigError: the runtime has no counters that are read here.
-        DeviceError: the process crashed or hung.
+        DeviceError: the process crashed, hung or answered with garbage, or the device is emulated.
     """
+    require_timed(runner)
     if backend not in COUNTERS:
         raise ConfigError(f"{backend}: nodes are timed by the counters of {', '.join(COUNTERS)} only")
-    with tempfile.TemporaryDirectory() as name, LocalRunner() as runner:
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         job = {
-            "engine": str(engine.path),
+            "engine": runner.push(engine.path),
             "precision": engine.precision,
             "backend": backend,
             "threads": threads,
             "options": dict(options),
             "environment": dict(environment or {}),
-            "inputs": str(write_inputs(images, folder / "inputs.npy")),
+            "inputs": runner.push(write_inputs(images, folder / "inputs.npy")),
             "inferences": inferences,
             "warmup_s": WARMUP_S,
         }
-        write_text_atomically(folder / "job.json", json.dumps(job))
-        command = (runner.python(), "-m", "edgeprune.bench.node_worker")
-        runner.run((*command, str(folder / "job.json"), str(folder / "out.json")), TIMEOUT_S)
-        answer = json.loads((folder / "out.json").read_text(encoding="utf-8"))
-    nodes = tuple(_node(node) for node in answer["nodes"])
-    return NodeTimes(nodes, answer["counted_ms"], answer["plain_ms"])
+        told = ask(runner, "node_worker", job, folder, TIMEOUT_S)
+        try:
+            answer = json.loads(told.read_text(encoding="utf-8"))
+            nodes = tuple(_node(node) for node in answer["nodes"])
+            return NodeTimes(nodes, answer["counted_ms"], answer["plain_ms"])
+        except (ValueError, KeyError, TypeError) as exc:
+            raise DeviceError(
+                f"{engine.path.name}: the worker on {runner.name} answered with garbage"
+            ) from exc
 
 
 def _node(told: dict[str, Any]) -> NodeTime:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edgeprune.cli import echo_json
-from edgeprune.cli.options import json_option
+from edgeprune.cli.options import device_option, json_option
 
 
 @click.command()
@@ -18,15 +18,18 @@ from edgeprune.cli.options import json_option
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write a page (HTML) with bars of the factors and of the layers.",
 )
+@device_option
 @json_option
-def command(folder: Path, row: str | None, plot: Path | None, as_json: bool) -> None:
+def command(folder: Path, row: str | None, plot: Path | None, device: str, as_json: bool) -> None:
     """Tell where the speed-up of a row of the build folder FOLDER comes from, and where its time still goes.
 
-    The split is made of the build's own measurements; the engine's layers are timed again on this machine.
+    The split is made of the build's own measurements; the engine's layers are timed again.
     """
     from edgeprune.explain import explain
+    from edgeprune.runners.devices import runner_for
 
-    explanation = explain(folder, row)
+    with runner_for(device) as runner:
+        explanation = explain(folder, runner, row)
     if plot:
         from edgeprune.report.explain import write_page
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from edgeprune.artifact import Artifact, write_text_atomically
+from edgeprune.artifact import Artifact
+from edgeprune.bench.ask import ask
 from edgeprune.bench.micronet import Micronet, write_micronet
 from edgeprune.bench.turns import said_by
 from edgeprune.errors import DeviceError
@@ -87,17 +88,13 @@ def measured_rounds(
             "queries": plan.queries,
             "seconds": plan.seconds,
         }
-        write_text_atomically(folder / "job.json", json.dumps(job))
-        remote = runner.push(folder / "job.json")
 
         def follow(line: str) -> None:
             said = said_by(line)
             if "share" in said:  # loading takes about as long as a third of the rounds
                 say(0.25 * said["share"] if said["phase"] == "load" else 0.25 + 0.75 * said["share"])
 
-        args = (runner.python(), "-m", "edgeprune.bench.layer_worker", remote, f"{remote}.out.json")
-        runner.run(args, plan.timeout_s, follow)
-        answer = runner.pull(f"{remote}.out.json", folder / "answer.json")
+        answer = ask(runner, "layer_worker", job, folder, plan.timeout_s, follow)
         rounds = _rounds(answer, {entry["name"] for entry in entries}, plan.rounds)
     return {name: [ns / 1e6 for ns in values] for name, values in rounds.items()}
 

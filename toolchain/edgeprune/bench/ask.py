@@ -1,0 +1,35 @@
+"""Ask one worker on a device, and bring its answer here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from edgeprune.artifact import write_text_atomically
+from edgeprune.runners import Runner
+
+
+def ask(
+    runner: Runner,
+    worker: str,
+    job: Mapping[str, Any],
+    folder: Path,
+    timeout_s: float,
+    on_line: Callable[[str], None] | None = None,
+) -> Path:
+    """Run ``edgeprune.bench.WORKER`` on a job in a process of its own; return the file of its answer.
+
+    Args:
+        job: JSON-like data whose paths are those of the device.
+        folder: on this machine, for the job and the answer.
+
+    Raises:
+        DeviceError: the worker crashed, hung, or left no answer.
+    """
+    write_text_atomically(folder / "job.json", json.dumps(job))
+    remote = runner.push(folder / "job.json")
+    answer = f"{remote}.out.json"
+    runner.run((runner.python(), "-m", f"edgeprune.bench.{worker}", remote, answer), timeout_s, on_line)
+    return runner.pull(answer, folder / "answer.json")
