@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,11 @@ def test_json_is_all_of_standard_output_and_holds_every_sample(
 def test_the_results_are_kept_where_they_are_asked_for(
     quick_bench: None, run: Any, convnet: Path, tmp_path: Path
 ) -> None:
-    assert run("bench", convnet, "--out", tmp_path / "results").code == 0
+    engine = tmp_path / ("é" * 124 + ".onnx")  # as long as a name can be
+    shutil.copyfile(convnet, engine)
+    assert run("bench", engine, "--out", tmp_path / "results").code == 0
     (path,) = (tmp_path / "results").iterdir()
-    assert load_result(path).artifact["path"] == str(convnet)
+    assert load_result(path).artifact["path"] == str(engine) and path.name.endswith("é.json")
 
 
 def test_all_measured_rows_of_a_build_run_in_one_session(
