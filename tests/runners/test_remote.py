@@ -242,7 +242,8 @@ def test_no_python_there(place: Place, refusal: Any) -> None:
 def test_a_python_without_the_runtime_names_the_command(place: Place, runner: RemoteRunner) -> None:
     with pytest.raises(DeviceError, match=r"no_such_runtime") as caught:
         runner.python("no_such_runtime")
-    assert str(caught.value).endswith(f"edgeprune device setup {place.address()}")
+    command = f"edgeprune device setup {place.address()} --target NAME, one that runs no_such_runtime"
+    assert str(caught.value).endswith(command)
 
 
 def test_an_answer_that_is_none(place: Place, refusal: Any) -> None:
