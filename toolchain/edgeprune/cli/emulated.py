@@ -31,17 +31,17 @@ def compare(
     """Run what lies at a path here and on an emulated device, print how they agree, and keep it in `out`.
 
     Raises:
-        DeviceError: the device failed; the rows before that are printed and kept all the same.
+        EdgepruneError: what ended it, a `DeviceError` as a rule; the rows before are printed all the same.
         CompileError: the outputs of a row differ by more than its tolerance.
     """
     _refuse_timing(click.get_current_context())
     from edgeprune.bench.agreement import compare_subjects, save_agreement
     from edgeprune.bench.subject import subjects_of
-    from edgeprune.errors import CompileError, DeviceError
+    from edgeprune.errors import CompileError, EdgepruneError
     from edgeprune.runners.emulated import EmulatedRunner
 
     agreements = []
-    failure: DeviceError | None = None
+    failure: EdgepruneError | None = None
     with (
         stage_progress() as notify,
         EmulatedRunner(device, lambda share, text: notify("prepare", share, text)) as runner,
@@ -54,12 +54,12 @@ def compare(
                 agreements.append(agreement)
                 if out:
                     save_agreement(agreement, out)
-        except DeviceError as exc:
+        except EdgepruneError as exc:
             failure = exc
     _show(agreements, as_json)
     if failure:
         compared = f"; {len(agreements)} of {len(subjects)} rows were compared" if agreements else ""
-        raise DeviceError(f"{failure}{compared}") from failure
+        raise type(failure)(f"{failure}{compared}") from failure
     if wrong := [one.name for one in agreements if not one.agrees]:
         raise CompileError(f"{path}: outputs on {device} are not this machine's: {', '.join(wrong)}")
 
