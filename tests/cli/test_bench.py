@@ -36,7 +36,8 @@ def test_json_is_all_of_standard_output_and_holds_every_sample(
 def test_the_results_are_kept_where_they_are_asked_for(
     quick_bench: None, run: Any, convnet: Path, tmp_path: Path
 ) -> None:
-    engine = tmp_path / ("é" * 124 + ".onnx")  # as long as a name can be
+    hostile = 'it\'s a\n$(touch pwned) "model" ' + "é" * 110 + ".onnx"  # as long as a name can be
+    engine = tmp_path / hostile
     shutil.copyfile(convnet, engine)
     assert run("bench", engine, "--out", tmp_path / "results").code == 0
     (path,) = (tmp_path / "results").iterdir()

@@ -150,7 +150,8 @@ def test_the_rows_before_a_worker_that_dies_there_are_shown_and_kept(
     dies: Callable[[str, int], None], run: Any, convnet: Path, convnet_int8: Path, tmp_path: Path
 ) -> None:
     dies("kill -9 $$", 2)
-    build = write_build(tmp_path / "build", {"arm64-ort": {"fp32": convnet, "int8": convnet_int8}})
+    hostile = tmp_path / 'it\'s a\n$(touch pwned) "build"; \\'
+    build = write_build(hostile, {"arm64-ort": {"fp32": convnet, "int8": convnet_int8}})
     ended = run("bench", build, "--device", ADDRESS, "--out", tmp_path / "out")
     assert ended.code == 4 and ended.error.startswith("edgeprune: arm64-ort original int8: ")
     assert ended.error.endswith("nothing on standard error; 1 of 2 rows were compared")
