@@ -120,7 +120,7 @@ def test_a_build_without_a_row_for_the_device_is_one_line(tmp_path: Path, convne
 def test_a_name_that_no_result_can_hold_is_refused(tmp_path: Path, convnet: Path) -> None:
     path = tmp_path / os.fsdecode(b"mod\xff.onnx")
     shutil.copyfile(convnet, path)
-    with pytest.raises(ModelError, match=r"mod\\udcff.onnx': its name is not valid UTF-8") as caught:
+    with pytest.raises(ModelError, match=r"mod\\udcff.onnx': its path is not valid UTF-8") as caught:
         subjects_of(path)
     assert str(caught.value).isascii()
 

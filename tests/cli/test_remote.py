@@ -85,10 +85,8 @@ def test_a_worker_that_dies_is_one_line(
     worker_does(place, script)
     left = set(place.cache.glob("work-*"))
     ended = run("bench", convnet, "--device", place.address())
-    assert ended.code == 4
-    assert (
-        ended.error.startswith(f"edgeprune: {convnet.name}: ") and says.format(place.address()) in ended.error
-    )
+    assert ended.code == 4 and ended.error.startswith(f"edgeprune: {convnet.name}: ")
+    assert says.format(place.address()) in ended.error
     assert set(place.cache.glob("work-*")) <= left
 
 

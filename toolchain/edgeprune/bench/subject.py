@@ -73,9 +73,9 @@ def subjects_of(
 
 def _require_text(path: Path) -> None:
     try:
-        str(path.absolute()).encode()
+        f"{path} {path.resolve()}".encode()
     except UnicodeEncodeError as exc:  # JSON, which a worker and a result are told in, has no such bytes
-        raise ModelError(f"{str(path)!a}: its name is not valid UTF-8: rename it") from exc
+        raise ModelError(f"{str(path)!a}: its path is not valid UTF-8: rename it") from exc
 
 
 def make_job(subject: Subject, threads: int, folder: Path) -> Job:
