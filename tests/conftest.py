@@ -293,3 +293,10 @@ def phone(adb: None, tmp_path: Path) -> Iterator[adbd.AdbDevice]:
     with adbd.running(tmp_path / "phone") as device:
         yield device
         adbd.forget(device)
+
+
+@pytest.fixture(params=["device", "phone"], ids=["ssh", "adb"])
+def place(request: pytest.FixtureRequest) -> Device | adbd.AdbDevice:
+    """Return a device, once behind ssh and once behind adb: what holds for one holds for the other."""
+    found: Device | adbd.AdbDevice = request.getfixturevalue(request.param)
+    return found

@@ -64,6 +64,10 @@ class Device:
     def address(self, folder: Path | str = "", port: int | None = None) -> str:
         return f"ssh://{getpass.getuser()}@127.0.0.1:{port or self.port}{folder}"
 
+    def here(self, path: str) -> Path:
+        """Return where a path of the device lies on this machine."""
+        return Path(path)
+
     def drop(self) -> int:
         """Kill the server's side of every connection, not what it has started; return how many there were."""
         sessions = [each for each in psutil.Process(self.process.pid).children(True) if "sshd" in each.name()]

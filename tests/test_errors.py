@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprune import errors
-from edgeprune.errors import EdgepruneError, did_you_mean
+from edgeprune.errors import EdgepruneError, did_you_mean, how_it_ended
 
 # The contract of CONTRIBUTING.md.
 EXIT_CODES = {
@@ -78,3 +78,17 @@ def test_a_suggestion_is_always_a_known_word(word: str, known: list[str]) -> Non
 def test_one_missing_letter_is_forgiven(word: str, data: st.DataObject) -> None:
     place = data.draw(st.integers(0, len(word) - 1))
     assert did_you_mean(word[:place] + word[place + 1 :], [word]) == f" (did you mean {word!r}?)"
+
+
+@pytest.mark.parametrize(
+    ("returncode", "says"),
+    [
+        (0, "exited with code 0"),
+        (3, "exited with code 3"),
+        (-9, "killed by SIGKILL (out of memory?)"),
+        (-11, "killed by SIGSEGV"),
+        (-40, "killed by signal 40"),  # a real-time signal, which has no name
+    ],
+)
+def test_how_a_process_ended_is_said_in_words(returncode: int, says: str) -> None:
+    assert how_it_ended(returncode) == says

@@ -100,7 +100,6 @@ TRAVELS = (
     "bench.layer_worker",
     "bench.node_worker",
     "bench.worker",
-    "bench.state",
     "bench.live",
     "bench.environment",
     "bench.facts_worker",

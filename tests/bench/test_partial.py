@@ -33,23 +33,23 @@ DEATHS = {
 
 
 class FailsAt(LocalRunner):
-    """This machine, whose process number `number` is another program than the worker."""
+    """This machine, whose process number `number` is another program than the worker, or ends in an error."""
 
-    def __init__(self, number: int, code: str | None) -> None:
+    def __init__(self, number: int, code: str | Exception) -> None:
         self.number, self.code, self.runs = number, code, 0
 
     def run(self, args, timeout, on_line=None):
         self.runs += 1
         if self.runs < self.number:
             return super().run(args, timeout, on_line)
-        if self.code is None:
-            raise DeviceError(f"{self.name}: cannot be reached: no route to host; 9 more tries failed")
+        if isinstance(self.code, Exception):
+            raise self.code
         args = (sys.executable, "-c", self.code, *args[3:])
         return super().run(args, 1.0 if "sleep" in self.code else timeout, on_line)
 
 
 def broken_off(
-    jobs: list[Job], number: int, code: str | None
+    jobs: list[Job], number: int, code: str | Exception
 ) -> tuple[IncompleteError, tuple[BenchResult, ...]]:
     with pytest.raises(IncompleteError) as caught:
         measure(jobs, PLAN, FailsAt(number, code))
@@ -102,10 +102,25 @@ def test_the_telemetry_of_a_worker_that_is_killed_is_kept(job: Job) -> None:
     assert after and after[-1]["rss_kb"] > 1000
 
 
-def test_rows_in_turns_keep_the_rounds_before_a_lost_device(job: Job) -> None:
+@pytest.mark.parametrize(
+    ("failure", "says"),
+    [
+        (
+            DeviceError("ssh://pi: cannot be reached: no route to host; 9 more tries failed"),
+            "no route to host",
+        ),
+        (
+            OSError(28, "No space left on device", "/tmp/x/job0.json"),
+            "/tmp/x/job0.json: No space left on device",
+        ),
+    ],
+)
+def test_rows_in_turns_keep_the_rounds_before_a_lost_device_or_a_full_disk_here(
+    job: Job, failure: Exception, says: str
+) -> None:
     jobs = [job, job.model_copy(update={"name": "other"})]
-    error, results = broken_off(jobs, 3, None)
-    assert "no route to host" in str(error)
+    error, results = broken_off(jobs, 3, failure)
+    assert says in str(error) and error.exit_code == 4
     assert [len(result.blocks) for result in results] == [2, 2]
     assert {flag.code for result in results for flag in result.flags} >= {"incomplete"}
 

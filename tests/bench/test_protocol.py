@@ -203,6 +203,16 @@ def test_a_worker_gone_wrong_is_one_line_with_the_row_named(job: Job, code: str,
     assert "\n" not in message
 
 
+def test_rows_in_turns_may_take_as_long_as_one_by_one(job: Job, tiny: BenchProfile) -> None:
+    class Asked(LocalRunner):
+        def run(self, args, timeout, on_line=None):
+            raise DeviceError(f"{timeout:g}")
+
+    rows = [job.model_copy(update={"name": name}) for name in "abc"]
+    with pytest.raises(DeviceError, match=f"^{3 * tiny.timeout_s:g}$"):
+        run_workers(rows, "single_stream", tiny, Asked())
+
+
 def test_a_worker_refuses_an_engine_it_was_not_meant_for(job: Job, tiny: BenchProfile) -> None:
     with pytest.raises(DeviceError, match=r"exited with code 3: .*its sha256 differs"):
         run_workers(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -14,9 +15,7 @@ from edgeprune.bench.subject import input_size, make_job, stock_images, subjects
 from edgeprune.device import resolve_targets
 from edgeprune.errors import CompileError, ConfigError, ModelError, NotComparableError
 from edgeprune.preprocess import Preprocess
-from edgeprune.scores import Accuracy
-from edgeprune.summary import Row, TargetSummary, save_summary
-from test_summary import a_summary
+from made_builds import write_build
 
 HOST = {profile.backend: profile for profile in resolve_targets(("cpu",))}
 ORT, OPENVINO = HOST["onnxruntime"], HOST["openvino"]
@@ -32,32 +31,8 @@ def ir(convnet: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def build_folder(tmp_path: Path, convnet: Path, convnet_int8: Path) -> Path:
     """Return a build of two targets: ONNX Runtime with a chosen int8 row, a Jetson that was not there."""
-    rows = []
-    for source, precision in ((convnet, "fp32"), (convnet_int8, "int8")):
-        engine = tmp_path / f"{precision}.onnx"
-        shutil.copyfile(source, engine)
-        rows.append(
-            Row(
-                target=ORT.name,
-                variant="original",
-                precision=precision,
-                runtime="onnxruntime",
-                p50_ms=1.0,
-                size_mb=0.1,
-                val=Accuracy(split="val", images=5, map50=0.9, map50_95=0.5),
-                map50_95=0.1,
-                environment={"SOME": "1"} if precision == "int8" else {},
-                artifact=engine.name,
-                sha256=digest(engine),
-            )
-        )
-    absent = rows[1].model_copy(update={"target": "jetson", "p50_ms": None})
-    targets = {
-        ORT.name: TargetSummary(rows=tuple(rows), chosen=rows[1], verdict="-", split="test"),
-        "jetson": TargetSummary(rows=(absent,), chosen=None, verdict="-", split="test"),
-    }
-    save_summary(a_summary().model_copy(update={"targets": targets, "chosen": rows[1]}), tmp_path)
-    return tmp_path
+    both = {"fp32": convnet, "int8": convnet_int8}
+    return write_build(tmp_path, {ORT.name: both, "jetson": {"int8": convnet_int8}})
 
 
 def test_a_lone_onnx_file_runs_in_onnx_runtime_at_the_precision_it_holds(
@@ -121,8 +96,37 @@ def test_only_the_chosen_rows_and_only_one_target_when_asked(build_folder: Path)
         subjects_of(build_folder, ORT.name[:-1])
 
 
+@pytest.mark.parametrize(
+    ("targets", "machine", "loaded"),
+    [
+        (("arm64-ort", "jetson"), "aarch64", ["arm64-ort"]),  # for TensorRT there is no engine yet
+        (("arm64-ort", "x86-ort"), "x86_64", ["x86-ort"]),
+        (("android-ort", "arm64-ort"), "aarch64", ["android-ort", "arm64-ort"]),  # a phone by ssh into Termux
+    ],
+)
+def test_of_a_build_a_device_is_given_the_rows_that_it_loads(
+    tmp_path: Path, convnet: Path, targets: tuple[str, ...], machine: str, loaded: list[str]
+) -> None:
+    folder = write_build(tmp_path, {name: {"fp32": convnet} for name in targets})
+    assert [one.profile.name for one in subjects_of(folder, machine=machine)] == loaded
+
+
+def test_a_build_without_a_row_for_the_device_is_one_line(tmp_path: Path, convnet: Path) -> None:
+    folder = write_build(tmp_path, {"jetson": {"int8": convnet}})
+    with pytest.raises(ModelError, match="has no row that a device of aarch64 Linux loads as it is"):
+        subjects_of(folder, machine="aarch64")
+
+
+def test_a_name_that_no_result_can_hold_is_refused(tmp_path: Path, convnet: Path) -> None:
+    path = tmp_path / os.fsdecode(b"mod\xff.onnx")
+    shutil.copyfile(convnet, path)
+    with pytest.raises(ModelError, match=r"mod\\udcff.onnx': its path is not valid UTF-8") as caught:
+        subjects_of(path)
+    assert str(caught.value).isascii()
+
+
 def test_an_engine_that_was_swapped_after_the_build_is_refused(build_folder: Path, convnet: Path) -> None:
-    shutil.copyfile(convnet, build_folder / "int8.onnx")
+    shutil.copyfile(convnet, build_folder / ORT.name / "int8.onnx")
     with pytest.raises(ModelError, match="not the one that the build measured"):
         subjects_of(build_folder)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,12 @@ def test_json_is_all_of_standard_output_and_holds_every_sample(
 def test_the_results_are_kept_where_they_are_asked_for(
     quick_bench: None, run: Any, convnet: Path, tmp_path: Path
 ) -> None:
-    assert run("bench", convnet, "--out", tmp_path / "results").code == 0
+    hostile = 'it\'s a\n$(touch pwned) "model" ' + "é" * 110 + ".onnx"  # as long as a name can be
+    engine = tmp_path / hostile
+    shutil.copyfile(convnet, engine)
+    assert run("bench", engine, "--out", tmp_path / "results").code == 0
     (path,) = (tmp_path / "results").iterdir()
-    assert load_result(path).artifact["path"] == str(convnet)
+    assert load_result(path).artifact["path"] == str(engine) and path.name.endswith("é.json")
 
 
 def test_all_measured_rows_of_a_build_run_in_one_session(
@@ -57,6 +61,8 @@ def test_what_cannot_be_measured_is_named(run: Any, tmp_path: Path, convnet: Pat
     (tmp_path / "weights.bin").write_bytes(b"1")
     ended = run("bench", tmp_path / "weights.bin")
     assert ended.code == 3 and "neither a build folder, nor an .onnx or .tflite file" in ended.error
+    ended = run("bench", tmp_path / "gone\n\x1b[2J.onnx")
+    assert ended.code == 3 and "/gone [2J.onnx: " in ended.error and ended.error.isprintable()
     ended = run("bench", convnet, "--target", "jetson")
     assert ended.code == 3 and "does not run onnxruntime engines" in ended.error
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 import socket
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,8 @@ import pytest
 from edgeprune.bench import agreement
 from edgeprune.runners import debian, emulated
 from edgeprune.runners.emulated import EmulatedRunner
+from edgeprune.runners.sysroot import MARKER
+from made_builds import write_build
 
 ADDRESS = "emulated://aarch64"
 
@@ -49,18 +54,27 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(emulated.shutil, "which", lambda tool: f"/usr/bin/{tool}")
 
 
-def test_an_int8_network_answers_on_arm_as_it_does_here_and_no_time_is_told(
-    prepared: None, run: Any, convnet_int8: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_build_answers_on_arm_as_it_does_here_and_no_time_is_told(
+    prepared: None,
+    run: Any,
+    convnet: Path,
+    convnet_int8: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ended = run("bench", convnet_int8, "--device", ADDRESS, "--out", tmp_path / "out")
+    both = {"fp32": convnet, "int8": convnet_int8}
+    build = write_build(tmp_path / "build", {"arm64-ort": both, "x86-ort": both, "jetson": both})
+    ended = run("bench", build, "--device", ADDRESS, "--out", tmp_path / "out")
     assert (ended.code, ended.errors) == (0, [])
-    assert "agrees" in ended.stdout and "no latency is measured" in ended.stdout
+    assert ended.stdout.count("agrees") == 2 and "no latency is measured" in ended.stdout
     assert not any(word in ended.stdout for word in ("p50", "FPS", " ms"))
-    (path,) = (tmp_path / "out").iterdir()
-    kept = json.loads(path.read_text())
-    assert (kept["here"]["machine"], kept["there"]["machine"]) == ("x86_64", "aarch64")
-    assert kept["outputs"][0]["relative_l2"] <= kept["tolerance"]
-    assert "onnxruntime==" in str(kept["device"]["wheels"]) and kept["device"]["packages"]["libc6"]
+    names = [f"arm64-ort-original-{precision}.aarch64.json" for precision in both]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+    for name in names:
+        kept = json.loads((tmp_path / "out" / name).read_text())
+        assert (kept["here"]["machine"], kept["there"]["machine"]) == (platform.machine(), "aarch64")
+        assert kept["outputs"][0]["relative_l2"] <= kept["tolerance"]
+        assert "onnxruntime==" in str(kept["device"]["wheels"]) and kept["device"]["packages"]["libc6"]
 
     # From now on the cache is enough.
     monkeypatch.setattr(debian, "MIRROR", "http://127.0.0.1:1/debian")
@@ -88,6 +102,61 @@ def test_a_worker_that_fails_there_is_one_line(
     assert ended.error.startswith(
         f"edgeprune: {convnet.name}: {ADDRESS}: python3.11 -m edgeprune.bench.answer"
     )
+
+
+DEATHS = {
+    "crashes": ("echo 'Illegal instruction' >&2; exit 132", "exited with code 132: Illegal instruction"),
+    "hangs": ("exec sleep 600", "no answer within 1 s, it was stopped"),
+    "is killed for memory": ("kill -9 $$", "killed by SIGKILL (out of memory?)"),
+    "prints garbage": (
+        "for last; do :; done; echo '{' > \"$last\"; printf 'PK\\003\\004' > \"$last.npz\"",
+        "answered with garbage",
+    ),
+    "writes nothing": ('for last; do :; done; : > "$last"; : > "$last.npz"', "answered with garbage"),
+}
+
+
+@pytest.fixture
+def dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
+    """Return a function that makes the worker a shell script from its n-th start on; before, it runs here."""
+    (tmp_path / MARKER).write_text(json.dumps({"packages": {}, "wheels": []}))
+    for name in ("system", "site"):
+        monkeypatch.setattr(emulated, name, lambda *_: tmp_path)
+
+    def from_start(script: str, number: int) -> None:
+        qemu = tmp_path / "qemu"
+        whole = f'echo >> "{tmp_path}/starts"; [ $(wc -l < "{tmp_path}/starts") -lt {number} ]'
+        run_here = f'shift 5; exec "{sys.executable}" "$@"'
+        qemu.write_text(f"#!/bin/sh\n[ $# = 1 ] && exit\nif {whole}; then {run_here}; fi\n{script}\n")
+        qemu.chmod(0o755)
+        monkeypatch.setattr(emulated.shutil, "which", lambda tool: str(qemu))
+
+    return from_start
+
+
+@pytest.mark.parametrize("death", DEATHS)
+def test_a_worker_that_dies_there_is_one_line(
+    dies: Callable[[str, int], None], run: Any, convnet: Path, death: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script, says = DEATHS[death]
+    dies(script, 1)
+    monkeypatch.setattr(agreement, "TIMEOUT_S", 1.0 if death == "hangs" else 60.0)
+    ended = run("bench", convnet, "--device", ADDRESS)
+    assert ended.code == 4 and ended.stdout == ""
+    assert ended.error.startswith(f"edgeprune: {convnet.name}: ") and says in ended.error
+
+
+def test_the_rows_before_a_worker_that_dies_there_are_shown_and_kept(
+    dies: Callable[[str, int], None], run: Any, convnet: Path, convnet_int8: Path, tmp_path: Path
+) -> None:
+    dies("kill -9 $$", 2)
+    hostile = tmp_path / 'it\'s a\n$(touch pwned) "build"; \\'
+    build = write_build(hostile, {"arm64-ort": {"fp32": convnet, "int8": convnet_int8}})
+    ended = run("bench", build, "--device", ADDRESS, "--out", tmp_path / "out")
+    assert ended.code == 4 and ended.error.startswith("edgeprune: arm64-ort original int8: ")
+    assert ended.error.endswith("nothing on standard error; 1 of 2 rows were compared")
+    assert "arm64-ort original fp32" in ended.stdout
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["arm64-ort-original-fp32.aarch64.json"]
 
 
 def test_without_the_emulator_its_package_is_told(

@@ -81,6 +81,17 @@ def test_a_failure_is_recorded_and_fails_again(convnet: Path, tmp_path: Path) ->
             measured(subjects(convnet), runner)
 
 
+def test_a_run_that_was_interrupted_is_not_in_the_recording(convnet: Path, tmp_path: Path) -> None:
+    class Interrupted(LocalRunner):
+        def run(self, *_: Any, **__: Any) -> Any:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measured(subjects(convnet), RecordingRunner(Interrupted(), tmp_path / "r"))
+    with pytest.raises(DeviceError, match="this was not recorded"):
+        measured(subjects(convnet), runner_for(f"replay://{tmp_path / 'r'}"))
+
+
 def test_a_recording_is_never_written_over(recorded: tuple[Path, list[BenchResult]], convnet: Path) -> None:
     with pytest.raises(ConfigError, match="a recording is here already"):
         measured(subjects(convnet), RecordingRunner(LocalRunner(), recorded[0]))

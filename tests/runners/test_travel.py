@@ -6,7 +6,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from edgeprune.runners.ssh import SshRunner
+from edgeprune.runners.remote import RemoteRunner
 from edgeprune.runners.travel import write_package
 from test_imports import TRAVELS
 
@@ -25,7 +25,7 @@ def test_what_travels_is_what_may(tmp_path: Path) -> None:
     assert {"backends.__init__", "backends.onnxruntime", "backends.ncnn", "bench.scenarios.block"} <= inside
 
 
-def test_the_worker_on_the_device_is_the_one_that_was_pushed(runner: SshRunner) -> None:
+def test_the_worker_on_the_device_is_the_one_that_was_pushed(runner: RemoteRunner) -> None:
     code = "import edgeprune.bench.worker as worker; print(worker.__file__)"
     file = runner.run((sys.executable, "-c", code), 60).stdout
     assert file.startswith(f"{runner.root}/work-") and "edgeprune.zip/" in file

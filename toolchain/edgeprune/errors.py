@@ -6,6 +6,8 @@ verdict: it is what Python gives an unexpected traceback.
 
 from __future__ import annotations
 
+import contextlib
+import signal
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -105,6 +107,16 @@ class InterruptedBuildError(EdgepruneError):
     """Ctrl-C: what was finished is kept, and the message names it."""
 
     exit_code = 130
+
+
+def how_it_ended(returncode: int) -> str:
+    """Say in words how a process ended, by its return code: a negative one is the number of a signal."""
+    if returncode >= 0:
+        return f"exited with code {returncode}"
+    with contextlib.suppress(ValueError):  # most real-time signals have no name
+        name = signal.Signals(-returncode).name
+        return f"killed by {name} (out of memory?)" if name == "SIGKILL" else f"killed by {name}"
+    return f"killed by signal {-returncode}"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import IO
 
 from edgeprune.artifact import Artifact, content_key, exclusive, write_text_atomically
-from edgeprune.errors import CompileError, ConfigError, RuntimeMissingError, did_you_mean
+from edgeprune.errors import CompileError, ConfigError, RuntimeMissingError, did_you_mean, how_it_ended
 from edgeprune.resources import cache_dir
-from edgeprune.runners.local import how_it_ended, kill_group, last_line
+from edgeprune.runners.local import kill_group, last_line
 
 MARKER = "complete.json"
 GET = "edgeprune runtimes install {}"

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -23,7 +24,7 @@ from edgeprune import __version__
 from edgeprune.artifact import write_text_atomically
 from edgeprune.backends import get_backend, options_for
 from edgeprune.bench.protocol import TOLERANCE, build_job
-from edgeprune.bench.result import Job
+from edgeprune.bench.result import Job, result_file
 from edgeprune.bench.subject import Subject, engine_spec, stock_images
 from edgeprune.bench.turns import said_by
 from edgeprune.dataset import load_dataset
@@ -164,7 +165,7 @@ def real_images(engine: Path) -> tuple[Array, str]:
 
 def save_agreement(agreement: Agreement, folder: Path) -> Path:
     """Write an agreement's file, atomically."""
-    path = folder / f"{agreement.name.replace(' ', '-')}.{agreement.device['machine']}.json"
+    path = folder / result_file(f"{agreement.name}.{agreement.device['machine']}")
     write_text_atomically(path, agreement.model_dump_json(indent=1) + "\n")
     return path
 
@@ -248,7 +249,7 @@ def _device_answer(
         return Answer.model_validate(json.loads(answer.read_text(encoding="utf-8"))), outputs
     except DeviceError as exc:
         raise DeviceError(f"{job.name}: {exc}") from exc
-    except (ValidationError, ValueError, OSError, KeyError) as exc:
+    except (ValidationError, ValueError, OSError, EOFError, KeyError, BadZipFile) as exc:
         raise DeviceError(f"{job.name}: the worker on {runner.name} answered with garbage") from exc
 
 

@@ -1,8 +1,8 @@
-"""What a device is and which runtimes it has, told by a process on it.
+"""What a device is, how it is doing and which runtimes it has, told by its own Python.
 
-``python -m edgeprune.bench.facts_worker BACKEND ...`` prints one line of JSON: ``environment`` (of
-`environment.read_environment`) and ``versions``, one a backend, None for a runtime that is not there. It
-travels to the device: it needs the standard library and the runtimes that it is asked for.
+``python -m edgeprune.bench.facts_worker MODULE ...`` prints one line of JSON: ``environment`` (of
+`environment.read_environment`), and ``versions`` of those of the modules that are installed there. None is
+imported: that takes seconds on a small board. Standard library only: it travels to the device.
 """
 
 from __future__ import annotations
@@ -10,16 +10,21 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from importlib import metadata
+from typing import Any
 
-from edgeprune.backends import get_backend
 from edgeprune.bench.environment import read_environment
 
 
-def main(backends: Sequence[str]) -> None:
-    """Print the line."""
-    versions = {name: get_backend(name).version() for name in backends}
-    print(json.dumps({"environment": read_environment(), "versions": versions}))
+def read_facts(modules: Sequence[str]) -> dict[str, Any]:
+    """Return what the line holds.
+
+    A version is that of the package which brings the module: `onnxruntime` may come from `onnxruntime-gpu`.
+    """
+    packages = metadata.packages_distributions()
+    versions = {module: metadata.version(packages[module][0]) for module in modules if module in packages}
+    return {"environment": read_environment(), "versions": versions}
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    print(json.dumps(read_facts(sys.argv[1:])))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from edgeprune.bench.sensors.thermal import hottest
+from edgeprune.bench.testbed import facts_of
 from edgeprune.errors import DeviceError, EdgepruneError
 from edgeprune.runners.adb import attached
 from edgeprune.runners.devices import LOCAL, runner_for
@@ -19,13 +20,6 @@ from edgeprune.runners.known import Place, known_places, place_of
 from edgeprune.runners.runtimes import RUNTIMES
 from edgeprune.runners.sysroot import ARCHITECTURES, parts
 
-_TIMEOUT_S = 60.0
-# What pip calls the runtime that a backend needs; TensorRT's own package is told by its own name.
-PACKAGES = {package: name for name, runtime in RUNTIMES.items() for package in runtime.packages} | {
-    "tensorrt": "tensorrt"
-}
-
-
 _STATE: dict[str, Any] = dict.fromkeys(("board", "cores", "os", "load", "temperature_c")) | {"governors": []}
 
 
@@ -33,7 +27,7 @@ class Seen(BaseModel):
     """One device.
 
     Attributes:
-        state: of `bench/state.py`, with the versions of ``runtimes``; None where it could not be asked.
+        state: of `_state`; None where it could not be asked.
         error: why not, or why no runtime is known; None where all is well.
     """
 
@@ -94,19 +88,27 @@ def _emulated() -> Iterator[Seen]:
 
 def _seen(place: Place) -> Seen:
     facts: dict[str, Any] = {"name": place.name, "address": place.address, "target": place.target}
+    lacking = None
     try:
         with runner_for(place.address) as runner:
-            lacking = None
             try:
                 python = runner.python()
             except DeviceError as exc:
                 python, lacking = "python3", str(exc)
-            asked = (python, "-m", "edgeprune.bench.state", *PACKAGES)
-            state = json.loads(runner.run(asked, _TIMEOUT_S).stdout.splitlines()[-1])
+            state = _state(*facts_of(runner, python, RUNTIMES))
     except EdgepruneError as exc:
-        return Seen(**facts, reachable=False, state=None, error=str(exc))
-    except (ValueError, IndexError):
-        return Seen(**facts, reachable=False, state=None, error=f"{place.address}: it answered with garbage")
-    packages = state.pop("packages")
-    state["runtimes"] = {PACKAGES[package]: version for package, version in packages.items()}
+        # What keeps its Python from measuring may be what keeps it from answering.
+        return Seen(**facts, reachable=lacking is not None, state=None, error=lacking or str(exc))
     return Seen(**facts, reachable=True, state=state, error=lacking)
+
+
+def _state(environment: Mapping[str, Any], versions: Mapping[str, str]) -> dict[str, Any]:
+    """Return the machine, its load, hottest zone in degrees Celsius, governors, and runtimes by version."""
+    governors = {core["scaling_governor"] for core in (environment["frequency"] or {}).values()}
+    return {
+        **{key: environment[key] for key in ("machine", "board", "cpu", "cores", "os")},
+        "load": environment["load"][0] if environment["load"] else None,
+        "temperature_c": hottest(environment["thermal_c"]),
+        "governors": sorted(governor for governor in governors if governor),
+        "runtimes": versions,
+    }

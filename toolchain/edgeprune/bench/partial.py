@@ -54,16 +54,22 @@ def keeping(kept: Kept, processes: int, make: MakeResult) -> Iterator[None]:
         processes: how many timing processes each job was to have.
 
     Raises:
-        IncompleteError: instead of a `DeviceError`, with its message.
+        IncompleteError: instead of a `DeviceError`, with its message, and of an `OSError` of this machine,
+            such as that its disk is full.
     """
     try:
         yield
-    except DeviceError as exc:
+    except (DeviceError, OSError) as caught:
+        exc = caught if isinstance(caught, DeviceError) else DeviceError(_here(caught))
         results = tuple(
             _marked(result, len(kept.timed[result.name]), processes, result.name in kept.memory, exc)
             for result in kept.results(make)
         )
-        raise IncompleteError(str(exc), results) from exc
+        raise IncompleteError(str(exc), results) from caught
+
+
+def _here(exc: OSError) -> str:
+    return f"{exc.filename or 'this machine'}: {exc.strerror or exc}"
 
 
 def _marked(result: BenchResult, done: int, processes: int, memory: bool, cause: DeviceError) -> BenchResult:

@@ -63,7 +63,7 @@ class BenchProfile:
         warmup_iterations, warmup_s: least warm-up of a block; it goes on until two medians agree.
         warmup_cap_s: the warm-up ends here even when they do not.
         cold_runs: fresh processes of the scenario `cold`.
-        timeout_s: a worker that is silent for longer has hung.
+        timeout_s: a worker that takes longer has hung; of several in turns, each may take that long.
     """
 
     blocks: int
@@ -257,9 +257,8 @@ def run_workers(
             paths += [remote, f"{remote}.out.json"]
         module = "edgeprune.bench.worker" if alone else "edgeprune.bench.turns"
         try:
-            runner.run(
-                (runner.python(), "-m", module, *paths), plan.timeout_s, lambda line: _follow(line, on_said)
-            )
+            timeout = plan.timeout_s * len(jobs)
+            runner.run((runner.python(), "-m", module, *paths), timeout, lambda line: _follow(line, on_said))
         except DeviceError as exc:
             error = DeviceError(f"{jobs[0].name}: {exc}" if alone else str(exc))
             if not isinstance(exc.__cause__, DroppedError):  # out of reach: it is not asked again

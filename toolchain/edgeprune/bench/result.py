@@ -15,6 +15,7 @@ from edgeprune.artifact import write_text_atomically
 from edgeprune.bench.figures import Fps, Growth, Minute, Record, Stages
 
 SCHEMA_VERSION = 1
+_LONGEST_NAME = 200
 Scenario = Literal["single_stream", "paced", "throughput", "sustained", "cold", "memory"]
 
 
@@ -262,8 +263,8 @@ def save_result(result: BenchResult, path: Path) -> Path:
 
 
 def result_file(name: str) -> str:
-    """Return the file name of the result of a row."""
-    return f"{name.replace(' ', '-')}.json"
+    """Return the file name of the result of a row; a file system takes 255 bytes, its ending included."""
+    return f"{name.replace(' ', '-').encode()[:_LONGEST_NAME].decode(errors='ignore')}.json"
 
 
 def load_result(path: Path) -> BenchResult:

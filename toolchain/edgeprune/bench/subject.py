@@ -58,15 +58,24 @@ def subjects_of(
         target: profile to run a lone engine by, or the only target of a build to return.
         chosen_only: of a build folder, only the chosen row of each target.
         machine: architecture of the device that is to run it, this very machine by default. Of a build, the
-            rows of that architecture are returned, whether this machine has measured them or not.
+            rows of that architecture are returned, whether this machine has measured them or not, but for
+            those whose engine only the device can build.
 
     Raises:
         NotComparableError: a folder that holds neither a finished build nor an engine.
-        ModelError: nothing at the path can be measured.
+        ModelError: nothing at the path can be measured, or its name cannot be written into a result.
     """
+    _require_text(path)
     if path.is_dir() and not any((path / name).is_file() for name in (IR, SHAPES, executorch.PROGRAM)):
         return _of_build(path, target, chosen_only, machine)
     return (_of_engine(path, target, machine),)
+
+
+def _require_text(path: Path) -> None:
+    try:
+        f"{path} {path.resolve()}".encode()
+    except UnicodeEncodeError as exc:  # JSON, which a worker and a result are told in, has no such bytes
+        raise ModelError(f"{str(path)!a}: its path is not valid UTF-8: rename it") from exc
 
 
 def make_job(subject: Subject, threads: int, folder: Path) -> Job:
@@ -170,7 +179,7 @@ def _of_build(
         {profile.name for profile in resolve_targets((target,), machine)} if target else set(summary.targets)
     )
     if machine is not None:
-        names = {name for name in names if suits(resolve_targets((name,))[0], machine)}
+        names = {name for name in names if _loads_there(resolve_targets((name,))[0], machine)}
     rows = [
         row
         for name, entry in summary.targets.items()
@@ -178,10 +187,16 @@ def _of_build(
         if name in names and (machine is not None or row.p50_ms is not None)
     ]
     if not rows:
-        kind = "chosen" if chosen_only else "measured" if machine is None else f"{machine} Linux"
+        kind = "chosen " if chosen_only else "measured " if machine is None else ""
         where = f" on {target}" if target else ""
-        raise ModelError(f"{folder}: this build has no {kind} row{where}")
+        there = f" that a device of {machine} Linux loads as it is" if machine else ""
+        raise ModelError(f"{folder}: this build has no {kind}row{where}{there}")
     return tuple(_of_row(folder, row) for row in rows)
+
+
+def _loads_there(profile: DeviceProfile, machine: str) -> bool:
+    """Whether a device loads the files of a target; those for TensorRT are what it builds an engine from."""
+    return suits(profile, machine) and (profile.built_on == "host" or profile.format == "ort")
 
 
 def _of_row(folder: Path, row: Row) -> Subject:

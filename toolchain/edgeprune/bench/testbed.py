@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,12 +27,12 @@ class Testbed:
     Attributes:
         runner: entered, with an interpreter that imports the runtimes that were named.
         environment: what `read_environment` told there when it was entered.
-        versions: of those runtimes on the device.
+        versions: of those runtimes on the device, by backend.
     """
 
     runner: Runner
     environment: dict[str, Any]
-    versions: dict[str, str | None]
+    versions: dict[str, str]
 
     @property
     def is_local(self) -> bool:
@@ -90,9 +90,27 @@ def as_testbed(runner: Runner, profiles: Sequence[DeviceProfile]) -> Testbed:
     backends = [one.backend for one in profiles if suits(one, runner.machine) and one.built_on == "host"]
     backends = list(dict.fromkeys(backends))
     python = runner.python(*(RUNTIMES[name].module for name in backends))
-    told = runner.run((python, "-m", "edgeprune.bench.facts_worker", *backends), _FACTS_TIMEOUT_S).stdout
+    return Testbed(runner, *facts_of(runner, python, backends))
+
+
+def facts_of(runner: Runner, python: str, backends: Iterable[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Ask a device what it is.
+
+    Args:
+        python: an interpreter there.
+
+    Returns:
+        What `read_environment` tells there, and the versions of those runtimes that it has, by backend.
+
+    Raises:
+        DeviceError: it failed, or answered with garbage.
+    """
+    modules = {RUNTIMES[backend].module: backend for backend in backends}
+    asked = (python, "-m", "edgeprune.bench.facts_worker", *modules)
+    told = runner.run(asked, _FACTS_TIMEOUT_S).stdout
     try:
-        facts: dict[str, Any] = json.loads(told)
-        return Testbed(runner, facts["environment"], facts["versions"])
-    except (ValueError, KeyError, TypeError) as exc:
+        facts = json.loads(told.splitlines()[-1])
+        versions = {modules[module]: version for module, version in facts["versions"].items()}
+        return dict(facts["environment"]), versions
+    except (ValueError, IndexError, KeyError, TypeError, AttributeError) as exc:
         raise DeviceError(f"{runner.name}: it answered with garbage when asked what it is") from exc

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from edgeprune.bench import live, telemetry
+from edgeprune.errors import how_it_ended
 
 _TOLD_EVERY_S = 1.0
 
@@ -86,10 +87,9 @@ class _Worker:
         self.errors.close()
 
     def _ended(self) -> _WorkerEndedError:
-        code = self.process.wait()
+        how = how_it_ended(self.process.wait())
         self.errors.seek(0)
         lines = [line.strip() for line in self.errors if line.strip()]
-        how = f"exited with code {code}" if code >= 0 else f"killed by signal {-code}"
         return _WorkerEndedError(
             f"{self.job['name']}: {how}: {lines[-1] if lines else 'nothing on standard error'}"
         )

@@ -98,7 +98,9 @@ class _LazyGroup(click.Group):
     def _end(self, ctx: click.Context, exc: EdgepruneError) -> None:
         if ctx.params.get("debug"):
             traceback.print_exc()
-        click.echo(f"edgeprune: {' '.join(str(exc).split())}", err=True)
+        from edgeprune.report.cells import plain
+
+        click.echo(f"edgeprune: {plain(exc)}", err=True)  # it may quote a file's name, or a device
         ctx.exit(exc.exit_code)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from edgeprune.cli.options import one_target
+from edgeprune.cli.options import address_of, one_target
 
 
 @click.group()
@@ -20,12 +20,15 @@ def command() -> None:
     help="Profile whose runtime is installed; by default the runtimes of `cpu` there.",
 )
 def setup_command(address: str, target: str | None) -> None:
-    """Make a virtual environment on the device at ADDRESS, with numpy and the runtime of a target."""
+    """Make a virtual environment on the device at ADDRESS, with numpy and the runtime of a target.
+
+    ADDRESS is ssh://..., adb://... or a name in your devices.yaml.
+    """
     from edgeprune.device import resolve_targets
     from edgeprune.runners.devices import remote_runner_for
     from edgeprune.runners.runtimes import install
 
-    with remote_runner_for(address) as runner:
+    with remote_runner_for(address_of(address)) as runner:
         profiles = [one_target(target)] if target else resolve_targets(("cpu",), runner.machine)
         for backend in dict.fromkeys(profile.backend for profile in profiles):
             python = install(

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
 
 from edgeprune.cli import echo_json
 from edgeprune.cli.progress import stage_progress
+
+if TYPE_CHECKING:
+    from edgeprune.bench.agreement import Agreement
 
 _PREFIX = "emulated://"
 _OF_OUTPUTS = {"path", "target", "threads", "devices", "out", "as_json"}
@@ -26,36 +31,49 @@ def compare(
     """Run what lies at a path here and on an emulated device, print how they agree, and keep it in `out`.
 
     Raises:
+        EdgepruneError: what ended it, a `DeviceError` as a rule; the rows before are printed all the same.
         CompileError: the outputs of a row differ by more than its tolerance.
     """
     _refuse_timing(click.get_current_context())
     from edgeprune.bench.agreement import compare_subjects, save_agreement
     from edgeprune.bench.subject import subjects_of
-    from edgeprune.errors import CompileError
-    from edgeprune.report.agreement import print_agreements
+    from edgeprune.errors import CompileError, EdgepruneError
     from edgeprune.runners.emulated import EmulatedRunner
 
     agreements = []
+    failure: EdgepruneError | None = None
     with (
         stage_progress() as notify,
         EmulatedRunner(device, lambda share, text: notify("prepare", share, text)) as runner,
     ):
         subjects = subjects_of(path, target, machine=runner.machine)
-        for agreement in compare_subjects(
-            subjects, threads, runner, lambda share, text: notify("compare", share, text)
-        ):
-            agreements.append(agreement)
-            if out:
-                save_agreement(agreement, out)
+        try:
+            for agreement in compare_subjects(
+                subjects, threads, runner, lambda share, text: notify("compare", share, text)
+            ):
+                agreements.append(agreement)
+                if out:
+                    save_agreement(agreement, out)
+        except EdgepruneError as exc:
+            failure = exc
+    _show(agreements, as_json)
+    if failure:
+        compared = f"; {len(agreements)} of {len(subjects)} rows were compared" if agreements else ""
+        raise type(failure)(f"{failure}{compared}") from failure
+    if wrong := [one.name for one in agreements if not one.agrees]:
+        raise CompileError(f"{path}: outputs on {device} are not this machine's: {', '.join(wrong)}")
+
+
+def _show(agreements: Sequence[Agreement], as_json: bool) -> None:
     if as_json:
         shown = [one.model_dump(mode="json") | {"agrees": one.agrees} for one in agreements]
         echo_json(json.dumps(shown))
-    else:
+    elif agreements:
         from rich.console import Console
 
+        from edgeprune.report.agreement import print_agreements
+
         print_agreements(agreements, Console())
-    if wrong := [one.name for one in agreements if not one.agrees]:
-        raise CompileError(f"{path}: outputs on {device} are not this machine's: {', '.join(wrong)}")
 
 
 def _refuse_timing(context: click.Context) -> None:

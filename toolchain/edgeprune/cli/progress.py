@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from edgeprune.report.cells import plain
+
 Notify = Callable[[str, float, str], None]
 LINE_EVERY_S = 15.0
 
@@ -69,7 +71,7 @@ def _lines() -> Notify:
         last[stage] = (now, text)
         spent = now - started[stage]
         eta = f", {spent * (1 - share) / share:.0f} s left" if 0 < share < 1 and spent > 1 else ""
-        line = text.replace("\n ", ";")
+        line = plain(text.replace("\n ", ";"))
         sys.stderr.write(f"{stage}: {share:.0%} {line}{eta}\n")
         sys.stderr.flush()
 

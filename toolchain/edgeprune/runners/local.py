@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from edgeprune.errors import DeviceError
+from edgeprune.errors import DeviceError, how_it_ended
 from edgeprune.runners import Completed
 
 
@@ -149,15 +149,6 @@ def kill_group(process: subprocess.Popen[Any]) -> None:
     """Kill all that is left of a process that was started in a session of its own."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-
-
-def how_it_ended(returncode: int) -> str:
-    """Say in words what a return code other than 0 means; a negative one is the number of a signal."""
-    if returncode > 0:
-        return f"exited with code {returncode}"
-    name = signal.Signals(-returncode).name
-    hint = " (out of memory?)" if name == "SIGKILL" else ""
-    return f"killed by {name}{hint}"
 
 
 def last_line(text: str) -> str:

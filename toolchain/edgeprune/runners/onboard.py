@@ -49,7 +49,7 @@ def open_work(root: str) -> None:
     for old in (*store.iterdir(), *place.glob("work-*")):
         with contextlib.suppress(FileNotFoundError):  # another session is at it
             if time.time() - old.lstat().st_mtime > KEPT_DAYS * 86400:
-                shutil.rmtree(old, ignore_errors=True) if old.is_dir() else old.unlink()
+                _clear(old) if old.is_dir() else old.unlink()
     work = tempfile.mkdtemp(prefix="work-", dir=place)
     version = list(sys.version_info[:2])
     answer(root=str(place), work=work, machine=platform.machine(), python=sys.executable, version=version)
@@ -57,9 +57,7 @@ def open_work(root: str) -> None:
 
 def close_work(work: str) -> None:
     """End every job of the session and remove its folder."""
-    for job in Path(work).glob("job-*"):
-        _kill(job)
-    shutil.rmtree(work, ignore_errors=True)
+    _clear(Path(work))
     answer()
 
 
@@ -236,6 +234,12 @@ def stop(job: str) -> None:
     answer()
 
 
+def _clear(work: Path) -> None:
+    for job in work.glob("job-*"):
+        _kill(job)
+    shutil.rmtree(work, ignore_errors=True)
+
+
 def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
 
@@ -335,6 +339,8 @@ def main() -> None:
     """Do what the line on standard input asks for."""
     request = json.loads(sys.stdin.buffer.readline())
     try:
+        sys.stdout.buffer.write(b"\n")  # a login script may have left its line open: a window's title, say
+        sys.stdout.buffer.flush()  # no process that is forked has it as well
         VERBS[request.pop("verb")](**request)
     except BrokenPipeError:
         os._exit(1)  # nobody reads any more

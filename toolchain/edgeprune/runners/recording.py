@@ -122,16 +122,17 @@ class RecordingRunner:
         call: dict[str, Any] = {"asked": self._asked.key(args), "error": None, "answers": {}}
         try:
             completed = self._inner.run(args, timeout, on_line)
-            call |= {"stdout": completed.stdout, "stderr": completed.stderr}
-            for index, remote in enumerate(self._asked.outputs(args)):
-                call["answers"][index] = self._answer(remote)
         except DeviceError as exc:
-            call["error"] = str(exc)
+            self._write(call | {"error": str(exc)})
             raise
-        finally:
-            with (self._folder / CALLS).open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(call) + "\n")
+        answers = [self._answer(remote) for remote in self._asked.outputs(args)]
+        said = {"stdout": completed.stdout, "stderr": completed.stderr}
+        self._write(call | said | {"answers": dict(enumerate(answers))})
         return completed
+
+    def _write(self, call: dict[str, Any]) -> None:
+        with (self._folder / CALLS).open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(call) + "\n")
 
     def _answer(self, remote: str) -> str | None:
         with tempfile.TemporaryDirectory() as folder:

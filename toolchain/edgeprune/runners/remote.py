@@ -18,13 +18,14 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from edgeprune.artifact import digest
-from edgeprune.errors import DeviceError, DroppedError
+from edgeprune.errors import DeviceError, DroppedError, how_it_ended
 from edgeprune.runners import Completed
 from edgeprune.runners.connection import Connection
-from edgeprune.runners.local import how_it_ended, last_line
+from edgeprune.runners.local import last_line
 from edgeprune.runners.travel import write_package
 
 SETUP = "edgeprune device setup {}"
+UNASKED = ("onnxruntime", "openvino")  # what that installs without a target: the runtimes of `cpu`
 SILENCE_S = 60.0  # a device that follows a process says something every 5 s
 # Seconds to wait before each new try after a drop; they count anew once the device has answered.
 BACKOFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 30.0, 30.0)
@@ -96,9 +97,11 @@ class RemoteRunner:
                 lambda: self._connection.ask("find_python", candidates=candidates, modules=modules)
             )
             if not found["python"]:
+                others = [module for module in needs if module not in UNASKED]
+                target = f" --target NAME, one that runs {' or '.join(others)}" if others else ""
                 raise DeviceError(
                     f"{self.name}: no Python there has {' and '.join(modules)} ({found['reasons'][-1]}): "
-                    f"{SETUP.format(self.name)}"
+                    f"{SETUP.format(self.name)}{target}"
                 )
             self._python = found["python"]
         return self._python

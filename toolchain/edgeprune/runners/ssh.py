@@ -33,6 +33,7 @@ _OPTIONS = {
     "ServerAliveInterval": "10",
     "ServerAliveCountMax": "3",
     "ClearAllForwardings": "yes",
+    "RemoteCommand": "none",  # a user's own, such as tmux, would stand in the way of ours
     "RequestTTY": "no",
     "LogLevel": "ERROR",
 }

@@ -25,7 +25,6 @@ TRAVELS = (
     "bench/node_worker.py",
     "bench/scenarios/*.py",
     "bench/sensors/*.py",
-    "bench/state.py",
     "bench/telemetry.py",
     "bench/turns.py",
     "bench/worker.py",

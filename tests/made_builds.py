@@ -1,0 +1,49 @@
+"""A build folder with rows of engines that are there already, where no test needs the build itself."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from edgeprune.artifact import digest
+from edgeprune.device import resolve_targets
+from edgeprune.scores import Accuracy
+from edgeprune.summary import Row, TargetSummary, save_summary
+from test_summary import a_summary
+
+
+def write_build(folder: Path, targets: Mapping[str, Mapping[str, Path]]) -> Path:
+    """Write a build of ONNX files: by target and precision the file of a row, which is copied into it.
+
+    A target that is this machine is measured; its last row is the chosen one. An int8 row has an environment.
+    """
+    summaries = {}
+    for name, files in targets.items():
+        (profile,) = resolve_targets((name,))
+        rows = []
+        for precision, source in files.items():
+            engine = folder / name / f"{precision}.onnx"
+            engine.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, engine)
+            rows.append(
+                Row(
+                    target=name,
+                    variant="original",
+                    precision=precision,
+                    runtime=profile.backend,
+                    p50_ms=1.0 if profile.runs_here else None,
+                    size_mb=0.1,
+                    val=Accuracy(split="val", images=5, map50=0.9, map50_95=0.5),
+                    map50_95=0.1,
+                    environment={"SOME": "1"} if precision == "int8" else {},
+                    artifact=engine.relative_to(folder).as_posix(),
+                    sha256=digest(engine),
+                )
+            )
+        chosen = rows[-1] if profile.runs_here else None
+        summaries[name] = TargetSummary(rows=tuple(rows), chosen=chosen, verdict="-", split="test")
+    data = {"path": str(folder / "gone.yaml")}
+    update = {"targets": summaries, "chosen": next(iter(summaries.values())).chosen, "data": data}
+    save_summary(a_summary().model_copy(update=update), folder)
+    return folder
