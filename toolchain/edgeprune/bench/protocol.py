@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[float, int, str], None]
 LEAST_INPUTS = 16
+IDLE = "power of the idle machine"  # the word for it in the live view
 # A turn is long enough for the caches to be the worker's own again, and short beside the moods of a machine.
 TURN_QUERIES, TURN_SECONDS = 4, 0.04
 # Beside many others a worker waits long for its turn anyway: longer turns then cost no evenness, and save the
@@ -186,7 +187,8 @@ def measure(
     kept = Kept(jobs, uuid.uuid4().hex)
     total = len(jobs) * (plan.blocks + 1)
     # Of several jobs in turns nobody can tell whose the power was.
-    idle = measure_idle(runner, plan.min_seconds) if len(jobs) == 1 else []
+    alone = len(jobs) == 1
+    idle = measure_idle(runner, plan.min_seconds, plan.blocks, lambda: say(0, total, IDLE)) if alone else []
     make = partial(result_of, idle=idle)
     with keeping(kept, plan.blocks, make):
         for block in range(plan.blocks):
