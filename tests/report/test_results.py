@@ -31,8 +31,13 @@ def _printed(*results: BenchResult) -> list[str]:
 
 @pytest.fixture
 def result(parts: SimpleNamespace) -> Any:
-    plain = parts.bench_result("cool", 8.0)
-    return lambda **changes: plain.model_copy(update=changes)
+    """Return a function that makes a result with some changes."""
+    plain: BenchResult = parts.bench_result("cool", 8.0)
+
+    def make(**changes: Any) -> BenchResult:
+        return plain.model_copy(update=changes)
+
+    return make
 
 
 def test_energy_and_heat_have_columns_where_a_row_tells_of_them(result: Any) -> None:
