@@ -70,6 +70,7 @@ def test_the_evidence_tells_what_really_ran(results: tuple[BenchResult, ...]) ->
     assert int8.backend["quantized_ops"] == 2
     assert fp32.backend["provider_actual"] == "CPUExecutionProvider"
     assert fp32.backend["threads"] == 1
+    assert fp32.backend["delegated_pct"] == 100 and fp32.backend["left"] is None
     assert fp32.scenario["inputs"]["n"] == 16
     assert fp32.scenario["inputs"]["shape"] == [1, 3, 32, 32]
     assert all(block.output_ok and block.output_error == 0 for block in fp32.blocks)

@@ -82,3 +82,15 @@ def hottest_c(telemetry: Sequence[Mapping[str, Any]]) -> float | None:
     """Return the highest temperature of any sample and zone, degrees Celsius; None where none was told."""
     told = [thermal.hottest(sample.get("temp_c")) for sample in telemetry]
     return max((heat for heat in told if heat is not None), default=None)
+
+
+def delegated_pct(actual: Mapping[str, Any], requested: str) -> float | None:
+    """Return what per cent of the network the requested provider took, None where the runtime does not tell.
+
+    Args:
+        actual: `Session.actual`: ``nodes`` by provider, or ``delegated``, the share of operators.
+    """
+    if nodes := actual.get("nodes"):
+        return 100 * float(nodes.get(requested, 0)) / sum(nodes.values())
+    share = actual.get("delegated")
+    return None if share is None else 100 * float(share)

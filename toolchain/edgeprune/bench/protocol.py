@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from edgeprune.artifact import Artifact, write_text_atomically
 from edgeprune.backends import get_backend, options_for
-from edgeprune.bench.derived import fps_of, median_cold, minutes_of, resident_growth
+from edgeprune.bench.derived import delegated_pct, fps_of, median_cold, minutes_of, resident_growth
 from edgeprune.bench.energy import energy_of, measure_idle
 from edgeprune.bench.flags import derive_flags
 from edgeprune.bench.live import words
@@ -320,12 +320,15 @@ def backend_evidence(job: Job, report: WorkerReport, quantized_ops: int | None) 
     A row is int8 when the runtime executes integer convolutions, whatever precision the rest has.
     """
     runs_integers = job.precision == "int8" and quantized_ops != 0
+    requested = job.options.get("provider", get_backend(job.backend).PROVIDER)
     return {
         "name": job.backend,
         "version": report.version,
-        "provider_requested": job.options.get("provider", get_backend(job.backend).PROVIDER),
+        "provider_requested": requested,
         "provider_actual": report.actual["provider"],
         "provider_nodes": report.actual.get("nodes"),
+        "delegated_pct": delegated_pct(report.actual, requested),
+        "left": report.actual.get("left"),
         "precision_requested": job.precision,
         "precision_actual": "int8" if runs_integers else report.actual["precision"],
         "quantized_ops": quantized_ops,
