@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from typing import Any
 
 import numpy as np
 import pytest
 
+from edgeprune.bench.scenarios import throughput
 from edgeprune.bench.scenarios.throughput import Answers, Crew
 
 INPUTS = [np.full((1, 3, 4, 4), index, np.float32) for index in range(16)]
@@ -103,3 +105,15 @@ def test_a_session_that_fails_ends_the_run_and_no_thread_is_left() -> None:
     with pytest.raises(RuntimeError, match="out of memory"):
         _run([working, failing])
     assert threading.active_count() == before
+
+
+def test_the_live_view_is_told_the_queries_of_all_and_a_median(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(throughput, "SAY_EVERY_NS", 0)
+    found, _ = _run([Doubling(), Doubling()])
+    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert max(one["n"] for one in said) >= 40  # of both: neither has done so many for certain
+    medians = [one["p50_ms"] for one in said if "p50_ms" in one]
+    assert medians and min(found["samples_ns"]) <= min(medians) * 1e6
+    assert max(medians) * 1e6 <= max(found["samples_ns"])
