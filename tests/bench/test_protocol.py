@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections import Counter
+from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprune.artifact import Artifact
+from edgeprune.bench.partial import head
 from edgeprune.bench.protocol import (
     PROFILES,
     BenchProfile,
@@ -27,6 +30,7 @@ from edgeprune.bench.result import BenchResult, Job, load_result, save_result
 from edgeprune.bench.statistics import achieved_fps, latency_ms
 from edgeprune.device import resolve_targets
 from edgeprune.errors import DataError, DeviceError
+from edgeprune.resources import bundled
 from edgeprune.runners.local import LocalRunner
 
 
@@ -253,3 +257,17 @@ def test_a_job_carries_the_profiles_options_for_its_precision(convnet: Path) -> 
     assert jobs["fp32"].options == {"INFERENCE_PRECISION_HINT": "f32"}
     assert jobs["bf16"].options == {"INFERENCE_PRECISION_HINT": "bf16"}
     assert jobs["bf16"].threads == 2
+
+
+def test_a_result_tells_what_its_engine_was_made_of_and_which_code_measured_it(convnet: Path) -> None:
+    (profile,) = resolve_targets(("x86-ort",), "x86_64")
+    engine = Artifact.of(convnet, "engine", "fp32", parent="ab" * 32)
+    job = build_job("row", engine, profile, threads=1, inputs=Path("inputs.npy"))
+    told = head(job, "run", datetime(2026, 1, 1, tzinfo=timezone.utc))
+    assert told["artifact"]["parent"] == "ab" * 32 and told["artifact"]["sha256"] == engine.sha256
+    root = bundled("targets").parent
+    asked = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True)
+    is_checkout = (root / ".git").exists() and asked.returncode == 0
+    assert (told["tool"]["commit"] or "").removesuffix("-dirty") == (
+        asked.stdout.strip() if is_checkout else ""
+    )

@@ -111,6 +111,7 @@ def build_job(
         backend=profile.backend,
         engine=str(engine.path),
         engine_sha256=engine.sha256,
+        engine_parent=engine.parent,
         precision=engine.precision,
         threads=threads,
         options=options_for(profile, engine.precision),
