@@ -99,7 +99,7 @@ def test_operators_that_a_delegate_left_are_a_warning(make_block) -> None:
     }
     (flag,) = derive_flags([make_block(STEADY)], backend, {}, {})
     assert (flag.code, flag.severity) == ("partial_fallback", "warning")
-    assert flag.evidence == "XNNPACK took 80 % of the operators and left RESIZE 2, GATHER 1"
+    assert flag.evidence == "XNNPACK took 80.0 % of the operators and left RESIZE 2, GATHER 1"
 
 
 def test_a_run_that_slows_down_drifts_and_one_that_speeds_up_does_not(make_block) -> None:

@@ -91,7 +91,7 @@ def _partly_elsewhere(backend: Mapping[str, Any]) -> Iterator[Flag]:
     if left and requested == backend["provider_actual"]:
         yield warning(
             "partial_fallback",
-            f"{requested} took {backend['delegated_pct']:.0f} % of the operators and left {_counts(left)}",
+            f"{requested} took {backend['delegated_pct']:.1f} % of the operators and left {_counts(left)}",
         )
 
 
