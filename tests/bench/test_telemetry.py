@@ -17,6 +17,7 @@ from edgeprune.bench.energy import measure_idle
 from edgeprune.bench.protocol import BenchProfile, measure
 from edgeprune.bench.result import BenchResult, Job
 from edgeprune.bench.sensors import rapl
+from edgeprune.runners import Completed
 from edgeprune.runners.local import LocalRunner
 from recorded import SENSORS, Record, Recorded
 
@@ -235,6 +236,16 @@ class _Silent:
         self.taken += 1
         assert self.taken <= 3, "it waits for a sensor that has told that it does not tell"
         return {"power_w": None}
+
+
+def test_what_else_an_idle_device_prints_is_no_sample() -> None:
+    class Chatty(LocalRunner):
+        def run(self, args, timeout, on_line=None):
+            return Completed(tuple(args), 0, 'hello\n{"t": 1.0, "power_w": {"rapl/x": 5.0}}\n{broken\n', "")
+
+    begun: list[str] = []
+    found = measure_idle(Chatty(), 60.0, 5, lambda: begun.append("idle"))
+    assert found == [{"t": 1.0, "power_w": {"rapl/x": 5.0}}] and begun == ["idle"]
 
 
 def test_a_run_too_short_for_its_energy_needs_no_idle_power() -> None:

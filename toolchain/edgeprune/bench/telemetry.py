@@ -108,12 +108,16 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 def read_samples(path: Path) -> list[dict[str, Any]]:
     """Return the samples of a JSON Lines file; a last line that was cut off by a kill is left out."""
-    samples = []
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        return parse_samples(path.read_text(encoding="utf-8", errors="replace"))
     except OSError:
         return []
-    for line in lines:
+
+
+def parse_samples(text: str) -> list[dict[str, Any]]:
+    """Return the samples of JSON Lines; a line that is none is left out."""
+    samples = []
+    for line in text.splitlines():
         with contextlib.suppress(ValueError):
             sample = json.loads(line)
             if isinstance(sample, dict):
