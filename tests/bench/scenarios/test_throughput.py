@@ -97,14 +97,18 @@ def test_a_session_that_fails_ends_the_run_and_no_thread_is_left() -> None:
         failed.set()
         raise RuntimeError("out of memory on the device")
 
+    worked = []
+
     def working(images: Any) -> list[Any]:
         assert failed.wait(30)  # or it might do all the queries before the other one's thread has begun
+        worked.append(1)
         return [images * 2.0]
 
     before = threading.active_count()
     with pytest.raises(RuntimeError, match="out of memory"):
-        _run([working, failing])
+        _run([working, failing], queries=20_000)
     assert threading.active_count() == before
+    assert len(worked) < 10_000, "it went on to the end of a run that was lost"
 
 
 def test_the_live_view_is_told_the_queries_and_a_median(

@@ -92,6 +92,7 @@ class Crew:
         self._orders: list[queue.SimpleQueue[GoesOn | None]] = []
         self._done: queue.SimpleQueue[list[tuple[int, int]] | BaseException] = queue.SimpleQueue()
         self._next = itertools.count()  # its `next` is atomic
+        self._failed = threading.Event()
         self._threads = []
         for session in sessions:
             orders: queue.SimpleQueue[GoesOn | None] = queue.SimpleQueue()
@@ -127,7 +128,7 @@ class Crew:
                 latest = live.figures([end - start for start, end in own[-live.LATEST :]])
                 done = min(1.0, of_time, count / min_queries)
                 say("measure", share=done, **latest | {"n": count}, **live.temperature())
-            return count < min_queries or now < deadline
+            return not self._failed.is_set() and (count < min_queries or now < deadline)
 
         for orders in self._orders:
             orders.put(goes_on)
@@ -149,6 +150,7 @@ class Crew:
             try:
                 self._done.put(self._queries(session, goes_on))
             except BaseException as exc:
+                self._failed.set()
                 self._done.put(exc)
 
     def _queries(self, session: Session, goes_on: GoesOn) -> list[tuple[int, int]]:
