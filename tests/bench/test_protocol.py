@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections import Counter
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprune.artifact import Artifact
+from edgeprune.bench import worker
 from edgeprune.bench.partial import head
 from edgeprune.bench.protocol import (
     PROFILES,
@@ -97,6 +99,18 @@ def test_peak_memory_does_not_inherit_the_parents(job: Job, tiny: BenchProfile) 
     (report,) = run_workers([job], "memory", tiny, LocalRunner())
     assert report.memory is not None
     assert report.memory.peak_hwm < ballast.nbytes / 1e6
+
+
+def test_peak_memory_is_of_as_many_queries_at_once_as_are_in_flight() -> None:
+    together = threading.Barrier(3)
+
+    def session(images: np.ndarray) -> list[np.ndarray]:
+        together.wait(30)  # one after the other they would wait in vain
+        return [images]
+
+    peak = worker._PeakMemory()
+    found = peak.after([session] * 3, np.zeros(1, np.float32))  # type: ignore[list-item]
+    assert found["peak_hwm"] >= found["baseline_hwm"]
 
 
 def test_a_result_survives_its_file(results: tuple[BenchResult, ...], tmp_path: Path) -> None:
