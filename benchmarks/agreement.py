@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import signal
 import statistics
 import subprocess
@@ -26,8 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edgeprune.bench.affinity import best_cores
-from edgeprune.bench.against import TOOLS, found_tool
+from edgeprune.bench.against import TOOLS, as_a_worker, found_tool
 from edgeprune.bench.protocol import blocks_of
 from edgeprune.bench.result import Block, Job, WorkerReport
 from edgeprune.bench.statistics import median_ms
@@ -130,14 +128,12 @@ def in_turns(commands: Sequence[Sequence[str]], job: Job) -> list[str]:
     Raises:
         CompileError: one of them failed.
     """
-    cores = ",".join(map(str, best_cores(job.threads, os.sched_getaffinity(0))))
-    variables = {**os.environ, **job.environment}
     with contextlib.ExitStack() as stack:
         processes = []
         for command in commands:
             output = stack.enter_context(tempfile.TemporaryFile("w+"))
-            pinned = ["taskset", "--cpu-list", cores, *command]
-            process = subprocess.Popen(pinned, env=variables, stdout=output, stderr=subprocess.STDOUT)
+            started = as_a_worker(command, job.threads, job.environment)
+            process = subprocess.Popen(started, stdout=output, stderr=subprocess.STDOUT)
             stack.callback(process.wait)
             stack.callback(process.kill)
             process.send_signal(signal.SIGSTOP)

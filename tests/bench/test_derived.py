@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from edgeprune.bench.derived import fps_of, median_cold, minutes_of, resident_growth
+from edgeprune.bench.derived import delegated_pct, fps_of, median_cold, minutes_of, resident_growth
 from edgeprune.bench.result import Block, Cold
 
 MINUTE = 60 * 10**9
@@ -42,6 +42,13 @@ def test_each_minute_has_its_own_median_and_memory(make_block: Callable[..., Blo
     assert first.rss_mb == pytest.approx(2000 * 1024 / 1e6)
     assert first.pss_mb == pytest.approx(500 * 1024 / 1e6)
     assert last.pss_mb is None
+
+
+def test_what_a_provider_took_is_told_in_nodes_or_as_a_share() -> None:
+    nodes = {"nodes": {"XNN": 6, "CPU": 2}}
+    assert delegated_pct(nodes, "XNN") == 75 and delegated_pct(nodes, "TRT") == 0
+    assert delegated_pct({"delegated": 0.8}, "XNNPACK") == 80
+    assert delegated_pct({"nodes": None}, "CPU") is None and delegated_pct({}, "CPU") is None
 
 
 def test_a_minute_without_a_query_or_a_reading_has_none(make_block: Callable[..., Block]) -> None:

@@ -25,9 +25,10 @@ def test_this_machine_can_be_read_and_written_down() -> None:
 
 def test_only_variables_that_matter_to_a_runtime_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     monkeypatch.setenv("MY_SECRET_TOKEN", "hush")
     variables = environment.read_environment()["variables"]
-    assert variables["OMP_NUM_THREADS"] == "3"
+    assert variables["OMP_NUM_THREADS"] == "3" and variables["ONEDNN_MAX_CPU_ISA"] == "AVX2"
     assert "MY_SECRET_TOKEN" not in variables
 
 

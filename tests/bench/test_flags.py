@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgeprune.bench.derived import delegated_pct
 from edgeprune.bench.figures import Growth, Minute
 from edgeprune.bench.flags import derive_flags
 
@@ -80,6 +81,25 @@ def test_nodes_that_another_provider_took_are_a_warning(
     if flagged:
         assert flags["partial_fallback"].severity == "warning"
         assert flags["partial_fallback"].evidence == "XNN took 6 of 9 nodes, CPU 3"
+
+
+@pytest.mark.parametrize(("left", "actual"), [({}, "XNNPACK"), ({"ADD": 9}, "CPU"), (None, "XNNPACK")])
+def test_a_delegate_that_took_all_or_nothing_took_no_part(make_block, left: Any, actual: str) -> None:
+    backend = {"provider_requested": "XNNPACK", "provider_actual": actual, "left": left, "delegated_pct": 0.0}
+    assert "partial_fallback" not in _codes([make_block(STEADY)], backend)
+
+
+def test_operators_that_a_delegate_left_are_a_warning(make_block) -> None:
+    told = {"delegated": 0.8, "left": {"RESIZE": 2, "GATHER": 1}}
+    backend = BACKEND | {
+        "provider_requested": "XNNPACK",
+        "provider_actual": "XNNPACK",
+        "left": told["left"],
+        "delegated_pct": delegated_pct(told, "XNNPACK"),
+    }
+    (flag,) = derive_flags([make_block(STEADY)], backend, {}, {})
+    assert (flag.code, flag.severity) == ("partial_fallback", "warning")
+    assert flag.evidence == "XNNPACK took 80.0 % of the operators and left RESIZE 2, GATHER 1"
 
 
 def test_a_run_that_slows_down_drifts_and_one_that_speeds_up_does_not(make_block) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
+import threading
 from collections import Counter
+from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprune.artifact import Artifact
+from edgeprune.bench import worker
+from edgeprune.bench.partial import head
 from edgeprune.bench.protocol import (
     PROFILES,
     BenchProfile,
@@ -27,6 +32,7 @@ from edgeprune.bench.result import BenchResult, Job, load_result, save_result
 from edgeprune.bench.statistics import achieved_fps, latency_ms
 from edgeprune.device import resolve_targets
 from edgeprune.errors import DataError, DeviceError
+from edgeprune.resources import bundled
 from edgeprune.runners.local import LocalRunner
 
 
@@ -70,6 +76,7 @@ def test_the_evidence_tells_what_really_ran(results: tuple[BenchResult, ...]) ->
     assert int8.backend["quantized_ops"] == 2
     assert fp32.backend["provider_actual"] == "CPUExecutionProvider"
     assert fp32.backend["threads"] == 1
+    assert fp32.backend["delegated_pct"] == 100 and fp32.backend["left"] is None
     assert fp32.scenario["inputs"]["n"] == 16
     assert fp32.scenario["inputs"]["shape"] == [1, 3, 32, 32]
     assert all(block.output_ok and block.output_error == 0 for block in fp32.blocks)
@@ -92,6 +99,18 @@ def test_peak_memory_does_not_inherit_the_parents(job: Job, tiny: BenchProfile) 
     (report,) = run_workers([job], "memory", tiny, LocalRunner())
     assert report.memory is not None
     assert report.memory.peak_hwm < ballast.nbytes / 1e6
+
+
+def test_peak_memory_is_of_as_many_queries_at_once_as_are_in_flight() -> None:
+    together = threading.Barrier(3)
+
+    def session(images: np.ndarray) -> list[np.ndarray]:
+        together.wait(30)  # one after the other they would wait in vain
+        return [images]
+
+    peak = worker._PeakMemory()
+    found = peak.after([session] * 3, np.zeros(1, np.float32))  # type: ignore[list-item]
+    assert found["peak_hwm"] >= found["baseline_hwm"]
 
 
 def test_a_result_survives_its_file(results: tuple[BenchResult, ...], tmp_path: Path) -> None:
@@ -262,3 +281,16 @@ def test_a_job_carries_the_profiles_options_for_its_precision(convnet: Path) -> 
     assert jobs["fp32"].options == {"INFERENCE_PRECISION_HINT": "f32"}
     assert jobs["bf16"].options == {"INFERENCE_PRECISION_HINT": "bf16"}
     assert jobs["bf16"].threads == 2
+
+
+def test_a_result_tells_what_its_engine_was_made_of_and_which_code_measured_it(convnet: Path) -> None:
+    (profile,) = resolve_targets(("x86-ort",), "x86_64")
+    engine = Artifact.of(convnet, "engine", "fp32", parent="ab" * 32)
+    job = build_job("row", engine, profile, threads=1, inputs=Path("inputs.npy"))
+    told = head(job, "run", datetime(2026, 1, 1, tzinfo=timezone.utc))
+    assert told["artifact"]["parent"] == "ab" * 32 and told["artifact"]["sha256"] == engine.sha256
+    root = bundled("targets").parent
+    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+    asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    expected = asked.stdout.strip() if (root / ".git").exists() and not asked.returncode else ""
+    assert (told["tool"]["commit"] or "").removesuffix("-dirty") == expected

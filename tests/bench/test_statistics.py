@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from edgeprune.bench.statistics import (
     OUTLIER_MADS,
     PERCENTILE_MINIMA,
+    TAIL_MINIMUM,
     achieved_fps,
     latency_of,
     percentile_bound,
@@ -39,6 +40,13 @@ def test_a_percentile_below_its_minimum_count_is_withheld(taken: list[int]) -> N
         assert (value is None) == (len(taken) < least)
         if value is not None:
             assert value == pytest.approx(np.percentile(taken, percent) / 1e6)
+
+
+@pytest.mark.parametrize("n", [TAIL_MINIMUM - 1, TAIL_MINIMUM])
+def test_the_tail_needs_thousands_of_samples(n: int) -> None:
+    latency = latency_of([1_000_000 + i for i in range(n)])
+    assert (latency.p999 is None) == (n < 6636)
+    assert latency.p999 is None or latency.p99 < latency.p999 <= latency.max
 
 
 @given(samples, st.integers(2, 50))

@@ -16,6 +16,8 @@ from edgeprune.bench import telemetry
 from edgeprune.bench.energy import measure_idle
 from edgeprune.bench.protocol import BenchProfile, measure
 from edgeprune.bench.result import BenchResult, Job
+from edgeprune.bench.sensors import rapl
+from edgeprune.runners import Completed
 from edgeprune.runners.local import LocalRunner
 from recorded import SENSORS, Record, Recorded
 
@@ -54,6 +56,28 @@ def test_an_energy_counter_tells_the_power_since_the_last_sample(
     laptop.write("/sys/class/powercap/intel-rapl:0/energy_uj", "7000000")  # it began again at 0
     left = 262143328850 - 26963529117 - 30_000_000
     assert sampler.take([])["power_w"] == {"rapl/package-0": pytest.approx((left / 1e6 + 7) / 2)}
+
+
+def test_a_pixel_tells_its_power_by_its_own_clock_and_repeats_what_it_has_told(recorded: Record) -> None:
+    pixel = recorded("pixel-6")
+    sampler = telemetry.Sampler(pixel.root, pixel.ask)
+    energy = "/sys/bus/iio/devices/iio:device0/energy_value"
+    told = (pixel.root / energy.lstrip("/")).read_text()
+    assert sampler.take([])["power_w"] is None
+    assert sampler.counts_energy
+    later = told.replace("349894", "351894").replace("S4M_VDD_CPUCL0], 46356942", "S4M_VDD_CPUCL0], 49356942")
+    pixel.write(energy, later)
+    for _ in range(2):  # asked too soon, the monitor answers as before
+        power = sampler.take([])["power_w"]
+        assert power["odpm/S4M_VDD_CPUCL0"] == pytest.approx(1.5)
+        assert len(power) == 8  # the other monitor has told nothing new yet
+        assert sum(power.values()) == pytest.approx(1.5)
+
+
+def test_a_gpu_has_a_temperature_as_well(nothing: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = {"temp_c": 71, "power_w": None, "slowdown": None}
+    monkeypatch.setattr(telemetry.nvidia, "read_gpus", lambda: [gpu, gpu | {"temp_c": None}])
+    assert _sample(nothing)["temp_c"] == {"nvml/0": 71}
 
 
 def test_tegrastats_stands_in_for_rails_that_cannot_be_read(nothing: Recorded) -> None:
@@ -184,9 +208,51 @@ def test_tegrastats_is_read_where_it_is(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_without_a_sensor_of_power_idle_is_not_waited_for(tmp_path: Path) -> None:
-    if telemetry.Sampler().take([])["power_w"] or telemetry.rapl.read_counters():
+    if telemetry.Sampler().take([])["power_w"] or rapl.read_counters():
         pytest.skip("this machine tells of its power")
     assert measure_idle(LocalRunner(), 60.0) == []
+
+
+def test_a_tegrastats_without_rails_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last = (SENSORS / "tegrastats.txt").read_text().splitlines()[-1]
+    program = tmp_path / "tegrastats"
+    program.write_text(f"#!/bin/sh\necho '{last}'\nexec sleep 60\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(telemetry, "Sampler", _Silent)
+    telemetry.print_idle(30.0)
+    assert capsys.readouterr().out == ""
+
+
+class _Silent:
+    """Takes samples of a machine whose power nothing tells."""
+
+    counts_energy = False
+    taken = 0
+
+    def take(self, pids: Any, tegra: Any) -> dict[str, Any]:
+        self.taken += 1
+        assert self.taken <= 3, "it waits for a sensor that has told that it does not tell"
+        return {"power_w": None}
+
+
+def test_what_else_an_idle_device_prints_is_no_sample() -> None:
+    class Chatty(LocalRunner):
+        def run(self, args, timeout, on_line=None):
+            return Completed(tuple(args), 0, 'hello\n{"t": 1.0, "power_w": {"rapl/x": 5.0}}\n{broken\n', "")
+
+    begun: list[str] = []
+    found = measure_idle(Chatty(), 60.0, 5, lambda: begun.append("idle"))
+    assert found == [{"t": 1.0, "power_w": {"rapl/x": 5.0}}] and begun == ["idle"]
+
+
+def test_a_run_too_short_for_its_energy_needs_no_idle_power() -> None:
+    begun: list[str] = []
+    for seconds, blocks in ((10.0, 1), (30.0, 1), (34.0, 5)):
+        assert measure_idle(LocalRunner(), seconds, blocks, lambda: begun.append("idle")) == []
+    assert begun == []
 
 
 def test_the_result_of_a_run_holds_its_telemetry(job: Job, tiny: BenchProfile) -> None:

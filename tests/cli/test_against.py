@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edgeprune.artifact import Artifact
-from edgeprune.bench.against import TOOLS, Figures
+from edgeprune.bench.affinity import best_cores
+from edgeprune.bench.against import TOOLS, Figures, as_a_worker
 from edgeprune.bench.subject import Subject
 from edgeprune.device import resolve_targets
 
@@ -59,6 +63,14 @@ def test_each_is_asked_for_the_same_engine_and_threads(tool: str, convnet: Path)
     assert any(str(convnet) in option for option in options)
     if tool != "trtexec":  # threads are not the GPU's
         assert "3" in options
+
+
+def test_a_tool_runs_where_and_as_our_worker_does() -> None:
+    tell = "import os; print(sorted(os.sched_getaffinity(0)), os.environ['ROW'], os.environ['PATH'])"
+    command = as_a_worker([sys.executable, "-c", tell], 1, {"ROW": "it's $HOME"})
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    cores = sorted(best_cores(1, os.sched_getaffinity(0)))
+    assert done.stdout == f"{cores} it's $HOME {os.environ['PATH']}\n"
 
 
 def test_openvinos_own_tool_is_run_and_both_are_shown(

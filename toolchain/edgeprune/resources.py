@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import subprocess
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -30,3 +32,20 @@ def cache_dir() -> Path:
         return Path(own).expanduser()
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser() / "edgeprune"
+
+
+@functools.cache
+def own_commit() -> str | None:
+    """Return the commit of the checkout that edgeprune runs from, with ``-dirty`` where files are changed.
+
+    None for an installed wheel, which its version names, and without git.
+    """
+    root = _PACKAGE.parents[1]
+    if not (root / ".git").exists():  # above an installed package it would be another project's
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
+
+import pytest
 
 from edgeprune.bench.scenarios.file_cache import drop
 
@@ -22,3 +26,13 @@ def test_a_file_that_was_just_written_is_cached_until_it_is_dropped(tmp_path: Pa
 def test_an_empty_engine_has_no_share(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").touch()
     assert drop(tmp_path / "model.onnx") == {"engine_cached_before": None, "engine_cached_after": None}
+
+
+def test_of_somebody_elses_file_nothing_is_claimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = tmp_path / "model.onnx"
+    engine.write_bytes(bytes(100_000))
+    engine.chmod(stat.S_IRUSR)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write any file
+    assert drop(engine)["engine_cached_before"] == 1  # its owner is told
+    monkeypatch.setattr(os, "geteuid", lambda: engine.stat().st_uid + 1)
+    assert drop(engine) == {"engine_cached_before": None, "engine_cached_after": None}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from typing import Any
 
 import numpy as np
 import pytest
 
+from edgeprune.bench.scenarios import throughput
 from edgeprune.bench.scenarios.throughput import Answers, Crew
 
 INPUTS = [np.full((1, 3, 4, 4), index, np.float32) for index in range(16)]
@@ -95,11 +97,27 @@ def test_a_session_that_fails_ends_the_run_and_no_thread_is_left() -> None:
         failed.set()
         raise RuntimeError("out of memory on the device")
 
+    worked = []
+
     def working(images: Any) -> list[Any]:
         assert failed.wait(30)  # or it might do all the queries before the other one's thread has begun
+        worked.append(1)
         return [images * 2.0]
 
     before = threading.active_count()
     with pytest.raises(RuntimeError, match="out of memory"):
-        _run([working, failing])
+        _run([working, failing], queries=20_000)
     assert threading.active_count() == before
+    assert len(worked) < 10_000, "it went on to the end of a run that was lost"
+
+
+def test_the_live_view_is_told_the_queries_and_a_median(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(throughput, "SAY_EVERY_NS", 0)
+    found, _ = _run([Doubling()])  # one thread: two would write into each other's lines at this rate
+    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert said[-1]["n"] == 50
+    medians = [one["p50_ms"] for one in said if "p50_ms" in one]
+    assert medians and min(found["samples_ns"]) <= min(medians) * 1e6
+    assert max(medians) * 1e6 <= max(found["samples_ns"])

@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprune.bench.sensors import jit_cache, memory, nvidia, rails, rapl, supply
+from edgeprune.bench.sensors import jit_cache, memory, nvidia, odpm, rails, rapl, supply
 from recorded import Record, Recorded
 
 
 def test_a_device_that_tells_nothing_is_unknown(nothing: Recorded) -> None:
     assert rails.read_rails_w(nothing.root) is None
     assert rapl.read_counters(nothing.root) is None
+    assert odpm.read_meters(nothing.root) is None
     assert supply.read_batteries(nothing.root) is None
     assert memory.read_machine_memory(nothing.root) == {}
     assert memory.read_swapped_pages(nothing.root) == {}
@@ -76,6 +77,31 @@ def test_a_counter_that_wraps_tells_what_was_spent(whole: int, data: st.DataObje
     start, spent = data.draw(st.integers(0, whole - 1)), data.draw(st.integers(0, whole - 1))
     before, after = (rapl.Counter(value, whole) for value in (start, (start + spent) % whole))
     assert rapl.spent_j(before, after) == pytest.approx(spent / 1e6)
+
+
+def test_a_pixels_monitors_count_eight_rails_each(recorded: Record) -> None:
+    pixel = recorded("pixel-6")
+    meters = odpm.read_meters(pixel.root) or {}
+    assert {name: (meter.at_ms, len(meter.energy_uj)) for name, meter in meters.items()} == {
+        "s2mpg10-odpm": (349894, 8),
+        "s2mpg11-odpm": (359458, 8),
+    }
+    assert meters["s2mpg10-odpm"].energy_uj["S4M_VDD_CPUCL0"] == 46356942
+    pixel.write("/sys/bus/iio/devices/iio:device0/name", "tcs3408\n")  # a light sensor is none
+    pixel.write("/sys/bus/iio/devices/iio:device1/energy_value", "odpm: cannot retrieve energy values")
+    assert odpm.read_meters(pixel.root) is None
+
+
+def test_power_of_a_rail_is_by_the_monitors_own_clock() -> None:
+    before = odpm.Meter(1000, {"CPU": 5_000_000, "TPU": 9_000_000, "GPS": 1})
+    after = odpm.Meter(3000, {"CPU": 8_000_000, "TPU": 70, "GPU": 1})  # two channels were given other rails
+    assert odpm.mean_w(before, after) == {"CPU": pytest.approx(1.5)}
+
+
+@given(st.text(max_size=200))
+def test_no_text_is_an_energy_that_is_not_there(text: str) -> None:
+    assert odpm.parse_energy(text) is None
+    assert odpm.parse_energy(f"t=5\n{text}\nCH0(T=5)[RAIL], 7\n") is not None
 
 
 def test_memory_of_a_virtual_machine(recorded: Record) -> None:

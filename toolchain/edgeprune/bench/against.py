@@ -233,13 +233,18 @@ def with_tool(
     return told
 
 
+def as_a_worker(command: Sequence[str], threads: int, environment: Mapping[str, str]) -> list[str]:
+    """Return the command line that runs a program, named by its path, where and as our worker runs a row."""
+    cores = sorted(best_cores(threads, os.sched_getaffinity(0)))
+    return [sys.executable, "-c", _START, json.dumps([cores, dict(environment)]), *command]
+
+
 def _said_by(name: str, subject: Subject, threads: int, seconds: float, runner: Runner) -> dict[str, Any]:
     """Return ``tool``, its ``options``, ``figures`` (ms, 1/s; None for what it leaves out), ``compares``."""
     tool = TOOLS[name]
     options = tool.options(subject, threads, seconds)
-    cores = sorted(best_cores(threads, os.sched_getaffinity(0)))
-    start = (sys.executable, "-c", _START, json.dumps([cores, subject.environment]))
-    done = runner.run((*start, found_tool(name), *options), _TIMEOUT_S)
+    command = as_a_worker((found_tool(name), *options), threads, subject.environment)
+    done = runner.run(command, _TIMEOUT_S)
     figures = tool.read(done.stdout + done.stderr)
     if figures.p50 is None and figures.mean is None:
         raise DeviceError("no latency is in what it printed; it is of another version")

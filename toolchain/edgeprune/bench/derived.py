@@ -1,8 +1,9 @@
-"""What blocks say beside latency: FPS, minutes, growth of memory, the median cold start."""
+"""What blocks and samples say beside latency: FPS, minutes, growth of memory, the median cold start, heat."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from edgeprune.bench.figures import Fps, Growth, Minute
 from edgeprune.bench.leak import growth_of
 from edgeprune.bench.result import Block, Cold
+from edgeprune.bench.sensors import thermal
 from edgeprune.bench.statistics import achieved_fps
 
 _MINUTE_NS = 60e9
@@ -74,3 +76,21 @@ def median_cold(runs: Sequence[Cold]) -> Cold:
         first_infer=float(np.median([run.first_infer for run in runs])),
         compile=float(np.median(compiles)) if compiles else None,
     )
+
+
+def hottest_c(telemetry: Sequence[Mapping[str, Any]]) -> float | None:
+    """Return the highest temperature of any sample and zone, degrees Celsius; None where none was told."""
+    told = [thermal.hottest(sample.get("temp_c")) for sample in telemetry]
+    return max((heat for heat in told if heat is not None), default=None)
+
+
+def delegated_pct(actual: Mapping[str, Any], requested: str) -> float | None:
+    """Return what per cent of the network the requested provider took, None where the runtime does not tell.
+
+    Args:
+        actual: `Session.actual`: ``nodes`` by provider, or ``delegated``, the share of operators.
+    """
+    if nodes := actual.get("nodes"):
+        return 100 * float(nodes.get(requested, 0)) / sum(nodes.values())
+    share = actual.get("delegated")
+    return None if share is None else 100 * float(share)

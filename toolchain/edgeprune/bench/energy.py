@@ -6,12 +6,11 @@ power was), the idle machine before it, and at least 30 s of samples of each.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from edgeprune.bench.result import Block, Energy
-from edgeprune.bench.telemetry import HZ
+from edgeprune.bench.telemetry import HZ, parse_samples
 from edgeprune.runners import Runner
 
 LEAST_WINDOW_S = 30.0
@@ -20,20 +19,25 @@ _IDLE_TIMEOUT_S = 120.0
 Sample = Mapping[str, Any]
 
 
-def measure_idle(runner: Runner, min_seconds: float) -> list[Sample]:
+def measure_idle(
+    runner: Runner, min_seconds: float, blocks: int = 1, begins: Callable[[], None] = lambda: None
+) -> Sequence[Sample]:
     """Return samples of the device left alone for 30 s; none, at once, where no sensor tells of power.
 
     Args:
         min_seconds: of the run that follows: one that is too short for its energy needs no idle power.
+        blocks: of that run; the first sample of each does not count.
+        begins: called before it, unless the run is too short.
 
     Raises:
         DeviceError: the device could not be asked.
     """
-    if min_seconds < LEAST_WINDOW_S:
+    if min_seconds < LEAST_WINDOW_S + blocks / HZ:
         return []
+    begins()
     module = "edgeprune.bench.telemetry"
     done = runner.run((runner.python(), "-m", module, "idle", str(LEAST_WINDOW_S)), _IDLE_TIMEOUT_S)
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return parse_samples(done.stdout)
 
 
 def energy_of(blocks: Sequence[Block], telemetry: Sequence[Sample], idle: Sequence[Sample]) -> Energy | None:

@@ -47,8 +47,14 @@ _ENVIRONMENT_PREFIXES = (
     "ORT_",
     "OV_",
     "OPENVINO_",
+    "ONEDNN_",  # which instructions the kernels of OpenVINO use, and of ONNX Runtime's provider of that name
+    "DNNL_",
+    "TBB_",
     "CUDA_",
+    "NVIDIA_",
+    "LD_LIBRARY_PATH",
     "LD_PRELOAD",
+    "GLIBC_TUNABLES",
     "MALLOC_",
 )
 

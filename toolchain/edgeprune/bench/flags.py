@@ -78,15 +78,25 @@ def fallback(backend: Mapping[str, Any]) -> Iterator[Flag]:
 
 
 def _partly_elsewhere(backend: Mapping[str, Any]) -> Iterator[Flag]:
-    nodes: Mapping[str, int] = backend.get("provider_nodes") or {}
+    """Yield a flag where a runtime tells who took each node, or what its delegate left."""
     requested = backend["provider_requested"]
+    nodes: Mapping[str, int] = backend.get("provider_nodes") or {}
     rest = {name: count for name, count in nodes.items() if name != requested}
     if rest and requested in nodes:
-        others = ", ".join(f"{name} {count}" for name, count in rest.items())
         yield warning(
             "partial_fallback",
-            f"{requested} took {nodes[requested]} of {sum(nodes.values())} nodes, {others}",
+            f"{requested} took {nodes[requested]} of {sum(nodes.values())} nodes, {_counts(rest)}",
         )
+    left: Mapping[str, int] = backend.get("left") or {}
+    if left and requested == backend["provider_actual"]:
+        yield warning(
+            "partial_fallback",
+            f"{requested} took {backend['delegated_pct']:.1f} % of the operators and left {_counts(left)}",
+        )
+
+
+def _counts(of: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in of.items())
 
 
 def output_mismatch(blocks: Sequence[Block]) -> Iterator[Flag]:

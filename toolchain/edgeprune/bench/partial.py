@@ -13,6 +13,7 @@ from edgeprune import __version__
 from edgeprune.backends import get_backend
 from edgeprune.bench.result import BenchResult, Flag, Job, WorkerReport
 from edgeprune.errors import DeviceError, IncompleteError
+from edgeprune.resources import own_commit
 
 if TYPE_CHECKING:
     MakeResult = Callable[[Job, Sequence[WorkerReport], WorkerReport | None, str, datetime], BenchResult]
@@ -86,8 +87,13 @@ def head(job: Job, run_id: str, started: datetime) -> dict[str, Any]:
         "run_id": run_id,
         "started_utc": started.isoformat(timespec="seconds"),
         "name": job.name,
-        "tool": {"name": "edgeprune", "version": __version__, "argv": sys.argv},
-        "artifact": {"path": job.engine, "sha256": job.engine_sha256, "precision": job.precision},
+        "tool": {"name": "edgeprune", "version": __version__, "commit": own_commit(), "argv": sys.argv},
+        "artifact": {
+            "path": job.engine,
+            "sha256": job.engine_sha256,
+            "precision": job.precision,
+            "parent": job.engine_parent,
+        },
     }
 
 

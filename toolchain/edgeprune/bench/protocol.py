@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from edgeprune.artifact import Artifact, write_text_atomically
 from edgeprune.backends import get_backend, options_for
-from edgeprune.bench.derived import fps_of, median_cold, minutes_of, resident_growth
+from edgeprune.bench.derived import delegated_pct, fps_of, median_cold, minutes_of, resident_growth
 from edgeprune.bench.energy import energy_of, measure_idle
 from edgeprune.bench.flags import derive_flags
 from edgeprune.bench.live import words
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[float, int, str], None]
 LEAST_INPUTS = 16
+IDLE = "power of the idle machine"  # the word for it in the live view
 # A turn is long enough for the caches to be the worker's own again, and short beside the moods of a machine.
 TURN_QUERIES, TURN_SECONDS = 4, 0.04
 # Beside many others a worker waits long for its turn anyway: longer turns then cost no evenness, and save the
@@ -110,6 +111,7 @@ def build_job(
         backend=profile.backend,
         engine=str(engine.path),
         engine_sha256=engine.sha256,
+        engine_parent=engine.parent,
         precision=engine.precision,
         threads=threads,
         options=options_for(profile, engine.precision),
@@ -186,7 +188,8 @@ def measure(
     kept = Kept(jobs, uuid.uuid4().hex)
     total = len(jobs) * (plan.blocks + 1)
     # Of several jobs in turns nobody can tell whose the power was.
-    idle = measure_idle(runner, plan.min_seconds) if len(jobs) == 1 else []
+    alone = len(jobs) == 1
+    idle = measure_idle(runner, plan.min_seconds, plan.blocks, lambda: say(0, total, IDLE)) if alone else []
     make = partial(result_of, idle=idle)
     with keeping(kept, plan.blocks, make):
         for block in range(plan.blocks):
@@ -317,12 +320,15 @@ def backend_evidence(job: Job, report: WorkerReport, quantized_ops: int | None) 
     A row is int8 when the runtime executes integer convolutions, whatever precision the rest has.
     """
     runs_integers = job.precision == "int8" and quantized_ops != 0
+    requested = job.options.get("provider", get_backend(job.backend).PROVIDER)
     return {
         "name": job.backend,
         "version": report.version,
-        "provider_requested": job.options.get("provider", get_backend(job.backend).PROVIDER),
+        "provider_requested": requested,
         "provider_actual": report.actual["provider"],
         "provider_nodes": report.actual.get("nodes"),
+        "delegated_pct": delegated_pct(report.actual, requested),
+        "left": report.actual.get("left"),
         "precision_requested": job.precision,
         "precision_actual": "int8" if runs_integers else report.actual["precision"],
         "quantized_ops": quantized_ops,

@@ -25,6 +25,7 @@ class Job(Record):
     Attributes:
         name: unique name of the row, used in file names and flags.
         engine: path of the artifact, here; on the device in what the worker is handed.
+        engine_parent: digest of the model that it was compiled from, where a build knows it.
         inputs: path of an ``.npy`` file, float32, shape (n, 3, H, W), at least 16 distinct tensors.
         reference: path of an ``.npz`` with outputs ``out0``, ``out1`` ... for the first n inputs, or None.
         tolerance: largest allowed relative L2 error of each output against the reference.
@@ -44,6 +45,7 @@ class Job(Record):
     backend: str
     engine: str
     engine_sha256: str
+    engine_parent: str | None = None
     precision: str
     threads: int
     options: dict[str, str]

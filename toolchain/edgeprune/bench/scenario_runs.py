@@ -15,6 +15,7 @@ from edgeprune.bench.energy import measure_idle
 from edgeprune.bench.live import words
 from edgeprune.bench.partial import Kept, keeping
 from edgeprune.bench.protocol import (
+    IDLE,
     BenchProfile,
     Progress,
     measure,
@@ -58,7 +59,12 @@ def measure_setup(
     kept = Kept(runs, uuid.uuid4().hex)
     processes = [(job, block) for block in range(plan.blocks) for job in round_order(runs, block)]
     total = sum(_expected_s(job, plan) for job, _ in processes) + _START_S * len(runs)
-    idle = [] if setup.scenario == "cold" else measure_idle(runner, plan.min_seconds)
+    cold = setup.scenario == "cold"
+    idle = (
+        []
+        if cold
+        else measure_idle(runner, plan.min_seconds, plan.blocks, lambda: say(0, round(total), IDLE))
+    )
     make = partial(result_of, idle=idle)
     done = 0.0
     with keeping(kept, plan.blocks, make):

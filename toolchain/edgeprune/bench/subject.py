@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from edgeprune.bench.protocol import (
 )
 from edgeprune.bench.result import Job
 from edgeprune.bench.testbed import suits
-from edgeprune.device import DeviceProfile, resolve_targets
+from edgeprune.device import DeviceProfile, resolve_targets, target_files
 from edgeprune.errors import CompileError, ConfigError, ModelError
 from edgeprune.preprocess import Preprocess, to_input
 from edgeprune.scores import Accuracy
@@ -228,12 +229,23 @@ def _of_engine(path: Path, target: str | None, machine: str | None) -> Subject:
     profiles = resolve_targets((target or "cpu",), machine)
     profile = next((profile for profile in profiles if profile.backend == backend), None)
     if profile is None:
-        raise ConfigError(f"{path}: target {target!r} does not run {backend} engines")
+        fit = _fitting(backend, machine)
+        raise ConfigError(
+            f"{path}: target {target or 'cpu'!r} does not run {backend} engines: --target {fit}"
+        )
     if machine is not None and not suits(profile, machine):
         raise ConfigError(f"{profile.name}: this target is not the device, which is {machine} with Linux")
     if machine is None and not profile.runs_here:
         raise CompileError(f"{profile.name}: this target is not this machine; nothing can be measured here")
     return Subject(path.name, Artifact.of(path, "engine", precision), profile, {})
+
+
+def _fitting(backend: str, machine: str | None) -> str:
+    """Name the shipped targets that run a runtime's engines on a machine, this very one by default."""
+    machine = machine or platform.machine()
+    profiles = resolve_targets(tuple(target_files()), machine)
+    fit = [one.name for one in profiles if one.backend == backend and suits(one, machine)]
+    return " or ".join(fit) or "PROFILE.yaml of your own"
 
 
 def _onnx_precision(path: Path) -> str:

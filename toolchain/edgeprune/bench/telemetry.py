@@ -22,8 +22,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from edgeprune.bench.sensors import cpu, memory, nvidia, rails, rapl, tegrastats, thermal, throttling
+from edgeprune.bench.sensors import cpu, memory, nvidia, tegrastats, thermal, throttling
 from edgeprune.bench.sensors.files import ROOT, Ask, said_by
+from edgeprune.bench.sensors.power import PowerReader
 
 HZ = 1.0
 SUFFIX = ".telemetry.jsonl"
@@ -107,12 +108,16 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 def read_samples(path: Path) -> list[dict[str, Any]]:
     """Return the samples of a JSON Lines file; a last line that was cut off by a kill is left out."""
-    samples = []
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        return parse_samples(path.read_text(encoding="utf-8", errors="replace"))
     except OSError:
         return []
-    for line in lines:
+
+
+def parse_samples(text: str) -> list[dict[str, Any]]:
+    """Return the samples of JSON Lines; a line that is none is left out."""
+    samples = []
+    for line in text.splitlines():
         with contextlib.suppress(ValueError):
             sample = json.loads(line)
             if isinstance(sample, dict):
@@ -141,13 +146,12 @@ class Sampler:
         self._root = root
         self._ask = ask
         self._allowed = os.sched_getaffinity(0)
-        self._counters: dict[str, rapl.Counter] = {}
-        self._counted_at = 0.0
+        self._power = PowerReader(root)
 
     @property
     def counts_energy(self) -> bool:
         """Whether the last sample found energy counters: the next one tells the power since."""
-        return bool(self._counters)
+        return self._power.counts
 
     def take(self, pids: Sequence[int], tegra: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return a sample; the mean power since the last one where the sensor is an energy counter.
@@ -157,9 +161,9 @@ class Sampler:
             tegra: what `tegrastats` last told.
 
         Returns:
-            ``t`` (seconds since the epoch), ``off_cores``, ``temp_c`` by zone, ``khz`` by measured core,
-            ``power_w`` by sensor and rail, ``throttle`` by sensor, ``rss_kb`` by process, ``tegra``; None for
-            what is not told.
+            ``t`` (seconds since the epoch), ``off_cores``, ``temp_c`` by zone or GPU, ``khz`` by measured
+            core, ``power_w`` by sensor and rail, ``throttle`` by sensor, ``rss_kb`` by process, ``tegra``;
+            None for what is not told.
         """
         cores = _cores_of(pids)
         gpus = nvidia.read_gpus() or []
@@ -167,32 +171,19 @@ class Sampler:
         return {
             "t": time.time(),
             "off_cores": keep_off(cores, self._allowed) if cores else None,
-            "temp_c": thermal.read_temperatures(self._root),
+            "temp_c": self._temperatures(gpus) or None,
             "khz": cpu.read_khz(cores, self._root),
-            "power_w": self._power(gpus, tegra) or None,
+            "power_w": self._power.read(gpus, tegra) or None,
             "throttle": self._throttle(gpus) or None,
             "rss_kb": {pid: kb for pid, kb in resident.items() if kb is not None} or None,
             "tegra": tegra and {key: tegra[key] for key in _LOADS},
         }
 
-    def _power(self, gpus: Sequence[dict[str, Any]], tegra: dict[str, Any] | None) -> dict[str, float]:
-        now, counters = time.monotonic(), rapl.read_counters(self._root) or {}
-        power = {
-            f"rapl/{rail}": rapl.spent_j(self._counters[rail], counter) / (now - self._counted_at)
-            for rail, counter in counters.items()
-            if rail in self._counters
+    def _temperatures(self, gpus: Sequence[dict[str, Any]]) -> dict[str, float]:
+        of_gpus = {
+            f"nvml/{index}": gpu["temp_c"] for index, gpu in enumerate(gpus) if gpu["temp_c"] is not None
         }
-        self._counters, self._counted_at = counters, now
-        board = rails.read_rails_w(self._root)
-        if board:
-            power |= {f"ina3221/{rail}": board[rail] for rail in rails.summands(board)}
-        elif tegra and tegra["rails_w"]:
-            told = tegra["rails_w"]
-            power |= {f"tegrastats/{rail}": told[rail] for rail in rails.summands(told)}
-        for index, gpu in enumerate(gpus):
-            if gpu["power_w"] is not None:
-                power[f"nvml/{index}"] = gpu["power_w"]
-        return power
+        return (thermal.read_temperatures(self._root) or {}) | of_gpus
 
     def _throttle(self, gpus: Sequence[dict[str, Any]]) -> dict[str, Any]:
         slowed = [gpu["slowdown"] for gpu in gpus if gpu["slowdown"] is not None]
@@ -291,7 +282,8 @@ def print_idle(seconds: float) -> None:
             if select.select(tegra.lines, [], [], 1 / HZ if taken else 0.1)[0]:
                 tegra.read()
             sample = sampler.take((), tegra.last)
-            if not (sample["power_w"] or sampler.counts_energy or tegra.lines):
+            still_to_tell = tegra.lines and tegra.last is None
+            if not (sample["power_w"] or sampler.counts_energy or still_to_tell):
                 return
             if sample["power_w"]:  # of a counter only from the second sample on
                 print(json.dumps(sample), flush=True)

@@ -8,12 +8,12 @@ the runtime, and reads the job before it imports numpy, because thread settings 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +103,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     if scenario == "cold":
         require_engine(job)  # not before: that would read the file into the page cache
     block = SCENARIOS[scenario](Bench(job, sessions, inputs)) if scenario in SCENARIOS else None
-    memory = peak.after(itertools.cycle(sessions), inputs[0]) if peak else None
+    memory = peak.after(sessions, inputs[0]) if peak else None
     return {
         "pid": os.getpid(),
         "version": version,
@@ -146,9 +146,15 @@ class _PeakMemory:
     def after_load(self) -> None:
         self.load = self._now()
 
-    def after(self, sessions: Iterator[Session], images: Array) -> dict[str, Any]:
-        for _ in range(MEMORY_QUERIES):
-            next(sessions)(images)
+    def after(self, sessions: Sequence[Session], images: Array) -> dict[str, Any]:
+        """Run queries, of several sessions one each at once: their activations are in memory together."""
+        if len(sessions) == 1:
+            for _ in range(MEMORY_QUERIES):
+                sessions[0](images)
+        else:
+            with ThreadPoolExecutor(len(sessions)) as pool:
+                for _ in range(max(1, MEMORY_QUERIES // len(sessions))):
+                    list(pool.map(lambda session: session(images), sessions))
         return {
             "baseline_hwm": self.baseline,
             "load_hwm": self.load,

@@ -97,7 +97,9 @@ def _rows(report: Report) -> list[str]:
 def _speed(report: Report) -> list[str]:
     if not report.measured():
         return ["There are no latency samples to show: this folder holds no bench results."]
-    return [_table(tables.latency_table(report)), _table(tables.memory_table(report))]
+    power = tables.power_table(report)
+    shown = [tables.latency_table(report), tables.memory_table(report), *([power] if power else [])]
+    return [_table(data) for data in shown]
 
 
 def _pruning(pruning: Pruning) -> list[str]:

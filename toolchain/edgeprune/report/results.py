@@ -1,4 +1,4 @@
-"""Benchmark results on a terminal: a table a scenario with its own figures, then the flags."""
+"""Benchmark results on a terminal: a table a scenario with its own figures, then their evidence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from edgeprune.bench.result import BenchResult
+from edgeprune.bench.derived import hottest_c
+from edgeprune.bench.result import BenchResult, Energy
 from edgeprune.bench.statistics import achieved_fps, latency_ms
 from edgeprune.report.cells import number, plain
 
@@ -65,11 +66,18 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     ),
 }
 
+# Shown where some result has it: most machines have no sensor that tells.
+WHERE_TOLD: tuple[Column, ...] = (
+    ("mJ", lambda result: 1e3 * result.energy.j_per_inf if result.energy else None, 1),
+    ("max °C", lambda result: hottest_c(result.telemetry), 0),
+)
+
 
 def print_results(results: Sequence[BenchResult], console: Console) -> None:
     """Print a table of each scenario's results, the stages around the network, and the flags' evidence.
 
-    A percentile with too few samples behind it is shown as missing, as is what the device cannot tell.
+    A percentile with too few samples behind it is shown as missing, as is what the device cannot tell. Energy
+    and temperature have columns where some result has them, and each energy a line that says what it is of.
     """
     for name, columns in COLUMNS.items():
         chosen = [result for result in results if result.scenario["name"] == name]
@@ -84,17 +92,26 @@ def print_results(results: Sequence[BenchResult], console: Console) -> None:
             ]
             console.print(Text(f"{plain(result.name)}: one image: {', '.join(spent)}"))
     for result in results:
+        if result.energy:
+            console.print(Text(f"{plain(result.name)}: {_energy_words(result.energy)}"))
+    for result in results:
         for flag in result.flags:
             console.print(Text(f"{plain(result.name)}: {flag.code}: {plain(flag.evidence)}"))
+
+
+def _energy_words(energy: Energy) -> str:
+    rails = ", ".join(map(plain, energy.rails))
+    return f"energy by {energy.source} ({rails}): {energy.mean_w:.2f} W, less {energy.idle_w:.2f} W idle"
 
 
 def _print(results: Sequence[BenchResult], columns: Sequence[Column], console: Console) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column("engine", no_wrap=True)
-    for head, _, _ in columns:
+    told = [column for column in WHERE_TOLD if any(column[1](result) is not None for result in results)]
+    for head, _, _ in (*columns, *told):
         table.add_column(head, justify="right", no_wrap=True)
     for result in results:
-        cells = [number(value(result), digits).text for _, value, digits in columns]
+        cells = [number(value(result), digits).text for _, value, digits in (*columns, *told)]
         table.add_row(Text(plain(result.name)), *cells)
     # Of its full width always: a terminal that is too narrow breaks the line, no number is ever cut.
     table.width = Measurement.get(console, console.options.update(max_width=200), table).maximum

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 
+from edgeprune.bench.derived import hottest_c
 from edgeprune.bench.statistics import PERCENTILE_MINIMA, latency_ms, median_ms
 from edgeprune.report.cells import Cell, Head, Line, Table, flatten, number, table, word
 from edgeprune.report.facts import Report
@@ -152,6 +153,30 @@ def memory_table(report: Report) -> Table:
                 word(memory.method if memory else None, "not measured"),
             ]
         )
+    return table(heads, rows)
+
+
+def power_table(report: Report) -> Table | None:
+    """Show energy and heat of the measured rows; None where no sensor told of either.
+
+    Energy needs a row that was measured alone, see `bench/energy.py`.
+    """
+    told = [(row, bench.energy, hottest_c(bench.telemetry)) for row, bench in report.measured()]
+    if not any(energy or heat is not None for _, energy, heat in told):
+        return None
+    heads = [*ROW, Head("energy", "mJ above idle"), Head("power", "W"), Head("idle", "W")]
+    heads += [Head("rails", numeric=False), Head("hottest", "°C")]
+    rows = [
+        [
+            *_row_cells(report, row),
+            number(1e3 * energy.j_per_inf if energy else None, 1),
+            number(energy.mean_w if energy else None, 2),
+            number(energy.idle_w if energy else None, 2),
+            word(f"{energy.source} {', '.join(energy.rails)}" if energy else None, "not measured"),
+            number(heat),
+        ]
+        for row, energy, heat in told
+    ]
     return table(heads, rows)
 
 

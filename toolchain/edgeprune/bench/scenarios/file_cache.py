@@ -29,7 +29,13 @@ def drop(engine: Path) -> dict[str, Any]:
 
 
 def _cached(files: list[Path]) -> float | None:
-    """Return the share of the files' pages that `mincore` says are in memory."""
+    """Return the share of the files' pages that `mincore` says are in memory.
+
+    None for files that this process neither owns nor may write: the kernel then says that every page is
+    (`can_do_mincore` of mm/mincore.c, since Linux 5.2).
+    """
+    if not all(os.access(path, os.W_OK) or path.stat().st_uid == os.geteuid() for path in files):
+        return None
     pages = present = 0
     page = mmap.PAGESIZE
     libc = ctypes.CDLL(None, use_errno=True)

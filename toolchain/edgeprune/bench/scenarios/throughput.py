@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from edgeprune.backends import Session
     from edgeprune.bench.scenarios.block import Array
 
+GoesOn = Callable[[list[tuple[int, int]]], bool]
+"""Given a thread's own queries so far, start and end in ns: whether it begins another."""
 SETTLING_QUERIES = 10  # for each in flight, before timing
 
 
@@ -87,12 +89,13 @@ class Crew:
     def __init__(self, sessions: Sequence[Session], inputs: list[Array], answers: Answers) -> None:
         self.answers = answers
         self._inputs = inputs
-        self._orders: list[queue.SimpleQueue[Callable[[], bool] | None]] = []
+        self._orders: list[queue.SimpleQueue[GoesOn | None]] = []
         self._done: queue.SimpleQueue[list[tuple[int, int]] | BaseException] = queue.SimpleQueue()
         self._next = itertools.count()  # its `next` is atomic
+        self._failed = threading.Event()
         self._threads = []
         for session in sessions:
-            orders: queue.SimpleQueue[Callable[[], bool] | None] = queue.SimpleQueue()
+            orders: queue.SimpleQueue[GoesOn | None] = queue.SimpleQueue()
             self._orders.append(orders)
             self._threads.append(threading.Thread(target=self._serve, args=(session, orders), daemon=True))
 
@@ -116,14 +119,16 @@ class Crew:
         begin = told = clock()
         deadline = begin + int(min_seconds * 1e9)
 
-        def goes_on() -> bool:
+        def goes_on(own: list[tuple[int, int]]) -> bool:
             nonlocal told
             now, count = clock(), next(started)
             if now - told > SAY_EVERY_NS:
                 told = now
                 of_time = (now - begin) / (deadline - begin) if min_seconds else 1.0
-                say("measure", share=min(1.0, of_time, count / min_queries), n=count, **live.temperature())
-            return count < min_queries or now < deadline
+                latest = live.figures([end - start for start, end in own[-live.LATEST :]])
+                done = min(1.0, of_time, count / min_queries)
+                say("measure", share=done, **latest | {"n": count}, **live.temperature())
+            return not self._failed.is_set() and (count < min_queries or now < deadline)
 
         for orders in self._orders:
             orders.put(goes_on)
@@ -140,17 +145,18 @@ class Crew:
             "elapsed_ns": max(end for _, end in spans) - begin,
         }
 
-    def _serve(self, session: Session, orders: queue.SimpleQueue[Callable[[], bool] | None]) -> None:
+    def _serve(self, session: Session, orders: queue.SimpleQueue[GoesOn | None]) -> None:
         while (goes_on := orders.get()) is not None:
             try:
                 self._done.put(self._queries(session, goes_on))
             except BaseException as exc:
+                self._failed.set()
                 self._done.put(exc)
 
-    def _queries(self, session: Session, goes_on: Callable[[], bool]) -> list[tuple[int, int]]:
+    def _queries(self, session: Session, goes_on: GoesOn) -> list[tuple[int, int]]:
         clock, n = time.perf_counter_ns, len(self._inputs)
-        spans = []
-        while goes_on():
+        spans: list[tuple[int, int]] = []
+        while goes_on(spans):
             row = next(self._next) % n
             start = clock()
             outputs = session(self._inputs[row])
