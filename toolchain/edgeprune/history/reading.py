@@ -83,7 +83,7 @@ def of_check(target: str, result: GateResult, commit: Commit, started_utc: str) 
 
 
 def read_entries(path: Path, commit: Commit) -> list[Entry]:
-    """Read the results at a path: a result file, what `--json` printed, a folder of files, a build folder.
+    """Read the results at a path: a result file, what `--json` printed, what `--out` holds, a build folder.
 
     Raises:
         DataError: nothing at the path is a result of `bench` or `check`.
@@ -92,7 +92,9 @@ def read_entries(path: Path, commit: Commit) -> list[Entry]:
     if (path / SUMMARY).is_file():
         entries = list(_of_build(path, commit))
     elif path.is_dir():
-        entries = [entry for file in sorted(path.glob("*.json")) for entry in _of_file(file, commit)]
+        # Of several devices `bench --out` writes a folder each.
+        files = sorted(path.glob("*.json")) or sorted(path.glob("*/*.json"))
+        entries = [entry for file in files for entry in _of_file(file, commit)]
     else:
         entries = _of_file(path, commit)
     if not entries:
