@@ -220,7 +220,8 @@ def test_the_gates_result_is_kept_with_the_candidates_numbers(
     sides = ("--baseline", convnet, "--candidate", convnet, "--target", "x86-ort")
     ended = run("check", *sides, "--history", tmp_path / "h.sqlite", "--json")
     assert ended.code == 0 and ended.errors == []
-    (tmp_path / "check.json").write_text(ended.stdout)
+    broken_off = json.loads(ended.stdout) | {"error": {"message": "another target's device was lost"}}
+    (tmp_path / "check.json").write_text(json.dumps(broken_off))
     again = run("history", "add", tmp_path / "check.json", "--db", tmp_path / "h.sqlite")
     assert again.stdout.startswith("0 of 1 results were new")
     (entry,) = json.loads(run("history", "show", "--json", "--db", tmp_path / "h.sqlite").stdout)

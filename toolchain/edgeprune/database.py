@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 CONNECT_S = 10
 BUSY_S = 60
 _READS = "edgeprune_reads"
-READING = {_READS: True}
+READING: dict[str, Any] = {_READS: True}
 """Execution options of a connection that only reads: under `lock_whole` it waits for nobody."""
 
 

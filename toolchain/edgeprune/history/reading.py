@@ -142,7 +142,11 @@ def _valid_bench(path: Path, data: Mapping[str, Any]) -> BenchResult:
 def _checks(path: Path, data: Mapping[str, Any], commit: Commit) -> list[Entry]:
     written = iso(path.stat().st_mtime)
     try:
-        results = {target: GateResult.model_validate_json(json.dumps(one)) for target, one in data.items()}
+        results = {
+            target: GateResult.model_validate_json(json.dumps(one))
+            for target, one in data.items()
+            if target != "error"  # what ended the check before its verdict on the other targets
+        }
     except ValidationError as exc:
         raise DataError(f"{path}: not a result of bench or check: {_first(exc)}") from exc
     return [of_check(target, result, commit, written) for target, result in results.items()]

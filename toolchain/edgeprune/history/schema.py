@@ -79,4 +79,5 @@ def migrate(connection: Connection, where: str) -> None:
 def _version(connection: Connection) -> int:
     from sqlalchemy import text
 
-    return connection.execute(text("SELECT MAX(version) FROM edgeprune_schema")).scalar() or 0
+    version: int | None = connection.execute(text("SELECT MAX(version) FROM edgeprune_schema")).scalar()
+    return version or 0
