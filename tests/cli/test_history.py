@@ -242,7 +242,7 @@ def test_a_plot_marks_the_commit_where_the_level_changed(run: Any, slowed: Path,
     assert (curve["series"]["backend"], curve["unit"], curve["results"]) == ("onnxruntime", "ms", 30)
     (change,) = curve["changes"]
     assert (change["after_commit"], change["up_to_commit"]) == ("00000011" * 5, "00000012" * 5)
-    assert change["share"] == pytest.approx(0.1, abs=0.02)
+    assert change["after"] / change["before"] == pytest.approx(1.1, abs=0.02)
 
 
 def test_a_branch_that_is_faster_is_no_change_of_the_other_one(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from html import escape
 from itertools import pairwise
@@ -86,11 +86,12 @@ class Curve:
             "results": len(self.points),
             "unfit": len(self.points) - len(fit),
             "changes": [
-                asdict(change)
-                | {
-                    "share": change.share,
+                {
                     "after_commit": fit[change.index - 1].commit_sha,
                     "up_to_commit": fit[change.index].commit_sha,
+                    "before": change.before,
+                    "after": change.after,
+                    "p_value": change.p_value,
                 }
                 for change in self.changes
             ],
