@@ -8,6 +8,7 @@ import pytest
 
 from edgeprune import guarding
 from edgeprune.artifact import Artifact, Store
+from edgeprune.bench import node_times
 from edgeprune.build import Build, BuildRequest, Candidate
 from edgeprune.candidates import candidate, evaluated, exported
 from edgeprune.demo import digits_model, render
@@ -29,7 +30,7 @@ class _Stopped(Exception):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return render(tmp_path_factory.mktemp("digits") / "data", {"train": 16, "val": 40})
+    return render(tmp_path_factory.mktemp("digits") / "data", {"train": 16, "val": 20})
 
 
 class Opened:
@@ -71,6 +72,7 @@ def test_a_network_that_int8_ruined_is_recovered_and_its_float_layers_are_named(
 ) -> None:
     """All layers S8S8 and the decode in int8 too: mAP 0. The guard is stopped on its way and goes on."""
     monkeypatch.setattr(guarding, "IMAGES", 4)
+    monkeypatch.setattr(node_times, "WARMUP_S", 0.0)
     out = tmp_path / "build"
     opened = Opened(data, out, "openvino", *BAD)
     context, row, onnx, baseline = opened.rows()

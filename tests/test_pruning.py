@@ -28,7 +28,8 @@ from edgeprune.shrinking import PassReport, Pruning
 from made_tables import made_table
 
 HERE = resolve_targets(("cpu",))[0]
-FASTER = Race(faster=True, change=-0.1, low=-0.2, high=-0.05, before_ms=10.0, after_ms=9.0, pairs=6)
+# So much faster that one cut reaches every goal here: how a descent goes on is a matter of test_iterating.
+FASTER = Race(faster=True, change=-0.4, low=-0.45, high=-0.35, before_ms=10.0, after_ms=6.0, pairs=6)
 
 
 @dataclass

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from edgeprune.bench import live
 from edgeprune.bench.protocol import BenchProfile, measure, run_workers
@@ -56,3 +60,17 @@ def test_words_are_one_line_without_a_terminal(capsys) -> None:
         notify("bench", 0.0, text)
     assert capsys.readouterr().err == "bench: 0% block 2 of 5, 54 °C; a: 1,200 queries, p50 3.46 ms\n"
     assert live.words("block 1 of 1", {"share": 0.0}) == "block 1 of 1"
+
+
+def test_a_terminal_shows_a_devices_name_and_its_worker_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    with stage_progress() as notify:
+        notify("[fe80::1]", 0.5, live.words("[block] 1", {"n": 7, "p50_ms": 1.5, "temperature_c": 54.4}))
+    shown = sys.stderr.getvalue()  # type: ignore[attr-defined]
+    assert "[fe80::1]" in shown and "[block] 1, 7 queries, p50 1.50 ms, 54 °C" in shown

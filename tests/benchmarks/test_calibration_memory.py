@@ -14,7 +14,7 @@ from edgeprune.dataset import Dataset
 from edgeprune.quantize import METHODS_OF
 from edgeprune.quantize.ranges import METHODS
 
-FEW, MANY = 16, 256
+FEW, MANY = 16, 96
 TENSORS_MB = 8 * 64 * 32 * 32 * 4 / 1e6  # of one image, in the network below
 
 

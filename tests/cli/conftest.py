@@ -10,6 +10,7 @@ import sys
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from click.testing import CliRunner
 from edgeprune.bench.protocol import PROFILES, BenchProfile
 from edgeprune.cli import main
 from edgeprune.dataset import Dataset
+from edgeprune.quantize import nncf_openvino
 
 TINY = BenchProfile(
     blocks=1, min_queries=60, min_seconds=0.05, warmup_s=0.0, warmup_cap_s=0.2, cold_runs=2, timeout_s=120.0
@@ -91,6 +93,19 @@ class Built:
         return {(row["variant"], row["precision"]): row for row in rows}
 
 
+@contextmanager
+def _fast_biases(count: int) -> Iterator[None]:
+    """Let NNCF correct biases in its fast way: the other one is proven in tests/quantize, and takes long."""
+    import nncf
+
+    plain = nncf.quantize
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            nncf, "quantize", lambda *given, **how: plain(*given, **how | {"fast_bias_correction": True})
+        )
+        yield
+
+
 @pytest.fixture(scope="session")
 def built(
     checkpoints: dict[str, Path], tiny: Dataset, quick_bench: None, tmp_path_factory: pytest.TempPathFactory
@@ -103,7 +118,9 @@ def built(
         *("--epochs", "1", "--bench", "quick", "--max-drop", "1", "--set", "quantize.images=4"),
         *("--set", "finetune.batch=6", "--set", "prune.activation=keep"),  # which is faster, is not certain
     )
-    ended = _run("build", *options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nncf_openvino, "_few_for_biases", _fast_biases)
+        ended = _run("build", *options)
     assert ended.code == 0, (ended.errors, ended.exception)
     summary = json.loads((out / "summary.json").read_text())
     yield Built(out, options, ended, summary)

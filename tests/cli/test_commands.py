@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from edgeprune import doctor
 from edgeprune.cli import COMMANDS
 from edgeprune.device import DeviceProfile, resolve_targets, target_files
 
@@ -108,7 +110,8 @@ def test_an_unknown_target_is_refused(run: Any) -> None:
     assert "(did you mean 'x86-ort'?)" in ended.error
 
 
-def test_doctor_says_the_same_to_people_and_machines(run: Any) -> None:
+def test_doctor_says_the_same_to_people_and_machines(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "diagnose", functools.cache(doctor.diagnose))  # runs a model in each runtime
     ended = run("doctor", "--json")
     diagnosis = json.loads(ended.stdout)
     assert ended.code == (0 if diagnosis["ok"] else 5)
@@ -126,11 +129,10 @@ def test_doctor_says_the_same_to_people_and_machines(run: Any) -> None:
 
 
 def test_doctor_fails_when_a_needed_package_does(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgeprune import doctor
-    from edgeprune.doctor import Check
-
-    broken = Check("onnx", "fail", "not installed", "pip install onnx")
+    broken = doctor.Check("onnx", "fail", "not installed", "pip install onnx")
     monkeypatch.setattr(doctor, "check_packages", lambda: (broken,))
+    monkeypatch.setattr(doctor, "check_runtime", lambda name: doctor.Check(name, "ok", "works"))
+    monkeypatch.setattr(doctor, "check_rtx", lambda: doctor.Check("tensorrt-rtx", "ok", "works"))
     ended = run("doctor")
     assert ended.code == 5
     assert re.search(r"FAIL +onnx +not installed\n +-> pip install onnx", ended.stdout)

@@ -13,10 +13,15 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from edgeprune.bench import sessions
 from edgeprune.bench.result import load_result
+from edgeprune.errors import ConfigError
+from edgeprune.history import recording
 from edgeprune.history.commits import commit_here
 from edgeprune.history.entry import Entry
 from edgeprune.history.store import open_history
+from edgeprune.runners.devices import LOCAL
+from edgeprune.runners.known import Place
 
 GIT = shutil.which("git")
 needs_git = pytest.mark.skipif(GIT is None, reason="git is not installed")
@@ -105,7 +110,22 @@ def test_results_belong_to_the_commit_of_the_working_folder(
     assert entry["fps"] > 0 and entry["peak_mb"] == result.memory.peak_hwm  # type: ignore[union-attr]
     (repository / "code.py").write_text("2\n")
     assert commit_here().sha == f"{head}-dirty" and commit_here().committed_utc
-    assert commit_here("HEAD").branch is None and commit_here("--output=x").committed_utc is None
+    named = commit_here("HEAD")
+    assert (named.sha, named.branch) == (head, None)
+    assert commit_here("--output=x").committed_utc is None
+
+
+@needs_git
+def test_ci_that_checks_out_no_branch_tells_it(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GITHUB_HEAD_REF", "GITHUB_REF_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CI_COMMIT_REF_NAME", "faster")
+    assert commit_here().branch == "trunk"
+    git(repository, "checkout", "--detach")
+    assert commit_here().branch == "faster"
+    monkeypatch.setenv("GITHUB_REF_NAME", "7/merge")
+    monkeypatch.setenv("GITHUB_HEAD_REF", "pull")
+    assert commit_here().branch == "pull"
 
 
 def test_without_git_results_are_kept_without_a_commit(
@@ -121,6 +141,50 @@ def test_without_git_results_are_kept_without_a_commit(
 def test_what_bench_adds_and_what_its_file_adds_are_one_result(run: Any, results: tuple[Path, Path]) -> None:
     ended = run("history", "add", results[0], "--db", results[1])
     assert ended.code == 0 and ended.stdout.startswith("0 of 1 results were new")
+
+
+def test_a_folder_of_several_devices_is_added_whole(
+    run: Any, results: tuple[Path, Path], tmp_path: Path
+) -> None:
+    (written,) = results[0].iterdir()
+    for device in ("pi", "board"):
+        data = json.loads(written.read_text()) | {"device": device, "run_id": device}
+        (tmp_path / "out" / device).mkdir(parents=True)
+        (tmp_path / "out" / device / written.name).write_text(json.dumps(data))
+    ended = run("history", "add", tmp_path / "out", "--db", tmp_path / "h.sqlite")
+    assert ended.code == 0 and ended.stdout.startswith("2 of 2 results were new")
+    shown = run("history", "show", "--db", tmp_path / "h.sqlite", "--series", " at pi", "--json")
+    assert [entry["machine"].endswith(" at pi") for entry in json.loads(shown.stdout)] == [True]
+
+
+def test_a_history_that_does_not_answer_is_told_before_anything_is_measured(
+    run: Any, convnet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("something was measured")
+
+    monkeypatch.setattr("edgeprune.runners.local.LocalRunner.run", refuse)
+    place = tmp_path / "none" / "h.sqlite"
+    sides = ("--baseline", convnet, "--candidate", convnet, "--target", "x86-ort")
+    for command in (("bench", convnet), ("check", *sides)):
+        ended = run(*command, "--history", place)
+        assert ended.code == 3 and "unable to open database file" in ended.error
+
+
+def test_what_was_measured_is_shown_although_the_history_is_gone_by_then(
+    run: Any, results: tuple[Path, Path], convnet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (written,) = results[0].iterdir()
+    outcome = sessions.Outcome(Place(LOCAL, LOCAL), (load_result(written),))
+    monkeypatch.setattr(sessions, "measure_on", lambda *_: [outcome])
+
+    def gone(*_: Any) -> None:
+        raise ConfigError("the history does not answer")
+
+    monkeypatch.setattr(recording, "record_bench", gone)
+    ended = run("bench", convnet, "--history", tmp_path / "h.sqlite", "--json")
+    assert ended.code == 3 and "does not answer" in ended.error
+    assert len(json.loads(ended.stdout)) == 1
 
 
 def test_a_build_comes_with_its_accuracy(run: Any, built: Any, tmp_path: Path) -> None:
@@ -156,7 +220,8 @@ def test_the_gates_result_is_kept_with_the_candidates_numbers(
     sides = ("--baseline", convnet, "--candidate", convnet, "--target", "x86-ort")
     ended = run("check", *sides, "--history", tmp_path / "h.sqlite", "--json")
     assert ended.code == 0 and ended.errors == []
-    (tmp_path / "check.json").write_text(ended.stdout)
+    broken_off = json.loads(ended.stdout) | {"error": {"message": "another target's device was lost"}}
+    (tmp_path / "check.json").write_text(json.dumps(broken_off))
     again = run("history", "add", tmp_path / "check.json", "--db", tmp_path / "h.sqlite")
     assert again.stdout.startswith("0 of 1 results were new")
     (entry,) = json.loads(run("history", "show", "--json", "--db", tmp_path / "h.sqlite").stdout)
@@ -172,13 +237,36 @@ def test_a_plot_marks_the_commit_where_the_level_changed(run: Any, slowed: Path,
     assert run("history", "plot", "--db", slowed, "--out", tmp_path / "p50.svg").code == 0
     assert ElementTree.parse(tmp_path / "p50.svg").getroot().tag == "{http://www.w3.org/2000/svg}svg"
     assert "None" not in ended.stdout
+    told = run("history", "plot", "--db", slowed, "--out", tmp_path / "p50.html", "--json")
+    (curve,) = json.loads(told.stdout)
+    assert (curve["series"]["backend"], curve["unit"], curve["results"]) == ("onnxruntime", "ms", 30)
+    (change,) = curve["changes"]
+    assert (change["after_commit"], change["up_to_commit"]) == ("00000011" * 5, "00000012" * 5)
+    assert change["after"] / change["before"] == pytest.approx(1.1, abs=0.02)
+
+
+def test_a_branch_that_is_faster_is_no_change_of_the_other_one(
+    run: Any, slowed: Path, tmp_path: Path
+) -> None:
+    with open_history(str(slowed)) as history:
+        entry = next(history.entries())
+    path = filled(tmp_path / "h.sqlite", entry, [10.0] * 15, branch="main")
+    filled(path, entry, [5.0] * 15, branch="pull")
+    both, alone = (
+        run("history", "plot", "--db", path, "--out", tmp_path / "p.html", "--json", *more)
+        for more in ((), ("--branch", "main"))
+    )
+    assert [json.loads(ended.stdout)[0]["results"] for ended in (both, alone)] == [30, 15]
+    assert json.loads(alone.stdout)[0]["changes"] == []
+    ended = run("history", "show", "--db", path, "--branch", "mian", "--series", "x")
+    assert ended.code == 3 and "none of 30 results is of --series x, --branch mian" in ended.error
 
 
 def test_an_unfit_run_is_drawn_and_has_no_say(
     run: Any, slowed: Path, results: tuple[Path, Path], tmp_path: Path
 ) -> None:
     with open_history(str(slowed)) as history:
-        entry = history.entries()[0]
+        entry = next(history.entries())
     path = filled(tmp_path / "unfit.sqlite", entry, [10.0] * 15 + [20.0] * 15, valid=False)
     ended = run("history", "plot", "--db", path, "--out", tmp_path / "page.html")
     assert ended.code == 0 and "between" not in ended.stdout
@@ -187,7 +275,7 @@ def test_an_unfit_run_is_drawn_and_has_no_say(
 
 def test_a_name_out_of_a_file_is_no_markup(run: Any, slowed: Path, tmp_path: Path) -> None:
     with open_history(str(slowed)) as history:
-        entry = history.entries()[0]
+        entry = next(history.entries())
     path = filled(tmp_path / "h.sqlite", entry, [1.0, 2.0], name="<script>alert(1)</script>\n\x1b[2J.onnx")
     ended = run("history", "plot", "--db", path, "--out", tmp_path / "page.html")
     assert ended.code == 0 and "<script" not in (tmp_path / "page.html").read_text()
@@ -201,6 +289,8 @@ def test_export_and_import_are_a_round_trip(run: Any, slowed: Path, tmp_path: Pa
         assert ended.code == 0 and ended.stdout.startswith(f"{new} of 30 results were new")
     assert run("history", "export", tmp_path / "again.jsonl", "--db", tmp_path / "other.sqlite").code == 0
     assert (tmp_path / "again.jsonl").read_text() == (tmp_path / "all.jsonl").read_text()
+    refused = run("history", "export", tmp_path / "all.jsonl" / "below", "--db", slowed)
+    assert refused.code == 3 and "below: the lines cannot be written: " in refused.error
 
 
 @pytest.mark.parametrize(
@@ -238,8 +328,8 @@ def test_a_plot_of_what_is_not_there_is_one_line(run: Any, slowed: Path, tmp_pat
     ended = run("history", "plot", "--db", slowed, "--out", tmp_path / "p.png")
     assert ended.code == 3 and "a plot is an .html page or an .svg file" in ended.error
     with open_history(str(slowed)) as history:
-        history.add([history.entries()[0].model_copy(update={"id": "second", "name": "second"})])
+        history.add([next(history.entries()).model_copy(update={"id": "second", "precision": "int8"})])
     ended = run("history", "plot", "--db", slowed, "--out", tmp_path / "p.svg")
     assert ended.code == 3 and "one chart holds one series, not 2" in ended.error
-    only = run("history", "plot", "--db", slowed, "--out", tmp_path / "p.svg", "--name", "second")
+    only = run("history", "plot", "--db", slowed, "--out", tmp_path / "p.svg", "--series", "ime int8")
     assert only.code == 0

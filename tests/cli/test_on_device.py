@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from edgeprune.bench import gate
 from edgeprune.bench.testbed import as_testbed
 from edgeprune.dataset import Dataset
 from edgeprune.device import resolve_targets
@@ -77,8 +78,14 @@ def test_a_build_measures_on_the_device(
 
 
 def test_a_check_compares_on_the_device(
-    run: Any, device: Device, elsewhere: None, convnet: Path, convnet_int8: Path
+    run: Any,
+    device: Device,
+    elsewhere: None,
+    convnet: Path,
+    convnet_int8: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(gate, "MEMORY_RUNS", 1)
     ended = run(
         *("check", "--baseline", convnet, "--candidate", convnet_int8, "--target", "x86-ort"),
         *("--device", device.address()),

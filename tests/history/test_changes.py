@@ -49,6 +49,30 @@ def test_several_levels_are_told_apart_and_each_measured_up_to_its_own_ends() ->
     assert changes[0].share == pytest.approx(0.2, abs=0.02)
 
 
+def test_a_slow_down_that_was_taken_back_is_found_at_both_ends() -> None:
+    rng = np.random.default_rng(9)
+    found = []
+    for _ in range(40):
+        values = NOISES["quiet"](rng, 36)
+        values[12:24] *= 1.1
+        found.append([change.index for change in change_points(list(values))])
+    near = [ends for ends in found if len(ends) == 2 and abs(ends[0] - 12) <= 1 and abs(ends[1] - 24) <= 1]
+    assert len(near) >= 38, found
+
+
+@pytest.mark.parametrize(("runs", "changes"), [(11, 0), (12, 1)])
+def test_the_fewest_runs_that_can_show_a_change(runs: int, changes: int) -> None:
+    values = [1000.0 * (index >= runs // 2) + index for index in range(runs)]
+    assert len(change_points(values)) == changes
+
+
+def test_a_long_series_is_cut_where_it_changes() -> None:
+    values = np.random.default_rng(4).standard_normal(700)
+    values[200:] += 5
+    values[400:500] -= 5
+    assert [change.index for change in change_points(list(values))] == pytest.approx([200, 400, 500], abs=4)
+
+
 def test_one_slow_run_is_no_level() -> None:
     rng = np.random.default_rng(6)
     values = 1 + 0.01 * rng.standard_normal(30)

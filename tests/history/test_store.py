@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from edgeprune import database
 from edgeprune.errors import ConfigError, DataError, RuntimeMissingError
 from edgeprune.history import schema
-from edgeprune.history.lines import of_lines, to_lines
+from edgeprune.history.lines import of_lines, write_lines
 from edgeprune.history.store import open_history
 
 WRITER = Path(__file__).with_name("adding.py")
@@ -27,7 +28,7 @@ def start(url: str, *numbers: int) -> subprocess.Popen[str]:
 
 def ids(url: str) -> list[str]:
     with open_history(url) as history:
-        return sorted(entry.id for entry in history.entries())
+        return sorted(point.id for point in history.points())
 
 
 def test_a_writer_killed_in_mid_write_loses_only_what_it_had_not_committed(tmp_path: Path) -> None:
@@ -68,21 +69,41 @@ def test_entries_come_back_whole_and_by_commit(tmp_path: Path, make_entry: Any) 
     alone = make_entry(9, id="no commit", commit_sha=None, committed_utc=None, p50_ms=None, valid=False)
     with open_history(f"sqlite:///{tmp_path}/history.sqlite") as history:
         assert history.add([alone, *entries[::-1]]) == 5
-        assert history.entries() == [*entries, alone]
+        assert list(history.entries()) == [*entries, alone]
+        assert [point.id for point in history.points()] == [entry.id for entry in (*entries, alone)]
+
+
+def test_a_reader_waits_for_no_writer(
+    tmp_path: Path, make_entry: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUSY_S", 0)
+    url = str(tmp_path / "history.sqlite")
+    with open_history(url) as history:
+        history.add([make_entry(0)])
+    with closing(sqlite3.connect(url, isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        writer.execute("DELETE FROM edgeprune_entries")
+        with open_history(url) as history:
+            assert list(history.entries()) == [make_entry(0)]
+            with pytest.raises(ConfigError, match="database is locked"):
+                history.add([make_entry(1)])
 
 
 def test_the_lines_make_the_same_history_again_and_again(tmp_path: Path, make_entry: Any) -> None:
     entries = [make_entry(index, name='a\n"b"\u2028ü') for index in range(3)]
-    (tmp_path / "all.jsonl").write_text(to_lines(entries), encoding="utf-8")
+    assert write_lines(tmp_path / "all.jsonl", entries) == 3
     with open_history(str(tmp_path / "other.sqlite")) as history:
         assert history.add(of_lines(tmp_path / "all.jsonl")) == 3
         assert history.add(of_lines(tmp_path / "all.jsonl")) == 0
-        assert history.entries() == entries
-        assert to_lines(history.entries()) == (tmp_path / "all.jsonl").read_text(encoding="utf-8")
+        assert list(history.entries()) == entries
+        write_lines(tmp_path / "again.jsonl", history.entries())
+    assert (tmp_path / "again.jsonl").read_bytes() == (tmp_path / "all.jsonl").read_bytes()
 
 
 def test_a_damaged_line_is_named_and_nothing_is_added(tmp_path: Path, make_entry: Any) -> None:
-    (tmp_path / "all.jsonl").write_text(to_lines([make_entry(0)]) + '{"id": "x"}\n')
+    write_lines(tmp_path / "all.jsonl", [make_entry(0)])
+    with (tmp_path / "all.jsonl").open("a") as file:
+        file.write('{"id": "x"}\n')
     with (
         open_history(str(tmp_path / "h.sqlite")) as history,
         pytest.raises(DataError, match=r"all\.jsonl:2: not an entry of a history: kind"),

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 from edgeprune.errors import ConfigError
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL, Engine
+    from sqlalchemy import URL, Connection, Engine
 
 CONNECT_S = 10
 BUSY_S = 60
+_READS = "edgeprune_reads"
+READING: dict[str, Any] = {_READS: True}
+"""Execution options of a connection that only reads: under `lock_whole` it waits for nobody."""
 
 
 def shown(url: str, option: str) -> str:
@@ -46,7 +49,7 @@ def connectable(url: str) -> tuple[URL, dict[str, Any]]:
 
 
 def lock_whole(engine: Engine) -> None:
-    """Make every transaction on SQLite take the write lock at its start.
+    """Make every transaction on SQLite take the write lock at its start, but those that are `READING`.
 
     SQLite has no row locks: two processes could read the same state and both act on it. This is
     SQLAlchemy's own recipe ("Serializable isolation / Savepoints / Transactional DDL" of its SQLite dialect).
@@ -54,5 +57,10 @@ def lock_whole(engine: Engine) -> None:
     from sqlalchemy import event
 
     event.listen(engine, "connect", lambda driver, _: setattr(driver, "isolation_level", None))
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    event.listen(engine, "begin", _begin)
     engine.dispose()  # the connections that are open have begun without it
+
+
+def _begin(connection: Connection) -> None:
+    reads = connection.get_execution_options().get(_READS)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

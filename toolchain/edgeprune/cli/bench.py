@@ -74,6 +74,7 @@ def command(
         return
     setup, profile = read_scenario(**asked)
     from edgeprune.bench.sessions import Request, measure_on
+    from edgeprune.history.recording import record_bench, require_history
     from edgeprune.runners.devices import LOCAL
     from edgeprune.runners.known import place_of
 
@@ -82,22 +83,22 @@ def command(
         raise click.UsageError("--against goes with --scenario single_stream on this machine alone")
     request = Request(path, target, threads, profile, setup, record, against)
     several = len(places) > 1
+    if history:
+        require_history(history)
     with stage_progress() as notify:
         outcomes = measure_on(
             places, request, lambda name, share, text: notify(name if several else "bench", share, text)
         )
     files = _write(outcomes, out) if out else []
-    if history:
-        from edgeprune.history.recording import record_bench
-
-        finished = [outcome for outcome in outcomes if not outcome.error]
-        known = dict(pair for outcome in finished for pair in outcome.accuracies)
-        record_bench(history, [result for outcome in finished for result in outcome.results], known)
     if as_json:
         results = [result for outcome in outcomes for result in outcome.results]
         echo_json(json.dumps([result.model_dump(mode="json") for result in results]))
     else:
         _show(outcomes)
+    if history:
+        finished = [outcome for outcome in outcomes if not outcome.error]
+        known = dict(pair for outcome in finished for pair in outcome.accuracies)
+        record_bench(history, [result for outcome in finished for result in outcome.results], known)
     _end(outcomes, files)
 
 

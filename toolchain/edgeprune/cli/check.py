@@ -82,6 +82,10 @@ def command(
         return
     if candidate is None:
         raise click.UsageError("Missing option '--candidate'.")
+    if history:
+        from edgeprune.history.recording import require_history
+
+        require_history(history)
     from edgeprune.bench.budgets import parse_budget
     from edgeprune.bench.family import share_error_rate
     from edgeprune.bench.gate import Rules

@@ -49,7 +49,7 @@ def _lines(one: Seen) -> list[str]:
     )
     runtimes = [f"{runtime} {version}" for runtime, version in state["runtimes"].items()]
     lines = [f"{name}: {plain(', '.join(str(fact) for fact in facts if fact))}"]
-    lines.append(f"  runtimes: {', '.join(runtimes) or 'none'}")
+    lines.append(f"  runtimes: {plain(', '.join(runtimes)) or 'none'}")
     if one.error:
         lines.append(f"  {plain(one.error)}")
     return lines

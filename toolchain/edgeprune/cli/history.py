@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from edgeprune.cli import echo_json
 from edgeprune.cli.options import json_option
 from edgeprune.history import DEFAULT, METRICS
+
+if TYPE_CHECKING:
+    from edgeprune.history.entry import Point
 
 db_option = click.option(
     "--db",
@@ -18,6 +22,10 @@ db_option = click.option(
     metavar="URL",
     help="SQLite file, or an SQLAlchemy URL such as postgresql://user@host/database.",
 )
+series_option = click.option(
+    "--series", multiple=True, metavar="TEXT", help="Only series that hold this text; all texts, if repeated."
+)
+branch_option = click.option("--branch", metavar="NAME", help="Only results of this branch.")
 
 
 @click.group()
@@ -49,21 +57,20 @@ def add_command(paths: tuple[Path, ...], db: str, sha: str | None, branch: str |
 
 @command.command("show")
 @db_option
+@series_option
+@branch_option
 @json_option
-def show_command(db: str, as_json: bool) -> None:
-    """List all results, by commit."""
-    from edgeprune.history.store import open_history
-
-    with open_history(db, make=False) as history:
-        entries = history.entries()
+def show_command(db: str, series: tuple[str, ...], branch: str | None, as_json: bool) -> None:
+    """List the results, by commit."""
+    points = _points(db, series, branch)
     if as_json:
-        echo_json(json.dumps([entry.model_dump(exclude={"document"}) for entry in entries]))
+        echo_json(json.dumps([point.model_dump() for point in points]))
         return
     from rich.console import Console
 
-    from edgeprune.report.history import print_entries
+    from edgeprune.report.history import print_points
 
-    print_entries(entries, Console())
+    print_points(points, Console())
 
 
 @command.command("plot")
@@ -77,18 +84,23 @@ def show_command(db: str, as_json: bool) -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Page to write: .html, or .svg for a single series.",
 )
-@click.option("--name", metavar="TEXT", help="Only series whose name holds this text.")
-def plot_command(db: str, metric: str, out: Path, name: str | None) -> None:
+@series_option
+@branch_option
+@json_option
+def plot_command(
+    db: str, metric: str, out: Path, series: tuple[str, ...], branch: str | None, as_json: bool
+) -> None:
     """Plot a metric over commits, a chart for each series, and mark where its level changed."""
-    from edgeprune.history.store import open_history
     from edgeprune.report.history import curves_of, write_plot
 
-    with open_history(db, make=False) as history:
-        curves = curves_of(history.entries(), metric, name or "")  # type: ignore[arg-type]  # click checked it
+    curves = curves_of(_points(db, series, branch), metric)  # type: ignore[arg-type]  # click checked it
     write_plot(curves, out)
+    if as_json:
+        echo_json(json.dumps([curve.described() for curve in curves]))
+        return
     for curve in curves:
         for sentence in curve.sentences():
-            click.echo(sentence)
+            click.echo(f"{curve.title()}: {sentence}")
     click.echo(f"{len(curves)} series: {out}")
 
 
@@ -97,14 +109,12 @@ def plot_command(db: str, metric: str, out: Path, name: str | None) -> None:
 @db_option
 def export_command(file: Path, db: str) -> None:
     """Write all results to FILE as JSON Lines, one a line."""
-    from edgeprune.artifact import write_text_atomically
-    from edgeprune.history.lines import to_lines
+    from edgeprune.history.lines import write_lines
     from edgeprune.history.store import open_history
 
     with open_history(db, make=False) as history:
-        entries = history.entries()
-    write_text_atomically(file, to_lines(entries))
-    click.echo(f"{len(entries)} results: {file}")
+        count = write_lines(file, history.entries())
+    click.echo(f"{count} results: {file}")
 
 
 @command.command("import")
@@ -115,7 +125,21 @@ def import_command(file: Path, db: str) -> None:
     from edgeprune.history.lines import of_lines
     from edgeprune.history.store import open_history
 
-    entries = list(of_lines(file))
+    count = sum(1 for _ in of_lines(file))  # a damaged file ends here, before the database is locked
     with open_history(db) as history:
-        new = history.add(entries)
-        click.echo(f"{new} of {len(entries)} results were new in {history.name}")
+        new = history.add(of_lines(file))
+        click.echo(f"{new} of {count} results were new in {history.name}")
+
+
+def _points(db: str, series: tuple[str, ...], branch: str | None) -> list[Point]:
+    from edgeprune.errors import DataError
+    from edgeprune.history.entry import chosen
+    from edgeprune.history.store import open_history
+
+    with open_history(db, make=False) as history:
+        points = history.points()
+    found = chosen(points, series, branch)
+    if points and not found:
+        asked = [*(f"--series {text}" for text in series), *([f"--branch {branch}"] if branch else [])]
+        raise DataError(f"{history.name}: none of {len(points)} results is of {', '.join(asked)}")
+    return found

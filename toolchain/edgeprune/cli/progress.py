@@ -39,7 +39,7 @@ def _bars() -> Iterator[Notify]:
 
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.fields[stage]:<9}"),
+        TextColumn("{task.fields[stage]:<9}", markup=False),
         BarColumn(bar_width=24),
         TimeElapsedColumn(),
         TextColumn("ETA"),

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+
+# CI checks out a commit and no branch: GitHub ("Variables reference") has the first one in a pull request
+# alone, where the second one is no branch; GitLab ("Predefined CI/CD variables") has the third one.
+_BRANCH_IN_CI = ("GITHUB_HEAD_REF", "GITHUB_REF_NAME", "CI_COMMIT_REF_NAME")
 
 
 @dataclass(frozen=True)
@@ -21,20 +26,29 @@ def commit_here(sha: str | None = None, branch: str | None = None, folder: Path 
     """Return a commit as git tells it in a folder, the working folder by default; unknown without git.
 
     Args:
-        sha: the commit; the one that is checked out by default, marked ``-dirty`` where files are changed.
-        branch: the branch that is checked out by default, None for a commit that was named.
+        sha: the commit, by any name that git knows it by, or as it is where git does not know it; the one
+            that is checked out by default, marked ``-dirty`` where files are changed.
+        branch: by default the one that is checked out, or that CI says it builds where none is; None for a
+            commit that was named.
     """
     place = folder or Path.cwd()
     own = sha is None
     sha = sha or _git(place, "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*")
     if sha is None:
         return Commit(branch=branch)
+    if own and branch is None:
+        branch = _git(place, "symbolic-ref", "--short", "-q", "HEAD") or _branch_of_ci()
+    bare = sha.removesuffix("-dirty")
     # --end-of-options: a name of a commit is never read as an option.
-    told = _git(
-        place, "show", "-s", "--format=%ct", "--end-of-options", sha.removesuffix("-dirty") + "^{commit}"
-    )
-    branch = branch or (_git(place, "symbolic-ref", "--short", "-q", "HEAD") if own else None)
-    return Commit(sha, branch, iso(float(told)) if told else None)
+    told = _git(place, "show", "-s", "--format=%H %ct", "--end-of-options", f"{bare}^{{commit}}")
+    if told is None:
+        return Commit(sha, branch)
+    full, seconds = told.split()
+    return Commit(full + sha[len(bare) :], branch, iso(float(seconds)))
+
+
+def _branch_of_ci() -> str | None:
+    return next((os.environ[name] for name in _BRANCH_IN_CI if os.environ.get(name)), None)
 
 
 def _git(place: Path, *args: str) -> str | None:

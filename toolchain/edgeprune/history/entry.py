@@ -1,7 +1,8 @@
-"""One entry of the history: a result as it was written, the commit it belongs to, and what it is found by."""
+"""One entry of the history: its commit, its numbers, its series, and the result as it was written."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
@@ -22,18 +23,21 @@ class Series(NamedTuple):
     threads: int
     scenario: str
 
+    def __str__(self) -> str:
+        threads = f"{self.threads} thread{'s' if self.threads != 1 else ''}"
+        return f"{self.name}, {self.scenario}, {self.backend} {self.precision}, {threads}, {self.machine}"
 
-class Entry(BaseModel):
-    """One result in the history.
+
+class Point(BaseModel):
+    """One result in the history, without the document that it was read from.
 
     Attributes:
         id: the run and the row, or a digest of the content: the same result never counts twice.
         machine: processor and architecture, as the worker read them.
         commit_sha: commit that was measured, with ``-dirty`` where the working folder held changes.
         committed_utc: when that commit was made, ISO 8601; points of a series are ordered by it.
-        p50_ms, fps, peak_mb: derived from `document` when it was added, so that they can be queried.
+        p50_ms, fps, peak_mb: derived from the document when it was added, so that they can be queried.
         accuracy: on the split that the build chooses by; None where no build has measured it.
-        document: the result file, whole, as JSON text.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,7 +61,6 @@ class Entry(BaseModel):
     peak_mb: float | None = None
     accuracy: float | None = None
     accuracy_metric: str | None = None
-    document: str
 
     @property
     def series(self) -> Series:
@@ -73,3 +76,26 @@ class Entry(BaseModel):
         """Return a number of the entry, None where it was not measured."""
         values = {"p50": self.p50_ms, "fps": self.fps, "memory": self.peak_mb, "accuracy": self.accuracy}
         return values[metric]
+
+
+class Entry(Point):
+    """One result in the history, whole.
+
+    Attributes:
+        document: the result file as JSON text, with every sample: up to megabytes.
+    """
+
+    document: str
+
+
+def chosen(points: Iterable[Point], series: Sequence[str] = (), branch: str | None = None) -> list[Point]:
+    """Return the points whose series, as it is written, holds every one of some texts, and of one branch.
+
+    Args:
+        branch: None takes all.
+    """
+    return [
+        point
+        for point in points
+        if all(text in str(point.series) for text in series) and branch in (None, point.branch)
+    ]

@@ -83,7 +83,7 @@ def of_check(target: str, result: GateResult, commit: Commit, started_utc: str) 
 
 
 def read_entries(path: Path, commit: Commit) -> list[Entry]:
-    """Read the results at a path: a result file, what `--json` printed, a folder of files, a build folder.
+    """Read the results at a path: a result file, what `--json` printed, what `--out` holds, a build folder.
 
     Raises:
         DataError: nothing at the path is a result of `bench` or `check`.
@@ -92,7 +92,9 @@ def read_entries(path: Path, commit: Commit) -> list[Entry]:
     if (path / SUMMARY).is_file():
         entries = list(_of_build(path, commit))
     elif path.is_dir():
-        entries = [entry for file in sorted(path.glob("*.json")) for entry in _of_file(file, commit)]
+        # Of several devices `bench --out` writes a folder each.
+        files = sorted(path.glob("*.json")) or sorted(path.glob("*/*.json"))
+        entries = [entry for file in files for entry in _of_file(file, commit)]
     else:
         entries = _of_file(path, commit)
     if not entries:
@@ -140,7 +142,11 @@ def _valid_bench(path: Path, data: Mapping[str, Any]) -> BenchResult:
 def _checks(path: Path, data: Mapping[str, Any], commit: Commit) -> list[Entry]:
     written = iso(path.stat().st_mtime)
     try:
-        results = {target: GateResult.model_validate_json(json.dumps(one)) for target, one in data.items()}
+        results = {
+            target: GateResult.model_validate_json(json.dumps(one))
+            for target, one in data.items()
+            if target != "error"  # what ended the check before its verdict on the other targets
+        }
     except ValidationError as exc:
         raise DataError(f"{path}: not a result of bench or check: {_first(exc)}") from exc
     return [of_check(target, result, commit, written) for target, result in results.items()]

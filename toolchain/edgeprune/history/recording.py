@@ -13,6 +13,16 @@ from edgeprune.history.store import open_history
 from edgeprune.scores import Accuracy
 
 
+def require_history(place: str) -> None:
+    """Open a history before a measurement that is to go into it, and bring its tables up to date.
+
+    Raises:
+        ConfigError, RuntimeMissingError: see `open_history`.
+    """
+    with open_history(place):
+        pass
+
+
 def record_bench(
     place: str, results: Sequence[BenchResult], accuracies: Mapping[str, Accuracy | None]
 ) -> None:

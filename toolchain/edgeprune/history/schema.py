@@ -45,6 +45,13 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 _LOCK = 0x656470  # "edp": names the advisory lock of PostgreSQL, where CREATE TABLE races
 
 
+def is_current(connection: Connection) -> bool:
+    """Whether the tables are of the newest version; looking takes no lock."""
+    from sqlalchemy import inspect
+
+    return inspect(connection).has_table("edgeprune_schema") and _version(connection) == len(MIGRATIONS)
+
+
 def migrate(connection: Connection, where: str) -> None:
     """Bring the tables to the newest version, within the transaction of `connection`.
 
@@ -56,7 +63,7 @@ def migrate(connection: Connection, where: str) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
     connection.execute(text("CREATE TABLE IF NOT EXISTS edgeprune_schema (version INTEGER NOT NULL)"))
-    version = connection.execute(text("SELECT MAX(version) FROM edgeprune_schema")).scalar() or 0
+    version = _version(connection)
     if version > len(MIGRATIONS):
         raise ConfigError(
             f"{where}: its schema is of version {version}, this edgeprune knows {len(MIGRATIONS)}: update it"
@@ -67,3 +74,10 @@ def migrate(connection: Connection, where: str) -> None:
         connection.execute(
             text("INSERT INTO edgeprune_schema (version) VALUES (:version)"), {"version": number}
         )
+
+
+def _version(connection: Connection) -> int:
+    from sqlalchemy import text
+
+    version: int | None = connection.execute(text("SELECT MAX(version) FROM edgeprune_schema")).scalar()
+    return version or 0

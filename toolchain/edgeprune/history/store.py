@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.database import BUSY_S, connectable, lock_whole, shown
+from edgeprune.database import BUSY_S, READING, connectable, lock_whole, shown
 from edgeprune.errors import ConfigError, RuntimeMissingError
-from edgeprune.history.entry import Entry
-from edgeprune.history.schema import migrate
+from edgeprune.history.entry import Entry, Point
+from edgeprune.history.schema import is_current, migrate
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine, TableClause
+    from sqlalchemy import Connection, Engine, TableClause
 
 
 class History:
@@ -43,25 +43,34 @@ class History:
             for entry in entries:
                 try:
                     with connection.begin_nested():
-                        connection.execute(insert(_table()), entry.model_dump())
+                        connection.execute(insert(_table(Entry)), entry.model_dump())
                 except IntegrityError:  # it is there, whoever added it
                     continue
                 new += 1
         return new
 
-    def entries(self) -> list[Entry]:
-        """Return all entries in the order of their commits, then of their runs.
+    def points(self) -> list[Point]:
+        """Return what all entries tell without their documents, by commit, then by run.
+
+        Raises:
+            ConfigError: the database does not answer.
+        """
+        with self._reading() as connection:
+            return _points(connection)
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield all entries in the order of `points`, each read when it is asked for.
 
         Raises:
             ConfigError: the database does not answer.
         """
         from sqlalchemy import select
 
-        with self._answering(), self._engine.connect() as connection:
-            found = [
-                Entry.model_validate(dict(row)) for row in connection.execute(select(_table())).mappings()
-            ]
-        return sorted(found, key=lambda entry: (entry.when, entry.started_utc, entry.id))
+        table = _table(Entry)
+        with self._reading() as connection:
+            for point in _points(connection):
+                query = select(table.c.document).where(table.c.id == point.id)
+                yield Entry(**point.model_dump(), document=connection.execute(query).scalar_one())
 
     def migrate(self) -> None:
         """Make the tables, or bring them to the newest version.
@@ -69,12 +78,20 @@ class History:
         Raises:
             ConfigError: a newer edgeprune made them, or the database does not answer.
         """
+        with self._reading() as connection:
+            if is_current(connection):
+                return
         with self._answering(), self._engine.begin() as connection:
             migrate(connection, self.name)
 
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with self._answering(), self._engine.connect() as connection:
+            yield connection.execution_options(**READING)
 
     @contextmanager
     def _answering(self) -> Iterator[None]:
@@ -131,6 +148,7 @@ def _write_ahead(driver: Any, _: object) -> None:
     while True:
         try:
             driver.execute("PRAGMA journal_mode=WAL")
+            driver.execute("PRAGMA synchronous=FULL")  # some builds of SQLite have another default with WAL
             return
         except sqlite3.OperationalError as exc:
             # The busy timeout is not for this one: two processes may turn it on in a new file at once.
@@ -139,8 +157,15 @@ def _write_ahead(driver: Any, _: object) -> None:
             time.sleep(0.05)
 
 
-def _table() -> TableClause:
+def _points(connection: Connection) -> list[Point]:
+    from sqlalchemy import select
+
+    rows = connection.execute(select(_table(Point))).mappings()
+    found = [Point.model_validate(dict(row)) for row in rows]
+    return sorted(found, key=lambda point: (point.when, point.started_utc, point.id))
+
+
+def _table(kind: type[Point]) -> TableClause:
     from sqlalchemy import column, table
 
-    columns: Sequence[str] = tuple(Entry.model_fields)
-    return table("edgeprune_entries", *(column(name) for name in columns))
+    return table("edgeprune_entries", *(column(name) for name in kind.model_fields))

@@ -1,12 +1,14 @@
-"""The history of a metric: a chart a series with its levels and change points, and the table of entries."""
+"""The history of a metric: a chart a series with its levels and change points, and the table of results."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from html import escape
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.measure import Measurement
@@ -16,7 +18,7 @@ from rich.text import Text
 from edgeprune.errors import ConfigError, DataError
 from edgeprune.history import Metric
 from edgeprune.history.changes import Change, change_points
-from edgeprune.history.entry import UNITS, Entry, Series
+from edgeprune.history.entry import UNITS, Point, Series
 from edgeprune.report.cells import number, plain
 from edgeprune.report.facts import save_page
 from edgeprune.report.page import page
@@ -37,66 +39,78 @@ class Curve:
     """One series of a metric.
 
     Attributes:
-        entries: those that have the metric, by commit; the unfit among them have no say in `changes`.
+        points: those that have the metric, by commit; the unfit among them have no say in `changes`.
     """
 
     series: Series
     metric: Metric
-    entries: tuple[Entry, ...]
+    points: tuple[Point, ...]
 
     @property
-    def fit(self) -> tuple[Entry, ...]:
-        """The entries whose run was valid."""
-        return tuple(entry for entry in self.entries if entry.valid)
+    def fit(self) -> tuple[Point, ...]:
+        """The points whose run was valid."""
+        return tuple(point for point in self.points if point.valid)
 
-    def value(self, entry: Entry) -> float:
-        """Return the metric of an entry of this curve."""
-        value = entry.value(self.metric)
+    def value(self, point: Point) -> float:
+        """Return the metric of a point of this curve."""
+        value = point.value(self.metric)
         assert value is not None
         return value
 
+    @cached_property
     def changes(self) -> tuple[Change, ...]:
-        """Return the changes of level; an index counts in `fit`."""
-        return change_points([self.value(entry) for entry in self.fit])
+        """The changes of level; an index counts in `fit`."""
+        return change_points([self.value(point) for point in self.fit])
 
     def title(self) -> str:
         """Return what the series is of."""
-        series = self.series
-        threads = f"{series.threads} thread{'s' if series.threads != 1 else ''}"
-        return (
-            f"{plain(series.name)}: {_WORDS[self.metric]}, {series.scenario}, "
-            f"{series.backend} {series.precision}, {threads}, {plain(series.machine)}"
-        )
+        return f"{_WORDS[self.metric]} of {plain(str(self.series))}"
 
     def sentences(self) -> Iterator[str]:
         """Yield a sentence a change point: which commits it lies between, and how far the level moved."""
         fit, unit = self.fit, UNITS[self.metric]
-        for change in self.changes():
+        for change in self.changes:
             before, after = (f"{value:.4g} {unit}".strip() for value in (change.before, change.after))
             yield (
-                f"{plain(self.series.name)}: {_WORDS[self.metric]} {change.share:+.1%} ({before} to {after}) "
-                f"between {_commit(fit[change.index - 1])} and {_commit(fit[change.index])} "
-                f"(p = {change.p_value:.4f})"
+                f"{change.share:+.1%} ({before} to {after}) between {_commit(fit[change.index - 1])} "
+                f"and {_commit(fit[change.index])} (p = {change.p_value:.4f})"
             )
 
+    def described(self) -> dict[str, Any]:
+        """Return the series and its changes, each after one commit and up to another, as JSON-like data."""
+        fit = self.fit
+        return {
+            "series": self.series._asdict(),
+            "metric": self.metric,
+            "unit": UNITS[self.metric],
+            "results": len(self.points),
+            "unfit": len(self.points) - len(fit),
+            "changes": [
+                {
+                    "after_commit": fit[change.index - 1].commit_sha,
+                    "up_to_commit": fit[change.index].commit_sha,
+                    "before": change.before,
+                    "after": change.after,
+                    "p_value": change.p_value,
+                }
+                for change in self.changes
+            ],
+        }
 
-def curves_of(entries: Sequence[Entry], metric: Metric, name: str = "") -> list[Curve]:
-    """Return the series that have a metric, each in the order of `entries`.
 
-    Args:
-        name: text that the names of the series have to hold.
+def curves_of(points: Sequence[Point], metric: Metric) -> list[Curve]:
+    """Return the series that have a metric, each in the order of `points`.
 
     Raises:
-        DataError: no entry has it.
+        DataError: no point has it.
     """
-    found: dict[Series, list[Entry]] = {}
-    for entry in entries:
-        if entry.value(metric) is not None and name in entry.name:
-            found.setdefault(entry.series, []).append(entry)
+    found: dict[Series, list[Point]] = {}
+    for point in points:
+        if point.value(metric) is not None:
+            found.setdefault(point.series, []).append(point)
     if not found:
-        where = f" in a series named {name!r}" if name else ""
-        raise DataError(f"history: no result has {metric}{where}")
-    return [Curve(series, metric, tuple(points)) for series, points in found.items()]
+        raise DataError(f"history: of {len(points)} results none has {metric}")
+    return [Curve(series, metric, tuple(of_it)) for series, of_it in found.items()]
 
 
 def write_plot(curves: Sequence[Curve], path: Path) -> Path:
@@ -108,9 +122,10 @@ def write_plot(curves: Sequence[Curve], path: Path) -> Path:
     """
     if path.suffix == ".svg":
         if len(curves) > 1:
-            names = ", ".join(dict.fromkeys(curve.series.name for curve in curves))
+            found = "; ".join(plain(str(curve.series)) for curve in curves)
             raise ConfigError(
-                f"{path}: one chart holds one series, not {len(curves)} ({names}): write .html or give --name"
+                f"{path}: one chart holds one series, not {len(curves)}: write .html, or choose by --series "
+                f"from {found}"
             )
         return save_page(path, _alone(chart(curves[0], "history")))
     if path.suffix != ".html":
@@ -124,22 +139,22 @@ def write_plot(curves: Sequence[Curve], path: Path) -> Path:
 
 def _notes(curve: Curve) -> str:
     said = [*curve.sentences()] or ["No change of level."]
-    unfit = len(curve.entries) - len(curve.fit)
+    unfit = len(curve.points) - len(curve.fit)
     if unfit:
-        said.append(f"{unfit} of {len(curve.entries)} runs are unfit (hollow) and count for nothing.")
+        said.append(f"{unfit} of {len(curve.points)} runs are unfit (hollow) and count for nothing.")
     return "".join(f"<p>{escape(sentence)}</p>" for sentence in said)
 
 
 def chart(curve: Curve, name: str) -> str:
     """Draw a series over its commits as SVG: every run, the level between change points, the changes."""
-    places = {entry.id: place for place, entry in enumerate(curve.entries)}
-    fit, changes = curve.fit, curve.changes()
+    places = {point.id: place for place, point in enumerate(curve.points)}
+    fit, changes = curve.fit, curve.changes
     with figure(2.8) as (drawn, axes):
-        for entry in curve.entries:
-            place, value = places[entry.id], curve.value(entry)
-            edge = BLUE if entry.valid else MUTED
+        for point in curve.points:
+            place, value = places[point.id], curve.value(point)
+            edge = BLUE if point.valid else MUTED
             axes.scatter(
-                place, value, s=22, facecolor=edge if entry.valid else PAPER, edgecolor=edge, zorder=3
+                place, value, s=22, facecolor=edge if point.valid else PAPER, edgecolor=edge, zorder=3
             )
         cuts = [0, *(change.index for change in changes), len(fit)]
         levels = [changes[0].before, *(change.after for change in changes)] if changes else []
@@ -160,31 +175,32 @@ def chart(curve: Curve, name: str) -> str:
                 fontsize=8.5,
                 color=colour,
             )
-        step = -(-len(curve.entries) // _MOST_TICKS)
-        shown = curve.entries[::step]
+        step = -(-len(curve.points) // _MOST_TICKS)
+        shown = curve.points[::step]
         axes.set_xticks(
-            [places[entry.id] for entry in shown], [_tick(entry) for entry in shown], rotation=45, ha="right"
+            [places[point.id] for point in shown], [_tick(point) for point in shown], rotation=45, ha="right"
         )
         axes.margins(x=0.06, y=0.2)
         axes.set_xlabel("commit, in order of its time")
-        unit = UNITS[curve.metric] or curve.entries[-1].accuracy_metric or ""
+        unit = UNITS[curve.metric] or curve.points[-1].accuracy_metric or ""
         axes.set_ylabel(", ".join(filter(None, (_WORDS[curve.metric], unit))))
         axes.tick_params(axis="y", labelcolor=MUTED)
         axes.grid(True, axis="y")
         return to_svg(drawn, name, curve.title())
 
 
-def _tick(entry: Entry) -> str:
-    return _short(entry.commit_sha, 7) if entry.commit_sha else entry.started_utc[:10]
+def _tick(point: Point) -> str:
+    return _short(point.commit_sha, 7) if point.commit_sha else point.started_utc[:10]
 
 
-def _commit(entry: Entry) -> str:
-    return _short(entry.commit_sha, 10) if entry.commit_sha else entry.started_utc
+def _commit(point: Point) -> str:
+    return _short(point.commit_sha, 10) if point.commit_sha else point.started_utc
 
 
 def _short(sha: str, digits: int) -> str:
-    bare = sha.removesuffix("-dirty")
-    return bare[:digits] + sha[len(bare) :]
+    shown = plain(sha)
+    bare = shown.removesuffix("-dirty")
+    return bare[:digits] + shown[len(bare) :]
 
 
 def _alone(svg: str) -> str:
@@ -197,29 +213,29 @@ def _alone(svg: str) -> str:
     )
 
 
-def print_entries(entries: Sequence[Entry], console: Console) -> None:
-    """Print a table of all entries, by commit."""
+def print_points(points: Sequence[Point], console: Console) -> None:
+    """Print a table of results, by commit."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for head in ("commit", "run", "series"):
         table.add_column(head, no_wrap=True)
     for head in ("p50 ms", "FPS", "peak MB", "accuracy"):
         table.add_column(head, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    for entry in entries:
+    for point in points:
         table.add_row(
-            Text(_tick(entry) if entry.commit_sha else "\N{EN DASH}"),
-            entry.started_utc[:16].replace("T", " "),
-            Text(f"{plain(entry.name)}, {entry.backend} {entry.precision}"),
+            Text(_tick(point) if point.commit_sha else "\N{EN DASH}"),
+            point.started_utc[:16].replace("T", " "),
+            Text(f"{plain(point.name)}, {point.backend} {point.precision}"),
             *(
                 number(value, digits).text
                 for value, digits in (
-                    (entry.p50_ms, 2),
-                    (entry.fps, 1),
-                    (entry.peak_mb, 0),
-                    (entry.accuracy, 4),
+                    (point.p50_ms, 2),
+                    (point.fps, 1),
+                    (point.peak_mb, 0),
+                    (point.accuracy, 4),
                 )
             ),
-            "" if entry.valid else "unfit",
+            "" if point.valid else "unfit",
         )
     table.width = Measurement.get(console, console.options.update(max_width=200), table).maximum
     console.print(table, crop=False)
