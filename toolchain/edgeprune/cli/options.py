@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,14 +44,16 @@ set_option = click.option(
 trust_option = click.option(
     "--trust-model", is_flag=True, help="Unpickle the checkpoint without the list of safe classes."
 )
-device_option = click.option(
+# As it was given: an address, or a name that is still to be looked up (`runners.known.place_of`).
+place_option = partial(
+    click.option,
     "--device",
     default="local",
     show_default=True,
     metavar="ADDRESS",
-    callback=lambda ctx, param, value: address_of(value),
     help="Where to measure: local, ssh://user@host:port, adb://serial, or a name in your devices.yaml.",
 )
+device_option = place_option(callback=lambda ctx, param, value: address_of(value))
 history_option = click.option(
     "--history", metavar="URL", help="Also add the results to a history: SQLite file, or SQLAlchemy URL."
 )
