@@ -22,7 +22,7 @@ class Pair(_Record):
     """One fresh process of each side. A pair that the machine disturbed is kept, but not counted.
 
     Attributes:
-        baseline_p90_ms, candidate_p90_ms: None with too few samples for that percentile.
+        baseline_p90_ms, candidate_p90_ms, and those of p99: None with too few samples for that percentile.
     """
 
     order: Literal["AB", "BA"]
@@ -32,6 +32,8 @@ class Pair(_Record):
     candidate_fps: float
     baseline_p90_ms: float | None = None
     candidate_p90_ms: float | None = None
+    baseline_p99_ms: float | None = None
+    candidate_p99_ms: float | None = None
     disturbed_by: tuple[Flag, ...] = ()
 
     @property
