@@ -97,6 +97,9 @@ def test_two_builds_are_compared_by_their_chosen_rows_with_their_accuracy(
     assert ended.code == 0, ended.errors
     chosen = {name: target["chosen"] for name, target in built.summary["targets"].items() if target["chosen"]}
     assert len(calls) == len(chosen) > 0
+    for row in chosen.values():
+        stored = f"p50 {row['p50_ms']:.4g} ms of the baseline, {row['p50_ms']:.4g} ms of the candidate"
+        assert f"note: stored with the build: {stored}; not gated on" in ended.stdout
     for (baseline, candidate, _, options), row in zip(calls, chosen.values(), strict=True):
         assert baseline.engine_sha256 == candidate.engine_sha256 == row["sha256"]
         assert baseline.environment == row["environment"]
@@ -238,7 +241,7 @@ def test_an_error_loses_no_target_that_was_judged(
     assert ": PASS after 0 pairs" in ended.stdout
     told = json.loads(page.read_text())
     assert told.pop("error") == {"kind": "DeviceError", "message": "board: it is gone", "exit_code": 4}
-    assert [GateResult.model_validate(entry) for entry in told.values()] == [a_result("pass")]
+    assert [GateResult.model_validate(entry).metrics for entry in told.values()] == [a_result("pass").metrics]
 
 
 @pytest.mark.parametrize(

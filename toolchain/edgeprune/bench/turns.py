@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -49,6 +50,7 @@ class _Worker:
             stdout=subprocess.PIPE,
             stderr=self.errors,
             text=True,
+            errors="replace",
         )
 
     def until(self, phase: str) -> dict[str, Any]:
@@ -89,7 +91,8 @@ class _Worker:
         code = self.process.wait()
         self.errors.seek(0)
         lines = [line.strip() for line in self.errors if line.strip()]
-        how = f"exited with code {code}" if code >= 0 else f"killed by signal {-code}"
+        hint = " (out of memory?)" if code == -signal.SIGKILL else ""
+        how = f"exited with code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}{hint}"
         return _WorkerEndedError(
             f"{self.job['name']}: {how}: {lines[-1] if lines else 'nothing on standard error'}"
         )

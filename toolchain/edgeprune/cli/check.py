@@ -201,7 +201,7 @@ def _gate(
     from edgeprune.bench.gate import run_gate
 
     with _ready({"baseline": before, "candidate": after}, threads, runner) as (jobs, measure):
-        return run_gate(
+        result = run_gate(
             jobs[0],
             jobs[1],
             rules,
@@ -209,6 +209,14 @@ def _gate(
             accuracy=_accuracy(before, after, max_drop),
             on_progress=lambda done, total, text: notify("check", done / max(total, 1), text),
         )
+    return result.model_copy(update={"notes": (*result.notes, *_stored(before, after))})
+
+
+def _stored(before: Subject, after: Subject) -> tuple[str, ...]:
+    """Tell what builds recorded when they were made, perhaps elsewhere: it is shown, and never gated on."""
+    sides = (("baseline", before.p50_ms), ("candidate", after.p50_ms))
+    told = [f"{p50_ms:.4g} ms of the {side}" for side, p50_ms in sides if p50_ms is not None]
+    return (f"stored with the build: p50 {', '.join(told)}; not gated on",) if told else ()
 
 
 def _accuracy(before: Subject, after: Subject, max_drop: float) -> AccuracyPair | None:
