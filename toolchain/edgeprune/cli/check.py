@@ -65,7 +65,7 @@ def _share(ctx: click.Context, param: click.Parameter, value: float | None) -> f
     help="Only run N pairs of the baseline with itself, and keep the smallest fair tau.",
 )
 @threads_option
-@place_option()
+@place_option
 @force_option
 @history_option
 @json_option
