@@ -18,6 +18,8 @@ class Machine:
         self.make_block, self.noise, self.ms = make_block, noise, ms
         self.random = np.random.default_rng(7)
         self.peak_mb = dict.fromkeys(ms, 100.0)
+        self.device_mb: dict[str, float] = {}
+        self.samples = 200
         self.report: dict[str, dict[str, Any]] = {name: {} for name in ms}
         self.block: dict[str, Any] = {}
         self.disturb = 0
@@ -36,7 +38,7 @@ class Machine:
             if self.disturb:
                 self.disturb -= 1
                 changes["foreign"] = 0.5
-            block = self.make_block([level] * 200, **changes)
+            block = self.make_block([level] * self.samples, **changes)
         report: dict[str, Any] = {
             "pid": 1,
             "version": "1.0",
@@ -46,7 +48,13 @@ class Machine:
             "block": block,
             "memory": None
             if timed
-            else Memory(baseline_hwm=50, load_hwm=90, peak_hwm=self.peak_mb[job.name], method="VmHWM"),
+            else Memory(
+                baseline_hwm=50,
+                load_hwm=90,
+                peak_hwm=self.peak_mb[job.name],
+                method="VmHWM",
+                device_peak=self.device_mb.get(job.name),
+            ),
             "quantized_ops": None if timed else 0,
             "env_before": {"cpu": "simulated", "machine": "none"},
             "env_after": {},

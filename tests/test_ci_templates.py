@@ -127,6 +127,7 @@ def test_every_input_reaches_the_command_as_one_word(run: Any, tmp_path: Path) -
         baseline=NASTY,
         candidate="-x",
         target="t\nu",
+        device="ssh://a b@c",
         tau="0.1",
         max_drop="0.02",
         budgets=f"fps>=30\n\n{NASTY}\n",
@@ -141,7 +142,8 @@ def test_every_input_reaches_the_command_as_one_word(run: Any, tmp_path: Path) -
         "target": ["t\nu"],
         "budget": ["fps>=30", NASTY],
     }
-    assert [_values(ended.arguments, name) for name in ("tau", "max-drop", "threads")] == [
+    assert [_values(ended.arguments, name) for name in ("device", "tau", "max-drop", "threads")] == [
+        ["ssh://a b@c"],
         ["0.1"],
         ["0.02"],
         ["2"],
@@ -222,3 +224,15 @@ def test_the_real_command_runs_in_the_step(convnet: Path, tmp_path: Path) -> Non
     assert {"p50 latency", "fps", "p50_ms<=1000", "peak memory"} <= set(names)
     page = (ended.folder / "edgeprune-reports" / "edgeprune-check.md").read_text(encoding="utf-8")
     assert page.startswith("## edgeprune check: ")
+
+
+def test_the_report_of_a_real_check_that_ends_in_an_error_is_published(convnet: Path, tmp_path: Path) -> None:
+    ended = _action_step(
+        tmp_path, SHORT, baseline=str(convnet), candidate=str(convnet), device="nowhere", reports="told"
+    )
+    assert ended.code == 3
+    assert "verdict=error\n" in (tmp_path / "GITHUB_OUTPUT").read_text()
+    assert (tmp_path / "GITHUB_STEP_SUMMARY").read_text().startswith("## edgeprune check: ❌ error\n")
+    assert "::error title=edgeprune check%3A error::--device 'nowhere'" in ended.stdout
+    suites = ET.parse(ended.folder / "told" / "edgeprune-check.xml").getroot()
+    assert suites.find("testsuite/testcase/error") is not None

@@ -50,7 +50,9 @@ def test_a_fine_tau_is_earned_once_and_kept(make_block: Any, tmp_path: Path) -> 
     assert (first, len(machine.calls)) == (2 * (10 + 6), 2 * 6)
 
 
-@pytest.mark.parametrize("key", ["device", "runtime version", "precision", "threads", "input shape"])
+@pytest.mark.parametrize(
+    "key", ["device", "runtime version", "provider", "precision", "threads", "input shape"]
+)
 def test_a_run_of_another_machine_or_runtime_does_not_count_and_is_named(
     make_block: Any, tmp_path: Path, key: str
 ) -> None:

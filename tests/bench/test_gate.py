@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,16 +12,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgeprune.bench.budgets import parse_budget
 from edgeprune.bench.decision import LOOKS, Decision, decide
-from edgeprune.bench.gate import Rules, default_tau, run_gate
+from edgeprune.bench.gate import Rules, run_gate
 from edgeprune.bench.gate_result import AccuracyPair, GateResult
 from edgeprune.bench.pairs import GATE_BLOCK, check_comparable, on_runner
 from edgeprune.bench.result import Job, WorkerReport
+from edgeprune.bench.sensors.jetson import read_jetson
+from edgeprune.bench.tau import default_tau
 from edgeprune.errors import CompileError, ConfigError, NotComparableError
 from edgeprune.runners.local import LocalRunner
+from recorded import Record
 from simulated import Machine, make_job
 
 MIB = 1.048576
+LOCKED = {"affinity": [0], "frequency": {"cpu0": {"scaling_min_freq": "2000", "scaling_max_freq": "2000"}}}
 
 
 def _gate(
@@ -146,7 +152,9 @@ def test_memory_fails_above_both_limits(make_block, before: float, now: float, v
     assert _gate(machine).verdict == verdict
 
 
-@pytest.mark.parametrize(("candidate", "verdict"), [(0.58, "pass"), (0.571, "pass"), (0.56, "fail")])
+@pytest.mark.parametrize(
+    ("candidate", "verdict"), [(0.58, "pass"), (0.57, "pass"), (0.5699, "fail"), (math.nan, "fail")]
+)
 def test_accuracy_is_gated_when_it_is_known(make_block, candidate: float, verdict: str) -> None:
     machine = Machine(make_block, a=10.0, b=10.0)
     accuracy = AccuracyPair(baseline=0.58, candidate=candidate, max_drop=0.01)
@@ -189,7 +197,9 @@ def test_sides_that_differ_are_refused_unless_told_to(make_block, key: str, chan
     with pytest.raises(NotComparableError, match=f"differ in {key}"):
         _gate(machine)
     machine.report["b"] = changes if key != "device" else {}
-    assert _gate(machine, force=True).verdict == "pass"
+    result = _gate(machine, force=True)
+    assert result.verdict == "pass"
+    assert [f"differ in {key}" in note for note in result.notes] == ([] if key == "device" else [True])
 
 
 def test_precisions_are_compared_by_what_really_ran(make_block) -> None:
@@ -234,4 +244,90 @@ def test_the_default_tau_is_finer_only_where_the_clocks_of_the_cores_in_use_are_
     frequency = {
         core: {"scaling_min_freq": low, "scaling_max_freq": high} for core, (low, high) in clocks.items()
     }
-    assert default_tau({"affinity": [0], "frequency": frequency or None}) == tau
+    assert default_tau({"affinity": [0], "frequency": frequency or None}, "CPUExecutionProvider") == tau
+
+
+@pytest.mark.parametrize(
+    ("board", "root", "gpu_hz", "tau"),
+    [
+        ("jetson-nano", True, (), 0.03),  # held by jetson_clocks, which says so
+        ("jetson-nano", False, (), 0.05),  # only root is told, so nothing is known of the GPU
+        ("jetson-orin-nano", True, (), 0.05),  # as it boots
+        ("jetson-orin-nano", True, ("612000000", "612000000"), 0.05),  # the memory's clock is free
+        ("jetson-orin-nano", False, ("306000000", "612000000"), 0.05),
+        ("jetson-orin-nano", False, ("612000000", "612000000"), 0.03),
+    ],
+)
+def test_on_a_jetsons_gpu_its_clock_counts_too(
+    recorded: Record, board: str, root: bool, gpu_hz: tuple[str, ...], tau: float
+) -> None:
+    device = recorded(board)
+    device.write("/etc/nv_tegra_release", "# R32 (release), REVISION: 7.1")
+    if not root:
+        del device.said["jetson_clocks --show"]
+    for file, hz in zip(("min_freq", "max_freq"), gpu_hz, strict=False):
+        device.write(f"/sys/class/devfreq/17000000.gpu/{file}", hz)
+    env = LOCKED | {"jetson": read_jetson(device.root, device.ask)}
+    assert default_tau(env, "TensorRT") == tau
+    assert default_tau(env, "CPUExecutionProvider") == 0.03  # it computes on the cores, which are locked
+    assert default_tau(env | {"frequency": None}, "TensorRT") == 0.05
+
+
+@pytest.mark.parametrize(
+    ("provider", "tau"), [("CPUExecutionProvider", 0.03), ("CUDAExecutionProvider", 0.05)]
+)
+def test_no_other_accelerators_clock_is_known_to_be_locked(make_block, provider: str, tau: float) -> None:
+    machine = Machine(make_block, noise=0.001, a=10.0, b=10.0)
+    used = {"provider": provider, "precision": "fp32", "threads": 1, "streams": 1}
+    env = LOCKED | {"cpu": "simulated", "machine": "none"}
+    machine.report = {name: {"actual": used, "env_before": env} for name in "ab"}
+    jobs = [make_job(name).model_copy(update={"options": {"provider": provider}}) for name in "ab"]
+    assert run_gate(*jobs, Rules(), machine).tau == tau
+
+
+def test_what_was_decided_stands_when_the_machine_disturbs_the_rest(make_block) -> None:
+    machine = Machine(make_block, noise=0.05, a=10.0, b=10.3)
+
+    def disturbed_later(jobs: Sequence[Job], scenario: str) -> list[WorkerReport]:
+        machine.disturb = 1 if len(machine.calls) >= 2 * LOOKS[0] else 0
+        return machine(jobs, scenario)
+
+    rules = Rules(budgets=(parse_budget("p50_ms<=5"),))
+    result = run_gate(make_job("a"), make_job("b"), rules, disturbed_later)
+    told = {metric.name: metric for metric in result.metrics}
+    assert told["p50_ms<=5"].verdict == "fail" and "over 6 pairs" in told["p50_ms<=5"].evidence
+    assert told["p50 latency"].verdict == "inconclusive" and "disturbed" in told["p50 latency"].evidence
+    assert result.verdict == "fail" and not result.regressed
+
+
+def test_the_numbers_are_those_of_the_pairs_that_decided(make_block) -> None:
+    rules = Rules(budgets=(parse_budget("p50_ms<=10.08"),))
+    result = run_gate(make_job("a"), make_job("b"), rules, Machine(make_block, noise=0.02, a=10.0, b=10.0))
+    pairs = set()
+    for metric in result.metrics:
+        if found := re.search(r"over (\d+) pairs", metric.evidence):
+            pairs.add(int(found[1]))
+            field = "candidate_fps" if metric.unit == "FPS" else "candidate_ms"
+            deciding = result.counted[: int(found[1])]
+            assert metric.candidate == np.median([getattr(pair, field) for pair in deciding])
+    assert len(pairs) > 1  # they were not all decided at the same look
+
+
+def test_p99_is_shown_where_every_pair_has_enough_samples(make_block) -> None:
+    def of(samples: int) -> set[str]:
+        machine = Machine(make_block, a=10.0, b=10.0)
+        machine.samples = samples
+        return {metric.name for metric in _gate(machine).metrics if metric.verdict == "advisory"}
+
+    assert of(661) == {"p90 latency"}
+    assert of(662) == {"p90 latency", "p99 latency"}
+
+
+@pytest.mark.parametrize(("now", "verdict"), [(510.0, "pass"), (520.0, "fail")])
+def test_memory_of_an_accelerator_is_gated_where_it_is_told(make_block, now: float, verdict: str) -> None:
+    machine = Machine(make_block, a=10.0, b=10.0)
+    assert "device memory" not in {metric.name for metric in _gate(machine).metrics}
+    machine.device_mb = {"a": 500.0, "b": now}
+    result = _gate(machine)
+    assert {metric.name: metric.verdict for metric in result.metrics}["device memory"] == verdict
+    assert result.verdict == verdict

@@ -15,7 +15,9 @@ from edgeprune.bench.gate import Rules
 from edgeprune.bench.gate_result import GateResult, Metric
 from edgeprune.bench.protocol import BenchProfile
 from edgeprune.bench.result import Job
-from edgeprune.errors import NotComparableError
+from edgeprune.errors import DeviceError, NotComparableError
+from edgeprune.report.gate import FORMATS
+from edgeprune.runners import remote
 
 TINY = BenchProfile(
     blocks=1, min_queries=60, min_seconds=0.05, warmup_s=0.0, warmup_cap_s=0.2, timeout_s=120.0
@@ -95,6 +97,9 @@ def test_two_builds_are_compared_by_their_chosen_rows_with_their_accuracy(
     assert ended.code == 0, ended.errors
     chosen = {name: target["chosen"] for name, target in built.summary["targets"].items() if target["chosen"]}
     assert len(calls) == len(chosen) > 0
+    for row in chosen.values():
+        stored = f"p50 {row['p50_ms']:.4g} ms of the baseline, {row['p50_ms']:.4g} ms of the candidate"
+        assert f"note: stored with the build: {stored}; not gated on" in ended.stdout
     for (baseline, candidate, _, options), row in zip(calls, chosen.values(), strict=True):
         assert baseline.engine_sha256 == candidate.engine_sha256 == row["sha256"]
         assert baseline.environment == row["environment"]
@@ -155,6 +160,91 @@ def test_reports_are_written_whatever_the_verdict(
 
 
 @pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        (("--device", "nowhere"), 3),
+        (("--device", "ssh://nobody@127.0.0.1:1"), 4),
+        (("--candidate", "gone.onnx"), 3),
+        (("--budget", "fsp>=30"), 3),
+    ],
+)
+def test_a_check_that_ends_in_an_error_leaves_reports_that_say_so(
+    run: Any,
+    convnet: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, str],
+    code: int,
+) -> None:
+    monkeypatch.setattr(remote, "BACKOFF_S", ())
+    files = {name: tmp_path / f"check.{name}" for name in FORMATS}
+    for name, file in files.items():
+        file.write_text(f"<{name}> of the run before")
+    reports = [word for name, file in files.items() for word in ("--report", f"{name}={file}")]
+    ended = run("check", "--baseline", convnet, "--candidate", convnet, *options, *reports)
+    assert (ended.code, ended.stdout) == (code, "")
+    said = ended.error.removeprefix("edgeprune: ")
+    failure = json.loads(files["json"].read_text())["error"]
+    assert (failure["message"], failure["exit_code"]) == (said, code)
+    (suite,) = ET.parse(files["junit"]).getroot()
+    (case,) = suite.findall("testcase")
+    error = case.find("error")
+    assert error is not None and (suite.get("errors"), error.get("message")) == ("1", said)
+    assert files["markdown"].read_text(encoding="utf-8").startswith("## edgeprune check: ❌ error\n")
+    assert files["github"].read_text().startswith("::error title=edgeprune check%3A error::")
+    assert not [name for name, file in files.items() if "of the run before" in file.read_text()]
+
+
+def test_while_it_runs_and_when_it_is_killed_the_reports_say_that_there_is_no_verdict(
+    run: Any, convnet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*arguments: object, **options: object) -> GateResult:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gate, "run_gate", killed)
+    xml = tmp_path / "check.xml"
+    xml.write_text("of the run before")
+    ended = run("check", "--baseline", convnet, "--candidate", convnet, "--report", f"junit={xml}")
+    assert ended.code == 130
+    error = ET.parse(xml).getroot().find("testsuite/testcase/error")
+    assert error is not None and "has not ended" in error.get("message", "")
+
+
+def test_a_report_that_cannot_be_written_is_told_before_anything_is_measured(
+    gated: Any, run: Any, convnet: Path, tmp_path: Path
+) -> None:
+    calls = gated("pass")
+    (tmp_path / "file").write_text("")
+    ended = run(
+        *("check", "--baseline", convnet, "--candidate", convnet),
+        *("--report", f"junit={tmp_path / 'file' / 'check.xml'}"),
+    )
+    assert ended.code == 3 and "the report cannot be written" in ended.error
+    assert calls == []
+
+
+def test_an_error_loses_no_target_that_was_judged(
+    run: Any, built: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[str] = []
+
+    def run_gate(baseline: Job, *arguments: object, **options: object) -> GateResult:
+        if judged:
+            raise DeviceError("board: it is gone")
+        judged.append(baseline.engine)
+        return a_result("pass")
+
+    monkeypatch.setattr(gate, "run_gate", run_gate)
+    page = tmp_path / "check.json"
+    ended = run("check", "--baseline", built.out, "--candidate", built.out, "--report", f"json={page}")
+    assert (ended.code, ended.error) == (4, "edgeprune: board: it is gone")
+    assert ": PASS after 0 pairs" in ended.stdout
+    told = json.loads(page.read_text())
+    assert told.pop("error") == {"kind": "DeviceError", "message": "board: it is gone", "exit_code": 4}
+    assert [GateResult.model_validate(entry).metrics for entry in told.values()] == [a_result("pass").metrics]
+
+
+@pytest.mark.parametrize(
     "option", [("--report", "junt=a.xml"), ("--budget", "fsp>=30"), ("--budget", "top1>=0.5")]
 )
 def test_what_cannot_be_judged_or_written_is_refused_before_anything_is_measured(
@@ -190,7 +280,7 @@ def short_pairs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Let real workers time for a moment, and keep A/A runs in a folder of the test's own; return that."""
     monkeypatch.setattr(pairs.on_runner, "__defaults__", (TINY,))
     monkeypatch.setenv("EDGEPRUNE_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "aa"
+    return tmp_path / "cache" / "aa" / "local"
 
 
 def test_an_aa_run_is_kept_and_a_finer_tau_is_then_refused(
@@ -215,6 +305,9 @@ def test_an_aa_run_is_kept_and_a_finer_tau_is_then_refused(
         ((), "Missing option '--candidate'"),
         (("--aa", "6", "--candidate", "x"), "--aa runs the baseline alone"),
         (("--aa", "5"), "5 is not in the range x>=6"),
+        (("--tau", "5"), "5 is not a share"),
+        (("--tau", "nan"), "nan is not a share"),
+        (("--max-drop", "nan"), "nan is not a share"),
     ],
 )
 def test_options_that_do_not_go_together_are_a_usage_error(

@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from markdown_it import MarkdownIt
 
-from edgeprune.bench.gate_result import GateResult, Metric, Pair
+from edgeprune.bench.gate_result import Failure, GateResult, Metric, Pair
 from edgeprune.bench.result import Flag
 from edgeprune.errors import ConfigError, OutputError
 from edgeprune.report.gate import FORMATS, parse_report, render, write_reports
@@ -141,6 +141,23 @@ def test_markdown_keeps_text_as_text() -> None:
     rows = [token for token in tokens if token.type == "tr_open"]
     cells = [token for token in tokens if token.type in ("td_open", "th_open")]
     assert (len(rows), len(cells)) == (4, 20)
+
+
+def test_an_error_is_told_in_every_format_beside_what_was_judged() -> None:
+    failure = Failure(kind="DeviceError", message=HOSTILE, exit_code=4)
+    judged = {"x86-openvino": RESULTS["x86-openvino"]}
+    root = ET.parse(io.StringIO(render("junit", judged, failure))).getroot()
+    assert [suite.get("errors") for suite in root] == ["0", "1"]
+    error = root.find("testsuite[@name='check']/testcase/error")
+    assert error is not None and "<b>a</b>" in (error.text or "")
+    *others, last = render("github", judged, failure).splitlines()
+    assert len(others) == 1 and last.startswith("::error title=edgeprune check%3A error::50%25")
+    page = render("markdown", judged, failure)
+    assert page.startswith("## edgeprune check: ❌ error\n") and r"\<b\>" in page and "✅ pass" in page
+    assert render("table", judged, failure).splitlines()[-1].startswith("ERROR: 50%, ::error::x |")
+    assert list(json.loads(render("json", judged, failure))) == ["error", "x86-openvino"]
+    for tracker in ("bencher", "github-action-benchmark"):
+        assert render(tracker, judged, failure) == render(tracker, judged)
 
 
 def test_numbers_for_trackers_leave_disturbed_pairs_out() -> None:

@@ -31,7 +31,7 @@ class AARun(BaseModel):
     """What pairs of one engine with itself said, with what they hold for.
 
     Attributes:
-        identity: device, runtime, its version, threads, precision and input shape (`pairs.identity`).
+        identity: device, runtime, its version, provider, precision and the like (`pairs.identity`).
         pairs: how many counted; `disturbed` more did not.
         p95: 95th percentile of |log ratio of the p50 latencies|.
     """
@@ -121,8 +121,8 @@ def save_aa(run: AARun, folder: Path) -> Path:
 def find_aa(folder: Path, engine_sha256: str, same: Mapping[str, Any]) -> tuple[AARun | None, str]:
     """Return the run that holds for an engine on a device, or None and why another one does not count.
 
-    A run counts when engine, device, runtime, its version, threads, precision and input shape are the same
-    and it is at most 30 days old. The sentence is empty where there is nothing to say.
+    A run counts when engine and identity (`pairs.identity`) are the same,
+    and when it is at most 30 days old. The sentence is empty where there is nothing to say.
     """
     path = _place(folder, engine_sha256, same)
     if path.is_file():

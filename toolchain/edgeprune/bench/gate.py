@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from edgeprune.bench.aa import AA_PAIRS, check_tau, find_aa, pair_with_itself, save_aa
 from edgeprune.bench.budgets import TIMED, Budget, check_measurable
 from edgeprune.bench.decision import FAIL_ALPHA, LOOKS, PASS_BELOW, Decision, decide
 from edgeprune.bench.flags import fallback
@@ -25,16 +24,15 @@ from edgeprune.bench.pairs import (
     Measure,
     add_pairs,
     check_comparable,
-    disturbance_of,
     identity,
     run_pair,
     undisturbed,
 )
 from edgeprune.bench.protocol import Progress, backend_evidence
 from edgeprune.bench.result import Job
+from edgeprune.bench.tau import default_tau, earn_tau
 from edgeprune.errors import InconclusiveError, NotComparableError
 
-DEFAULT_TAU, LOCKED_TAU = 0.05, 0.03
 MEMORY_RUNS = 3
 
 
@@ -105,13 +103,14 @@ def run_gate(
     sides = (baseline, candidate)
     memory = [[measure([job], "memory")[0] for _ in range(MEMORY_RUNS)] for job in sides]
     identities = [identity(job, runs[0]) for job, runs in zip(sides, memory, strict=True)]
-    if not rules.force:
-        check_comparable(*identities)
     for job, runs in zip(sides, memory, strict=True):
         for flag in fallback(backend_evidence(job, runs[0], runs[0].quantized_ops)):
             raise NotComparableError(f"{job.name}: {flag.evidence}")
-    tau = default_tau(memory[0][0].env_before) if rules.tau is None else rules.tau
-    notes = _earn_tau(tau, baseline, identities[0], rules.aa_folder, measure, say)
+    notes = _differences(identities, rules.force)
+    tau = rules.tau
+    if tau is None:
+        tau = default_tau(memory[0][0].env_before, identities[0]["provider"])
+    notes += earn_tau(tau, baseline, identities[0], rules.aa_folder, measure, say)
     pairs, timing = _time_until_decided(
         _questions(tau, rules.budgets),
         lambda index: run_pair(baseline, candidate, index, measure),
@@ -138,29 +137,15 @@ def run_gate(
     )
 
 
-def default_tau(env: Mapping[str, Any]) -> float:
-    """Return 3 % where every core in use has its clock locked (least frequency = most), else 5 %."""
-    frequency = env.get("frequency") or {}
-    cores = [frequency.get(f"cpu{core}") for core in env.get("affinity") or ()]
-    locked = [
-        core is not None and core["scaling_min_freq"] and core["scaling_min_freq"] == core["scaling_max_freq"]
-        for core in cores
-    ]
-    return LOCKED_TAU if locked and all(locked) else DEFAULT_TAU
-
-
-def _earn_tau(
-    tau: float, baseline: Job, same: Mapping[str, Any], folder: Path | None, measure: Measure, say: Progress
-) -> tuple[str, ...]:
-    """Hold tau against the kept A/A run; a fine tau without one is earned by a run made now, and kept."""
-    run, note = (None, "") if folder is None else find_aa(folder, baseline.engine_sha256, same)
-    if run is None and tau < DEFAULT_TAU:
-        run = pair_with_itself(baseline, same, AA_PAIRS, measure, say)
-        if folder is not None:
-            save_aa(run, folder)
-    if run is not None:
-        check_tau(tau, run)
-    return (note,) if note else ()
+def _differences(identities: Sequence[Mapping[str, Any]], force: bool) -> tuple[str, ...]:
+    """Refuse sides that differ; where they are compared by force, return what the reader should know."""
+    try:
+        check_comparable(*identities)
+    except NotComparableError as exc:
+        if not force:
+            raise
+        return (f"{exc}; compared all the same, as asked for",)
+    return ()
 
 
 def _questions(tau: float, budgets: Sequence[Budget]) -> list[_Question]:
@@ -187,13 +172,15 @@ def _time_until_decided(
     """Run pairs until a regression is proven or every question is decided; an answer once given stands."""
     pairs: list[Pair] = []
     answers: dict[str, _Answer] = {}
+    disturbed = ""
     for look in LOOKS:
         try:
             add_pairs(
                 pairs, look, next_pair, lambda counted, index: say(counted, LOOKS[-1], f"pair {index + 1}")
             )
-        except InconclusiveError:
-            return pairs, [_disturbed(question, pairs) for question in questions]
+        except InconclusiveError as exc:
+            disturbed = str(exc)
+            break
         for question in questions:
             before = answers.get(question.name)
             if before is not None and before.decision.verdict:
@@ -206,8 +193,15 @@ def _time_until_decided(
         if failed or all(answer.decision.verdict for answer in answers.values()):
             break
     say(LOOKS[-1], LOOKS[-1], "done")
-    metrics = [_timing_metric(question, answers[question.name], undisturbed(pairs)) for question in questions]
-    return pairs, [*metrics, *advice(undisturbed(pairs))]
+    counted = undisturbed(pairs)
+    metrics: list[Metric] = []
+    for question in questions:
+        answer = answers.get(question.name)
+        if answer is None or (disturbed and not answer.decision.verdict):
+            metrics.append(_undecided(question, disturbed))
+        else:
+            metrics.append(_timing_metric(question, answer, counted[: answer.pairs]))
+    return pairs, [*metrics, *advice(counted)]
 
 
 def _timing_metric(question: _Question, answer: _Answer, pairs: Sequence[Pair]) -> Metric:
@@ -218,13 +212,9 @@ def _timing_metric(question: _Question, answer: _Answer, pairs: Sequence[Pair]) 
         unit = budget.unit
         now = float(np.median([budget.value_of(pair) for pair in pairs]))
         words = f"{now:.4g} {unit} over {answer.pairs} pairs"
-    elif question.name == "fps":
-        unit = "FPS"
-        before, now = medians(pairs, "fps")
-        words = f"{change:+.1%} time over {answer.pairs} pairs (bounds {low:+.1%} to {high:+.1%})"
     else:
-        unit = "ms"
-        before, now = medians(pairs, "ms")
+        unit, field = ("FPS", "fps") if question.name == "fps" else ("ms", "ms")
+        before, now = medians(pairs, field)
         words = f"{change:+.1%} time over {answer.pairs} pairs (bounds {low:+.1%} to {high:+.1%})"
     return Metric(
         name=question.name,
@@ -239,10 +229,7 @@ def _timing_metric(question: _Question, answer: _Answer, pairs: Sequence[Pair]) 
     )
 
 
-def _disturbed(question: _Question, pairs: Sequence[Pair]) -> Metric:
+def _undecided(question: _Question, why: str) -> Metric:
     return Metric(
-        name=question.name,
-        verdict="inconclusive",
-        evidence=disturbance_of(pairs),
-        budget=question.budget is not None,
+        name=question.name, verdict="inconclusive", evidence=why, budget=question.budget is not None
     )

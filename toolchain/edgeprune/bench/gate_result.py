@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from edgeprune.bench.decision import Verdict
 from edgeprune.bench.result import Flag
+from edgeprune.errors import EdgepruneError
 
 SCHEMA_VERSION = 1
 
@@ -21,7 +22,7 @@ class Pair(_Record):
     """One fresh process of each side. A pair that the machine disturbed is kept, but not counted.
 
     Attributes:
-        baseline_p90_ms, candidate_p90_ms: None with too few samples for that percentile.
+        baseline_p90_ms, candidate_p90_ms, and those of p99: None with too few samples for that percentile.
     """
 
     order: Literal["AB", "BA"]
@@ -31,6 +32,8 @@ class Pair(_Record):
     candidate_fps: float
     baseline_p90_ms: float | None = None
     candidate_p90_ms: float | None = None
+    baseline_p99_ms: float | None = None
+    candidate_p99_ms: float | None = None
     disturbed_by: tuple[Flag, ...] = ()
 
     @property
@@ -75,6 +78,32 @@ class Metric(_Record):
     candidate: float | None = None
     unit: str = ""
     p_value: float | None = None
+
+
+class Failure(_Record):
+    """What ended a check before its verdict.
+
+    Attributes:
+        kind: name of the error's class in `edgeprune.errors`; ``NotEnded`` of a check that has not ended.
+        message: one line: what was wrong, where, what to do.
+        exit_code: of the command; None of one that has not ended.
+    """
+
+    kind: str
+    message: str
+    exit_code: int | None
+
+    @classmethod
+    def of(cls, error: EdgepruneError) -> Failure:
+        """Return what a report says of an error."""
+        return cls(kind=type(error).__name__, message=" ".join(str(error).split()), exit_code=error.exit_code)
+
+
+NOT_ENDED = Failure(
+    kind="NotEnded",
+    message="the check has not ended: it is still running, or it was killed",
+    exit_code=None,
+)
 
 
 class GateResult(_Record):

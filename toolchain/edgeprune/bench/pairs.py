@@ -29,18 +29,20 @@ def on_runner(runner: Runner, plan: BenchProfile = GATE_BLOCK) -> Measure:
 
 def identity(job: Job, report: WorkerReport) -> dict[str, Any]:
     """Return what has to be equal on both sides for a comparison to mean anything."""
+    env, evidence = report.env_before, backend_evidence(job, report, report.quantized_ops)
     return {
-        "device": f"{report.env_before.get('cpu')} ({report.env_before.get('machine')})",
+        "device": f"{env.get('board') or env.get('cpu')} ({env.get('machine')})",
         "runtime": job.backend,
         "runtime version": report.version,
+        "provider": evidence["provider_actual"],
         "threads": job.threads,
-        "precision": backend_evidence(job, report, report.quantized_ops)["precision_actual"],
+        "precision": evidence["precision_actual"],
         "input shape": report.inputs["shape"],
     }
 
 
 def check_comparable(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> None:
-    """Refuse two sides that differ in device, runtime, its version, threads, precision or input shape.
+    """Refuse two sides that differ in device, runtime, its version, provider, threads, precision or shape.
 
     Args:
         baseline, candidate: identities with the same keys, such as those of `identity`.
@@ -74,6 +76,8 @@ def run_pair(baseline: Job, candidate: Job, index: int, measure: Measure) -> Pai
         candidate_fps=achieved_fps([b]),
         baseline_p90_ms=before.p90,
         candidate_p90_ms=after.p90,
+        baseline_p99_ms=before.p99,
+        candidate_p99_ms=after.p99,
         disturbed_by=tuple(
             flag
             for report in reports.values()

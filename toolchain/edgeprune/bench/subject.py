@@ -39,7 +39,7 @@ class Subject:
     """One engine on one target.
 
     Attributes:
-        accuracy: on the selection split, where a build has measured it.
+        accuracy, p50_ms: as a build recorded them, the accuracy on the selection split; else None.
         environment: variables that the runtime is started with.
     """
 
@@ -48,6 +48,7 @@ class Subject:
     profile: DeviceProfile
     environment: dict[str, str]
     accuracy: Accuracy | None = None
+    p50_ms: float | None = None
 
 
 def subjects_of(
@@ -205,7 +206,7 @@ def _of_row(folder: Path, row: Row) -> Subject:
     if engine.sha256 != row.sha256:
         raise ModelError(f"{engine.path}: the engine is not the one that the build measured; build it again")
     profile = resolve_targets((row.target,))[0]
-    return Subject(row.label, engine, profile, row.environment, row.val)
+    return Subject(row.label, engine, profile, row.environment, row.val, row.p50_ms)
 
 
 def _of_engine(path: Path, target: str | None, machine: str | None) -> Subject:

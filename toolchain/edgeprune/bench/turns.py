@@ -50,6 +50,7 @@ class _Worker:
             stdout=subprocess.PIPE,
             stderr=self.errors,
             text=True,
+            errors="replace",
         )
 
     def until(self, phase: str) -> dict[str, Any]:

@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from edgeprune.cli import echo_json
-from edgeprune.cli.options import device_option, force_option, history_option, json_option, threads_option
+from edgeprune.cli.options import force_option, history_option, json_option, place_option, threads_option
 from edgeprune.cli.progress import Notify, stage_progress
 
 if TYPE_CHECKING:
     from edgeprune.bench.gate import Rules
-    from edgeprune.bench.gate_result import AccuracyPair, GateResult
+    from edgeprune.bench.gate_result import AccuracyPair, Failure, GateResult
     from edgeprune.bench.pairs import Measure
     from edgeprune.bench.result import Job
     from edgeprune.bench.subject import Subject
     from edgeprune.runners import Runner
+    from edgeprune.runners.known import Place
 
 LEAST_AA_PAIRS = 6  # the first look of the gate
+
+
+def _share(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    """Refuse what is no share: with a tau of 5 instead of 0.05 nothing would ever fail."""
+    if value is not None and not 0 <= value < 1:
+        raise click.BadParameter(f"{value:g} is not a share from 0 to below 1, such as 0.05 for 5 %")
+    return value
 
 
 @click.command()
@@ -31,10 +39,18 @@ LEAST_AA_PAIRS = 6  # the first look of the gate
 @click.option("--candidate", type=click.Path(path_type=Path), help="Build folder or engine.")
 @click.option("--target", metavar="NAME", help="Only this target of two builds; the profile of two engines.")
 @click.option(
-    "--tau", type=float, help="Smallest slow-down that counts; 0.05, or 0.03 where the clocks are locked."
+    "--tau",
+    type=float,
+    callback=_share,
+    help="Smallest slow-down that counts; 0.05, or 0.03 where the clocks are locked.",
 )
 @click.option(
-    "--max-drop", type=float, default=0.01, show_default=True, help="Largest loss of mAP50-95 or top-1."
+    "--max-drop",
+    type=float,
+    default=0.01,
+    show_default=True,
+    callback=_share,
+    help="Largest loss of mAP50-95 or top-1.",
 )
 @click.option(
     "--budget", "budgets", multiple=True, metavar="LIMIT", help="Limit of the candidate, such as fps>=30."
@@ -49,7 +65,7 @@ LEAST_AA_PAIRS = 6  # the first look of the gate
     help="Only run N pairs of the baseline with itself, and keep the smallest fair tau.",
 )
 @threads_option
-@device_option
+@place_option
 @force_option
 @history_option
 @json_option
@@ -82,39 +98,69 @@ def command(
         return
     if candidate is None:
         raise click.UsageError("Missing option '--candidate'.")
-    if history:
-        from edgeprune.history.recording import require_history
-
-        require_history(history)
     from edgeprune.bench.budgets import parse_budget
     from edgeprune.bench.family import share_error_rate
     from edgeprune.bench.gate import Rules
     from edgeprune.errors import NotComparableError
-    from edgeprune.report.gate import parse_report, render, write_reports
-    from edgeprune.resources import cache_dir
+    from edgeprune.report.gate import parse_report
     from edgeprune.runners.devices import runner_for
+    from edgeprune.runners.known import place_of
 
     places = [parse_report(text) for text in reports]
-    limits = tuple(parse_budget(text) for text in budgets)
-    results: dict[str, GateResult] = {}
-    with runner_for(device) as runner, stage_progress() as notify:
-        pairs = _paired(baseline, candidate, target, runner)
-        if not pairs:
-            raise NotComparableError(f"{baseline} and {candidate} have no target in common")
-        rules = Rules(tau, limits, len(pairs), force, cache_dir() / "aa")
-        for name, (before, after) in pairs.items():
-            results[name] = _gate(before, after, rules, max_drop, threads, runner, notify)
-    results = share_error_rate(results)
-    write_reports(places, results)
+    with _reported(places, as_json) as results:
+        if history:
+            from edgeprune.history.recording import require_history
+
+            require_history(history)
+        limits, place = tuple(parse_budget(text) for text in budgets), place_of(device)
+        with runner_for(place.address) as runner, stage_progress() as notify:
+            pairs = _paired(baseline, candidate, target or place.target, runner)
+            if not pairs:
+                raise NotComparableError(f"{baseline} and {candidate} have no target in common")
+            rules = Rules(tau, limits, len(pairs), force, _aa_folder(place))
+            for name, (before, after) in pairs.items():
+                results[name] = _gate(before, after, rules, max_drop, threads, runner, notify)
+        results.update(share_error_rate(results))
     if history:
         from edgeprune.history.recording import record_checks
 
         record_checks(history, results)
-    if as_json:
-        echo_json(render("json", results))
-    else:
-        click.echo(render("table", results))
     _end(candidate, results)
+
+
+@contextmanager
+def _reported(places: Sequence[tuple[str, Path]], as_json: bool) -> Iterator[dict[str, GateResult]]:
+    """Yield a place for the results by target; then print and write them, also when an error ends the check.
+
+    The files are there from the start and say that the check has not ended: that is what a job that is killed
+    leaves behind, never the report of the run before. A file that cannot be written is known in time, too.
+    """
+    from edgeprune.bench.gate_result import NOT_ENDED, Failure
+    from edgeprune.errors import EdgepruneError, OutputError
+    from edgeprune.report.gate import write_reports
+
+    results: dict[str, GateResult] = {}
+    write_reports(places, results, NOT_ENDED)
+    try:
+        yield results
+    except EdgepruneError as exc:
+        failure = Failure.of(exc)
+        if results or as_json:
+            _show(results, as_json, failure)
+        with suppress(OutputError):  # the error to end with is the one that came first
+            write_reports(places, results, failure)
+        raise
+    _show(results, as_json)
+    write_reports(places, results)
+
+
+def _show(results: Mapping[str, GateResult], as_json: bool, failure: Failure | None = None) -> None:
+    from edgeprune.report.gate import render
+
+    if as_json:
+        echo_json(render("json", results, failure))
+    else:
+        click.echo(render("table", results, failure))
 
 
 def _end(candidate: Path, results: Mapping[str, GateResult]) -> None:
@@ -159,7 +205,7 @@ def _gate(
     from edgeprune.bench.gate import run_gate
 
     with _ready({"baseline": before, "candidate": after}, threads, runner) as (jobs, measure):
-        return run_gate(
+        result = run_gate(
             jobs[0],
             jobs[1],
             rules,
@@ -167,6 +213,14 @@ def _gate(
             accuracy=_accuracy(before, after, max_drop),
             on_progress=lambda done, total, text: notify("check", done / max(total, 1), text),
         )
+    return result.model_copy(update={"notes": (*result.notes, *_stored(before, after))})
+
+
+def _stored(before: Subject, after: Subject) -> tuple[str, ...]:
+    """Tell what builds recorded when they were made, perhaps elsewhere: it is shown, and never gated on."""
+    sides = (("baseline", before.p50_ms), ("candidate", after.p50_ms))
+    told = [f"{p50_ms:.4g} ms of the {side}" for side, p50_ms in sides if p50_ms is not None]
+    return (f"stored with the build: p50 {', '.join(told)}; not gated on",) if told else ()
 
 
 def _accuracy(before: Subject, after: Subject, max_drop: float) -> AccuracyPair | None:
@@ -188,12 +242,13 @@ def _against_itself(
 ) -> None:
     """Run, keep and print an A/A run of each target's chosen row."""
     from edgeprune.bench.aa import run_aa, save_aa
-    from edgeprune.resources import cache_dir
     from edgeprune.runners.devices import runner_for
+    from edgeprune.runners.known import place_of
 
+    place = place_of(device)
     runs = {}
-    with runner_for(device) as runner, stage_progress() as notify:
-        for name, subject in _chosen(baseline, target, runner).items():
+    with runner_for(place.address) as runner, stage_progress() as notify:
+        for name, subject in _chosen(baseline, target or place.target, runner).items():
             with _ready({"baseline": subject}, threads, runner) as (jobs, measure):
                 run = run_aa(
                     jobs[0],
@@ -201,7 +256,7 @@ def _against_itself(
                     measure,
                     lambda done, total, text: notify("check", done / max(total, 1), text),
                 )
-            runs[name] = (run, save_aa(run, cache_dir() / "aa"))
+            runs[name] = (run, save_aa(run, _aa_folder(place)))
     if as_json:
         shown = {
             name: run.model_dump(mode="json") | {"least_tau": run.least_tau, "kept": str(path)}
@@ -214,6 +269,14 @@ def _against_itself(
             f"{name}: {run.pairs} pairs with itself: 95 % of |d| are within {run.p95:.2%}; "
             f"the smallest fair tau is {run.least_written} (kept in {path})"
         )
+
+
+def _aa_folder(place: Place) -> Path:
+    """Return where the A/A runs of a device are kept: two of one make are not equally quiet."""
+    from edgeprune.bench.sessions import slug
+    from edgeprune.resources import cache_dir
+
+    return cache_dir() / "aa" / slug(place.address)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -43,14 +43,14 @@ set_option = click.option(
 trust_option = click.option(
     "--trust-model", is_flag=True, help="Unpickle the checkpoint without the list of safe classes."
 )
-device_option = click.option(
-    "--device",
-    default="local",
-    show_default=True,
-    metavar="ADDRESS",
-    callback=lambda ctx, param, value: address_of(value),
-    help="Where to measure: local, ssh://user@host:port, adb://serial, or a name in your devices.yaml.",
-)
+_DEVICE: dict[str, Any] = {
+    "default": "local",
+    "show_default": True,
+    "metavar": "ADDRESS",
+    "help": "Where to measure: local, ssh://user@host:port, adb://serial, or a name in your devices.yaml.",
+}
+device_option = click.option("--device", **_DEVICE, callback=lambda ctx, param, value: address_of(value))
+place_option = click.option("--device", **_DEVICE)  # as it is given; `runners.known.place_of` looks it up
 history_option = click.option(
     "--history", metavar="URL", help="Also add the results to a history: SQLite file, or SQLAlchemy URL."
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from edgeprune.artifact import write_text_atomically
-from edgeprune.bench.gate_result import GateResult
+from edgeprune.bench.gate_result import Failure, GateResult
 from edgeprune.errors import ConfigError, OutputError, did_you_mean
 from edgeprune.report.gate.action_benchmark import render_action_benchmark
 from edgeprune.report.gate.annotations import render_annotations
@@ -20,19 +20,21 @@ from edgeprune.report.gate.table import render_table
 Results = Mapping[str, GateResult]
 
 
-def render_json(results: Results) -> str:
-    """Return every result with every pair, as one JSON object by target."""
-    return json.dumps({name: result.model_dump(mode="json") for name, result in results.items()})
+def render_json(results: Results, failure: Failure | None = None) -> str:
+    """Return every result with every pair, as one JSON object by target; a failure is its key ``error``."""
+    shown = {name: result.model_dump(mode="json") for name, result in results.items()}
+    return json.dumps(shown if failure is None else {"error": failure.model_dump(mode="json")} | shown)
 
 
-FORMATS: Final[dict[str, Callable[[Results], str]]] = {
+FORMATS: Final[dict[str, Callable[[Results, Failure | None], str]]] = {
     "table": render_table,
     "json": render_json,
     "junit": render_junit,
     "markdown": render_markdown,
     "github": render_annotations,
-    "github-action-benchmark": render_action_benchmark,
-    "bencher": render_bencher,
+    # Trackers plot numbers: of a check that failed they get those of the targets that it had judged.
+    "github-action-benchmark": lambda results, failure: render_action_benchmark(results),
+    "bencher": lambda results, failure: render_bencher(results),
 }
 
 
@@ -52,12 +54,14 @@ def parse_report(text: str) -> tuple[str, Path]:
     return name, Path(file)
 
 
-def render(name: str, results: Results) -> str:
-    """Return the results, by target, in a format of `FORMATS`."""
-    return FORMATS[name](results)
+def render(name: str, results: Results, failure: Failure | None = None) -> str:
+    """Return the results by target, and what ended the check before its verdict, in a format of `FORMATS`."""
+    return FORMATS[name](results, failure)
 
 
-def write_reports(places: Sequence[tuple[str, Path]], results: Results) -> None:
+def write_reports(
+    places: Sequence[tuple[str, Path]], results: Results, failure: Failure | None = None
+) -> None:
     """Write the results to each (format, file), atomically.
 
     Raises:
@@ -65,6 +69,6 @@ def write_reports(places: Sequence[tuple[str, Path]], results: Results) -> None:
     """
     for name, path in places:
         try:
-            write_text_atomically(path, render(name, results).rstrip("\n") + "\n")
+            write_text_atomically(path, render(name, results, failure).rstrip("\n") + "\n")
         except OSError as exc:
             raise OutputError(f"{path}: the report cannot be written: {exc.strerror}") from exc

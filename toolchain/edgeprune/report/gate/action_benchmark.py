@@ -15,7 +15,9 @@ from edgeprune.bench.gate_result import GateResult, Pair
 _SMALLER: dict[str, Callable[[Pair], float | None] | None] = {
     "p50 latency": lambda pair: pair.candidate_ms,
     "p90 latency": lambda pair: pair.candidate_p90_ms,
+    "p99 latency": lambda pair: pair.candidate_p99_ms,
     "peak memory": None,
+    "device memory": None,
 }
 
 

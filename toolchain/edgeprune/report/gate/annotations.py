@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edgeprune.bench.gate_result import GateResult
+from edgeprune.bench.gate_result import Failure, GateResult
 from edgeprune.report.cells import plain
 
 _LEVELS = {"fail": "error", "inconclusive": "warning"}
 
 
-def render_annotations(results: Mapping[str, GateResult]) -> str:
+def render_annotations(results: Mapping[str, GateResult], failure: Failure | None = None) -> str:
     """Return one line a metric that did not pass, and one for each target that passed whole."""
     lines = []
     for target, result in results.items():
@@ -24,6 +24,8 @@ def render_annotations(results: Mapping[str, GateResult]) -> str:
             words = "; ".join(f"{m.name}: {m.evidence}" for m in result.metrics)
             lines.append(_command("notice", f"{target}: pass", words))
         lines += [_command("notice", f"{target}: note", note) for note in result.notes]
+    if failure is not None:
+        lines.append(_command("error", "edgeprune check: error", failure.message))
     return "\n".join(lines)
 
 

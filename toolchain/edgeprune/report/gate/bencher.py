@@ -13,7 +13,11 @@ from edgeprune.bench.gate_result import GateResult
 
 # Bencher's own measures: latency in nanoseconds, throughput in operations per second.
 _NS_PER_MS = 1e6
-_PLAIN = {"peak memory": "peak-memory-mb", "accuracy": "accuracy"}
+_PLAIN = {
+    "peak memory": "peak-memory-mb",
+    "device memory": "device-memory-mb",
+    "accuracy": "accuracy",
+}
 
 
 def render_bencher(results: Mapping[str, GateResult]) -> str:

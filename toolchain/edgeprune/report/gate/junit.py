@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from xml.etree import ElementTree as ET
 
-from edgeprune.bench.gate_result import GateResult, Metric
+from edgeprune.bench.gate_result import Failure, GateResult, Metric
 from edgeprune.report.cells import plain
 
 
-def render_junit(results: Mapping[str, GateResult]) -> str:
+def render_junit(results: Mapping[str, GateResult], failure: Failure | None = None) -> str:
     """Return the XML: a regression is a failure; what is inconclusive an error, since it is no pass."""
     root = ET.Element("testsuites", name="edgeprune check")
     for target, result in results.items():
@@ -31,9 +31,18 @@ def render_junit(results: Mapping[str, GateResult]) -> str:
             _case(suite, target, metric)
         if result.notes:
             ET.SubElement(suite, "system-out").text = "\n".join(plain(note) for note in result.notes)
+    if failure is not None:
+        _failed(root, failure)
     ET.indent(root)
     text: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
     return text.decode()
+
+
+def _failed(root: ET.Element, failure: Failure) -> None:
+    suite = ET.SubElement(root, "testsuite", name="check", tests="1", failures="0", errors="1", skipped="0")
+    case = ET.SubElement(suite, "testcase", classname="edgeprune.check", name="verdict")
+    message = plain(failure.message)
+    ET.SubElement(case, "error", type=failure.kind, message=message).text = message
 
 
 def _properties(suite: ET.Element, result: GateResult) -> None:

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edgeprune.bench.gate_result import GateResult, Metric
+from edgeprune.bench.gate_result import Failure, GateResult, Metric
 from edgeprune.report.cells import MISSING, number, plain
 from edgeprune.report.markdown import escape
 
-_MARKS = {"pass": "✅ pass", "fail": "❌ fail", "inconclusive": "⚠️ inconclusive", "advisory": "advisory"}
-_WORST_FIRST = ("fail", "inconclusive", "pass")
+_MARKS = {
+    "error": "❌ error",
+    "pass": "✅ pass",
+    "fail": "❌ fail",
+    "inconclusive": "⚠️ inconclusive",
+    "advisory": "advisory",
+}
+_WORST_FIRST = ("error", "fail", "inconclusive", "pass")
 # Enough to tell a change of 1 % in a number of any of these.
 _DIGITS = {"ms": 3, "FPS": 1, "MB": 1}
 
 
-def render_markdown(results: Mapping[str, GateResult]) -> str:
-    """Return one table a target, the worst verdict in the headline."""
-    verdicts = {result.verdict for result in results.values()}
+def render_markdown(results: Mapping[str, GateResult], failure: Failure | None = None) -> str:
+    """Return one table a target, the worst verdict in the headline, below it what ended the check early."""
+    verdicts = {str(result.verdict) for result in results.values()} | ({"error"} if failure else set())
     worst = next((verdict for verdict in _WORST_FIRST if verdict in verdicts), "inconclusive")
     parts = [f"## edgeprune check: {_MARKS[worst]}"]
+    if failure is not None:
+        parts.append(escape(failure.message))
     for target, result in results.items():
         pairs = f"{len(result.pairs)} pairs, tau {result.tau:.1%}"
         parts.append(f"**{escape(plain(target))}**: {_MARKS[result.verdict]} ({pairs})")

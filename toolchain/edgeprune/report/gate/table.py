@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edgeprune.bench.gate_result import GateResult
+from edgeprune.bench.gate_result import Failure, GateResult
 from edgeprune.report.cells import plain
 
 _LEAST_WIDTH = 12
 
 
-def render_table(results: Mapping[str, GateResult]) -> str:
-    """Return a line with the verdict of each target, and below it one line a metric."""
+def render_table(results: Mapping[str, GateResult], failure: Failure | None = None) -> str:
+    """Return a line with the verdict of each target, and below it one line a metric; a failure comes last."""
     names = [metric.name for result in results.values() for metric in result.metrics]
     width = max(map(len, names), default=0)
     lines = []
@@ -22,4 +22,6 @@ def render_table(results: Mapping[str, GateResult]) -> str:
             for metric in result.metrics
         ]
         lines += [f"  note: {plain(note)}" for note in result.notes]
+    if failure is not None:
+        lines.append(f"ERROR: {plain(failure.message)}")
     return "\n".join(lines)
