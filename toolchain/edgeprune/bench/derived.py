@@ -90,7 +90,8 @@ def delegated_pct(actual: Mapping[str, Any], requested: str) -> float | None:
     Args:
         actual: `Session.actual`: ``nodes`` by provider, or ``delegated``, the share of operators.
     """
-    if nodes := actual.get("nodes"):
-        return 100 * float(nodes.get(requested, 0)) / sum(nodes.values())
+    nodes: Mapping[str, int] = actual.get("nodes") or {}
+    if nodes:
+        return 100 * nodes.get(requested, 0) / sum(nodes.values())
     share = actual.get("delegated")
     return None if share is None else 100 * float(share)
