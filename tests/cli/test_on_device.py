@@ -105,7 +105,10 @@ def test_a_target_that_is_not_the_device_is_refused(
     assert f"this target is not {device.address()}" in ended.error
 
 
-def test_a_device_that_tells_garbage_of_itself(device: Device) -> None:
-    device.python_is(f'case "$*" in *facts_worker*) echo "{{"; exit 0;; esac; exec "{sys.executable}" "$@"')
+@pytest.mark.parametrize("told", ["{", '{"environment": {}, "versions": {}}'])
+def test_a_device_that_tells_garbage_of_itself(device: Device, told: str) -> None:
+    device.python_is(
+        f'case "$*" in *facts_worker*) echo \'{told}\'; exit 0;; esac; exec "{sys.executable}" "$@"'
+    )
     with SshRunner(device.address()) as runner, pytest.raises(DeviceError, match="asked what it is"):
         as_testbed(runner, resolve_targets(("x86-ort",)))

@@ -18,6 +18,7 @@ from edgeprune.runners.runtimes import RUNTIMES
 
 _FACTS_TIMEOUT_S = 120.0
 _IDENTITY = ("machine", "board", "cpu", "cores", "affinity", "kernel")
+_TOLD = {*_IDENTITY, "os", "load", "thermal_c", "frequency"}
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,9 @@ def facts_of(runner: Runner, python: str, backends: Iterable[str]) -> tuple[dict
     try:
         facts = json.loads(told.splitlines()[-1])
         versions = {modules[module]: version for module, version in facts["versions"].items()}
-        return dict(facts["environment"]), versions
+        environment = dict(facts["environment"])
+        if not environment.keys() >= _TOLD:
+            raise ValueError
+        return environment, versions
     except (ValueError, IndexError, KeyError, TypeError, AttributeError) as exc:
         raise DeviceError(f"{runner.name}: it answered with garbage when asked what it is") from exc
