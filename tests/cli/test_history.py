@@ -324,7 +324,7 @@ def test_bad_input_is_one_line(
 
 def test_a_plot_of_what_is_not_there_is_one_line(run: Any, slowed: Path, tmp_path: Path) -> None:
     ended = run("history", "plot", "--db", slowed, "--metric", "accuracy", "--out", tmp_path / "p.html")
-    assert ended.code == 3 and "no result has accuracy" in ended.error
+    assert ended.code == 3 and "none has accuracy" in ended.error
     ended = run("history", "plot", "--db", slowed, "--out", tmp_path / "p.png")
     assert ended.code == 3 and "a plot is an .html page or an .svg file" in ended.error
     with open_history(str(slowed)) as history:

@@ -6,7 +6,9 @@ and James, JASA 109 (2014)), which MongoDB runs over its performance history (Da
 the standardised Mann-Whitney statistic of Pettitt's test (Applied Statistics 28 (1979)) instead of the energy
 distance. A slow-down that was taken back leaves nearly the same level on both sides of any one split. So
 where no split is proven, the stretch in the middle that differs most from the rest is looked for, and cut out
-at both ends, as circular binary segmentation does (Olshen et al., Biostatistics 5 (2004)). Ranks do not mind
+at both ends, as circular binary segmentation does (Olshen et al., Biostatistics 5 (2004)). A split made while
+other changes were still in its series may lie beside all of them: in the end each has to hold between its
+neighbours, and is moved to its place there (Bai, Econometric Theory 13 (1997)). Ranks do not mind
 the rare slow run, and the test needs no model of the noise. What it needs is that the noise of one run says
 nothing of the next one's.
 """
@@ -64,6 +66,7 @@ def change_points(values: Sequence[float], alpha: float = ALPHA, seed: int = 0) 
     series = np.asarray(values, dtype=np.float64)
     generator = np.random.default_rng(seed)
     found: dict[int, float] = {}
+    splits: list[int] = []
     waiting = [(0, len(series))]
     while waiting:
         start, stop = waiting.pop()
@@ -71,7 +74,14 @@ def change_points(values: Sequence[float], alpha: float = ALPHA, seed: int = 0) 
         if ends:
             cuts = [start + end for end in ends]
             found |= dict.fromkeys(cuts, p_value)
+            splits += cuts if len(cuts) == 1 else []
             waiting += pairwise([start, *cuts, stop])
+    for split in splits if len(found) > 1 else []:
+        del found[split]
+        start = max((cut for cut in found if cut < split), default=0)
+        stop = min((cut for cut in found if cut > split), default=len(series))
+        ends, p_value = _cut(series[start:stop], alpha, generator)
+        found |= dict.fromkeys((start + end for end in ends), p_value)
     cuts = [0, *sorted(found), len(series)]
     levels = [float(np.median(series[a:b])) for a, b in pairwise(cuts) if b > a]
     return tuple(
