@@ -90,6 +90,7 @@ def test_openvinos_own_tool_is_run_and_both_are_shown(
     asked = result["against"]["options"]
     assert asked[asked.index("-nthreads") + 1] == "1" and asked[asked.index("-infer_precision") + 1] == "f32"
     assert asked[asked.index("-api") + 1] == "sync"
+    assert asked[asked.index("-ip") + 1] == "f32", "ours gets float32: an input of type u8 is another network"
 
 
 def test_a_tool_that_is_not_here_says_how_to_get_it(run: Any, convnet: Path) -> None:

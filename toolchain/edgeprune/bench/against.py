@@ -72,6 +72,7 @@ def _benchmark_app(subject: Subject, threads: int, seconds: float) -> list[str]:
     precision = ["-infer_precision", hint] if hint else []
     model = ["-m", str(path / IR if path.is_dir() else path), "-d", subject.profile.provider or "CPU"]
     how = ["-api", "sync", "-hint", "none", "-nthreads", str(threads), "-nstreams", "1"]
+    how += ["-ip", "f32"]  # left alone it gives an image's input the type u8, which is another network
     return [*model, *how, *precision, "-t", str(max(1, round(seconds)))]
 
 
