@@ -1,6 +1,6 @@
 """Whether the harness tells the truth: its p50 beside other stopwatches, interleaved in one run.
 
-    python -m benchmarks.agreement --build build --ort-headers /usr/include/onnxruntime
+    python -m benchmarks.agreement --build build --ort-headers /usr/include/onnxruntime --out rounds.jsonl
 
 Each unpruned fp32 and int8 row of the build on ONNX Runtime and OpenVINO is timed by two processes on one and
 the same core: a worker of `edgeprune bench`, and the other stopwatch. That is OpenVINO's own `benchmark_app`
@@ -8,22 +8,28 @@ the same core: a worker of `edgeprune bench`, and the other stopwatch. That is O
 wheel. Its headers are in Debian's libonnxruntime-dev (trixie and later); those of an older version will do,
 since the interface only grows. Every fifth of a second the one is stopped (SIGSTOP) and the other goes on:
 what the machine does to one it does to both. The one query of a turn that the stop cuts moves no median.
+Still no two processes are equally fast, so there are many rounds, each of fresh ones. The file keeps them:
+the same command goes on where it was stopped.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
+from benchmarks.gate import read
+from scipy.stats import quantile_test
 
 from edgeprune.bench.against import TOOLS, as_a_worker, found_tool
 from edgeprune.bench.protocol import blocks_of
@@ -41,24 +47,14 @@ OUT = "report.json"
 STOPWATCH = {"onnxruntime": "C loop", "openvino": "benchmark_app"}
 
 
-class Line(NamedTuple):
-    """One row's answer: the medians of all rounds in ms, and of the rounds' relative differences."""
-
-    row: str
-    stopwatch: str
-    ours_ms: float
-    theirs_ms: float
-    difference: float
-    cost_us: float
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the table; exit 1 where a difference or a cost is beyond its bound."""
+    """Run the rounds that are missing and print the table; exit 1 where it is beyond a bound."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--build", type=Path, required=True, help="folder of a finished build")
     parser.add_argument("--ort-headers", type=Path, default=Path("/usr/include/onnxruntime"))
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=4.0, help="of timing a round and stopwatch")
+    parser.add_argument("--out", type=Path, required=True, help="file of the rounds, JSON Lines")
+    parser.add_argument("--rounds", type=int, default=40, help="of each row, those in the file included")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of timing a round and stopwatch")
     options = parser.parse_args(arguments)
     subjects = [
         subject
@@ -72,54 +68,87 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as name, stage_progress() as notify:
         folder = Path(name)
         loop = built_loop(options.ort_headers, folder)
-        lines = []
+        jobs = {}
         for index, subject in enumerate(subjects):
-            notify("agreement", index / len(subjects), subject.name)
             place = folder / str(index)
             place.mkdir()
-            lines.append(compared(subject, loop, options.rounds, options.seconds, place))
+            jobs[subject.name] = make_job(subject, 1, place)
+        for round_ in range(options.rounds):
+            for index, subject in enumerate(subjects):
+                rounds = read(options.out)
+                if sum(one["row"] == subject.name for one in rounds) > round_:
+                    continue
+                share = (round_ + index / len(subjects)) / options.rounds
+                notify("agreement", share, f"round {round_ + 1}: {subject.name}")
+                found = compared(subject, jobs[subject.name], loop, options.seconds, folder / str(index))
+                with options.out.open("a", encoding="utf-8") as stream:
+                    stream.write(json.dumps(found) + "\n")
         notify("agreement", 1.0, "done")
-    print("| row | other stopwatch | its p50 ms | p50 ms of `edgeprune bench` | difference | harness us |")
-    print("|---|---|--:|--:|--:|--:|")
-    for line in lines:
-        print(
-            f"| {line.row} | {line.stopwatch} | {line.theirs_ms:.3f} | {line.ours_ms:.3f} | "
-            f"{line.difference:+.1%} | {line.cost_us:.1f} |"
-        )
-    beyond = [one.row for one in lines if abs(one.difference) > GOAL or one.cost_us > COST_GOAL_US]
+    rounds = read(options.out)
+    rows = [summed([one for one in rounds if one["row"] == subject.name]) for subject in subjects]
+    print(f"{rounds[0]['started_utc']} to {rounds[-1]['started_utc']}\n\n{table(rows)}")
+    beyond = [one["row"] for one in rows if abs(one["difference"]) > GOAL or one["cost_us"] > COST_GOAL_US]
     print(f"\nBeyond {GOAL:.0%} or {COST_GOAL_US:.0f} us: {', '.join(beyond) or 'none'}")
     sys.exit(bool(beyond))
 
 
-def compared(subject: Subject, loop: Path, rounds: int, seconds: float, folder: Path) -> Line:
-    """Time one row by both stopwatches, in turns, in fresh processes each round."""
-    job = make_job(subject, 1, folder)
-    ours: list[Block] = []
-    theirs: list[float] = []
-    for _ in range(rounds):
-        worker = worker_command(job, seconds, folder)
-        if job.backend == "onnxruntime":
-            _, said = in_turns([worker, loop_command(job, loop, seconds, folder)], job)
-            theirs.append(int(said.split()[0]) / 1e6)
-        else:
-            tool = TOOLS["benchmark_app"]
-            app = [found_tool("benchmark_app"), *tool.options(subject, job.threads, seconds * 2)]
-            _, said = in_turns([worker, app], job)
-            p50 = tool.read(said).p50
-            if p50 is None:
-                raise CompileError("benchmark_app: no median is in what it printed")
-            theirs.append(p50)
-        report = WorkerReport.model_validate_json((folder / OUT).read_text(encoding="utf-8"))
-        ours += blocks_of([report])
-    medians = [median_ms(block) for block in ours]
-    return Line(
-        row=subject.name,
-        stopwatch=STOPWATCH[job.backend],
-        ours_ms=statistics.median(medians),
-        theirs_ms=statistics.median(theirs),
-        difference=statistics.median(one / other for one, other in zip(medians, theirs, strict=True)) - 1,
-        cost_us=statistics.median(cost_us(block) for block in ours),
-    )
+def compared(subject: Subject, job: Job, loop: Path, seconds: float, folder: Path) -> dict[str, Any]:
+    """Time one row once by both stopwatches, in turns, each in a fresh process."""
+    started = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    worker = worker_command(job, seconds, folder)
+    if job.backend == "onnxruntime":
+        _, said = in_turns([worker, loop_command(job, loop, seconds, folder)], job)
+        theirs = int(said.split()[0]) / 1e6
+    else:
+        tool = TOOLS["benchmark_app"]
+        _, said = in_turns(
+            [worker, [found_tool("benchmark_app"), *tool.options(subject, job.threads, seconds * 2)]], job
+        )
+        p50 = tool.read(said).p50
+        if p50 is None:
+            raise CompileError("benchmark_app: no median is in what it printed")
+        theirs = p50
+    report = WorkerReport.model_validate_json((folder / OUT).read_text(encoding="utf-8"))
+    (ours,) = blocks_of([report])
+    return {
+        "row": subject.name,
+        "stopwatch": STOPWATCH[job.backend],
+        "started_utc": started,
+        "ours_ms": median_ms(ours),
+        "theirs_ms": theirs,
+        "cost_us": cost_us(ours),
+    }
+
+
+def summed(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the medians over a row's rounds; that of the ratio with its 95 % interval (order statistics)."""
+    ratios = [one["ours_ms"] / one["theirs_ms"] for one in rounds]
+    interval = quantile_test(ratios, p=0.5).confidence_interval(0.95)
+    return {
+        "row": rounds[0]["row"],
+        "stopwatch": rounds[0]["stopwatch"],
+        "rounds": len(rounds),
+        **{key: statistics.median(one[key] for one in rounds) for key in ("ours_ms", "theirs_ms", "cost_us")},
+        "difference": statistics.median(ratios) - 1,
+        "interval": (interval.low - 1, interval.high - 1),
+    }
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return what `summed` told of each row as a Markdown table."""
+    lines = [
+        "| row | other stopwatch | rounds | its p50 ms | p50 ms of `edgeprune bench` | difference | "
+        "95 % interval | harness us |",
+        "|---|---|--:|--:|--:|--:|---|--:|",
+    ]
+    for one in rows:
+        low, high = one["interval"]
+        lines.append(
+            f"| {one['row']} | {one['stopwatch']} | {one['rounds']} | {one['theirs_ms']:.3f} | "
+            f"{one['ours_ms']:.3f} | {one['difference']:+.1%} | {low:+.1%} to {high:+.1%} | "
+            f"{one['cost_us']:.1f} |"
+        )
+    return "\n".join(lines)
 
 
 def in_turns(commands: Sequence[Sequence[str]], job: Job) -> list[str]:
