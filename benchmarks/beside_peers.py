@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edgeprune.artifact import Artifact
-from edgeprune.bench.protocol import PROFILES, build_job, measure, write_inputs
+from edgeprune.bench.jobs import build_job, write_inputs
+from edgeprune.bench.protocol import PROFILES, measure
 from edgeprune.bench.result import Job
 from edgeprune.bench.statistics import latency_ms
 from edgeprune.bench.subject import stock_images, subjects_of

@@ -20,7 +20,8 @@ from typing import get_args
 
 from edgeprune.artifact import Artifact, Store, write_text_atomically
 from edgeprune.backends import options_for
-from edgeprune.bench.protocol import build_job, measure, write_inputs
+from edgeprune.bench.jobs import build_job, write_inputs
+from edgeprune.bench.protocol import measure
 from edgeprune.bench.result import result_file, save_result
 from edgeprune.bench.statistics import latency_ms
 from edgeprune.build import Build, BuildRequest, Candidate

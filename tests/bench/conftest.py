@@ -11,7 +11,8 @@ import pytest
 
 from edgeprune.artifact import Artifact
 from edgeprune.backends import get_backend
-from edgeprune.bench.protocol import BenchProfile, reference_outputs, write_inputs, write_reference
+from edgeprune.bench.jobs import reference_outputs, write_inputs, write_reference
+from edgeprune.bench.protocol import BenchProfile
 from edgeprune.bench.result import Block, Job
 from recorded import Record, Recorded, unpack
 

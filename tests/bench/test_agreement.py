@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from edgeprune.bench.agreement import Agreement, Answer, Decisions, Output, compare_outputs, real_images
-from edgeprune.bench.protocol import TOLERANCE, BenchProfile, run_workers
+from edgeprune.bench.jobs import TOLERANCE
+from edgeprune.bench.protocol import BenchProfile, run_workers
 from edgeprune.bench.result import Job
 from edgeprune.errors import DeviceError
 from edgeprune.runners.local import LocalRunner

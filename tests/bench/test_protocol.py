@@ -18,16 +18,9 @@ from hypothesis import strategies as st
 
 from edgeprune.artifact import Artifact
 from edgeprune.bench import worker
+from edgeprune.bench.jobs import build_job, write_inputs
 from edgeprune.bench.partial import head
-from edgeprune.bench.protocol import (
-    PROFILES,
-    BenchProfile,
-    build_job,
-    measure,
-    round_order,
-    run_workers,
-    write_inputs,
-)
+from edgeprune.bench.protocol import PROFILES, BenchProfile, measure, round_order, run_workers
 from edgeprune.bench.result import BenchResult, Job, load_result, save_result
 from edgeprune.bench.statistics import achieved_fps, latency_ms
 from edgeprune.device import resolve_targets

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edgeprune.artifact import Artifact, write_text_atomically
 from edgeprune.backends import get_backend, options_for, rtx
-from edgeprune.bench.protocol import reference_outputs, write_reference
+from edgeprune.bench.jobs import reference_outputs, write_reference
 from edgeprune.build import SELECTION_SPLIT, Build, Candidate
 from edgeprune.converting import converted, ort_format
 from edgeprune.device import DeviceProfile

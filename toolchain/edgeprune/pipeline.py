@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from edgeprune.alternatives import alternatives, smaller_model
 from edgeprune.artifact import Artifact, Store, digest
-from edgeprune.bench.protocol import LEAST_INPUTS
+from edgeprune.bench.jobs import LEAST_INPUTS
 from edgeprune.bench.testbed import Testbed, local
 from edgeprune.build import Build, BuildRequest, Candidate, Notify
 from edgeprune.candidates import evaluated, exported

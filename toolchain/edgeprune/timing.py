@@ -10,7 +10,8 @@ import numpy as np
 
 from edgeprune.artifact import Artifact, write_text_atomically
 from edgeprune.backends import options_for
-from edgeprune.bench.protocol import build_job, measure, write_inputs
+from edgeprune.bench.jobs import build_job, write_inputs
+from edgeprune.bench.protocol import measure
 from edgeprune.bench.result import BenchResult, Job, load_result, result_file, save_result
 from edgeprune.bench.tune import fastest_environment
 from edgeprune.build import SELECTION_SPLIT, Build, Candidate

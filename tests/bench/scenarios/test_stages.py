@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeprune.bench.protocol import write_image, write_inputs
+from edgeprune.bench.jobs import write_image, write_inputs
 from edgeprune.bench.scenarios.stages import stages_ms
 from edgeprune.postprocess import detector
 from edgeprune.preprocess import Preprocess

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from edgeprune import __version__
 from edgeprune.artifact import write_text_atomically
 from edgeprune.backends import get_backend, options_for
-from edgeprune.bench.protocol import TOLERANCE, build_job
+from edgeprune.bench.jobs import TOLERANCE, build_job
 from edgeprune.bench.result import Job, result_file
 from edgeprune.bench.subject import Subject, engine_spec, stock_images
 from edgeprune.bench.turns import said_by

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgeprune.artifact import Artifact
 from edgeprune.bench.ask import ask
+from edgeprune.bench.jobs import write_inputs
 from edgeprune.bench.node_worker import COUNTERS
-from edgeprune.bench.protocol import write_inputs
 from edgeprune.errors import ConfigError, DeviceError
 from edgeprune.runners import Runner, require_timed
 

@@ -15,13 +15,7 @@ from edgeprune.backends import executorch, get_backend, litert, options_for
 from edgeprune.backends.ncnn import SHAPES, is_engine
 from edgeprune.backends.ncnn import input_shape as ncnn_shape
 from edgeprune.backends.openvino import IR
-from edgeprune.bench.protocol import (
-    build_job,
-    reference_outputs,
-    write_image,
-    write_inputs,
-    write_reference,
-)
+from edgeprune.bench.jobs import build_job, reference_outputs, write_image, write_inputs, write_reference
 from edgeprune.bench.result import Job
 from edgeprune.bench.testbed import suits
 from edgeprune.device import DeviceProfile, resolve_targets, target_files

@@ -17,8 +17,8 @@ from typing import Literal
 from edgeprune import __version__
 from edgeprune.artifact import Artifact, Store, content_key, write_text_atomically
 from edgeprune.backends import get_backend
+from edgeprune.bench.jobs import build_job, write_inputs
 from edgeprune.bench.micronet import Micronet, layer_net
-from edgeprune.bench.protocol import build_job, write_inputs
 from edgeprune.bench.staircase import STEPS, derive_step, scan_widths
 from edgeprune.bench.subject import stock_images
 from edgeprune.bench.testbed import Testbed
