@@ -22,6 +22,7 @@ from edgeprune.bench.protocol import PROFILES, BenchProfile
 from edgeprune.cli import main
 from edgeprune.dataset import Dataset
 from edgeprune.quantize import nncf_openvino
+from edgeprune.runners.local import LocalRunner
 
 TINY = BenchProfile(
     blocks=1, min_queries=60, min_seconds=0.05, warmup_s=0.0, warmup_cap_s=0.2, cold_runs=2, timeout_s=120.0
@@ -147,3 +148,14 @@ def bare_python(tmp_path: Path) -> str:
         _write_wheel(wheels, name)
     offline = f"export PIP_NO_INDEX=1 PIP_FIND_LINKS='{wheels}' PIP_NO_CACHE_DIR=1 PYTHONNOUSERSITE=1"
     return f'{offline}; exec "{Path(sys.base_prefix) / "bin" / "python3"}" "$@"'
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Refuse every process on this machine, and keep latency tables apart."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("something was run on this machine")
+
+    monkeypatch.setattr(LocalRunner, "run", refuse)
+    monkeypatch.setenv("EDGEPRUNE_CACHE", str(tmp_path / "cache"))

@@ -17,20 +17,8 @@ from edgeprune.errors import CompileError, DeviceError
 from edgeprune.latency import load_table
 from edgeprune.prune import profiling
 from edgeprune.prune.rounds import Plan
-from edgeprune.runners.local import LocalRunner
 from edgeprune.runners.ssh import SshRunner
 from sshd import Device
-
-
-@pytest.fixture
-def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Refuse every process on this machine, and keep latency tables apart."""
-
-    def refuse(*_: Any, **__: Any) -> None:
-        raise AssertionError("something was run on this machine")
-
-    monkeypatch.setattr(LocalRunner, "run", refuse)
-    monkeypatch.setenv("EDGEPRUNE_CACHE", str(tmp_path / "cache"))
 
 
 def test_a_latency_table_is_the_devices(

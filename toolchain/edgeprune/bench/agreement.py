@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from edgeprune import __version__
 from edgeprune.artifact import write_text_atomically
 from edgeprune.backends import get_backend, options_for
+from edgeprune.bench.ask import ask
 from edgeprune.bench.jobs import TOLERANCE, build_job
 from edgeprune.bench.result import Job, result_file
 from edgeprune.bench.subject import Subject, engine_spec, stock_images
@@ -229,8 +230,6 @@ def _device_answer(
     job: Job, runner: EmulatedRunner, folder: Path, say: OnShare
 ) -> tuple[Answer, list[Array]]:
     paths = {name: runner.push(Path(getattr(job, name))) for name in ("engine", "inputs")}
-    write_text_atomically(folder / "job.json", job.model_copy(update=paths).model_dump_json())
-    remote = runner.push(folder / "job.json")
 
     def follow(line: str) -> None:
         said = said_by(line)
@@ -240,11 +239,9 @@ def _device_answer(
             say(0.3 + 0.7 * said["share"], f"on {runner.name}")
 
     try:
-        args = (runner.python(), "-m", "edgeprune.bench.answer_worker", remote, f"{remote}.out.json")
-        runner.run(args, TIMEOUT_S, follow)
-        answer = runner.pull(f"{remote}.out.json", folder / "answer.json")
-        arrays = runner.pull(f"{remote}.out.json.npz", folder / "answer.npz")
-        with np.load(arrays, allow_pickle=False) as stored:
+        asked = job.model_copy(update=paths).model_dump(mode="json")
+        answer = ask(runner, "answer_worker", asked, folder, TIMEOUT_S, follow, beside=[".npz"])
+        with np.load(f"{answer}.npz", allow_pickle=False) as stored:
             outputs = [stored[f"out{index}"] for index in range(len(stored.files))]
         return Answer.model_validate(json.loads(answer.read_text(encoding="utf-8"))), outputs
     except DeviceError as exc:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,14 @@ def ask(
     folder: Path,
     timeout_s: float,
     on_line: Callable[[str], None] | None = None,
+    beside: Sequence[str] = (),
 ) -> Path:
     """Run ``edgeprune.bench.WORKER`` on a job in a process of its own; return the file of its answer.
 
     Args:
         job: JSON-like data whose paths are those of the device.
         folder: on this machine, for the job and the answer.
+        beside: endings of what the worker leaves beside its answer; it is brought beside it here as well.
 
     Raises:
         DeviceError: the worker crashed, hung, or left no answer.
@@ -32,4 +34,7 @@ def ask(
     remote = runner.push(folder / "job.json")
     answer = f"{remote}.out.json"
     runner.run((runner.python(), "-m", f"edgeprune.bench.{worker}", remote, answer), timeout_s, on_line)
-    return runner.pull(answer, folder / "answer.json")
+    here = runner.pull(answer, folder / "answer.json")
+    for ending in beside:
+        runner.pull(answer + ending, folder / f"{here.name}{ending}")
+    return here
