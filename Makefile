@@ -28,7 +28,7 @@ demo: $(RUN)
 	@echo "The report is $(CURDIR)/demo-build/report.html"
 
 test: lint types
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 lint: $(DEV)
 	$(BIN)/ruff check

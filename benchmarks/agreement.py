@@ -4,12 +4,11 @@
 
 Each unpruned fp32 and int8 row of the build on ONNX Runtime and OpenVINO is timed by two processes on one and
 the same core: a worker of `edgeprune bench`, and the other stopwatch. That is OpenVINO's own `benchmark_app`
-(sync, same threads, same precision hint), or `ort_loop.c`, a C loop around the library of the onnxruntime
-wheel. Its headers are in Debian's libonnxruntime-dev (trixie and later); those of an older version will do,
-since the interface only grows. Every fifth of a second the one is stopped (SIGSTOP) and the other goes on:
-what the machine does to one it does to both. The one query of a turn that the stop cuts moves no median.
-Still no two processes are equally fast, so there are many rounds, each of fresh ones. The file keeps them:
-the same command goes on where it was stopped.
+(sync, same threads, same precision hint; `app_in_turns.py`), or `ort_loop.c`, a C loop around the library of
+the onnxruntime wheel. Its headers are in Debian's libonnxruntime-dev (trixie and later); those of an older
+version will do, since the interface only grows. Both take turns of four queries: what the machine does to one
+it does to both. Still no two processes are equally fast, so there are many rounds, each of fresh ones. The
+file keeps them: the same command goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import signal
 import statistics
 import subprocess
 import sys
@@ -31,19 +29,20 @@ import numpy as np
 from benchmarks.gate import read
 from scipy.stats import quantile_test
 
-from edgeprune.bench.against import TOOLS, as_a_worker, found_tool
-from edgeprune.bench.protocol import blocks_of
+from edgeprune.bench.against import TOOLS, as_a_worker
+from edgeprune.bench.protocol import TURN_QUERIES, blocks_of
 from edgeprune.bench.result import Block, Job, WorkerReport
 from edgeprune.bench.statistics import median_ms
 from edgeprune.bench.subject import Subject, make_job, subjects_of
+from edgeprune.bench.turns import said_by
 from edgeprune.cli.progress import stage_progress
 from edgeprune.errors import CompileError, ConfigError, EdgepruneError
 
 GOAL = 0.03
 COST_GOAL_US = 20.0
 PRECISIONS = ("fp32", "int8")
-TURN_S = 0.2
 OUT = "report.json"
+APP = Path(__file__).with_name("app_in_turns.py")
 STOPWATCH = {"onnxruntime": "C loop", "openvino": "benchmark_app"}
 
 
@@ -54,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--ort-headers", type=Path, default=Path("/usr/include/onnxruntime"))
     parser.add_argument("--out", type=Path, required=True, help="file of the rounds, JSON Lines")
     parser.add_argument("--rounds", type=int, default=40, help="of each row, those in the file included")
-    parser.add_argument("--seconds", type=float, default=2.0, help="of timing a round and stopwatch")
+    parser.add_argument("--turns", type=int, default=24, help="of four queries, a round and stopwatch")
     options = parser.parse_args(arguments)
     subjects = [
         subject
@@ -80,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     continue
                 share = (round_ + index / len(subjects)) / options.rounds
                 notify("agreement", share, f"round {round_ + 1}: {subject.name}")
-                found = compared(subject, jobs[subject.name], loop, options.seconds, folder / str(index))
+                found = compared(subject, jobs[subject.name], loop, options.turns, folder / str(index))
                 with options.out.open("a", encoding="utf-8") as stream:
                     stream.write(json.dumps(found) + "\n")
         notify("agreement", 1.0, "done")
@@ -92,19 +91,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(bool(beyond))
 
 
-def compared(subject: Subject, job: Job, loop: Path, seconds: float, folder: Path) -> dict[str, Any]:
+def compared(subject: Subject, job: Job, loop: Path, turns: int, folder: Path) -> dict[str, Any]:
     """Time one row once by both stopwatches, in turns, each in a fresh process."""
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    worker = worker_command(job, seconds, folder)
+    worker = worker_command(job, turns, folder)
     if job.backend == "onnxruntime":
-        _, said = in_turns([worker, loop_command(job, loop, seconds, folder)], job)
-        theirs = int(said.split()[0]) / 1e6
+        _, said = in_turns([worker, loop_command(job, loop, folder)], job, turns)
+        theirs = int(said[-1].split()[0]) / 1e6
     else:
-        tool = TOOLS["benchmark_app"]
-        _, said = in_turns(
-            [worker, [found_tool("benchmark_app"), *tool.options(subject, job.threads, seconds * 2)]], job
-        )
-        p50 = tool.read(said).p50
+        _, said = in_turns([worker, app_command(subject, job, turns, folder)], job, turns)
+        p50 = TOOLS["benchmark_app"].read("".join(said)).p50
         if p50 is None:
             raise CompileError("benchmark_app: no median is in what it printed")
         theirs = p50
@@ -151,37 +147,67 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def in_turns(commands: Sequence[Sequence[str]], job: Job) -> list[str]:
-    """Run the commands on the core that a worker takes, one at a time, a turn each; return what they printed.
+def in_turns(commands: Sequence[Sequence[str]], job: Job, turns: int) -> list[list[str]]:
+    """Run the commands on the core that a worker takes, in turns; return the lines that each printed.
+
+    Each tells the phase ``ready`` when it is warm, then waits for a line on standard input before each turn
+    and tells the phase ``turn`` after it.
 
     Raises:
         CompileError: one of them failed.
     """
     with contextlib.ExitStack() as stack:
-        processes = []
-        for command in commands:
-            output = stack.enter_context(tempfile.TemporaryFile("w+"))
-            started = as_a_worker(command, job.threads, job.environment)
-            process = subprocess.Popen(started, stdout=output, stderr=subprocess.STDOUT)
-            stack.callback(process.wait)
-            stack.callback(process.kill)
-            process.send_signal(signal.SIGSTOP)
-            processes.append((process, output))
-        while any(process.poll() is None for process, _ in processes):
-            for process, _ in processes:
-                process.send_signal(signal.SIGCONT)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(TURN_S)
-                process.send_signal(signal.SIGSTOP)
-        texts = []
-        for _, output in processes:
-            output.seek(0)
-            texts.append(output.read())
-    for (process, _), text, command in zip(processes, texts, commands, strict=True):
-        if process.returncode:
-            last = (text.strip() or "nothing").splitlines()[-1]
-            raise CompileError(f"{Path(command[0]).name} exited with {process.returncode}: {last}")
-    return texts
+        stopwatches = [Stopwatch(command, job, stack) for command in commands]
+        for stopwatch in stopwatches:  # one at a time: a warm-up beside another is none
+            stopwatch.until("ready")
+        for turn in range(turns):
+            for stopwatch in stopwatches[:: -1 if turn % 2 else 1]:
+                stopwatch.turn()
+        return [stopwatch.end() for stopwatch in stopwatches]
+
+
+class Stopwatch:
+    """A process that times queries when it is told to."""
+
+    def __init__(self, command: Sequence[str], job: Job, stack: contextlib.ExitStack) -> None:
+        self.name, self.lines = Path(command[1 if command[0] == sys.executable else 0]).name, list[str]()
+        pipe = subprocess.PIPE
+        self.process = stack.enter_context(
+            subprocess.Popen(
+                as_a_worker(command, job.threads, job.environment),
+                stdin=pipe,
+                stdout=pipe,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
+        stack.callback(self.process.kill)
+
+    def until(self, phase: str) -> None:
+        """Read what it says up to a phase."""
+        for line in self.process.stdout or ():
+            self.lines.append(line)
+            if said_by(line).get("phase") == phase:
+                return
+        self.end()
+        raise CompileError(f"{self.name} ended before its time")
+
+    def turn(self) -> None:
+        """Let it time a few queries."""
+        assert self.process.stdin
+        self.process.stdin.write("turn\n")
+        self.process.stdin.flush()
+        self.until("turn")
+
+    def end(self) -> list[str]:
+        """Let it end, and return all that it printed."""
+        assert self.process.stdin
+        self.process.stdin.close()
+        self.lines += self.process.stdout or ()
+        if self.process.wait():
+            last = next((line.strip() for line in reversed(self.lines) if line.strip()), "nothing")
+            raise CompileError(f"{self.name} exited with {self.process.returncode}: {last}")
+        return self.lines
 
 
 def cost_us(block: Block) -> float:
@@ -189,19 +215,34 @@ def cost_us(block: Block) -> float:
     return (block.elapsed_ns - sum(block.samples_ns)) / len(block.samples_ns) / 1e3
 
 
-def worker_command(job: Job, seconds: float, folder: Path) -> list[str]:
+def worker_command(job: Job, turns: int, folder: Path) -> list[str]:
     """Return the command of a worker of `edgeprune bench`, whose report is the file `OUT`."""
-    asked = job.model_copy(update={"min_seconds": seconds * 2, "min_queries": 64})
+    asked = job.model_copy(
+        update={"min_seconds": 0.0, "min_queries": turns * TURN_QUERIES, "turn_queries": TURN_QUERIES}
+    )
     (folder / "job.json").write_text(asked.model_dump_json(), encoding="utf-8")
     return [sys.executable, "-m", "edgeprune.bench.worker", str(folder / "job.json"), str(folder / OUT)]
 
 
-def loop_command(job: Job, loop: Path, seconds: float, folder: Path) -> list[str]:
-    """Return the command of the C loop; it prints its median in ns."""
+def loop_command(job: Job, loop: Path, folder: Path) -> list[str]:
+    """Return the command of the C loop; the last line that it prints begins with its median in ns."""
     tensors = np.load(job.inputs)
     raw = folder / "tensors.raw"
     tensors.tofile(raw)
-    return [str(loop), job.engine, str(raw), str(tensors.shape[-1]), str(job.threads), str(seconds * 2)]
+    return [str(loop), job.engine, str(raw), str(tensors.shape[-1]), str(job.threads), str(TURN_QUERIES)]
+
+
+def app_command(subject: Subject, job: Job, turns: int, folder: Path) -> list[str]:
+    """Return the command of OpenVINO's `benchmark_app` in turns, fed with the worker's inputs in rotation.
+
+    By itself it asks for one random tensor again and again, which then lies in the cache.
+    """
+    (inputs := folder / "inputs").mkdir(exist_ok=True)
+    for index, tensor in enumerate(np.load(job.inputs)):
+        np.save(inputs / f"{index:02}.npy", tensor[None])
+    options = TOOLS["benchmark_app"].options(subject, job.threads, 1)
+    fed = ["-i", str(inputs), "-inference_only", "False", "-niter", str(turns * TURN_QUERIES)]
+    return [sys.executable, str(APP), str(TURN_QUERIES), *options, *fed]
 
 
 def built_loop(headers: Path, folder: Path) -> Path:

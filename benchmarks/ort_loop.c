@@ -1,9 +1,10 @@
 /* The barest timing loop of ONNX Runtime: the C API, one session, real tensors in turn, a monotonic clock.
  *
- *   ort_loop MODEL.onnx TENSORS.raw WIDTH THREADS SECONDS
+ *   ort_loop MODEL.onnx TENSORS.raw WIDTH THREADS QUERIES
  *
  * TENSORS.raw holds float32 images of shape (1, 3, WIDTH, WIDTH), one behind the other. After two seconds of
- * warm-up it prints the median of all samples in ns, and their number. Built by benchmarks/agreement.py.
+ * warm-up it waits for a line before each turn, which is one query without a clock and QUERIES with one. When
+ * there is no more it prints the median of all samples in ns, and their number. Built by benchmarks/agreement.py.
  */
 #include <onnxruntime_c_api.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 #include <time.h>
 
 #define MOST_SAMPLES 1000000
+#define WARM_UP_NS 2000000000LL
 
 static const OrtApi *ort;
 
@@ -27,6 +29,19 @@ static long long now_ns(void) {
   return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
+/* One query: its time in ns. */
+static long long timed(OrtSession *session, const OrtValue *image, const char *input_name,
+                       char *const *output_names, size_t outputs, OrtValue **output) {
+  const long long start = now_ns();
+  must(ort->Run(session, NULL, &input_name, &image, 1, (const char *const *)output_names, outputs, output));
+  const long long end = now_ns();
+  for (size_t i = 0; i < outputs; i++) {
+    ort->ReleaseValue(output[i]);
+    output[i] = NULL;
+  }
+  return end - start;
+}
+
 static int by_size(const void *a, const void *b) {
   long long x = *(const long long *)a, y = *(const long long *)b;
   return (x > y) - (x < y);
@@ -34,12 +49,12 @@ static int by_size(const void *a, const void *b) {
 
 int main(int argc, char **argv) {
   if (argc != 6) {
-    fprintf(stderr, "usage: %s MODEL TENSORS WIDTH THREADS SECONDS\n", argv[0]);
+    fprintf(stderr, "usage: %s MODEL TENSORS WIDTH THREADS QUERIES\n", argv[0]);
     return 2;
   }
   const int64_t width = atoll(argv[3]), shape[] = {1, 3, width, width};
   const size_t bytes = sizeof(float) * 3 * width * width;
-  const double seconds = atof(argv[5]);
+  const int queries = atoi(argv[5]);
   ort = OrtGetApiBase()->GetApi(ORT_API_VERSION);
   if (!ort) {
     fprintf(stderr, "the library is older than its headers\n");
@@ -87,20 +102,19 @@ int main(int argc, char **argv) {
 
   long long *samples = malloc(MOST_SAMPLES * sizeof *samples), kept = 0;
   const long long begin = now_ns();
-  for (long long done = 0; kept < MOST_SAMPLES; done++) {
-    const OrtValue *image = input[done % count];
-    const long long start = now_ns();
-    must(ort->Run(session, NULL, (const char *const *)&input_name, &image, 1,
-                  (const char *const *)output_names, outputs, output));
-    const long long end = now_ns();
-    for (size_t i = 0; i < outputs; i++) {
-      ort->ReleaseValue(output[i]);
-      output[i] = NULL;
-    }
-    if (end - begin < 2000000000LL) continue;
-    samples[kept++] = end - start;
-    if (end - begin > 2000000000LL + (long long)(seconds * 1e9)) break;
+  while (now_ns() - begin < WARM_UP_NS)
+    timed(session, input[0], input_name, output_names, outputs, output);
+  puts("{\"phase\": \"ready\"}");
+  fflush(stdout);
+  char line[16];
+  while (fgets(line, sizeof line, stdin) && kept + queries <= MOST_SAMPLES) {
+    timed(session, input[kept % count], input_name, output_names, outputs, output);
+    for (int i = 0; i < queries; i++, kept++)
+      samples[kept] = timed(session, input[kept % count], input_name, output_names, outputs, output);
+    puts("{\"phase\": \"turn\"}");
+    fflush(stdout);
   }
+  if (!kept) return 1;
   qsort(samples, kept, sizeof *samples, by_size);
   printf("%lld %lld\n", samples[kept / 2], kept);
   return 0;

@@ -35,8 +35,9 @@ def running(folder: Path) -> Iterator[str]:
         if not shutil.which("runuser"):
             pytest.skip("PostgreSQL does not run as root, and there is no runuser")
         user = ["runuser", "-u", "postgres", "--"]
-        for place in (folder, *folder.parents[:2]):  # pytest's own are private to the user
-            place.chmod(place.stat().st_mode | 0o011)
+        for place in (folder, *folder.parents):  # pytest's own are private to the user
+            if not place.stat().st_mode & 0o001:
+                place.chmod(place.stat().st_mode | 0o011)
         shutil.chown(folder, "postgres")
     data, port = folder / "data", free_port()
     options = f"-c listen_addresses=127.0.0.1 -p {port} -c unix_socket_directories={folder} -c fsync=off"

@@ -10,7 +10,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from packaging.requirements import Requirement
 
@@ -151,18 +150,3 @@ def test_what_makes_int8_or_timings_doubtful_is_a_warning(
 def test_one_failure_is_a_failure() -> None:
     assert not _diagnosis(MACHINE, Check("openvino", "fail", "not installed", "pip install openvino")).ok
     assert _diagnosis(MACHINE, Check("tensorrt", "warn", "not installed")).ok
-
-
-@pytest.mark.parametrize(
-    ("text", "cores"),
-    [
-        ("200000 100000", 2),
-        ("50000 100000", 0.5),
-        ("max 100000", np.inf),
-        ("-1", np.inf),
-        ("150000", 1.5),
-        (None, np.inf),
-    ],
-)
-def test_the_container_quota_limits_the_cores(text: str | None, cores: float) -> None:
-    assert doctor._quota(text) == cores

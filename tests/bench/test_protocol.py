@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprune.artifact import Artifact
+from edgeprune.artifact import Artifact, Built
 from edgeprune.bench import worker
 from edgeprune.bench.jobs import build_job, write_inputs
 from edgeprune.bench.partial import head
@@ -278,10 +278,17 @@ def test_a_job_carries_the_profiles_options_for_its_precision(convnet: Path) -> 
 
 def test_a_result_tells_what_its_engine_was_made_of_and_which_code_measured_it(convnet: Path) -> None:
     (profile,) = resolve_targets(("x86-ort",), "x86_64")
-    engine = Artifact.of(convnet, "engine", "fp32", parent="ab" * 32)
+    built = Built("a CPU", "x86_64", "onnxruntime 1.32.0", 0.25)
+    engine = Artifact.of(convnet, "engine", "fp32", parent="ab" * 32, built=built)
     job = build_job("row", engine, profile, threads=1, inputs=Path("inputs.npy"))
     told = head(job, "run", datetime(2026, 1, 1, tzinfo=timezone.utc))
     assert told["artifact"]["parent"] == "ab" * 32 and told["artifact"]["sha256"] == engine.sha256
+    assert told["artifact"]["built_on"] == {
+        "device": "a CPU",
+        "arch": "x86_64",
+        "runtime": "onnxruntime 1.32.0",
+    }
+    assert told["artifact"]["build_s"] == 0.25
     root = bundled("targets").parent
     command = ["git", "-C", str(root), "rev-parse", "HEAD"]
     asked = subprocess.run(command, capture_output=True, text=True, check=False)

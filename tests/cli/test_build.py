@@ -62,6 +62,8 @@ def test_what_runs_here_is_measured_and_int8_really_computes_in_integers(built: 
         assert row["p50_ms"] > 0 and row["fps"] > 0 and row["peak_mb"] > 0
         result = json.loads((built.out / row["bench"]).read_text())
         assert result["artifact"]["sha256"] == row["sha256"]
+        assert result["artifact"]["build_s"] == row["built"]["seconds"] > 0
+        assert result["artifact"]["built_on"]["runtime"] == f"{row['runtime']} {row['runtime_version']}"
         assert all(block["output_ok"] for block in result["blocks"])
         assert (row["quantized_ops"] or 0) > 0 if precision == "int8" else row["quantized_ops"] is None
 

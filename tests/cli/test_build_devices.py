@@ -36,6 +36,9 @@ def test_a_phone_gets_ort_files_whose_accuracy_is_measured_here(
         assert row["p50_ms"] is None
         assert "accuracy_on_host" in row["flags"]
         assert row["map50_95"] is not None
+        assert (
+            row["built"]["runtime"] == f"onnxruntime {row['runtime_version']}" and row["built"]["seconds"] > 0
+        )
     endings = ("ort", "required_operators_and_types.config")
     files = {f"original-{row['precision']}.{ending}" for row in rows for ending in endings}
     assert {path.name for path in (out / "android-ort").iterdir()} == files | {"preprocess.json"}

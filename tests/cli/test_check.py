@@ -18,6 +18,8 @@ from edgeprune.bench.result import Job
 from edgeprune.errors import DeviceError, NotComparableError
 from edgeprune.report.gate import FORMATS
 from edgeprune.runners import remote
+from edgeprune.summary import load_summary, save_summary
+from made_builds import write_build
 
 TINY = BenchProfile(
     blocks=1, min_queries=60, min_seconds=0.05, warmup_s=0.0, warmup_cap_s=0.2, timeout_s=120.0
@@ -106,6 +108,35 @@ def test_two_builds_are_compared_by_their_chosen_rows_with_their_accuracy(
         accuracy = options["accuracy"]
         assert accuracy.baseline == accuracy.candidate == row["val"]["map50_95"]
         assert accuracy.max_drop == 0.02
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"images": 4}, "the number of images of their accuracy: 4 and 5"),
+        ({"split": "train"}, "the split of their accuracy: train and val"),
+        ({"metric": "top-1"}, "the metric of their accuracy: top-1 and mAP50-95"),
+    ],
+)
+def test_scores_on_other_images_are_not_compared_unless_by_force(
+    gated: Any, run: Any, convnet: Path, tmp_path: Path, change: dict[str, Any], what: str
+) -> None:
+    calls = gated("pass")
+    before, after = (write_build(tmp_path / side, {"x86-ort": {"fp32": convnet}}) for side in "ab")
+    summary = load_summary(before)
+    entry = summary.targets["x86-ort"]
+    assert entry.chosen is not None and entry.chosen.val is not None
+    chosen = entry.chosen.model_copy(update={"val": entry.chosen.val.model_copy(update=change)})
+    targets = {"x86-ort": entry.model_copy(update={"rows": (chosen,), "chosen": chosen})}
+    save_summary(summary.model_copy(update={"targets": targets}), before)
+
+    ended = run("check", "--baseline", before, "--candidate", after)
+    assert (ended.code, calls) == (6, [])
+    assert ended.error.endswith(f"the baseline and the candidate differ in {what}")
+
+    assert run("check", "--baseline", before, "--candidate", after, "--force").code == 0
+    ((*_, options),) = calls
+    assert (options["accuracy"].baseline, options["accuracy"].candidate) == (None, 0.5)
 
 
 def test_an_int8_engine_is_not_comparable_to_a_float_one(run: Any, convnet: Path, convnet_int8: Path) -> None:

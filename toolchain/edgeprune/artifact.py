@@ -26,6 +26,21 @@ LITTLE_SPACE_MB = 256
 
 
 @dataclass(frozen=True)
+class Built:
+    """Where and in what time an engine was compiled.
+
+    Attributes:
+        device: model of the CPU, where it tells one; `arch` as `platform.machine` names it.
+        runtime: name and version of the runtime that compiled it.
+    """
+
+    device: str | None
+    arch: str
+    runtime: str
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Artifact:
     """A model in one form: where it is, what it is, and what it was made from.
 
@@ -36,6 +51,7 @@ class Artifact:
         precision: ``fp32``, ``fp16``, ``bf16`` or ``int8``.
         sha256: hex digest of the content (of every file in it, by relative path, for a folder).
         parent: digest of the artifact that this one was made from, if any.
+        built: of an engine that a build compiled.
     """
 
     path: Path
@@ -43,11 +59,14 @@ class Artifact:
     precision: str
     sha256: str
     parent: str | None = None
+    built: Built | None = None
 
     @classmethod
-    def of(cls, path: Path, kind: Kind, precision: str, parent: str | None = None) -> Artifact:
+    def of(
+        cls, path: Path, kind: Kind, precision: str, parent: str | None = None, built: Built | None = None
+    ) -> Artifact:
         """Describe what lies at `path`, hashing its content."""
-        return cls(path, kind, precision, digest(path), parent)
+        return cls(path, kind, precision, digest(path), parent, built)
 
     @property
     def size_bytes(self) -> int:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from edgeprune.artifact import Artifact, Store, write_text_atomically
+from edgeprune.artifact import Artifact, Built, Store, write_text_atomically
 from edgeprune.backends import get_backend
+from edgeprune.bench.sensors.cpu import read_model
 from edgeprune.bench.testbed import Testbed
 from edgeprune.dataset import Dataset
 from edgeprune.device import DeviceProfile
@@ -20,6 +24,7 @@ from edgeprune.sensitivity import Guard
 from edgeprune.summary import AheadOfTime, Variant, variant_name
 
 SELECTION_SPLIT = "val"
+_BUILT = "built.json"
 
 Notify = Callable[[str, float, str], None]
 """Called with the stage, the share of it that is done in [0, 1], and a few words."""
@@ -139,3 +144,25 @@ class Candidate:
     def name(self) -> str:
         """Unique name of the row, as `Row.label` has it."""
         return f"{self.profile.name} {variant_name(self.variant, self.imgsz)} {self.precision}"
+
+
+@contextmanager
+def building(backend: str, out: Path) -> Iterator[None]:
+    """Keep in `out` where a runtime compiles an engine, which is here, and how long that takes."""
+    started = time.perf_counter()
+    yield
+    built = Built(
+        device=read_model(),
+        arch=platform.machine(),
+        runtime=f"{backend} {get_backend(backend).version()}",
+        seconds=round(time.perf_counter() - started, 3),
+    )
+    write_text_atomically(out / _BUILT, json.dumps(asdict(built)))
+
+
+def built_in(place: Path) -> Built | None:
+    """Return what `building` kept in a folder; None of one that was made before there was such an account."""
+    try:
+        return Built(**json.loads((place / _BUILT).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None

@@ -10,7 +10,7 @@ from pathlib import Path
 from edgeprune.artifact import Artifact, write_text_atomically
 from edgeprune.backends import get_backend, options_for, rtx
 from edgeprune.bench.jobs import reference_outputs, write_reference
-from edgeprune.build import SELECTION_SPLIT, Build, Candidate
+from edgeprune.build import SELECTION_SPLIT, Build, Candidate, building, built_in
 from edgeprune.converting import converted, ort_format
 from edgeprune.device import DeviceProfile
 from edgeprune.errors import CompileError
@@ -131,12 +131,13 @@ def compiled(
     def make(out: Path) -> None:
         name = variant_name(variant, context.spec.imgsz)
         context.notify("compile", 0.0, f"{profile.name} {name} {precision}")
-        engine = backend.compile(model, profile, precision, out)
+        with building(profile.backend, out):
+            engine = backend.compile(model, profile, precision, out)
         write_text_atomically(out / "engine.json", json.dumps({"path": engine.path.name}))
 
     place = context.store.stage("engine", inputs, make)
     name = json.loads((place / "engine.json").read_text(encoding="utf-8"))["path"]
-    return Artifact.of(place / name, "engine", precision, model.sha256)
+    return Artifact.of(place / name, "engine", precision, model.sha256, built_in(place))
 
 
 def convolutions(model: Artifact) -> int:

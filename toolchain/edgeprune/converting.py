@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from edgeprune.artifact import Artifact, write_text_atomically
 from edgeprune.backends import get_backend
-from edgeprune.build import Build
+from edgeprune.build import Build, building, built_in
 from edgeprune.device import DeviceProfile
 from edgeprune.errors import ConfigError
 from edgeprune.isolated import pins_of
@@ -142,11 +142,12 @@ def ort_format(context: Build, onnx: Artifact) -> Artifact:
     from edgeprune.backends.ort_format import to_ort
 
     def make(out: Path) -> None:
-        to_ort(onnx, out)
+        with building("onnxruntime", out):
+            to_ort(onnx, out)
 
     inputs = {"onnx": onnx.sha256, "versions": context.using("onnxruntime")}
     place = context.store.stage("ort", inputs, make)
-    return Artifact.of(place / "model.ort", "engine", onnx.precision, onnx.sha256)
+    return Artifact.of(place / "model.ort", "engine", onnx.precision, onnx.sha256, built_in(place))
 
 
 def calibrated(context: Build, scheme: str, onnx: Artifact) -> tuple[CalibrationSet, dict[str, Any]]:

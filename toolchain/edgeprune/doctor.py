@@ -5,7 +5,6 @@ Torch is not imported, so a diagnosis takes seconds.
 
 from __future__ import annotations
 
-import math
 import platform
 import shutil
 import subprocess
@@ -23,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, computed_field
 
 from edgeprune.backends import BACKENDS, rtx, tensorrt
 from edgeprune.bench.environment import read_environment
+from edgeprune.bench.sensors.cgroup import bytes_of, cores_of
 from edgeprune.device import resolve_targets
 from edgeprune.errors import ConfigError, EdgepruneError
 from edgeprune.probe import NOT_INSTALLED, probe_apart, write_conv
@@ -147,21 +147,11 @@ def inspect_machine() -> Machine:
         cpu=cpu.get("brand_raw") or facts["cpu"] or "unknown",
         features=tuple(name for name in (*VECTOR, *INT8_DOT, *BF16) if name in flags),
         cores=facts["cores"],
-        cores_usable=min(len(facts["affinity"]), _quota(facts["cgroup"]["cpu"])),
-        memory_mb=int(min(facts["memory_kb"]["MemTotal"] * 1024, _limit(facts["cgroup"]["memory"])) / 1e6),
+        cores_usable=min(len(facts["affinity"]), cores_of(facts["cgroup"]["cpu"])),
+        memory_mb=int(min(facts["memory_kb"]["MemTotal"] * 1024, bytes_of(facts["cgroup"]["memory"])) / 1e6),
         governor=", ".join(sorted(governors)) or None,
         gpus=_gpus(),
     )
-
-
-def _limit(text: str | None) -> float:
-    return float(text) if text and text.isdigit() else math.inf
-
-
-def _quota(text: str | None) -> float:
-    """Return the cores of a cgroup's ``cpu.max``, "quota period" in microseconds; v1 has the quota alone."""
-    quota, _, period = (text or "max").partition(" ")
-    return _limit(quota) / _limit(period or "100000")
 
 
 def _gpus() -> tuple[str, ...]:

@@ -134,6 +134,7 @@ def _row(
         guard=entry.guard,
         artifact=entry.artifact.path.relative_to(out).as_posix(),
         sha256=entry.artifact.sha256,
+        built=entry.artifact.built,
     )
     if measured is None:
         return row.model_copy(update={"flags": ("accuracy_on_host",)})

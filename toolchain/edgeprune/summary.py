@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, ValidationError
 
-from edgeprune.artifact import write_text_atomically
+from edgeprune.artifact import Built, write_text_atomically
 from edgeprune.errors import NotComparableError
 from edgeprune.scores import Accuracy, Metric, Record, ScoredRecord
 from edgeprune.sensitivity import Guard
@@ -63,6 +63,7 @@ class Row(ScoredRecord):
         refused: why this row may not be chosen, one sentence each; empty when it may.
         ahead_of_time: build without the device that proves the file; null where none was made.
         artifact, bench: paths relative to the build folder.
+        built: where the artifact was compiled; null where only the device can.
     """
 
     target: str
@@ -91,6 +92,7 @@ class Row(ScoredRecord):
     refused: tuple[str, ...] = ()
     artifact: str
     sha256: str
+    built: Built | None = None
     bench: str | None = None
 
     @property

@@ -14,6 +14,7 @@ from typing import Any
 
 from edgeprune.bench.sensors import (
     android,
+    cgroup,
     cpu,
     jetson,
     jit_cache,
@@ -37,7 +38,6 @@ __all__ = [
     "reset_peak_memory",
 ]
 
-_CGROUP = "sys/fs/cgroup"
 _ENVIRONMENT_PREFIXES = (
     "OMP_",
     "KMP_",
@@ -82,7 +82,7 @@ def read_environment(root: Path = ROOT, ask: Ask = said_by) -> dict[str, Any]:
         "frequency": cpu.read_frequency(root),
         "capacity": cpu.read_capacities(root),
         "kinds": cpu.read_kinds(root),
-        "cgroup": _cgroup_limits(root),
+        "cgroup": cgroup.read_limits(root),
         "memory_kb": memory.read_machine_memory(root),
         "swapped_pages": memory.read_swapped_pages(root),
         "thermal_c": thermal.read_temperatures(root),
@@ -110,12 +110,3 @@ def _load() -> list[float] | None:
         return list(os.getloadavg())
     except OSError:
         return None
-
-
-def _cgroup_limits(root: Path) -> dict[str, str | None]:
-    """Return the limits of cgroup v2, or of v1 where that is mounted."""
-    group = root / _CGROUP
-    return {
-        "cpu": text_of(group / "cpu.max") or text_of(group / "cpu/cpu.cfs_quota_us"),
-        "memory": text_of(group / "memory.max") or text_of(group / "memory/memory.limit_in_bytes"),
-    }

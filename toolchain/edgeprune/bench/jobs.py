@@ -55,6 +55,7 @@ def build_job(
         engine=str(engine.path),
         engine_sha256=engine.sha256,
         engine_parent=engine.parent,
+        engine_built=engine.built,
         precision=engine.precision,
         threads=threads,
         options=options_for(profile, engine.precision),

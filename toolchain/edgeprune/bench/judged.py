@@ -9,7 +9,10 @@ import numpy as np
 
 from edgeprune.bench.budgets import ACCURACY, Budget, accuracy_budget, memory_budget
 from edgeprune.bench.gate_result import AccuracyPair, Metric, Pair
+from edgeprune.bench.pairs import check_comparable
 from edgeprune.bench.result import WorkerReport
+from edgeprune.errors import NotComparableError
+from edgeprune.scores import Accuracy
 
 MEMORY_RATIO, MEMORY_MB = 1.02, 2 * 1.048576  # 2 % and 2 MiB
 
@@ -75,12 +78,47 @@ def _held(name: str, baseline: Sequence[float], candidate: Sequence[float]) -> M
     )
 
 
+def paired_accuracy(
+    before: Accuracy | None, after: Accuracy | None, max_drop: float, force: bool
+) -> AccuracyPair | None:
+    """Return what the builds of both sides recorded of accuracy; None where the candidate's is not known.
+
+    Raises:
+        NotComparableError: the scores differ in metric, split or number of images, and no `force` leaves
+            that of the baseline out.
+    """
+    if after is None:
+        return None
+    if before is not None:
+        try:
+            check_comparable(_ground(before), _ground(after))
+        except NotComparableError:
+            if not force:
+                raise
+            before = None
+    return AccuracyPair(
+        baseline=before and before.score, candidate=after.score, max_drop=max_drop, metric=after.metric
+    )
+
+
+def _ground(accuracy: Accuracy) -> dict[str, str | int]:
+    """Return what two scores have to have in common for their difference to be a loss."""
+    return {
+        "the metric of their accuracy": accuracy.metric,
+        "the split of their accuracy": accuracy.split,
+        "the number of images of their accuracy": accuracy.images,
+    }
+
+
 def accuracy_metrics(pair: AccuracyPair | None, budgets: Sequence[Budget]) -> list[Metric]:
     """Fail on a drop that is larger than allowed; without the baseline's, the candidate's is only shown."""
     if pair is None:
         return []
     verdict: Literal["pass", "fail", "advisory"] = "advisory"
-    words = f"{pair.metric} {pair.candidate:.4f} now; not compared: that of the baseline is not known"
+    words = (
+        f"{pair.metric} {pair.candidate:.4f} now; not compared: that of the baseline is not known "
+        "by the same metric on the same images"
+    )
     if pair.baseline is not None:
         # The digits that binary arithmetic adds to a difference are no loss: 0.58 - 0.57 is above 0.01.
         verdict = "pass" if round(pair.baseline - pair.candidate, 9) <= pair.max_drop else "fail"

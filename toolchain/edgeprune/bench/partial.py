@@ -83,6 +83,7 @@ def _marked(result: BenchResult, done: int, processes: int, memory: bool, cause:
 
 def head(job: Job, run_id: str, started: datetime) -> dict[str, Any]:
     """Return the fields of a result that are known before anything is measured."""
+    built = job.engine_built
     return {
         "run_id": run_id,
         "started_utc": started.isoformat(timespec="seconds"),
@@ -93,6 +94,8 @@ def head(job: Job, run_id: str, started: datetime) -> dict[str, Any]:
             "sha256": job.engine_sha256,
             "precision": job.precision,
             "parent": job.engine_parent,
+            "built_on": built and {"device": built.device, "arch": built.arch, "runtime": built.runtime},
+            "build_s": built and built.seconds,
         },
     }
 

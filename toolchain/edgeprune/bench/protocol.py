@@ -56,7 +56,8 @@ class BenchProfile:
         warmup_iterations, warmup_s: least warm-up of a block; it goes on until two medians agree.
         warmup_cap_s: the warm-up ends here even when they do not.
         cold_runs: fresh processes of the scenario `cold`.
-        timeout_s: a worker that takes longer has hung; of several in turns, each may take that long.
+        timeout_s: a worker that takes longer has hung; of several in turns, one of whose steps does: getting
+            ready, a turn, the report.
     """
 
     blocks: int
@@ -158,6 +159,7 @@ def run_workers(
         "warmup_cap_s": plan.warmup_cap_s,
         "min_queries": math.ceil(plan.min_queries / plan.blocks),
         "min_seconds": plan.min_seconds / plan.blocks,
+        "patience_s": plan.timeout_s,
         "turn_queries": 0 if alone else TURN_QUERIES,
         "turn_seconds": 0.0 if alone else max(TURN_SECONDS, TURN_SECONDS_A_JOB * len(jobs)),
     }

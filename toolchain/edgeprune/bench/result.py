@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field, computed_field, model_validator
 
-from edgeprune.artifact import write_text_atomically
+from edgeprune.artifact import Built, write_text_atomically
 from edgeprune.bench.figures import Fps, Growth, Minute, Record, Stages
 
 SCHEMA_VERSION = 1
@@ -26,6 +26,7 @@ class Job(Record):
         name: unique name of the row, used in file names and flags.
         engine: path of the artifact, here; on the device in what the worker is handed.
         engine_parent: digest of the model that it was compiled from, where a build knows it.
+        engine_built: where and in what time, likewise.
         inputs: path of an ``.npy`` file, float32, shape (n, 3, H, W), at least 16 distinct tensors.
         reference: path of an ``.npz`` with outputs ``out0``, ``out1`` ... for the first n inputs, or None.
         tolerance: largest allowed relative L2 error of each output against the reference.
@@ -37,6 +38,8 @@ class Job(Record):
         image: path of an ``.npy`` file, uint8 (h, w, 3), BGR, to time the stages around the network on; None
             for not at all. `preprocess` and `postprocess` say how (`edgeprune.spec`); without the latter
             there is no stage `post`.
+        patience_s: how long a worker that shares the time may take for getting ready, for a turn or for its
+            report; 0 for any time.
         turn_queries, turn_seconds: least length of a turn at timing, where workers share the time
             (`bench/turns.py`); 0 for one that measures alone, in one go.
     """
@@ -46,6 +49,7 @@ class Job(Record):
     engine: str
     engine_sha256: str
     engine_parent: str | None = None
+    engine_built: Built | None = None
     precision: str
     threads: int
     options: dict[str, str]
@@ -65,6 +69,7 @@ class Job(Record):
     warmup_cap_s: float = 30.0
     min_queries: int = 128
     min_seconds: float = 10.0
+    patience_s: float = 0.0
     turn_queries: int = 0
     turn_seconds: float = 0.0
 

@@ -196,7 +196,7 @@ def _loads_there(profile: DeviceProfile, machine: str) -> bool:
 
 
 def _of_row(folder: Path, row: Row) -> Subject:
-    engine = Artifact.of(folder / row.artifact, "engine", row.precision)
+    engine = Artifact.of(folder / row.artifact, "engine", row.precision, built=row.built)
     if engine.sha256 != row.sha256:
         raise ModelError(f"{engine.path}: the engine is not the one that the build measured; build it again")
     profile = resolve_targets((row.target,))[0]

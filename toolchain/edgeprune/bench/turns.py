@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -55,13 +56,14 @@ class _Worker:
 
     def until(self, phase: str) -> dict[str, Any]:
         """Read what it says up to a phase and return that line."""
-        for line in self.process.stdout or ():
-            said = said_by(line)
-            if said.get("phase") == phase:
-                return said
-            if said:
-                _say(said["phase"], job=self.job["name"])
-        raise self._ended()
+        with self._watched():
+            for line in self.process.stdout or ():
+                said = said_by(line)
+                if said.get("phase") == phase:
+                    return said
+                if said:
+                    _say(said["phase"], job=self.job["name"])
+            raise self._ended()
 
     def turn(self) -> float:
         """Let it measure for one turn; return the share of its minima that it has reached."""
@@ -77,15 +79,30 @@ class _Worker:
         """Let it write its report."""
         assert self.process.stdin
         self.process.stdin.close()
-        for _ in self.process.stdout or ():
-            pass
-        if self.process.wait():
-            raise self._ended()
+        with self._watched():
+            for _ in self.process.stdout or ():
+                pass
+            if self.process.wait():
+                raise self._ended()
 
     def stop(self) -> None:
         self.process.kill()
         self.process.wait()
         self.errors.close()
+
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Wait for what it does within, but no longer than the job's patience."""
+        before = signal.signal(signal.SIGALRM, self._hung)
+        signal.setitimer(signal.ITIMER_REAL, self.job["patience_s"])
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
+    def _hung(self, *_: object) -> None:
+        raise _WorkerEndedError(f"{self.job['name']}: it hangs: no end within {self.job['patience_s']:g} s")
 
     def _ended(self) -> _WorkerEndedError:
         how = how_it_ended(self.process.wait())

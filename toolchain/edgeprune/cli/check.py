@@ -17,7 +17,7 @@ from edgeprune.cli.progress import Notify, stage_progress
 
 if TYPE_CHECKING:
     from edgeprune.bench.gate import Rules
-    from edgeprune.bench.gate_result import AccuracyPair, Failure, GateResult
+    from edgeprune.bench.gate_result import Failure, GateResult
     from edgeprune.bench.pairs import Measure
     from edgeprune.bench.result import Job
     from edgeprune.bench.subject import Subject
@@ -203,14 +203,16 @@ def _gate(
     notify: Notify,
 ) -> GateResult:
     from edgeprune.bench.gate import run_gate
+    from edgeprune.bench.judged import paired_accuracy
 
+    accuracy = paired_accuracy(before.accuracy, after.accuracy, max_drop, rules.force)
     with _ready({"baseline": before, "candidate": after}, threads, runner) as (jobs, measure):
         result = run_gate(
             jobs[0],
             jobs[1],
             rules,
             measure,
-            accuracy=_accuracy(before, after, max_drop),
+            accuracy=accuracy,
             on_progress=lambda done, total, text: notify("check", done / max(total, 1), text),
         )
     return result.model_copy(update={"notes": (*result.notes, *_stored(before, after))})
@@ -221,20 +223,6 @@ def _stored(before: Subject, after: Subject) -> tuple[str, ...]:
     sides = (("baseline", before.p50_ms), ("candidate", after.p50_ms))
     told = [f"{p50_ms:.4g} ms of the {side}" for side, p50_ms in sides if p50_ms is not None]
     return (f"stored with the build: p50 {', '.join(told)}; not gated on",) if told else ()
-
-
-def _accuracy(before: Subject, after: Subject, max_drop: float) -> AccuracyPair | None:
-    from edgeprune.bench.gate_result import AccuracyPair
-
-    if after.accuracy is None:
-        return None
-    alike = before.accuracy is not None and before.accuracy.metric == after.accuracy.metric
-    return AccuracyPair(
-        baseline=before.accuracy.score if before.accuracy and alike else None,
-        candidate=after.accuracy.score,
-        max_drop=max_drop,
-        metric=after.accuracy.metric,
-    )
 
 
 def _against_itself(
