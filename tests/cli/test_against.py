@@ -152,10 +152,13 @@ def test_a_tool_that_says_nothing_loses_nothing(
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     sides = ("--target", "x86-ort", "--against", "onnxruntime_perf_test")
-    ended = run("bench", convnet, *sides, "--out", tmp_path / "out")
-    assert ended.code == 4 and "no latency is in what it printed" in ended.error
+    kept_in = ("--out", tmp_path / "out", "--history", tmp_path / "h.sqlite")
+    ended = run("bench", convnet, *sides, *kept_in)
+    assert ended.code == 4 and f"{convnet.name}: no latency is in what it printed" in ended.error
     (kept,) = (tmp_path / "out").iterdir()
     assert json.loads(kept.read_text())["against"] is None and convnet.name in ended.stdout
+    shown = run("history", "show", "--json", "--db", tmp_path / "h.sqlite")
+    assert len(json.loads(shown.stdout)) == 1, "ours is whole, whatever became of the other tool"
 
 
 def test_a_tool_of_another_runtime_is_refused(run: Any, convnet: Path) -> None:

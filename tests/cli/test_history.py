@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -184,6 +185,22 @@ def test_what_was_measured_is_shown_although_the_history_is_gone_by_then(
     monkeypatch.setattr(recording, "record_bench", gone)
     ended = run("bench", convnet, "--history", tmp_path / "h.sqlite", "--json")
     assert ended.code == 3 and "does not answer" in ended.error
+    assert len(json.loads(ended.stdout)) == 1
+
+
+def test_what_was_measured_is_shown_although_the_disk_is_full_by_then(
+    run: Any, results: tuple[Path, Path], convnet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (written,) = results[0].iterdir()
+    outcome = sessions.Outcome(Place(LOCAL, LOCAL), (load_result(written),))
+    monkeypatch.setattr(sessions, "measure_on", lambda *_: [outcome])
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "out/model.onnx.json")
+
+    monkeypatch.setattr("edgeprune.bench.result.save_result", full)
+    ended = run("bench", convnet, "--out", tmp_path / "out", "--json")
+    assert ended.code == 3 and "out/model.onnx.json: the disk is full" in ended.error
     assert len(json.loads(ended.stdout)) == 1
 
 

@@ -191,8 +191,8 @@ TOOLS: Mapping[str, Tool] = {
         "build it with ncnn of June 2023 or newer (-DNCNN_BUILD_BENCHMARK=ON), and put it on the PATH",
         _benchncnn,
         _read_benchncnn,
-        "it has only a mean, of 128 queries, which compares with our mean. Its weights are zero and its input "
-        "is constant, so int8 and denormals cost other than in earnest, and it allows fp16 in every row",
+        "it has only a mean, of 128 queries, which compares with our mean. Its weights are zero and its "
+        "input is constant, so int8 and denormals cost other than in earnest; it allows fp16 in any row",
     ),
 }
 
