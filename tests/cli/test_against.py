@@ -131,6 +131,7 @@ def test_openvinos_own_tool_is_run_and_both_are_shown(
     assert ended.code == 0 and ended.errors == []
     (result,) = json.loads(ended.stdout)
     figures = result["against"]["figures"]
+    assert Path(result["against"]["path"]).is_file()
     assert 0 < figures["min"] <= figures["p50"] <= figures["max"] and figures["fps"] > 0
     asked = result["against"]["options"]
     assert asked[asked.index("-nthreads") + 1] == "1" and asked[asked.index("-infer_precision") + 1] == "f32"

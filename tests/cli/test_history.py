@@ -262,6 +262,20 @@ def test_a_plot_marks_the_commit_where_the_level_changed(run: Any, slowed: Path,
     assert change["after"] / change["before"] == pytest.approx(1.1, abs=0.02)
 
 
+def test_an_accuracy_that_was_nothing_is_told_without_a_share(run: Any, slowed: Path, tmp_path: Path) -> None:
+    with open_history(str(slowed)) as history:
+        mended = [
+            entry.model_copy(update={"accuracy": 0.5 if index >= 15 else 0.0, "accuracy_metric": "mAP50-95"})
+            for index, entry in enumerate(history.entries())
+        ]
+    with open_history(str(tmp_path / "h.sqlite")) as history:
+        history.add(mended)
+    page = tmp_path / "page.html"
+    ended = run("history", "plot", "--db", tmp_path / "h.sqlite", "--metric", "accuracy", "--out", page)
+    assert ended.code == 0 and "up from 0 (0 to 0.5) between" in ended.stdout
+    assert "nan" not in ended.stdout and "+nan" not in page.read_text()
+
+
 def test_a_branch_that_is_faster_is_no_change_of_the_other_one(
     run: Any, slowed: Path, tmp_path: Path
 ) -> None:

@@ -262,14 +262,15 @@ def as_a_worker(command: Sequence[str], threads: int, environment: Mapping[str, 
 
 
 def _said_by(name: str, subject: Subject, threads: int, seconds: float, runner: Runner) -> dict[str, Any]:
-    """Return ``tool``, its ``options``, ``figures`` (ms, 1/s; None for what it leaves out), ``compares``."""
-    tool = TOOLS[name]
+    """Return ``tool``, its ``path``, ``options`` and ``figures`` (ms, 1/s; None: not told), ``compares``."""
+    tool, path = TOOLS[name], found_tool(name)
     options = tool.options(subject, threads, seconds)
-    command = as_a_worker((found_tool(name), *options), threads, subject.environment)
+    command = as_a_worker((path, *options), threads, subject.environment)
     done = runner.run(command, _TIMEOUT_S + 2 * seconds)
     figures = tool.read(done.stdout + done.stderr)
     if figures.p50 is None and figures.mean is None:
         raise DeviceError(
             f"{subject.name}: no latency is in what it printed: it failed, or is of another version"
         )
-    return {"tool": name, "options": options, "figures": asdict(figures), "compares": tool.compares}
+    said = {"tool": name, "path": path, "options": options}
+    return said | {"figures": asdict(figures), "compares": tool.compares}

@@ -53,6 +53,8 @@ _STORAGE = {
     errno.EPERM: "permission denied",
     errno.EROFS: "the file system is read-only",
     errno.EFBIG: "the file is larger than allowed here",
+    errno.ENOTDIR: "a part of the path is a file, not a folder",
+    errno.ENAMETOOLONG: "the name is too long",
 }
 
 
