@@ -329,6 +329,10 @@ def test_export_and_import_are_a_round_trip(run: Any, slowed: Path, tmp_path: Pa
     [
         (("show",), "no history is here; `edgeprune history add` makes one"),
         (("plot", "--out", "p.html"), "no history is here"),
+        (
+            ("show", "--db", "postgresql://ci:s3cret@db:port/x"),
+            "history postgresql://ci:***@db:port/x: not a",
+        ),
         (("add", "missing.json"), "missing.json: cannot be read: No such file"),
         (("add", "junk.json"), "junk.json: not a result: it is not JSON"),
         (("add", "list.json"), "list.json: not a result of bench or check"),
