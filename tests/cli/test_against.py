@@ -98,6 +98,7 @@ def test_a_tool_that_is_to_measure_for_long_gets_the_time(
     tool.touch(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     given: list[float] = []
+    said: list[str] = []
 
     class Patient(LocalRunner):
         def run(self, args: Any, timeout: float, on_line: Any = None) -> Completed:
@@ -106,8 +107,8 @@ def test_a_tool_that_is_to_measure_for_long_gets_the_time(
 
     (profile,) = resolve_targets(("x86-ort",))
     subject = Subject("row", Artifact.of(convnet, "engine", "fp32"), profile, {})
-    with_tool(tool.name, [subject], [BenchResult.model_construct()], 1, 3600.0, Patient())
-    assert given[0] > 3600
+    with_tool(tool.name, [subject], [BenchResult.model_construct()], 1, 3600.0, Patient(), said.append)
+    assert given[0] > 3600 and said == ["onnxruntime_perf_test, row"]
 
 
 def test_a_tool_runs_where_and_as_our_worker_does() -> None:

@@ -231,6 +231,7 @@ def with_tool(
     threads: int,
     seconds: float,
     runner: Runner,
+    say: Callable[[str], None],
 ) -> list[BenchResult]:
     """Run a tool on each subject of its runtime; return the results with what it said in `against`.
 
@@ -238,6 +239,7 @@ def with_tool(
         results: of the subjects, in their order.
         seconds: about how long it is to measure each.
         runner: this machine.
+        say: called with what runs next, in a few words.
 
     Raises:
         IncompleteError: it failed, or said nothing that could be read; it has the results.
@@ -246,6 +248,7 @@ def with_tool(
     for index, (subject, result) in enumerate(zip(subjects, results, strict=True)):
         if subject.profile.backend != TOOLS[name].backend:
             continue
+        say(f"{name}, {subject.name}")
         try:
             told[index] = result.model_copy(
                 update={"against": _said_by(name, subject, threads, seconds, runner)}
