@@ -275,5 +275,5 @@ def _said_by(name: str, subject: Subject, threads: int, seconds: float, runner: 
         raise DeviceError(
             f"{subject.name}: no latency is in what it printed: it failed, or is of another version"
         )
-    said = {"tool": name, "path": path, "options": options}
+    said: dict[str, Any] = {"tool": name, "path": path, "options": options}
     return said | {"figures": asdict(figures), "compares": tool.compares}
