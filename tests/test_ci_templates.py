@@ -68,14 +68,13 @@ def _fake(folder: Path, text: str) -> Path:
     return folder
 
 
-def _run(shell: str, script: str, env: dict[str, str], folder: Path, text: str = STUB) -> Stepped:
+def _run(command: list[str], env: dict[str, str], folder: Path, text: str) -> Stepped:
     record = folder / "record.json"
     work = folder / "work"
     work.mkdir(exist_ok=True)
     path = f"{_fake(folder / 'bin', text)}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        # As the runners do: the script is a file, and the shell ends at the first error.
-        [shell, "-e", "-c", script],
+        command,
         env={**os.environ, "PATH": path, "RECORD": str(record), "EDGEPRUNE_CACHE": str(folder)} | env,
         cwd=work,
         capture_output=True,
@@ -98,14 +97,20 @@ def _action_step(folder: Path, text: str = STUB, ends: int = 0, **inputs: str) -
     for file in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"):
         (folder / file).touch()
         env[file] = str(folder / file)
-    return _run(step["shell"], step["run"], env | {"ENDS": str(ends)}, folder, text)
+    script = folder / "step.sh"
+    script.write_text(step["run"], encoding="utf-8")
+    # GitHub's runner: the script is a file, and the shell ends at the first error.
+    return _run([step["shell"], "-e", str(script)], env | {"ENDS": str(ends)}, folder, text)
 
 
 def _gitlab_job(folder: Path, text: str = STUB, ends: int = 0, **variables: str) -> Stepped:
     job = _job()
     env = {name: str(value) for name, value in job["variables"].items()}
     env |= {f"EDGEPRUNE_{name.upper()}": value for name, value in variables.items()}
-    return _run("sh", "\n".join(job["script"]), env | {"ENDS": str(ends)}, folder, text)
+    # GitLab's runner: the script is evaluated behind a pipe, and the shell ends at the first error.
+    runner = 'set -eo pipefail; : | eval "$JOB"; exit 0'
+    env |= {"ENDS": str(ends), "JOB": "\n".join(job["script"])}
+    return _run(["bash", "-c", runner], env, folder, text)
 
 
 def _job() -> dict[str, Any]:
@@ -210,7 +215,23 @@ def test_gitlab_publishes_what_the_job_writes_and_warns_when_it_is_inconclusive(
     job = _job()
     ended = _gitlab_job(tmp_path, ends=8, baseline="a", candidate="b")
     assert job["allow_failure"]["exit_codes"] == [ended.code] == [8]
+    assert job["artifacts"]["when"] == "always", "a regression's reports are the ones that are read"
     assert (ended.folder / job["artifacts"]["reports"]["junit"]).is_file()
+
+
+def test_the_examples_on_the_page_use_what_there_is() -> None:
+    page = (ROOT / "docs" / "check.md").read_text(encoding="utf-8")
+    github, gitlab = map(yaml.safe_load, re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))
+    steps = github["jobs"]["gate"]["steps"]
+    (gate,) = (step for step in steps if "edgeprune-check" in step["uses"])
+    inputs = yaml.safe_load(ACTION.read_text(encoding="utf-8"))["inputs"]
+    required = {name for name, told in inputs.items() if told.get("required")}
+    assert required <= set(gate["with"]) <= set(inputs)
+    upload = steps[-1]
+    assert upload["if"] == "always()" and upload["with"]["path"] == inputs["reports"]["default"]
+    assert gitlab["gate"]["extends"] == ".edgeprune-check"
+    assert set(gitlab["gate"]["variables"]) <= set(_job()["variables"])
+    assert set(_job()["artifacts"]["paths"]) == {"edgeprune-reports"}
 
 
 def test_the_real_command_runs_in_the_step(convnet: Path, tmp_path: Path) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from edgeprune.bench.partial import head
 from edgeprune.bench.protocol import BenchProfile, measure
 from edgeprune.bench.result import BenchResult, Job, load_result, save_result
 from edgeprune.bench.scenario_runs import measure_setup
@@ -151,3 +153,12 @@ def test_other_scenarios_keep_theirs_as_well(job: Job, scenario: Any) -> None:
     (result,) = caught.value.results
     assert result.scenario["name"] == scenario and not result.valid
     assert len(result.cold_runs if scenario == "cold" else result.blocks) == 2
+
+
+def test_a_result_keeps_the_command_and_not_the_password_in_it(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["edgeprune", "bench", "a:b@c.onnx", "--history"]
+    monkeypatch.setattr(sys, "argv", [*command, "postgresql://ci:s3cr:t@db.local:5432/edgeprune"])
+    told = head(job, "run", datetime.now(timezone.utc))["tool"]["argv"]
+    assert told == [*command, "postgresql://ci:***@db.local:5432/edgeprune"]

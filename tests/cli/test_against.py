@@ -13,9 +13,12 @@ import pytest
 
 from edgeprune.artifact import Artifact
 from edgeprune.bench.affinity import best_cores
-from edgeprune.bench.against import TOOLS, Figures, as_a_worker
+from edgeprune.bench.against import TOOLS, Figures, as_a_worker, with_tool
+from edgeprune.bench.result import BenchResult
 from edgeprune.bench.subject import Subject
 from edgeprune.device import resolve_targets
+from edgeprune.runners import Completed
+from edgeprune.runners.local import LocalRunner
 
 DATA = Path(__file__).parents[1] / "data" / "against"
 
@@ -34,7 +37,8 @@ DATA = Path(__file__).parents[1] / "data" / "against"
             Figures(58.7108, 59.9845, 61.9517, 58.8053, 55.9777, 62.3472, None),
         ),
         ("trtexec", "trtexec.txt", Figures(9.76404, 10.1075, 11.4742, 9.81005, 9.11414, 11.7442, 120.699)),
-        ("benchncnn", "benchncnn.txt", Figures(None, None, None, 42.08, 41.74, 42.33, None)),
+        ("trtexec", "trtexec_8.txt", Figures(0.572998, None, 0.587769, 0.573891, 0.564209, 0.593018, 27207)),
+        ("benchncnn", "benchncnn.txt", Figures(mean=28.64, min=28.64, max=28.64)),
     ],
 )
 def test_recorded_output_is_read(tool: str, file: str, figures: Figures) -> None:
@@ -47,6 +51,16 @@ def test_benchmark_app_tells_fast_networks_in_microseconds() -> None:
     assert read("[ INFO ]    Median:        34.19 us\n[ INFO ]    Average:       0.04 ms\n") == Figures(
         p50=0.03419, mean=0.04
     )
+
+
+def test_benchncnn_is_read_only_of_the_network_that_it_was_given() -> None:
+    read = TOOLS["benchncnn"].read
+    assert read("a b/model.ncnn.param  min =   13.01  max =   13.23  avg =   13.13\n") == Figures(
+        mean=13.13, min=13.01, max=13.23
+    )
+    assert read((DATA / "benchncnn_own.txt").read_text()) == Figures(), "an old one leaves param= unread"
+    unloaded = "network graph not ready\nmodel.ncnn.param  min =    0.00  max =    0.00  avg =    0.00\n"
+    assert read(unloaded) == Figures(), "it ends with 0 although it ran nothing"
 
 
 @pytest.mark.parametrize("tool", TOOLS)
@@ -63,6 +77,38 @@ def test_each_is_asked_for_the_same_engine_and_threads(tool: str, convnet: Path)
     assert any(str(convnet) in option for option in options)
     if tool != "trtexec":  # threads are not the GPU's
         assert "3" in options
+
+
+def test_onnxruntimes_own_tool_gets_the_provider_and_the_options_of_the_row(convnet: Path) -> None:
+    (profile,) = resolve_targets(("x86-ort",))
+    entries = {"session.intra_op.allow_spinning": "0", "provider.intra_op_num_threads": "3"}
+    own = profile.model_copy(update={"provider": "XnnpackExecutionProvider", "options": {"fp32": entries}})
+    tool, engine = TOOLS["onnxruntime_perf_test"], Artifact.of(convnet, "engine", "fp32")
+    plain, asked = (tool.options(Subject("row", engine, one, {}), 3, 1.0) for one in (profile, own))
+    assert plain[plain.index("-e") + 1] == "cpu" and "-C" not in plain and "-i" not in plain
+    assert asked[asked.index("-e") + 1] == "xnnpack"
+    assert asked[asked.index("-C") + 1] == "session.intra_op.allow_spinning|0"
+    assert asked[asked.index("-i") + 1] == "intra_op_num_threads|3"
+
+
+def test_a_tool_that_is_to_measure_for_long_gets_the_time(
+    convnet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = tmp_path / "onnxruntime_perf_test"
+    tool.touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    given: list[float] = []
+    said: list[str] = []
+
+    class Patient(LocalRunner):
+        def run(self, args: Any, timeout: float, on_line: Any = None) -> Completed:
+            given.append(timeout)
+            return Completed(tuple(args), 0, (DATA / "perf_test.txt").read_text(), "")
+
+    (profile,) = resolve_targets(("x86-ort",))
+    subject = Subject("row", Artifact.of(convnet, "engine", "fp32"), profile, {})
+    with_tool(tool.name, [subject], [BenchResult.model_construct()], 1, 3600.0, Patient(), said.append)
+    assert given[0] > 3600 and said == ["onnxruntime_perf_test, row"]
 
 
 def test_a_tool_runs_where_and_as_our_worker_does() -> None:
@@ -86,6 +132,7 @@ def test_openvinos_own_tool_is_run_and_both_are_shown(
     assert ended.code == 0 and ended.errors == []
     (result,) = json.loads(ended.stdout)
     figures = result["against"]["figures"]
+    assert Path(result["against"]["path"]).is_file()
     assert 0 < figures["min"] <= figures["p50"] <= figures["max"] and figures["fps"] > 0
     asked = result["against"]["options"]
     assert asked[asked.index("-nthreads") + 1] == "1" and asked[asked.index("-infer_precision") + 1] == "f32"
@@ -107,10 +154,13 @@ def test_a_tool_that_says_nothing_loses_nothing(
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     sides = ("--target", "x86-ort", "--against", "onnxruntime_perf_test")
-    ended = run("bench", convnet, *sides, "--out", tmp_path / "out")
-    assert ended.code == 4 and "no latency is in what it printed" in ended.error
+    kept_in = ("--out", tmp_path / "out", "--history", tmp_path / "h.sqlite")
+    ended = run("bench", convnet, *sides, *kept_in)
+    assert ended.code == 4 and f"{convnet.name}: no latency is in what it printed" in ended.error
     (kept,) = (tmp_path / "out").iterdir()
     assert json.loads(kept.read_text())["against"] is None and convnet.name in ended.stdout
+    shown = run("history", "show", "--json", "--db", tmp_path / "h.sqlite")
+    assert len(json.loads(shown.stdout)) == 1, "ours is whole, whatever became of the other tool"
 
 
 def test_a_tool_of_another_runtime_is_refused(run: Any, convnet: Path) -> None:

@@ -75,3 +75,30 @@ def test_a_crash_of_the_worker_is_a_device_error(
     monkeypatch.setattr(LocalRunner, "python", lambda self, *needs: "/bin/false")
     ended = run("bench", convnet)
     assert ended.code == 4 and convnet.name in ended.error
+
+
+def test_a_folder_that_takes_no_results_is_told_before_anything_is_measured(
+    run: Any, convnet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("something was measured")
+
+    monkeypatch.setattr("edgeprune.runners.local.LocalRunner.run", refuse)
+    (tmp_path / "file").touch()
+    ended = run("bench", convnet, "--out", tmp_path / "file" / "below")
+    assert ended.code == 3 and f"--out {tmp_path}/file/below: it cannot be written to: " in ended.error
+    ended = run("bench", convnet, "--record", tmp_path / "file" / "below")
+    assert ended.code == 3 and "file/below: a part of the path is a file, not a folder" in ended.error
+
+
+def test_ctrl_c_promises_nothing_that_a_bench_does_not_keep(
+    run: Any, convnet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgeprune.bench import sessions
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sessions, "measure_on", interrupted)
+    ended = run("bench", convnet)
+    assert ended.code == 130 and ended.error == "edgeprune: interrupted"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -187,6 +188,22 @@ def test_what_was_measured_is_shown_although_the_history_is_gone_by_then(
     assert len(json.loads(ended.stdout)) == 1
 
 
+def test_what_was_measured_is_shown_although_the_disk_is_full_by_then(
+    run: Any, results: tuple[Path, Path], convnet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (written,) = results[0].iterdir()
+    outcome = sessions.Outcome(Place(LOCAL, LOCAL), (load_result(written),))
+    monkeypatch.setattr(sessions, "measure_on", lambda *_: [outcome])
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "out/model.onnx.json")
+
+    monkeypatch.setattr("edgeprune.bench.result.save_result", full)
+    ended = run("bench", convnet, "--out", tmp_path / "out", "--json")
+    assert ended.code == 3 and "out/model.onnx.json: the disk is full" in ended.error
+    assert len(json.loads(ended.stdout)) == 1
+
+
 def test_a_build_comes_with_its_accuracy(run: Any, built: Any, tmp_path: Path) -> None:
     ended = run(
         "history", "add", built.out, "--db", tmp_path / "h.sqlite", "--commit", "abc", "--branch", "b"
@@ -245,6 +262,20 @@ def test_a_plot_marks_the_commit_where_the_level_changed(run: Any, slowed: Path,
     assert change["after"] / change["before"] == pytest.approx(1.1, abs=0.02)
 
 
+def test_an_accuracy_that_was_nothing_is_told_without_a_share(run: Any, slowed: Path, tmp_path: Path) -> None:
+    with open_history(str(slowed)) as history:
+        mended = [
+            entry.model_copy(update={"accuracy": 0.5 if index >= 15 else 0.0, "accuracy_metric": "mAP50-95"})
+            for index, entry in enumerate(history.entries())
+        ]
+    with open_history(str(tmp_path / "h.sqlite")) as history:
+        history.add(mended)
+    page = tmp_path / "page.html"
+    ended = run("history", "plot", "--db", tmp_path / "h.sqlite", "--metric", "accuracy", "--out", page)
+    assert ended.code == 0 and "up from 0 (0 to 0.5) between" in ended.stdout
+    assert "nan" not in ended.stdout and "+nan" not in page.read_text()
+
+
 def test_a_branch_that_is_faster_is_no_change_of_the_other_one(
     run: Any, slowed: Path, tmp_path: Path
 ) -> None:
@@ -298,6 +329,10 @@ def test_export_and_import_are_a_round_trip(run: Any, slowed: Path, tmp_path: Pa
     [
         (("show",), "no history is here; `edgeprune history add` makes one"),
         (("plot", "--out", "p.html"), "no history is here"),
+        (
+            ("show", "--db", "postgresql://ci:s3cret@db:port/x"),
+            "history postgresql://ci:***@db:port/x: not a",
+        ),
         (("add", "missing.json"), "missing.json: cannot be read: No such file"),
         (("add", "junk.json"), "junk.json: not a result: it is not JSON"),
         (("add", "list.json"), "list.json: not a result of bench or check"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.errors import ConfigError
+from edgeprune.resources import without_password
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
@@ -29,7 +30,7 @@ def shown(url: str, option: str) -> str:
         return make_url(url).render_as_string(hide_password=True)
     except (ArgumentError, ValueError) as exc:
         raise ConfigError(
-            f"{option} {url}: not a database URL; write it as sqlite:///FILE or postgresql://USER@HOST/DATABASE"
+            f"{option} {without_password(url)}: not a database URL; write it as sqlite:///FILE or postgresql://USER@HOST/DATABASE"
         ) from exc
 
 

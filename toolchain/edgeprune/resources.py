@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import subprocess
+import sys
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -32,6 +34,16 @@ def cache_dir() -> Path:
         return Path(own).expanduser()
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser() / "edgeprune"
+
+
+def without_password(text: str) -> str:
+    """Return a text with the password of a URL in it, such as a database's, replaced by ``***``."""
+    return re.sub(r"(://[^/\s:@]*):[^/\s]*@", r"\1:***@", text)
+
+
+def own_command() -> list[str]:
+    """Return the command line of this process as it may be kept in a file."""
+    return [without_password(word) for word in sys.argv]
 
 
 @functools.cache

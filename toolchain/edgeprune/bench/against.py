@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.backends import options_for
+from edgeprune.backends.ncnn_files import PARAM
+from edgeprune.backends.onnxruntime import PROVIDER
 from edgeprune.backends.openvino import IR
 from edgeprune.bench.affinity import best_cores
 from edgeprune.bench.result import BenchResult
@@ -24,7 +26,7 @@ from edgeprune.bench.subject import Subject, input_size
 from edgeprune.errors import ConfigError, DeviceError, IncompleteError, RuntimeMissingError
 from edgeprune.runners import Runner
 
-_TIMEOUT_S = 600.0
+_TIMEOUT_S = 600.0  # beside twice the time that a tool was given: to load, to compile, to warm up
 # Keeps a tool to the cores that our worker keeps to, in the environment that the row is run in.
 _START = """
 import json, os, sys
@@ -77,7 +79,19 @@ def _benchmark_app(subject: Subject, threads: int, seconds: float) -> list[str]:
 
 
 def _perf_test(subject: Subject, threads: int, seconds: float) -> list[str]:
-    how = ["-e", "cpu", "-x", str(threads), "-y", "1", "-m", "duration", "-t", str(max(1, round(seconds)))]
+    options = options_for(subject.profile, subject.engine.precision)
+    # It calls the providers by their names in lower case: CPUExecutionProvider is cpu, and so on.
+    provider = options.get("provider", PROVIDER).removesuffix("ExecutionProvider").lower()
+    entries: list[str] = []
+    own: list[str] = []
+    for key, value in options.items():
+        if key.startswith("provider."):
+            own.append(f"{key.removeprefix('provider.')}|{value}")
+        elif key != "provider":
+            entries.append(f"{key}|{value}")
+    how = ["-e", provider, "-x", str(threads), "-y", "1", "-m", "duration", "-t", str(max(1, round(seconds)))]
+    how += ["-i", " ".join(own)] if own else []
+    how += ["-C", " ".join(entries)] if entries else []
     return [*how, "-I", "-s", str(subject.engine.path)]
 
 
@@ -87,7 +101,7 @@ def _trtexec(subject: Subject, threads: int, seconds: float) -> list[str]:
 
 def _benchncnn(subject: Subject, threads: int, seconds: float) -> list[str]:
     size = input_size(subject.engine.path)
-    (param,) = subject.engine.path.glob("*.param")
+    param = subject.engine.path / PARAM
     return ["128", str(threads), "0", "-1", "0", f"param={param}", f"shape=[{size},{size},3]"]
 
 
@@ -137,8 +151,15 @@ def _read_trtexec(text: str) -> Figures:
 
 
 def _read_benchncnn(text: str) -> Figures:
-    said = re.search(r"min =\s*([\d.]+)\s+max =\s*([\d.]+)\s+avg =\s*([\d.]+)", text)
-    return Figures(min=float(said[1]), max=float(said[2]), mean=float(said[3])) if said else Figures()
+    """Read the line of the network that was named, which ends in `.param`.
+
+    One of before ncnn#4782 leaves `param=` unread and times networks of its own. Of a network that it cannot
+    load it says 0.00 ms, and exits with 0.
+    """
+    said = re.search(r"\.param\s+min =\s*([\d.]+)\s+max =\s*([\d.]+)\s+avg =\s*([\d.]+)", text)
+    if said is None or not float(said[3]):
+        return Figures()
+    return Figures(min=float(said[1]), max=float(said[2]), mean=float(said[3]))
 
 
 TOOLS: Mapping[str, Tool] = {
@@ -167,11 +188,11 @@ TOOLS: Mapping[str, Tool] = {
     ),
     "benchncnn": Tool(
         "ncnn",
-        "build it with ncnn (-DNCNN_BUILD_BENCHMARK=ON), and put it on the PATH",
+        "build it with ncnn of June 2023 or newer (-DNCNN_BUILD_BENCHMARK=ON), and put it on the PATH",
         _benchncnn,
         _read_benchncnn,
-        "it has only a mean, which compares with our mean; its weights are zero and its input is constant, "
-        "so int8 and denormals cost other than in earnest",
+        "it has only a mean, of 128 queries, which compares with our mean. Its weights are zero and its "
+        "input is constant, so int8 and denormals cost other than in earnest; it allows fp16 in any row",
     ),
 }
 
@@ -210,6 +231,7 @@ def with_tool(
     threads: int,
     seconds: float,
     runner: Runner,
+    say: Callable[[str], None],
 ) -> list[BenchResult]:
     """Run a tool on each subject of its runtime; return the results with what it said in `against`.
 
@@ -217,6 +239,7 @@ def with_tool(
         results: of the subjects, in their order.
         seconds: about how long it is to measure each.
         runner: this machine.
+        say: called with what runs next, in a few words.
 
     Raises:
         IncompleteError: it failed, or said nothing that could be read; it has the results.
@@ -225,6 +248,7 @@ def with_tool(
     for index, (subject, result) in enumerate(zip(subjects, results, strict=True)):
         if subject.profile.backend != TOOLS[name].backend:
             continue
+        say(f"{name}, {subject.name}")
         try:
             told[index] = result.model_copy(
                 update={"against": _said_by(name, subject, threads, seconds, runner)}
@@ -241,12 +265,15 @@ def as_a_worker(command: Sequence[str], threads: int, environment: Mapping[str, 
 
 
 def _said_by(name: str, subject: Subject, threads: int, seconds: float, runner: Runner) -> dict[str, Any]:
-    """Return ``tool``, its ``options``, ``figures`` (ms, 1/s; None for what it leaves out), ``compares``."""
-    tool = TOOLS[name]
+    """Return ``tool``, its ``path``, ``options`` and ``figures`` (ms, 1/s; None: not told), ``compares``."""
+    tool, path = TOOLS[name], found_tool(name)
     options = tool.options(subject, threads, seconds)
-    command = as_a_worker((found_tool(name), *options), threads, subject.environment)
-    done = runner.run(command, _TIMEOUT_S)
+    command = as_a_worker((path, *options), threads, subject.environment)
+    done = runner.run(command, _TIMEOUT_S + 2 * seconds)
     figures = tool.read(done.stdout + done.stderr)
     if figures.p50 is None and figures.mean is None:
-        raise DeviceError("no latency is in what it printed; it is of another version")
-    return {"tool": name, "options": options, "figures": asdict(figures), "compares": tool.compares}
+        raise DeviceError(
+            f"{subject.name}: no latency is in what it printed: it failed, or is of another version"
+        )
+    said: dict[str, Any] = {"tool": name, "path": path, "options": options}
+    return said | {"figures": asdict(figures), "compares": tool.compares}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from edgeprune import __version__
 from edgeprune.backends import get_backend
 from edgeprune.bench.result import BenchResult, Flag, Job, WorkerReport
 from edgeprune.errors import DeviceError, IncompleteError
-from edgeprune.resources import own_commit
+from edgeprune.resources import own_command, own_commit
 
 if TYPE_CHECKING:
     MakeResult = Callable[[Job, Sequence[WorkerReport], WorkerReport | None, str, datetime], BenchResult]
@@ -88,7 +87,7 @@ def head(job: Job, run_id: str, started: datetime) -> dict[str, Any]:
         "run_id": run_id,
         "started_utc": started.isoformat(timespec="seconds"),
         "name": job.name,
-        "tool": {"name": "edgeprune", "version": __version__, "commit": own_commit(), "argv": sys.argv},
+        "tool": {"name": "edgeprune", "version": __version__, "commit": own_commit(), "argv": own_command()},
         "artifact": {
             "path": job.engine,
             "sha256": job.engine_sha256,

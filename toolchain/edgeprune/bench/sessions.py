@@ -127,8 +127,15 @@ def _outcome(place: Place, request: Request, notify: Notify, ready: Callable[[],
             )
             if request.against:
                 seconds = request.setup.plan(request.profile).min_seconds
-                notify(place.name, 1.0, request.against)
-                results = with_tool(request.against, subjects, results, request.threads, seconds, runner)
+                results = with_tool(
+                    request.against,
+                    subjects,
+                    results,
+                    request.threads,
+                    seconds,
+                    runner,
+                    lambda text: notify(place.name, 1.0, text),
+                )
     except IncompleteError as exc:
         return Outcome(place, _at(place, exc.results), accuracies, exc)
     except EdgepruneError as exc:

@@ -10,7 +10,6 @@ from edgeprune.bench.protocol import PROFILES, BenchProfile
 from edgeprune.bench.result import Job, Scenario
 
 CAMERA_RATES: Final = (30.0, 10.0, 5.0)
-SCENARIOS: Final[tuple[Scenario, ...]] = ("single_stream", "paced", "throughput", "sustained", "cold")
 # What makes a runtime keep compiled models between processes. Without these none does.
 _MODEL_CACHES: Final = (
     "CACHE_DIR",

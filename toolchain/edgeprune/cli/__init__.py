@@ -45,6 +45,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "device": ("edgeprune.cli.device", "Prepare a device that is reached by ssh or adb."),
     "doctor": ("edgeprune.cli.doctor", "Tell what is installed and which runtimes work here."),
 }
+_GO_ON = ("build", "profile", "search", "sweep")
 _STORAGE = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -52,6 +53,8 @@ _STORAGE = {
     errno.EPERM: "permission denied",
     errno.EROFS: "the file system is read-only",
     errno.EFBIG: "the file is larger than allowed here",
+    errno.ENOTDIR: "a part of the path is a file, not a folder",
+    errno.ENAMETOOLONG: "the name is too long",
 }
 
 
@@ -91,8 +94,9 @@ class _LazyGroup(click.Group):
             where = f"{exc.filename}: " if exc.filename else ""
             self._end(ctx, OutputError(f"{where}{_STORAGE[exc.errno]}; what was finished is kept"))
         except KeyboardInterrupt:
+            kept = "; whole stages are kept, the same command goes on"
             self._end(
-                ctx, InterruptedBuildError("interrupted; whole stages are kept, the same command goes on")
+                ctx, InterruptedBuildError(f"interrupted{kept if ctx.invoked_subcommand in _GO_ON else ''}")
             )
 
     def _end(self, ctx: click.Context, exc: EdgepruneError) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from edgeprune.cli.progress import stage_progress
 from edgeprune.cli.scenario import read_scenario, scenario_options
 
 if TYPE_CHECKING:
+    from edgeprune.bench.result import BenchResult
     from edgeprune.bench.sessions import Outcome
 
 
@@ -85,21 +87,44 @@ def command(
     several = len(places) > 1
     if history:
         require_history(history)
+    if out:
+        _require_folder(out)
     with stage_progress() as notify:
         outcomes = measure_on(
             places, request, lambda name, share, text: notify(name if several else "bench", share, text)
         )
-    files = _write(outcomes, out) if out else []
-    if as_json:
-        results = [result for outcome in outcomes for result in outcome.results]
-        echo_json(json.dumps([result.model_dump(mode="json") for result in results]))
-    else:
-        _show(outcomes)
+    files: list[Path] = []
+    try:
+        if out:
+            files = _write(outcomes, out)
+    finally:  # also where the disk is full by now: what was measured is shown
+        _show(outcomes, as_json)
     if history:
-        finished = [outcome for outcome in outcomes if not outcome.error]
-        known = dict(pair for outcome in finished for pair in outcome.accuracies)
-        record_bench(history, [result for outcome in finished for result in outcome.results], known)
+        known = dict(pair for outcome in outcomes for pair in outcome.accuracies)
+        results = [result for outcome in outcomes for result in outcome.results if not _is_incomplete(result)]
+        record_bench(history, results, known)
     _end(outcomes, files)
+
+
+def _require_folder(out: Path) -> None:
+    """Make the folder for the result files, and try it, before minutes are spent on what goes into it.
+
+    Raises:
+        OutputError: it cannot be made, or not be written to.
+    """
+    from edgeprune.errors import OutputError
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out).close()
+    except OSError as exc:
+        raise OutputError(
+            f"--out {out}: it cannot be written to: {exc.strerror}; name another folder"
+        ) from exc
+
+
+def _is_incomplete(result: BenchResult) -> bool:
+    return any(flag.code == "incomplete" for flag in result.flags)
 
 
 def _write(outcomes: Sequence[Outcome], out: Path) -> list[Path]:
@@ -112,12 +137,16 @@ def _write(outcomes: Sequence[Outcome], out: Path) -> list[Path]:
         folder = out / slug(outcome.place.name) if len(outcomes) > 1 else out
         for result in outcome.results:
             file = save_result(result, folder / result_file(result.name))
-            if any(flag.code == "incomplete" for flag in result.flags):
+            if _is_incomplete(result):
                 incomplete.append(file)
     return incomplete
 
 
-def _show(outcomes: Sequence[Outcome]) -> None:
+def _show(outcomes: Sequence[Outcome], as_json: bool) -> None:
+    if as_json:
+        results = [result for outcome in outcomes for result in outcome.results]
+        echo_json(json.dumps([result.model_dump(mode="json") for result in results]))
+        return
     from rich.console import Console
     from rich.text import Text
 

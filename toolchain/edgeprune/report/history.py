@@ -72,7 +72,7 @@ class Curve:
         for change in self.changes:
             before, after = (f"{value:.4g} {unit}".strip() for value in (change.before, change.after))
             yield (
-                f"{change.share:+.1%} ({before} to {after}) between {_commit(fit[change.index - 1])} "
+                f"{_moved(change)} ({before} to {after}) between {_commit(fit[change.index - 1])} "
                 f"and {_commit(fit[change.index])} (p = {change.p_value:.4f})"
             )
 
@@ -166,7 +166,7 @@ def chart(curve: Curve, name: str) -> str:
             middle = (places[fit[change.index - 1].id] + places[fit[change.index].id]) / 2
             axes.axvline(middle, color=colour, linewidth=1, linestyle=(0, (4, 2)))
             axes.annotate(
-                f"{change.share:+.1%}",
+                _moved(change),
                 (middle, 1),
                 (3, -2),
                 xycoords=axes.get_xaxis_transform(),
@@ -187,6 +187,11 @@ def chart(curve: Curve, name: str) -> str:
         axes.tick_params(axis="y", labelcolor=MUTED)
         axes.grid(True, axis="y")
         return to_svg(drawn, name, curve.title())
+
+
+def _moved(change: Change) -> str:
+    """Say how far a level moved: an accuracy that was 0 has no share to move by."""
+    return f"{change.share:+.1%}" if change.before else "up from 0"
 
 
 def _tick(point: Point) -> str:

@@ -88,11 +88,11 @@ class RecordingRunner:
     def __enter__(self) -> RecordingRunner:
         if (self._folder / RECORDING).exists():
             raise ConfigError(f"{self._folder}: a recording is here already: name another folder")
+        write_text_atomically(self._folder / CALLS, "")  # a folder that cannot be written to ends it here
         self._inner.__enter__()
         self.machine = self._inner.machine
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         self.recording = Recording(uuid.uuid4().hex, now, self.name, self.machine)
-        write_text_atomically(self._folder / CALLS, "")
         write_text_atomically(self._folder / RECORDING, json.dumps(asdict(self.recording)) + "\n")
         return self
 
