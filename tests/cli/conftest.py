@@ -10,7 +10,7 @@ import sys
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,9 +66,8 @@ def run() -> Run:
     return _run
 
 
-@pytest.fixture(scope="session")
-def quick_bench() -> Iterator[None]:
-    """Let the protocol's profiles measure for a fraction of a second."""
+@contextmanager
+def _quick_bench() -> Iterator[None]:
     from edgeprune import timing
     from edgeprune.bench.tune import fastest_environment
 
@@ -76,6 +75,19 @@ def quick_bench() -> Iterator[None]:
         for name in PROFILES:
             patch.setitem(PROFILES, name, TINY)
         patch.setattr(timing, "fastest_environment", functools.partial(fastest_environment, plan=TINY))
+        yield
+
+
+@pytest.fixture(scope="session")
+def quickly() -> Callable[[], AbstractContextManager[None]]:
+    """Return the context in which the protocol's profiles measure for a fraction of a second."""
+    return _quick_bench
+
+
+@pytest.fixture(autouse=True)
+def quick_bench() -> Iterator[None]:
+    """Let every test of a command measure for a fraction of a second."""
+    with _quick_bench():
         yield
 
 
@@ -109,7 +121,7 @@ def _fast_biases(count: int) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def built(
-    checkpoints: dict[str, Path], tiny: Dataset, quick_bench: None, tmp_path_factory: pytest.TempPathFactory
+    checkpoints: dict[str, Path], tiny: Dataset, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Built]:
     """Return a build of a tiny yolov8n for this CPU and for a Jetson that is not there."""
     out = tmp_path_factory.mktemp("build") / "out"
@@ -119,7 +131,7 @@ def built(
         *("--epochs", "1", "--bench", "quick", "--max-drop", "1", "--set", "quantize.images=4"),
         *("--set", "finetune.batch=6", "--set", "prune.activation=keep"),  # which is faster, is not certain
     )
-    with pytest.MonkeyPatch.context() as patch:
+    with _quick_bench(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(nncf_openvino, "_few_for_biases", _fast_biases)
         ended = _run("build", *options)
     assert ended.code == 0, (ended.errors, ended.exception)

@@ -20,7 +20,7 @@ def engine(tmp_path: Path) -> Path:
 
 
 def test_a_bench_goes_on_when_the_device_comes_back_in_mid_push(
-    quick_bench: None, run: Any, phone: AdbDevice, engine: Path
+    run: Any, phone: AdbDevice, engine: Path
 ) -> None:
     phone.cut_after(400_000)
     ended = run("bench", engine, "--device", phone.address(), "--json")

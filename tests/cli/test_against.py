@@ -119,9 +119,7 @@ def test_a_tool_runs_where_and_as_our_worker_does() -> None:
     assert done.stdout == f"{cores} it's $HOME {os.environ['PATH']}\n"
 
 
-def test_openvinos_own_tool_is_run_and_both_are_shown(
-    quick_bench: None, run: Any, convnet: Path, tmp_path: Path
-) -> None:
+def test_openvinos_own_tool_is_run_and_both_are_shown(run: Any, convnet: Path, tmp_path: Path) -> None:
     import openvino
 
     (tmp_path / "ir").mkdir()
@@ -147,7 +145,7 @@ def test_a_tool_that_is_not_here_says_how_to_get_it(run: Any, convnet: Path) -> 
 
 
 def test_a_tool_that_says_nothing_loses_nothing(
-    quick_bench: None, run: Any, convnet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Any, convnet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tool = tmp_path / "onnxruntime_perf_test"
     tool.write_text("#!/bin/sh\necho hello\n")

@@ -12,7 +12,7 @@ import pytest
 from edgeprune.bench.result import BenchResult, load_result
 
 
-def test_a_table_shows_the_engine_and_its_numbers(quick_bench: None, run: Any, convnet: Path) -> None:
+def test_a_table_shows_the_engine_and_its_numbers(run: Any, convnet: Path) -> None:
     ended = run("bench", convnet)
     assert ended.code == 0 and ended.errors == []
     lines = [line.split() for line in ended.stdout.splitlines() if line.strip()]
@@ -23,9 +23,7 @@ def test_a_table_shows_the_engine_and_its_numbers(quick_bench: None, run: Any, c
     assert p99 == "–" or float(p99) >= float(p90)
 
 
-def test_json_is_all_of_standard_output_and_holds_every_sample(
-    quick_bench: None, run: Any, convnet_int8: Path
-) -> None:
+def test_json_is_all_of_standard_output_and_holds_every_sample(run: Any, convnet_int8: Path) -> None:
     ended = run("bench", convnet_int8, "--json", "--threads", "2")
     assert ended.code == 0
     (result,) = (BenchResult.model_validate(entry) for entry in json.loads(ended.stdout))
@@ -33,9 +31,7 @@ def test_json_is_all_of_standard_output_and_holds_every_sample(
     assert result.backend["precision_actual"] == "int8" and result.backend["threads"] == 2
 
 
-def test_the_results_are_kept_where_they_are_asked_for(
-    quick_bench: None, run: Any, convnet: Path, tmp_path: Path
-) -> None:
+def test_the_results_are_kept_where_they_are_asked_for(run: Any, convnet: Path, tmp_path: Path) -> None:
     hostile = 'it\'s a\n$(touch pwned) "model" ' + "é" * 110 + ".onnx"  # as long as a name can be
     engine = tmp_path / hostile
     shutil.copyfile(convnet, engine)
@@ -45,7 +41,7 @@ def test_the_results_are_kept_where_they_are_asked_for(
 
 
 def test_all_measured_rows_of_a_build_run_in_one_session(
-    quick_bench: None, run: Any, built: Any, monkeypatch: pytest.MonkeyPatch
+    run: Any, built: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from edgeprune.bench import sessions
 
@@ -68,7 +64,7 @@ def test_what_cannot_be_measured_is_named(run: Any, tmp_path: Path, convnet: Pat
 
 
 def test_a_crash_of_the_worker_is_a_device_error(
-    quick_bench: None, run: Any, convnet: Path, monkeypatch: pytest.MonkeyPatch
+    run: Any, convnet: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from edgeprune.runners.local import LocalRunner
 

@@ -250,7 +250,7 @@ def test_a_budget_that_nothing_meets_ends_with_7_and_keeps_everything(built: Any
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="S8 activations are what x86-64 cannot fuse")
 def test_int8_in_name_only_is_a_warning_and_fails_under_strict_after_all_is_written(
-    checkpoints: dict[str, Path], tiny: Dataset, quick_bench: None, run: Any, tmp_path: Path
+    checkpoints: dict[str, Path], tiny: Dataset, run: Any, tmp_path: Path
 ) -> None:
     """For real: of a network with S8 activations ONNX Runtime runs no convolution in integers here."""
     profile = bundled("targets") / "x86-ort.yaml"

@@ -68,7 +68,7 @@ def test_a_device_that_openvino_does_not_find_ends_the_build(
 
 
 def test_the_chosen_file_can_have_preprocessing_and_nms_inside(
-    run, quick_bench, checkpoints: dict[str, Path], tiny: Dataset, tmp_path: Path
+    run, checkpoints: dict[str, Path], tiny: Dataset, tmp_path: Path
 ) -> None:
     (target,) = (found.name for found in resolve_targets(("cpu",)) if found.backend == "onnxruntime")
     options = (*_options(checkpoints["yolov8n"], tiny.source, target, tmp_path / "build"), "--max-drop", "1")

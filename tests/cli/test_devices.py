@@ -25,7 +25,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_two_devices_at_once_give_results_by_device(
-    quick_bench: None, run: Any, device: Device, convnet: Path, folder: Path
+    run: Any, device: Device, convnet: Path, folder: Path
 ) -> None:
     (folder / "devices.yaml").write_text(f"board:\n  address: {device.address()}\n  target: x86-ort\n")
     ended = run("bench", convnet, "--device", "local", "--device", "board", "--out", "out", "--json")
@@ -36,9 +36,7 @@ def test_two_devices_at_once_give_results_by_device(
         assert result.device == name and len(result.blocks[0].samples_ns) >= 60
 
 
-def test_a_device_that_fails_does_not_lose_the_others_results(
-    quick_bench: None, run: Any, convnet: Path, folder: Path
-) -> None:
+def test_a_device_that_fails_does_not_lose_the_others_results(run: Any, convnet: Path, folder: Path) -> None:
     ended = run(
         "bench", convnet, "--device", "ssh://nobody@127.0.0.1:1", "--device", "local",
         "--history", "h.sqlite", "--out", "out",
@@ -57,7 +55,7 @@ def test_what_is_wrong_on_all_devices_is_said_once(run: Any) -> None:
 
 
 def test_a_result_that_broke_off_is_kept_marked_and_named(
-    quick_bench: None, run: Any, convnet: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+    run: Any, convnet: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from dataclasses import replace
 
@@ -80,7 +78,7 @@ def test_a_result_that_broke_off_is_kept_marked_and_named(
     assert json.loads(run("history", "show", "--json", "--db", "h.sqlite").stdout) == []
 
 
-def test_a_bench_is_recorded_and_replayed(quick_bench: None, run: Any, convnet: Path, folder: Path) -> None:
+def test_a_bench_is_recorded_and_replayed(run: Any, convnet: Path, folder: Path) -> None:
     first = run("bench", convnet, "--record", "recorded", "--history", "h.sqlite", "--json")
     again = run("bench", convnet, "--device", "replay://recorded", "--history", "h.sqlite", "--json")
     assert first.code == again.code == 0

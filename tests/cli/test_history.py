@@ -56,11 +56,12 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def results(
-    quick_bench: None, run: Any, convnet: Path, tmp_path_factory: pytest.TempPathFactory
+    quickly: Any, run: Any, convnet: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Path]:
     """Return a folder with a real result, and the history that the same bench added it to."""
     folder = tmp_path_factory.mktemp("results")
-    ended = run("bench", convnet, "--out", folder / "out", "--history", folder / "h.sqlite")
+    with quickly():
+        ended = run("bench", convnet, "--out", folder / "out", "--history", folder / "h.sqlite")
     assert ended.code == 0 and ended.errors == []
     return folder / "out", folder / "h.sqlite"
 
@@ -217,7 +218,7 @@ def test_a_build_comes_with_its_accuracy(run: Any, built: Any, tmp_path: Path) -
 
 
 def test_the_gates_result_is_kept_with_the_candidates_numbers(
-    quick_bench: None, run: Any, convnet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Any, convnet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from edgeprune.bench import gate, gate_result
 

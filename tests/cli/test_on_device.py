@@ -45,7 +45,6 @@ def test_a_latency_table_is_the_devices(
 
 
 def test_a_build_measures_on_the_device(
-    quick_bench: None,
     run: Any,
     device: Device,
     elsewhere: None,

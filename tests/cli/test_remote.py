@@ -39,9 +39,7 @@ def worker_does(place: Place, script: str) -> None:
     place.python_is(f'case "$*" in *bench.worker*) {script};; esac; exec "{sys.executable}" "$@"')
 
 
-def test_a_bench_on_a_device(
-    quick_bench: None, run: Any, place: Place, convnet: Path, tmp_path: Path
-) -> None:
+def test_a_bench_on_a_device(run: Any, place: Place, convnet: Path, tmp_path: Path) -> None:
     engine = tmp_path / 'it\'s a\n$(touch pwned) "model";.onnx'
     shutil.copyfile(convnet, engine)
     left = set(place.cache.glob("work-*"))  # by tests that cut the connection for good
@@ -56,7 +54,7 @@ def test_a_bench_on_a_device(
 
 
 def test_the_rows_of_a_build_for_the_device_are_measured_in_turns_through_a_drop(
-    quick_bench: None, place: Place, convnet: Path, convnet_int8: Path, tmp_path: Path
+    place: Place, convnet: Path, convnet_int8: Path, tmp_path: Path
 ) -> None:
     both = {"fp32": convnet, "int8": convnet_int8}
     build = write_build(tmp_path / "build", {OWN: both, OTHER: both, "jetson": {"int8": convnet_int8}})
@@ -77,7 +75,7 @@ def test_the_rows_of_a_build_for_the_device_are_measured_in_turns_through_a_drop
 
 @pytest.mark.parametrize("death", DEATHS)
 def test_a_worker_that_dies_is_one_line(
-    quick_bench: None, run: Any, place: Place, convnet: Path, death: str, monkeypatch: pytest.MonkeyPatch
+    run: Any, place: Place, convnet: Path, death: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script, says = DEATHS[death]
     if death == "hangs":
@@ -91,7 +89,7 @@ def test_a_worker_that_dies_is_one_line(
 
 
 def test_what_was_finished_before_a_worker_was_killed_for_memory_is_kept_and_marked(
-    quick_bench: None, run: Any, place: Place, convnet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Any, place: Place, convnet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(PROFILES, "quick", replace(PROFILES["quick"], blocks=2))
     second = tmp_path / "second"

@@ -46,9 +46,7 @@ def test_options_that_do_not_go_together_are_a_usage_error(
         ("--scenario cold", ["starts", "load ms", "compile ms", "first ms"]),
     ],
 )
-def test_each_scenario_shows_its_own_figures(
-    quick_bench: None, run: Any, convnet: Path, options: str, heads: list[str]
-) -> None:
+def test_each_scenario_shows_its_own_figures(run: Any, convnet: Path, options: str, heads: list[str]) -> None:
     ended = run("bench", convnet, *options.split())
     assert ended.code == 0, ended.errors
     table = ended.stdout.splitlines()
@@ -57,7 +55,7 @@ def test_each_scenario_shows_its_own_figures(
 
 
 def test_the_json_holds_the_scenarios_figures_and_the_files_their_names(
-    quick_bench: None, run: Any, convnet: Path, tmp_path: Path
+    run: Any, convnet: Path, tmp_path: Path
 ) -> None:
     ended = run(
         "bench", convnet, "--scenario", "paced", "--fps", 100, "--fps", 50, "--seconds", 0.2, "--json",
@@ -73,9 +71,7 @@ def test_the_json_holds_the_scenarios_figures_and_the_files_their_names(
     assert names == [f"{convnet.name}-paced-{rate}-FPS.json" for rate in (100, 50)]
 
 
-def test_the_profile_sustained_is_the_scenario_of_that_name(
-    quick_bench: None, run: Any, convnet: Path
-) -> None:
+def test_the_profile_sustained_is_the_scenario_of_that_name(run: Any, convnet: Path) -> None:
     ended = run("bench", convnet, "--profile", "sustained", "--json")
     (result,) = (BenchResult.model_validate(entry) for entry in json.loads(ended.stdout))
     assert result.scenario["name"] == "sustained" and result.minutes
