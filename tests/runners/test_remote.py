@@ -76,6 +76,16 @@ def test_what_an_earlier_push_left_is_not_trusted(
     assert place.here(runner.push(file)).read_bytes() == file.read_bytes()
 
 
+def test_a_file_that_does_not_stay_whole_there_is_not_taken_for_pushed(
+    runner: RemoteRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "engine"
+    file.write_text("content")
+    monkeypatch.setattr(runner, "_send", lambda *_: None)
+    with pytest.raises(DeviceError, match=r"'engine': it arrived, but is not whole there"):
+        runner.push(file)
+
+
 def test_a_missing_file_is_named(runner: RemoteRunner, tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match=r"/no/such\n'file': No such file or directory$"):
         runner.pull("/no/such\n'file'", tmp_path / "here")
@@ -131,6 +141,21 @@ def test_what_a_client_left_that_was_killed_is_removed_after_a_week(place: Place
     with remote_runner_for(place.address()):
         gone(int(pid))
         assert not work.exists()
+
+
+def test_what_else_lies_in_a_folder_that_the_user_names_is_left_alone(place: Place, tmp_path: Path) -> None:
+    disk = tmp_path / "my disk"
+    own = [disk / "files" / "photo.jpg", disk / "work-projects" / "job-1" / "thesis", disk / "work-list"]
+    for file in own:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("years of work")
+    for path in disk.rglob("*"):
+        os.utime(path, (0, 0))
+    with remote_runner_for(place.address(disk)) as runner:
+        python(runner, "")
+    assert all(file.read_text() == "years of work" for file in own)
+    assert {path.name for path in disk.iterdir()} == {"files", "work-projects", "work-list"}
+    assert [path.name for path in (disk / "work-projects" / "job-1").iterdir()] == ["thesis"]
 
 
 def test_two_sessions_do_not_meet(place: Place, tmp_path: Path) -> None:

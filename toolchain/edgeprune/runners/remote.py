@@ -165,8 +165,8 @@ class RemoteRunner:
         lacking = self._place(folder, hashed)
         for sha256, offset in lacking.items():
             self._send(sources[sha256], sha256, offset)
-        if lacking:
-            self._place(folder, hashed)
+        if lacking and self._place(folder, hashed):
+            raise DeviceError(f"{self.name}: {name!r}: it arrived, but is not whole there any more")
         return f"{folder}/{name}"
 
     def pull(self, remote: str, local: Path) -> Path:
