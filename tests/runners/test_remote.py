@@ -14,7 +14,7 @@ import pytest
 
 from adbd import AdbDevice
 from edgeprune.artifact import digest
-from edgeprune.errors import DeviceError
+from edgeprune.errors import ConfigError, DeviceError
 from edgeprune.runners.devices import remote_runner_for
 from edgeprune.runners.remote import RemoteRunner
 from sshd import Device
@@ -274,3 +274,9 @@ def test_a_python_without_the_runtime_names_the_command(place: Place, runner: Re
 def test_an_answer_that_is_none(place: Place, refusal: Any) -> None:
     place.python_is("echo '{\"work\": 1}'; echo 'Illegal instruction' >&2; exit 132")
     assert "no answer from the device: Illegal instruction" in refusal(place.address())
+
+
+@pytest.mark.parametrize("address", ["ssh://pi@board/mnt/a:b", "ssh://board/:2222", "adb://serial/a:b"])
+def test_a_folder_that_python_could_not_import_from_is_refused(address: str) -> None:
+    with pytest.raises(ConfigError, match="name a folder without a colon"):
+        remote_runner_for(address)

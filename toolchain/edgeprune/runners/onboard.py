@@ -60,7 +60,7 @@ def open_work(root: str) -> None:
     work = tempfile.mkdtemp(prefix="work-", dir=place)
     (Path(work) / OURS).touch()
     version = list(sys.version_info[:2])
-    answer(root=str(place), work=work, machine=platform.machine(), python=sys.executable, version=version)
+    answer(root=str(place), work=work, machine=platform.machine(), version=version)
 
 
 def close_work(work: str) -> None:
@@ -143,10 +143,13 @@ def fetch(path: str) -> None:
 
 
 def find_python(candidates: list[str], modules: list[str]) -> None:
-    """Name the first interpreter that imports all the modules, and what the others say."""
-    wants = f"import sys; assert sys.version_info >= (3, 10), 'too old'; import {', '.join(modules)}"
+    """Name the first interpreter that imports all the modules; if there is none, what those there say."""
+    wants = "import sys\nif sys.version_info < (3, 10): sys.exit('it is older than Python 3.10')\n"
+    wants += f"import {', '.join(modules)}"
     reasons = []
     for python in candidates:
+        if "/" in python and not Path(python).exists():
+            continue
         try:
             done = subprocess.run([python, "-c", wants], capture_output=True, check=False, timeout=120)
         except (OSError, subprocess.TimeoutExpired) as exc:
