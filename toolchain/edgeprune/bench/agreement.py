@@ -32,6 +32,7 @@ from edgeprune.dataset import load_dataset
 from edgeprune.errors import ConfigError, DataError, DeviceError, ModelError, NotComparableError
 from edgeprune.preprocess import load_input
 from edgeprune.runners.runtimes import RUNTIMES
+from edgeprune.runners.sysroot import WHEELS
 from edgeprune.spec import spec_of
 from edgeprune.summary import SUMMARY, load_summary
 
@@ -131,11 +132,14 @@ def compare_subjects(
 ) -> Iterator[Agreement]:
     """Run each subject here and on the device, and yield how they agree, one by one as they are done.
 
+    Those whose runtime cannot be emulated come last, so that they keep no other from being compared.
+
     Raises:
         DeviceError: the device lacks a runtime, or its worker crashed, hung, or answered with garbage.
     """
-    runner.python(*(RUNTIMES[subject.profile.backend].module for subject in subjects))
-    for index, subject in enumerate(subjects):
+    ordered = sorted(subjects, key=lambda subject: subject.profile.backend not in WHEELS)
+    for index, subject in enumerate(ordered):
+        runner.python(RUNTIMES[subject.profile.backend].module)
 
         def say(share: float, text: str, index: int = index, name: str = subject.name) -> None:
             on_share((index + share) / len(subjects), f"{name}, {text}")

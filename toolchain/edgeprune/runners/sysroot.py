@@ -6,12 +6,15 @@ is not there. A part's folder is named after a hash of what it is made of, so ot
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -67,41 +70,45 @@ def system(machine: str, say: Say) -> Path:
 
     Raises:
         DeviceError: its packages cannot be fetched, verified or unpacked.
-        OutputError: the cache cannot be written, or another process is making it.
+        OutputError: the cache cannot be written.
     """
     made_of = {"mirror": MIRROR, "suite": SUITE, "packages": PACKAGES}
 
     def make(folder: Path) -> dict[str, Any]:
         debs = _home(machine) / "debs"
         packages = unpack_packages(PACKAGES, ARCHITECTURES[machine].debian, folder, debs, say)
+        shutil.rmtree(debs, ignore_errors=True)
         return {"packages": {package.name: package.version for package in packages}}
 
-    place = _made(machine, "debian", made_of, make)
-    shutil.rmtree(_home(machine) / "debs", ignore_errors=True)
-    return place
+    return _made(machine, "debian", made_of, make, say)
 
 
 def site(machine: str, name: str, say: Say) -> Path:
     """Return the folder with the wheels of `WHEELS` for an architecture, made if it is not there.
 
     Raises:
-        DeviceError: pip does not find them for that architecture, or cannot fetch them.
-        OutputError: the cache cannot be written, or another process is making it.
+        DeviceError: there is no pip, or it does not find them for that architecture or cannot fetch them.
+        OutputError: the cache cannot be written.
     """
     wheels = WHEELS[name]
 
     def make(folder: Path) -> dict[str, Any]:
+        if find_spec("pip") is None:
+            raise DeviceError(f"there is no pip in this Python: {sys.executable} -m ensurepip")
         say(0.0, f"{', '.join(wheels)} for {machine}")
         run_process(f"wheels for {machine}", _pip(machine, folder, wheels), _PIP_TIMEOUT_S)
         return {"wheels": wheels}
 
-    return _made(machine, name, {"wheels": wheels, "python": PYTHON, "suite": SUITE}, make)
+    return _made(machine, name, {"wheels": wheels, "python": PYTHON, "suite": SUITE}, make, say)
 
 
 def parts(machine: str) -> dict[str, dict[str, Any]]:
     """Return what the whole parts in the cache were made of, by name: ``debian`` and names of `WHEELS`."""
-    places = (place for place in sorted(_home(machine).glob("*-*")) if _is_whole(place))
-    return {place.name.rpartition("-")[0]: contents(place) for place in places}
+    found = {}
+    for place in sorted(_home(machine).glob("*-*")):
+        with contextlib.suppress(OSError, ValueError):  # it has no marker, or not for long
+            found[place.name.rpartition("-")[0]] = contents(place)
+    return found
 
 
 def contents(place: Path) -> dict[str, Any]:
@@ -125,14 +132,19 @@ def _pip(machine: str, folder: Path, wheels: tuple[str, ...]) -> tuple[str, ...]
     )
 
 
-def _made(machine: str, name: str, made_of: dict[str, Any], make: Callable[[Path], dict[str, Any]]) -> Path:
-    """Return the whole part of that name; `make` fills a folder and tells what is in it."""
+def _made(
+    machine: str, name: str, made_of: dict[str, Any], make: Callable[[Path], dict[str, Any]], say: Say
+) -> Path:
+    """Return the whole part of that name; `make` fills a folder and tells what is in it.
+
+    A process that makes it already is waited for: each takes what the first has made.
+    """
     home = _home(machine)
     place = home / f"{name}-{content_key(made_of)}"
     if _is_whole(place):
         return place
-    busy = f"another process is preparing {name} for {machine}; wait for it"
-    with exclusive(home / f".{name}.lock", "the cache", busy):
+    busy = f"another process is preparing {name} for {machine}"
+    with exclusive(home / f".{name}.lock", "the cache", busy, lambda: say(0.0, f"{busy}: waiting for it")):
         if _is_whole(place):
             return place
         for left in home.glob(f".partial-{name}-*"):
@@ -140,6 +152,7 @@ def _made(machine: str, name: str, made_of: dict[str, Any], make: Callable[[Path
         partial = Path(tempfile.mkdtemp(prefix=f".partial-{name}-", dir=home))
         try:
             facts = make(partial)
+            os.sync()  # a marker that outlives a power cut must not be there without its files
             write_text_atomically(partial / MARKER, json.dumps(facts) + "\n")
             for old in home.glob(f"{name}-*"):  # of other pins, or without a marker
                 shutil.rmtree(old, ignore_errors=True)
@@ -153,7 +166,11 @@ def _made(machine: str, name: str, made_of: dict[str, Any], make: Callable[[Path
 
 
 def _is_whole(place: Path) -> bool:
-    return (place / MARKER).is_file()
+    try:
+        contents(place)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _home(machine: str) -> Path:
