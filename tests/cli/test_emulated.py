@@ -198,7 +198,11 @@ def test_a_row_that_cannot_be_emulated_keeps_no_other_from_being_compared(
 
 @pytest.mark.parametrize(
     "words",
-    [("devices", "--device"), ("device", "setup"), ("check", "a.onnx", "b.onnx", "--device")],
+    [
+        ("devices", "--device"),
+        ("device", "setup"),
+        ("check", "--baseline", "a", "--candidate", "b", "--device"),
+    ],
     ids=["devices", "setup", "check"],
 )
 def test_what_takes_no_emulated_device_says_what_does(run: Any, words: tuple[str, ...]) -> None:
