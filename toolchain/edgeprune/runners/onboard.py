@@ -93,7 +93,10 @@ def receive(root: str, sha256: str, offset: int) -> None:
         if exc.errno in (errno.ENOSPC, errno.EDQUOT):
             partial.unlink(missing_ok=True)  # half a file would only keep the disk full
         raise OSError(exc.errno, exc.strerror, str(partial.parent)) from exc
-    answer(right=_keep(root, sha256, partial))
+    right = _keep(root, sha256, partial)
+    if right:
+        partial.unlink(missing_ok=True)  # of what another session has kept, nothing more is needed
+    answer(right=right)
 
 
 def keep(root: str, sha256: str, arrived: str) -> None:
