@@ -264,6 +264,13 @@ def test_no_python_there(place: Place, refusal: Any) -> None:
     assert "there is no python3 on the device: install Python 3.10" in refusal(place.address())
 
 
+def test_a_python_that_cannot_even_read_what_is_asked(place: Place, refusal: Any) -> None:
+    older = "import sys; sys.version_info = (3, 6); exec(sys.argv[1])"
+    place.python_is(f'shift 3; exec "{sys.executable}" -c "{older}" "$@"')
+    says = "no answer from the device: its python3 is older than 3.8: install Python 3.10 or newer there"
+    assert refusal(place.address()) == says
+
+
 def test_a_python_without_the_runtime_names_the_command(place: Place, runner: RemoteRunner) -> None:
     with pytest.raises(DeviceError, match=r"no_such_runtime") as caught:
         runner.python("no_such_runtime")

@@ -52,7 +52,7 @@ def open_work(root: str) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _require_own(folder)
     _require_own(place / "venv")
-    pushed = (file for file in store.iterdir() if PUSHED.fullmatch(file.name))
+    pushed = (file for file in store.iterdir() if PUSHED.fullmatch(file.name) and file.is_file())
     for old in (*pushed, *(mark.parent for mark in place.glob(f"work-*/{OURS}"))):
         with contextlib.suppress(FileNotFoundError):  # another session is at it
             if time.time() - old.lstat().st_mtime > KEPT_DAYS * 86400:
