@@ -37,7 +37,9 @@ def runner_for(device: str) -> Runner:
         )
     if scheme not in SCHEMES:
         known = ", ".join(f"{name}://..." for name in SCHEMES)
-        raise ConfigError(f"--device {device!r}: there are {LOCAL} and {known}")
+        raise ConfigError(
+            f"--device {device!r}: there are {LOCAL} and {known}, for bench also {EMULATED}://..."
+        )
     return SCHEMES[scheme](device)
 
 
