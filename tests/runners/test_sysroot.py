@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -60,11 +61,23 @@ def test_a_part_without_its_marker_is_not_there(home: Path, fetched: list[Path],
     assert not (place / "usr" / "half").exists()
 
 
-def test_other_pins_replace_a_part(home: Path, fetched: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_of_other_pins_is_removed_when_nothing_has_used_it_for_a_week(
+    home: Path, fetched: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = system("aarch64", quiet)
+    os.utime(before / MARKER, (0, 0))
+    assert system("aarch64", quiet) == before  # so it is used, by a process of another version say
     monkeypatch.setattr(sysroot, "PACKAGES", ("libc6",))
     after = system("aarch64", quiet)
-    assert after != before and not before.exists()
+    assert after != before and before.exists() and len(fetched) == 2
+    for place, used in ((after, 1), (before, 2)):
+        os.utime(place / MARKER, (used, used))
+    assert parts("aarch64")["debian"] == contents(before)
+    os.utime(after / MARKER)
+    assert parts("aarch64")["debian"] == contents(after)
+    monkeypatch.setattr(sysroot, "PACKAGES", ("zlib1g",))
+    system("aarch64", quiet)
+    assert not before.exists() and after.exists()
 
 
 def test_what_a_killed_process_left_is_swept(home: Path, fetched: list[Path]) -> None:

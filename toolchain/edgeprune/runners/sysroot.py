@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -25,6 +26,7 @@ from edgeprune.runners.debian import MIRROR, SUITE, Say, unpack_packages
 from edgeprune.runners.local import run_process
 
 MARKER = "complete.json"
+KEPT_DAYS = 7.0  # a part of other pins that nothing has used for longer is removed
 PYTHON = "3.11"  # that of the suite
 _GLIBC_MINOR = 36  # of the suite: 2.36
 _PIP_TIMEOUT_S = 1800.0
@@ -103,12 +105,15 @@ def site(machine: str, name: str, say: Say) -> Path:
 
 
 def parts(machine: str) -> dict[str, dict[str, Any]]:
-    """Return what the whole parts in the cache were made of, by name: ``debian`` and names of `WHEELS`."""
-    found = {}
-    for place in sorted(_home(machine).glob("*-*")):
+    """Return what the whole parts in the cache were made of, by name: ``debian`` and names of `WHEELS`.
+
+    Of parts of several versions it is the one that was used last.
+    """
+    found = []
+    for place in _home(machine).glob("*-*"):
         with contextlib.suppress(OSError, ValueError):  # it has no marker, or not for long
-            found[place.name.rpartition("-")[0]] = contents(place)
-    return found
+            found.append(((place / MARKER).stat().st_mtime, place.name.rpartition("-")[0], contents(place)))
+    return {name: facts for _, name, facts in sorted(found, key=lambda part: part[0])}
 
 
 def contents(place: Path) -> dict[str, Any]:
@@ -142,6 +147,8 @@ def _made(
     home = _home(machine)
     place = home / f"{name}-{content_key(made_of)}"
     if _is_whole(place):
+        with contextlib.suppress(OSError):  # a cache that is only read
+            os.utime(place / MARKER)
         return place
     busy = f"another process is preparing {name} for {machine}"
     with exclusive(home / f".{name}.lock", "the cache", busy, lambda: say(0.0, f"{busy}: waiting for it")):
@@ -154,8 +161,7 @@ def _made(
             facts = make(partial)
             os.sync()  # a marker that outlives a power cut must not be there without its files
             write_text_atomically(partial / MARKER, json.dumps(facts) + "\n")
-            for old in home.glob(f"{name}-*"):  # of other pins, or without a marker
-                shutil.rmtree(old, ignore_errors=True)
+            _sweep(home, name)
             partial.chmod(0o755)  # mkdtemp makes it private to the user
             partial.rename(place)
         except OSError as exc:
@@ -163,6 +169,16 @@ def _made(
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return place
+
+
+def _sweep(home: Path, name: str) -> None:
+    """Remove the parts of other pins that nothing has used for a week, and what is not whole.
+
+    A process of another version may be running what it has used just now.
+    """
+    for old in home.glob(f"{name}-*"):
+        if not _is_whole(old) or time.time() - (old / MARKER).stat().st_mtime > KEPT_DAYS * 86400:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _is_whole(place: Path) -> bool:
