@@ -68,6 +68,11 @@ def test_two_sessions_may_push_the_same_file_at_once(device: Device, tmp_path: P
             late.send(content[: first // 2])  # both had asked before there was anything
             with SshRunner(device.address()) as third:
                 assert Path(third.push(file)).read_bytes() == content
+            # And one that goes on with what has been kept meanwhile.
+            with two._connection.open("receive", offset=first, **which) as behind:
+                behind.send(content[first:])
+                behind.end_of_input()
+                assert behind.answer()["right"]
             for exchange, rest in ((slow, content[first:]), (late, content[first // 2 :])):
                 exchange.send(rest)
                 exchange.end_of_input()
