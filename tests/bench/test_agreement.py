@@ -15,7 +15,7 @@ from edgeprune.bench.protocol import BenchProfile, run_workers
 from edgeprune.bench.result import Job
 from edgeprune.dataset import Dataset
 from edgeprune.errors import DeviceError
-from edgeprune.postprocess import classifier, detector
+from edgeprune.postprocess import classifier
 from edgeprune.preprocess import Preprocess, load_input
 from edgeprune.runners.local import LocalRunner
 from edgeprune.summary import save_summary
@@ -91,12 +91,10 @@ def test_without_a_build_around_it_an_engine_is_given_photographs(convnet: Path)
     assert len({image.tobytes() for image in images}) == 8
 
 
-@pytest.mark.parametrize("task", ["classify", "detect"])
-def test_inside_a_build_an_engine_is_given_images_of_its_validation_split(
-    task: str, digits: Dataset, tiny: Dataset, convnet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_inside_a_classifiers_build_an_engine_is_given_images_of_its_validation_split(
+    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = digits if task == "classify" else tiny
-    post = classifier(data.names) if task == "classify" else detector(data.names, end2end=False)
+    data, post = digits, classifier(digits.names)
     monkeypatch.setattr(
         agreement_module, "engine_spec", lambda _: {"preprocess": Preprocess(32), "postprocess": post}
     )

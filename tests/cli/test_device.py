@@ -54,8 +54,8 @@ def test_what_pip_installed_and_does_not_load_is_told_and_not_advised_again(
     device.python_is(f'case "$*" in *"-m venv"*) {BROKEN};; esac; exec "{sys.executable}" -S "$@"')
     try:
         ended = run("device", "setup", device.address(), "--target", "x86-ort")
-        assert ended.code == 4 and "ImportError: libGL.so.1" in ended.error
-        assert ended.error.endswith("installed numpy, onnxruntime there, but onnxruntime does not load")
+        assert ended.code == 4 and "ImportError: libGL.so.1" in ended.errors[-1]
+        assert ended.errors[-1].endswith("installed numpy, onnxruntime there, but onnxruntime does not load")
         # What keeps the environment from measuring is told, not what the device's own Python lacks.
         ended = run("bench", convnet, "--device", device.address())
         assert ended.code == 4 and "venv/bin/python: ImportError: libGL.so.1" in ended.error
