@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import lzma
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 INDEX = "main/binary-arm64/Packages.xz"
+ARCHIVE, STRANGER = "archive@example.org", "stranger@example.org"  # who signs; the keyring lacks the second
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class Mirror:
     def deb(self, name: str) -> Path:
         return self.folder / f"pool/{name}_1.0_arm64.deb"
 
-    def sign(self, codename: str = "bookworm") -> None:
-        """Write the index of all packages, and the suite's signed file."""
+    def sign(self, codename: str = "bookworm", by: Sequence[str] = (ARCHIVE,)) -> None:
+        """Write the index of all packages, and the suite's file, signed by these keys."""
         stanzas = [_stanza(deb, self.folder) for deb in sorted(self.folder.glob("pool/*.deb"))]
         data = lzma.compress("\n\n".join(stanzas).encode())
         sha256 = hashlib.sha256(data).hexdigest()
@@ -42,14 +43,16 @@ class Mirror:
         text = f"Origin: Debian\nCodename: {codename}\nMD5Sum:\n {'0' * 32} 1 {INDEX}\nSHA256:\n"
         text += f" {'0' * 64} 1 main/binary-amd64/Packages.xz\n {sha256} {len(data)} {INDEX}\n"
         self.release.unlink(missing_ok=True)
-        gpg(self.home, "--clearsign", "--output", str(self.release), stdin=text)
+        users = (word for name in by for word in ("--local-user", name))
+        gpg(self.home, *users, "--clearsign", "--output", str(self.release), stdin=text)
 
 
 def make_mirror(folder: Path, home: Path, names: Iterable[str]) -> Mirror:
     """Make a mirror with a package of each name, which holds one file of its own name."""
-    gpg(home, "--passphrase", "", "--quick-generate-key", "archive@example.org", "ed25519", "sign", "never")
+    for name in (ARCHIVE, STRANGER):
+        gpg(home, "--passphrase", "", "--quick-generate-key", name, "ed25519", "sign", "never")
     keyring = home / "keyring.gpg"
-    gpg(home, "--output", str(keyring), "--export")
+    gpg(home, "--output", str(keyring), "--export", ARCHIVE)
     (folder / "pool").mkdir(parents=True)
     mirror = Mirror(folder, keyring, home)
     for name in names:

@@ -8,12 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgeprune.bench import agreement as agreement_module
 from edgeprune.bench.agreement import Agreement, Answer, Decisions, Output, compare_outputs, real_images
 from edgeprune.bench.jobs import TOLERANCE
 from edgeprune.bench.protocol import BenchProfile, run_workers
 from edgeprune.bench.result import Job
+from edgeprune.dataset import Dataset
 from edgeprune.errors import DeviceError
+from edgeprune.postprocess import classifier
+from edgeprune.preprocess import Preprocess, load_input
 from edgeprune.runners.local import LocalRunner
+from edgeprune.summary import save_summary
+from test_summary import a_summary
 
 ANSWER = Answer(machine="aarch64", version="1", actual={}, quantized_ops=None)
 
@@ -83,6 +89,20 @@ def test_without_a_build_around_it_an_engine_is_given_photographs(convnet: Path)
     images, source = real_images(convnet)
     assert images.shape == (8, 3, 32, 32) and images.dtype == np.float32 and source == "stock photographs"
     assert len({image.tobytes() for image in images}) == 8
+
+
+def test_inside_a_classifiers_build_an_engine_is_given_images_of_its_validation_split(
+    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, post = digits, classifier(digits.names)
+    monkeypatch.setattr(
+        agreement_module, "engine_spec", lambda _: {"preprocess": Preprocess(32), "postprocess": post}
+    )
+    save_summary(a_summary().model_copy(update={"data": {"path": str(data.source)}}), tmp_path)
+    images, source = real_images(tmp_path / "stages" / "engine-0" / "model.onnx")
+    assert source == "val split of the build"
+    expected = [load_input(path, Preprocess(32))[0] for path in data.sample("val", 8, seed=0)]
+    assert np.array_equal(images, np.concatenate(expected))
 
 
 class Imitated(LocalRunner):

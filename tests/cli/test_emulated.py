@@ -17,7 +17,7 @@ import pytest
 from edgeprune.bench import agreement
 from edgeprune.runners import debian, emulated
 from edgeprune.runners.emulated import EmulatedRunner
-from edgeprune.runners.sysroot import MARKER
+from edgeprune.runners.sysroot import MARKER, WHEELS
 from made_builds import write_build
 
 ADDRESS = "emulated://aarch64"
@@ -172,6 +172,34 @@ def test_without_a_network_the_address_is_told(offline: None, run: Any, convnet:
     ended = run("bench", convnet, "--device", ADDRESS)
     assert ended.code == 4
     assert f"{ADDRESS}: http://127.0.0.1:1/debian/dists/bookworm/InRelease: cannot be fetched" in ended.error
+
+
+def test_what_cannot_be_compared_is_told_before_anything_is_fetched(
+    offline: None, run: Any, tmp_path: Path
+) -> None:
+    ended = run("bench", tmp_path / "missing.onnx", "--device", ADDRESS)
+    assert ended.code == 3 and "missing.onnx: neither a build folder, nor" in ended.error
+
+
+def test_a_row_that_cannot_be_emulated_keeps_no_other_from_being_compared(
+    dies: Callable[[str, int], None], run: Any, convnet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dies("exit 1", 9)
+    wheels = {name: pins for name, pins in WHEELS.items() if name != "ncnn"}
+    for module in (agreement, emulated):
+        monkeypatch.setattr(module, "WHEELS", wheels)
+    build = write_build(tmp_path / "build", {"arm64-ncnn": {"fp32": convnet}, "arm64-ort": {"fp32": convnet}})
+    ended = run("bench", build, "--device", ADDRESS)
+    assert ended.code == 4 and "arm64-ort original fp32" in ended.stdout
+    assert ended.error.endswith(
+        "ncnn cannot be emulated, only onnxruntime, openvino; 1 of 2 rows were compared"
+    )
+
+
+@pytest.mark.parametrize("words", ["device setup", "check --baseline a --candidate b --device"])
+def test_what_takes_no_emulated_device_says_what_does(run: Any, words: str) -> None:
+    ended = run(*words.split(), ADDRESS)
+    assert ended.code == 3 and "only `edgeprune bench --device` takes it" in ended.error
 
 
 def test_another_architecture_is_refused(run: Any, convnet: Path) -> None:

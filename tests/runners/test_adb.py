@@ -75,6 +75,23 @@ def test_a_push_goes_on_when_the_device_comes_back(phone: AdbDevice, tmp_path: P
     assert phone.cuts == 1 and phone.received > 12 << 20
 
 
+def test_two_sessions_may_push_the_same_file_at_once(
+    phone: AdbDevice, runner: AdbRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "engine"
+    file.write_bytes(os.urandom(1 << 16))
+    copy, pushed = runner._connection._copy, []
+
+    def then_another(*words: str, **more: Any) -> None:
+        copy(*words, **more)
+        with AdbRunner(phone.address()) as other:
+            pushed.append(phone.here(other.push(file)).read_bytes())
+
+    monkeypatch.setattr(runner._connection, "_copy", then_another)
+    assert phone.here(runner.push(file)).read_bytes() == pushed[0] == file.read_bytes()
+    assert not list(phone.cache.glob(f"files/{digest(file)}.*"))
+
+
 def test_a_device_that_disappears_in_mid_push(phone: AdbDevice, tmp_path: Path) -> None:
     file = tmp_path / "engine"
     file.write_bytes(os.urandom(8 << 20))

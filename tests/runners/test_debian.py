@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from debian_mirror import INDEX, Mirror, make_mirror
+from debian_mirror import ARCHIVE, INDEX, STRANGER, Mirror, make_mirror
 from edgeprune.errors import DeviceError
 from edgeprune.runners import debian
-from edgeprune.runners.debian import Package, parse_packages, sha256_listed, unpack_packages
+from edgeprune.runners.debian import Package, fetch, parse_packages, sha256_listed, unpack_packages
 
 NAMES = ("libfirst", "libsecond")
 MISSING = [tool for tool in ("gpg", "gpgv", "dpkg-deb") if shutil.which(tool) is None]
@@ -95,10 +95,8 @@ def test_an_index_that_is_not_the_signed_one_is_refused(mirror: Mirror, tmp_path
 
 
 @needs_tools
-@pytest.mark.parametrize("how", ["changed", "unsigned", "foreign", "other suite"])
-def test_a_release_that_debian_has_not_signed_is_refused(
-    mirror: Mirror, tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("how", ["changed", "unsigned", "foreign", "one more before", "other suite"])
+def test_a_release_that_debian_has_not_signed_is_refused(mirror: Mirror, tmp_path: Path, how: str) -> None:
     text = mirror.release.read_text()
     if how == "changed":
         mirror.release.write_text(text.replace("0" * 64, "1" * 64))
@@ -106,8 +104,11 @@ def test_a_release_that_debian_has_not_signed_is_refused(
         body = text.partition("\n\n")[2].partition("-----BEGIN PGP SIGNATURE")[0]
         mirror.release.write_text(body)
     elif how == "foreign":
-        (tmp_path / "empty.gpg").write_bytes(b"")
-        monkeypatch.setattr(debian, "KEYRING", tmp_path / "empty.gpg")
+        mirror.sign(by=[STRANGER])
+    elif how == "one more before":
+        mirror.deb("libfirst").write_bytes(b"hostile")
+        mirror.sign(by=[STRANGER])
+        mirror.release.write_text(mirror.release.read_text() + text)
     else:
         mirror.sign("trixie")
     with pytest.raises(DeviceError) as caught:
@@ -115,6 +116,29 @@ def test_a_release_that_debian_has_not_signed_is_refused(
     assert ("for another suite" if how == "other suite" else "no good signature") in str(caught.value)
     assert caught.value.exit_code == 4 and "\n" not in str(caught.value)
     assert not list((tmp_path / "root").iterdir())
+
+
+@needs_tools
+def test_one_good_signature_is_enough_and_only_what_it_covers_is_read(mirror: Mirror, tmp_path: Path) -> None:
+    mirror.sign(by=[STRANGER, ARCHIVE])
+    hostile = f"SHA256:\n {'0' * 64} 1 {INDEX}\n"
+    mirror.release.write_text(f"{hostile}\n{mirror.release.read_text()}\n{hostile}")
+    assert len(unpack(tmp_path, *NAMES)) == 2
+
+
+@needs_tools
+def test_a_full_disk_is_named_and_not_the_network(tmp_path: Path, full: Path) -> None:
+    tree, deb = tmp_path / "big", tmp_path / "big.deb"
+    (tree / "DEBIAN").mkdir(parents=True)
+    control = "Package: big\nVersion: 1\nArchitecture: arm64\nMaintainer: a\nDescription: a\n"
+    (tree / "DEBIAN" / "control").write_text(control)
+    (tree / "zeros").write_bytes(bytes(4 << 20))
+    subprocess.run(["dpkg-deb", "--build", "-Zgzip", tree, deb], check=True, capture_output=True, timeout=60)
+    with pytest.raises(OSError, match="No space left on device"):
+        fetch((tree / "zeros").as_uri(), full / "zeros", None)
+    assert not list(full.iterdir())
+    with pytest.raises(DeviceError, match=r"big: dpkg-deb cannot unpack it into .*full: tar: \./zeros: "):
+        debian._unpack(deb, Package("big", "1", "", ""), full)
 
 
 @needs_tools

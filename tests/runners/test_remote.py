@@ -14,7 +14,7 @@ import pytest
 
 from adbd import AdbDevice
 from edgeprune.artifact import digest
-from edgeprune.errors import DeviceError
+from edgeprune.errors import ConfigError, DeviceError
 from edgeprune.runners.devices import remote_runner_for
 from edgeprune.runners.remote import RemoteRunner
 from sshd import Device
@@ -76,6 +76,16 @@ def test_what_an_earlier_push_left_is_not_trusted(
     assert place.here(runner.push(file)).read_bytes() == file.read_bytes()
 
 
+def test_a_file_that_does_not_stay_whole_there_is_not_taken_for_pushed(
+    runner: RemoteRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "engine"
+    file.write_text("content")
+    monkeypatch.setattr(runner, "_send", lambda *_: None)
+    with pytest.raises(DeviceError, match=r"'engine': it arrived, but is not whole there"):
+        runner.push(file)
+
+
 def test_a_missing_file_is_named(runner: RemoteRunner, tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match=r"/no/such\n'file': No such file or directory$"):
         runner.pull("/no/such\n'file'", tmp_path / "here")
@@ -131,6 +141,21 @@ def test_what_a_client_left_that_was_killed_is_removed_after_a_week(place: Place
     with remote_runner_for(place.address()):
         gone(int(pid))
         assert not work.exists()
+
+
+def test_what_else_lies_in_a_folder_that_the_user_names_is_left_alone(place: Place, tmp_path: Path) -> None:
+    disk = tmp_path / "my disk"
+    own = [disk / "files" / "photo.jpg", disk / "work-projects" / "job-1" / "thesis", disk / "work-list"]
+    for file in own:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("years of work")
+    for path in disk.rglob("*"):
+        os.utime(path, (0, 0))
+    with remote_runner_for(place.address(disk)) as runner:
+        python(runner, "")
+    assert all(file.read_text() == "years of work" for file in own)
+    assert {path.name for path in disk.iterdir()} == {"files", "work-projects", "work-list"}
+    assert [path.name for path in (disk / "work-projects" / "job-1").iterdir()] == ["thesis"]
 
 
 def test_two_sessions_do_not_meet(place: Place, tmp_path: Path) -> None:
@@ -239,6 +264,13 @@ def test_no_python_there(place: Place, refusal: Any) -> None:
     assert "there is no python3 on the device: install Python 3.10" in refusal(place.address())
 
 
+def test_a_python_that_cannot_even_read_what_is_asked(place: Place, refusal: Any) -> None:
+    older = "import sys; sys.version_info = (3, 6); exec(sys.argv[1])"
+    place.python_is(f'shift 3; exec "{sys.executable}" -c "{older}" "$@"')
+    says = "no answer from the device: its python3 is older than 3.8: install Python 3.10 or newer there"
+    assert refusal(place.address()) == says
+
+
 def test_a_python_without_the_runtime_names_the_command(place: Place, runner: RemoteRunner) -> None:
     with pytest.raises(DeviceError, match=r"no_such_runtime") as caught:
         runner.python("no_such_runtime")
@@ -249,3 +281,9 @@ def test_a_python_without_the_runtime_names_the_command(place: Place, runner: Re
 def test_an_answer_that_is_none(place: Place, refusal: Any) -> None:
     place.python_is("echo '{\"work\": 1}'; echo 'Illegal instruction' >&2; exit 132")
     assert "no answer from the device: Illegal instruction" in refusal(place.address())
+
+
+@pytest.mark.parametrize("address", ["ssh://pi@board/mnt/a:b", "ssh://board/:2222", "adb://serial/a:b"])
+def test_a_folder_that_python_could_not_import_from_is_refused(address: str) -> None:
+    with pytest.raises(ConfigError, match="name a folder without a colon"):
+        remote_runner_for(address)

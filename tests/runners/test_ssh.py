@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
 import os
 import sys
 from collections.abc import Callable
@@ -48,6 +49,35 @@ def test_a_push_that_broke_off_goes_on_where_it_stopped(device: Device, tmp_path
     wire.close()
     assert wire.cuts == 1
     assert wire.passed < 1.5 * size  # whole would be half and all again; what was under way is lost
+
+
+def test_two_sessions_may_push_the_same_file_at_once(device: Device, tmp_path: Path) -> None:
+    content = os.urandom(1 << 20)
+    file, sha256 = tmp_path / "engine", hashlib.sha256(content).hexdigest()
+    file.write_bytes(content)
+    first = len(content) // 2
+    with SshRunner(device.address()) as one, SshRunner(device.address()) as two:
+        which = {"root": one.root, "sha256": sha256}
+        with (
+            one._connection.open("receive", offset=0, **which) as slow,
+            two._connection.open("receive", offset=0, **which) as late,
+        ):
+            slow.send(content[:first])
+            assert any(one._connection.ask("stored", **which)["offset"] >= first for _ in range(200))
+            late.send(content[: first // 2])  # both had asked before there was anything
+            with SshRunner(device.address()) as third:
+                assert Path(third.push(file)).read_bytes() == content
+            # And one that goes on with what has been kept meanwhile.
+            with two._connection.open("receive", offset=first, **which) as behind:
+                behind.send(content[first:])
+                behind.end_of_input()
+                assert behind.answer()["right"]
+            for exchange, rest in ((slow, content[first:]), (late, content[first // 2 :])):
+                exchange.send(rest)
+                exchange.end_of_input()
+                assert exchange.answer()["right"]
+        assert Path(one.push(file)).read_bytes() == content
+    assert not list(device.cache.glob(f"files/{sha256}.*"))
 
 
 # Processes

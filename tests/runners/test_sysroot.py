@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edgeprune.artifact import exclusive
-from edgeprune.errors import DeviceError, OutputError
+from edgeprune.errors import DeviceError
 from edgeprune.runners import debian, sysroot
 from edgeprune.runners.debian import Package
-from edgeprune.runners.sysroot import MARKER, contents, site, system
+from edgeprune.runners.sysroot import MARKER, contents, parts, site, system
 
 
 def quiet(share: float, text: str) -> None:
@@ -31,6 +33,7 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     folders: list[Path] = []
 
     def unpack(names: Any, architecture: str, folder: Path, debs: Path, say: Any) -> list[Package]:
+        debs.mkdir(parents=True)
         (folder / "usr").mkdir()
         folders.append(folder)
         return [Package(name, "1", "", "") for name in names]
@@ -43,22 +46,38 @@ def test_a_part_is_made_once_and_tells_what_is_in_it(home: Path, fetched: list[P
     place = system("aarch64", quiet)
     assert system("aarch64", quiet) == place and len(fetched) == 1
     assert (place / "usr").is_dir() and contents(place)["packages"]["libc6"] == "1"
-    assert place.parent == home and not list(home.glob(".partial-*"))
+    assert place.parent == home and not list(home.glob(".partial-*")) and not (home / "debs").exists()
+    (home / "debs").mkdir()  # a version with other pins is at it
+    assert system("aarch64", quiet) == place and (home / "debs").exists()
 
 
-def test_a_part_without_its_marker_is_not_there(home: Path, fetched: list[Path]) -> None:
+@pytest.mark.parametrize("marker", [None, "", '{"packages"'])
+def test_a_part_without_its_marker_is_not_there(home: Path, fetched: list[Path], marker: str | None) -> None:
     place = system("aarch64", quiet)
-    (place / MARKER).unlink()
+    (place / MARKER).unlink() if marker is None else (place / MARKER).write_text(marker)
+    assert not parts("aarch64")
     (place / "usr" / "half").write_text("")
     assert system("aarch64", quiet) == place and len(fetched) == 2
     assert not (place / "usr" / "half").exists()
 
 
-def test_other_pins_replace_a_part(home: Path, fetched: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_of_other_pins_is_removed_when_nothing_has_used_it_for_a_week(
+    home: Path, fetched: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = system("aarch64", quiet)
+    os.utime(before / MARKER, (0, 0))
+    assert system("aarch64", quiet) == before  # so it is used, by a process of another version say
     monkeypatch.setattr(sysroot, "PACKAGES", ("libc6",))
     after = system("aarch64", quiet)
-    assert after != before and not before.exists()
+    assert after != before and before.exists() and len(fetched) == 2
+    for place, used in ((after, 1), (before, 2)):
+        os.utime(place / MARKER, (used, used))
+    assert parts("aarch64")["debian"] == contents(before)
+    os.utime(after / MARKER)
+    assert parts("aarch64")["debian"] == contents(after)
+    monkeypatch.setattr(sysroot, "PACKAGES", ("zlib1g",))
+    system("aarch64", quiet)
+    assert not before.exists() and after.exists()
 
 
 def test_what_a_killed_process_left_is_swept(home: Path, fetched: list[Path]) -> None:
@@ -75,12 +94,26 @@ def test_a_failure_leaves_no_part(home: Path, monkeypatch: pytest.MonkeyPatch) -
     assert not list(home.glob("debian-*")) and not list(home.glob(".partial-*"))
 
 
-def test_a_part_that_another_process_makes_is_waited_for_by_hand(home: Path, fetched: list[Path]) -> None:
-    with (
-        exclusive(home / ".debian.lock", "the cache", "busy"),
-        pytest.raises(OutputError, match="another process is preparing debian for aarch64"),
-    ):
-        system("aarch64", quiet)
+def test_a_part_that_another_process_makes_is_waited_for_and_taken(home: Path, fetched: list[Path]) -> None:
+    place = system("aarch64", quiet)
+    place.rename(home / "aside")
+    said: list[str] = []
+    with ExitStack() as other:
+        other.enter_context(exclusive(home / ".debian.lock", "the cache", "busy"))
+
+        def finish(share: float, text: str) -> None:
+            said.append(text)
+            (home / "aside").rename(place)
+            other.close()
+
+        assert system("aarch64", finish) == place and len(fetched) == 1
+    assert said == ["another process is preparing debian for aarch64: waiting for it"]
+
+
+def test_without_pip_the_command_that_gets_it_is_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sysroot, "find_spec", lambda name: None)
+    with pytest.raises(DeviceError, match=r"there is no pip in this Python: .* -m ensurepip$"):
+        site("aarch64", "numpy", quiet)
 
 
 def test_wheels_that_pip_cannot_get_are_one_line(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

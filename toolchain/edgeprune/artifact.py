@@ -116,11 +116,12 @@ def write_text_atomically(path: Path, text: str | Iterable[str]) -> None:
 
 
 @contextmanager
-def exclusive(lock: Path, what: str, busy: str) -> Iterator[None]:
+def exclusive(lock: Path, what: str, busy: str, waiting: Callable[[], None] | None = None) -> Iterator[None]:
     """Hold a lock file for this process; its folder is made if it is not there.
 
     Args:
         what: the folder, and `busy` who else holds it, in the words of the errors.
+        waiting: called when another process holds the lock, which is then waited for; None to raise instead.
 
     Raises:
         OutputError: the folder cannot be written, or another process holds the lock.
@@ -134,7 +135,10 @@ def exclusive(lock: Path, what: str, busy: str) -> Iterator[None]:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
-            raise OutputError(f"{lock.parent}: {busy}") from exc
+            if waiting is None:
+                raise OutputError(f"{lock.parent}: {busy}") from exc
+            waiting()
+            fcntl.flock(held, fcntl.LOCK_EX)
         yield
 
 

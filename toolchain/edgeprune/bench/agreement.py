@@ -28,10 +28,11 @@ from edgeprune.bench.jobs import TOLERANCE, build_job
 from edgeprune.bench.result import Job, result_file
 from edgeprune.bench.subject import Subject, engine_spec, stock_images
 from edgeprune.bench.turns import said_by
-from edgeprune.dataset import load_dataset
+from edgeprune.dataset import load_dataset, load_folders
 from edgeprune.errors import ConfigError, DataError, DeviceError, ModelError, NotComparableError
 from edgeprune.preprocess import load_input
 from edgeprune.runners.runtimes import RUNTIMES
+from edgeprune.runners.sysroot import WHEELS
 from edgeprune.spec import spec_of
 from edgeprune.summary import SUMMARY, load_summary
 
@@ -131,11 +132,14 @@ def compare_subjects(
 ) -> Iterator[Agreement]:
     """Run each subject here and on the device, and yield how they agree, one by one as they are done.
 
+    Those whose runtime cannot be emulated come last, so that they keep no other from being compared.
+
     Raises:
         DeviceError: the device lacks a runtime, or its worker crashed, hung, or answered with garbage.
     """
-    runner.python(*(RUNTIMES[subject.profile.backend].module for subject in subjects))
-    for index, subject in enumerate(subjects):
+    ordered = sorted(subjects, key=lambda subject: subject.profile.backend not in WHEELS)
+    for index, subject in enumerate(ordered):
+        runner.python(RUNTIMES[subject.profile.backend].module)
 
         def say(share: float, text: str, index: int = index, name: str = subject.name) -> None:
             on_share((index + share) / len(subjects), f"{name}, {text}")
@@ -151,17 +155,18 @@ def real_images(engine: Path) -> tuple[Array, str]:
     They are of the validation split of the build that the engine lies in, as long as its data is there;
     else crops of the photographs that scikit-learn ships.
     """
-    spec = engine_spec(engine)["preprocess"]
+    spec = engine_spec(engine)
+    pre, post = spec["preprocess"], spec["postprocess"]
     for folder in engine.resolve().parents:
         if (folder / SUMMARY).is_file():
             with contextlib.suppress(ConfigError, DataError, NotComparableError):
                 summary = load_summary(folder)
-                split = summary.selection_split
-                paths = load_dataset(Path(summary.data["path"])).sample(split, IMAGES, seed=0)
-                return np.concatenate(
-                    [load_input(path, spec)[0] for path in paths]
-                ), f"{split} split of the build"
-    return stock_images(spec)[:IMAGES], "stock photographs"
+                split, data = summary.selection_split, Path(summary.data["path"])
+                classifies = post is not None and post.task == "classify"
+                dataset = load_folders(data, post.names) if classifies else load_dataset(data)
+                images = [load_input(path, pre)[0] for path in dataset.sample(split, IMAGES, seed=0)]
+                return np.concatenate(images), f"{split} split of the build"
+    return stock_images(pre)[:IMAGES], "stock photographs"
 
 
 def save_agreement(agreement: Agreement, folder: Path) -> Path:

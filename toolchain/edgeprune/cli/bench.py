@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     show_default=True,
     metavar="ADDRESS",
     help="Where to measure: local, ssh://user@host:port, adb://serial, replay://folder, or a name of "
-    "devices.yaml; repeat it for several at once.",
+    "devices.yaml; repeat it for several at once. On emulated://aarch64 outputs are compared.",
 )
 @click.option(
     "--record",

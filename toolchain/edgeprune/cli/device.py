@@ -31,7 +31,5 @@ def setup_command(address: str, target: str | None) -> None:
     with remote_runner_for(address_of(address)) as runner:
         profiles = [one_target(target)] if target else resolve_targets(("cpu",), runner.machine)
         for backend in dict.fromkeys(profile.backend for profile in profiles):
-            python = install(
-                backend, runner, runner.root, lambda text: click.echo(f"device: {text}", err=True)
-            )
+            python = install(backend, runner, lambda text: click.echo(f"device: {text}", err=True))
             click.echo(f"{backend} is installed: {python}")

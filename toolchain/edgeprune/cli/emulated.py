@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,11 +43,10 @@ def compare(
 
     agreements = []
     failure: EdgepruneError | None = None
-    with (
-        stage_progress() as notify,
-        EmulatedRunner(device, lambda share, text: notify("prepare", share, text)) as runner,
-    ):
+    with stage_progress() as notify, contextlib.ExitStack() as stack:
+        runner = EmulatedRunner(device, lambda share, text: notify("prepare", share, text))
         subjects = subjects_of(path, target, machine=runner.machine)
+        stack.enter_context(runner)  # only now, since it may fetch a lot
         try:
             for agreement in compare_subjects(
                 subjects, threads, runner, lambda share, text: notify("compare", share, text)

@@ -12,6 +12,7 @@ import shlex
 import subprocess
 import threading
 import time
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,6 +87,7 @@ class AdbConnection(Connection):
     def __init__(self, address: Address, name: str) -> None:
         super().__init__(name)
         self._serial, self._folder, self._attached = address.serial, address.folder, False
+        self._session = uuid.uuid4().hex
         # A python3 of the user's own, or a script that starts one, may lie in the folder `bin` of ours.
         folders = f'{shlex.quote(address.folder)}/bin:"$PATH":{TERMUX}'
         self._shell = f"PATH={folders}; export PATH; exec {COMMAND}"
@@ -98,12 +100,14 @@ class AdbConnection(Connection):
         """Leave the server and the device as they are."""
 
     def send(self, file: Path, root: str, sha256: str, offset: int) -> bool:
-        """Copy a file by the sync service, which sends it from its first byte; the device then checks it."""
+        """Copy a file by the sync service, which sends it from its first byte; the device then checks it.
+
+        To a path of this session's own: the service begins by removing what another one may be sending there.
+        """
+        arrived = f"{root}/files/{sha256}.{self._session}.partial"
         size = file.stat().st_size
-        if offset != size:
-            partial = f"{root}/files/{sha256}.partial"
-            self._copy("push", str(file.resolve()), partial, size=size, where=f"{root}/files")
-        return bool(self.ask("receive", root=root, sha256=sha256, offset=size)["right"])
+        self._copy("push", str(file.resolve()), arrived, size=size, where=f"{root}/files")
+        return bool(self.ask("keep", root=root, sha256=sha256, arrived=arrived)["right"])
 
     def fetch(self, remote: str, local: Path) -> str:
         """Copy a file by the sync service; return the sha256 that it has on the device."""

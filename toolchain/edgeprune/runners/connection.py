@@ -19,8 +19,12 @@ from edgeprune.runners.local import kill_group
 CHUNK = 1 << 18
 ANSWER_S = 600.0  # a large file on a slow card is hashed before the answer comes
 _SOURCE = Path(onboard.__file__).read_bytes()
-# All that the user's shell on the device sees: no text of ours or of a file's name is in it.
-COMMAND = f"python3 -I -S -c 'import sys; exec(sys.stdin.buffer.read({len(_SOURCE)}))'"
+_TOO_OLD = "its python3 is older than 3.8: install Python 3.10 or newer there"  # JetPack 4 has 3.6
+# All that the user's shell on the device sees: no text of a file's name or of an argument is in it.
+COMMAND = (
+    f'python3 -I -S -c \'import sys; sys.version_info < (3, 8) and sys.exit("{_TOO_OLD}"); '
+    f"exec(sys.stdin.buffer.read({len(_SOURCE)}))'"
+)
 
 
 class Connection(ABC):

@@ -7,9 +7,11 @@ answers for the mirror.
 
 from __future__ import annotations
 
+import errno
 import lzma
 import shutil
 import subprocess
+import textwrap
 import urllib.request
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -53,6 +55,7 @@ def unpack_packages(
 
     Raises:
         DeviceError: no network, a file that is not what Debian has signed, or a tool that is not installed.
+        OSError: the disk is full.
     """
     require_tools()
     debs.mkdir(parents=True, exist_ok=True)
@@ -156,6 +159,7 @@ def fetch(url: str, place: Path, sha256: str | None) -> None:
 
     Raises:
         DeviceError: it cannot be fetched, or is not what was promised.
+        OSError: the disk is full.
     """
     if sha256 is not None and place.is_file() and digest(place) == sha256:
         return
@@ -167,6 +171,8 @@ def fetch(url: str, place: Path, sha256: str | None) -> None:
             raise DeviceError(f"{url}: what arrived is not what Debian has signed (its sha256 differs)")
         aside.replace(place)
     except (OSError, HTTPException) as exc:
+        if getattr(exc, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            raise  # it is not the network's
         reason = getattr(exc, "reason", None) or getattr(exc, "strerror", None) or exc
         raise DeviceError(f"{url}: cannot be fetched: {' '.join(str(reason).split())}") from exc
     finally:
@@ -183,4 +189,6 @@ def _unpack(deb: Path, package: Package, folder: Path) -> None:
     command = ["dpkg-deb", "--extract", str(deb), str(folder)]
     ended = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if ended.returncode:
-        raise DeviceError(f"{package.name}: dpkg-deb cannot unpack it: {last_line(ended.stderr)}")
+        # The reason comes first, from tar; that tar has failed comes last.
+        why = textwrap.shorten(ended.stderr, 200, placeholder=" ...")
+        raise DeviceError(f"{package.name}: dpkg-deb cannot unpack it into {folder}: {why}")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from edgeprune.errors import ConfigError
 from edgeprune.runners import Runner
 from edgeprune.runners.adb import AdbRunner
+from edgeprune.runners.emulated import SCHEME as EMULATED
 from edgeprune.runners.local import LocalRunner
 from edgeprune.runners.recording import ReplayRunner
 from edgeprune.runners.remote import RemoteRunner
@@ -29,9 +30,16 @@ def runner_for(device: str) -> Runner:
     if device == LOCAL:
         return LocalRunner()
     scheme = device.partition("://")[0]
+    if scheme == EMULATED:
+        raise ConfigError(
+            f"--device {device!r}: nothing is timed or set up on an emulated device: only `edgeprune bench "
+            "--device` takes it, prepares it and compares its outputs"
+        )
     if scheme not in SCHEMES:
         known = ", ".join(f"{name}://..." for name in SCHEMES)
-        raise ConfigError(f"--device {device!r}: there are {LOCAL} and {known}")
+        raise ConfigError(
+            f"--device {device!r}: there are {LOCAL} and {known}, for bench also {EMULATED}://..."
+        )
     return SCHEMES[scheme](device)
 
 

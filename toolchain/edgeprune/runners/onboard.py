@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -32,6 +33,9 @@ CHUNK = 1 << 18
 LOOK_EVERY_S = 0.2
 HEARTBEAT_S = 5.0  # a process that follows a job notices by it that nobody reads any more
 KEPT_DAYS = 7.0  # pushed files that no session has used for longer are removed
+# In each work folder: any other `work-...` in a folder that the user names is the user's.
+OURS = ".edgeprune"
+PUSHED = re.compile(r"[0-9a-f]{64}(\.([0-9a-f]+\.)?partial)?")
 
 
 def answer(**facts: Any) -> None:
@@ -44,15 +48,19 @@ def open_work(root: str) -> None:
     """Make the session's own work folder; remove what nobody has used for days."""
     place = Path(root) if root else _cache() / "edgeprune" / "device"
     store = place / "files"
-    place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    store.mkdir(exist_ok=True)
-    for old in (*store.iterdir(), *place.glob("work-*")):
+    for folder in (place, store):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _require_own(folder)
+    _require_own(place / "venv")
+    pushed = (file for file in store.iterdir() if PUSHED.fullmatch(file.name) and file.is_file())
+    for old in (*pushed, *(mark.parent for mark in place.glob(f"work-*/{OURS}"))):
         with contextlib.suppress(FileNotFoundError):  # another session is at it
             if time.time() - old.lstat().st_mtime > KEPT_DAYS * 86400:
                 _clear(old) if old.is_dir() else old.unlink()
     work = tempfile.mkdtemp(prefix="work-", dir=place)
+    (Path(work) / OURS).touch()
     version = list(sys.version_info[:2])
-    answer(root=str(place), work=work, machine=platform.machine(), python=sys.executable, version=version)
+    answer(root=str(place), work=work, machine=platform.machine(), version=version)
 
 
 def close_work(work: str) -> None:
@@ -67,33 +75,40 @@ def stored(root: str, sha256: str) -> None:
 
 
 def receive(root: str, sha256: str, offset: int) -> None:
-    """Append standard input to the `offset` bytes there from earlier pushes; keep the file if it is right."""
-    file, partial = _places(root, sha256)
+    """Append standard input to the `offset` bytes there from earlier pushes; keep the file if it is right.
+
+    Two sessions may send the same file at once: both write the same bytes to the same places, so nothing is
+    truncated, and whoever is first to have sent all of it keeps it for both.
+    """
+    partial = _places(root, sha256)[1]
     source = cast("io.BufferedReader", sys.stdin.buffer)
     try:
-        with partial.open("r+b" if offset else "wb") as stream:
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as stream:
             stream.seek(offset)
-            stream.truncate()
             while chunk := source.read1(CHUNK):
                 stream.write(chunk)
                 stream.flush()  # what has arrived is not sent again, whatever happens next
             os.fsync(stream.fileno())
     except OSError as exc:
         if exc.errno in (errno.ENOSPC, errno.EDQUOT):
-            partial.unlink()  # half a file would only keep the disk full
+            partial.unlink(missing_ok=True)  # half a file would only keep the disk full
         raise OSError(exc.errno, exc.strerror, str(partial.parent)) from exc
-    right = _sha256(partial) == sha256
+    right = _keep(root, sha256, partial)
     if right:
-        partial.chmod(0o444)
-        partial.replace(file)
-    answer(right=right, size=(file if right else partial).stat().st_size)
+        partial.unlink(missing_ok=True)  # of what another session has kept, nothing more is needed
+    answer(right=right)
+
+
+def keep(root: str, sha256: str, arrived: str) -> None:
+    """Keep a file that adb has copied to a path of the session's own, if it is right; else remove it."""
+    right = _keep(root, sha256, Path(arrived))
+    Path(arrived).unlink(missing_ok=True)
+    answer(right=right)
 
 
 def discard(root: str, sha256: str) -> None:
     """Remove what a broken push has left: it was not the beginning of this file."""
-    partial = _places(root, sha256)[1]
-    if partial.exists():
-        partial.unlink()
+    _places(root, sha256)[1].unlink(missing_ok=True)
     answer()
 
 
@@ -131,10 +146,13 @@ def fetch(path: str) -> None:
 
 
 def find_python(candidates: list[str], modules: list[str]) -> None:
-    """Name the first interpreter that imports all the modules, and what the others say."""
-    wants = f"import sys; assert sys.version_info >= (3, 10), 'too old'; import {', '.join(modules)}"
+    """Name the first interpreter that imports all the modules; if there is none, what those there say."""
+    wants = "import sys\nif sys.version_info < (3, 10): sys.exit('it is older than Python 3.10')\n"
+    wants += f"import {', '.join(modules)}"
     reasons = []
     for python in candidates:
+        if "/" in python and not Path(python).exists():
+            continue
         try:
             done = subprocess.run([python, "-c", wants], capture_output=True, check=False, timeout=120)
         except (OSError, subprocess.TimeoutExpired) as exc:
@@ -244,18 +262,40 @@ def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
 
 
+def _require_own(folder: Path) -> None:
+    """Refuse a folder of another user, who could change what is run from it; root may use anyone's."""
+    me = os.geteuid()
+    if me and folder.exists() and folder.stat().st_uid not in (me, 0):
+        raise PermissionError(errno.EPERM, "it belongs to another user: name another folder", str(folder))
+
+
 def _is_whole(root: str, sha256: str) -> bool:
     file = _places(root, sha256)[0]
-    if file.exists() and _sha256(file) != sha256:
+    with contextlib.suppress(FileNotFoundError):  # also when another session has just removed it
+        if _sha256(file) == sha256:
+            os.utime(file)
+            return True
         file.unlink()
-    if file.exists():
-        os.utime(file)
-    return file.exists()
+    return False
+
+
+def _keep(root: str, sha256: str, arrived: Path) -> bool:
+    """Give a file that has arrived its place if it is right; tell whether it is there, whoever sent it."""
+    file = _places(root, sha256)[0]
+    with contextlib.suppress(FileNotFoundError):  # another session has just kept it
+        if _sha256(arrived) == sha256:
+            arrived.replace(file)
+            with contextlib.suppress(PermissionError):  # FAT has no such rights
+                file.chmod(0o444)
+            return True
+    return _is_whole(root, sha256)
 
 
 def _left(root: str, sha256: str) -> int:
-    partial = _places(root, sha256)[1]
-    return partial.stat().st_size if partial.exists() else 0
+    try:
+        return _places(root, sha256)[1].stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _chunk(file: Path, offset: int) -> bytes:
@@ -323,6 +363,7 @@ VERBS = {
         close_work,
         stored,
         receive,
+        keep,
         discard,
         place,
         describe,

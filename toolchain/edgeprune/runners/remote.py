@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from edgeprune.artifact import digest
-from edgeprune.errors import DeviceError, DroppedError, how_it_ended
+from edgeprune.errors import ConfigError, DeviceError, DroppedError, how_it_ended
 from edgeprune.runners import Completed
 from edgeprune.runners.connection import Connection
 from edgeprune.runners.local import last_line
@@ -39,11 +39,13 @@ class RemoteRunner:
     Attributes:
         name: the address, for messages.
         machine: the device's architecture, such as ``aarch64``; known once it is entered.
+        version: of the device's ``python3``, such as (3, 11); known once it is entered.
         root: the device's folder for what stays between sessions: pushed files by their sha256, the virtual
             environment of `edgeprune device setup`.
     """
 
     machine = ""
+    version: tuple[int, ...] = ()
     emulated = False
     root = ""
 
@@ -53,7 +55,12 @@ class RemoteRunner:
         Args:
             folder: on the device, for all that is pushed; empty for its cache folder.
             connect: makes the connection when the runner is entered.
+
+        Raises:
+            ConfigError: Python could not import from that folder.
         """
+        if ":" in folder:  # which separates the paths that Python imports from
+            raise ConfigError(f"--device {address!r}: name a folder without a colon in its path")
         self.name = address
         self._folder, self._connect = folder, connect
         self._connection: Connection
@@ -67,6 +74,7 @@ class RemoteRunner:
         try:
             opened = self._connection.ask("open_work", root=self._folder)
             self.machine, self.root, self._work = opened["machine"], opened["root"], opened["work"]
+            self.version = tuple(opened["version"])
             with tempfile.TemporaryDirectory() as folder:
                 self._package = self.push(write_package(Path(folder) / "edgeprune.zip"))
         except BaseException:
@@ -100,7 +108,7 @@ class RemoteRunner:
                 others = [module for module in needs if module not in UNASKED]
                 target = f" --target NAME, one that runs {' or '.join(others)}" if others else ""
                 raise DeviceError(
-                    f"{self.name}: no Python there has {' and '.join(modules)} ({found['reasons'][-1]}): "
+                    f"{self.name}: no Python there has {' and '.join(modules)} ({found['reasons'][0]}): "
                     f"{SETUP.format(self.name)}{target}"
                 )
             self._python = found["python"]
@@ -165,8 +173,8 @@ class RemoteRunner:
         lacking = self._place(folder, hashed)
         for sha256, offset in lacking.items():
             self._send(sources[sha256], sha256, offset)
-        if lacking:
-            self._place(folder, hashed)
+        if lacking and self._place(folder, hashed):
+            raise DeviceError(f"{self.name}: {name!r}: it arrived, but is not whole there any more")
         return f"{folder}/{name}"
 
     def pull(self, remote: str, local: Path) -> Path:

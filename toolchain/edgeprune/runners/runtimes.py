@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from edgeprune.errors import DeviceError
-from edgeprune.runners import Runner
+from edgeprune.runners.remote import RemoteRunner
 
 INSTALL_TIMEOUT_S = 3600.0
+LOAD_TIMEOUT_S = 120.0
+OLDEST = (3, 10)
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,8 @@ RUNTIMES: dict[str, Runtime] = {
 }
 
 
-def install(backend: str, runner: Runner, root: str, say: Callable[[str], None]) -> str:
-    """Make the virtual environment ``venv`` in the device's folder `root`, with numpy and a runtime.
+def install(backend: str, runner: RemoteRunner, say: Callable[[str], None]) -> str:
+    """Make the virtual environment ``venv`` in the device's own folder, with numpy and a runtime.
 
     It sees the packages of the device's system as well: what is there (numpy, TensorRT) is not fetched again.
     Run again, it adds to what is there.
@@ -44,15 +46,27 @@ def install(backend: str, runner: Runner, root: str, say: Callable[[str], None])
         Its interpreter.
 
     Raises:
-        DeviceError: Python there has no venv module, or pip found no package for the device.
+        DeviceError: Python there is too old or has no venv module, pip found no package for the device, or
+            what it installed does not load there.
     """
-    runtime, venv = RUNTIMES[backend], f"{root}/venv"
+    if runner.version < OLDEST:
+        raise DeviceError(
+            f"{runner.name}: its python3 is {'.'.join(map(str, runner.version))}: install Python "
+            f"{'.'.join(map(str, OLDEST))} or newer there"
+        )
+    runtime, venv = RUNTIMES[backend], f"{runner.root}/venv"
+    python, wanted = f"{venv}/bin/python", ("numpy", *runtime.packages)
     say(f"virtual environment at {venv}")
     try:
         runner.run(("python3", "-m", "venv", "--system-site-packages", venv), INSTALL_TIMEOUT_S)
     except DeviceError as exc:
         raise DeviceError(f"{exc}; on Debian its venv module is in the package python3-venv") from exc
-    say(", ".join(("numpy", *runtime.packages)))
-    pip = (f"{venv}/bin/python", "-m", "pip", "install", "--no-input", "--disable-pip-version-check")
-    runner.run((*pip, "numpy", *runtime.packages), INSTALL_TIMEOUT_S, say)
+    say(", ".join(wanted))
+    pip = (python, "-m", "pip", "install", "--no-input", "--disable-pip-version-check")
+    runner.run((*pip, *wanted), INSTALL_TIMEOUT_S, say)
+    try:
+        runner.run((python, "-c", f"import numpy, {runtime.module}"), LOAD_TIMEOUT_S)
+    except DeviceError as exc:
+        there = f"pip has installed {', '.join(wanted)} there, but {runtime.module} does not load"
+        raise DeviceError(f"{exc}; {there}") from exc
     return runner.python(runtime.module)

@@ -6,12 +6,16 @@ is not there. A part's folder is named after a hash of what it is made of, so ot
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +26,7 @@ from edgeprune.runners.debian import MIRROR, SUITE, Say, unpack_packages
 from edgeprune.runners.local import run_process
 
 MARKER = "complete.json"
+KEPT_DAYS = 7.0  # a part of other pins that nothing has used for longer is removed
 PYTHON = "3.11"  # that of the suite
 _GLIBC_MINOR = 36  # of the suite: 2.36
 _PIP_TIMEOUT_S = 1800.0
@@ -67,41 +72,48 @@ def system(machine: str, say: Say) -> Path:
 
     Raises:
         DeviceError: its packages cannot be fetched, verified or unpacked.
-        OutputError: the cache cannot be written, or another process is making it.
+        OutputError: the cache cannot be written.
     """
     made_of = {"mirror": MIRROR, "suite": SUITE, "packages": PACKAGES}
 
     def make(folder: Path) -> dict[str, Any]:
         debs = _home(machine) / "debs"
         packages = unpack_packages(PACKAGES, ARCHITECTURES[machine].debian, folder, debs, say)
+        shutil.rmtree(debs, ignore_errors=True)
         return {"packages": {package.name: package.version for package in packages}}
 
-    place = _made(machine, "debian", made_of, make)
-    shutil.rmtree(_home(machine) / "debs", ignore_errors=True)
-    return place
+    return _made(machine, "debian", made_of, make, say)
 
 
 def site(machine: str, name: str, say: Say) -> Path:
     """Return the folder with the wheels of `WHEELS` for an architecture, made if it is not there.
 
     Raises:
-        DeviceError: pip does not find them for that architecture, or cannot fetch them.
-        OutputError: the cache cannot be written, or another process is making it.
+        DeviceError: there is no pip, or it does not find them for that architecture or cannot fetch them.
+        OutputError: the cache cannot be written.
     """
     wheels = WHEELS[name]
 
     def make(folder: Path) -> dict[str, Any]:
+        if find_spec("pip") is None:
+            raise DeviceError(f"there is no pip in this Python: {sys.executable} -m ensurepip")
         say(0.0, f"{', '.join(wheels)} for {machine}")
         run_process(f"wheels for {machine}", _pip(machine, folder, wheels), _PIP_TIMEOUT_S)
         return {"wheels": wheels}
 
-    return _made(machine, name, {"wheels": wheels, "python": PYTHON, "suite": SUITE}, make)
+    return _made(machine, name, {"wheels": wheels, "python": PYTHON, "suite": SUITE}, make, say)
 
 
 def parts(machine: str) -> dict[str, dict[str, Any]]:
-    """Return what the whole parts in the cache were made of, by name: ``debian`` and names of `WHEELS`."""
-    places = (place for place in sorted(_home(machine).glob("*-*")) if _is_whole(place))
-    return {place.name.rpartition("-")[0]: contents(place) for place in places}
+    """Return what the whole parts in the cache were made of, by name: ``debian`` and names of `WHEELS`.
+
+    Of parts of several versions it is the one that was used last.
+    """
+    found = []
+    for place in _home(machine).glob("*-*"):
+        with contextlib.suppress(OSError, ValueError):  # it has no marker, or not for long
+            found.append(((place / MARKER).stat().st_mtime, place.name.rpartition("-")[0], contents(place)))
+    return {name: facts for _, name, facts in sorted(found, key=lambda part: part[0])}
 
 
 def contents(place: Path) -> dict[str, Any]:
@@ -125,14 +137,21 @@ def _pip(machine: str, folder: Path, wheels: tuple[str, ...]) -> tuple[str, ...]
     )
 
 
-def _made(machine: str, name: str, made_of: dict[str, Any], make: Callable[[Path], dict[str, Any]]) -> Path:
-    """Return the whole part of that name; `make` fills a folder and tells what is in it."""
+def _made(
+    machine: str, name: str, made_of: dict[str, Any], make: Callable[[Path], dict[str, Any]], say: Say
+) -> Path:
+    """Return the whole part of that name; `make` fills a folder and tells what is in it.
+
+    A process that makes it already is waited for: each takes what the first has made.
+    """
     home = _home(machine)
     place = home / f"{name}-{content_key(made_of)}"
     if _is_whole(place):
+        with contextlib.suppress(OSError):  # a cache that is only read
+            os.utime(place / MARKER)
         return place
-    busy = f"another process is preparing {name} for {machine}; wait for it"
-    with exclusive(home / f".{name}.lock", "the cache", busy):
+    busy = f"another process is preparing {name} for {machine}"
+    with exclusive(home / f".{name}.lock", "the cache", busy, lambda: say(0.0, f"{busy}: waiting for it")):
         if _is_whole(place):
             return place
         for left in home.glob(f".partial-{name}-*"):
@@ -140,9 +159,9 @@ def _made(machine: str, name: str, made_of: dict[str, Any], make: Callable[[Path
         partial = Path(tempfile.mkdtemp(prefix=f".partial-{name}-", dir=home))
         try:
             facts = make(partial)
+            os.sync()  # a marker that outlives a power cut must not be there without its files
             write_text_atomically(partial / MARKER, json.dumps(facts) + "\n")
-            for old in home.glob(f"{name}-*"):  # of other pins, or without a marker
-                shutil.rmtree(old, ignore_errors=True)
+            _sweep(home, name)
             partial.chmod(0o755)  # mkdtemp makes it private to the user
             partial.rename(place)
         except OSError as exc:
@@ -152,8 +171,22 @@ def _made(machine: str, name: str, made_of: dict[str, Any], make: Callable[[Path
     return place
 
 
+def _sweep(home: Path, name: str) -> None:
+    """Remove the parts of other pins that nothing has used for a week, and what is not whole.
+
+    A process of another version may be running what it has used just now.
+    """
+    for old in home.glob(f"{name}-*"):
+        if not _is_whole(old) or time.time() - (old / MARKER).stat().st_mtime > KEPT_DAYS * 86400:
+            shutil.rmtree(old, ignore_errors=True)
+
+
 def _is_whole(place: Path) -> bool:
-    return (place / MARKER).is_file()
+    try:
+        contents(place)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _home(machine: str) -> Path:
