@@ -83,8 +83,9 @@ def test_what_is_no_summary_of_this_version_is_refused_with_the_place(
     assert "\n" not in str(caught.value)
 
 
-def test_a_truncated_summary_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("left", [lambda text: text[:200], lambda text: text.replace(b"jetson", b"j\xff")])
+def test_a_damaged_summary_is_refused(tmp_path: Path, left: Any) -> None:
     path = save_summary(a_summary(), tmp_path)
-    path.write_text(path.read_text()[:200])
+    path.write_bytes(left(path.read_bytes()))
     with pytest.raises(NotComparableError, match="not a summary"):
         load_summary(tmp_path)

@@ -64,6 +64,13 @@ def test_several_writers_share_postgresql(postgres: str, make_entry: Any) -> Non
         assert make_entry(3) in history.entries()
 
 
+def test_a_path_may_hold_what_a_url_ends_with(tmp_path: Path, make_entry: Any) -> None:
+    place = tmp_path / "a?mode=ro#1 %20.sqlite"
+    with open_history(str(place)) as history:
+        history.add([make_entry(1)])
+    assert place.is_file() and ids(str(place)) == [make_entry(1).id]
+
+
 def test_entries_come_back_whole_and_by_commit(tmp_path: Path, make_entry: Any) -> None:
     entries = [make_entry(index, accuracy=index / 10, branch=None) for index in range(4)]
     alone = make_entry(9, id="no commit", commit_sha=None, committed_utc=None, p50_ms=None, valid=False)

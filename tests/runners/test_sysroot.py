@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 
@@ -13,7 +15,7 @@ from edgeprune.artifact import exclusive
 from edgeprune.errors import DeviceError
 from edgeprune.runners import debian, sysroot
 from edgeprune.runners.debian import Package
-from edgeprune.runners.sysroot import MARKER, contents, parts, site, system
+from edgeprune.runners.sysroot import ARCHITECTURES, MARKER, SHA256, WHEELS, contents, parts, site, system
 
 
 def quiet(share: float, text: str) -> None:
@@ -119,7 +121,32 @@ def test_without_pip_the_command_that_gets_it_is_told(home: Path, monkeypatch: p
 def test_wheels_that_pip_cannot_get_are_one_line(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setattr(sysroot, "WHEELS", {"numpy": ("edgeprune-no-such-wheel==1",)})
+    monkeypatch.setattr(sysroot, "SHA256", {"aarch64": {"edgeprune-no-such-wheel==1": "0" * 64}})
     with pytest.raises(DeviceError, match=r"wheels for aarch64: .*No matching distribution") as caught:
         site("aarch64", "numpy", quiet)
     assert "\n" not in str(caught.value)
     assert not list(home.glob("numpy-*"))
+
+
+def test_a_wheel_that_is_not_the_pinned_one_is_refused(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (pin,) = WHEELS["numpy"]
+    stem = pin.replace("==", "-")
+    about = "Metadata-Version: 2.1\nName: {}\nVersion: {}\n".format(*pin.split("=="))
+    with ZipFile(tmp_path / f"{stem}-cp311-cp311-manylinux_2_17_aarch64.whl", "w") as wheel:
+        wheel.writestr("numpy.py", "hostile = True")
+        wheel.writestr(f"{stem}.dist-info/METADATA", about)
+        wheel.writestr(f"{stem}.dist-info/WHEEL", "Wheel-Version: 1.0\n")
+        wheel.writestr(f"{stem}.dist-info/RECORD", "")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    with pytest.raises(DeviceError, match="wheels for aarch64: what arrived is not the file that is"):
+        site("aarch64", "numpy", quiet)
+    assert not list(home.glob("numpy-*"))
+
+
+def test_every_wheel_is_pinned_by_its_content() -> None:
+    for machine in ARCHITECTURES:
+        assert SHA256[machine].keys() == {wheel for wheels in WHEELS.values() for wheel in wheels}
+        assert all(re.fullmatch("[0-9a-f]{64}", sha256) for sha256 in SHA256[machine].values())

@@ -17,7 +17,7 @@ READING: dict[str, Any] = {_READS: True}
 """Execution options of a connection that only reads: under `lock_whole` it waits for nobody."""
 
 
-def shown(url: str, option: str) -> str:
+def shown(url: str | URL, option: str) -> str:
     """Return a database's URL without its password.
 
     Raises:
@@ -30,11 +30,12 @@ def shown(url: str, option: str) -> str:
         return make_url(url).render_as_string(hide_password=True)
     except (ArgumentError, ValueError) as exc:
         raise ConfigError(
-            f"{option} {without_password(url)}: not a database URL; write it as sqlite:///FILE or postgresql://USER@HOST/DATABASE"
+            f"{option} {without_password(str(url))}: not a database URL; write it as sqlite:///FILE or "
+            "postgresql://USER@HOST/DATABASE"
         ) from exc
 
 
-def connectable(url: str) -> tuple[URL, dict[str, Any]]:
+def connectable(url: str | URL) -> tuple[URL, dict[str, Any]]:
     """Return a URL with its driver, and arguments to connect: patience with other writers, none with silence.
 
     A PostgreSQL URL without a driver gets psycopg: the default depends on SQLAlchemy's version.

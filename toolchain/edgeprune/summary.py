@@ -232,7 +232,7 @@ def load_summary(folder: Path) -> Summary:
     """
     path = folder / SUMMARY
     try:
-        return Summary.model_validate_json(path.read_text(encoding="utf-8"))
+        return Summary.model_validate_json(path.read_bytes())
     except OSError as exc:
         raise NotComparableError(f"{path}: no finished build is here: {exc.strerror}") from exc
     except ValidationError as exc:

@@ -117,10 +117,11 @@ def open_history(place: str, make: bool = True) -> Iterator[History]:
         ConfigError: it is neither, does not answer, or a newer edgeprune made it.
         RuntimeMissingError: the database's driver is not installed.
     """
-    from sqlalchemy import create_engine, event
+    from sqlalchemy import URL, create_engine, event
     from sqlalchemy.exc import NoSuchModuleError
 
-    url = place if "://" in place else f"sqlite:///{place}"
+    # Written as a URL, a path with a question mark would end there.
+    url = place if "://" in place else URL.create("sqlite", database=place)
     name = shown(url, "history")
     parsed, waits = connectable(url)
     on_file = parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -41,6 +42,15 @@ WHEELS: dict[str, tuple[str, ...]] = {
     "onnxruntime": ("onnxruntime==1.27.0",),
     "openvino": ("openvino==2026.4.1",),
     "ncnn": ("ncnn==1.0.20261020",),
+}
+# Of the file that PyPI has of each for that architecture and Python; pip takes no other.
+SHA256: dict[str, dict[str, str]] = {
+    "aarch64": {
+        "numpy==2.2.6": "b64d8d4d17135e00c8e346e0a738deb17e754230d7e0810ac5012750bbd85a5a",
+        "onnxruntime==1.27.0": "2eb083321af8a236a84c7c140a7f4cecbfa2a987a18c07c78db471c20cd390ef",
+        "openvino==2026.4.1": "bea1eb3733c34ef331adc945da0ccda5937865031139073663be84c517ffda22",
+        "ncnn==1.0.20261020": "0503da4f3960ee2e555feef55db13adffd6c62eb59a4bd22f8083b12d1757ad8",
+    },
 }
 
 
@@ -93,15 +103,19 @@ def site(machine: str, name: str, say: Say) -> Path:
         OutputError: the cache cannot be written.
     """
     wheels = WHEELS[name]
+    pinned = [f"{wheel} --hash=sha256:{SHA256[machine][wheel]}" for wheel in wheels]
 
     def make(folder: Path) -> dict[str, Any]:
         if find_spec("pip") is None:
             raise DeviceError(f"there is no pip in this Python: {sys.executable} -m ensurepip")
         say(0.0, f"{', '.join(wheels)} for {machine}")
-        run_process(f"wheels for {machine}", _pip(machine, folder, wheels), _PIP_TIMEOUT_S)
+        with tempfile.NamedTemporaryFile("w", suffix=".txt") as requirements:  # only there it reads hashes
+            requirements.write("\n".join(pinned))
+            requirements.flush()
+            _install(machine, folder, requirements.name)
         return {"wheels": wheels}
 
-    return _made(machine, name, {"wheels": wheels, "python": PYTHON, "suite": SUITE}, make, say)
+    return _made(machine, name, {"wheels": pinned, "python": PYTHON, "suite": SUITE}, make, say)
 
 
 def parts(machine: str) -> dict[str, dict[str, Any]]:
@@ -122,7 +136,18 @@ def contents(place: Path) -> dict[str, Any]:
     return found
 
 
-def _pip(machine: str, folder: Path, wheels: tuple[str, ...]) -> tuple[str, ...]:
+def _install(machine: str, folder: Path, requirements: str) -> None:
+    try:
+        run_process(f"wheels for {machine}", _pip(machine, folder, requirements), _PIP_TIMEOUT_S)
+    except DeviceError as exc:
+        if re.search(r"Got +[0-9a-f]{64}$", str(exc)):  # the end of what pip says of a hash
+            raise DeviceError(
+                f"wheels for {machine}: what arrived is not the file that is pinned (its sha256 differs)"
+            ) from exc
+        raise
+
+
+def _pip(machine: str, folder: Path, requirements: str) -> tuple[str, ...]:
     """Return the command that installs wheels for another machine; nothing of them is run here."""
     tags = [f"manylinux_2_{minor}_{machine}" for minor in range(17, _GLIBC_MINOR + 1)]
     tags += [f"manylinux2014_{machine}"]
@@ -133,7 +158,7 @@ def _pip(machine: str, folder: Path, wheels: tuple[str, ...]) -> tuple[str, ...]
         *("--python-version", PYTHON, "--target", str(folder)),
         *(word for abi in abis for word in ("--abi", abi)),
         *(word for tag in tags for word in ("--platform", tag)),
-        *wheels,
+        *("--requirement", requirements),
     )
 
 
