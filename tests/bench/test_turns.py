@@ -57,4 +57,4 @@ WHOLE_TURN = """read turn; echo '{"phase": "turn", "share": 1}'"""
 def test_a_worker_that_hangs_is_not_waited_for_as_long_as_all_would_take(
     alone: Callable[..., str], script: str
 ) -> None:
-    assert alone(script, 0.5) == "candidate: it hangs: no end within 0.5 s\n"
+    assert alone(script, 0.5) == "candidate: it hangs: silent for 0.5 s\n"

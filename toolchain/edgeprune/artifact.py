@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -235,8 +235,3 @@ def _is_whole(place: Path) -> bool:
         return all(digest(place / name) == expected for name, expected in files.items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
-
-
-def describe(artifact: Artifact) -> dict[str, Any]:
-    """Return the artifact as JSON-like data, its path as text."""
-    return asdict(artifact) | {"path": str(artifact.path)}

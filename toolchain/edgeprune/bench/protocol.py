@@ -56,8 +56,7 @@ class BenchProfile:
         warmup_iterations, warmup_s: least warm-up of a block; it goes on until two medians agree.
         warmup_cap_s: the warm-up ends here even when they do not.
         cold_runs: fresh processes of the scenario `cold`.
-        timeout_s: a worker that takes longer has hung; of several in turns, one of whose steps does: getting
-            ready, a turn, the report.
+        timeout_s: a worker that takes longer has hung; of several in turns, one that is silent for so long.
     """
 
     blocks: int

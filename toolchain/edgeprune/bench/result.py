@@ -38,8 +38,8 @@ class Job(Record):
         image: path of an ``.npy`` file, uint8 (h, w, 3), BGR, to time the stages around the network on; None
             for not at all. `preprocess` and `postprocess` say how (`edgeprune.spec`); without the latter
             there is no stage `post`.
-        patience_s: how long a worker that shares the time may take for getting ready, for a turn or for its
-            report; 0 for any time.
+        patience_s: how long a worker that shares the time may be silent while it is waited for; 0 for any
+            time.
         turn_queries, turn_seconds: least length of a turn at timing, where workers share the time
             (`bench/turns.py`); 0 for one that measures alone, in one go.
     """

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import signal
+import os
+import select
 import subprocess
 import sys
 import tempfile
@@ -50,26 +51,24 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
-            text=True,
-            errors="replace",
         )
+        self.lines = self._lines()
 
     def until(self, phase: str) -> dict[str, Any]:
         """Read what it says up to a phase and return that line."""
-        with self._watched():
-            for line in self.process.stdout or ():
-                said = said_by(line)
-                if said.get("phase") == phase:
-                    return said
-                if said:
-                    _say(said["phase"], job=self.job["name"])
-            raise self._ended()
+        for line in self.lines:
+            said = said_by(line)
+            if said.get("phase") == phase:
+                return said
+            if said:
+                _say(said["phase"], job=self.job["name"])
+        raise self._ended()
 
     def turn(self) -> float:
         """Let it measure for one turn; return the share of its minima that it has reached."""
         assert self.process.stdin
         with contextlib.suppress(BrokenPipeError):  # `until` tells why
-            self.process.stdin.write("turn\n")
+            self.process.stdin.write(b"turn\n")
             self.process.stdin.flush()
         said = self.until("turn")
         self.told = {key: said[key] for key in ("n", "p50_ms") if key in said}
@@ -79,30 +78,26 @@ class _Worker:
         """Let it write its report."""
         assert self.process.stdin
         self.process.stdin.close()
-        with self._watched():
-            for _ in self.process.stdout or ():
-                pass
-            if self.process.wait():
-                raise self._ended()
+        for _ in self.lines:
+            pass
+        if self.process.wait():
+            raise self._ended()
 
     def stop(self) -> None:
         self.process.kill()
         self.process.wait()
         self.errors.close()
 
-    @contextlib.contextmanager
-    def _watched(self) -> Iterator[None]:
-        """Wait for what it does within, but no longer than the job's patience."""
-        before = signal.signal(signal.SIGALRM, self._hung)
-        signal.setitimer(signal.ITIMER_REAL, self.job["patience_s"])
-        try:
-            yield
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
-
-    def _hung(self, *_: object) -> None:
-        raise _WorkerEndedError(f"{self.job['name']}: it hangs: no end within {self.job['patience_s']:g} s")
+    def _lines(self) -> Iterator[str]:
+        """Yield its lines to the last; one that is silent for the job's `patience_s` has hung."""
+        assert self.process.stdout
+        pipe, unread = self.process.stdout.fileno(), b""
+        while select.select([pipe], [], [], self.job["patience_s"] or None)[0]:
+            if not (said := os.read(pipe, 1 << 16)):
+                return
+            *lines, unread = (unread + said).split(b"\n")
+            yield from (line.decode(errors="replace") for line in lines)
+        raise _WorkerEndedError(f"{self.job['name']}: it hangs: silent for {self.job['patience_s']:g} s")
 
     def _ended(self) -> _WorkerEndedError:
         how = how_it_ended(self.process.wait())
