@@ -9,12 +9,13 @@ printed of it stay the tool's.
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Any
 
 from openvino.tools.benchmark.benchmark import Benchmark
 from openvino.tools.benchmark.main import main
+
+from edgeprune.bench.scenarios.block import say
 
 
 class Waiting:
@@ -36,11 +37,6 @@ class Waiting:
         self.left -= 1
         if not self.left:
             say("turn")
-
-
-def say(phase: str) -> None:
-    """Tell on standard output how far the tool is."""
-    print(json.dumps({"phase": phase}), flush=True)
 
 
 if __name__ == "__main__":

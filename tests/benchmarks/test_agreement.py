@@ -4,29 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+from benchmarks import agreement
 from edgeprune.artifact import Artifact
 from edgeprune.backends import get_backend
 from edgeprune.bench.result import Job
 from edgeprune.bench.subject import make_job, subjects_of
 from edgeprune.device import resolve_targets
 from edgeprune.errors import CompileError
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def agreement() -> Iterator[ModuleType]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT))
-        from benchmarks import agreement
-
-        yield agreement
 
 
 @pytest.fixture
@@ -38,9 +26,7 @@ def job(convnet: Path) -> Job:
     )  # fmt: skip
 
 
-def test_benchmark_app_and_a_worker_time_the_same_engine_in_turns(
-    agreement: ModuleType, convnet: Path, tmp_path: Path
-) -> None:
+def test_benchmark_app_and_a_worker_time_the_same_engine_in_turns(convnet: Path, tmp_path: Path) -> None:
     profile = next(one for one in resolve_targets(("cpu",)) if one.backend == "openvino")
     engine = get_backend("openvino").compile(
         Artifact.of(convnet, "onnx", "fp32"), profile, "fp32", tmp_path / "engine"
@@ -65,9 +51,7 @@ print("the end of", name)
 """
 
 
-def test_neither_always_comes_first(
-    agreement: ModuleType, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_neither_always_comes_first(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     said = agreement.in_turns([[sys.executable, "-c", TAKES_TURNS, name] for name in "AB"], job, turns=3)
     assert (tmp_path / "order.txt").read_text() == "ABBAAB"
@@ -81,15 +65,13 @@ def test_neither_always_comes_first(
         ("print('nothing to do')", "ended before its time"),
     ],
 )
-def test_a_stopwatch_that_fails_is_one_line(
-    agreement: ModuleType, job: Job, tmp_path: Path, script: str, error: str
-) -> None:
+def test_a_stopwatch_that_fails_is_one_line(job: Job, tmp_path: Path, script: str, error: str) -> None:
     (tmp_path / "broken.py").write_text(script)
     with pytest.raises(CompileError, match=f"^broken.py {error}$"):
         agreement.in_turns([[sys.executable, str(tmp_path / "broken.py")]], job, turns=1)
 
 
-def test_the_difference_is_the_median_of_the_rounds_with_its_interval(agreement: ModuleType) -> None:
+def test_the_difference_is_the_median_of_the_rounds_with_its_interval() -> None:
     rounds = [
         {"row": "r", "stopwatch": "C loop", "ours_ms": 10 + step, "theirs_ms": 10.0, "cost_us": 9.0}
         for step in (-1, -0.5, 0, 0.1, 0.2, 0.5, 1, 9)

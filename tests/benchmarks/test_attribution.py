@@ -27,7 +27,6 @@ HOST = {profile.backend: profile for profile in resolve_targets(("cpu",))}
 def attribution() -> Iterator[Any]:
     """Give the benchmark, with no warm-up to speak of."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(Path(__file__).parents[2]))
         from benchmarks import attribution
 
         patch.setattr(node_times, "WARMUP_S", 0.0)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from benchmarks import calibration_memory
 from conftest import write_convnet
 from edgeprune.dataset import Dataset
 from edgeprune.quantize import METHODS_OF
@@ -16,16 +15,6 @@ from edgeprune.quantize.ranges import METHODS
 
 FEW, MANY = 16, 96
 TENSORS_MB = 8 * 64 * 32 * 32 * 4 / 1e6  # of one image, in the network below
-
-
-@pytest.fixture(scope="module")
-def benchmark() -> Iterator[Any]:
-    with pytest.MonkeyPatch.context() as patch:
-        root = Path(__file__).parents[2]
-        patch.syspath_prepend(str(root))
-        from benchmarks import calibration_memory
-
-        yield calibration_memory
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +26,8 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("scheme", "method"),
     [("ort-u8s8", method) for method in METHODS] + [("nncf", method) for method in METHODS_OF["nncf"]],
 )
-def test_it_needs_no_more_for_many_images(
-    benchmark: Any, network: Path, tiny: Dataset, scheme: str, method: str
-) -> None:
-    peak = functools.partial(benchmark.measure, network, tiny.source, scheme, method)
+def test_it_needs_no_more_for_many_images(network: Path, tiny: Dataset, scheme: str, method: str) -> None:
+    peak = functools.partial(calibration_memory.measure, network, tiny.source, scheme, method)
     few, many = peak(FEW)["peak_mb"], peak(MANY)["peak_mb"]
     assert 0.9 < many / few < 1.1
     assert few * 1.1 < few + (MANY - FEW) * TENSORS_MB  # keeping all tensors would be seen

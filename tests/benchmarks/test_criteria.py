@@ -32,7 +32,6 @@ def criteria(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     from edgeprune import timing
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(Path(__file__).parents[2]))
         from benchmarks import criteria
 
         patch.setenv("EDGEPRUNE_CACHE", str(tmp_path_factory.mktemp("cache")))

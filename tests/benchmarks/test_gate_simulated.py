@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+
+from benchmarks import gate_simulated as simulated
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(scope="module")
-def simulated() -> Iterator[ModuleType]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT))
-        from benchmarks import gate_simulated
-
-        yield gate_simulated
-
-
 @pytest.mark.parametrize("model", ["quiet board", "phone", "busy CI host", "warming device"])
-def test_equal_sides_do_not_fail_and_slower_ones_do_not_pass(simulated: ModuleType, model: str) -> None:
+def test_equal_sides_do_not_fail_and_slower_ones_do_not_pass(model: str) -> None:
     runs = 300
     assert simulated.rates(model, 0.0, runs)["fail"] * runs <= 1
     slower = simulated.rates(model, 0.08, runs)
@@ -29,7 +20,7 @@ def test_equal_sides_do_not_fail_and_slower_ones_do_not_pass(simulated: ModuleTy
     assert slower["fail"] >= (0.7 if model == "busy CI host" else 0.95)
 
 
-def test_the_rates_in_the_docs_are_those_that_it_prints(simulated: ModuleType) -> None:
+def test_the_rates_in_the_docs_are_those_that_it_prints() -> None:
     page = (ROOT / "docs" / "measurement.md").read_text(encoding="utf-8")
     assert f"seed {simulated.SEED}" in page and f"{simulated.RUNS} checks" in page
     shares = simulated.rates("busy CI host", 0.08).values()

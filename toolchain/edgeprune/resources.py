@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,11 @@ def without_password(text: str) -> str:
 def own_command() -> list[str]:
     """Return the command line of this process as it may be kept in a file."""
     return [without_password(word) for word in sys.argv]
+
+
+def own_command_line() -> str:
+    """Return the command of this process as it is typed, for whoever is to run it again."""
+    return shlex.join(["edgeprune", *own_command()[1:]])
 
 
 @functools.cache

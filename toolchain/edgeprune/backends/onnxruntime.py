@@ -187,7 +187,14 @@ def _import() -> Any:
     return onnxruntime
 
 
-def _session_options(threads: int, entries: Mapping[str, str]) -> Any:
+def split(options: Mapping[str, str]) -> tuple[str, dict[str, str], dict[str, str]]:
+    """Return of a profile's options the provider, what is the provider's own, and the session's entries."""
+    own = {key.partition(".")[2]: value for key, value in options.items() if key.startswith("provider.")}
+    entries = {key: value for key, value in options.items() if key.partition(".")[0] != "provider"}
+    return options.get("provider", PROVIDER), own, entries
+
+
+def _session_options(threads: int, options_of_profile: Mapping[str, str]) -> Any:
     ort = _import()
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -195,15 +202,14 @@ def _session_options(threads: int, entries: Mapping[str, str]) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors come as exceptions; warnings would only clutter the terminal
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    for key, value in entries.items():
-        if key.partition(".")[0] != "provider":
-            options.add_session_config_entry(key, value)
+    for key, value in split(options_of_profile)[2].items():
+        options.add_session_config_entry(key, value)
     return options
 
 
 def _providers(options: Mapping[str, str]) -> list[Any]:
     """Return the providers to ask for, most wanted first, as `InferenceSession` takes them."""
-    wanted = options.get("provider", PROVIDER)
+    wanted, own, _ = split(options)
     known = _import().get_all_providers()
     if wanted not in known:
         raise ConfigError(f"provider: ONNX Runtime knows no {wanted!r}{did_you_mean(wanted, known)}")
@@ -213,7 +219,6 @@ def _providers(options: Mapping[str, str]) -> list[Any]:
             f"{wanted} is not in the onnxruntime installed here, which has {', '.join(present)}; "
             f"to get it: {_HOW_TO_GET.get(wanted, _BUILD)}"
         )
-    own = {key.partition(".")[2]: value for key, value in options.items() if key.startswith("provider.")}
     rest = [name for name in (*_MIXED.get(wanted, ()), PROVIDER) if name != wanted and name in present]
     return [(wanted, own), *rest]
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from edgeprune.backends import options_for
 from edgeprune.backends.ncnn_files import PARAM
-from edgeprune.backends.onnxruntime import PROVIDER
+from edgeprune.backends.onnxruntime import split
 from edgeprune.backends.openvino import IR
 from edgeprune.bench.affinity import best_cores
 from edgeprune.bench.result import BenchResult
@@ -79,16 +79,10 @@ def _benchmark_app(subject: Subject, threads: int, seconds: float) -> list[str]:
 
 
 def _perf_test(subject: Subject, threads: int, seconds: float) -> list[str]:
-    options = options_for(subject.profile, subject.engine.precision)
+    named, *parts = split(options_for(subject.profile, subject.engine.precision))
+    own, entries = ([f"{key}|{value}" for key, value in part.items()] for part in parts)
     # It calls the providers by their names in lower case: CPUExecutionProvider is cpu, and so on.
-    provider = options.get("provider", PROVIDER).removesuffix("ExecutionProvider").lower()
-    entries: list[str] = []
-    own: list[str] = []
-    for key, value in options.items():
-        if key.startswith("provider."):
-            own.append(f"{key.removeprefix('provider.')}|{value}")
-        elif key != "provider":
-            entries.append(f"{key}|{value}")
+    provider = named.removesuffix("ExecutionProvider").lower()
     how = ["-e", provider, "-x", str(threads), "-y", "1", "-m", "duration", "-t", str(max(1, round(seconds)))]
     how += ["-i", " ".join(own)] if own else []
     how += ["-C", " ".join(entries)] if entries else []

@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import json
 import platform
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
@@ -31,6 +30,7 @@ from edgeprune.bench.turns import said_by
 from edgeprune.dataset import load_dataset, load_folders
 from edgeprune.errors import ConfigError, DataError, DeviceError, ModelError, NotComparableError
 from edgeprune.preprocess import load_input
+from edgeprune.resources import own_command
 from edgeprune.runners.runtimes import RUNTIMES
 from edgeprune.runners.sysroot import WHEELS
 from edgeprune.spec import spec_of
@@ -193,7 +193,7 @@ def _compare(subject: Subject, threads: int, runner: EmulatedRunner, folder: Pat
     return Agreement(
         compared_utc=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         name=subject.name,
-        tool={"name": "edgeprune", "version": __version__, "argv": sys.argv},
+        tool={"name": "edgeprune", "version": __version__, "argv": own_command()},
         artifact={
             "path": str(subject.engine.path),
             "sha256": subject.engine.sha256,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 
 import click
@@ -103,6 +101,7 @@ def command(
     from edgeprune.report.html import write_html
     from edgeprune.report.markdown import write_markdown
     from edgeprune.report.terminal import print_summary
+    from edgeprune.resources import own_command_line
     from edgeprune.runners.devices import runner_for
 
     recipe = load_recipe(
@@ -115,7 +114,7 @@ def command(
             targets=resolve_targets(targets, runner.machine),
             recipe=recipe,
             out=out,
-            command=shlex.join(["edgeprune", *sys.argv[1:]]),
+            command=own_command_line(),
             trust=trust_model,
             smaller=Path(smaller) if smaller else None,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,7 +98,7 @@ def command(
     from edgeprune.bench.testbed import as_testbed
     from edgeprune.build import BuildRequest
     from edgeprune.recipe import load_recipe
-    from edgeprune.resources import own_command
+    from edgeprune.resources import own_command_line
     from edgeprune.runners.devices import runner_for
     from edgeprune.searching import SearchRequest, search
 
@@ -116,7 +115,7 @@ def command(
             targets=(one_target(target),),
             recipe=recipe,
             out=out,
-            command=shlex.join(["edgeprune", *own_command()[1:]]),
+            command=own_command_line(),
             trust=trust_model,
         ),
         imgszs=tuple(dict.fromkeys(imgszs)),

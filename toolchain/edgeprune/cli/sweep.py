@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 
 import click
@@ -61,6 +59,7 @@ def command(
     """
     from edgeprune.build import BuildRequest
     from edgeprune.recipe import load_recipe
+    from edgeprune.resources import own_command_line
     from edgeprune.sweep import sweep
 
     recipe = load_recipe(
@@ -77,7 +76,7 @@ def command(
         targets=(),
         recipe=recipe,
         out=out,
-        command=shlex.join(["edgeprune", *sys.argv[1:]]),
+        command=own_command_line(),
         trust=trust_model,
     )
     with stage_progress() as notify:

@@ -69,4 +69,4 @@ def install(backend: str, runner: RemoteRunner, say: Callable[[str], None]) -> s
     except DeviceError as exc:
         there = f"pip has installed {', '.join(wanted)} there, but {runtime.module} does not load"
         raise DeviceError(f"{exc}; {there}") from exc
-    return runner.python(runtime.module)
+    return python
