@@ -66,7 +66,7 @@ LAYERS = (
         "sensitivity",
         "shrinking",
     },
-    {"errors", "resources", "__init__"},
+    {"errors", "resources", "packages", "__init__"},
 )
 TORCH = {"torch", "torchvision", "torch_pruning", "ultralytics", "timm"}
 TORCH_HOMES = {"models", "prune", "export"}
@@ -91,6 +91,7 @@ TRAVELS = (
     "artifact",
     "decode",
     "pixels",
+    "packages",
     "backends",
     "bench.__init__",
     "bench.scenarios",

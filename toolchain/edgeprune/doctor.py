@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module, metadata
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import Literal
 
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion
 from pydantic import BaseModel, ConfigDict, computed_field
 
 from edgeprune.backends import BACKENDS, rtx, tensorrt
@@ -25,6 +28,7 @@ from edgeprune.bench.environment import read_environment
 from edgeprune.bench.sensors.cgroup import bytes_of, cores_of
 from edgeprune.device import resolve_targets
 from edgeprune.errors import ConfigError, EdgepruneError
+from edgeprune.packages import UNKNOWN, distribution_named, distributions_of, modules_of, name_of, version_of
 from edgeprune.probe import NOT_INSTALLED, probe_apart, write_conv
 
 Status = Literal["ok", "warn", "fail"]
@@ -42,8 +46,16 @@ HOW_TO_GET = {
     "litert": "pip install ai-edge-litert; for its converter: edgeprune runtimes install litert",
     "executorch": "pip install executorch; for its converter: edgeprune runtimes install executorch",
 }
-# Where the import name is not the distribution's name.
-MODULES = {"opencv-python": "cv2", "py-cpuinfo": "cpuinfo", "pyyaml": "yaml", "scikit-learn": "sklearn"}
+# Modules that another distribution may bring instead, such as opencv-python-headless: the metadata of the one
+# that is required cannot tell them, since it is not installed.
+BROUGHT = {"opencv-python": "cv2"}
+EXTRAS = {
+    "search": "for edgeprune search",
+    "tensorboard": "to write the curves of fine-tuning",
+    "nvidia": "to read the sensors of an NVIDIA GPU",
+}
+_CHECKED_APART = ("dev", "rtx", *BACKENDS)
+"""Extras that are no feature of their own: `check_runtime` and `check_rtx` prove what they bring."""
 HEADLESS = (
     "pip uninstall --yes opencv-python && pip install --force-reinstall --no-deps opencv-python-headless"
 )
@@ -199,40 +211,94 @@ def _governor_check(governor: str | None) -> Check:
 
 
 def check_packages() -> tuple[Check, ...]:
-    """Check each package that edgeprune's own metadata requires: installed, new enough, importable."""
-    try:
-        wanted = [Requirement(text) for text in metadata.requires("edgeprune") or ()]
-    except metadata.PackageNotFoundError:
+    """Check each package that edgeprune's own metadata requires: installed, new enough, importable.
+
+    Then each of its extras that is not a runtime: what it lacks is a warning.
+    """
+    own = distribution_named("edgeprune")
+    if own is None:
         advice = "pip install edgeprune, or pip install --editable . in its checkout"
         return (Check("edgeprune", "fail", "run from a folder, not installed", advice),)
+    wanted = _requirements(own)
+    if not wanted:
+        return (Check("edgeprune", "fail", "its metadata lists no requirements", "install edgeprune again"),)
     # An extra's requirement carries a marker that is false without that extra.
-    needed = [req for req in wanted if req.marker is None or req.marker.evaluate({"extra": ""})]
-    return tuple(_package(req) for req in needed)
+    needed = [_package(one) for one in wanted if one.marker is None or one.marker.evaluate({"extra": ""})]
+    extras = [name for name in own.metadata.get_all("Provides-Extra") or () if name not in _CHECKED_APART]
+    return (*needed, *filter(None, (_extra(name, wanted) for name in extras)))
+
+
+def _requirements(distribution: metadata.Distribution) -> list[Requirement]:
+    try:
+        return [Requirement(text) for text in distribution.requires or ()]
+    except (OSError, ValueError):  # InvalidRequirement is a ValueError
+        return []
 
 
 def _package(wanted: Requirement) -> Check:
-    module = MODULES.get(wanted.name, wanted.name.replace("-", "_"))
-    get = f"pip install '{wanted.name}{wanted.specifier}'"
-    # The headless build of OpenCV is the same module and stands in for it on machines without libGL.
-    names = (wanted.name, "opencv-python-headless") if module == "cv2" else (wanted.name,)
-    version = next((found for name in names if (found := _version(name))), None)
-    if version is None or find_spec(module) is None:
+    get = f"pip install '{_plainly(wanted)}'"
+    found = _bringing(wanted.name)
+    if found is None:
         return Check(wanted.name, "fail", "not installed", get)
-    if not wanted.specifier.contains(version, prereleases=True):
-        return Check(wanted.name, "fail", f"{version} is too old", get)
-    if module == "cv2":  # the one whose shared libraries are the system's, so only an import tells
+    version, modules = version_of(found), modules_of(found)
+    again = f"pip install --force-reinstall --no-deps '{_plainly(wanted)}'"
+    if version == UNKNOWN:
+        return Check(wanted.name, "fail", "its metadata is damaged: it tells no version", again)
+    own = canonicalize_name(name_of(found)) == canonicalize_name(wanted.name)
+    shown = version if own else f"{version} of {name_of(found)}"
+    if not _fits(wanted, version):
+        return Check(wanted.name, "fail", f"{shown}, but {wanted.specifier} is needed", get)
+    if modules and not any(map(_is_there, modules)):
+        return Check(wanted.name, "fail", f"{shown}, but its files are gone: no module {modules[0]}", again)
+    if "cv2" in modules:  # the one whose shared libraries are the system's, so only an import tells
         try:
-            import_module(module)
+            import_module("cv2")
         except ImportError as exc:
-            return Check(wanted.name, "fail", f"{version}: {exc}", HEADLESS)
-    return Check(wanted.name, "ok", version)
+            return Check(wanted.name, "fail", f"{shown}: {exc}", HEADLESS)
+    return Check(wanted.name, "ok", shown)
 
 
-def _version(name: str) -> str | None:
+def _extra(name: str, wanted: Sequence[Requirement]) -> Check | None:
+    """Check an extra of edgeprune; None where it needs nothing on this machine."""
+    needed = [one for one in wanted if one.marker and one.marker.evaluate({"extra": name})]
+    needed = [one for one in needed if not one.marker.evaluate({"extra": ""})]  # type: ignore[union-attr]
+    checks = [_package(one) for one in needed]
+    lacks = [f"{check.name} {check.detail}" for check in checks if check.status != "ok"]
+    if not checks or not lacks:
+        return (
+            Check(f"[{name}]", "ok", ", ".join(f"{one.name} {one.detail}" for one in checks))
+            if checks
+            else None
+        )
+    advice = f"{EXTRAS.get(name, 'an extra')}: pip install 'edgeprune[{name}]'"
+    return Check(f"[{name}]", "warn", "; ".join(lacks), advice)
+
+
+def _bringing(name: str) -> metadata.Distribution | None:
+    """Return the distribution of a name, or another one that brings the same module."""
+    found = distribution_named(name)
+    if found is None:
+        found = next(distributions_of(BROUGHT.get(name, name.replace("-", "_"))), None)
+    return found
+
+
+def _plainly(wanted: Requirement) -> str:
+    """Return a requirement as pip takes it, without its marker."""
+    return str(wanted).partition(";")[0].strip()
+
+
+def _fits(wanted: Requirement, version: str) -> bool:
     try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
+        return wanted.specifier.contains(version, prereleases=True)
+    except InvalidVersion:
+        return False
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):  # a half-imported module has no spec
+        return False
 
 
 def check_runtime(name: str) -> Check:

@@ -5,8 +5,6 @@ original -> (pruned -> finetuned) -> onnx -> int8 or fp16 -> engine -> accuracy 
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
-
 from edgeprune.alternatives import alternatives, smaller_model
 from edgeprune.artifact import Artifact, Store, digest
 from edgeprune.bench.jobs import LEAST_INPUTS
@@ -17,20 +15,24 @@ from edgeprune.converting import scheme_of, source
 from edgeprune.errors import ConfigError, DataError
 from edgeprune.guarding import guarded
 from edgeprune.models import adapter_of, get_adapter
+from edgeprune.packages import distribution_named, version_of, versions_of
 from edgeprune.pruning import pruned
 from edgeprune.quantize import require_method
+from edgeprune.runners.runtimes import RUNTIMES
 from edgeprune.scores import Accuracy
 from edgeprune.shrinking import Pruning
 from edgeprune.summarise import summarise, write_outputs
 from edgeprune.summary import ExportCheck, Summary, Variant, save_summary
 from edgeprune.timing import measured
 
-PACKAGES = (
-    "edgeprune", "torch", "ultralytics", "torch-pruning",
-    "onnx", "onnxsim", "onnxruntime", "openvino", "nncf", "ncnn", "pnnx", "tensorrt", "litert", "executorch",
-)  # fmt: skip
-DISTRIBUTIONS = {"litert": "ai-edge-litert"}
-"""Where a runtime's name is not that of the distribution."""
+MODULES = {
+    "edgeprune": "edgeprune", "torch": "torch", "ultralytics": "ultralytics",
+    "torch-pruning": "torch_pruning", "onnx": "onnx", "onnxsim": "onnxsim", "nncf": "nncf", "pnnx": "pnnx",
+    **{name: runtime.module for name, runtime in RUNTIMES.items()},
+}  # fmt: skip
+"""Whose versions the keys of stages hold, and their modules: several distributions may bring a runtime's.
+
+An editable edgeprune lists no modules, so its own version is looked up by its name."""
 
 
 def build(request: BuildRequest, notify: Notify, testbed: Testbed | None = None) -> Summary:
@@ -114,7 +116,10 @@ def start(
         raise DataError(
             f"{request.data}: {images} images; timing rotates over at least {LEAST_INPUTS} of them"
         )
-    versions = {name: _version(name) for name in PACKAGES}
+    found = versions_of(MODULES.values())
+    versions = {name: found.get(module, "absent") for name, module in MODULES.items()}
+    if own := distribution_named("edgeprune"):
+        versions["edgeprune"] = version_of(own)
     spec, bed = adapter.preprocess(imgsz), testbed or local()
     context = Build(request, store, adapter, notify, dataset, info, spec, versions, bed)
     # Later stages, ultralytics' trainer among them, only ever read this copy, written by edgeprune itself.
@@ -131,10 +136,3 @@ def _baseline(context: Build, original: Artifact) -> dict[str, Accuracy]:
     """Accuracy of the original in fp32 on ONNX Runtime: what every drop is counted from."""
     onnx, _ = exported(context, original, "original")
     return evaluated(context, "onnxruntime", {}, onnx, "fp32")[1]
-
-
-def _version(name: str) -> str:
-    try:
-        return version(DISTRIBUTIONS.get(name, name))
-    except PackageNotFoundError:
-        return "absent"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from edgeprune.artifact import Artifact
 from edgeprune.backends import options_for
 from edgeprune.errors import CompileError, RuntimeMissingError
+from edgeprune.packages import UNKNOWN, module_version
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,9 +72,7 @@ def version() -> str | None:
         _import()
     except RuntimeMissingError:
         return None
-    from importlib.metadata import version as version_of
-
-    return version_of("executorch")
+    return module_version("executorch", "executorch") or UNKNOWN
 
 
 def compile(model: Artifact, profile: DeviceProfile, precision: str, out: Path) -> Artifact:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from edgeprune.artifact import Artifact
 from edgeprune.backends import options_for
 from edgeprune.errors import CompileError, RuntimeMissingError
+from edgeprune.packages import UNKNOWN, module_version
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,9 +77,7 @@ def version() -> str | None:
         import ai_edge_litert.interpreter  # noqa: F401
     except ImportError:
         return None
-    from importlib.metadata import version as version_of
-
-    return version_of("ai-edge-litert")
+    return module_version("ai_edge_litert", "ai-edge-litert") or UNKNOWN
 
 
 def compile(model: Artifact, profile: DeviceProfile, precision: str, out: Path) -> Artifact:

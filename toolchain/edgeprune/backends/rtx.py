@@ -23,18 +23,17 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from edgeprune.artifact import write_text_atomically
 from edgeprune.backends.nvidia import build_engine, make_log
 from edgeprune.errors import CompileError, RuntimeMissingError
+from edgeprune.packages import module_version
 
 HOW_TO_GET = "pip install 'edgeprune[rtx]'"
 CAPABILITIES = ("SM86", "SM89")
 TIMEOUT_S = 1800.0
-_PACKAGES = ("tensorrt-rtx-cu13", "tensorrt-rtx-cu12")
 
 
 @dataclass(frozen=True)
@@ -52,12 +51,7 @@ class Proof:
 
 def version() -> str | None:
     """Return the version of the TensorRT-RTX that is installed here, without importing it, or None."""
-    for package in _PACKAGES:
-        try:
-            return metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return None
+    return module_version("tensorrt_rtx", "tensorrt-rtx-cu13")
 
 
 def prove(model: Path, log: Path) -> Proof:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 from typing import Any
 
 from edgeprune.bench.environment import read_environment
+from edgeprune.packages import versions_of
 
 
 def read_facts(modules: Sequence[str]) -> dict[str, Any]:
@@ -21,9 +21,7 @@ def read_facts(modules: Sequence[str]) -> dict[str, Any]:
 
     A version is that of the package which brings the module: `onnxruntime` may come from `onnxruntime-gpu`.
     """
-    packages = metadata.packages_distributions()
-    versions = {module: metadata.version(packages[module][0]) for module in modules if module in packages}
-    return {"environment": read_environment(), "versions": versions}
+    return {"environment": read_environment(), "versions": versions_of(modules)}
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ TRAVELS = (
     "errors.py",
     "artifact.py",
     "decode.py",
+    "packages.py",
     "pixels.py",
     "backends/*.py",
     "bench/__init__.py",
