@@ -176,6 +176,6 @@ def test_a_builder_that_gives_no_answer_is_ended(
 def test_without_it_the_error_says_how_to_get_it(
     tmp_path: Path, convnet: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rtx, "_PACKAGES", ())
+    monkeypatch.setattr(rtx, "version", lambda: None)
     with pytest.raises(RuntimeMissingError, match=r"pip install 'edgeprune\[rtx\]'"):
         rtx.prove(convnet, tmp_path / "rtx.log")
