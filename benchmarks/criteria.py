@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import get_args
 
-from edgeprune.artifact import Artifact, Store, write_text_atomically
+from edgeprune.artifact import Artifact, Store
 from edgeprune.backends import options_for
 from edgeprune.bench.jobs import build_job, write_inputs
 from edgeprune.bench.protocol import measure
@@ -30,6 +30,7 @@ from edgeprune.cli.options import existing
 from edgeprune.cli.progress import stage_progress
 from edgeprune.device import DeviceProfile, Precision, resolve_targets
 from edgeprune.errors import EdgepruneError
+from edgeprune.files import write_text_atomically
 from edgeprune.iterating import cut
 from edgeprune.latency import LatencyTable
 from edgeprune.pipeline import start

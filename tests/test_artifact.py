@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import signal
@@ -15,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprune.artifact import MANIFEST, Artifact, Store, content_key, digest, write_text_atomically
+from edgeprune.artifact import MANIFEST, Artifact, Store, content_key, digest
 from edgeprune.errors import OutputError
 
 INPUTS = {"model": "abc", "ratio": 0.3}
@@ -84,22 +83,6 @@ def test_a_key_stands_for_its_inputs_in_any_order(one: dict[str, object], other:
     assert content_key(one) == content_key(dict(reversed(one.items())))
     if json.dumps(one, sort_keys=True) != json.dumps(other, sort_keys=True):
         assert content_key(one) != content_key(other)
-
-
-def test_a_text_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "new" / "summary.json"
-    write_text_atomically(path, "first µ\n")
-    assert path.read_text(encoding="utf-8") == "first µ\n"
-    assert path.stat().st_mode & 0o777 == 0o644
-
-    def full(handle: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        write_text_atomically(path, "second\n")
-    assert path.read_text(encoding="utf-8") == "first µ\n"
-    assert list(path.parent.iterdir()) == [path]
 
 
 # The store

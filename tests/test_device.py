@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from edgeprune import device
 from edgeprune.backends import BACKENDS
-from edgeprune.device import DeviceProfile, load_profile, read_yaml, resolve_targets, target_files, validate
+from edgeprune.device import DeviceProfile, load_profile, resolve_targets, target_files
+from edgeprune.documents import read_mapping, validate
 from edgeprune.errors import ConfigError
 
 SOUND: dict[str, Any] = {
@@ -25,7 +26,7 @@ SOUND: dict[str, Any] = {
     "scheme": "ort-u8s8",
 }
 FILES = target_files()
-PROFILES = {name: path for name, path in FILES.items() if "alias" not in read_yaml(path)}
+PROFILES = {name: path for name, path in FILES.items() if "alias" not in read_mapping(path, ConfigError)}
 ALIASES = {name: path for name, path in FILES.items() if name not in PROFILES}
 
 
@@ -58,12 +59,12 @@ def test_every_profile_is_sound(name: str) -> None:
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_no_profile_names_a_host(name: str) -> None:
-    assert not {"host", "address", "user", "device"} & set(read_yaml(PROFILES[name]))
+    assert not {"host", "address", "user", "device"} & set(read_mapping(PROFILES[name], ConfigError))
 
 
 @pytest.mark.parametrize("name", ALIASES)
 def test_every_alias_names_targets_of_its_architecture(name: str) -> None:
-    alias = read_yaml(ALIASES[name])
+    alias = read_mapping(ALIASES[name], ConfigError)
     assert set(alias) == {"description", "alias"}
     for machine in alias["alias"]:
         members = resolve_targets((name,), machine)
@@ -162,12 +163,12 @@ def test_unreadable_files_are_refused(tmp_path: Path) -> None:
     assert "cannot be read" in _complaint(tmp_path)
     binary = tmp_path / "binary.yaml"
     binary.write_bytes(b"\xff\xfe\x00\x01")
-    assert "not valid YAML" in _complaint(binary)
+    assert "not a UTF-8 text (UTF-16)" in _complaint(binary)
 
 
 def test_runs_here_needs_the_architecture_and_an_engine_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    here = validate(DeviceProfile, SOUND | {"name": "here"}, where="test")
-    on_device = validate(DeviceProfile, SOUND | {"name": "there", "built_on": "device"}, where="test")
+    here = validate(DeviceProfile, SOUND | {"name": "here"}, "test", ConfigError)
+    on_device = validate(DeviceProfile, SOUND | {"name": "there", "built_on": "device"}, "test", ConfigError)
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     assert here.runs_here
     assert not on_device.runs_here
@@ -191,7 +192,7 @@ json_like = st.recursive(
 @given(st.dictionaries(st.sampled_from([*SOUND, "ship", "options", "notes", "other"]), json_like, max_size=4))
 def test_any_data_is_a_sound_profile_or_one_line(changes: dict[str, Any]) -> None:
     try:
-        profile = validate(DeviceProfile, SOUND | changes | {"name": "any"}, where="any.yaml")
+        profile = validate(DeviceProfile, SOUND | changes | {"name": "any"}, "any.yaml", ConfigError)
     except ConfigError as exc:
         assert str(exc).startswith("any.yaml: ")
         assert "\n" not in str(exc)

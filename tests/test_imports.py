@@ -66,7 +66,7 @@ LAYERS = (
         "sensitivity",
         "shrinking",
     },
-    {"errors", "resources", "packages", "__init__"},
+    {"errors", "resources", "files", "documents", "packages", "__init__"},
 )
 TORCH = {"torch", "torchvision", "torch_pruning", "ultralytics", "timm"}
 TORCH_HOMES = {"models", "prune", "export"}
@@ -89,6 +89,8 @@ TRAVELS = (
     "__init__",
     "errors",
     "artifact",
+    "documents",
+    "files",
     "decode",
     "pixels",
     "packages",

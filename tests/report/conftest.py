@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from edgeprune.artifact import write_text_atomically
 from edgeprune.bench.result import BenchResult, Block, Cold, Flag, Memory
+from edgeprune.files import write_text_atomically
 from edgeprune.scores import Accuracy
 from edgeprune.shrinking import LayerWidth, Pruning
 from edgeprune.summary import (

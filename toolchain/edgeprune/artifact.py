@@ -12,13 +12,15 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from edgeprune.errors import OutputError
+from edgeprune.documents import read_json
+from edgeprune.errors import EdgepruneError, ModelError, OutputError
+from edgeprune.files import opened_lock, read_parts, write_text_atomically
 
 Kind = Literal["torch", "onnx", "program", "engine"]
 MANIFEST = "manifest.json"
@@ -86,10 +88,10 @@ def digest(path: Path) -> str:
     total = hashlib.sha256()
     for file in _files(path):
         if path.is_dir():
-            total.update(f"{file.relative_to(path).as_posix()}\0{file.stat().st_size}\0".encode())
-        with file.open("rb") as stream:
-            while chunk := stream.read(1 << 20):
-                total.update(chunk)
+            name = os.fsencode(file.relative_to(path).as_posix())
+            total.update(b"%b\0%d\0" % (name, file.stat().st_size))
+        for chunk in read_parts(file, ModelError):
+            total.update(chunk)
     return total.hexdigest()
 
 
@@ -97,22 +99,6 @@ def content_key(inputs: Mapping[str, Any]) -> str:
     """Return a short stable hash of JSON-like inputs, the name of the stage that has them."""
     text = json.dumps(inputs, sort_keys=True, default=str, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def write_text_atomically(path: Path, text: str | Iterable[str]) -> None:
-    """Write a text, or its parts, aside and rename it into place, so that no reader ever sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.writelines([text] if isinstance(text, str) else text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 @contextmanager
@@ -126,12 +112,7 @@ def exclusive(lock: Path, what: str, busy: str, waiting: Callable[[], None] | No
     Raises:
         OutputError: the folder cannot be written, or another process holds the lock.
     """
-    try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        held = lock.open("w")
-    except OSError as exc:
-        raise OutputError(f"{lock.parent}: {what} cannot be written: {exc.strerror}") from exc
-    with held:
+    with opened_lock(lock, what) as held:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
@@ -225,13 +206,13 @@ class Store:
         """Add up how long a stage took when it was made, once for each of its folders."""
         if place not in self._counted:
             self._counted.add(place)
-            taken = json.loads((place / MANIFEST).read_text(encoding="utf-8")).get("seconds", 0.0)
+            taken = read_json(place / MANIFEST, OutputError).get("seconds", 0.0)
             self.seconds[name] = self.seconds.get(name, 0.0) + taken
 
 
 def _is_whole(place: Path) -> bool:
     try:
-        files = json.loads((place / MANIFEST).read_text(encoding="utf-8"))["files"]
+        files = read_json(place / MANIFEST, OutputError)["files"]
         return all(digest(place / name) == expected for name, expected in files.items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (EdgepruneError, OSError, KeyError, TypeError, AttributeError):
         return False

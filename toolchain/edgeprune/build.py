@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from edgeprune.artifact import Artifact, Built, Store, write_text_atomically
+from edgeprune.artifact import Artifact, Built, Store
 from edgeprune.backends import get_backend
 from edgeprune.bench.sensors.cpu import read_model
 from edgeprune.bench.testbed import Testbed
 from edgeprune.dataset import Dataset
 from edgeprune.device import DeviceProfile
+from edgeprune.files import write_text_atomically
 from edgeprune.models import ModelAdapter, ModelInfo
 from edgeprune.preprocess import Preprocess
 from edgeprune.recipe import Recipe

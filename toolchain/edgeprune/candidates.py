@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from edgeprune.artifact import Artifact, write_text_atomically
+from edgeprune.artifact import Artifact
 from edgeprune.backends import get_backend, options_for, rtx
 from edgeprune.bench.jobs import reference_outputs, write_reference
 from edgeprune.build import SELECTION_SPLIT, Build, Candidate, building, built_in
 from edgeprune.converting import converted, ort_format
 from edgeprune.device import DeviceProfile
 from edgeprune.errors import CompileError
+from edgeprune.files import write_text_atomically
 from edgeprune.isolated import pins_of
 from edgeprune.scores import Accuracy
 from edgeprune.spec import Spec

@@ -8,11 +8,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
-from edgeprune.artifact import Artifact, write_text_atomically
+from edgeprune.artifact import Artifact
 from edgeprune.backends import get_backend
 from edgeprune.build import Build, building, built_in
 from edgeprune.device import DeviceProfile
 from edgeprune.errors import ConfigError
+from edgeprune.files import write_text_atomically
 from edgeprune.isolated import pins_of
 from edgeprune.quantize import CalibrationSet, quantize
 from edgeprune.quantize.qdq import TABLE, calibrate

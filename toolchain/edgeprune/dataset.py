@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
-from edgeprune.artifact import write_text_atomically
-from edgeprune.device import read_yaml
-from edgeprune.errors import ConfigError, DataError
+from edgeprune.documents import read_mapping
+from edgeprune.errors import DataError
+from edgeprune.files import write_text_atomically
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 SPLITS = ("train", "val", "test")
@@ -83,10 +83,7 @@ def load_dataset(path: Path, classes: int | None = None) -> Dataset:
     Raises:
         DataError: no images, no labels, or another class count than the model's.
     """
-    try:
-        config = read_yaml(path)
-    except ConfigError as exc:
-        raise DataError(str(exc)) from exc
+    config = read_mapping(path, DataError)
     names = _names(path, config)
     if classes is not None and classes != len(names):
         raise DataError(f"{path}: names: {len(names)} classes are listed, but the model has {classes}")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from edgeprune.errors import DataError, OutputError
+from edgeprune.files import opened_lock, reason
 from edgeprune.resources import bundled, cache_dir
 
 if TYPE_CHECKING:
@@ -63,16 +64,15 @@ def digits_data(cache: Path | None = None) -> Path:
     place, partial = cache / NAME, cache / f"{NAME}.partial"
     if not place.is_dir():
         try:
-            cache.mkdir(parents=True, exist_ok=True)
-            with (cache / f"{NAME}.lock").open("w") as lock:
+            with opened_lock(cache / f"{NAME}.lock", "the cache") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 if not place.is_dir():
                     shutil.rmtree(partial, ignore_errors=True)  # what a killed render left
                     render(partial)
                     partial.rename(place)
-        except OSError as exc:
+        except (OutputError, OSError) as exc:
             raise OutputError(
-                f"{cache}: the demo set cannot be rendered here: {exc.strerror}; "
+                f"{cache}: the demo set cannot be rendered here: {reason(exc)}; "
                 "set EDGEPRUNE_CACHE to a folder that can be written"
             ) from exc
     return place / "data.yaml"

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import platform
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from edgeprune.documents import read_mapping, validate
 from edgeprune.errors import ConfigError, did_you_mean
 from edgeprune.resources import bundled
 
@@ -23,7 +23,6 @@ SchemeName = Literal[
     "ort-u8s8", "ort-s8s8", "nncf", "trt-s8s8", "ncnn-minmax", "ncnn-kl", "litert-s8", "executorch-s8"
 ]  # fmt: skip
 Architecture = Literal["x86_64", "aarch64"]
-Model = TypeVar("Model", bound=BaseModel)
 
 
 class DeviceProfile(BaseModel):
@@ -106,7 +105,8 @@ def load_profile(path: Path) -> DeviceProfile:
     Raises:
         ConfigError: an unreadable file, an unknown key, or a value outside its choices.
     """
-    return validate(DeviceProfile, _read_mapping(path) | {"name": path.stem}, where=str(path))
+    data = read_mapping(path, ConfigError) | {"name": path.stem}
+    return validate(DeviceProfile, data, str(path), ConfigError)
 
 
 def resolve_targets(names: tuple[str, ...], machine: str | None = None) -> tuple[DeviceProfile, ...]:
@@ -128,7 +128,7 @@ def resolve_targets(names: tuple[str, ...], machine: str | None = None) -> tuple
             raise ConfigError(
                 f"unknown target {name!r}{did_you_mean(name, files)}; `edgeprune targets` lists them all"
             )
-        alias = _read_mapping(path).get("alias")
+        alias = read_mapping(path, ConfigError).get("alias")
         members = [load_profile(path)] if alias is None else _members(path, alias, machine, files)
         found |= {profile.name: profile for profile in members}
     return tuple(found.values())
@@ -146,72 +146,3 @@ def _members(path: Path, alias: Any, machine: str, files: dict[str, Path]) -> li
                 f"{path}: alias.{machine}: unknown target {member!r}{did_you_mean(str(member), files)}"
             )
     return [load_profile(files[member]) for member in members]
-
-
-def _read_mapping(path: Path) -> dict[str, Any]:
-    return read_yaml(path)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping by safe_load.
-
-    Raises:
-        ConfigError: the file is missing, is not YAML, or is not a mapping.
-    """
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as exc:
-        raise ConfigError(f"{path}: cannot be read: {exc.strerror}") from exc
-    except (yaml.YAMLError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(exc).split())}") from exc
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: a mapping of keys to values is expected, not {type(data).__name__}")
-    return data
-
-
-def validate(model: type[Model], data: dict[str, Any], where: str) -> Model:
-    """Validate `data` as `model`, turning pydantic's report into one line that names file and key.
-
-    Raises:
-        ConfigError: the first thing that is wrong, with the nearest known key or value.
-    """
-    try:
-        return model.model_validate(data)
-    except ValidationError as exc:
-        raise ConfigError(f"{where}: {' '.join(_first_error(model, exc).split())}") from exc
-
-
-def _first_error(model: type[BaseModel], exc: ValidationError) -> str:
-    error = exc.errors()[0]
-    key = ".".join(
-        str(part) for part in error["loc"] if part != "[key]"
-    )  # pydantic's mark of a mapping's key
-    value = error.get("input")
-    match error["type"]:
-        case "extra_forbidden" | "unexpected_keyword_argument":  # of a model, of a dataclass
-            known = _keys_at(model, error["loc"][:-1])
-            return f"unknown key {key!r}{did_you_mean(str(error['loc'][-1]), known)}"
-        case "literal_error":
-            choices = [
-                word.strip(" '") for word in error["ctx"]["expected"].replace(" or ", ", ").split(", ")
-            ]
-            return f"{key}: {value!r} is not one of {', '.join(choices)}{did_you_mean(str(value), choices)}"
-        case "missing":
-            return f"{key}: this key is required"
-        case "model_type" | "dict_type":
-            return f"{key}: a section of keys and values is expected, not {value!r}"
-        case "value_error":
-            message = error["msg"].removeprefix("Value error, ")
-            return f"{key}: {message}" if key else message
-        case _:
-            return f"{key}: {error['msg']}, not {value!r}"
-
-
-def _keys_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
-    for part in loc:
-        field = model.model_fields.get(str(part))
-        inner = field.annotation if field else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            return []
-        model = inner
-    return list(model.model_fields)

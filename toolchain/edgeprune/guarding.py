@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeprune.artifact import Artifact, write_text_atomically
+from edgeprune.artifact import Artifact
 from edgeprune.backends import get_backend, options_for
 from edgeprune.bench.node_times import node_times
 from edgeprune.bench.node_worker import COUNTERS
@@ -20,6 +20,7 @@ from edgeprune.build import SELECTION_SPLIT, Build, Candidate
 from edgeprune.candidates import assessed, candidate, evaluated
 from edgeprune.converting import quantised, scheme_of
 from edgeprune.device import DeviceProfile
+from edgeprune.files import write_text_atomically
 from edgeprune.preprocess import load_input
 from edgeprune.quantize.guard import Rung, ladder, search
 from edgeprune.quantize.schemes import QDQ_SCHEMES

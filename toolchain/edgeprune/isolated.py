@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from edgeprune.artifact import Artifact, content_key, exclusive, write_text_atomically
+from edgeprune.artifact import Artifact, content_key, exclusive
 from edgeprune.errors import CompileError, ConfigError, RuntimeMissingError, did_you_mean, how_it_ended
+from edgeprune.files import write_text_atomically
 from edgeprune.resources import cache_dir
 from edgeprune.runners.local import kill_group, last_line
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from edgeprune.artifact import Artifact, write_text_atomically
+from edgeprune.artifact import Artifact
 from edgeprune.bench.race import Race
 from edgeprune.build import SELECTION_SPLIT, Build
 from edgeprune.device import DeviceProfile
 from edgeprune.errors import BudgetError, ConfigError
+from edgeprune.files import write_text_atomically
 from edgeprune.latency import LatencyTable, load_table, save_table
 from edgeprune.recipe import Recipe
 from edgeprune.scores import Accuracy

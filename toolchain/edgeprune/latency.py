@@ -13,8 +13,8 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
-from edgeprune.artifact import write_text_atomically
 from edgeprune.errors import ConfigError, NotComparableError
+from edgeprune.files import write_text_atomically
 
 SCHEMA_VERSION: Final = 1
 AGAIN = "run `edgeprune profile` again"

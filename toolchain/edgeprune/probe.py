@@ -13,8 +13,9 @@ from pathlib import Path
 
 from edgeprune.artifact import Artifact
 from edgeprune.backends import WITH_PROVIDERS, get_backend, providers
-from edgeprune.device import DeviceProfile, load_profile, read_yaml, target_files
-from edgeprune.errors import EdgepruneError, RuntimeMissingError
+from edgeprune.device import DeviceProfile, load_profile, target_files
+from edgeprune.documents import read_mapping
+from edgeprune.errors import ConfigError, EdgepruneError, RuntimeMissingError
 from edgeprune.isolated import GET, SCRIPTS, installed
 
 NOT_INSTALLED = "not installed"
@@ -105,7 +106,11 @@ def write_conv(path: Path, weight: bytes) -> Artifact:
 
 
 def _profile_for(backend: str) -> DeviceProfile:
-    profiles = [load_profile(path) for path in target_files().values() if "alias" not in read_yaml(path)]
+    profiles = [
+        load_profile(path)
+        for path in target_files().values()
+        if "alias" not in read_mapping(path, ConfigError)
+    ]
     return max(
         (p for p in profiles if p.backend == backend),
         key=lambda found: found.runs_here and not found.provider,

@@ -7,9 +7,10 @@ from typing import get_args
 
 from pydantic import TypeAdapter
 
-from edgeprune.artifact import Artifact, write_text_atomically
+from edgeprune.artifact import Artifact
 from edgeprune.build import Build
 from edgeprune.device import DeviceProfile
+from edgeprune.files import write_text_atomically
 from edgeprune.iterating import Goal, descend, latency_goal, latency_table, speed_budget
 from edgeprune.latency import LatencyTable
 from edgeprune.recipe import DEFAULT_RATIO, Recipe, Regularised

@@ -8,10 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from edgeprune.device import SchemeName, read_yaml, validate
+from edgeprune.device import SchemeName
+from edgeprune.documents import parse_yaml, read_mapping, validate
 from edgeprune.errors import ConfigError
 
 DEFAULT_RATIO = 0.4
@@ -267,17 +267,18 @@ def load_recipe(path: Path | None = None, assignments: tuple[str, ...] = (), **o
     Raises:
         ConfigError: an unknown key or an impossible value, with file or option named.
     """
-    tree = read_yaml(path) if path else {}
+    tree = read_mapping(path, ConfigError) if path else {}
     for text in assignments:
         key, sep, value = text.partition("=")
         if not sep:
             raise ConfigError(f"--set {text}: write it as key=value, for example prune.ratio=0.3")
-        _assign(tree, key.strip().split("."), _scalar(text, value), where=f"--set {text}")
+        where = f"--set {text}"
+        _assign(tree, key.strip().split("."), parse_yaml(value, where, ConfigError), where)
     for key, value in options.items():
         if value is not None:
             _assign(tree, key.split("__"), value, where=f"--{key.split('__')[-1].replace('_', '-')}")
     where = " ".join(filter(None, [str(path or ""), *(f"--set {text}" for text in assignments)])) or "options"
-    return validate(Recipe, tree, where=where)
+    return validate(Recipe, tree, where, ConfigError)
 
 
 def _assign(tree: dict[str, Any], keys: list[str], value: Any, where: str) -> None:
@@ -286,10 +287,3 @@ def _assign(tree: dict[str, Any], keys: list[str], value: Any, where: str) -> No
         if not isinstance(tree, dict):
             raise ConfigError(f"{where}: {key!r} holds a value, not a section")
     tree[keys[-1]] = value
-
-
-def _scalar(text: str, value: str) -> Any:
-    try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError as exc:
-        raise ConfigError(f"--set {text}: the value is not valid YAML") from exc

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from edgeprune.artifact import Artifact, Store, content_key, digest, write_text_atomically
+from edgeprune.artifact import Artifact, Store, content_key, digest
 from edgeprune.bench.testbed import Testbed
 from edgeprune.build import Build, BuildRequest, Notify
 from edgeprune.dataset import Dataset
 from edgeprune.errors import ConfigError, NotComparableError
+from edgeprune.files import write_text_atomically
 from edgeprune.front import Found, origin, pareto
 from edgeprune.iterating import latency_table
 from edgeprune.latency import LatencyTable, check_key

@@ -14,8 +14,8 @@ from xml.etree import ElementTree
 
 from pydantic import BaseModel, ConfigDict
 
-from edgeprune.device import validate
-from edgeprune.errors import ModelError
+from edgeprune.documents import validate
+from edgeprune.errors import ConfigError, ModelError
 from edgeprune.postprocess import Postprocess
 from edgeprune.preprocess import Preprocess
 
@@ -64,7 +64,7 @@ def spec_of(path: Path) -> Spec:
         data = {part: json.loads(text) for part, text in texts.items()}
     except ValueError as exc:
         raise ModelError(f"{source}: its {PREFIX} metadata is not JSON: {exc}") from exc
-    return validate(Spec, data, where=str(source))
+    return validate(Spec, data, str(source), ConfigError)
 
 
 def onnx_texts(path: Path) -> dict[str, str]:

@@ -8,7 +8,7 @@ import shutil
 from datetime import datetime, timezone
 from pathlib import Path
 
-from edgeprune.artifact import Artifact, digest, write_text_atomically
+from edgeprune.artifact import Artifact, digest
 from edgeprune.backends import get_backend, options_for
 from edgeprune.backends.ort_format import config_of
 from edgeprune.backends.tensorrt import device_commands
@@ -17,6 +17,7 @@ from edgeprune.bench.statistics import achieved_fps, latency_ms
 from edgeprune.build import SELECTION_SPLIT, Build, Candidate
 from edgeprune.candidates import EMBEDDED, embedded
 from edgeprune.device import DeviceProfile
+from edgeprune.files import write_text_atomically
 from edgeprune.quantize.selection import images_sha256
 from edgeprune.sanity import warnings
 from edgeprune.scores import Accuracy

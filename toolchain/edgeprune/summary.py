@@ -10,8 +10,9 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, ValidationError
 
-from edgeprune.artifact import Built, write_text_atomically
+from edgeprune.artifact import Built
 from edgeprune.errors import NotComparableError
+from edgeprune.files import write_text_atomically
 from edgeprune.scores import Accuracy, Metric, Record, ScoredRecord
 from edgeprune.sensitivity import Guard
 from edgeprune.shrinking import Pruning

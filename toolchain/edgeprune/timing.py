@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeprune.artifact import Artifact, write_text_atomically
+from edgeprune.artifact import Artifact
 from edgeprune.backends import options_for
 from edgeprune.bench.jobs import build_job, write_inputs
 from edgeprune.bench.protocol import measure
@@ -16,6 +16,7 @@ from edgeprune.bench.result import BenchResult, Job, load_result, result_file, s
 from edgeprune.bench.tune import fastest_environment
 from edgeprune.build import SELECTION_SPLIT, Build, Candidate
 from edgeprune.device import DeviceProfile
+from edgeprune.files import write_text_atomically
 from edgeprune.preprocess import load_input
 from edgeprune.recipe import BenchLength
 

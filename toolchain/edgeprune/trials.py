@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from edgeprune.artifact import Artifact, write_text_atomically
+from edgeprune.artifact import Artifact
 from edgeprune.build import Build
 from edgeprune.device import DeviceProfile
+from edgeprune.files import write_text_atomically
 from edgeprune.iterating import torch_accuracy
 from edgeprune.latency import LatencyTable
 from edgeprune.training import finetuned

@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.artifact import Artifact, write_text_atomically
+from edgeprune.artifact import Artifact
 from edgeprune.backends import options_for
 from edgeprune.backends.ncnn_files import BIN, INT8_TERM, PARAM, layers_of
 from edgeprune.errors import CompileError, RuntimeMissingError
+from edgeprune.files import write_text_atomically
 
 if TYPE_CHECKING:
     import numpy as np

@@ -26,9 +26,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeprune.artifact import write_text_atomically
 from edgeprune.backends.nvidia import build_engine, make_log
 from edgeprune.errors import CompileError, RuntimeMissingError
+from edgeprune.files import write_text_atomically
 from edgeprune.packages import module_version
 
 HOW_TO_GET = "pip install 'edgeprune[rtx]'"

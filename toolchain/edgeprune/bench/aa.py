@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from edgeprune.artifact import content_key, write_text_atomically
+from edgeprune.artifact import content_key
 from edgeprune.bench.gate_result import Pair
 from edgeprune.bench.pairs import Measure, add_pairs, identity, run_pair, undisturbed
 from edgeprune.bench.protocol import Progress
 from edgeprune.bench.result import Job
 from edgeprune.errors import ConfigError
+from edgeprune.files import write_text_atomically
 
 AA_PAIRS = 10
 OLDEST = timedelta(days=30)

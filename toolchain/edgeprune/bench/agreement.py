@@ -20,7 +20,6 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgeprune import __version__
-from edgeprune.artifact import write_text_atomically
 from edgeprune.backends import get_backend, options_for
 from edgeprune.bench.ask import ask
 from edgeprune.bench.jobs import TOLERANCE, build_job
@@ -29,6 +28,7 @@ from edgeprune.bench.subject import Subject, engine_spec, stock_images
 from edgeprune.bench.turns import said_by
 from edgeprune.dataset import load_dataset, load_folders
 from edgeprune.errors import ConfigError, DataError, DeviceError, ModelError, NotComparableError
+from edgeprune.files import write_text_atomically
 from edgeprune.preprocess import load_input
 from edgeprune.resources import own_command
 from edgeprune.runners.runtimes import RUNTIMES

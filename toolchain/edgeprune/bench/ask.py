@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeprune.artifact import write_text_atomically
+from edgeprune.files import write_text_atomically
 from edgeprune.runners import Runner
 
 

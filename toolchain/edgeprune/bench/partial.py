@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edgeprune import __version__
 from edgeprune.backends import get_backend
 from edgeprune.bench.result import BenchResult, Flag, Job, WorkerReport
-from edgeprune.errors import DeviceError, IncompleteError
+from edgeprune.errors import DeviceError, IncompleteError, OutputError
 from edgeprune.resources import own_command, own_commit
 
 if TYPE_CHECKING:
@@ -54,12 +54,12 @@ def keeping(kept: Kept, processes: int, make: MakeResult) -> Iterator[None]:
         processes: how many timing processes each job was to have.
 
     Raises:
-        IncompleteError: instead of a `DeviceError`, with its message, and of an `OSError` of this machine,
-            such as that its disk is full.
+        IncompleteError: instead of a `DeviceError`, with its message, and of an error of this machine's disk,
+            such as that it is full.
     """
     try:
         yield
-    except (DeviceError, OSError) as caught:
+    except (DeviceError, OutputError, OSError) as caught:
         exc = caught if isinstance(caught, DeviceError) else DeviceError(_here(caught))
         results = tuple(
             _marked(result, len(kept.timed[result.name]), processes, result.name in kept.memory, exc)
@@ -68,7 +68,9 @@ def keeping(kept: Kept, processes: int, make: MakeResult) -> Iterator[None]:
         raise IncompleteError(str(exc), results) from caught
 
 
-def _here(exc: OSError) -> str:
+def _here(exc: OutputError | OSError) -> str:
+    if isinstance(exc, OutputError):
+        return str(exc)
     return f"{exc.filename or 'this machine'}: {exc.strerror or exc}"
 
 

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import ValidationError
 
-from edgeprune.artifact import write_text_atomically
 from edgeprune.backends import get_backend
 from edgeprune.bench.derived import delegated_pct, fps_of, median_cold, minutes_of, resident_growth
 from edgeprune.bench.energy import energy_of, measure_idle
@@ -30,6 +29,7 @@ from edgeprune.bench.statistics import latency_of, pooled_ns
 from edgeprune.bench.telemetry import SUFFIX, unfinished
 from edgeprune.bench.turns import said_by
 from edgeprune.errors import DeviceError, DroppedError
+from edgeprune.files import write_text_atomically
 from edgeprune.runners import require_timed
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 from pydantic import Field, computed_field, model_validator
 
-from edgeprune.artifact import Built, write_text_atomically
+from edgeprune.artifact import Built
 from edgeprune.bench.figures import Fps, Growth, Minute, Record, Stages
+from edgeprune.files import write_text_atomically
 
 SCHEMA_VERSION = 1
 _LONGEST_NAME = 200

@@ -13,7 +13,7 @@ from edgeprune.bench.placing import measure_subjects
 from edgeprune.bench.result import BenchResult
 from edgeprune.bench.setup import Setup
 from edgeprune.bench.subject import subjects_of
-from edgeprune.errors import DeviceError, EdgepruneError, IncompleteError
+from edgeprune.errors import DeviceError, EdgepruneError, IncompleteError, OutputError
 from edgeprune.runners import Runner
 from edgeprune.runners.devices import LOCAL, runner_for
 from edgeprune.runners.known import Place
@@ -99,7 +99,9 @@ def _together(place: Place, request: Request, notify: Notify, start: threading.B
             request if request.record is None else replace(request, record=request.record / slug(place.name))
         )
         return _outcome(place, own, notify, wait)
-    except OSError as exc:  # such as a full disk here: the other devices go on
+    except OutputError as exc:  # such as a full disk here: the other devices go on
+        return Outcome(place, error=DeviceError(f"{place.name}: {exc}"))
+    except OSError as exc:
         return Outcome(place, error=DeviceError(f"{place.name}: {exc.filename or ''}: {exc.strerror}"))
     finally:
         wait()  # one that failed while it was prepared keeps no other waiting

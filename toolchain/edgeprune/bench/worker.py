@@ -17,7 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.artifact import write_text_atomically
 from edgeprune.backends import get_backend
 from edgeprune.bench import affinity, environment, telemetry
 from edgeprune.bench.scenarios import SCENARIOS
@@ -26,6 +25,7 @@ from edgeprune.bench.scenarios.file_cache import drop
 from edgeprune.bench.scenarios.stages import stages_ms
 from edgeprune.bench.sensors.memory import read_device_memory
 from edgeprune.errors import EdgepruneError, ModelError
+from edgeprune.files import write_text_atomically
 
 if TYPE_CHECKING:
     import numpy as np

@@ -137,10 +137,11 @@ def _reported(places: Sequence[tuple[str, Path]], as_json: bool) -> Iterator[dic
     """
     from edgeprune.bench.gate_result import NOT_ENDED, Failure
     from edgeprune.errors import EdgepruneError, OutputError
+    from edgeprune.files import is_stream
     from edgeprune.report.gate import write_reports
 
     results: dict[str, GateResult] = {}
-    write_reports(places, results, NOT_ENDED)
+    write_reports([place for place in places if not is_stream(place[1])], results, NOT_ENDED)
     try:
         yield results
     except EdgepruneError as exc:

@@ -44,7 +44,9 @@ def show_command(name: str, as_json: bool) -> None:
 
 def _list(as_json: bool) -> None:
     from edgeprune.backends import absence
-    from edgeprune.device import load_profile, read_yaml, target_files
+    from edgeprune.device import load_profile, target_files
+    from edgeprune.documents import read_mapping
+    from edgeprune.errors import ConfigError
 
     files = target_files()
     rows: list[dict[str, Any]] = [
@@ -56,7 +58,7 @@ def _list(as_json: bool) -> None:
             "alias": data.get("alias"),
             "not_here": None if "alias" in data else absence(load_profile(files[name])),
         }
-        for name, data in ((name, read_yaml(path)) for name, path in files.items())
+        for name, data in ((name, read_mapping(path, ConfigError)) for name, path in files.items())
     ]
     if as_json:
         echo_json(json.dumps(rows, indent=1))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from edgeprune.artifact import write_text_atomically
-from edgeprune.errors import DataError, OutputError
+from edgeprune.errors import DataError
+from edgeprune.files import write_text_atomically
 from edgeprune.history.entry import Entry
 
 
@@ -26,10 +26,7 @@ def write_lines(path: Path, entries: Iterable[Entry]) -> int:
             count += 1
             yield f"{entry.model_dump_json()}\n"
 
-    try:
-        write_text_atomically(path, lines())
-    except OSError as exc:
-        raise OutputError(f"{path}: the lines cannot be written: {exc.strerror}; give another place") from exc
+    write_text_atomically(path, lines())
     return count
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from ultralytics.nn.modules import DFL
 
-from edgeprune.artifact import write_text_atomically
 from edgeprune.dataset import Dataset
+from edgeprune.files import write_text_atomically
 from edgeprune.models import Progress
 from edgeprune.models.distil_ultralytics import DistillingTrainer
 from edgeprune.models.finetune_ultralytics import (

@@ -15,8 +15,8 @@ from torch.nn import functional
 from ultralytics.models.yolo.classify import ClassificationTrainer
 from ultralytics.utils.torch_utils import unwrap_model
 
-from edgeprune.artifact import write_text_atomically
 from edgeprune.dataset import Dataset
+from edgeprune.files import write_text_atomically
 from edgeprune.models import Progress
 from edgeprune.models.checkpoint_ultralytics import load_network
 from edgeprune.models.finetune_ultralytics import RECIPE, KeptShape, recover, training_folder

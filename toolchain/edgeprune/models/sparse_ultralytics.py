@@ -14,8 +14,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ultralytics.utils import RANK
 from ultralytics.utils.torch_utils import unwrap_model
 
-from edgeprune.artifact import write_text_atomically
 from edgeprune.dataset import Dataset
+from edgeprune.files import write_text_atomically
 from edgeprune.models import Progress, get_adapter
 from edgeprune.models.distil_ultralytics import DistillingTrainer
 from edgeprune.models.finetune_ultralytics import (

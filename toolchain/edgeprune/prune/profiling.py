@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgeprune import __version__
-from edgeprune.artifact import Artifact, Store, content_key, write_text_atomically
+from edgeprune.artifact import Artifact, Store, content_key
 from edgeprune.backends import get_backend
 from edgeprune.bench.jobs import build_job, write_inputs
 from edgeprune.bench.micronet import Micronet, layer_net
@@ -24,6 +24,7 @@ from edgeprune.bench.subject import stock_images
 from edgeprune.bench.testbed import Testbed
 from edgeprune.bench.tune import fastest_environment
 from edgeprune.errors import ConfigError
+from edgeprune.files import write_text_atomically
 from edgeprune.latency import Anchor, Grid, LatencyTable, Scan, Shape, save_table
 from edgeprune.preprocess import Preprocess
 from edgeprune.prune.allocation import on_step

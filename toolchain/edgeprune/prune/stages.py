@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgeprune.artifact import Artifact, write_text_atomically
+from edgeprune.artifact import Artifact
 from edgeprune.dataset import Dataset
 from edgeprune.export import predictor
+from edgeprune.files import write_text_atomically
 from edgeprune.models import ModelAdapter
 from edgeprune.preprocess import Preprocess, load_input
 from edgeprune.prune.activation import ease, settle

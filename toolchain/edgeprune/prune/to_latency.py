@@ -11,13 +11,13 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
-from edgeprune.artifact import write_text_atomically
 from edgeprune.bench.pairs import on_runner
 from edgeprune.bench.race import RACE_BLOCK, Race, race
 from edgeprune.dataset import Dataset
 from edgeprune.device import DeviceProfile
 from edgeprune.errors import ConfigError
 from edgeprune.export import predictor
+from edgeprune.files import write_text_atomically
 from edgeprune.latency import LatencyTable
 from edgeprune.models import ModelAdapter
 from edgeprune.preprocess import Preprocess

@@ -15,8 +15,8 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto
 
-from edgeprune.artifact import write_text_atomically
 from edgeprune.errors import CompileError
+from edgeprune.files import write_text_atomically
 from edgeprune.preprocess import load_input
 from edgeprune.quantize import CalibrationSet
 from edgeprune.quantize.bias import ChannelMean, convolved

@@ -10,7 +10,7 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from edgeprune.artifact import write_text_atomically
+from edgeprune.files import write_text_atomically
 from edgeprune.report.cells import Cell, Head, Table, number, plain, table, word
 from edgeprune.report.page import page
 from edgeprune.report.svg import BLUE, INK, ORANGE, beside, figure, to_svg

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from edgeprune.artifact import write_text_atomically
 from edgeprune.bench.result import BenchResult, load_result
-from edgeprune.errors import OutputError
+from edgeprune.files import write_text_atomically
 from edgeprune.shrinking import Pruning
 from edgeprune.summary import Row, Summary, load_summary
 
@@ -98,10 +97,5 @@ def save_page(path: Path, text: str) -> Path:
     Raises:
         OutputError: the place cannot be written.
     """
-    try:
-        write_text_atomically(path, text)
-    except OSError as exc:
-        raise OutputError(
-            f"{path}: the report cannot be written: {exc.strerror}; give another place"
-        ) from exc
+    write_text_atomically(path, text)
     return path

@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeprune.artifact import write_text_atomically
+from edgeprune.files import write_text_atomically
 from edgeprune.report.cells import Cell, Head, Table, number, table, word
 from edgeprune.report.page import page
 from edgeprune.report.svg import BLUE, INK, MUTED, figure, log_axis, to_svg

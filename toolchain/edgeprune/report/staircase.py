@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from edgeprune.artifact import write_text_atomically
+from edgeprune.files import write_text_atomically
 from edgeprune.latency import Grid, LatencyTable, Scan
 from edgeprune.report.page import page
 from edgeprune.report.svg import BLUE, MUTED, ORANGE, beside, figure, to_svg

@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from edgeprune.device import read_yaml, resolve_targets, validate
+from edgeprune.device import resolve_targets
+from edgeprune.documents import read_mapping, validate
 from edgeprune.errors import ConfigError, did_you_mean
 from edgeprune.resources import config_dir
 from edgeprune.runners.devices import LOCAL, runner_for
@@ -57,11 +58,11 @@ def known_places() -> dict[str, Place]:
 
 def _read(file: Path) -> dict[str, Place]:
     places = {}
-    for name, data in read_yaml(file).items():
+    for name, data in read_mapping(file, ConfigError).items():
         where = f"{file}: {name}"
         if not isinstance(name, str) or not isinstance(data, dict) or "://" in name or name == LOCAL:
             raise ConfigError(f"{where}: a name with its address and target is expected")
-        known = validate(_Known, data, where)
+        known = validate(_Known, data, where, ConfigError)
         try:
             runner_for(known.address)
             if known.target is not None:

@@ -17,8 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from edgeprune.artifact import write_text_atomically
 from edgeprune.errors import ConfigError, DeviceError
+from edgeprune.files import write_text_atomically
 from edgeprune.runners import Completed, Runner
 
 RECORDING, CALLS = "recording.json", "calls.jsonl"

@@ -20,8 +20,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from edgeprune.artifact import content_key, exclusive, write_text_atomically
+from edgeprune.artifact import content_key, exclusive
 from edgeprune.errors import DeviceError
+from edgeprune.files import write_text_atomically
 from edgeprune.resources import cache_dir
 from edgeprune.runners.debian import MIRROR, SUITE, Say, unpack_packages
 from edgeprune.runners.local import run_process

@@ -12,6 +12,8 @@ TRAVELS = (
     "__init__.py",
     "errors.py",
     "artifact.py",
+    "documents.py",
+    "files.py",
     "decode.py",
     "packages.py",
     "pixels.py",

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from edgeprune.artifact import write_text_atomically
 from edgeprune.bench.gate_result import Failure, GateResult
-from edgeprune.errors import ConfigError, OutputError, did_you_mean
+from edgeprune.errors import ConfigError, did_you_mean
+from edgeprune.files import write_text_atomically
 from edgeprune.report.gate.action_benchmark import render_action_benchmark
 from edgeprune.report.gate.annotations import render_annotations
 from edgeprune.report.gate.bencher import render_bencher
@@ -68,7 +68,4 @@ def write_reports(
         OutputError: a file cannot be written.
     """
     for name, path in places:
-        try:
-            write_text_atomically(path, render(name, results, failure).rstrip("\n") + "\n")
-        except OSError as exc:
-            raise OutputError(f"{path}: the report cannot be written: {exc.strerror}") from exc
+        write_text_atomically(path, render(name, results, failure).rstrip("\n") + "\n")
