@@ -5,14 +5,18 @@ On a real tiny model with a made latency table; which of two networks is faster 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 from edgeprune import iterating, pruning
-from edgeprune.artifact import Artifact, Store
+from edgeprune.artifact import Artifact, Store, digest
 from edgeprune.bench.race import Race
 from edgeprune.build import Build, BuildRequest
 from edgeprune.dataset import Dataset
@@ -23,7 +27,7 @@ from edgeprune.models import get_adapter
 from edgeprune.pipeline import start
 from edgeprune.prune import to_latency
 from edgeprune.prune.activation import silu_names
-from edgeprune.recipe import DEFAULT_RATIO, load_recipe
+from edgeprune.recipe import DEFAULT_RATIO, Recipe, load_recipe
 from edgeprune.shrinking import PassReport, Pruning
 from made_tables import made_table
 
@@ -167,3 +171,53 @@ def test_quantisation_aware_training_follows_the_recovery_for_the_kind_of_range_
     bench.prune(finetune__epochs=0, **keep)
     bench.prune(HERE.model_copy(update={"precisions": ("fp32",)}), finetune__epochs=0, **keep)
     assert trained == [("finetuned", None), ("aware", HERE.name), ("aware", HERE.name)]
+
+
+def test_two_targets_that_cut_to_the_same_widths_train_once(
+    bench: Bench, checkpoints: dict[str, Path], tiny: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each by its own table, into a file of its own; on the second machine everything takes twice as long."""
+    adapter = get_adapter("ultralytics")
+    other = HERE.model_copy(update={"name": "other", "channel_step": {"fp32": 8, "int8": 8}})
+    tables = {HERE.name: bench.table, other.name: _slower(bench.table)}
+    monkeypatch.setattr(pruning, "latency_table", lambda context, model, profile: tables[profile.name])
+    save, files, trained = adapter.save, [], []
+
+    def dated(model: nn.Module, path: Path) -> None:
+        save(model, path)
+        checkpoint = torch.load(path, weights_only=False)
+        torch.save(checkpoint | {"date": str(len(files))}, path)
+        files.append(path.name)
+
+    def finetune(
+        student: Path, teacher: Path, dataset: Dataset, size: int, recipe: Recipe, out: Path, *_: Any
+    ) -> None:
+        trained.append(student)
+        shutil.copyfile(student, out)
+
+    monkeypatch.setattr(adapter, "save", dated)
+    monkeypatch.setattr(adapter, "finetune", finetune)
+    recipe = load_recipe(
+        None,
+        ("prune.one_shot=true", "prune.criterion=l1", "prune.activation=keep", "prune.speedup=1.3"),
+        imgsz=64,
+    )
+    out = tmp_path / "two"
+    request = BuildRequest(checkpoints["yolov8n"], tiny.source, (HERE, other), recipe, out, "")
+    store = Store(out / "stages")
+    with store.locked():
+        original, context = start(request, store, lambda *_: None)
+        models = [pruning.pruned(context, original, profile)[0] for profile in (HERE, other)]
+    assert len({digest(path) for path in out.glob("stages/cut-*/model.pt")}) == 2
+    assert models[0] == models[1] and len(trained) == 1
+
+
+def _slower(table: LatencyTable) -> LatencyTable:
+    """Return the table of a machine on which every layer takes twice as long."""
+
+    def twice(rows: tuple[tuple[float, ...], ...]) -> tuple[tuple[float, ...], ...]:
+        return tuple(tuple(2 * ms for ms in row) for row in rows)
+
+    grids = tuple(grid.model_copy(update={"ms": twice(grid.ms)}) for grid in table.grids)
+    anchors = tuple(anchor.model_copy(update={"ms": 2 * anchor.ms}) for anchor in table.anchors)
+    return table.model_copy(update={"grids": grids, "anchors": anchors})

@@ -52,7 +52,7 @@ def smaller_model(context: Build) -> Rival:
         lambda out: adapter.save(model, out / "model.pt"),
     )
     own = replace(context, info=info).at(info.imgsz or context.spec.imgsz)
-    return Rival("smaller", Artifact.of(place / "model.pt", "torch", "fp32"), own)
+    return Rival("smaller", context.network(place / "model.pt"), own)
 
 
 def alternatives(

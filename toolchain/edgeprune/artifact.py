@@ -51,7 +51,8 @@ class Artifact:
         kind: ``torch`` checkpoint, ``onnx`` graph, ``program`` of torch.export, or an ``engine`` that a
             runtime loads.
         precision: ``fp32``, ``fp16``, ``bf16`` or ``int8``.
-        sha256: hex digest of the content (of every file in it, by relative path, for a folder).
+        sha256: hex digest of the content (of every file in it, by relative path, for a folder); of a
+            checkpoint that of the network in it (`models.identity`), whichever file that lies in.
         parent: digest of the artifact that this one was made from, if any.
         built: of an engine that a build compiled.
     """

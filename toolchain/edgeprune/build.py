@@ -95,6 +95,18 @@ class Build:
             return self
         return replace(self, info=replace(self.info, end2end=False))
 
+    def network(self, path: Path, parent: Artifact | None = None) -> Artifact:
+        """Describe a checkpoint by the network in it, so that what follows is keyed by what that is.
+
+        Args:
+            path: written by the adapter in a stage of this build.
+            parent: what it was made from.
+        """
+        from edgeprune.models.identity import identity
+
+        digest = identity(self.adapter.load(path))
+        return Artifact(path, "torch", "fp32", digest, parent.sha256 if parent else None)
+
     def calibration_images(self) -> tuple[Path, ...]:
         """Return the calibration images: chosen as the recipe says, the same for every scheme and model."""
         from edgeprune.quantize.selection import chosen

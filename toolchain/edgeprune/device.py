@@ -82,6 +82,14 @@ class DeviceProfile(BaseModel):
         """Channel step of the precision that ships, in channels."""
         return self.channel_step[self.ship]
 
+    @property
+    def traits(self) -> dict[str, Any]:
+        """What building and timing on the target depend on, JSON-like: all but its name and description.
+
+        For the keys of stages: two targets that differ in nothing else share what was made for one of them.
+        """
+        return self.model_dump(mode="json", exclude={"name", "description", "notes"})
+
     def environments_for(self, precision: str) -> tuple[dict[str, str], ...]:
         """Return the sets of environment variables to try at a precision, none as a rule."""
         return next((sets for key, sets in self.environments.items() if key == precision), ())

@@ -98,7 +98,7 @@ def latency_table(
     inputs = {
         "model": model.sha256,
         "imgsz": context.spec.imgsz,
-        "target": profile.model_dump(mode="json"),
+        "target": profile.traits,
         "threads": context.recipe.bench.threads,
         "machine": context.testbed.machine,
         "versions": context.using("torch", "torch-pruning", profile.backend),
@@ -223,7 +223,7 @@ def cut(context: Build, model: Artifact, table: LatencyTable, goal_ms: float) ->
 
     place = context.store.stage("cut", inputs, make)
     found = Cut.model_validate_json((place / "cut.json").read_text(encoding="utf-8"))
-    return Artifact.of(place / "model.pt", "torch", "fp32", model.sha256), found.predicted_ms
+    return context.network(place / "model.pt", model), found.predicted_ms
 
 
 def _raced(
@@ -235,7 +235,7 @@ def _raced(
     inputs = {
         "before": before.sha256,
         "after": after.sha256,
-        "target": profile.model_dump(mode="json"),
+        "target": profile.traits,
         "table": table.key.model_dump(),
         "imgsz": context.spec.imgsz,
         "machine": context.testbed.machine,

@@ -129,7 +129,7 @@ def start(
         lambda out: adapter.save(model, out / "model.pt"),
     )
     notify("load", 1.0, f"{info.family}, {len(info.names)} classes, {imgsz} px")
-    return Artifact.of(place / "model.pt", "torch", "fp32"), context
+    return context.network(place / "model.pt"), context
 
 
 def _baseline(context: Build, original: Artifact) -> dict[str, Accuracy]:

@@ -54,14 +54,18 @@ def _reshaped(
         "rewrite": settings.rewrite,
         "activation": settings.activation,
         "skip": settings.skip,
-        "target": profile.model_dump(mode="json"),
-        "threads": recipe.bench.threads,
-        "table": table and table.model_dump(mode="json"),
         "imgsz": context.spec.imgsz,
         "val": context.dataset.fingerprint("val"),
-        "machine": context.testbed.machine,
-        "versions": context.using("torch", "ultralytics", profile.backend),
+        "versions": context.using("torch", "ultralytics"),
     }
+    if there:  # what is not measured is the same for every target
+        inputs["judged"] = {
+            "target": profile.traits,
+            "threads": recipe.bench.threads,
+            "table": table and table.model_dump(mode="json"),
+            "machine": context.testbed.machine,
+            "versions": context.using(profile.backend),
+        }
 
     def make(out: Path) -> None:
         context.notify("passes", 0.0, "depth, convolutions, activation")
@@ -83,7 +87,7 @@ def _reshaped(
 
     place = context.store.stage("reshaped", inputs, make)
     reports = _PASSES.validate_json((place / "passes.json").read_text(encoding="utf-8"))
-    return Artifact.of(place / "model.pt", "torch", "fp32", model.sha256), reports
+    return context.network(place / "model.pt", model), reports
 
 
 def _decided(recipe: Recipe, is_measured: bool) -> Recipe:
@@ -156,4 +160,4 @@ def _to_size(context: Build, dense: Artifact, profile: DeviceProfile) -> tuple[A
 
     place = context.store.stage("pruned", inputs, make)
     report = Pruning.model_validate_json((place / "pruning.json").read_text(encoding="utf-8"))
-    return Artifact.of(place / "model.pt", "torch", "fp32", dense.sha256), report
+    return context.network(place / "model.pt", dense), report

@@ -62,7 +62,7 @@ def sparsified(context: Build, original: Artifact) -> tuple[Artifact, SparseTrai
 
     place = context.store.stage("sparse", inputs, make)
     training = SparseTraining.model_validate_json((place / "sparse.json").read_text(encoding="utf-8"))
-    return Artifact.of(place / "model.pt", "torch", "fp32", original.sha256), training
+    return context.network(place / "model.pt", original), training
 
 
 def finetuned(context: Build, student: Artifact, teacher: Artifact, epochs: int | None = None) -> Artifact:
@@ -105,9 +105,10 @@ def _trained(
     train: Train,
 ) -> Artifact:
     """Run a training as a stage; `inputs` are what it depends on beside models, data and versions."""
+    taught = recipe.finetune.distill
     inputs = {
         "student": student.sha256,
-        "teacher": teacher.sha256,
+        "teacher": teacher.sha256 if taught else None,
         "seed": recipe.seed,
         "imgsz": context.spec.imgsz,
         "train": context.dataset.fingerprint("train"),
@@ -121,7 +122,7 @@ def _trained(
         try:
             train(
                 student.path,
-                teacher.path if recipe.finetune.distill else None,
+                teacher.path if taught else None,
                 context.dataset,
                 context.spec.imgsz,
                 recipe,
@@ -136,7 +137,7 @@ def _trained(
             raise
 
     place = context.store.stage(stage, inputs, make)
-    return Artifact.of(place / "model.pt", "torch", "fp32", student.sha256)
+    return context.network(place / "model.pt", student)
 
 
 def _rescued(best: Path, out: Path) -> str:

@@ -179,7 +179,7 @@ def _cut(bench: Bench, choice: Choice) -> Artifact:
         context.adapter.save(model, out / "model.pt")
 
     place = context.store.stage("trial", inputs, make)
-    return Artifact.of(place / "model.pt", "torch", "fp32", bench.original.sha256)
+    return context.network(place / "model.pt", bench.original)
 
 
 def timed(bench: Bench, student: Artifact, imgsz: int) -> float:
@@ -188,7 +188,7 @@ def timed(bench: Bench, student: Artifact, imgsz: int) -> float:
     inputs = {
         "model": student.sha256,
         "imgsz": imgsz,
-        "target": bench.profile.model_dump(mode="json"),
+        "target": bench.profile.traits,
         "table": table.key.model_dump(),
         "whole_ms": table.whole_ms,
         "versions": context.using("torch", "onnx", bench.profile.backend),
@@ -217,7 +217,7 @@ def _unpruned_engine(bench: Bench) -> Artifact:
     inputs = {
         "model": bench.original.sha256,
         "imgsz": table.imgsz,
-        "target": bench.profile.model_dump(mode="json"),
+        "target": bench.profile.traits,
         "threads": table.key.threads,
         "versions": context.using("torch", "onnx", bench.profile.backend),
     }

@@ -126,7 +126,7 @@ class _Run:
             "model": subject.digest,
             "keep": dict(keep),
             "imgsz": subject.imgsz,
-            "target": subject.profile.model_dump(mode="json"),
+            "target": subject.profile.traits,
             "precision": subject.precision,
             "versions": [__version__, get_backend(subject.profile.backend).version()],
         }
