@@ -1,78 +1,82 @@
-"""Progress of long commands: bars with an ETA on a terminal, plain lines elsewhere. All on standard error."""
+"""Progress of long commands: bars on a terminal, plain lines elsewhere. All on standard error."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from edgeprune.cli.remaining import Remaining, duration
 from edgeprune.report.cells import plain
 
 Notify = Callable[[str, float, str], None]
+Clock = Callable[[], float]
 LINE_EVERY_S = 15.0
 
 
 @contextmanager
-def stage_progress(quiet: bool = False) -> Iterator[Notify]:
-    """Yield a function to call with (stage, share done in [0, 1], a few words)."""
+def stage_progress(quiet: bool = False, clock: Clock = time.monotonic) -> Iterator[Notify]:
+    """Yield a function to call with (stage, share done in [0, 1], a few words).
+
+    Args:
+        clock: seconds of a clock that does not go back.
+    """
     if quiet:
         yield lambda stage, share, text: None
     elif sys.stderr.isatty():
-        with _bars() as notify:
+        with _bars(clock) as notify:
             yield notify
     else:
-        yield _lines()
+        yield _lines(clock)
 
 
 @contextmanager
-def _bars() -> Iterator[Notify]:
+def _bars(clock: Clock) -> Iterator[Notify]:
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        SpinnerColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
     columns = (
         SpinnerColumn(),
         TextColumn("{task.fields[stage]:<9}", markup=False),
         BarColumn(bar_width=24),
         TimeElapsedColumn(),
-        TextColumn("ETA"),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[left]:<17}", markup=False),
         TextColumn("{task.description}", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        tasks: dict[str, object] = {}
+        tasks: dict[str, TaskID] = {}
+        stages: dict[str, Remaining] = defaultdict(Remaining)
 
         def notify(stage: str, share: float, text: str) -> None:
+            left = stages[stage].report(clock(), share)
             if stage not in tasks:
-                tasks[stage] = progress.add_task(text, total=1.0, stage=stage)
-            progress.update(tasks[stage], completed=share, description=text)  # type: ignore[arg-type]
+                tasks[stage] = progress.add_task(text, total=1.0, stage=stage, left="")
+            elif share < progress.tasks[tasks[stage]].completed:  # the same stage again, for another target
+                progress.reset(tasks[stage])
+            progress.update(tasks[stage], completed=share, description=text, left=_left(left))
 
         yield notify
 
 
-def _lines() -> Notify:
-    last: dict[str, tuple[float, str]] = {}
-    started: dict[str, float] = {}
+def _lines(clock: Clock) -> Notify:
+    said: dict[str, tuple[float, str]] = {}
+    stages: dict[str, Remaining] = defaultdict(Remaining)
 
     def notify(stage: str, share: float, text: str) -> None:
-        now = time.monotonic()
-        if share <= 0 or stage not in started:
-            started[stage] = now
-        before, said = last.get(stage, (-LINE_EVERY_S, ""))
-        if text == said or (0 < share < 1 and now - before < LINE_EVERY_S):
+        now = clock()
+        left = _left(stages[stage].report(now, share))
+        before, words = said.get(stage, (-LINE_EVERY_S, ""))
+        if text == words or (0 < share < 1 and now - before < LINE_EVERY_S):
             return
-        last[stage] = (now, text)
-        spent = now - started[stage]
-        eta = f", {spent * (1 - share) / share:.0f} s left" if 0 < share < 1 and spent > 1 else ""
+        said[stage] = (now, text)
         line = plain(text.replace("\n ", ";"))
-        sys.stderr.write(f"{stage}: {share:.0%} {line}{eta}\n")
+        sys.stderr.write(f"{stage}: {share:.0%} {line}{', ' if left else ''}{left}\n")
         sys.stderr.flush()
 
     return notify
+
+
+def _left(seconds: float | None) -> str:
+    return "" if seconds is None else f"{duration(seconds)} left"
