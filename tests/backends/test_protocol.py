@@ -6,7 +6,7 @@ import pytest
 
 from edgeprune.backends import BACKENDS, Backend, get_backend
 
-CALLS = ("version", "compile", "load", "load_many", "quantized_ops")
+CALLS = ("version", "compile", "load", "load_many", "recognise", "input_shape", "quantized_ops")
 
 
 @pytest.mark.parametrize("name", BACKENDS)

@@ -73,7 +73,8 @@ def test_what_is_no_engine_is_refused_in_one_line(tmp_path: Path, kind: str) -> 
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_folder_without_a_finished_build_is_not_comparable(tmp_path: Path) -> None:
+def test_a_build_that_has_not_ended_is_not_comparable(tmp_path: Path) -> None:
+    (tmp_path / "stages").mkdir()
     with pytest.raises(NotComparableError, match="no finished build"):
         subjects_of(tmp_path)
 

@@ -25,6 +25,8 @@ from edgeprune.files import opened_lock, read_parts, write_text_atomically
 Kind = Literal["torch", "onnx", "program", "engine"]
 MANIFEST = "manifest.json"
 LITTLE_SPACE_MB = 256
+WEIGHTS = ".bin"
+_GRAPHS = (".xml", ".param")  # OpenVINO's and ncnn's graphs have their weights beside them
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Artifact:
         kind: ``torch`` checkpoint, ``onnx`` graph, ``program`` of torch.export, or an ``engine`` that a
             runtime loads.
         precision: ``fp32``, ``fp16``, ``bf16`` or ``int8``.
-        sha256: hex digest of the content (of every file in it, by relative path, for a folder); of a
+        sha256: hex digest of the content: of a file and its weights, of a folder's paths and files; of a
             checkpoint that of the network in it (`models.identity`), whichever file that lies in.
         parent: digest of the artifact that this one was made from, if any.
         built: of an engine that a build compiled.
@@ -69,25 +71,43 @@ class Artifact:
         cls, path: Path, kind: Kind, precision: str, parent: str | None = None, built: Built | None = None
     ) -> Artifact:
         """Describe what lies at `path`, hashing its content."""
-        return cls(path, kind, precision, digest(path), parent, built)
+        return cls(path, kind, precision, digest_with_weights(path), parent, built)
 
     @property
     def size_bytes(self) -> int:
         """Bytes on disk, over all files of the artifact."""
-        return sum(path.stat().st_size for path in _files(self.path))
+        return sum(path.stat().st_size for path in parts_of(self.path))
 
 
-def _files(path: Path) -> Iterator[Path]:
+def parts_of(path: Path) -> tuple[Path, ...]:
+    """Return the files of an artifact: all in a folder, or a file and its weights."""
     if path.is_dir():
-        yield from sorted(entry for entry in path.rglob("*") if entry.is_file())
-    else:
-        yield path
+        return tuple(sorted(entry for entry in path.rglob("*") if entry.is_file()))
+    weights = path.with_suffix(WEIGHTS) if path.suffix in _GRAPHS else None
+    return (path, weights) if weights and weights.is_file() else (path,)
+
+
+def lone(folder: Path, usual: str) -> Path | None:
+    """Return the file of a folder that has a usual name, else the only one of that ending, else None."""
+    if (folder / usual).is_file():
+        return folder / usual
+    found = [entry for entry in folder.glob(f"*{Path(usual).suffix}") if entry.is_file()]
+    return found[0] if len(found) == 1 else None
 
 
 def digest(path: Path) -> str:
     """Return the sha256 of a file's content, or of a folder's relative paths and contents."""
+    return _hashed(parts_of(path) if path.is_dir() else (path,), path)
+
+
+def digest_with_weights(path: Path) -> str:
+    """Return the sha256 of an artifact: as `digest`, but of a file and of the weights that lie beside it."""
+    return _hashed(parts_of(path), path)
+
+
+def _hashed(files: Iterable[Path], path: Path) -> str:
     total = hashlib.sha256()
-    for file in _files(path):
+    for file in files:
         if path.is_dir():
             name = os.fsencode(file.relative_to(path).as_posix())
             total.update(b"%b\0%d\0" % (name, file.stat().st_size))
@@ -190,7 +210,7 @@ class Store:
         started = time.monotonic()
         try:
             make(partial)
-            files = {file.relative_to(partial).as_posix(): digest(file) for file in _files(partial)}
+            files = {file.relative_to(partial).as_posix(): digest(file) for file in parts_of(partial)}
             seconds = round(time.monotonic() - started, 3)
             manifest = {"stage": name, "inputs": inputs, "files": files, "seconds": seconds}
             write_text_atomically(partial / MANIFEST, json.dumps(manifest, indent=1, default=str) + "\n")

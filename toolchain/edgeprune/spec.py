@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 
 from pydantic import BaseModel, ConfigDict
 
+from edgeprune.artifact import lone
 from edgeprune.documents import validate
 from edgeprune.errors import ConfigError, ModelError
 from edgeprune.postprocess import Postprocess
@@ -86,7 +87,7 @@ def onnx_texts(path: Path) -> dict[str, str]:
 def _texts(path: Path) -> dict[str, str]:
     if path.suffix == ".onnx":
         return onnx_texts(path)
-    xml = path / "model.xml" if path.is_dir() else path
+    xml = (lone(path, "model.xml") or path) if path.is_dir() else path
     return _ir_texts(xml) if xml.suffix == ".xml" and xml.is_file() else {}
 
 

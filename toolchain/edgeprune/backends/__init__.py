@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
@@ -59,16 +60,31 @@ class Staged(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Recognised:
+    """An engine that a runtime knows as its own, by what lies there and not by where it comes from.
+
+    Attributes:
+        engine: what `load` takes: a file, or the folder around it.
+        precision: what it runs in, which is not always how its weights are stored.
+    """
+
+    engine: Path
+    precision: str
+
+
 class Backend(Protocol):
     """What each module of this package offers.
 
     Attributes:
+        TAKES: what `recognise` accepts, in a few words for the user.
         PROVIDER: the provider or device that is asked for; `Session.actual` tells the one that came.
         SOURCE: what `compile` takes: an ``onnx`` file, or a ``program`` of torch.export.
         END2END: whether it has the operators of an end-to-end head; others get the one-to-many head and NMS.
         HALF_GRAPH: whether it takes an fp16 graph; others round the float graph themselves.
     """
 
+    TAKES: str
     PROVIDER: str
     SOURCE: str
     END2END: bool
@@ -95,6 +111,22 @@ class Backend(Protocol):
         """
         ...
 
+    def recognise(self, path: Path) -> Recognised | None:
+        """Return the engine at a path, None where it is none of this runtime.
+
+        Raises:
+            EdgepruneError: it is one of this runtime's, but it cannot be told which or how it is loaded.
+        """
+        ...
+
+    def input_shape(self, engine: Path) -> list[int]:
+        """Return the shape of the input, (1, 3, H, W) as a session takes it; 0 for a side that is not fixed.
+
+        Raises:
+            EdgepruneError: nothing tells it, or the file is damaged.
+        """
+        ...
+
     def quantized_ops(self, engine: Path) -> int | None:
         """Count the convolutions that run in integers in the optimised graph, None where nothing tells."""
         ...
@@ -109,6 +141,18 @@ def get_backend(name: str) -> Backend:
     if name not in BACKENDS:
         raise ConfigError(f"unknown runtime {name!r}{did_you_mean(name, BACKENDS)}")
     return cast(Backend, import_module(BACKENDS[name]))
+
+
+def recognise(path: Path) -> tuple[str, Recognised] | None:
+    """Return the runtime whose engine lies at a path, and that engine; None where no runtime knows it.
+
+    Raises:
+        EdgepruneError: see `Backend.recognise`.
+    """
+    for name in BACKENDS:
+        if found := get_backend(name).recognise(path):
+            return name, found
+    return None
 
 
 def options_for(profile: DeviceProfile, precision: str) -> dict[str, str]:

@@ -6,16 +6,17 @@ in this one: it takes and gives torch tensors, so torch is loaded with it, as in
 
 from __future__ import annotations
 
-import json
 import shutil
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.artifact import Artifact
-from edgeprune.backends import options_for
-from edgeprune.errors import CompileError, RuntimeMissingError
+from edgeprune.artifact import Artifact, lone
+from edgeprune.backends import Recognised, options_for
+from edgeprune.backends.exported import exported_facts
+from edgeprune.documents import read_json
+from edgeprune.errors import CompileError, ModelError, RuntimeMissingError
 from edgeprune.packages import UNKNOWN, module_version
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ SOURCE = "program"
 END2END = False  # the operators that choose the best boxes have no kernels in XNNPACK
 HALF_GRAPH = False
 ENGINE = "engine"
+TAKES = "a .pte file"
 PROGRAM, FACTS = "model.pte", "conversion.json"
 
 
@@ -36,8 +38,8 @@ class ExecuTorchSession:
 
     Attributes:
         actual: ``provider`` (XNNPACK, or CPU where nothing is delegated), ``precision`` of the input,
-            ``threads``, ``streams``, ``version``, ``delegated`` (share of operators that XNNPACK runs) and
-            ``left`` (how many of each kind it does not).
+            ``threads``, ``streams``, ``version``, ``delegated`` (share of operators that XNNPACK runs, None
+            where its converter left no facts) and ``left`` (how many of each kind it does not).
     """
 
     compile_ms: float | None = None
@@ -50,14 +52,13 @@ class ExecuTorchSession:
         self._tensor = torch.from_numpy
         self._program = program  # it owns the memory that the method runs in
         self._method = method
-        share = facts["delegated"] / max(facts["operators"], 1)
         self.actual: dict[str, Any] = {
-            "provider": PROVIDER if share else "CPU",
+            "provider": facts["provider"],
             "precision": "fp32",
             "threads": threads,
             "streams": 1,
             "version": version,
-            "delegated": share,
+            "delegated": facts["delegated"],
             "left": facts["left"],
         }
 
@@ -116,8 +117,8 @@ def load(engine: Path, precision: str, threads: int, options: Mapping[str, str])
     library = _import()
     library._unsafe_reset_threadpool(threads)
     try:
-        facts = json.loads((engine / FACTS).read_text(encoding="utf-8"))
-        program = _runtime().load_program(engine / PROGRAM)
+        facts = _facts(engine)
+        program = _runtime().load_program(program_of(engine))
         method = program.load_method("forward")
     except (RuntimeError, OSError, ValueError, KeyError) as exc:
         reason = " ".join(str(exc).split())[:300]
@@ -136,16 +137,73 @@ def load_many(
     return [load(engine, precision, threads, options) for _ in range(count)]
 
 
+def recognise(path: Path) -> Recognised | None:
+    """Return the program at a path: a ``.pte`` file, or a folder with one such file under any name.
+
+    What Ultralytics writes has no facts of its conversion; it is never quantised, so it counts as fp32.
+
+    Raises:
+        ModelError: the folder holds several.
+    """
+    if path.is_dir():
+        found = sorted(file.name for file in path.glob("*.pte") if file.is_file())
+        if len(found) > 1 and PROGRAM not in found:
+            raise ModelError(
+                f"{path}: it holds {len(found)} programs; name the one to run: {', '.join(found)}"
+            )
+        return Recognised(path, _precision(path)) if found else None
+    if path.suffix != ".pte" or not path.is_file():
+        return None
+    engine = path.parent if path.name == PROGRAM and (path.parent / FACTS).is_file() else path
+    return Recognised(engine, _precision(engine))
+
+
+def _precision(engine: Path) -> str:
+    return "int8" if (engine / FACTS).is_file() and quantized_ops(engine) else "fp32"
+
+
+def program_of(engine: Path) -> Path:
+    """Return the ``.pte`` of an engine: the file itself, or the one in its folder."""
+    return (lone(engine, PROGRAM) or engine / PROGRAM) if engine.is_dir() else engine
+
+
 def quantized_ops(engine: Path) -> int | None:
-    """Return how many convolutions XNNPACK took with quantised input, as counted when it was converted."""
-    facts = json.loads((engine / FACTS).read_text(encoding="utf-8"))
-    return int(facts["integer_convolutions"])
+    """Return how many convolutions XNNPACK took with quantised input, as counted when it was converted.
+
+    None where another tool converted it, which leaves no facts.
+    """
+    return int(_facts(engine)["integer_convolutions"]) if (engine / FACTS).is_file() else None
 
 
 def input_shape(engine: Path) -> list[int]:
-    """Return the shape of the one input, (1, 3, H, W), as the converter noted it."""
-    facts = json.loads((engine / FACTS).read_text(encoding="utf-8"))
-    return [int(side) for side in facts["input"]]
+    """Return the shape of the one input, (1, 3, H, W), as the converter noted it.
+
+    Raises:
+        ModelError: nothing beside the program tells it.
+    """
+    if (engine / FACTS).is_file():
+        return [int(side) for side in _facts(engine)["input"]]
+    facts = exported_facts(program_of(engine).parent)
+    return [1, facts.channels, *facts.imgsz]
+
+
+def _facts(engine: Path) -> dict[str, Any]:
+    """Read the facts of the conversion; where there are none, only whether the program names XNNPACK."""
+    if not (engine / FACTS).is_file():
+        taken = b"XnnpackBackend" in program_of(engine).read_bytes()
+        return {"delegated": None, "operators": None, "left": {}, "provider": PROVIDER if taken else "CPU"}
+    try:
+        facts = read_json(engine / FACTS, CompileError)
+        share = int(facts["delegated"]) / max(int(facts["operators"]), 1)
+        [*map(int, facts["input"]), int(facts["integer_convolutions"])]
+        return {
+            **facts,
+            "delegated": share,
+            "left": dict(facts["left"]),
+            "provider": PROVIDER if share else "CPU",
+        }
+    except (ValueError, KeyError, TypeError) as exc:
+        raise CompileError(f"{engine / FACTS}: not the facts of a conversion: {exc}") from exc
 
 
 def _import() -> Any:

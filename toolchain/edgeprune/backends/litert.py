@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.artifact import Artifact
-from edgeprune.backends import options_for
+from edgeprune.backends import Recognised, options_for
 from edgeprune.errors import CompileError, RuntimeMissingError
 from edgeprune.packages import UNKNOWN, module_version
 
@@ -30,6 +30,7 @@ SOURCE = "program"
 END2END = False  # the operators that choose the best boxes have no kernels in XNNPACK
 HALF_GRAPH = False
 ENGINE = "model.tflite"
+TAKES = "a .tflite file"
 _DELEGATE = "DELEGATE"
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
 
@@ -113,7 +114,11 @@ def load(engine: Path, precision: str, threads: int, options: Mapping[str, str])
     """
     if options:
         raise CompileError(f"{engine}: LiteRT takes no options, {', '.join(options)} is given")
-    return LiteRtSession(_interpreter(engine, threads), threads, str(version()))
+    interpreter = _interpreter(engine, threads)
+    kind = interpreter.get_input_details()[0]["dtype"].__name__
+    if kind != "float32":
+        raise CompileError(f"{engine}: it takes {kind} images; export it with float32 input and output")
+    return LiteRtSession(interpreter, threads, str(version()))
 
 
 def load_many(
@@ -136,6 +141,18 @@ def quantized_ops(engine: Path) -> int | None:
         for operator in interpreter._get_ops_details()
     )
     return sum(bool(integer) for integer in counted)
+
+
+def recognise(path: Path) -> Recognised | None:
+    """Return a `.tflite` file: int8 where convolutions are, else fp32, in which fp16 weights are run as well.
+
+    Raises:
+        CompileError: the runtime cannot load the file.
+        RuntimeMissingError: ai-edge-litert is not installed.
+    """
+    if path.suffix != ".tflite" or not path.is_file():
+        return None
+    return Recognised(path, "int8" if quantized_ops(path) else "fp32")
 
 
 def input_shape(engine: Path) -> list[int]:

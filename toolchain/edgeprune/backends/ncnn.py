@@ -12,9 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.artifact import Artifact
-from edgeprune.backends import options_for
-from edgeprune.backends.ncnn_files import BIN, INT8_TERM, PARAM, layers_of
+from edgeprune.artifact import WEIGHTS, Artifact
+from edgeprune.backends import Recognised, options_for
+from edgeprune.backends.exported import exported_facts
+from edgeprune.backends.ncnn_files import INT8_TERM, MAGIC, PARAM, layers_of, param_of, stores_halves
+from edgeprune.documents import read_json
 from edgeprune.errors import CompileError, RuntimeMissingError
 from edgeprune.files import write_text_atomically
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 PROVIDER = "CPU"
 VULKAN = "Vulkan"
 ENGINE = "engine"
+TAKES = "an ncnn .param with its .bin"
 SHAPES = "model.json"
 SOURCE = "onnx"
 END2END = False  # it has neither GatherElements nor Mod, which choosing the best boxes takes
@@ -51,7 +54,7 @@ class NcnnSession:
         self._net = net
         self._mat = import_ncnn().Mat
         self._input: str = shapes["inputs"][0]
-        self._outputs = [(name, tuple(shape)) for name, shape in shapes["outputs"].items()]
+        self._outputs = [(name, shape and tuple(shape)) for name, shape in shapes["outputs"].items()]
         opt = net.opt
         self.actual: dict[str, Any] = {
             "provider": VULKAN if opt.use_vulkan_compute else PROVIDER,
@@ -75,7 +78,8 @@ class NcnnSession:
             status, mat = extractor.extract(name)
             if status:
                 raise CompileError(f"ncnn: the network failed at {name} with status {status}")
-            results.append(np.array(mat, dtype=np.float32).reshape(shape))
+            output = np.array(mat, dtype=np.float32)
+            results.append(output[np.newaxis] if shape is None else output.reshape(shape))
         return results
 
 
@@ -157,19 +161,69 @@ def load(engine: Path, precision: str, threads: int, options: Mapping[str, str])
     return NcnnSession(network(engine, precision, threads, options), shapes, str(version()))
 
 
-def is_engine(path: Path) -> bool:
-    """Tell whether a folder is what `compile` writes."""
-    return (path / PARAM).is_file() and (path / SHAPES).is_file()
+def recognise(path: Path) -> Recognised | None:
+    """Return the network at a path: its ``.param``, its ``.bin``, or a folder with one such pair.
+
+    What pnnx and Ultralytics write has no `model.json`: the graph then tells the inputs and outputs, and the
+    ``metadata.yaml`` beside it the size of the image. Weights stored in fp16 make it fp16, which allows
+    kernels in fp16 where the CPU has them.
+
+    Raises:
+        CompileError: the folder holds several, the ``.bin`` is missing, or the graph is damaged.
+    """
+    param = _param_at(path)
+    if param is None:
+        return None
+    weights = param.with_suffix(WEIGHTS)
+    if not weights.is_file():
+        raise CompileError(f"{param}: {weights.name} is not beside it; an ncnn model is both files")
+    alone = all(other in (param, weights) or _is_beside(other) for other in param.parent.iterdir())
+    engine = param.parent if alone else param
+    if _int8_layers(engine):
+        return Recognised(engine, "int8")
+    return Recognised(engine, "fp16" if stores_halves(engine) else "fp32")
+
+
+def _param_at(path: Path) -> Path | None:
+    if path.is_dir():
+        found = [param for param in sorted(path.glob("*.param")) if _is_param(param)]
+        if len(found) > 1 and path / PARAM not in found:
+            names = ", ".join(param.name for param in found)
+            raise CompileError(f"{path}: it holds {len(found)} ncnn models; name the one to run: {names}")
+        return (path / PARAM if path / PARAM in found else found[0]) if found else None
+    param = path.with_suffix(".param") if path.suffix == WEIGHTS else path
+    return param if param.suffix == ".param" and _is_param(param) else None
+
+
+def _is_param(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return stream.read(len(MAGIC)) == MAGIC.encode()
+
+
+def _is_beside(path: Path) -> bool:
+    return path.is_file() and path.suffix in (".yaml", ".json", ".txt", ".py")
 
 
 def input_shape(engine: Path) -> list[int]:
-    """Return the shape of the input, batch first.
+    """Return the shape of the input, batch first; 0 for a side that nothing tells.
 
     Raises:
         CompileError: the folder is no engine of ncnn.
     """
-    shape: list[int] = _read_shapes(engine)["inputs"][1]
-    return shape
+    return [int(side) for side in _read_shapes(engine)["inputs"][1] or _told_shape(engine)]
+
+
+def _told_shape(engine: Path) -> list[int]:
+    """Read the shape from the graph's input layer, else from `metadata.yaml`."""
+    first = next(layer for layer in layers_of(engine) if layer.kind == "Input")
+    width, height, channels = (first.integer(number) for number in (0, 1, 2))  # as ncnn's wiki numbers them
+    if not (width and height and channels):
+        facts = exported_facts(param_of(engine).parent)
+        height, width = facts.imgsz
+        channels = facts.channels
+    return [1, channels, height, width]
 
 
 def load_many(
@@ -205,7 +259,8 @@ def network(engine: Path, precision: str, threads: int, options: Mapping[str, st
             f"{engine}: use_int8_inference=0: ncnn runs int8 weights in integers or not at all"
         )
     # The status is 0 or negative; what went wrong ncnn only prints.
-    if net.load_param(str(engine / PARAM)) or net.load_model(str(engine / BIN)):
+    param = param_of(engine)
+    if net.load_param(str(param)) or net.load_model(str(param.with_suffix(WEIGHTS))):
         raise CompileError(f"{engine}: ncnn {version()} cannot load this network")
     return net
 
@@ -277,9 +332,22 @@ def _dims(value: Any) -> list[int]:
 
 
 def _read_shapes(engine: Path) -> dict[str, Any]:
+    """Return what `model.json` says; where there is none, the names in the graph, and None for each shape."""
+    if not (engine / SHAPES).is_file():
+        layers = layers_of(engine)
+        used = {name for layer in layers for name in layer.inputs}
+        inputs = [name for layer in layers if layer.kind == "Input" for name in layer.outputs]
+        if len(inputs) != 1:
+            raise CompileError(f"{engine}: one input is expected, this network has {len(inputs)}")
+        left = [name for layer in layers for name in layer.outputs if name not in used]
+        return {"inputs": [inputs[0], None], "outputs": dict.fromkeys(left)}
     try:
-        shapes: dict[str, Any] = json.loads((engine / SHAPES).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as exc:
+        shapes: dict[str, Any] = read_json(engine / SHAPES, CompileError)
+        name, sides = shapes["inputs"]
+        if not (isinstance(name, str) and len(sides) == 4 and all(isinstance(side, int) for side in sides)):
+            raise ValueError("inputs: a name and four sides are expected")
+        shapes["outputs"] = {name: [int(side) for side in sides] for name, sides in shapes["outputs"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
         raise CompileError(f"{engine}: {SHAPES} cannot be read, this is no engine of ncnn: {exc}") from exc
     return shapes
 

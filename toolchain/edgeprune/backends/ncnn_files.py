@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 
+from edgeprune.artifact import lone
 from edgeprune.errors import CompileError
 
 MAGIC = "7767517"
@@ -83,16 +84,30 @@ def write(layers: Sequence[Layer], folder: Path) -> None:
     (folder / BIN).write_bytes(b"".join(part for layer in layers for part in layer.weights))
 
 
-def layers_of(folder: Path) -> list[Layer]:
+def param_of(engine: Path) -> Path:
+    """Return the ``.param`` of an engine: the file itself, or the one in its folder."""
+    return (lone(engine, PARAM) or engine / PARAM) if engine.is_dir() else engine
+
+
+def layers_of(engine: Path) -> list[Layer]:
     """Read the graph alone, without weights.
 
     Raises:
         CompileError: the file is not a graph of ncnn.
     """
     try:
-        return _read_param(folder / PARAM)
-    except (OSError, ValueError) as exc:
-        raise CompileError(f"{folder}: not a model of ncnn: {exc}") from exc
+        return _read_param(param_of(engine))
+    except (OSError, ValueError, IndexError) as exc:
+        raise CompileError(f"{engine}: not a model of ncnn: {exc}") from exc
+
+
+def stores_halves(engine: Path) -> bool:
+    """Tell whether the first array of weights is stored in fp16."""
+    try:
+        with param_of(engine).with_suffix(".bin").open("rb") as stream:
+            return stream.read(4) == HALF_TAG
+    except OSError:
+        return False
 
 
 def _read_param(path: Path) -> list[Layer]:

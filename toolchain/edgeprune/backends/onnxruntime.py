@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.artifact import Artifact
-from edgeprune.backends import options_for
+from edgeprune.backends import Recognised, options_for
 from edgeprune.backends.operators import lacking
 from edgeprune.backends.ort_format import operators
-from edgeprune.errors import CompileError, ConfigError, RuntimeMissingError, did_you_mean
+from edgeprune.errors import CompileError, ConfigError, ModelError, RuntimeMissingError, did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +30,9 @@ SOURCE = "onnx"
 END2END = True
 HALF_GRAPH = True
 ENGINE = "model.onnx"
+TAKES = "an .onnx file"
+_INTEGER = {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "DynamicQuantizeLinear"}
+_FLOAT16 = 10  # TensorProto.FLOAT16
 _MIXED = {"TensorrtExecutionProvider": ("CUDAExecutionProvider",)}  # the next to take what the first leaves
 _INSTEAD = "pip uninstall onnxruntime && pip install "
 _HOW_TO_GET = {
@@ -65,6 +68,7 @@ class OrtSession:
     def __init__(self, session: Any, threads: int, version: str) -> None:
         self._session = session
         self._input = session.get_inputs()[0].name
+        self._halves = session.get_inputs()[0].type == "tensor(float16)"
         asked, nodes = session.get_providers()[0], nodes_by_provider(session)
         self.actual: dict[str, Any] = {
             "provider": max(nodes, key=lambda name: (name == asked, nodes[name])) if nodes else asked,
@@ -77,6 +81,8 @@ class OrtSession:
 
     def __call__(self, images: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
         """Run on float32 images of shape (1, 3, H, W) and return new arrays, one an output."""
+        if self._halves:
+            images = images.astype("float16")
         outputs: list[np.ndarray[Any, Any]] = self._session.run(None, {self._input: images})
         return outputs
 
@@ -153,6 +159,43 @@ def load_many(
     Arguments and errors are those of `load`.
     """
     return [load(engine, precision, threads, options)] * count
+
+
+def recognise(path: Path) -> Recognised | None:
+    """Return an ONNX file; it is fp16 where its weights or its input are, and int8 where it quantises.
+
+    Raises:
+        ModelError: the file is named ``.onnx`` and is none.
+    """
+    if path.suffix != ".onnx" or not path.is_file():
+        return None
+    graph = _graph(path)
+    if any(node.op_type in _INTEGER for node in graph.node):
+        return Recognised(path, "int8")
+    kinds = [tensor.data_type for tensor in graph.initializer if len(tensor.dims) > 1]
+    kinds += [value.type.tensor_type.elem_type for value in graph.input[:1]]
+    return Recognised(path, "fp16" if kinds.count(_FLOAT16) * 2 > len(kinds) else "fp32")
+
+
+def input_shape(engine: Path) -> list[int]:
+    """Return the shape of the first input, 0 for a side that is not fixed.
+
+    Raises:
+        ModelError: not an ONNX file.
+    """
+    return [dim.dim_value for dim in _graph(engine).input[0].type.tensor_type.shape.dim]
+
+
+def _graph(path: Path) -> Any:
+    import onnx
+
+    try:
+        graph = onnx.load(path, load_external_data=False).graph
+    except Exception as exc:  # protobuf raises classes of its own
+        raise ModelError(f"{path}: not an ONNX file: {(str(exc).splitlines() or [''])[0]}") from exc
+    if not graph.input:
+        raise ModelError(f"{path}: not an ONNX file: it holds no network")
+    return graph
 
 
 def quantized_ops(engine: Path) -> int | None:

@@ -12,11 +12,12 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
-from edgeprune.artifact import Artifact
-from edgeprune.backends import options_for
+from edgeprune.artifact import WEIGHTS, Artifact, lone
+from edgeprune.backends import Recognised, options_for
 from edgeprune.backends.operators import lacking
-from edgeprune.errors import CompileError, ConfigError, RuntimeMissingError, did_you_mean
+from edgeprune.errors import CompileError, ConfigError, ModelError, RuntimeMissingError, did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +30,8 @@ END2END = True
 HALF_GRAPH = False
 ENGINE = "engine"
 IR = "model.xml"
+TAKES = "an OpenVINO .xml with its .bin"
+_BESIDE = (".yaml", ".json", ".txt", ".mapping")  # what exporters and builds write beside the two files
 _FLOATS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16"}
 _DRIVERS = {
     "GPU": "an Intel GPU needs its compute driver: apt install intel-opencl-icd",
@@ -142,6 +145,68 @@ def load_many(
     return [OpenVinoSession(compiled, str(version()), compile_ms) for _ in range(count)]
 
 
+def recognise(path: Path) -> Recognised | None:
+    """Return the IR at a path: its ``.xml``, its ``.bin``, or a folder with one such pair under any name.
+
+    The engine is the folder where that holds nothing else of weight, and the ``.xml`` where it does. An IR
+    whose weights are stored in fp16 runs in what `INFERENCE_PRECISION_HINT` says, so it counts as fp32.
+
+    Raises:
+        ModelError: the folder holds several, or the ``.bin`` is missing.
+    """
+    xml = _ir_at(path)
+    if xml is None:
+        return None
+    weights = xml.with_suffix(WEIGHTS)
+    if not weights.is_file():
+        raise ModelError(f"{xml}: {weights.name} is not beside it; an OpenVINO model is both files")
+    others = [other for other in xml.parent.iterdir() if other not in (xml, weights)]
+    alone = all(other.is_file() and other.suffix in _BESIDE for other in others)
+    precision = "int8" if b"FakeQuantize" in xml.read_bytes() else "fp32"
+    return Recognised(xml.parent if alone else xml, precision)
+
+
+def _ir_at(path: Path) -> Path | None:
+    if path.is_dir():
+        found = [xml for xml in sorted(path.glob("*.xml")) if _is_ir(xml)]
+        if len(found) > 1 and path / IR not in found:
+            names = ", ".join(xml.name for xml in found)
+            raise ModelError(f"{path}: it holds {len(found)} OpenVINO models; name the one to run: {names}")
+        return (path / IR if path / IR in found else found[0]) if found else None
+    xml = path.with_suffix(".xml") if path.suffix == WEIGHTS else path
+    return xml if xml.suffix == ".xml" and _is_ir(xml) else None
+
+
+def _is_ir(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return b"<net" in stream.read(4096)
+
+
+def ir_of(engine: Path) -> Path:
+    """Return the ``.xml`` of an engine: the file itself, or the one in its folder."""
+    return (lone(engine, IR) or engine / IR) if engine.is_dir() else engine
+
+
+def input_shape(engine: Path) -> list[int]:
+    """Return the shape of the first input, 0 for a side that is not fixed.
+
+    Raises:
+        ModelError: the file is no OpenVINO model.
+    """
+    xml = ir_of(engine)
+    try:
+        # One attribute of a model that the runtime itself is about to parse.
+        layers = ElementTree.parse(xml).getroot().iter("layer")  # noqa: S314
+    except (OSError, ElementTree.ParseError, ValueError) as exc:
+        raise ModelError(f"{xml}: not an OpenVINO model: {exc}") from exc
+    data = next((layer.find("data") for layer in layers if layer.get("type") == "Parameter"), None)
+    text = data.get("shape", "") if data is not None else ""
+    sides = [side.strip() for side in text.split(",") if side.strip()]
+    return [int(side) if side.isdecimal() else 0 for side in sides]
+
+
 def quantized_ops(engine: Path) -> int | None:
     """Count the convolutions of the executed graph whose kernels take u8 or i8 input."""
     graph = _compiled(engine, 1, {})[0].get_runtime_model()
@@ -186,7 +251,7 @@ def _compiled(engine: Path, threads: int, options: Mapping[str, str], streams: i
     if device == PROVIDER:
         properties |= {"NUM_STREAMS": str(streams), "INFERENCE_NUM_THREADS": str(threads * streams)}
     properties |= {key: value for key, value in options.items() if key != "provider"}
-    model = str(engine / IR if engine.is_dir() else engine)
+    model = str(ir_of(engine) if engine.is_dir() else engine)
     network = _translated(engine, lambda: core.read_model(model))
     started = time.perf_counter()
     compiled = _translated(engine, lambda: core.compile_model(network, device, properties))

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.artifact import Artifact
-from edgeprune.backends import options_for
+from edgeprune.backends import Recognised, options_for
 from edgeprune.backends.nvidia import build_engine, make_log
-from edgeprune.errors import CompileError, ConfigError, RuntimeMissingError
+from edgeprune.errors import CompileError, ConfigError, ModelError, RuntimeMissingError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +36,7 @@ SOURCE = "onnx"
 END2END = True
 HALF_GRAPH = True
 ENGINE = "model.engine"
+TAKES = ""  # nothing: only where it was built is an engine loaded
 HOW_TO_GET = (
     "with an NVIDIA GPU: pip install tensorrt cuda-python --extra-index-url https://pypi.nvidia.com; "
     "on a Jetson it is part of JetPack: apt install python3-libnvinfer && pip install cuda-python"
@@ -221,6 +222,32 @@ def load_many(
     trt, cuda = _import(f"{engine}: ")
     loaded = _deserialised(trt, engine)
     return [TensorRtSession(trt, cuda, loaded) for _ in range(count)]
+
+
+def recognise(path: Path) -> Recognised | None:
+    """Tell an engine file by its ending, and refuse it: only the GPU and the TensorRT that built it load it.
+
+    Raises:
+        ModelError: it is one.
+    """
+    if path.suffix not in (".engine", ".plan") or not path.is_file():
+        return None
+    raise ModelError(
+        f"{path}: a TensorRT engine fits one GPU and one version of TensorRT; measure it there with "
+        "trtexec --loadEngine, or give the .onnx file that it was built from"
+    )
+
+
+def input_shape(engine: Path) -> list[int]:
+    """Return the shape of the input of an engine that loads here.
+
+    Raises:
+        CompileError: TensorRT cannot load it.
+        RuntimeMissingError: TensorRT is not installed.
+    """
+    loaded = _deserialised(_import(f"{engine}: ")[0], engine)
+    names = [loaded.get_tensor_name(index) for index in range(loaded.num_io_tensors)]
+    return [max(int(side), 0) for side in loaded.get_tensor_shape(names[0])]
 
 
 def quantized_ops(engine: Path) -> int | None:

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.backends import options_for
-from edgeprune.backends.ncnn_files import PARAM
+from edgeprune.backends.ncnn_files import param_of
 from edgeprune.backends.onnxruntime import split
-from edgeprune.backends.openvino import IR
+from edgeprune.backends.openvino import ir_of
 from edgeprune.bench.affinity import best_cores
 from edgeprune.bench.result import BenchResult
 from edgeprune.bench.subject import Subject, input_size
@@ -72,7 +72,7 @@ def _benchmark_app(subject: Subject, threads: int, seconds: float) -> list[str]:
     path = subject.engine.path
     hint = options_for(subject.profile, subject.engine.precision).get("INFERENCE_PRECISION_HINT")
     precision = ["-infer_precision", hint] if hint else []
-    model = ["-m", str(path / IR if path.is_dir() else path), "-d", subject.profile.provider or "CPU"]
+    model = ["-m", str(ir_of(path)), "-d", subject.profile.provider or "CPU"]
     how = ["-api", "sync", "-hint", "none", "-nthreads", str(threads), "-nstreams", "1"]
     how += ["-ip", "f32"]  # left alone it gives an image's input the type u8, which is another network
     return [*model, *how, *precision, "-t", str(max(1, round(seconds)))]
@@ -95,7 +95,7 @@ def _trtexec(subject: Subject, threads: int, seconds: float) -> list[str]:
 
 def _benchncnn(subject: Subject, threads: int, seconds: float) -> list[str]:
     size = input_size(subject.engine.path)
-    param = subject.engine.path / PARAM
+    param = param_of(subject.engine.path)
     return ["128", str(threads), "0", "-1", "0", f"param={param}", f"shape=[{size},{size},3]"]
 
 

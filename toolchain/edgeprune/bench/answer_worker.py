@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeprune.artifact import digest
+from edgeprune.artifact import digest_with_weights
 from edgeprune.backends import get_backend
 from edgeprune.bench.scenarios.block import say
 from edgeprune.bench.worker import serve, set_variables
@@ -36,7 +36,7 @@ def run(job: dict[str, Any], outputs: Path) -> dict[str, Any]:
     import numpy as np
 
     engine = Path(job["engine"])
-    if digest(engine) != job["engine_sha256"]:
+    if digest_with_weights(engine) != job["engine_sha256"]:
         raise ModelError(f"{engine}: not the engine this comparison was planned for (its sha256 differs)")
     backend = get_backend(job["backend"])
     say("load", share=0.0)

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 from pydantic import BaseModel, ConfigDict
 
-from edgeprune.backends.openvino import IR
+from edgeprune.backends.openvino import ir_of
 from edgeprune.bench.node_times import NodeTime
 from edgeprune.errors import ModelError
 
@@ -127,7 +127,8 @@ def weights_of(engine: Path) -> dict[str, Weights]:
     Raises:
         ModelError: the file cannot be read.
     """
-    return _ir_weights(engine / IR) if engine.is_dir() else _onnx_weights(engine)
+    is_ir = engine.is_dir() or engine.suffix == ".xml"
+    return _ir_weights(ir_of(engine)) if is_ir else _onnx_weights(engine)
 
 
 def feature_map(shape: Sequence[int], imgsz: int) -> tuple[int, int] | None:

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 
 from edgeprune.artifact import Artifact
-from edgeprune.backends import executorch, get_backend, litert, options_for
-from edgeprune.backends.ncnn import SHAPES, is_engine
-from edgeprune.backends.ncnn import input_shape as ncnn_shape
-from edgeprune.backends.openvino import IR
+from edgeprune.backends import Recognised, get_backend, options_for, recognise
+from edgeprune.bench.foreign import described
 from edgeprune.bench.jobs import build_job, reference_outputs, write_image, write_inputs, write_reference
 from edgeprune.bench.result import Job
 from edgeprune.bench.testbed import suits
 from edgeprune.device import DeviceProfile, resolve_targets, target_files
-from edgeprune.errors import CompileError, ConfigError, ModelError
+from edgeprune.errors import CompileError, ConfigError, EdgepruneError, ModelError, NotComparableError
 from edgeprune.preprocess import Preprocess, to_input
 from edgeprune.scores import Accuracy
 from edgeprune.spec import spec_of
-from edgeprune.summary import Row, load_summary
+from edgeprune.summary import SUMMARY, Row, load_summary
 
 _TENSORS = 32
+_ENTRIES = 256  # of a folder in which an engine is looked for
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def subjects_of(
         ModelError: nothing at the path can be measured, or its name cannot be written into a result.
     """
     _require_text(path)
-    if path.is_dir() and not any((path / name).is_file() for name in (IR, SHAPES, executorch.PROGRAM)):
+    if (path / SUMMARY).is_file():
         return _of_build(path, target, chosen_only, machine)
     return (_of_engine(path, target, machine),)
 
@@ -126,45 +126,19 @@ def stock_images(spec: Preprocess) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 
 def input_size(path: Path) -> int:
-    """Read the side of the square input of an engine: an ONNX or `.tflite` file, or a runtime's own folder.
+    """Read the side of the square input of an engine of any runtime.
 
     Raises:
         ModelError: it does not take one image of shape (1, 3, size, size).
     """
-    if path.suffix == ".tflite":
-        shape = litert.input_shape(path)
-    elif (path / executorch.PROGRAM).is_file():
-        shape = executorch.input_shape(path)
-    elif path.is_dir():
-        shape = ncnn_shape(path) if is_engine(path) else _ir_shape(path / IR)
-    else:
-        shape = _onnx_shape(path)
+    backend, found = _recognised(path)
+    shape = get_backend(backend).input_shape(found.engine)
+    if 0 in shape:
+        sides = ", ".join(str(side or "?") for side in shape)
+        raise ModelError(f"{path}: its input ({sides}) is dynamic; export it for one size, batch 1")
     if len(shape) != 4 or shape[:2] != [1, 3] or shape[2] != shape[3] or shape[2] <= 0:
         raise ModelError(f"{path}: input shape {shape} is not one square RGB image (1, 3, size, size)")
     return shape[2]
-
-
-def _onnx_shape(path: Path) -> list[int]:
-    import onnx
-
-    try:
-        graph = onnx.load(path, load_external_data=False).graph
-    except Exception as exc:  # protobuf raises classes of its own
-        raise ModelError(f"{path}: not an ONNX file: {(str(exc).splitlines() or [''])[0]}") from exc
-    if not graph.input:
-        raise ModelError(f"{path}: not an ONNX file: it holds no network")
-    return [dim.dim_value for dim in graph.input[0].type.tensor_type.shape.dim]
-
-
-def _ir_shape(path: Path) -> list[int]:
-    try:
-        # One attribute of a model that the runtime itself is about to parse.
-        layers = ElementTree.parse(path).getroot().iter("layer")  # noqa: S314
-    except (OSError, ElementTree.ParseError) as exc:
-        raise ModelError(f"{path}: not an OpenVINO model: {exc}") from exc
-    data = next((layer.find("data") for layer in layers if layer.get("type") == "Parameter"), None)
-    text = data.get("shape", "") if data is not None else ""
-    return [int(word) for word in text.split(",") if word.strip().isdigit()]
 
 
 def _of_build(
@@ -204,48 +178,60 @@ def _of_row(folder: Path, row: Row) -> Subject:
 
 
 def _of_engine(path: Path, target: str | None, machine: str | None) -> Subject:
-    path = path.parent if path.name == IR else path
-    if is_engine(path):
-        backend, precision = "ncnn", "int8" if get_backend("ncnn").quantized_ops(path) else "fp32"
-    elif path.suffix == ".tflite" and path.is_file():
-        backend, precision = "litert", "int8" if litert.quantized_ops(path) else "fp32"
-    elif (path / executorch.PROGRAM).is_file():
-        backend, precision = "executorch", "int8" if executorch.quantized_ops(path) else "fp32"
-    elif path.is_dir():
-        quantised = b"FakeQuantize" in (path / IR).read_bytes()
-        backend, precision = "openvino", "int8" if quantised else "fp32"
-    elif path.suffix == ".onnx" and path.is_file():
-        backend, precision = "onnxruntime", _onnx_precision(path)
-    else:
-        raise ModelError(
-            f"{path}: neither a build folder, nor an .onnx or .tflite file, "
-            f"nor a folder with model.xml, model.pte or {SHAPES}"
-        )
+    backend, found = _recognised(path)
     profiles = resolve_targets((target or "cpu",), machine)
     profile = next((profile for profile in profiles if profile.backend == backend), None)
+    fit = _fitting(backend, machine)
+    if profile is None and target is None and len(fit) == 1:
+        profile = fit[0]
     if profile is None:
-        fit = _fitting(backend, machine)
+        names = " or ".join(one.name for one in fit) or "PROFILE.yaml of your own"
         raise ConfigError(
-            f"{path}: target {target or 'cpu'!r} does not run {backend} engines: --target {fit}"
+            f"{path}: target {target or 'cpu'!r} does not run {backend} engines: --target {names}"
         )
     if machine is not None and not suits(profile, machine):
         raise ConfigError(f"{profile.name}: this target is not the device, which is {machine} with Linux")
     if machine is None and not profile.runs_here:
         raise CompileError(f"{profile.name}: this target is not this machine; nothing can be measured here")
-    return Subject(path.name, Artifact.of(path, "engine", precision), profile, {})
+    name = found.engine.name or found.engine.resolve().name
+    return Subject(name, Artifact.of(found.engine, "engine", found.precision), profile, {})
 
 
-def _fitting(backend: str, machine: str | None) -> str:
-    """Name the shipped targets that run a runtime's engines on a machine, this very one by default."""
+def _fitting(backend: str, machine: str | None) -> list[DeviceProfile]:
+    """Return the shipped targets that run a runtime's engines on a machine, this very one by default."""
     machine = machine or platform.machine()
     profiles = resolve_targets(tuple(target_files()), machine)
-    fit = [one.name for one in profiles if one.backend == backend and suits(one, machine)]
-    return " or ".join(fit) or "PROFILE.yaml of your own"
+    return [one for one in profiles if one.backend == backend and suits(one, machine)]
 
 
-def _onnx_precision(path: Path) -> str:
-    import onnx
+def _recognised(path: Path) -> tuple[str, Recognised]:
+    """Return the runtime of the engine at a path, and the engine; of a folder, the only one inside it.
 
-    _onnx_shape(path)
-    nodes = onnx.load(path, load_external_data=False).graph.node
-    return "int8" if any(node.op_type in {"QuantizeLinear", "DequantizeLinear"} for node in nodes) else "fp32"
+    Raises:
+        NotComparableError: a folder without an engine: it may be of a build that has not ended.
+        ModelError: there is no engine of ours, or there are several.
+    """
+    found = recognise(path)
+    if found and (found[1].engine == path or not path.is_dir()):
+        return found
+    if (path / "stages").is_dir():
+        raise NotComparableError(
+            f"{path}: no finished build is here, there is no {SUMMARY}; the same build command goes on"
+        )
+    inside = _inside(path) if path.is_dir() else {}
+    if len(inside) > 1:
+        names = ", ".join(engine.name for engine in inside)
+        raise ModelError(f"{path}: it holds {len(inside)} engines; name the one to run: {names}")
+    if not inside:
+        raise ModelError(described(path))
+    return next(iter(inside.values()))
+
+
+def _inside(folder: Path) -> dict[Path, tuple[str, Recognised]]:
+    """Return the engines in a folder, without those that are damaged or that no runtime here loads."""
+    found = {}
+    for entry in sorted(islice(folder.iterdir(), _ENTRIES)):
+        with contextlib.suppress(EdgepruneError):
+            if one := recognise(entry):
+                found[one[1].engine] = one
+    return found

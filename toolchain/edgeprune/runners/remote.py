@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from edgeprune.artifact import digest
+from edgeprune.artifact import digest, parts_of
 from edgeprune.errors import ConfigError, DeviceError, DroppedError, how_it_ended
 from edgeprune.runners import Completed
 from edgeprune.runners.connection import Connection
@@ -159,15 +159,13 @@ class RemoteRunner:
             DeviceError: the device has no space, or could not be reached again.
             OSError: it cannot be read here.
         """
-        files = {"": local}
-        if local.is_dir():
-            inside = (file for file in sorted(local.rglob("*")) if file.is_file())
-            files = {file.relative_to(local).as_posix(): file for file in inside}
         name = local.name or local.resolve().name
-        hashed = [
-            (f"{name}/{relative}" if relative else name, digest(file)) for relative, file in files.items()
+        files = parts_of(local)
+        names = [
+            f"{name}/{file.relative_to(local).as_posix()}" if local.is_dir() else file.name for file in files
         ]
-        sources = dict(zip((sha256 for _, sha256 in hashed), files.values(), strict=True))
+        hashed = [(named, digest(file)) for named, file in zip(names, files, strict=True)]
+        sources = dict(zip((sha256 for _, sha256 in hashed), files, strict=True))
         self._pushed += 1
         folder = f"{self._work}/{self._pushed}"
         lacking = self._place(folder, hashed)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.artifact import digest
+from edgeprune.artifact import digest_with_weights
 from edgeprune.bench import environment
 from edgeprune.errors import ModelError
 
@@ -102,7 +102,7 @@ def require_engine(job: dict[str, Any]) -> None:
     Raises:
         ModelError: the engine is not the one the job was written for.
     """
-    if digest(Path(job["engine"])) != job["engine_sha256"]:
+    if digest_with_weights(Path(job["engine"])) != job["engine_sha256"]:
         raise ModelError(
             f"{job['engine']}: not the engine this measurement was planned for (its sha256 differs)"
         )
