@@ -63,6 +63,22 @@ def test_a_slip_gets_the_word_that_was_meant(word: str, near: str) -> None:
     assert did_you_mean(word, known) == f" (did you mean {near!r}?)"
 
 
+@pytest.mark.parametrize(
+    ("word", "known", "meant"),
+    [
+        ("prune", ["build", "bench", "profile"], "build"),
+        ("benchmark", ["build", "bench"], "bench"),
+        ("latency", ["fps", "p50_ms", "peak_mb"], "p50_ms"),
+        ("memory", ["fps", "p50_ms", "peak_mb"], "peak_mb"),
+        ("learning_rate", ["lr0", "epochs"], "lr0"),
+        ("tflite", ["litert", "executorch"], "litert"),
+        ("INT8", ["int8", "fp32"], "int8"),
+    ],
+)
+def test_another_word_gets_the_name_that_it_means(word: str, known: list[str], meant: str) -> None:
+    assert did_you_mean(word, known) == f" (did you mean {meant!r}?)"
+
+
 def test_nothing_near_gets_no_suggestion() -> None:
     assert did_you_mean("quartz", ["int8", "fp32"]) == ""
     assert did_you_mean("anything", []) == ""

@@ -66,7 +66,7 @@ LAYERS = (
         "sensitivity",
         "shrinking",
     },
-    {"errors", "resources", "files", "documents", "packages", "__init__"},
+    {"errors", "meanings", "resources", "files", "documents", "packages", "__init__"},
 )
 TORCH = {"torch", "torchvision", "torch_pruning", "ultralytics", "timm"}
 TORCH_HOMES = {"models", "prune", "export"}
@@ -88,6 +88,7 @@ VENDORS = {
 TRAVELS = (
     "__init__",
     "errors",
+    "meanings",
     "artifact",
     "documents",
     "files",

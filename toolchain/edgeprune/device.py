@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from edgeprune.documents import read_mapping, validate
-from edgeprune.errors import ConfigError, did_you_mean
+from edgeprune.errors import ConfigError, which_target
 from edgeprune.resources import bundled
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
@@ -130,12 +130,11 @@ def resolve_targets(names: tuple[str, ...], machine: str | None = None) -> tuple
     machine = machine or platform.machine()
     files = target_files()
     found: dict[str, DeviceProfile] = {}
-    for name in names:
-        path = Path(name) if name.endswith((".yaml", ".yml")) else files.get(name)
-        if path is None:
-            raise ConfigError(
-                f"unknown target {name!r}{did_you_mean(name, files)}; `edgeprune targets` lists them all"
-            )
+    places = {name: Path(name) if name.endswith((".yaml", ".yml")) else files.get(name) for name in names}
+    if unknown := [name for name, path in places.items() if path is None]:
+        said = "; ".join(f"unknown target {name!r}{which_target(name, files)}" for name in unknown)
+        raise ConfigError(f"{said}; `edgeprune targets` lists them all")
+    for path in filter(None, places.values()):
         alias = read_mapping(path, ConfigError).get("alias")
         members = [load_profile(path)] if alias is None else _members(path, alias, machine, files)
         found |= {profile.name: profile for profile in members}
@@ -151,6 +150,6 @@ def _members(path: Path, alias: Any, machine: str, files: dict[str, Path]) -> li
     for member in members:
         if member not in files:
             raise ConfigError(
-                f"{path}: alias.{machine}: unknown target {member!r}{did_you_mean(str(member), files)}"
+                f"{path}: alias.{machine}: unknown target {member!r}{which_target(str(member), files)}"
             )
     return [load_profile(files[member]) for member in members]

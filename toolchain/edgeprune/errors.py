@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
+from edgeprune.meanings import meant_target, synonym
+
 
 class EdgepruneError(Exception):
     """Base of all errors that edgeprune raises on purpose.
@@ -120,6 +122,27 @@ def how_it_ended(returncode: int) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return ``" (did you mean 'x'?)"`` for the known word nearest to `word`, or an empty string."""
-    near = get_close_matches(word, list(known), n=1, cutoff=0.5)
+    """Return ``" (did you mean 'x'?)"`` for the known word that `word` means, or an empty string.
+
+    That is a synonym (see `meanings`), else the nearest by its letters, whether large or small.
+    """
+    names = list(known)
+    near = [found] if (found := synonym(word, names)) else get_close_matches(word, names, n=1, cutoff=0.5)
+    if not near:
+        small = {name.lower(): name for name in names}
+        near = [small[name] for name in get_close_matches(word.lower(), list(small), n=1, cutoff=0.5)]
     return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def which_target(name: str, targets: Iterable[str]) -> str:
+    """Return what to take instead of an unknown target, as the end of a sentence, or an empty string.
+
+    A slip gets the target that was meant; else what the word means decides, and only then its letters.
+    """
+    names = list(targets)
+    for cutoff in (0.8, 0.6):
+        if near := get_close_matches(name.lower(), names, n=1, cutoff=cutoff):
+            return f" (did you mean {near[0]!r}?)"
+        if meant := meant_target(name, names):
+            return meant
+    return ""

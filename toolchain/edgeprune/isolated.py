@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from edgeprune.artifact import Artifact, content_key, exclusive
+from edgeprune.backends import BACKENDS
 from edgeprune.errors import CompileError, ConfigError, RuntimeMissingError, did_you_mean, how_it_ended
 from edgeprune.files import write_text_atomically
 from edgeprune.resources import cache_dir
@@ -66,6 +67,10 @@ def environment(name: str) -> Environment:
         ConfigError: there is none.
     """
     if name not in ENVIRONMENTS:
+        if name in BACKENDS:
+            raise ConfigError(
+                f"{name} needs no environment of its own; `edgeprune doctor` says how to get it"
+            )
         known = ", ".join(ENVIRONMENTS)
         raise ConfigError(f"unknown runtime {name!r}{did_you_mean(name, ENVIRONMENTS)}; there are {known}")
     return ENVIRONMENTS[name]

@@ -11,6 +11,7 @@ import edgeprune
 TRAVELS = (
     "__init__.py",
     "errors.py",
+    "meanings.py",
     "artifact.py",
     "documents.py",
     "files.py",
