@@ -3,10 +3,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from edgeprune.errors import NotComparableError, OutputError
-from edgeprune.report.markdown import write_markdown
+from edgeprune.report.cells import plain
+from edgeprune.report.markdown import escape, write_markdown
 
 HOSTILE = "<script>alert(1)</script> | `b` [l](http://e.x) **z** @all #1 $x$ \\ ![i](http://e.x/i.png)\n# h"
 
@@ -42,9 +45,9 @@ def test_names_out_of_a_model_or_data_set_stay_text(
         MarkdownIt("commonmark").enable("table").parse(write_markdown(folder).read_text(encoding="utf-8"))
     )
     inline = [child for token in tokens for child in token.children or ()]
-    assert not [
-        token for token in inline if token.type in ("html_inline", "link_open", "image", "code_inline")
-    ]
+    assert not [token for token in inline if token.type in ("link_open", "image", "code_inline")]
+    # What parts an @ or a # from the word behind it, so that no forge takes it for a person or an issue.
+    assert {token.content for token in inline if token.type == "html_inline"} == {"<!-- -->"}
     blocks = [token.content for token in tokens if token.type == "html_block"]
     assert all(block.startswith(("<details>", "</details>", "<summary>")) for block in blocks)
     assert not [block for block in blocks if "script" in block]
@@ -70,3 +73,35 @@ def test_a_folder_that_is_no_build_and_a_place_that_cannot_be_written_are_one_cl
     folder = make_build(benches=False)
     with pytest.raises(OutputError, match="cannot be written"):
         write_markdown(folder, folder / "summary.json" / "report.md")
+
+
+@given(
+    st.text(), st.sampled_from(["", "- ", "1. ", "+ ", "--- ", "@", "#", "GH-1 ", "https://e.x/", "www.e.x "])
+)
+def test_any_text_stays_one_paragraph_of_text(text: str, start: str) -> None:
+    shown = plain(start + text)
+    tokens = MarkdownIt("commonmark").enable("table").parse(escape(start + text))
+    assert [token.type for token in tokens] == (
+        ["paragraph_open", "inline", "paragraph_close"] if shown else []
+    )
+    children = [child for token in tokens for child in token.children or ()]
+    assert {child.type for child in children} <= {"text", "html_inline"}
+    assert {child.content for child in children if child.type == "html_inline"} <= {"<!-- -->"}
+    assert "".join(child.content for child in children if child.type == "text") == shown
+
+
+def test_a_forge_links_nobody_and_nothing() -> None:
+    assert escape("@bob #12 https://e.x www.e.x") == r"\@<!-- -->bob \#<!-- -->12 https\://e.x www\.e.x"
+
+
+def test_a_chosen_row_of_an_unfit_run_is_said_to_be_one(
+    make_build: Callable[..., Path], parts: SimpleNamespace
+) -> None:
+    target = parts.summary().targets["x86-openvino"]
+    row = target.rows[-1].model_copy(update={"flags": ("contended", "noisy")})
+    changed = target.model_copy(update={"rows": (*target.rows[:-1], row), "chosen": row})
+    text = write_markdown(
+        make_build(targets=parts.summary().targets | {"x86-openvino": changed}, chosen=row)
+    ).read_text(encoding="utf-8")
+    assert text.splitlines()[0].endswith(", measured in a run flagged contended")
+    assert "| **10** | **pruned int8** (contended) |" in text

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import errno
+import json
 import sys
 import traceback
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any
 
 import click
@@ -83,9 +87,25 @@ class _LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a command line; print an unexpected traceback here, since its message may hold anything."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):  # what the terminal's encoding lacks is no reason to fail
+                stream.reconfigure(errors="backslashreplace")
+        try:
+            return super().main(*args, **kwargs)
+        except Exception:
+            echo(traceback.format_exc().rstrip(), err=True)
+            sys.exit(1)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with _printable_usage():
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with _printable_usage():
+                return super().invoke(ctx)
         except EdgepruneError as exc:
             self._end(ctx, exc)
         except OSError as exc:
@@ -101,11 +121,23 @@ class _LazyGroup(click.Group):
 
     def _end(self, ctx: click.Context, exc: EdgepruneError) -> None:
         if ctx.params.get("debug"):
-            traceback.print_exc()
+            echo(traceback.format_exc().rstrip(), err=True)
         from edgeprune.report.cells import plain
 
-        click.echo(f"edgeprune: {plain(exc)}", err=True)  # it may quote a file's name, or a device
+        echo(f"edgeprune: {plain(exc)}", err=True)  # it may quote a file's name, or a device
         ctx.exit(exc.exit_code)
+
+
+@contextmanager
+def _printable_usage() -> Iterator[None]:
+    """Take the control characters out of what click says of an argument: it quotes some as they are."""
+    try:
+        yield
+    except click.ClickException as exc:
+        from edgeprune.report.console import for_terminal
+
+        vars(exc)["message"] = for_terminal(exc.message)
+        raise
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -124,6 +156,14 @@ def main(debug: bool) -> None:
         warnings.simplefilter("ignore")
 
 
+def echo(text: str, err: bool = False) -> None:
+    """Print lines for people, without what a terminal or a CI system would take for a command."""
+    from edgeprune.report.console import for_terminal
+
+    click.echo(for_terminal(text), err=err)
+
+
 def echo_json(text: str) -> None:
-    """Print JSON text, and nothing else, on standard output."""
-    click.echo(text)
+    """Print JSON text, and nothing else, on standard output; what no terminal shows is escaped in it."""
+    shown = (char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text)
+    click.echo("".join(shown))

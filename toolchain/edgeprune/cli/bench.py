@@ -147,17 +147,16 @@ def _show(outcomes: Sequence[Outcome], as_json: bool) -> None:
         results = [result for outcome in outcomes for result in outcome.results]
         echo_json(json.dumps([result.model_dump(mode="json") for result in results]))
         return
-    from rich.console import Console
-    from rich.text import Text
 
     from edgeprune.report.against import print_against
+    from edgeprune.report.console import say, terminal
     from edgeprune.report.results import print_results
 
-    console = Console()
+    console = terminal()
     for outcome in outcomes:
         shown = [result for result in outcome.results if result.blocks or result.cold_runs]
         if shown and len(outcomes) > 1:
-            console.print(Text(outcome.place.name, "bold"))
+            say(console, outcome.place.name, "bold")
         print_results(shown, console)
         print_against(shown, console)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgeprune.cli import echo_json
+from edgeprune.cli import echo, echo_json
 from edgeprune.cli.options import (
     data_option,
     device_option,
@@ -98,6 +98,7 @@ def command(
     from edgeprune.errors import BudgetError
     from edgeprune.pipeline import build
     from edgeprune.recipe import load_recipe
+    from edgeprune.report.console import terminal
     from edgeprune.report.html import write_html
     from edgeprune.report.markdown import write_markdown
     from edgeprune.report.terminal import print_summary
@@ -124,12 +125,11 @@ def command(
     if as_json:
         echo_json(summary.model_dump_json(indent=1))
     else:
-        from rich.console import Console
-
-        print_summary(summary, Console())
-        click.echo(f"Report: {out / 'report.html'}")
+        print_summary(summary, terminal())
+        echo(f"Report: {out / 'report.html'}")
     if summary.chosen is None and any(row.p50_ms is not None for row in summary.rows()):
-        raise BudgetError(f"{out}: {summary.verdict} Everything is kept.")
+        why = summary.verdict if as_json else "no row keeps to every budget, see the nearest miss above."
+        raise BudgetError(f"{out}: {why} Everything is kept.")
     if strict and summary.warnings:
         found = ", ".join(f"{warning.code} ({warning.rows[0]})" for warning in summary.warnings)
         raise BudgetError(f"{out}: --strict: {found}; each is explained above and in summary.json")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgeprune.cli import echo_json
+from edgeprune.cli import echo, echo_json
 from edgeprune.cli.options import force_option, history_option, json_option, place_option, threads_option
 from edgeprune.cli.progress import Notify, stage_progress
 
@@ -161,7 +161,7 @@ def _show(results: Mapping[str, GateResult], as_json: bool, failure: Failure | N
     if as_json:
         echo_json(render("json", results, failure))
     else:
-        click.echo(render("table", results, failure))
+        echo(render("table", results, failure))
 
 
 def _end(candidate: Path, results: Mapping[str, GateResult]) -> None:
@@ -254,7 +254,7 @@ def _against_itself(
         echo_json(json.dumps(shown))
         return
     for name, (run, path) in runs.items():
-        click.echo(
+        echo(
             f"{name}: {run.pairs} pairs with itself: 95 % of |d| are within {run.p95:.2%}; "
             f"the smallest fair tau is {run.least_written} (kept in {path})"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from edgeprune.cli import echo
 from edgeprune.cli.options import address_of, one_target
 
 
@@ -31,5 +32,5 @@ def setup_command(address: str, target: str | None) -> None:
     with remote_runner_for(address_of(address)) as runner:
         profiles = [one_target(target)] if target else resolve_targets(("cpu",), runner.machine)
         for backend in dict.fromkeys(profile.backend for profile in profiles):
-            python = install(backend, runner, lambda text: click.echo(f"device: {text}", err=True))
-            click.echo(f"{backend} is installed: {python}")
+            python = install(backend, runner, lambda text: echo(f"device: {text}", err=True))
+            echo(f"{backend} is installed: {python}")

@@ -27,8 +27,12 @@ def command(devices: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         echo_json(json.dumps([one.model_dump() for one in seen], indent=1))
         return
+    from edgeprune.report.console import say, terminal
+
+    console = terminal()
     for one in seen:
-        click.echo("\n".join(_lines(one)))
+        for line in _lines(one):
+            say(console, line)
 
 
 def _lines(one: Seen) -> list[str]:

@@ -21,9 +21,12 @@ def command(ctx: click.Context, as_json: bool) -> None:
     if as_json:
         echo_json(diagnosis.model_dump_json(indent=1))
     else:
+        from edgeprune.report.console import hang, say, terminal
+
+        console = terminal()
         for status, name, detail, advice in lines(diagnosis):
             mark, colour = _MARKS[status]
-            click.echo(f"{click.style(f'{mark:<5}', fg=colour)} {name:<14} {detail}")
+            hang(console, f"{mark:<5} {name:<14} ", detail, colour)
             if advice:
-                click.echo(f"{'':<20} -> {advice}")
+                say(console, f"{'':<18} -> {advice}", whole=True)
     ctx.exit(0 if diagnosis.ok else 5)

@@ -69,11 +69,10 @@ def _show(agreements: Sequence[Agreement], as_json: bool) -> None:
         shown = [one.model_dump(mode="json") | {"agrees": one.agrees} for one in agreements]
         echo_json(json.dumps(shown))
     elif agreements:
-        from rich.console import Console
-
         from edgeprune.report.agreement import print_agreements
+        from edgeprune.report.console import terminal
 
-        print_agreements(agreements, Console())
+        print_agreements(agreements, terminal())
 
 
 def _refuse_timing(context: click.Context) -> None:

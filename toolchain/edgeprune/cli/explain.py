@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgeprune.cli import echo_json
+from edgeprune.cli import echo, echo_json
 from edgeprune.cli.options import device_option, json_option
 
 
@@ -37,10 +37,9 @@ def command(folder: Path, row: str | None, plot: Path | None, device: str, as_js
     if as_json:
         echo_json(explanation.model_dump_json(indent=1))
     else:
-        from rich.console import Console
-
+        from edgeprune.report.console import terminal
         from edgeprune.report.explain import print_explanation
 
-        print_explanation(explanation, Console())
+        print_explanation(explanation, terminal())
         if plot:
-            click.echo(f"Page: {plot}")
+            echo(f"Page: {plot}")

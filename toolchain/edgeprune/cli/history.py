@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgeprune.cli import echo_json
+from edgeprune.cli import echo, echo_json
 from edgeprune.cli.options import json_option
 from edgeprune.history import DEFAULT, METRICS
 
@@ -50,9 +50,7 @@ def add_command(paths: tuple[Path, ...], db: str, sha: str | None, branch: str |
     entries = [entry for path in paths for entry in read_entries(path, commit)]
     with open_history(db) as history:
         new = history.add(entries)
-        click.echo(
-            f"{new} of {len(entries)} results were new in {history.name} ({commit.sha or 'no commit'})"
-        )
+        echo(f"{new} of {len(entries)} results were new in {history.name} ({commit.sha or 'no commit'})")
 
 
 @command.command("show")
@@ -66,11 +64,11 @@ def show_command(db: str, series: tuple[str, ...], branch: str | None, as_json: 
     if as_json:
         echo_json(json.dumps([point.model_dump() for point in points]))
         return
-    from rich.console import Console
 
+    from edgeprune.report.console import terminal
     from edgeprune.report.history import print_points
 
-    print_points(points, Console())
+    print_points(points, terminal())
 
 
 @command.command("plot")
@@ -100,8 +98,8 @@ def plot_command(
         return
     for curve in curves:
         for sentence in curve.sentences():
-            click.echo(f"{curve.title()}: {sentence}")
-    click.echo(f"{len(curves)} series: {out}")
+            echo(f"{curve.title()}: {sentence}")
+    echo(f"{len(curves)} series: {out}")
 
 
 @command.command("export")
@@ -114,7 +112,7 @@ def export_command(file: Path, db: str) -> None:
 
     with open_history(db, make=False) as history:
         count = write_lines(file, history.entries())
-    click.echo(f"{count} results: {file}")
+    echo(f"{count} results: {file}")
 
 
 @command.command("import")
@@ -128,7 +126,7 @@ def import_command(file: Path, db: str) -> None:
     count = sum(1 for _ in of_lines(file))  # a damaged file ends here, before the database is locked
     with open_history(db) as history:
         new = history.add(of_lines(file))
-        click.echo(f"{new} of {count} results were new in {history.name}")
+        echo(f"{new} of {count} results were new in {history.name}")
 
 
 def _points(db: str, series: tuple[str, ...], branch: str | None) -> list[Point]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgeprune.cli import echo_json
+from edgeprune.cli import echo, echo_json
 from edgeprune.cli.options import (
     device_option,
     existing,
@@ -20,9 +20,6 @@ from edgeprune.cli.progress import stage_progress
 
 if TYPE_CHECKING:
     from edgeprune.device import Precision
-    from edgeprune.latency import LatencyTable
-
-_SHOWN = 12
 
 
 @click.command()
@@ -84,29 +81,8 @@ def command(
     if as_json:
         echo_json(table.model_dump_json())
     else:
-        _show(table, out or table_file(table), profile.channel_step.get(subject.precision))
+        from edgeprune.report.console import terminal
+        from edgeprune.report.staircase import print_table
 
-
-def _show(table: LatencyTable, place: Path, guess: int | None) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    rows: dict[tuple[str, int, int], list[float]] = {}
-    for layer in table.layers:
-        ms = table.layer_ms(layer.shape, layer.cin, layer.cout)
-        rows.setdefault((str(layer.shape), layer.cin, layer.cout), []).append(ms)
-    shown = Table("layer", "in", "out", "times", "ms each", "of the whole", box=None)
-    ranked = sorted(rows.items(), key=lambda row: -sum(row[1]))
-    for (shape, cin, cout), times in ranked[:_SHOWN]:
-        share = f"{sum(times) / table.whole_ms:.1%}"
-        shown.add_row(shape, str(cin), str(cout), str(len(times)), f"{times[0]:.3f}", share)
-    console = Console()
-    console.print(shown)
-    if len(ranked) > _SHOWN:
-        console.print(f"and {len(ranked) - _SHOWN} more kinds of layer")
-    says = "" if guess in (None, table.step) else f" (the target's profile says {guess})"
-    console.print(f"\nchannel step: {table.step}{says}")
-    console.print(f"whole network: {table.whole_ms:.2f} ms, of which {table.rest_ms():.2f} ms in no layer")
-    for sentence in table.caveats():
-        console.print(f"note: {sentence}")
-    console.print(f"table: {place}", soft_wrap=True)
+        print_table(table, profile.channel_step.get(subject.precision), terminal())
+        echo(f"table: {out or table_file(table)}")

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from edgeprune.cli.remaining import Remaining, duration
 from edgeprune.report.cells import plain
+from edgeprune.report.console import for_terminal, terminal
 
 Notify = Callable[[str, float, str], None]
 Clock = Callable[[], float]
@@ -34,7 +35,6 @@ def stage_progress(quiet: bool = False, clock: Clock = time.monotonic) -> Iterat
 
 @contextmanager
 def _bars(clock: Clock) -> Iterator[Notify]:
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
     columns = (
@@ -45,17 +45,18 @@ def _bars(clock: Clock) -> Iterator[Notify]:
         TextColumn("{task.fields[left]:<17}", markup=False),
         TextColumn("{task.description}", markup=False),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=terminal(stderr=True)) as progress:
         tasks: dict[str, TaskID] = {}
         stages: dict[str, Remaining] = defaultdict(Remaining)
 
         def notify(stage: str, share: float, text: str) -> None:
             left = stages[stage].report(clock(), share)
+            shown = for_terminal(text)
             if stage not in tasks:
-                tasks[stage] = progress.add_task(text, total=1.0, stage=stage, left="")
+                tasks[stage] = progress.add_task(shown, total=1.0, stage=for_terminal(stage), left="")
             elif share < progress.tasks[tasks[stage]].completed:  # the same stage again, for another target
                 progress.reset(tasks[stage])
-            progress.update(tasks[stage], completed=share, description=text, left=_left(left))
+            progress.update(tasks[stage], completed=share, description=shown, left=_left(left))
 
         yield notify
 
@@ -72,7 +73,7 @@ def _lines(clock: Clock) -> Notify:
             return
         said[stage] = (now, text)
         line = plain(text.replace("\n ", ";"))
-        sys.stderr.write(f"{stage}: {share:.0%} {line}{', ' if left else ''}{left}\n")
+        sys.stderr.write(for_terminal(f"{stage}: {share:.0%} {line}{', ' if left else ''}{left}\n"))
         sys.stderr.flush()
 
     return notify

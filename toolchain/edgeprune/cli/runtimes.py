@@ -6,7 +6,7 @@ import json
 
 import click
 
-from edgeprune.cli import echo_json
+from edgeprune.cli import echo, echo_json
 from edgeprune.cli.options import json_option
 
 
@@ -25,8 +25,8 @@ def install_command(name: str) -> None:
     """Make the environment of NAME in the user's cache and install its converter there, by pip."""
     from edgeprune.isolated import install, size_bytes
 
-    place = install(name, lambda text: click.echo(f"runtimes: {text}", err=True))
-    click.echo(f"{name} is installed: {place}, {(size_bytes(name) or 0) / 1e6:.0f} MB")
+    place = install(name, lambda text: echo(f"runtimes: {text}", err=True))
+    echo(f"{name} is installed: {place}, {(size_bytes(name) or 0) / 1e6:.0f} MB")
 
 
 @command.command("remove")
@@ -35,7 +35,7 @@ def remove_command(name: str) -> None:
     """Remove the environment of NAME."""
     from edgeprune.isolated import remove
 
-    click.echo(f"{name} is removed" if remove(name) else f"{name} is not installed")
+    echo(f"{name} is removed" if remove(name) else f"{name} is not installed")
 
 
 def _list(as_json: bool) -> None:
@@ -57,7 +57,10 @@ def _list(as_json: bool) -> None:
     if as_json:
         echo_json(json.dumps(rows, indent=1))
         return
+    from edgeprune.report.console import hang, terminal
+
+    console = terminal()
     for row in rows:
         size = row["size_bytes"]
         state = f"installed, {size / 1e6:.0f} MB" if isinstance(size, int) else f"not installed: {row['get']}"
-        click.echo(f"{row['name']:<12} {row['version']:<22} {row['purpose']}; {state}")
+        hang(console, f"{row['name']:<12} ", f"{row['version']}: {row['purpose']}; {state}")

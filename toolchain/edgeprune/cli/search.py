@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgeprune.cli import echo_json
+from edgeprune.cli import echo, echo_json
 from edgeprune.cli.options import (
     data_option,
     device_option,
@@ -135,23 +135,12 @@ def command(
 
 
 def _show(found: Found, out: Path) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
+    from edgeprune.report.console import draw, say, terminal
     from edgeprune.report.search import front_table
     from edgeprune.searching import PAGE
 
-    console = Console()
-    drawn = Table(
-        box=None, title=f"Pareto set of study {found.study}", title_justify="left", title_style="bold"
-    )
-    content = front_table(found)
-    for head in content.heads:
-        name = ", ".join(filter(None, (head.text, head.unit)))
-        drawn.add_column(name, justify="right" if head.numeric else "left", overflow="fold")
-    for line in content.lines:
-        drawn.add_row(*(cell.text for cell in line.cells))
-    console.print(drawn, markup=False)
-    trials = ", ".join(f"{count} {state}" for state, count in found.trials.items() if count)
-    console.print(f"trials: {trials}", markup=False)
-    console.print(f"page: {out / PAGE}", markup=False, soft_wrap=True)
+    console = terminal()
+    say(console, f"Pareto set of study {found.study}", "bold")
+    draw(front_table(found), console)
+    echo(f"trials: {', '.join(f'{count} {state}' for state, count in found.trials.items() if count)}")
+    echo(f"page: {out / PAGE}")

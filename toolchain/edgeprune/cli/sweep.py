@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgeprune.cli import echo_json
+from edgeprune.cli import echo, echo_json
 from edgeprune.cli.options import (
     data_option,
     existing,
@@ -84,13 +84,11 @@ def command(
     if as_json:
         echo_json(found.model_dump_json(indent=1))
         return
-    click.echo(f"strength  scales < 0.01  median scale  {found.metric:>8}     drop")
-    for trial in found.trials:
-        click.echo(
-            f"{trial.strength:8.3g}  {trial.share_small:13.1%}  {trial.median:12.4f}  {trial.score:8.4f}  "
-            f"{trial.drop:7.4f}{'' if trial.kept else '  over budget'}"
-        )
-    click.echo(
+    from edgeprune.report.console import terminal
+    from edgeprune.report.sparse import print_trials
+
+    print_trials(found, terminal())
+    echo(
         f"Use: --criterion {found.criterion} --set sparse.epochs={found.epochs} "
         f"--set sparse.strength={found.strength:g}"
     )

@@ -63,7 +63,9 @@ def _list(as_json: bool) -> None:
     if as_json:
         echo_json(json.dumps(rows, indent=1))
         return
-    width = max(len(str(row["name"])) for row in rows)
+    from edgeprune.report.console import hang, terminal
+
+    console, width = terminal(), max(len(str(row["name"])) for row in rows)
     for row in rows:
         why = f" (not here: {row['not_here']})" if row["not_here"] else ""
-        click.echo(f"{row['name']:<{width}}  {row['description']}{why}")
+        hang(console, f"{row['name']:<{width}}  ", f"{row['description']}{why}")

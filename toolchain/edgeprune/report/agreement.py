@@ -5,35 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table
-from rich.text import Text
 
 from edgeprune.bench.agreement import Agreement
-from edgeprune.report.cells import MISSING, plain
+from edgeprune.report.cells import MISSING, Cell, Head, Line, Table, plain, word
+from edgeprune.report.console import draw, say
+
+_HEADS = (
+    Head("engine", numeric=False), Head("images"), Head("relative L2"), Head("tolerance"), Head("shared"),
+    Head("", numeric=False),
+)  # fmt: skip
+_STYLES = {"differs": "bold red"}
 
 
 def print_agreements(agreements: Sequence[Agreement], console: Console) -> None:
     """Print a row for each engine, then what ran where. There is no column for a latency."""
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column("engine", no_wrap=True)
-    for head in ("images", "relative L2", "tolerance", "shared"):
-        table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("")
+    lines = []
     for one in agreements:
-        table.add_row(
-            Text(plain(one.name)),
-            str(one.inputs["n"]),
-            MISSING if one.worst is None else f"{one.worst:.1e}",
-            f"{one.tolerance:g}",
-            _shared(one),
-            Text("agrees", "green") if one.agrees else Text("differs", "bold red"),
-        )
-    table.width = Measurement.get(console, console.options.update(max_width=200), table).maximum
-    console.print(table, crop=False)
+        said = "agrees" if one.agrees else "differs"
+        worst = Cell(MISSING if one.worst is None else f"{one.worst:.1e}")
+        counted = (Cell(str(one.inputs["n"])), worst, Cell(f"{one.tolerance:g}"), Cell(_shared(one)))
+        lines.append(Line((word(one.name), *counted, Cell(said)), said))
+    draw(Table(_HEADS, tuple(lines)), console, _STYLES)
     for line in dict.fromkeys(line for one in agreements for line in _notes(one)):
-        console.print(Text(line))
-    console.print(Text("emulated: correctness only, no latency is measured"))
+        say(console, line)
+    say(console, "emulated: correctness only, no latency is measured")
 
 
 def _shared(one: Agreement) -> str:

@@ -29,11 +29,18 @@ class Head:
 
 @dataclass(frozen=True)
 class Line:
-    """A row of cells; `tone` as of `Report.tone`, `notes` are sentences to set below it."""
+    """A row of cells.
+
+    Attributes:
+        tone: as of `Report.tone`.
+        notes: sentences to set below it.
+        flagged: what makes the measurement behind it unfit; empty for a fit one.
+    """
 
     cells: tuple[Cell, ...]
     tone: str = ""
     notes: tuple[str, ...] = ()
+    flagged: str = ""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from edgeprune.report.svg import INK, MUTED, RULE, beside, colour_of, figure, lo
 from edgeprune.summary import Row
 
 # Places on the axis 1 / (1 - share), where each further nine takes the same room.
-NINES = {1.0: "min", 2.0: "50 %", 10.0: "90 %", 100.0: "99 %", 1000.0: "99.9 %", 10000.0: "99.99 %"}
+NINES = {2.0: "50 %", 10.0: "90 %", 100.0: "99 %", 1000.0: "99.9 %", 10000.0: "99.99 %"}
 
 
 def latency_percentiles(report: Report) -> str | None:

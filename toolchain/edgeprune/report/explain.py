@@ -6,13 +6,12 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, JustifyMethod
-from rich.table import Table as RichTable
-from rich.text import Text
+from rich.console import Console
 
-from edgeprune.files import write_text_atomically
 from edgeprune.report.cells import Cell, Head, Table, number, plain, table, word
-from edgeprune.report.page import page
+from edgeprune.report.console import draw, say
+from edgeprune.report.facts import save_page
+from edgeprune.report.page import captioned, markup, page, paragraph
 from edgeprune.report.svg import BLUE, INK, ORANGE, beside, figure, to_svg
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ def layers_table(engine: EngineTimes) -> Table:
         [
             [
                 Cell(str(index)),
-                word(_short(layer.cost.title)),
+                word(layer.cost.title),
                 word(layer.cost.operator),
                 word(layer.cost.precision, "the runtime does not tell"),
                 Cell(_channels(layer.cost)),
@@ -109,85 +108,52 @@ def print_explanation(explanation: Explanation, console: Console) -> None:
     """Print the split, the layers, and under them why each is not faster."""
     split = explanation.split
     if split is None:
-        _say(console, "This build has no reference row, so that no speed-up can be taken apart.")
+        say(console, "This build has no reference row, so that no speed-up can be taken apart.")
     else:
-        _say(console, split_words(split), "bold")
+        say(console, split_words(split), "bold")
         if split.factors:
-            _print(console, factors_table(split))
-            _print(console, corners_table(split))
+            draw(factors_table(split), console)
+            draw(corners_table(split), console)
     for note in explanation.notes:
-        _say(console, f"note: {note}", "dim")
+        say(console, f"note: {note}", "dim")
     if explanation.engine is None:
-        _say(console, f"The layers were not timed: {explanation.absent}")
+        say(console, f"The layers were not timed: {explanation.absent}")
         return
     console.print()
-    _say(console, f"The most expensive of {explanation.engine.nodes} nodes in the final engine", "bold")
-    _print(console, layers_table(explanation.engine))
+    say(console, f"The most expensive of {explanation.engine.nodes} nodes in the final engine", "bold")
+    draw(layers_table(explanation.engine), console)
     for index, layer in enumerate(explanation.engine.layers, start=1):
-        _say(console, f"{index:>2}. {plain('; '.join(layer.why))}")
+        say(console, f"{index:>2}. {plain('; '.join(layer.why))}")
     console.print()
-    _say(console, explanation.engine.note, "dim")
-
-
-def _say(console: Console, text: str, style: str = "") -> None:
-    console.print(Text(text, style))
-
-
-def _print(console: Console, data: Table) -> None:
-    shown = RichTable(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for head in data.heads:
-        title = f"{head.text}\n{head.unit}" if head.unit else head.text
-        # Names fold on a narrow terminal; numbers are whole or not there.
-        side: JustifyMethod = "right" if head.numeric else "left"
-        shown.add_column(Text(title), justify=side, no_wrap=head.numeric, overflow="fold")
-    for line in data.lines:
-        shown.add_row(*(Text(cell.text) for cell in line.cells))
-    console.print(shown)
+    say(console, explanation.engine.note, "dim")
 
 
 def write_page(explanation: Explanation, path: Path) -> None:
     """Write a self-contained HTML page: bars of the factors and of the layers, and the tables."""
-    parts = [f"<p>{escape(plain(explanation.verdict))}</p>"]
+    parts = [paragraph(explanation.verdict)]
     if explanation.split and explanation.split.factors:
         split = explanation.split
         parts += [
             "<h2>What brought the speed-up</h2>",
-            f"<p>{escape(split_words(split))}</p>",
-            _figure("What each change multiplies the speed by", _factor_bars(split)),
-            _html(factors_table(split)),
-            _html(corners_table(split)),
+            paragraph(split_words(split)),
+            captioned("What each change multiplies the speed by", _factor_bars(split)),
+            markup(factors_table(split)),
+            markup(corners_table(split)),
         ]
-    parts += [f"<p>{escape(plain(note))}</p>" for note in explanation.notes]
+    parts += [paragraph(note) for note in explanation.notes]
     if explanation.engine:
         reasons = (f"<li>{escape(plain('; '.join(layer.why)))}</li>" for layer in explanation.engine.layers)
         parts += [
             "<h2>The most expensive layers</h2>",
-            _figure("Time of each node, by the runtime's counters", _layer_bars(explanation.engine)),
-            _html(layers_table(explanation.engine)),
+            captioned("Time of each node, by the runtime's counters", _layer_bars(explanation.engine)),
+            markup(layers_table(explanation.engine)),
             "<h3>Why they are not faster</h3>",
             f"<ol>{''.join(reasons)}</ol>",
-            f"<p>{escape(explanation.engine.note)}</p>",
+            paragraph(explanation.engine.note),
         ]
     else:
-        parts.append(f"<p>The layers were not timed: {escape(plain(explanation.absent))}</p>")
-    write_text_atomically(path, page(explanation.row, parts))
-
-
-def _figure(title: str, svg: str) -> str:
-    return f"<figure><figcaption>{escape(title)}</figcaption>{svg}</figure>"
-
-
-def _html(data: Table) -> str:
-    def line(tag: str, texts: list[str]) -> str:
-        cells = (
-            f"<{tag}{'' if head.numeric else ' class=word'}>{escape(text)}</{tag}>"
-            for head, text in zip(data.heads, texts, strict=True)
-        )
-        return f"<tr>{''.join(cells)}</tr>"
-
-    heads = [f"{head.text} ({head.unit})" if head.unit else head.text for head in data.heads]
-    lines = [line("td", [cell.text for cell in entry.cells]) for entry in data.lines]
-    return f"<div><table>{line('th', heads)}{''.join(lines)}</table></div>"
+        parts.append(paragraph(f"The layers were not timed: {explanation.absent}"))
+    save_page(path, page(explanation.row, parts))
 
 
 def _factor_bars(split: Split) -> str:

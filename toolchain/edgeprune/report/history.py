@@ -5,23 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from html import escape
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table
-from rich.text import Text
 
 from edgeprune.errors import ConfigError, DataError
 from edgeprune.history import Metric
 from edgeprune.history.changes import Change, change_points
 from edgeprune.history.entry import UNITS, Point, Series
-from edgeprune.report.cells import number, plain
+from edgeprune.report.cells import Cell, Head, number, plain, table, word
+from edgeprune.report.console import draw
 from edgeprune.report.facts import save_page
-from edgeprune.report.page import page
+from edgeprune.report.page import captioned, page, paragraph
 from edgeprune.report.svg import BLUE, COLOURS, INK, MUTED, ORANGE, PAPER, figure, to_svg
 
 _WORDS: dict[Metric, str] = {
@@ -132,8 +129,7 @@ def write_plot(curves: Sequence[Curve], path: Path) -> Path:
         raise ConfigError(f"{path}: a plot is an .html page or an .svg file")
     parts = []
     for index, curve in enumerate(curves):
-        caption = f"<figcaption>{escape(curve.title())}</figcaption>"
-        parts.append(f"<figure>{caption}{chart(curve, f'history-{index}')}{_notes(curve)}</figure>")
+        parts.append(captioned(curve.title(), chart(curve, f"history-{index}"), _notes(curve)))
     return save_page(path, page(f"History of {_WORDS[curves[0].metric]}", parts))
 
 
@@ -142,7 +138,7 @@ def _notes(curve: Curve) -> str:
     unfit = len(curve.points) - len(curve.fit)
     if unfit:
         said.append(f"{unfit} of {len(curve.points)} runs are unfit (hollow) and count for nothing.")
-    return "".join(f"<p>{escape(sentence)}</p>" for sentence in said)
+    return "".join(map(paragraph, said))
 
 
 def chart(curve: Curve, name: str) -> str:
@@ -220,27 +216,19 @@ def _alone(svg: str) -> str:
 
 def print_points(points: Sequence[Point], console: Console) -> None:
     """Print a table of results, by commit."""
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for head in ("commit", "run", "series"):
-        table.add_column(head, no_wrap=True)
-    for head in ("p50 ms", "FPS", "peak MB", "accuracy"):
-        table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    for point in points:
-        table.add_row(
-            Text(_tick(point) if point.commit_sha else "\N{EN DASH}"),
-            point.started_utc[:16].replace("T", " "),
-            Text(f"{plain(point.name)}, {point.backend} {point.precision}"),
-            *(
-                number(value, digits).text
-                for value, digits in (
-                    (point.p50_ms, 2),
-                    (point.fps, 1),
-                    (point.peak_mb, 0),
-                    (point.accuracy, 4),
-                )
-            ),
-            "" if point.valid else "unfit",
-        )
-    table.width = Measurement.get(console, console.options.update(max_width=200), table).maximum
-    console.print(table, crop=False)
+    heads = [Head(head, numeric=False) for head in ("commit", "run", "series")]
+    heads += [Head("p50", "ms"), Head("FPS"), Head("peak", "MB"), Head("accuracy"), Head("", numeric=False)]
+    rows = [
+        [
+            word(_tick(point) if point.commit_sha else None),
+            word(point.started_utc[:16].replace("T", " ")),
+            word(f"{point.name}, {point.backend} {point.precision}"),
+            number(point.p50_ms, 2),
+            number(point.fps, 1),
+            number(point.peak_mb, 0),
+            number(point.accuracy, 4),
+            Cell("" if point.valid else "unfit"),
+        ]
+        for point in points
+    ]
+    draw(table(heads, rows), console)

@@ -10,12 +10,18 @@ from edgeprune.report import tables
 from edgeprune.report.cells import Line, Table, number, plain, printable
 from edgeprune.report.descent import iterations_table, passes_table, prediction_note
 from edgeprune.report.facts import Report, load_report, save_page
+from edgeprune.report.heading import chosen_place, heading
+from edgeprune.report.machine import date_words, device_words
 from edgeprune.report.sensitivity import guard_note, guards, layers_table, tries_table
 from edgeprune.report.sparse import epochs_table
 from edgeprune.shrinking import Pruning
 
 PAGE = "report.md"
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|#~&!$@])")
+# What begins a list or a rule at the start of a line, and what links by itself.
+_START, _LINK = re.compile(r"^(\d{0,9})([-+.)])(?=\s|-|$)"), re.compile(r"(:)(?=//)|(?<=www)(\.)")
+# Forges look for names and numbers of issues after the escapes are gone: an empty comment parts them.
+_MENTION = re.compile(r"(?<=[@#])(?=\w)")
 
 
 def write_markdown(folder: Path, out: Path | None = None) -> Path:
@@ -49,9 +55,12 @@ def render_markdown(report: Report) -> str:
 
 def _headline(report: Report) -> list[str]:
     summary = report.summary
-    parts = [f"## {escape(summary.verdict)}"]
+    parts = [f"## {escape(heading(summary))}"]
+    if device := device_words(summary.environment):
+        parts.append(escape(f"Measured on {device}, {date_words(summary.created_utc)}."))
     if summary.chosen is not None:
-        parts.append(f"Chosen: **{escape(summary.chosen.label)}** ({escape(summary.chosen.artifact)})")
+        place = escape(chosen_place(summary.chosen))
+        parts.append(f"Chosen: **{escape(summary.chosen.label)}** ({place})")
     else:
         miss = summary.nearest_miss
         parts.append(f"**No row was chosen.**{f' Nearest miss: {escape(miss)}' if miss else ''}")
@@ -66,8 +75,7 @@ def _rows(report: Report) -> list[str]:
     for name, target in report.summary.targets.items():
         data = tables.rows_table(report, target)
         parts.append(f"### {escape(name)} ({escape(tables.runtimes(target))})")
-        if target.verdict != report.summary.verdict:
-            parts.append(escape(target.verdict))
+        parts.append(escape(target.verdict))
         if target.comparison:
             parts.append(escape(target.comparison))
         parts.append(_table(data))
@@ -148,12 +156,16 @@ def _table(data: Table) -> str:
 
 def _cells(line: Line) -> list[str]:
     bold = "**" if line.tone == "chosen" else ""
-    return [f"{bold}{escape(cell.text)}{bold}" if cell.text else "" for cell in line.cells]
+    cells = [f"{bold}{escape(cell.text)}{bold}" if cell.text else "" for cell in line.cells]
+    if line.flagged:
+        cells[1] += f" ({escape(line.flagged)})"
+    return cells
 
 
 def escape(text: object) -> str:
     """Keep a text from being read as Markdown, HTML or a table border."""
-    return _SPECIAL.sub(r"\\\1", plain(text))
+    safe = _START.sub(r"\1\\\2", _SPECIAL.sub(r"\\\1", plain(text)))
+    return _MENTION.sub("<!-- -->", _LINK.sub(r"\\\g<0>", safe))
 
 
 def _fence(text: str) -> str:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table
-from rich.text import Text
 
 from edgeprune.bench.derived import hottest_c
 from edgeprune.bench.result import BenchResult, Energy
 from edgeprune.bench.statistics import achieved_fps, latency_ms
-from edgeprune.report.cells import number, plain
+from edgeprune.report.cells import Head, number, plain, table, word
+from edgeprune.report.console import draw, say
 
 # A heading, its number in a result, None where it is withheld or was not measured, and the digits shown.
 Column = tuple[str, Callable[[BenchResult], float | None], int]
@@ -90,13 +88,13 @@ def print_results(results: Sequence[BenchResult], console: Console) -> None:
                 for stage, ms in result.stages_ms.model_dump().items()
                 if ms is not None
             ]
-            console.print(Text(f"{plain(result.name)}: one image: {', '.join(spent)}"))
+            say(console, f"{plain(result.name)}: one image: {', '.join(spent)}")
     for result in results:
         if result.energy:
-            console.print(Text(f"{plain(result.name)}: {_energy_words(result.energy)}"))
+            say(console, f"{plain(result.name)}: {_energy_words(result.energy)}")
     for result in results:
         for flag in result.flags:
-            console.print(Text(f"{plain(result.name)}: {flag.code}: {plain(flag.evidence)}"))
+            say(console, f"{plain(result.name)}: {flag.code}: {plain(flag.evidence)}")
 
 
 def _energy_words(energy: Energy) -> str:
@@ -105,14 +103,10 @@ def _energy_words(energy: Energy) -> str:
 
 
 def _print(results: Sequence[BenchResult], columns: Sequence[Column], console: Console) -> None:
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column("engine", no_wrap=True)
     told = [column for column in WHERE_TOLD if any(column[1](result) is not None for result in results)]
-    for head, _, _ in (*columns, *told):
-        table.add_column(head, justify="right", no_wrap=True)
-    for result in results:
-        cells = [number(value(result), digits).text for _, value, digits in (*columns, *told)]
-        table.add_row(Text(plain(result.name)), *cells)
-    # Of its full width always: a terminal that is too narrow breaks the line, no number is ever cut.
-    table.width = Measurement.get(console, console.options.update(max_width=200), table).maximum
-    console.print(table, crop=False)
+    heads = [Head("engine", numeric=False), *(Head(head) for head, _, _ in (*columns, *told))]
+    rows = [
+        [word(result.name), *(number(value(result), digits) for _, value, digits in (*columns, *told))]
+        for result in results
+    ]
+    draw(table(heads, rows), console)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeprune.files import write_text_atomically
 from edgeprune.report.cells import Cell, Head, Table, number, table, word
-from edgeprune.report.page import page
+from edgeprune.report.facts import save_page
+from edgeprune.report.page import captioned, markup, page, paragraph
 from edgeprune.report.svg import BLUE, INK, MUTED, figure, log_axis, to_svg
 
 if TYPE_CHECKING:
@@ -22,8 +21,13 @@ def write_page(found: Found, path: Path) -> None:
         f"study {found.study} on {found.storage}; trials: {trials}; {found.target} in {found.precision}, "
         f"where the unpruned network takes {found.unpruned_ms:.2f} ms"
     )
-    parts = [f"<p>{escape(facts)}</p>", f"<figure>{chart(found)}</figure>", _markup(front_table(found))]
-    write_text_atomically(path, page("Search", parts))
+    title = "Accuracy against latency; the Pareto set is numbered by trial"
+    parts = [
+        paragraph(facts),
+        captioned(title, chart(found)),
+        markup(front_table(found), "The Pareto set, the fastest first"),
+    ]
+    save_page(path, page("Search", parts))
 
 
 def chart(found: Found) -> str:
@@ -80,15 +84,3 @@ def front_table(found: Found) -> Table:
         for member in found.front
     ]
     return table(heads, rows)
-
-
-def _markup(shown: Table) -> str:
-    def row(tag: str, texts: list[str]) -> str:
-        kinds = ["" if head.numeric else ' class="word"' for head in shown.heads]
-        cells = [f"<{tag}{kind}>{escape(text)}</{tag}>" for kind, text in zip(kinds, texts, strict=True)]
-        return f"<tr>{''.join(cells)}</tr>"
-
-    heads = row("th", [", ".join(filter(None, (head.text, head.unit))) for head in shown.heads])
-    lines = [row("td", [cell.text for cell in line.cells]) for line in shown.lines]
-    caption = "<caption>The Pareto set, the fastest first</caption>"
-    return f"<div><table>{caption}{heads}{''.join(lines)}</table></div>"

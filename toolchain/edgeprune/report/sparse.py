@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
 from edgeprune.report.cells import Cell, Head, Table, number, table
+from edgeprune.report.console import draw
 from edgeprune.report.svg import BLUE, MUTED, ORANGE, figure, to_svg
 from edgeprune.shrinking import GAMMA_QUANTILES, SMALL_GAMMA, SparseTraining
+
+if TYPE_CHECKING:
+    from edgeprune.sweep import Sweep
 
 
 def gammas_by_epoch(training: SparseTraining, name: str) -> str:
@@ -47,3 +55,21 @@ def epochs_table(training: SparseTraining) -> Table:
         for entry in training.epochs
     ]
     return table(heads, rows)
+
+
+def print_trials(found: Sweep, console: Console) -> None:
+    """Print every strength that `edgeprune sweep` tried, with what it did to the scales and the accuracy."""
+    heads = [Head("strength"), Head(f"scales\n< {SMALL_GAMMA:g}"), Head("median\nscale")]
+    heads += [Head(found.metric), Head("drop"), Head("", numeric=False)]
+    rows = [
+        [
+            Cell(f"{trial.strength:.3g}"),
+            number(100 * trial.share_small, 1, suffix="%"),
+            number(trial.median, 4),
+            number(trial.score, 4),
+            number(trial.drop, 4),
+            Cell("" if trial.kept else "over budget"),
+        ]
+        for trial in found.trials
+    ]
+    draw(table(heads, rows), console)

@@ -2,16 +2,54 @@
 
 from __future__ import annotations
 
-from html import escape
 from pathlib import Path
 from typing import Any
 
-from edgeprune.files import write_text_atomically
+from rich.console import Console
+
 from edgeprune.latency import Grid, LatencyTable, Scan
-from edgeprune.report.page import page
+from edgeprune.report.cells import Cell, Head, number, word
+from edgeprune.report.cells import table as table_of
+from edgeprune.report.console import draw, say
+from edgeprune.report.facts import save_page
+from edgeprune.report.page import captioned, page, paragraph
 from edgeprune.report.svg import BLUE, MUTED, ORANGE, beside, figure, to_svg
 
+_SHOWN = 12
 _AXES = {"cin": "input channels", "cout": "output channels"}
+
+
+def print_table(table: LatencyTable, guess: int | None, console: Console) -> None:
+    """Print the dearest kinds of layer, the channel step and what is to be known of the table.
+
+    Args:
+        guess: the step that the target's profile gives; None where it gives none for this precision.
+    """
+    found: dict[tuple[str, int, int], list[float]] = {}
+    for layer in table.layers:
+        ms = table.layer_ms(layer.shape, layer.cin, layer.cout)
+        found.setdefault((str(layer.shape), layer.cin, layer.cout), []).append(ms)
+    ranked = sorted(found.items(), key=lambda row: -sum(row[1]))
+    heads = [Head("layer", numeric=False), Head("in"), Head("out"), Head("times"), Head("ms\neach")]
+    rows = [
+        [
+            word(shape),
+            Cell(str(cin)),
+            Cell(str(cout)),
+            Cell(str(len(times))),
+            number(times[0], 3),
+            number(100 * sum(times) / table.whole_ms, 1, suffix="%"),
+        ]
+        for (shape, cin, cout), times in ranked[:_SHOWN]
+    ]
+    draw(table_of([*heads, Head("of the\nwhole")], rows), console)
+    if len(ranked) > _SHOWN:
+        say(console, f"and {len(ranked) - _SHOWN} more kinds of layer")
+    says = "" if guess in (None, table.step) else f" (the target's profile says {guess})"
+    say(console, f"\nchannel step: {table.step}{says}")
+    say(console, f"whole network: {table.whole_ms:.2f} ms, of which {table.rest_ms():.2f} ms in no layer")
+    for sentence in table.caveats():
+        say(console, f"note: {sentence}")
 
 
 def write_page(table: LatencyTable, path: Path) -> None:
@@ -25,19 +63,19 @@ def write_page(table: LatencyTable, path: Path) -> None:
         f"{table.imgsz} px; step {table.step} channels; the whole network takes {table.whole_ms:.2f} ms"
     )
     parts = [
-        f"<p>{escape(facts)}</p>",
-        *(f"<p>{escape(sentence)}</p>" for sentence in table.caveats()),
+        paragraph(facts),
+        *map(paragraph, table.caveats()),
         "<h2>Staircases</h2>",
         "<p>Bars span the quartiles of the rounds; filled dots are multiples of the step.</p>",
         *_figures(scans),
         "<h2>Layers</h2>",
         *_figures(grids),
     ]
-    write_text_atomically(path, page("Latency table", parts))
+    save_page(path, page("Latency table", parts))
 
 
 def _figures(charts: list[tuple[str, str]]) -> list[str]:
-    return [f"<figure><figcaption>{escape(title)}</figcaption>{svg}</figure>" for title, svg in charts]
+    return [captioned(title, svg) for title, svg in charts]
 
 
 def _scan_chart(scan: Scan, step: int, name: str) -> tuple[str, str]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 
 from edgeprune.bench.derived import hottest_c
 from edgeprune.bench.statistics import PERCENTILE_MINIMA, latency_ms, median_ms
 from edgeprune.report.cells import Cell, Head, Line, Table, flatten, number, table, word
 from edgeprune.report.facts import Report
+from edgeprune.report.heading import unfit_by
+from edgeprune.report.machine import date_words, machine_facts, time_words
 from edgeprune.scores import LENIENT
 from edgeprune.shrinking import Pruning
 from edgeprune.summary import Row, Summary, TargetSummary
@@ -22,9 +25,7 @@ def row_heads(report: Report) -> tuple[Head, ...]:
     """Return the columns of the main table."""
     split, selection, metric = report.summary.split, report.summary.selection_split, report.summary.metric
     return (
-        Head("#"),
-        Head("variant", numeric=False),
-        Head("precision", numeric=False),
+        *ROW,
         Head("p50", "ms"),
         Head("p90", "ms"),
         Head("FPS", "1/s"),
@@ -49,8 +50,7 @@ def _row_line(report: Report, target: TargetSummary, row: Row) -> Line:
     unrated = f"not evaluated on {report.summary.split}"
     cells = [
         Cell(str(report.number[row.label])),
-        word(row.name),
-        word(row.precision),
+        word(f"{row.name} {row.precision}"),
         number(row.p50_ms, 2, absent),
         number(row.p90_ms, 2, few),
         number(row.fps, 1, absent),
@@ -63,7 +63,7 @@ def _row_line(report: Report, target: TargetSummary, row: Row) -> Line:
         drop = row.val.drop if row.val else None
         cells.append(number(drop, 4, f"not evaluated on {report.summary.selection_split}"))
     cells += [number(row.peak_mb, 0, absent), number(row.size_mb, 2)]
-    return Line(tuple(cells), report.tone(row), row.refused)
+    return Line(tuple(cells), report.tone(row), row.refused, unfit_by(row))
 
 
 def why_unmeasured(target: TargetSummary) -> str:
@@ -288,15 +288,15 @@ def facts_tables(report: Report) -> dict[str, Table]:
         "model": summary.model,
         "data": summary.data,
         "imgsz": summary.imgsz,
-        "created": summary.created_utc,
+        "created": date_words(summary.created_utc),
     }
     bench = {"bench profile": summary.bench_profile, "threads": summary.threads}
     calibration = summary.calibration.model_dump(exclude_none=True) if summary.calibration else {}
-    seconds = {stage: f"{value:,.1f} s" for stage, value in summary.seconds.items()}
+    seconds = {stage: time_words(value) for stage, value in summary.seconds.items()}
     sections = {
         "Model and data": build | bench,
         "Calibration": calibration,
-        "Environment": summary.environment,
+        "Machine": machine_facts(summary.environment),
         "Versions": summary.versions,
         "Stage times": seconds,
     }
@@ -306,6 +306,11 @@ def facts_tables(report: Report) -> dict[str, Table]:
         for title, data in sections.items()
         if data
     }
+
+
+def raw_environment(report: Report) -> str:
+    """Return all that was recorded of the machine as JSON, for those who want every number."""
+    return json.dumps(report.summary.environment, indent=1, ensure_ascii=False, default=str)
 
 
 def commands(report: Report) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from edgeprune.bench.gate_result import Failure, GateResult
 from edgeprune.report.cells import plain
+from edgeprune.report.console import for_terminal
 
 _LEVELS = {"fail": "error", "inconclusive": "warning"}
 
@@ -31,5 +32,5 @@ def render_annotations(results: Mapping[str, GateResult], failure: Failure | Non
 
 def _command(level: str, title: str, message: str) -> str:
     """Return a workflow command; what would end its title, its text or the line is escaped."""
-    safe = plain(title).replace("%", "%25").replace(":", "%3A").replace(",", "%2C")
-    return f"::{level} title={safe}::{plain(message).replace('%', '%25')}"
+    safe, said = (for_terminal(plain(text)).replace("%", "%25") for text in (title, message))
+    return f"::{level} title={safe.replace(':', '%3A').replace(',', '%2C')}::{said}"

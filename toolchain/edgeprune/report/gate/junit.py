@@ -55,7 +55,7 @@ def _properties(suite: ET.Element, result: GateResult) -> None:
 
 
 def _case(suite: ET.Element, target: str, metric: Metric) -> None:
-    case = ET.SubElement(suite, "testcase", classname=f"edgeprune.{plain(target)}", name=metric.name)
+    case = ET.SubElement(suite, "testcase", classname=f"edgeprune.{plain(target)}", name=plain(metric.name))
     evidence = plain(metric.evidence)
     if metric.verdict == "fail":
         kind = "budget" if metric.budget else "regression"

@@ -12,13 +12,13 @@ _LEAST_WIDTH = 12
 
 def render_table(results: Mapping[str, GateResult], failure: Failure | None = None) -> str:
     """Return a line with the verdict of each target, and below it one line a metric; a failure comes last."""
-    names = [metric.name for result in results.values() for metric in result.metrics]
-    width = max(map(len, names), default=0)
+    names = [plain(metric.name) for result in results.values() for metric in result.metrics]
+    width = max(*map(len, names), _LEAST_WIDTH) if names else _LEAST_WIDTH
     lines = []
     for target, result in results.items():
         lines.append(f"{plain(target)}: {result.verdict.upper()} after {len(result.pairs)} pairs")
         lines += [
-            f"  {metric.name:<{max(width, _LEAST_WIDTH)}} {metric.verdict:<13} {plain(metric.evidence)}"
+            f"  {plain(metric.name):<{width}} {metric.verdict:<13} {plain(metric.evidence)}"
             for metric in result.metrics
         ]
         lines += [f"  note: {plain(note)}" for note in result.notes]

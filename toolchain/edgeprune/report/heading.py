@@ -1,0 +1,35 @@
+"""The first thing that a report says: one claim, over one reference, with what speaks against it."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from edgeprune.sanity import UNFIT
+from edgeprune.summary import Row, Summary
+
+
+def heading(summary: Summary) -> str:
+    """Return one short sentence, without its full stop: what was chosen and how much faster it is.
+
+    A chosen row whose run was unfit is named so.
+    """
+    row = summary.chosen
+    if row is None:
+        if not any(one.p50_ms is not None for one in summary.rows()):
+            return "Nothing was measured: the device was not there"
+        return "No row keeps to every budget" if summary.nearest_miss else "No row could be chosen"
+    claim = f"{row.p50_ms:.2f} ms at p50" if row.p50_ms is not None else "it was not measured"
+    if row.speedup and summary.reference and summary.reference != row.label:
+        claim = f"{row.speedup:.2f}× as fast as {summary.reference}"
+    caveat = f", measured in a run flagged {unfit_by(row)}" if unfit_by(row) else ""
+    return f"{row.label} is chosen: {claim}{caveat}"
+
+
+def unfit_by(row: Row) -> str:
+    """Name the flags that make the run of a row unfit to be believed; empty for a fit one."""
+    return ", ".join(flag for flag in row.flags if flag in UNFIT)
+
+
+def chosen_place(row: Row) -> str:
+    """Return where a user finds the chosen engine, relative to the build folder."""
+    return f"best/{PurePosixPath(row.artifact).name}"
