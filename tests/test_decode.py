@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -12,7 +10,7 @@ from hypothesis import strategies as st
 
 from edgeprune.decode import decode
 from edgeprune.models.detection import detections
-from edgeprune.postprocess import classifier, detector
+from edgeprune.postprocess import Selection, classifier, detector
 
 NAMES = ("a", "b", "c")
 
@@ -35,20 +33,22 @@ def _raw(seed: int, anchors: int) -> np.ndarray:
 def test_a_raw_head_gives_what_the_evaluator_finds(
     seed: int, anchors: int, confidence: float, multi_label: bool, most: int
 ) -> None:
-    post = replace(detector(NAMES, end2end=False), multi_label=multi_label, max_detections=most)
+    post = detector(NAMES, end2end=False)
+    selection = Selection(confidence, 0.7, most, multi_label)
     output = _raw(seed, anchors)
-    expected = detections(torch.from_numpy(output.copy()), replace(post, confidence=confidence)).numpy()
-    found = decode(output, post, confidence)
+    expected = detections(torch.from_numpy(output.copy()), post, selection).numpy()
+    found = decode(output, post, selection)
     assert found.shape == expected.shape
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_an_end_to_end_head_is_only_filtered_and_ordered() -> None:
     rows = np.array([[[0, 0, 9, 9, 0.3, 1], [1, 1, 5, 5, 0.8, 2], [0, 0, 1, 1, 0.1, 0]]], np.float32)
-    found = decode(rows, detector(NAMES, end2end=True), 0.25)
+    post = detector(NAMES, end2end=True)
+    found = decode(rows, post, post.deployment)
     assert found[:, 4:].tolist() == [[pytest.approx(0.8), 2], [pytest.approx(0.3), 1]]
 
 
 def test_a_classifier_gives_its_best_class() -> None:
-    found = decode(np.array([[0.1, 0.7, 0.2]], np.float32), classifier(NAMES), 0.25)
+    found = decode(np.array([[0.1, 0.7, 0.2]], np.float32), classifier(NAMES), None)
     assert found.tolist() == [[pytest.approx(0.7), 1]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +15,20 @@ from edgeprune.artifact import Artifact
 from edgeprune.backends import get_backend
 from edgeprune.dataset import Dataset
 from edgeprune.device import resolve_targets
-from edgeprune.embed import check, embed, predictor
+from edgeprune.embed import as_deployed, check, embed, predictor
 from edgeprune.errors import ConfigError, ModelError
 from edgeprune.models import ultralytics as adapter
 from edgeprune.models.detection import detections
-from edgeprune.postprocess import classifier, detector
+from edgeprune.postprocess import Selection, classifier, detector
 from edgeprune.preprocess import Preprocess, letterbox, load_input, read_image
 from edgeprune.recipe import EmbedPart
 from edgeprune.spec import Spec, spec_of
 from edgeprune.summary import ExportCheck
 
-SPEC = Spec(preprocess=Preprocess(64), postprocess=detector(NAMES, end2end=False))
+# An untrained network is sure of nothing: what it is asked for is less than a deployment's.
+DEPLOYED = Selection(0.1, 0.7, 300)
+POST = replace(detector(NAMES, end2end=False), deployment=DEPLOYED)
+SPEC = Spec(preprocess=Preprocess(64), postprocess=POST)
 Exported = dict[str, tuple[Artifact, ExportCheck]]
 
 
@@ -45,7 +49,7 @@ def test_an_image_goes_in_and_detections_come_out(
         canvas, _ = letterbox(read_image(path), SPEC.preprocess)
         (found,) = session.run(["detections"], {"image": canvas[None]})
         (output,) = ours(load_input(path, SPEC.preprocess)[0])
-        expected = detections(torch.from_numpy(output), SPEC.postprocess).numpy()
+        expected = detections(torch.from_numpy(output), POST, DEPLOYED).numpy()
         assert found.dtype == np.float32
         assert 0 < len(found) == len(expected)
         assert (np.diff(found[:, 4]) <= 0).all()
@@ -54,8 +58,8 @@ def test_an_image_goes_in_and_detections_come_out(
 
 
 def test_nothing_found_is_no_row(float_models: Exported, tmp_path: Path) -> None:
-    spec = SPEC.model_copy(update={"postprocess": detector(NAMES, end2end=False)})
-    object.__setattr__(spec.postprocess, "confidence", 0.999)
+    sure = replace(POST, deployment=Selection(0.999, 0.7, 300))
+    spec = SPEC.model_copy(update={"postprocess": sure})
     session = _session(embed(float_models["yolov8n"][0].path, spec, ("nms",), tmp_path / "nms.onnx"))
     (found,) = session.run(None, {"images": np.zeros((1, 3, 64, 64), np.float32)})
     assert found.shape == (0, 6)
@@ -68,7 +72,8 @@ def test_the_accuracy_is_that_of_the_plain_file(
     plain = float_models["yolov8n"][0].path
     predict, post = predictor(embed(plain, SPEC, parts, tmp_path / "embedded.onnx"), SPEC, parts)
     session = get_backend("onnxruntime").load(plain, "fp32", 1, {})
-    expected = adapter.evaluate(session, tiny, "train", SPEC.preprocess, SPEC.postprocess)
+    by = as_deployed(SPEC.postprocess) if "nms" in parts else SPEC.postprocess
+    expected = adapter.evaluate(session, tiny, "train", SPEC.preprocess, by)
     found = adapter.evaluate(predict, tiny, "train", SPEC.preprocess, post)
     assert found.score == pytest.approx(expected.score, abs=1e-6)
 

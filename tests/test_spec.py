@@ -7,24 +7,20 @@ import re
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import onnx
 import pytest
-import torch
 
 from conftest import NAMES
 from edgeprune.artifact import Artifact
 from edgeprune.backends import get_backend
 from edgeprune.backends.ort_format import to_ort
-from edgeprune.dataset import Dataset, load_dataset
+from edgeprune.dataset import Dataset
 from edgeprune.device import resolve_targets
 from edgeprune.errors import ConfigError, ModelError
 from edgeprune.export import export
 from edgeprune.models import ultralytics as adapter
-from edgeprune.models.detection import detections
-from edgeprune.postprocess import classifier, detector
-from edgeprune.preprocess import CENTRE_CROP, Preprocess, load_input
+from edgeprune.postprocess import Selection, classifier, detector
+from edgeprune.preprocess import CENTRE_CROP, Preprocess
 from edgeprune.quantize import CalibrationSet
 from edgeprune.quantize.half import to_fp16
 from edgeprune.quantize.qdq import quantize
@@ -32,9 +28,7 @@ from edgeprune.recipe import ExportRecipe
 from edgeprune.spec import FILE, Spec, spec_of
 from edgeprune.summary import ExportCheck
 
-PAGE = Path(__file__).parents[1] / "docs" / "deploy.md"
 RAW = Spec(preprocess=Preprocess(64), postprocess=detector(NAMES, end2end=False))
-BCCD = Path(__file__).parents[1].parent / "shared"
 
 Exported = dict[str, tuple[Artifact, ExportCheck]]
 
@@ -117,7 +111,7 @@ def test_the_int8_openvino_model_has_it_too(convnet: Path, tiny: Dataset, tmp_pa
             "postprocess.head: 'anchors' is not one of raw, end2end, scores",
         ),
         ("postprocess", {"nms": 0.7}, "unknown key 'postprocess.nms'"),
-        ("postprocess", {"iou": -1}, "postprocess.iou"),
+        ("postprocess", {"deployment": {"confidence": 0.25, "iou": -1}}, "postprocess.deployment.iou"),
     ],
 )
 def test_a_spec_that_cannot_be_followed_is_refused(
@@ -151,46 +145,25 @@ def test_broken_metadata_is_refused(convnet: Path, tmp_path: Path) -> None:
         spec_of(tmp_path / "model.onnx")
 
 
-def _detector_of_the_docs(folder: Path, confidence: float) -> Any:
-    block = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)[0]
-    names: dict[str, Any] = {}
-    exec(compile(block, str(PAGE), "exec"), names)
-    return names["Detector"](folder, confidence)
+OLD = """{
+ "preprocess": {"imgsz": 64},
+ "postprocess": {"task": "detect", "head": "raw", "names": ["a"], "boxes": "xywh", "activated": true,
+  "confidence": 0.002, "iou": 0.6, "max_detections": 50, "multi_label": true}
+}"""
 
 
-def _assert_the_docs_find_the_same(model: Path, images: tuple[Path, ...], folder: Path) -> None:
-    (folder / "model.onnx").symlink_to(model)
-    spec = spec_of(model)
-    (folder / FILE).write_text(spec.to_json())
-    theirs = _detector_of_the_docs(folder, spec.postprocess.confidence or 0.0)
-    ours = get_backend("onnxruntime").load(model, "fp32", 1, {})
-    for path in images:
-        tensor, place = load_input(path, spec.preprocess)
-        expected = detections(torch.from_numpy(ours(tensor)[0]), spec.postprocess).double().numpy()
-        image = cv2.imread(str(path))
-        size = np.array([image.shape[1], image.shape[0]])
-        corners = (expected[:, :4].reshape(-1, 2, 2) - (place.left, place.top)) * size
-        expected[:, :4] = (corners / (place.width, place.height)).clip(0, size).reshape(-1, 4)
-        found = theirs(image)
-        assert 0 < len(expected) == len(found)
-        # Of equal scores either may come first: each detection is held against the nearest of the other side.
-        distance = np.abs(expected[:, None] - found[None]).max(2)
-        assert max(distance.min(0).max(), distance.min(1).max()) < 0.01
+def test_a_spec_of_the_first_form_was_the_evaluations(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text(OLD)
+    post = spec_of(tmp_path).postprocess
+    assert post.evaluation == Selection(0.002, 0.6, 50, multi_label=True)
+    assert post.deployment == Selection(0.25, 0.6, 50, multi_label=False)
 
 
-@pytest.mark.parametrize("head", ["raw", "end2end"])
-def test_the_script_of_the_docs_finds_what_the_evaluator_finds(
-    models: dict[str, Path], tiny: Dataset, head: str, tmp_path: Path
-) -> None:
-    _assert_the_docs_find_the_same(models[head], tiny.images["val"][:2], tmp_path)
-
-
-@pytest.mark.skipif(
-    not (BCCD / "models/bccd_yolov8n_320.pt").is_file(), reason="the trained model is not here"
-)
-def test_the_script_of_the_docs_does_so_on_photographs(tmp_path: Path) -> None:
-    model = adapter.load(BCCD / "models/bccd_yolov8n_320.pt")
-    images = load_dataset(BCCD / "data/bccd/data.yaml", 3).images["val"][:3]
-    module, info, out = adapter.exportable(model), adapter.info(model), tmp_path / "exported.onnx"
-    export(module, info, Preprocess(320), images[:1], ExportRecipe(), "original", out)
-    _assert_the_docs_find_the_same(out, images, tmp_path)
+def test_a_classifiers_spec_of_the_first_form_is_read(tmp_path: Path) -> None:
+    none = dict.fromkeys(("confidence", "iou", "max_detections"))
+    data = json.loads(Spec(preprocess=Preprocess(64), postprocess=classifier(NAMES)).to_json())
+    for name in ("evaluation", "deployment"):
+        del data["postprocess"][name]
+    data["postprocess"] |= none | {"multi_label": False}
+    (tmp_path / FILE).write_text(json.dumps(data))
+    assert spec_of(tmp_path).postprocess == classifier(NAMES)

@@ -12,17 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from edgeprune.postprocess import Postprocess
+    from edgeprune.postprocess import Postprocess, Selection
 
 Floats = npt.NDArray[np.float32]
 
 
-def decode(output: npt.NDArray[Any], post: Postprocess, confidence: float) -> Floats:
+def decode(output: npt.NDArray[Any], post: Postprocess, selection: Selection | None) -> Floats:
     """Return the detections of one image, or its class.
 
     Args:
         output: the first output of the network, batch of one, in the shape of the spec's head.
-        confidence: detections of at most this score are dropped; the spec's own is a validator's.
+        selection: one of the spec's, which the boxes are chosen by; None for a classifier.
 
     Returns:
         float32 (n, 6) of x1, y1, x2, y2 in pixels of the input, score and class, most confident first; of a
@@ -32,20 +32,21 @@ def decode(output: npt.NDArray[Any], post: Postprocess, confidence: float) -> Fl
     if post.head == "scores":
         best = int(found.argmax())
         return np.array([[found[best], best]], dtype=np.float32)
+    assert selection is not None
     if post.head == "end2end":
-        rows = found[found[:, 4] > confidence, :6]
-        return rows[np.argsort(-rows[:, 4], kind="stable")][: post.max_detections]
-    return _raw(found, post, confidence)
+        rows = found[found[:, 4] > selection.confidence, :6]
+        return rows[np.argsort(-rows[:, 4], kind="stable")][: selection.max_detections]
+    return _raw(found, post, selection)
 
 
-def _raw(columns: Floats, post: Postprocess, confidence: float) -> Floats:
+def _raw(columns: Floats, post: Postprocess, selection: Selection) -> Floats:
     """Choose, order and suppress the boxes of a head of (4 + classes, anchors)."""
     scores = columns[4:]
-    if post.multi_label:
-        label, anchor = np.nonzero(scores > confidence)
+    if selection.multi_label:
+        label, anchor = np.nonzero(scores > selection.confidence)
     else:
         best = scores.argmax(axis=0)
-        anchor = np.flatnonzero(scores[best, np.arange(scores.shape[1])] > confidence)
+        anchor = np.flatnonzero(scores[best, np.arange(scores.shape[1])] > selection.confidence)
         label = best[anchor]
     score = scores[label, anchor]
     order = np.argsort(-score, kind="stable")
@@ -54,7 +55,7 @@ def _raw(columns: Floats, post: Postprocess, confidence: float) -> Floats:
     if post.boxes == "xywh":
         half = corners[:, 2:] / 2
         corners = np.concatenate([corners[:, :2] - half, corners[:, :2] + half], axis=1)
-    kept = _suppress(corners, label, post.iou, post.max_detections)
+    kept = _suppress(corners, label, selection.iou, selection.max_detections)
     return np.column_stack([corners[kept], score[kept], label[kept]]).astype(np.float32)
 
 

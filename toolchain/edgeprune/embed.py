@@ -2,12 +2,13 @@
 
 ``scale`` takes the letterboxed image as it lies in memory: uint8 (1, imgsz, imgsz, 3), BGR as OpenCV has it.
 ``nms`` gives detections (n, 6) of x1, y1, x2, y2 in pixels of the input, score and class, most confident
-first: ONNX's NonMaxSuppression suppresses within a class, as the evaluator does.
+first, by the spec's selection for deployment: ONNX's NonMaxSuppression suppresses within a class.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,11 @@ def predictor(embedded: Path, spec: Spec, parts: Sequence[EmbedPart]) -> tuple[P
     return predict, detector(post.names, end2end=True) if "nms" in parts else post
 
 
+def as_deployed(post: Postprocess) -> Postprocess:
+    """Return a spec whose accuracy is that of a deployment: of the boxes that an application sees."""
+    return replace(post, evaluation=post.deployment)
+
+
 def _scale(graph: onnx.GraphProto, spec: Preprocess) -> None:
     """Put Cast, Transpose, the order of the colours and the scale before the network."""
     network_input = graph.input[0].name
@@ -105,16 +111,23 @@ def _nms(graph: onnx.GraphProto, post: Postprocess) -> None:
         graph.node.append(_node(kind, inputs, name, outputs, **attributes))
         return f"{_NAME}{name}"
 
-    limit = constant("limit", np.array([post.max_detections], np.int64))
+    chosen_by = post.deployment
+    assert chosen_by is not None
+    limit = constant("limit", np.array([chosen_by.max_detections], np.int64))
     columns = graph.output[0].name
     sizes = constant("sizes", np.array([4, len(post.names)], np.int64))
     add("Split", [columns, sizes], "boxes", 2, axis=1)
     scores = f"{_NAME}boxes1"
+    if not chosen_by.multi_label:  # of a box only the score of its best class is left
+        best = add("ArgMax", [scores], "class", axis=1, keepdims=1)
+        classes = constant("classes", np.arange(len(post.names), dtype=np.int64)[None, :, None])
+        is_best = add("Equal", [best, classes], "is_best")
+        scores = add("Where", [is_best, scores, constant("none", np.float32(0))], "best_score")
     boxes = add("Transpose", [f"{_NAME}boxes"], "rows", perm=[0, 2, 1])
     chosen = add(
         "NonMaxSuppression",
-        [boxes, scores, limit, constant("iou", np.array([post.iou], np.float32)),
-         constant("confidence", np.array([post.confidence], np.float32))],
+        [boxes, scores, limit, constant("iou", np.array([chosen_by.iou], np.float32)),
+         constant("confidence", np.array([chosen_by.confidence], np.float32))],
         "selected",
         center_point_box=1,
     )  # fmt: skip

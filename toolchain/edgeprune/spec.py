@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from edgeprune.artifact import lone
 from edgeprune.documents import validate
 from edgeprune.errors import ConfigError, ModelError
-from edgeprune.postprocess import Postprocess
+from edgeprune.postprocess import Postprocess, with_names
 from edgeprune.preprocess import Preprocess
 
 FILE = "preprocess.json"
@@ -33,6 +33,11 @@ class Spec(BaseModel):
 
     preprocess: Preprocess
     postprocess: Postprocess
+
+    @field_validator("postprocess", mode="before")
+    @classmethod
+    def _with_names(cls, value: Any) -> Any:
+        return with_names(value) if isinstance(value, dict) else value
 
     def to_json(self) -> str:
         """Return the content of `preprocess.json`."""

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from edgeprune.postprocess import Postprocess
+from edgeprune.postprocess import Postprocess, Selection
 
 Outputs = npt.NDArray[np.float32]
 
-SURE = 0.25  # the score that deployments of a detector commonly ask for
 # A score beside the threshold may fall on its other side: the partner of a sure detection may be less sure.
 PARTNER = 0.2
 OVERLAP = 0.7  # IoU of partners: what the validator's NMS takes for one object
@@ -24,7 +23,7 @@ class Shared:
     """How many decisions two runs make, and how many of them both make.
 
     Attributes:
-        what: ``detections`` of a score above 0.25 in either run, or ``classes``, the best of an image.
+        what: ``detections`` of a deployment in either run, or ``classes``, the best of an image.
         count: of both runs together, those that are shared counted once a run.
         shared: as many of `count` have a partner in the other run: of the same class, at an IoU of at least
             0.7.
@@ -62,11 +61,12 @@ def _partners(one: Outputs, other: Outputs, post: Postprocess) -> Iterator[tuple
 
     from edgeprune.models.detection import detections
 
-    def found(output: Outputs, spec: Postprocess) -> torch.Tensor:
-        return detections(torch.from_numpy(output[None]), spec)
+    def found(output: Outputs, selection: Selection) -> torch.Tensor:
+        return detections(torch.from_numpy(output[None]), post, selection)
 
-    firm = replace(post, confidence=SURE)
-    loose = replace(post, confidence=PARTNER, iou=1.0, max_detections=_ALL)
+    assert post.deployment is not None
+    firm = post.deployment
+    loose = Selection(PARTNER, iou=1.0, max_detections=_ALL, multi_label=True)
     for mine, theirs in ((one, other), (other, one)):
         sure, candidates = found(mine, firm), found(theirs, loose)
         same = candidates[:, 5][None] == sure[:, 5][:, None]

@@ -13,7 +13,7 @@ from ultralytics.utils.nms import non_max_suppression
 from edgeprune.dataset import Dataset, load_labels
 from edgeprune.errors import CompileError
 from edgeprune.models import Predict
-from edgeprune.postprocess import Postprocess
+from edgeprune.postprocess import Postprocess, Selection
 from edgeprune.preprocess import Placement, Preprocess, load_input
 from edgeprune.scores import Accuracy
 
@@ -31,11 +31,13 @@ def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess, p
     """
     tp, confidence, predicted, targets = [], [], [], []
     labels = [load_labels(image, len(dataset.names)) for image in dataset.images[split]]
-    limit = max(post.max_detections or 0, max((len(rows) for rows in labels), default=0))
+    assert post.evaluation is not None
+    limit = max(post.evaluation.max_detections or 0, max((len(rows) for rows in labels), default=0))
+    selection = replace(post.evaluation, max_detections=limit)
     for image, rows in zip(dataset.images[split], labels, strict=True):
         tensor, placement = load_input(image, spec)
         output = torch.from_numpy(np.array(predict(tensor)[0], dtype=np.float32))
-        boxes = detections(output, replace(post, max_detections=limit))
+        boxes = detections(output, post, selection)
         tp.append(match(boxes, torch.from_numpy(rows[:, 0]), _in_pixels(rows, placement)))
         confidence.append(boxes[:, 4].numpy())
         predicted.append(boxes[:, 5].numpy())
@@ -50,8 +52,11 @@ def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess, p
     )
 
 
-def detections(output: torch.Tensor, post: Postprocess) -> torch.Tensor:
+def detections(output: torch.Tensor, post: Postprocess, selection: Selection) -> torch.Tensor:
     """Turn a network's output into detections as the spec says.
+
+    Args:
+        selection: the spec's for evaluation or for deployment, or one like it.
 
     Returns:
         (n, 6) of x1, y1, x2, y2 in pixels of the input, score, class; most confident first.
@@ -62,10 +67,10 @@ def detections(output: torch.Tensor, post: Postprocess) -> torch.Tensor:
     _check_output(output, post)
     found: torch.Tensor = non_max_suppression(
         output,
-        post.confidence,
-        post.iou or 1.0,
-        multi_label=post.multi_label,
-        max_det=post.max_detections,
+        selection.confidence,
+        selection.iou or 1.0,
+        multi_label=selection.multi_label,
+        max_det=selection.max_detections,
         end2end=post.head == "end2end",
     )[0]
     return found

@@ -19,12 +19,11 @@ if TYPE_CHECKING:
     import numpy as np
 
     from edgeprune.backends import Session
-    from edgeprune.postprocess import Postprocess
+    from edgeprune.postprocess import Postprocess, Selection
     from edgeprune.preprocess import Preprocess
 
 STAGES = ("pre", "h2d", "compute", "d2h", "post")
 PASSES = 32
-CONFIDENCE = 0.25  # an application's; a validator's 0.001 leaves hundreds of boxes to NMS
 
 
 def stages_ms(
@@ -38,7 +37,10 @@ def stages_ms(
 
     image = np.load(job["image"])
     pre = cast("Preprocess", SimpleNamespace(**job["preprocess"]))
-    post = cast("Postprocess", SimpleNamespace(**job["postprocess"])) if job["postprocess"] else None
+    told = job["postprocess"]
+    post = cast("Postprocess", SimpleNamespace(**told)) if told else None
+    # An application's: what a validator goes by leaves hundreds of boxes to NMS.
+    deployed = told and told["deployment"] and cast("Selection", SimpleNamespace(**told["deployment"]))
     try:
         tensor, _ = to_input(image, pre)
     except ImportError:
@@ -57,7 +59,7 @@ def stages_ms(
             taken, _ = timed("pre", to_input, image, pre)
         outputs = timed("compute", session, taken)
         if post is not None:
-            timed("post", decode, outputs[0], post, CONFIDENCE)
+            timed("post", decode, outputs[0], post, deployed)
     if isinstance(session, Staged):
         del spent["compute"]
         for _ in range(PASSES):
