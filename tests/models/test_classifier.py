@@ -184,7 +184,7 @@ def test_a_checkpoint_as_ultralytics_trains_it_is_read(
     weights = tmp_path / "run" / "weights" / "best.pt"
     assert adapter_of(weights) is adapter
     trained = adapter.load(weights)
-    assert trained.transforms is not None
+    assert not hasattr(trained, "transforms")  # how the trainer fed it is none of the network
     info = adapter.info(trained)
     assert (info.imgsz, sorted(info.names)) == (64, sorted(DIGITS))
     dataset = load_folders(data, info.names)

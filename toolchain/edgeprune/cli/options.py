@@ -41,7 +41,7 @@ set_option = click.option(
     "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any key of the recipe."
 )
 trust_option = click.option(
-    "--trust-model", is_flag=True, help="Unpickle the checkpoint without the list of safe classes."
+    "--trust-model", is_flag=True, help="Unpickle the checkpoint, which runs the code in it."
 )
 _DEVICE: dict[str, Any] = {
     "default": "local",

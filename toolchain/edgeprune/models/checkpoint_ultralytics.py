@@ -12,28 +12,23 @@ from ultralytics import __version__ as ultralytics_version
 from ultralytics.nn.tasks import BaseModel
 
 from edgeprune.errors import ModelError
-from edgeprune.models.safe_load import load_checkpoint
-
-# What of a checkpoint's training arguments is carried along: the recovery has to augment as the training did
-# (a detector of digits must never see a mirrored one), and the rest holds paths of other machines.
-KEPT_ARGS = (
-    "task", "imgsz", "hsv_h", "hsv_s", "hsv_v", "degrees", "translate", "scale", "shear", "perspective",
-    "flipud", "fliplr", "bgr", "mixup", "cutmix", "copy_paste", "auto_augment", "erasing",
-    "box", "cls", "dfl",
-)  # fmt: skip
+from edgeprune.models.checkpoint.record import TrainArgs
+from edgeprune.models.safe_load import load_safely, load_trusting
 
 
 def load_network(path: Path, trust: bool = False) -> Any:
     """Load the module of a checkpoint in float32 and eval mode, with gradients on.
 
+    Args:
+        trust: unpickle whatever the file holds, which runs its code.
+
     Returns:
-        The module, an ultralytics model of any task; whatever else the file holds as it is.
+        The module, an ultralytics model of any task; whatever else a trusted file holds as it is.
 
     Raises:
         ModelError: it cannot be read safely, or holds NaN or infinite weights.
     """
-    checkpoint = load_checkpoint(path, trust)
-    model = checkpoint.get("model") if checkpoint.get("ema") is None else checkpoint["ema"]
+    model = load_trusting(path) if trust else load_safely(path)
     if not isinstance(model, BaseModel):
         return model
     for name, tensor in model.state_dict().items():
@@ -42,7 +37,6 @@ def load_network(path: Path, trust: bool = False) -> Any:
     model = model.float().eval()
     # Checkpoints load with gradients off, and then torch-pruning silently prunes nothing.
     model.requires_grad_(True)
-    model.args = dict(checkpoint.get("train_args") or {})
     return model
 
 
@@ -51,7 +45,7 @@ def save(model: nn.Module, path: Path) -> None:
     keep = cast(Any, copy.deepcopy(model).half().cpu())
     keep.criterion = None  # the loss of a training run is no part of the model
     vars(keep).pop("transforms", None)  # nor is how a classifier's trainer resized its images
-    keep.args = {key: keep.args[key] for key in KEPT_ARGS if key in keep.args}
+    keep.args = {key: keep.args[key] for key in TrainArgs.model_fields if key in keep.args}
     for module in keep.modules():
         module._forward_hooks.clear()  # distillation hangs its hooks into the student
     checkpoint = {"model": keep, "ema": None, "train_args": keep.args, "version": ultralytics_version}

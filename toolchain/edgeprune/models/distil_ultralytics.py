@@ -5,7 +5,6 @@ ultralytics' own distillation compares feature maps and knows detectors only.
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,16 @@ from edgeprune.dataset import Dataset
 from edgeprune.files import write_text_atomically
 from edgeprune.models import Progress
 from edgeprune.models.checkpoint_ultralytics import load_network
-from edgeprune.models.finetune_ultralytics import RECIPE, KeptShape, recover, training_folder
+from edgeprune.models.finetune_ultralytics import (
+    RECIPE,
+    TEACHER,
+    KeptShape,
+    own_copy,
+    recover,
+    training_folder,
+)
 from edgeprune.recipe import Recipe
 
-TEACHER = "teacher.pt"
 TEACHER_SHARE = 0.9
 """Of the loss; the labels have the rest. As in Tian et al., arXiv 1910.10699, and far above a half as Hinton
 et al. advise."""
@@ -85,7 +90,7 @@ class DistillingTrainer(KeptShape, ClassificationTrainer):  # type: ignore[misc]
     @classmethod
     def taught_by(cls, teacher: Path, work: Path) -> dict[str, Any]:
         """Lay the teacher where the run finds it; ultralytics needs to be told nothing."""
-        shutil.copyfile(teacher, work / TEACHER)
+        own_copy(teacher, work / TEACHER)
         return {}
 
     def set_model_attributes(self) -> None:

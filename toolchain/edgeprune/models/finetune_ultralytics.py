@@ -31,6 +31,7 @@ from edgeprune.prune.activation import ease, set_share, settle
 from edgeprune.recipe import Recipe
 from edgeprune.scores import Metric
 
+STUDENT, TEACHER = "student.pt", "teacher.pt"
 BEST, LAST = "student_best.pt", "student_last.pt"
 EASED = 0.6  # share of the training after which swapped activations stand alone
 RECIPE = "recipe.json"
@@ -63,7 +64,7 @@ class KeptShape(BaseTrainer):  # type: ignore[misc]
     @classmethod
     def taught_by(cls, teacher: Path, work: Path) -> dict[str, Any]:
         """Return the arguments of ultralytics that make a checkpoint teach; `work` is the run's folder."""
-        return {"distill_model": str(teacher)}
+        return {"distill_model": str(own_copy(teacher, work / TEACHER))}
 
     def optimizer_step(self) -> None:
         """Take ultralytics' own step, and the swapped activations a step further from SiLU."""
@@ -198,9 +199,10 @@ def train(
     """
     (place := work / "data").mkdir()
     data = (link_folders if dataset.source.is_dir() else write_yaml)(dataset, place)
-    settings = _overrides(checkpoint, data, imgsz, recipe, work) | dict(changes)
+    student = own_copy(checkpoint, work / STUDENT)
+    settings = _overrides(student, data, imgsz, recipe, work) | dict(changes)
     settings["warmup_epochs"] = min(1.0, settings["epochs"] / 10)
-    overrides = dict(load_network(checkpoint).args) | settings
+    overrides = dict(load_network(student).args) | settings
     try:
         with _log_to(log):
             trainer = trainer_class(overrides=overrides)
@@ -210,6 +212,12 @@ def train(
     except (RuntimeError, ValueError, TypeError) as exc:
         tail = (str(exc).splitlines() or ["no message"])[0]
         raise EdgepruneError(f"training failed: {tail} (more in {log.name} of the build folder)") from exc
+
+
+def own_copy(checkpoint: Path, out: Path) -> Path:
+    """Load a checkpoint safely and write what was loaded: ultralytics unpickles whatever it is given."""
+    save(load_network(checkpoint), out)
+    return out
 
 
 def check_shape(before: Path, after: Path) -> None:

@@ -1,159 +1,212 @@
 """Loading Ultralytics checkpoints without running their code.
 
-A `.pt` file is a pickle and can run anything. `torch.load(weights_only=True)` only builds the classes on an
-allow-list; this is ours: what a detection or
-classification checkpoint of the v5u, v8, 11 and 26 families is made of.
+A `.pt` file is a pickle and can run anything, and so can what it leaves in the objects that it makes.
+`weights_only` of torch calls the classes on its list; ultralytics evaluates a network's `activation`. So
+nothing of the file is run or kept. It is read as records, what it tells is checked, and a network of our own
+is made.
 """
 
 from __future__ import annotations
 
-import pickle
-import pickletools
-import re
-from importlib import import_module
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from edgeprune.errors import ModelError
+from edgeprune.models.checkpoint import container
+from edgeprune.models.checkpoint.fields import NETWORKS
+from edgeprune.models.checkpoint.layers import UnfitError
+from edgeprune.models.checkpoint.names import UnknownNameError, name_of, renamed
+from edgeprune.models.checkpoint.pickled import DamagedError, Ignored, Instance, RefusedError
+from edgeprune.models.checkpoint.rebuild import draft, fill, try_shapes
+from edgeprune.models.checkpoint.record import NetworkRecord, TrustedRecord, checked_record
+from edgeprune.models.checkpoint.tensors import Tensor, read_tensor
 
-ALLOWED: tuple[str, ...] = (
-    "torch.nn.modules.activation.Hardswish",
-    "torch.nn.modules.activation.LeakyReLU",
-    "torch.nn.modules.activation.ReLU",
-    "torch.nn.modules.activation.ReLU6",
-    "torch.nn.modules.activation.SiLU",
-    "torch.nn.modules.batchnorm.BatchNorm2d",
-    "torch.nn.modules.container.ModuleList",
-    "torch.nn.modules.container.Sequential",
-    "torch.nn.modules.conv.Conv2d",
-    "torch.nn.modules.dropout.Dropout",
-    "torch.nn.modules.linear.Identity",
-    "torch.nn.modules.linear.Linear",
-    "torch.nn.modules.pooling.AdaptiveAvgPool2d",
-    "torch.nn.modules.pooling.MaxPool2d",
-    "torch.nn.modules.upsampling.Upsample",
-    # What a classifier's trainer leaves in its checkpoint of how it resized the images.
-    "torchvision.transforms.functional.InterpolationMode",
-    "torchvision.transforms.transforms.CenterCrop",
-    "torchvision.transforms.transforms.Compose",
-    "torchvision.transforms.transforms.Normalize",
-    "torchvision.transforms.transforms.Resize",
-    "torchvision.transforms.transforms.ToTensor",
-    "ultralytics.data.augment.CenterCrop",
-    "ultralytics.data.augment.ToTensor",
-    "ultralytics.nn.modules.block.Attention",
-    "ultralytics.nn.modules.block.Bottleneck",
-    "ultralytics.nn.modules.block.C2PSA",
-    "ultralytics.nn.modules.block.C2f",
-    "ultralytics.nn.modules.block.C3",
-    "ultralytics.nn.modules.block.C3k",
-    "ultralytics.nn.modules.block.C3k2",
-    "ultralytics.nn.modules.block.DFL",
-    "ultralytics.nn.modules.block.PSABlock",
-    "ultralytics.nn.modules.block.SPPF",
-    "ultralytics.nn.modules.conv.Concat",
-    "ultralytics.nn.modules.conv.Conv",
-    "ultralytics.nn.modules.conv.DWConv",
-    "ultralytics.nn.modules.head.Classify",
-    "ultralytics.nn.modules.head.Detect",
-    "ultralytics.nn.tasks.ClassificationModel",
-    "ultralytics.nn.tasks.DetectionModel",
-    "ultralytics.utils.IterableSimpleNamespace",
-    "edgeprune.models.blocks.SplitC2f",
-    "edgeprune.models.blocks.SplitC2PSA",
-)
-
-_ZIP_MAGIC = b"PK\x03\x04"
-_REFUSED = re.compile(r"GLOBAL ([\w.]+)|class ([\w.]+)")
+MOST_VALUES, MOST_DEPTH = 200_000, 12
+"""Values of what a checkpoint tells beside its layers, and how deep they are nested."""
+_TOLD_APART = ("ultralytics.nn.tasks.", "ultralytics.nn.modules.head.")
+_OTHER_REPOSITORIES = ("models.yolo.", "models.common.", "models.experimental.")
 
 
-def load_checkpoint(path: Path, trust: bool = False) -> dict[str, Any]:
-    """Read a checkpoint file as its dictionary.
+def load_safely(path: Path) -> Any:
+    """Load the network of a checkpoint, made anew of checked parts, in eval mode.
 
-    Args:
-        trust: unpickle without the allow-list, which runs whatever code the file holds.
+    Returns:
+        A DetectionModel or ClassificationModel of ultralytics; its names, yaml, args and stride are checked.
 
     Raises:
-        ModelError: the file is missing, truncated, of another format, or wants a class that is not allowed.
+        ModelError: the file is missing, damaged, of another kind, or holds what is not on the list.
     """
-    _check_form(path)
-    try:
-        with torch.serialization.safe_globals(_allowed_classes()):
-            checkpoint = torch.load(path, map_location="cpu", weights_only=not trust)
-    except pickle.UnpicklingError as exc:
-        raise ModelError(_refusal(path, str(exc))) from exc
-    except Exception as exc:  # the opcodes of a damaged pickle lead the unpickler anywhere
-        raise ModelError(
-            f"{path}: the checkpoint is damaged or incomplete ({_first_line(exc)}); copy or export it again"
-        ) from exc
-    if not isinstance(checkpoint, dict):
-        kind = type(checkpoint).__name__
-        raise ModelError(
-            f"{path}: an Ultralytics checkpoint is a dictionary with the model in it, not {kind}"
-        )
-    return checkpoint
+    with _refusals(path), container.opened(path, name_of) as content:
+        network = _network_of(content.root, path)
+        if not isinstance(network, Instance) or network.cls not in NETWORKS:
+            raise ModelError(
+                f"{path}: an Ultralytics model is needed, this checkpoint holds {_kind(network)}"
+            )
+        told = _told(network.state, content.root)
+        told["stride"] = _numbers(told["stride"], content)
+        record = checked_record(NetworkRecord, told, str(path))
+        made = draft(network, record)
+        strides = try_shapes(made.network)
+        _check_strides(record, strides, path)
+        made.network.stride = torch.tensor(strides or (1.0,))
+        if strides:
+            made.network.model[-1].stride = made.network.stride
+        return fill(made, content)
+
+
+def load_trusting(path: Path) -> Any:
+    """Unpickle a checkpoint whatever it holds, which runs its code, and return its network.
+
+    What the checkpoint tells of a network of ultralytics is checked all the same.
+
+    Raises:
+        ModelError: it cannot be unpickled, or what it tells is damaged.
+    """
+    with _refusals(path):
+        container.check_start(path)
+        try:
+            found = torch.load(path, map_location="cpu", weights_only=False)
+        except OSError:
+            raise
+        except Exception as exc:  # the file's own code
+            raise DamagedError(_first_line(exc)) from exc
+    network = _network_of(found, path)
+    if isinstance(network, torch.nn.Module) and hasattr(network, "yaml"):
+        told = _told(vars(network), found)
+        stride = told["stride"]
+        told["stride"] = tuple(stride.flatten().tolist()) if isinstance(stride, torch.Tensor) else ()
+        record = checked_record(TrustedRecord, told, str(path))
+        vars(network)["names"] = dict(enumerate(record.names))
+        vars(network)["args"] = record.args.model_dump(exclude_none=True)
+    return network
 
 
 def classes_in(path: Path) -> list[str]:
     """List the classes that a checkpoint names, without running it; none where it cannot be read as one."""
+    names: list[str] = []
+
+    def seen(name: str) -> Any:
+        names.append(renamed(name))
+        try:
+            return name_of(name)
+        except UnknownNameError:
+            return Ignored(name)
+
     try:
-        names: list[str] = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:  # `load_checkpoint` says what is wrong with it
-        return []
+        with container.opened(path, seen):
+            pass
+    except (
+        RefusedError,
+        DamagedError,
+        container.NoCheckpointError,
+        OSError,
+    ):  # `load_safely` says what is wrong with it
+        pass
     return names
 
 
-def _check_form(path: Path) -> None:
+@contextmanager
+def _refusals(path: Path) -> Iterator[None]:
+    """Turn what can be wrong with a file into the one line that the user reads."""
     if path.suffix.lower() == ".onnx":
         raise ModelError(
             f"{path}: this is an ONNX file; pruning needs the trained checkpoint (.pt) it came from"
         )
     try:
-        with path.open("rb") as stream:
-            head = stream.read(64)
+        yield
     except OSError as exc:
         raise ModelError(f"{path}: the model cannot be read: {exc.strerror}") from exc
-    if not head:
-        raise ModelError(f"{path}: the model file is empty")
-    if not head.startswith((_ZIP_MAGIC, b"\x80")):
-        raise ModelError(f"{path}: not a PyTorch checkpoint; give the .pt file that training wrote")
+    except container.NoCheckpointError as exc:
+        raise ModelError(f"{path}: {exc}") from exc
+    except UnknownNameError as exc:
+        raise ModelError(f"{path}: {_unknown(exc.name)}") from exc
+    except RefusedError as exc:
+        raise ModelError(
+            f"{path}: refused: the file {exc}; if you know where it comes from, load it with --trust-model"
+        ) from exc
+    except DamagedError as exc:
+        raise ModelError(
+            f"{path}: the checkpoint is damaged or incomplete ({exc}); copy or export it again"
+        ) from exc
+    except UnfitError as exc:
+        raise ModelError(f"{path}: the network in it is damaged: {exc}") from exc
 
 
-def _refusal(path: Path, message: str) -> str:
-    found = _REFUSED.search(message)
-    name = found.group(1) or found.group(2) if found else _first_global(path, message)
-    if name is None:
-        return f"{path}: the checkpoint is damaged or is not one; give the .pt file that training wrote"
-    if name.startswith(("ultralytics.nn.tasks.", "ultralytics.nn.modules.head.")):
-        return f"{path}: holds {name}: only plain detection and classification models are supported"
+def _unknown(name: str) -> str:
+    if name.startswith(_TOLD_APART):
+        return f"holds {name}: only plain detection and classification models are supported"
+    if name.startswith(_OTHER_REPOSITORIES):
+        return (
+            f"holds {name}: it was written by the YOLOv5 or YOLOv7 repository, whose models ultralytics does "
+            "not load; train one of its own, such as yolov5nu"
+        )
     return (
-        f"{path}: refused: the file wants to load {name}, which is not on the list of safe classes; "
+        f"refused: the file wants to load {name}, which is not on the list of safe classes; "
         "if you know where the file comes from, load it with --trust-model"
     )
 
 
-def _first_global(path: Path, message: str) -> str | None:
-    """Name the first class that a plain pickle of a protocol newer than torch's wants, without running it."""
-    if "Unsupported operand" not in message:
-        return None
-    texts: list[str] = []
-    try:
-        with path.open("rb") as stream:
-            for opcode, value, _ in pickletools.genops(stream):
-                if opcode.name == "STACK_GLOBAL":  # module and name lie on the stack
-                    return ".".join(texts[-2:])
-                if isinstance(value, str):
-                    texts.append(value)
-    except ValueError:
-        pass
-    return None
+def _network_of(root: Any, path: Path) -> Any:
+    if not isinstance(root, dict):
+        kind = _kind(root)
+        raise ModelError(
+            f"{path}: an Ultralytics checkpoint is a dictionary with the model in it, not {kind}"
+        )
+    return root.get("model") if root.get("ema") is None else root["ema"]
 
 
-def _allowed_classes() -> list[Any]:
-    names = (name.rpartition(".") for name in ALLOWED)
-    return [getattr(import_module(module), cls) for module, _, cls in names]
+def _told(state: Mapping[str, Any], root: Mapping[Any, Any]) -> dict[str, Any]:
+    """Gather what a checkpoint tells, of plain data."""
+    args = root.get("train_args")
+    budget = [MOST_VALUES]
+    return {
+        "names": _plain(state.get("names"), budget),
+        "config": _plain(state.get("yaml"), budget),
+        "args": _plain(state.get("args", {}) if args is None else args, budget),
+        "stride": state.get("stride"),
+    }
+
+
+def _plain(value: Any, budget: list[int], depth: int = 0) -> Any:
+    """Copy nested data; `budget` counts down, since a few lists can name each other into billions."""
+    budget[0] -= 1
+    if budget[0] < 0 or depth > MOST_DEPTH:
+        raise RefusedError("tells more of itself than any checkpoint")
+    if isinstance(value, dict):
+        return {key: _plain(one, budget, depth + 1) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one, budget, depth + 1) for one in value]
+    return value
+
+
+def _numbers(value: Any, content: container.Content) -> Any:
+    """Read a short tensor as numbers."""
+    if isinstance(value, Tensor) and math.prod(value.shape) <= 64:
+        return tuple(float(number) for number in read_tensor(value, content.numbers).flatten().tolist())
+    return () if value is None else value
+
+
+def _check_strides(record: NetworkRecord, strides: tuple[float, ...], path: Path) -> None:
+    if record.stride and strides and record.stride != strides:
+        raise ModelError(
+            f"{path}: the checkpoint says strides {_listed(record.stride)}, "
+            f"its network has {_listed(strides)}"
+        )
+
+
+def _listed(numbers: tuple[float, ...]) -> str:
+    return ", ".join(f"{number:g}" for number in numbers[:8])
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, Instance):
+        return value.cls.rpartition(".")[2]
+    return type(value).__name__
 
 
 def _first_line(exc: Exception) -> str:
