@@ -125,7 +125,7 @@ def test_the_list_of_safe_classes_is_not_left_open(checkpoints: dict[str, Path])
 
 def test_a_missing_file_a_folder_and_an_empty_file_are_named(tmp_path: Path) -> None:
     assert "No such file" in refusal(tmp_path / "none.pt")
-    assert "Is a directory" in refusal(tmp_path)
+    assert "it is a folder" in refusal(tmp_path)
     (tmp_path / "empty.pt").touch()
     assert "the model file is empty" in refusal(tmp_path / "empty.pt")
 

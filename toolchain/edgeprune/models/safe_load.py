@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +71,6 @@ def load_trusting(path: Path) -> Any:
         container.check_start(path)
         try:
             found = torch.load(path, map_location="cpu", weights_only=False)
-        except OSError:
-            raise
         except Exception as exc:  # the file's own code
             raise DamagedError(_first_line(exc)) from exc
     network = _network_of(found, path)
@@ -97,16 +95,8 @@ def classes_in(path: Path) -> list[str]:
         except UnknownNameError:
             return Ignored(name)
 
-    try:
-        with container.opened(path, seen):
-            pass
-    except (
-        RefusedError,
-        DamagedError,
-        container.NoCheckpointError,
-        OSError,
-    ):  # `load_safely` says what is wrong with it
-        pass
+    with suppress(ModelError), _refusals(path), container.opened(path, seen):
+        pass  # `load_safely` says what is wrong with it
     return names
 
 
@@ -119,8 +109,6 @@ def _refusals(path: Path) -> Iterator[None]:
         )
     try:
         yield
-    except OSError as exc:
-        raise ModelError(f"{path}: the model cannot be read: {exc.strerror}") from exc
     except container.NoCheckpointError as exc:
         raise ModelError(f"{path}: {exc}") from exc
     except UnknownNameError as exc:

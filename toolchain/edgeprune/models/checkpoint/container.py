@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
+from edgeprune import files
+from edgeprune.errors import ModelError
 from edgeprune.models.checkpoint.pickled import DamagedError, RefusedError, read_pickle
 from edgeprune.models.checkpoint.tensors import Storage, stored
 
@@ -72,10 +74,10 @@ def opened(path: Path, name_of: NameOf) -> Iterator[Content]:
         RefusedError: it holds what no checkpoint needs.
         DamagedError: it is cut off, or is no checkpoint.
         NoCheckpointError: it is empty or another kind of file.
-        OSError: it cannot be read.
+        ModelError: it cannot be read, or is no regular file.
     """
     check_start(path)
-    with path.open("rb") as raw:
+    with files.opened(path, ModelError) as raw:
         stream = _Within(raw)
         is_zip = stream.read(len(ZIP_MAGIC)) == ZIP_MAGIC
         stream.seek(0)
@@ -93,9 +95,9 @@ def check_start(path: Path) -> None:
 
     Raises:
         NoCheckpointError: it is empty, or begins neither as an archive nor as a pickle.
-        OSError: it cannot be read.
+        ModelError: it cannot be read, or is no regular file.
     """
-    with path.open("rb") as stream:
+    with files.opened(path, ModelError) as stream:
         head = stream.read(64)
     if not head:
         raise NoCheckpointError("the model file is empty")
