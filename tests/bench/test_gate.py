@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgeprune.bench.budgets import parse_budget
@@ -175,6 +175,42 @@ def test_a_machine_that_is_never_quiet_is_inconclusive(make_block) -> None:
     result = _gate(machine)
     assert result.verdict == "inconclusive"
     assert "disturbed (contended)" in result.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("limit", "verdict"),
+    [
+        ("fps>=30", "pass"),
+        ("p50_ms<=12", "pass"),
+        ("p90_ms<=12", "pass"),
+        ("p50_ms<=9", "inconclusive"),  # others on the machine may be why
+        ("fps>=200", "inconclusive"),
+        ("p50_ms<=10", "inconclusive"),  # on the very edge
+    ],
+)
+def test_a_limit_that_is_kept_under_load_is_kept(make_block, limit: str, verdict: str) -> None:
+    machine = Machine(make_block, noise=0.02, a=10.0, b=10.0)
+    machine.disturb = 10_000
+    result = _gate(machine, budgets=(parse_budget(limit),))
+    told = {metric.name: metric for metric in result.metrics}
+    assert told[limit].verdict == verdict
+    assert told["p50 latency"].verdict == "inconclusive" == result.verdict
+    if verdict == "pass":
+        assert told[limit].evidence.endswith("over 10 pairs, 10 of them disturbed: kept even under load")
+        assert told[limit].candidate is not None
+
+
+@given(st.floats(10.0, 20.0), st.floats(0.0, 0.3), st.integers(0, 2**32 - 1))
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_load_never_turns_a_missed_limit_into_a_kept_one(
+    make_block, ms: float, noise: float, seed: int
+) -> None:
+    machine = Machine(make_block, noise=noise, a=ms, b=ms)
+    machine.random = np.random.default_rng(seed)
+    machine.disturb = 10_000
+    missed = parse_budget(f"p50_ms<={ms / 1.5:.4f}")
+    result = _gate(machine, budgets=(missed,))
+    assert next(m.verdict for m in result.metrics if m.budget) == "inconclusive"
 
 
 def test_a_fine_tau_has_to_be_earned(make_block) -> None:

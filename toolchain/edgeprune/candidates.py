@@ -78,7 +78,9 @@ def candidate(
         return Candidate(
             profile, variant, context.spec.imgsz, precision, artifact, accuracy, ahead_of_time=proof
         )
-    ops = json.loads((where / "quantized_ops.json").read_text(encoding="utf-8"))
+    ops = None
+    if profile.runs_here or get_backend(profile.backend).GRAPH_IN_FILE:
+        ops = json.loads((where / "quantized_ops.json").read_text(encoding="utf-8"))
     environment = tuned(context, profile, artifact)
     return Candidate(
         profile,

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from edgeprune.artifact import Artifact, digest
-from edgeprune.backends import get_backend, options_for
+from edgeprune.backends import options_for
 from edgeprune.backends.ort_format import config_of
 from edgeprune.backends.tensorrt import device_commands
 from edgeprune.bench.result import BenchResult
@@ -120,7 +120,6 @@ def _row(
         imgsz=entry.imgsz,
         precision=entry.precision,
         runtime=entry.profile.backend,
-        runtime_version=get_backend(entry.profile.backend).version(),
         size_mb=entry.artifact.size_bytes / 1e6,
         metric=reported.metric,
         lenient=reported.lenient,
@@ -149,8 +148,16 @@ def _row(
             "peak_mb": result.memory.peak_hwm if result.memory else None,
             "flags": tuple(dict.fromkeys(flag.code for flag in result.flags)),
             "bench": path.relative_to(out).as_posix(),
+            "runtime_version": result.backend.get("version"),
+            "quantized_ops": _counted(result, entry),
         }
     )
+
+
+def _counted(result: BenchResult, entry: Candidate) -> int | None:
+    """Return the convolutions in integers: those that the device counted itself, where it could."""
+    there: int | None = result.backend.get("quantized_ops")
+    return entry.quantized_ops if there is None else there
 
 
 def _reference(rows: list[Row]) -> Row | None:

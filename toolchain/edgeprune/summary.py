@@ -57,7 +57,9 @@ class Row(ScoredRecord):
         lenient, score, drop: on the reported split (`Summary.split`).
         speedup: p50 of the reference row (`Summary.reference`) over this row's p50.
         val: accuracy on the split that the choice is made on.
-        quantized_ops: integer operators in the runtime's optimised graph.
+        runtime_version: of the runtime that measured the row, on the device; null if none did.
+        quantized_ops: integer operators in the runtime's optimised graph, on the target; null where only
+            another machine could count them.
         convolutions: of the model, which `quantized_ops` are a part of; null if they were not counted.
         environment: variables the runtime has to be started with for these numbers; chosen by measurement.
         guard: which layers the accuracy guard left in float; null when int8 kept to the budget by itself.

@@ -82,6 +82,8 @@ class Backend(Protocol):
         SOURCE: what `compile` takes: an ``onnx`` file, or a ``program`` of torch.export.
         END2END: whether it has the operators of an end-to-end head; others get the one-to-many head and NMS.
         HALF_GRAPH: whether it takes an fp16 graph; others round the float graph themselves.
+        GRAPH_IN_FILE: whether the engine's file holds the graph that runs on any machine. Others have an
+            optimiser that makes it where the engine is loaded: what is counted there is true only of there.
     """
 
     TAKES: str
@@ -89,6 +91,7 @@ class Backend(Protocol):
     SOURCE: str
     END2END: bool
     HALF_GRAPH: bool
+    GRAPH_IN_FILE: bool
 
     def version(self) -> str | None:
         """Return the version of the runtime installed here, or None."""

@@ -28,6 +28,7 @@ PROVIDER = "XNNPACK"
 SOURCE = "program"
 END2END = False  # the operators that choose the best boxes have no kernels in XNNPACK
 HALF_GRAPH = False
+GRAPH_IN_FILE = True
 ENGINE = "engine"
 TAKES = "a .pte file"
 PROGRAM, FACTS = "model.pte", "conversion.json"

@@ -29,6 +29,7 @@ PROVIDER = "XNNPACK"
 SOURCE = "program"
 END2END = False  # the operators that choose the best boxes have no kernels in XNNPACK
 HALF_GRAPH = False
+GRAPH_IN_FILE = True
 ENGINE = "model.tflite"
 TAKES = "a .tflite file"
 _DELEGATE = "DELEGATE"

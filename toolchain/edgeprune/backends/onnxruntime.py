@@ -29,6 +29,7 @@ PROVIDER = "CPUExecutionProvider"
 SOURCE = "onnx"
 END2END = True
 HALF_GRAPH = True
+GRAPH_IN_FILE = False
 ENGINE = "model.onnx"
 TAKES = "an .onnx file"
 _INTEGER = {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "DynamicQuantizeLinear"}

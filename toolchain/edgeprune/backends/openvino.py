@@ -28,6 +28,7 @@ PROVIDER = "CPU"
 SOURCE = "onnx"
 END2END = True
 HALF_GRAPH = False
+GRAPH_IN_FILE = False
 ENGINE = "engine"
 IR = "model.xml"
 TAKES = "an OpenVINO .xml with its .bin"

@@ -35,6 +35,7 @@ PROVIDER = "TensorRT"
 SOURCE = "onnx"
 END2END = True
 HALF_GRAPH = True
+GRAPH_IN_FILE = False
 ENGINE = "model.engine"
 TAKES = ""  # nothing: only where it was built is an engine loaded
 HOW_TO_GET = (

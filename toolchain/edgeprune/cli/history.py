@@ -59,7 +59,7 @@ def add_command(paths: tuple[Path, ...], db: str, sha: str | None, branch: str |
 @branch_option
 @json_option
 def show_command(db: str, series: tuple[str, ...], branch: str | None, as_json: bool) -> None:
-    """List the results, by commit."""
+    """List the results of each series, by commit."""
     points = _points(db, series, branch)
     if as_json:
         echo_json(json.dumps([point.model_dump() for point in points]))

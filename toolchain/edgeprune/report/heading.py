@@ -25,6 +25,11 @@ def heading(summary: Summary) -> str:
     return f"{row.label} is chosen: {claim}{caveat}"
 
 
+def done_on(summary: Summary) -> str:
+    """Say what the machine of the build did: where no row has a latency, it measured nothing."""
+    return "Measured on" if any(row.p50_ms is not None for row in summary.rows()) else "Built on"
+
+
 def unfit_by(row: Row) -> str:
     """Name the flags that make the run of a row unfit to be believed; empty for a fit one."""
     return ", ".join(flag for flag in row.flags if flag in UNFIT)

@@ -15,8 +15,8 @@ from edgeprune.errors import ConfigError, DataError
 from edgeprune.history import Metric
 from edgeprune.history.changes import Change, change_points
 from edgeprune.history.entry import UNITS, Point, Series
-from edgeprune.report.cells import Cell, Head, number, plain, table, word
-from edgeprune.report.console import draw
+from edgeprune.report.cells import Cell, Head, Table, number, plain, table, word
+from edgeprune.report.console import draw, say
 from edgeprune.report.facts import save_page
 from edgeprune.report.page import captioned, page, paragraph
 from edgeprune.report.svg import BLUE, COLOURS, INK, MUTED, ORANGE, PAPER, figure, to_svg
@@ -215,20 +215,32 @@ def _alone(svg: str) -> str:
 
 
 def print_points(points: Sequence[Point], console: Console) -> None:
-    """Print a table of results, by commit."""
-    heads = [Head(head, numeric=False) for head in ("commit", "run", "series")]
-    heads += [Head("p50", "ms"), Head("FPS"), Head("peak", "MB"), Head("accuracy"), Head("", numeric=False)]
-    rows = [
+    """Print a table for each series, by commit, under all that tells the series apart."""
+    found: dict[Series, list[Point]] = {}
+    for point in points:
+        found.setdefault(point.series, []).append(point)
+    for index, (series, of_it) in enumerate(found.items()):
+        if index:
+            console.print()
+        say(console, plain(str(series)), "bold")
+        draw(_points_table(of_it), console)
+
+
+def _points_table(points: Sequence[Point]) -> Table:
+    heads = [Head("commit", numeric=False), Head("run", numeric=False)]
+    heads += [Head("p50 ms"), Head("FPS"), Head("peak MB"), Head("accuracy"), Head("", numeric=False)]
+    return table(
+        heads,
         [
-            word(_tick(point) if point.commit_sha else None),
-            word(point.started_utc[:16].replace("T", " ")),
-            word(f"{point.name}, {point.backend} {point.precision}"),
-            number(point.p50_ms, 2),
-            number(point.fps, 1),
-            number(point.peak_mb, 0),
-            number(point.accuracy, 4),
-            Cell("" if point.valid else "unfit"),
-        ]
-        for point in points
-    ]
-    draw(table(heads, rows), console)
+            [
+                word(_tick(point) if point.commit_sha else None),
+                word(point.started_utc[:16].replace("T", " ")),
+                number(point.p50_ms, 2),
+                number(point.fps, 1),
+                number(point.peak_mb, 0),
+                number(point.accuracy, 4),
+                Cell("" if point.valid else "unfit"),
+            ]
+            for point in points
+        ],
+    )

@@ -13,7 +13,7 @@ from edgeprune.report.cells import Cell, number, plain, printable
 from edgeprune.report.descent import iterations_table, passes_table, prediction_note
 from edgeprune.report.distribution import latency_histograms, latency_percentiles
 from edgeprune.report.facts import Report, load_report, save_page
-from edgeprune.report.heading import chosen_place, heading, unfit_by
+from edgeprune.report.heading import chosen_place, done_on, heading, unfit_by
 from edgeprune.report.machine import date_words, device_words
 from edgeprune.report.scatter import accuracy_against_latency
 from edgeprune.report.sensitivity import (
@@ -59,6 +59,7 @@ def render_html(report: Report) -> str:
         chosen_place=chosen_place,
         unfit_by=unfit_by,
         device=device_words(summary.environment),
+        done_on=done_on(summary),
         created=date_words(summary.created_utc),
         tiles=tiles(report),
         budgets=tables.budget_words(summary),

@@ -10,7 +10,7 @@ from edgeprune.report import tables
 from edgeprune.report.cells import Line, Table, number, plain, printable
 from edgeprune.report.descent import iterations_table, passes_table, prediction_note
 from edgeprune.report.facts import Report, load_report, save_page
-from edgeprune.report.heading import chosen_place, heading
+from edgeprune.report.heading import chosen_place, done_on, heading
 from edgeprune.report.machine import date_words, device_words
 from edgeprune.report.sensitivity import guard_note, guards, layers_table, tries_table
 from edgeprune.report.sparse import epochs_table
@@ -57,7 +57,7 @@ def _headline(report: Report) -> list[str]:
     summary = report.summary
     parts = [f"## {escape(heading(summary))}"]
     if device := device_words(summary.environment):
-        parts.append(escape(f"Measured on {device}, {date_words(summary.created_utc)}."))
+        parts.append(escape(f"{done_on(summary)} {device}, {date_words(summary.created_utc)}."))
     if summary.chosen is not None:
         place = escape(chosen_place(summary.chosen))
         parts.append(f"Chosen: **{escape(summary.chosen.label)}** ({place})")
@@ -86,8 +86,8 @@ def _rows(report: Report) -> list[str]:
         ]
         if refused:
             parts.append("\n".join(refused))
-        if proven := tables.ahead_of_time(target):
-            parts.append(escape(proven))
+        said = (tables.evaluated_elsewhere(report.summary, name), tables.ahead_of_time(target))
+        parts += [escape(sentence) for sentence in said if sentence]
         if target.on_device:
             absent = f"No latency is shown for {name}: the device was not there. Run this on it:"
             parts += [escape(absent), _fence("\n".join(target.on_device))]

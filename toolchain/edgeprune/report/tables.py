@@ -18,6 +18,10 @@ from edgeprune.summary import Row, Summary, TargetSummary
 NOT_MEASURED = "not measured in this build"
 HOW_TO_CHECK = "pip install 'edgeprune[rtx]'"
 NOT_THERE = "not measured: the device was not there"
+# Flags of a row itself, which no measurement raised.
+_OWN_FLAGS = {
+    "accuracy_on_host": "the device was not there: its accuracy was evaluated on this build's machine"
+}
 ROW = (Head("#"), Head("row", numeric=False))
 
 
@@ -70,6 +74,13 @@ def why_unmeasured(target: TargetSummary) -> str:
     """Say why the rows of a target have no latency."""
     elsewhere = any("accuracy_on_host" in row.flags for row in target.rows)
     return NOT_THERE if target.on_device or elsewhere else NOT_MEASURED
+
+
+def evaluated_elsewhere(summary: Summary, name: str) -> str:
+    """Say whose arithmetic the accuracy of a target is that was not there; empty where it was."""
+    if not any("accuracy_on_host" in row.flags for row in summary.targets[name].rows):
+        return ""
+    return f"The accuracy of {name} is that of the machine of this build; its own arithmetic may differ."
 
 
 def ahead_of_time(target: TargetSummary) -> str:
@@ -218,7 +229,9 @@ def flags_table(report: Report) -> Table:
         for flag in sorted(known, key=lambda flag: flag.severity):
             rows.append([*_row_cells(report, row), word(flag.code), word(flag.severity), word(flag.evidence)])
         for code in row.flags:
-            if code not in {flag.code for flag in known}:
+            if code in _OWN_FLAGS:
+                rows.append([*_row_cells(report, row), word(code), word("note"), word(_OWN_FLAGS[code])])
+            elif code not in {flag.code for flag in known}:
                 gone = "the samples are not in the folder"
                 rows.append([*_row_cells(report, row), word(code), word("", gone), word("", gone)])
     return table(heads, rows)

@@ -9,7 +9,7 @@ from edgeprune.report.cells import Cell, Head, Line, Table, number, plain
 from edgeprune.report.console import draw, for_terminal, say
 from edgeprune.report.heading import heading
 from edgeprune.report.sensitivity import guard_note
-from edgeprune.report.tables import ahead_of_time, budget_words, runtimes
+from edgeprune.report.tables import ahead_of_time, budget_words, evaluated_elsewhere, runtimes
 from edgeprune.scores import Metric
 from edgeprune.summary import Row, Summary, TargetSummary
 
@@ -61,8 +61,9 @@ def _print_target(summary: Summary, name: str, target: TargetSummary, console: C
     say(console, plain(target.verdict))
     if target.comparison:
         say(console, plain(target.comparison))
-    if proven := ahead_of_time(target):
-        say(console, proven)
+    for said in (evaluated_elsewhere(summary, name), ahead_of_time(target)):
+        if said:
+            say(console, said)
     if target.on_device:
         say(console, f"No latency is shown for {plain(name)}: the device was not there. Run this on it:")
         for command in target.on_device:
