@@ -66,7 +66,7 @@ LAYERS = (
         "sensitivity",
         "shrinking",
     },
-    {"errors", "meanings", "resources", "files", "documents", "packages", "__init__"},
+    {"errors", "limits", "meanings", "resources", "files", "documents", "packages", "__init__"},
 )
 TORCH = {"torch", "torchvision", "torch_pruning", "ultralytics", "timm"}
 TORCH_HOMES = {"models", "prune", "export"}

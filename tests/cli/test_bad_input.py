@@ -165,11 +165,15 @@ def test_an_image_size_off_the_stride_names_the_two_nearest(build: Build, imgsz:
         (("--set", "prune"), "write it as key=value"),
         (("--set", "prune=[1"), "not valid YAML"),
         (("--ratio", "0.3", "--macs", "0.5"), "ratio and macs are two goals"),
-        (("--ratio", "1"), "prune.ratio: Input should be less than 1"),
-        (("--ratio", "nan"), "prune.ratio"),
-        (("--max-drop", "2"), "budget.max_drop"),
-        (("--epochs", "-1"), "finetune.epochs"),
-        (("--imgsz", "8"), "imgsz"),
+        (("--set", "prune.ratio=1"), "prune.ratio: Input should be less than 1"),
+        (
+            ("--set", "export.opset=100", "--set", "seed=-1"),
+            "export.opset: Input should be less than or equal to 23",
+        ),
+        (
+            ("--set", "export.opset=100", "--set", "seed=-1"),
+            "seed: Input should be greater than or equal to 0",
+        ),
     ],
 )
 def test_unknown_names_and_impossible_values_are_refused_at_once(
@@ -179,6 +183,37 @@ def test_unknown_names_and_impossible_values_are_refused_at_once(
     assert ended.code == 3
     assert said in ended.error
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "bounds"),
+    [
+        ("--ratio", "1", "1.0 is not in the range 0<=x<1"),
+        ("--ratio", "nan", "'nan' is not a number in the range 0<=x<1"),
+        ("--max-drop", "2", "2.0 is not in the range 0<=x<=1"),
+        ("--epochs", "-1", "-1 is not in the range 0<=x<=10000"),
+        ("--imgsz", "100000", "100000 is not in the range 32<=x<=4096"),
+        ("--threads", "10000", "10000 is not in the range 1<=x<=1024"),
+        ("--seed", "-1", "-1 is not in the range 0<=x<=4294967295"),
+        ("--target-latency", "1e-300ms", "1e-300 is not in the range 0.001<=x<=1000000.0"),
+        ("--target-latency", "soon", "'soon' is not a time in milliseconds, such as 8ms"),
+        ("--min-fps", "inf", "inf is not in the range 0.001<=x<=1000000.0"),
+    ],
+)
+def test_a_number_outside_its_option_s_range_is_a_matter_of_usage(
+    build: Build, option: str, value: str, bounds: str, tmp_path: Path
+) -> None:
+    ended = build(option, value)
+    assert ended.code == 2
+    assert f"Invalid value for '{option}': {bounds}; see `" in ended.error
+    assert not (tmp_path / "out").exists()
+
+
+def test_all_faults_of_a_command_line_are_told_at_once(run: Any) -> None:
+    ended = run("build", "--model", "best.pt", "--threads", "10000", "--seed", "-1", "--macs", "nan")
+    assert ended.code == 2
+    for part in ("'--threads'", "'--seed'", "'--macs'", "Missing option '--data'", "Missing option '--out'"):
+        assert part in ended.error
 
 
 def test_an_unknown_option_is_a_matter_of_usage(build: Build) -> None:

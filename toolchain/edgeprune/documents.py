@@ -28,6 +28,7 @@ YAML_BYTES = 1 << 20
 """A YAML document is written by hand; the parser takes seconds for one of this size."""
 _NODES = 200_000
 _SHOWN = 120
+_FAULTS = 6  # of one document that are told
 _UNEXPECTED = "it cannot be read"
 _TOKENS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{]|[\]}]', re.DOTALL)
 # Numbers that a float or 64 bits do not hold, names of no number, and halves of surrogate pairs.
@@ -141,22 +142,30 @@ def parse_record(model: type[Record], text: str, where: str, error: type[Edgepru
 
 
 def validate(model: type[Record], data: Any, where: str, error: type[EdgepruneError]) -> Record:
-    """Validate `data` as a record, turning pydantic's report into one line that names file and key.
+    """Validate `data` as a record, turning pydantic's report into one line that names file and keys.
 
     Raises:
-        error: the first thing that is wrong, with the nearest known key or value.
+        error: everything that is wrong, each with the nearest known key or value; of many faults the first
+            few and how many more there are.
     """
     from pydantic import ValidationError
 
     try:
         return model.model_validate(data)
     except ValidationError as exc:
-        raise error(f"{where}: {first_error(model, exc)}") from exc
+        raise error(f"{where}: {_all_errors(model, exc)}") from exc
 
 
 def first_error(model: type[BaseModel] | TypeAdapter[Any], exc: ValidationError) -> str:
     """Return the first thing that pydantic found wrong, in one line with its key."""
-    return " ".join(_first_error(model, exc).split())
+    return " ".join(_one_error(model, exc.errors(include_url=False)[0]).split())
+
+
+def _all_errors(model: type[BaseModel], exc: ValidationError) -> str:
+    errors = exc.errors(include_url=False)
+    said = [" ".join(_one_error(model, error).split()) for error in errors[:_FAULTS]]
+    more = [f"and {len(errors) - _FAULTS} more faults"] if len(errors) > _FAULTS else []
+    return "; ".join([*said, *more])
 
 
 def _require_modest(root: yaml.Node) -> None:
@@ -248,8 +257,7 @@ def _short(text: str, length: int = _SHOWN) -> str:
     return text if len(text) <= length else f"{text[: length // 2]} ... {text[-length // 2 :]}"
 
 
-def _first_error(model: type[BaseModel] | TypeAdapter[Any], exc: ValidationError) -> str:
-    error = exc.errors(include_url=False)[0]
+def _one_error(model: type[BaseModel] | TypeAdapter[Any], error: ErrorDetails) -> str:
     # "[key]" is pydantic's mark of a mapping's key.
     key = _short(".".join(str(part) for part in error["loc"] if part != "[key]"))
     match error["type"]:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from edgeprune.device import SchemeName
 from edgeprune.documents import parse_yaml, read_mapping, validate
 from edgeprune.errors import ConfigError
+from edgeprune.limits import LIMITS
 
 DEFAULT_RATIO = 0.4
 """Share of channels removed when no goal is given."""
@@ -28,6 +29,11 @@ Activation = Literal["auto", "keep", "relu", "relu6", "hardswish"]
 RewriteKind = Literal["spatial", "channel", "tucker", "depthwise", "grouped"]
 EmbedPart = Literal["scale", "nms"]
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def within(name: str, default: float | None) -> Any:
+    """Return a field with a default and the bounds of that name in `limits.LIMITS`."""
+    return Field(default=default, **LIMITS[name].constraints())
 
 
 class _Section(BaseModel):
@@ -64,21 +70,21 @@ class PruneRecipe(_Section):
 
     enabled: bool = True
     criterion: Criterion = "group_norm"
-    ratio: float | None = Field(default=None, ge=0, lt=1)
-    latency_ms: float | None = Field(default=None, gt=0)
-    speedup: float | None = Field(default=None, gt=1, le=20)
-    macs: float | None = Field(default=None, gt=0, lt=1)
+    ratio: float | None = within("ratio", None)
+    latency_ms: float | None = within("latency_ms", None)
+    speedup: float | None = within("speedup", None)
+    macs: float | None = within("macs", None)
     scope: Scope = "global"
     one_shot: bool = False
-    stride: float = Field(default=0.08, gt=0, lt=1)
-    step_epochs: int = Field(default=5, ge=1)
-    floor: float = Field(default=0.05, ge=0, le=1)
-    max_ratio: float = Field(default=0.75, gt=0, lt=1)
+    stride: float = within("stride", 0.08)
+    step_epochs: int = within("some_epochs", 5)
+    floor: float = within("max_drop", 0.05)
+    max_ratio: float = within("max_ratio", 0.75)
     skip: tuple[str, ...] = ()
     ratios: dict[str, Share] = {}
-    images: int = Field(default=64, ge=1)
+    images: int = within("images", 64)
     combine: tuple[Share, Share] = (0.7, 0.3)
-    depth: int = Field(default=0, ge=0)
+    depth: int = within("depth", 0)
     rewrite: tuple[RewriteKind, ...] = ()
     activation: Activation = "auto"
 
@@ -116,8 +122,8 @@ class SparseRecipe(_Section):
         strength: of the regulariser in the first epoch; in the last one for ``growing_reg``.
     """
 
-    epochs: int = Field(default=0, ge=0)
-    strength: float = Field(default=0.01, gt=0)
+    epochs: int = within("epochs", 0)
+    strength: float = within("strength", 0.01)
 
 
 class FinetuneRecipe(_Section):
@@ -131,16 +137,16 @@ class FinetuneRecipe(_Section):
         device: ``""`` lets ultralytics choose (the first GPU, else CPU); ``"0,1"`` trains on two GPUs by DDP.
     """
 
-    epochs: int = Field(default=60, ge=0)
-    batch: int = Field(default=16, ge=1)
-    lr0: float = Field(default=0.001, gt=0)
+    epochs: int = within("epochs", 60)
+    batch: int = within("batch", 16)
+    lr0: float = within("lr0", 0.001)
     optimizer: Literal["AdamW", "SGD"] = "AdamW"
-    weight_decay: float = Field(default=0.01, ge=0)
-    mosaic: float = Field(default=1.0, ge=0, le=1)
+    weight_decay: float = within("weight_decay", 0.01)
+    mosaic: Share = 1.0
     distill: bool = True
-    temperature: float = Field(default=4.0, gt=0)
-    patience: int = Field(default=100, ge=1)
-    device: str = Field(default="", coerce_numbers_to_str=True)
+    temperature: float = within("temperature", 4.0)
+    patience: int = within("patience", 100)
+    device: str = Field(default="", coerce_numbers_to_str=True, pattern=r"^(cpu|mps|(cuda:)?\d+(,\d+)*)?$")
 
 
 class ExportRecipe(_Section):
@@ -154,10 +160,10 @@ class ExportRecipe(_Section):
             goes in) and ``nms`` (detections come out).
     """
 
-    opset: int = Field(default=17, ge=13)
-    check_images: int = Field(default=8, ge=1)
-    box_tolerance: float = Field(default=0.1, gt=0)
-    score_tolerance: float = Field(default=1e-3, gt=0)
+    opset: int = within("opset", 17)
+    check_images: int = within("check_images", 8)
+    box_tolerance: float = within("box_tolerance", 0.1)
+    score_tolerance: float = within("score_tolerance", 1e-3)
     embed: tuple[EmbedPart, ...] = ()
 
 
@@ -181,7 +187,7 @@ class QuantizeRecipe(_Section):
         aware_epochs: epochs of quantisation-aware training that follow the pruned model's recovery.
     """
 
-    images: int = Field(default=128, ge=1)
+    images: int = within("images", 128)
     split: Literal["train", "val"] = "train"
     select: Selection = "random"
     method: CalibrationMethod | None = None
@@ -190,7 +196,7 @@ class QuantizeRecipe(_Section):
     guard: bool = True
     scheme: SchemeName | None = None
     decode: bool = False
-    aware_epochs: int = Field(default=0, ge=0)
+    aware_epochs: int = within("epochs", 0)
 
 
 BenchLength = Literal["quick", "standard"]
@@ -204,7 +210,7 @@ class BenchRecipe(_Section):
     """
 
     profile: BenchLength = "standard"
-    threads: int = Field(default=1, ge=1)
+    threads: int = within("threads", 1)
     compare: bool = False
 
 
@@ -218,17 +224,17 @@ class BudgetRecipe(_Section):
             here, if the unpruned model is slower.
     """
 
-    max_drop: float = Field(default=0.01, ge=0, le=1)
-    min_fps: float | None = Field(default=None, gt=0)
-    max_latency_ms: float | None = Field(default=None, gt=0)
-    max_memory_mb: float | None = Field(default=None, gt=0)
+    max_drop: float = within("max_drop", 0.01)
+    min_fps: float | None = within("fps", None)
+    max_latency_ms: float | None = within("latency_ms", None)
+    max_memory_mb: float | None = within("memory_mb", None)
 
 
 class Recipe(_Section):
     """Everything that is done to a model, with its defaults."""
 
-    imgsz: int | None = Field(default=None, ge=32)
-    seed: int = 0
+    imgsz: int | None = within("imgsz", None)
+    seed: int = within("seed", 0)
     prune: PruneRecipe = PruneRecipe()
     sparse: SparseRecipe = SparseRecipe()
     finetune: FinetuneRecipe = FinetuneRecipe()

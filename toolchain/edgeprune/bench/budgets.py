@@ -12,6 +12,7 @@ import numpy as np
 
 from edgeprune.bench.gate_result import AccuracyPair, Metric, Pair
 from edgeprune.errors import ConfigError, did_you_mean
+from edgeprune.limits import LIMITS
 
 Sense = Literal["<=", ">="]
 
@@ -23,6 +24,14 @@ SENSES: Final[dict[str, tuple[Sense, str]]] = {
     "peak_mb": ("<=", "MB"),
     "map50_95": (">=", "mAP50-95"),
     "top1": (">=", "top-1"),
+}
+_BOUNDS = {
+    "fps": "fps",
+    "p50_ms": "latency_ms",
+    "p90_ms": "latency_ms",
+    "peak_mb": "memory_mb",
+    "map50_95": "accuracy",
+    "top1": "accuracy",
 }
 TIMED = ("fps", "p50_ms", "p90_ms")
 ACCURACY = {"map50_95": "mAP50-95", "top1": "top-1"}
@@ -87,8 +96,9 @@ def parse_budget(text: str) -> Budget:
         limit = float(written)
     except ValueError as exc:
         raise ConfigError(f"--budget {text!r}: {written!r} is not a number") from exc
-    if not (math.isfinite(limit) and limit > 0):
-        raise ConfigError(f"--budget {text!r}: the limit has to be a number above 0")
+    bounds = LIMITS[_BOUNDS[metric]]
+    if not bounds.holds(limit):
+        raise ConfigError(f"--budget {text!r}: a limit of {metric} is a number {bounds}")
     if sense != (right := SENSES[metric][0]):
         raise ConfigError(f"--budget {text!r}: a limit of {metric} is written {metric}{right}{limit:g}")
     return Budget(metric, limit)

@@ -7,8 +7,6 @@ import json
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from io import TextIOWrapper
 from typing import Any
@@ -16,6 +14,7 @@ from typing import Any
 import click
 
 from edgeprune import __version__
+from edgeprune.cli.usage import Group, in_one_line
 from edgeprune.errors import EdgepruneError, InterruptedBuildError, OutputError
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -62,7 +61,7 @@ _STORAGE = {
 }
 
 
-class _LazyGroup(click.Group):
+class _LazyGroup(Group):
     """Imports a command's module when the command runs; catches the error tree once, for all of them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -98,14 +97,19 @@ class _LazyGroup(click.Group):
             echo(traceback.format_exc().rstrip(), err=True)
             sys.exit(1)
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        with _printable_usage():
-            return super().parse_args(ctx, args)
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.UsageError as exc:
+            raise in_one_line(exc) from exc
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with _printable_usage():
-                return super().invoke(ctx)
+            return super().invoke(ctx)
+        except click.UsageError as exc:
+            raise in_one_line(exc) from exc
         except EdgepruneError as exc:
             self._end(ctx, exc)
         except OSError as exc:
@@ -126,18 +130,6 @@ class _LazyGroup(click.Group):
 
         echo(f"edgeprune: {plain(exc)}", err=True)  # it may quote a file's name, or a device
         ctx.exit(exc.exit_code)
-
-
-@contextmanager
-def _printable_usage() -> Iterator[None]:
-    """Take the control characters out of what click says of an argument: it quotes some as they are."""
-    try:
-        yield
-    except click.ClickException as exc:
-        from edgeprune.report.console import for_terminal
-
-        vars(exc)["message"] = for_terminal(exc.message)
-        raise
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

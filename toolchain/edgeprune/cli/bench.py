@@ -15,13 +15,14 @@ from edgeprune.cli.emulated import compare, is_emulated
 from edgeprune.cli.options import history_option, json_option, threads_option
 from edgeprune.cli.progress import stage_progress
 from edgeprune.cli.scenario import read_scenario, scenario_options
+from edgeprune.cli.usage import Command
 
 if TYPE_CHECKING:
     from edgeprune.bench.result import BenchResult
     from edgeprune.bench.sessions import Outcome
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option(
     "--target", metavar="NAME", help="Profile to run a lone engine by, or the only target of a build."

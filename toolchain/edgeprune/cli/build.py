@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from edgeprune.cli import echo, echo_json
+from edgeprune.cli.numbers import Milliseconds, number
 from edgeprune.cli.options import (
     data_option,
     device_option,
@@ -14,7 +15,6 @@ from edgeprune.cli.options import (
     imgsz_option,
     json_option,
     max_drop_option,
-    milliseconds,
     model_option,
     out_option,
     recipe_option,
@@ -22,9 +22,10 @@ from edgeprune.cli.options import (
     trust_option,
 )
 from edgeprune.cli.progress import stage_progress
+from edgeprune.cli.usage import Command
 
 
-@click.command()
+@click.command(cls=Command)
 @model_option
 @data_option
 @click.option(
@@ -32,22 +33,26 @@ from edgeprune.cli.progress import stage_progress
 )
 @out_option
 @imgsz_option
-@click.option("--ratio", type=float, help="Share of the channels to prune.")
-@click.option("--speedup", type=float, help="Prune to this speed-up over the unpruned model, on the target.")
+@click.option("--ratio", type=number("ratio"), help="Share of the channels to prune.")
+@click.option(
+    "--speedup", type=number("speedup"), help="Prune to this speed-up over the unpruned model, on the target."
+)
 @click.option(
     "--target-latency",
-    callback=milliseconds,
+    type=Milliseconds(),
     metavar="MS",
     help="Prune to this latency on the target, such as 8ms.",
 )
 @click.option("--one-shot", is_flag=True, default=None, help="Reach a latency in one cut, not step by step.")
-@click.option("--macs", type=float, help="Prune until this share of the multiply-accumulates is left.")
+@click.option(
+    "--macs", type=number("macs"), help="Prune until this share of the multiply-accumulates is left."
+)
 @click.option(
     "--criterion",
     help="Which channels matter least: random, l1, l2, fpgm, lamp, slim, group_slim, group_norm, group_sl, "
     "growing_reg, taylor, hessian, obdc, apoz or combined.",
 )
-@click.option("--epochs", type=int, help="Epochs of fine-tuning.")
+@click.option("--epochs", type=number("epochs"), help="Epochs of fine-tuning.")
 @click.option("--compare", is_flag=True, help="Also measure what could be run instead of pruning, as fast.")
 @click.option(
     "--smaller",
@@ -57,17 +62,19 @@ from edgeprune.cli.progress import stage_progress
 @click.option("--no-prune", is_flag=True, help="Only quantise and compile.")
 @max_drop_option
 @click.option(
-    "--min-fps", type=float, help="Least achieved frames per second; pruned to, if no goal is given."
+    "--min-fps", type=number("fps"), help="Least achieved frames per second; pruned to, if no goal is given."
 )
-@click.option("--max-latency-ms", type=float, help="Largest p50 in ms; pruned to, if no goal is given.")
-@click.option("--max-memory-mb", type=float, help="Largest peak memory (VmHWM) in MB.")
+@click.option(
+    "--max-latency-ms", type=number("latency_ms"), help="Largest p50 in ms; pruned to, if no goal is given."
+)
+@click.option("--max-memory-mb", type=number("memory_mb"), help="Largest peak memory (VmHWM) in MB.")
 @click.option(
     "--bench", "bench_profile", type=click.Choice(["quick", "standard"]), help="How long to measure."
 )
 @click.option("--strict", is_flag=True, help="Exit with 7 when a warning stands, after all is written.")
-@click.option("--threads", type=int, help="Threads of the runtime.")
+@click.option("--threads", type=number("threads"), help="Threads of the runtime.")
 @device_option
-@click.option("--seed", type=int, help="Seed of every draw.")
+@click.option("--seed", type=number("seed"), help="Seed of every draw.")
 @recipe_option
 @set_option
 @trust_option

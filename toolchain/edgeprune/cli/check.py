@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeprune.cli import echo, echo_json
+from edgeprune.cli.numbers import number
 from edgeprune.cli.options import force_option, history_option, json_option, place_option, threads_option
 from edgeprune.cli.progress import Notify, stage_progress
+from edgeprune.cli.usage import Command
 
 if TYPE_CHECKING:
     from edgeprune.bench.gate import Rules
@@ -24,32 +26,21 @@ if TYPE_CHECKING:
     from edgeprune.runners import Runner
     from edgeprune.runners.known import Place
 
-LEAST_AA_PAIRS = 6  # the first look of the gate
 
-
-def _share(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
-    """Refuse what is no share: with a tau of 5 instead of 0.05 nothing would ever fail."""
-    if value is not None and not 0 <= value < 1:
-        raise click.BadParameter(f"{value:g} is not a share from 0 to below 1, such as 0.05 for 5 %")
-    return value
-
-
-@click.command()
+@click.command(cls=Command)
 @click.option("--baseline", required=True, type=click.Path(path_type=Path), help="Build folder or engine.")
 @click.option("--candidate", type=click.Path(path_type=Path), help="Build folder or engine.")
 @click.option("--target", metavar="NAME", help="Only this target of two builds; the profile of two engines.")
 @click.option(
     "--tau",
-    type=float,
-    callback=_share,
+    type=number("tau"),
     help="Smallest slow-down that counts; 0.05, or 0.03 where the clocks are locked.",
 )
 @click.option(
     "--max-drop",
-    type=float,
+    type=number("max_drop"),
     default=0.01,
     show_default=True,
-    callback=_share,
     help="Largest loss of mAP50-95 or top-1.",
 )
 @click.option(
@@ -60,7 +51,7 @@ def _share(ctx: click.Context, param: click.Parameter, value: float | None) -> f
 )
 @click.option(
     "--aa",
-    type=click.IntRange(min=LEAST_AA_PAIRS),
+    type=number("pairs"),
     metavar="N",
     help="Only run N pairs of the baseline with itself, and keep the smallest fair tau.",
 )

@@ -6,9 +6,10 @@ import click
 
 from edgeprune.cli import echo
 from edgeprune.cli.options import address_of, one_target
+from edgeprune.cli.usage import Group
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Prepare a device that is reached by ssh or adb."""
 

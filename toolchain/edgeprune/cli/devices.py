@@ -9,12 +9,13 @@ import click
 
 from edgeprune.cli import echo_json
 from edgeprune.cli.options import json_option
+from edgeprune.cli.usage import Command
 
 if TYPE_CHECKING:
     from edgeprune.bench.inventory import Seen
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--device", "devices", multiple=True, metavar="ADDRESS", help="Also look at this one; repeatable."
 )

@@ -6,11 +6,12 @@ import click
 
 from edgeprune.cli import echo_json
 from edgeprune.cli.options import json_option
+from edgeprune.cli.usage import Command
 
 _MARKS = {"ok": ("ok", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", "red")}
 
 
-@click.command()
+@click.command(cls=Command)
 @json_option
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:

@@ -8,9 +8,10 @@ import click
 
 from edgeprune.cli import echo, echo_json
 from edgeprune.cli.options import device_option, json_option
+from edgeprune.cli.usage import Command
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--row", metavar="LABEL", help="Row to explain, by its label; the chosen one by default.")
 @click.option(

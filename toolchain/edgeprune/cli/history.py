@@ -10,6 +10,7 @@ import click
 
 from edgeprune.cli import echo, echo_json
 from edgeprune.cli.options import json_option
+from edgeprune.cli.usage import Group
 from edgeprune.history import DEFAULT, METRICS
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ series_option = click.option(
 branch_option = click.option("--branch", metavar="NAME", help="Only results of this branch.")
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Keep results by commit; show, plot, export and import them."""
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeprune.cli.numbers import number
+
 if TYPE_CHECKING:
     from edgeprune.device import DeviceProfile
 
@@ -26,13 +28,15 @@ out_option = click.option(
     "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Build folder."
 )
 imgsz_option = click.option(
-    "--imgsz", type=int, help="Input size in pixels; the checkpoint's own by default."
+    "--imgsz", type=number("imgsz"), help="Input size in pixels; the checkpoint's own by default."
 )
 max_drop_option = click.option(
-    "--max-drop", type=float, help="Largest loss of mAP50-95 or top-1 on the val split, absolute."
+    "--max-drop",
+    type=number("max_drop"),
+    help="Largest loss of mAP50-95 or top-1 on the val split, absolute.",
 )
 threads_option = click.option(
-    "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of the runtime."
+    "--threads", type=number("threads"), default=1, show_default=True, help="Threads of the runtime."
 )
 recipe_option = click.option(
     "--recipe", "recipe_file", type=click.Path(path_type=Path, dir_okay=False), help="Recipe (YAML)."
@@ -65,14 +69,6 @@ def address_of(device: str) -> str:
     from edgeprune.runners.known import place_of
 
     return place_of(device).address
-
-
-def milliseconds(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
-    """Read an option such as ``8``, ``8ms`` or ``7.5 ms``."""
-    try:
-        return None if value is None else float(value.strip().lower().removesuffix("ms"))
-    except ValueError as exc:
-        raise click.BadParameter(f"{value!r} is not a time in milliseconds, such as 8ms") from exc
 
 
 def one_target(name: str) -> DeviceProfile:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeprune.cli import echo, echo_json
+from edgeprune.cli.numbers import number
 from edgeprune.cli.options import (
     device_option,
     existing,
@@ -17,12 +18,13 @@ from edgeprune.cli.options import (
     threads_option,
 )
 from edgeprune.cli.progress import stage_progress
+from edgeprune.cli.usage import Command
 
 if TYPE_CHECKING:
     from edgeprune.device import Precision
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--model", required=True, metavar="PATH", help="Checkpoint whose layers are measured.")
 @target_option
 @click.option(
@@ -30,9 +32,7 @@ if TYPE_CHECKING:
     type=click.Choice(["fp32", "fp16", "bf16", "int8"]),
     help="Precision to measure in; by default the one that the target ships.",
 )
-@click.option(
-    "--imgsz", type=click.IntRange(min=32), help="Side of the input; by default the checkpoint's own."
-)
+@click.option("--imgsz", type=number("imgsz"), help="Side of the input; by default the checkpoint's own.")
 @threads_option
 @device_option
 @click.option(

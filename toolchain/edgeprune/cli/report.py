@@ -9,9 +9,10 @@ import click
 
 from edgeprune.cli import echo_json
 from edgeprune.cli.options import json_option
+from edgeprune.cli.usage import Command
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("folder", type=click.Path(path_type=Path))
 @json_option
 def command(folder: Path, as_json: bool) -> None:

@@ -8,9 +8,10 @@ import click
 
 from edgeprune.cli import echo, echo_json
 from edgeprune.cli.options import json_option
+from edgeprune.cli.usage import Group
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @json_option
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:

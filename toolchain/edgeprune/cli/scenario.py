@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from edgeprune.cli.numbers import number
 
 if TYPE_CHECKING:
     from edgeprune.bench.setup import Setup
@@ -24,14 +25,14 @@ def scenario_options(command: Callable[..., Any]) -> Callable[..., Any]:
             ),
             click.option(
                 "--fps",
-                type=float,
+                type=number("camera_fps"),
                 multiple=True,
                 metavar="RATE",
                 help="Camera rate of `paced`, once for each; 30, 10 and 5 by default.",
             ),
             click.option(
                 "--in-flight",
-                type=click.IntRange(2, 256),
+                type=number("in_flight"),
                 metavar="N",
                 help="Queries at once of `throughput`.",
             ),
@@ -42,7 +43,7 @@ def scenario_options(command: Callable[..., Any]) -> Callable[..., Any]:
             ),
             click.option(
                 "--seconds",
-                type=float,
+                type=number("seconds"),
                 metavar="S",
                 help="Measure for so long instead of what the profile says.",
             ),
@@ -62,37 +63,36 @@ def read_scenario(
     """Return the scenario with its settings, and the name of the profile.
 
     Raises:
-        click.UsageError: options that do not go together, or a number that makes no sense.
+        click.UsageError: options that do not go together, or a rate twice.
     """
     name = scenario or ("sustained" if profile == "sustained" else "single_stream")
-    for found, wrong in (
-        (fps and name != "paced", f"--fps is the rate of --scenario paced, not of {name}"),
-        (in_flight and name != "throughput", f"--in-flight goes with --scenario throughput, not with {name}"),
-        (name == "throughput" and not in_flight, "--scenario throughput needs --in-flight N, 2 or more"),
-        (
-            profile == "sustained" and name != "sustained",
-            f"--profile sustained is one run of 10 minutes, not {name}; say --seconds",
-        ),
-        (
-            name == "sustained" and profile in ("quick", "standard"),
-            f"--scenario sustained is one run, not --profile {profile}; say --seconds",
-        ),
-        (
-            name == "cold" and seconds is not None,
-            "--seconds: --scenario cold counts starts; --profile says how many",
-        ),
-        (
-            seconds is not None and not (math.isfinite(seconds) and seconds > 0),
-            f"--seconds {seconds}: a time above 0 is needed",
-        ),
-        (
-            any(not (math.isfinite(rate) and 0 < rate <= 1000) for rate in fps),
-            "--fps: a rate above 0 and up to 1000 frames a second is needed",
-        ),
-        (len(set(fps)) < len(fps), "--fps: the same rate is given twice"),
-    ):
-        if found:
-            raise click.UsageError(wrong)
+    faults = [
+        wrong
+        for found, wrong in (
+            (fps and name != "paced", f"--fps is the rate of --scenario paced, not of {name}"),
+            (
+                in_flight and name != "throughput",
+                f"--in-flight goes with --scenario throughput, not with {name}",
+            ),
+            (name == "throughput" and not in_flight, "--scenario throughput needs --in-flight N, 2 or more"),
+            (
+                profile == "sustained" and name != "sustained",
+                f"--profile sustained is one run of 10 minutes, not {name}; say --seconds",
+            ),
+            (
+                name == "sustained" and profile in ("quick", "standard"),
+                f"--scenario sustained is one run, not --profile {profile}; say --seconds",
+            ),
+            (
+                name == "cold" and seconds is not None,
+                "--seconds: --scenario cold counts starts; --profile says how many",
+            ),
+            (len(set(fps)) < len(fps), "--fps: the same rate is given twice"),
+        )
+        if found
+    ]
+    if faults:
+        raise click.UsageError("; ".join(faults))
     from edgeprune.bench.setup import CAMERA_RATES, Setup
 
     setup = Setup(name, fps or CAMERA_RATES, in_flight or 1, seconds)  # type: ignore[arg-type]  # a `Choice`

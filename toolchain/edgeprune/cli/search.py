@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeprune.cli import echo, echo_json
+from edgeprune.cli.numbers import number
 from edgeprune.cli.options import (
     data_option,
     device_option,
@@ -21,12 +22,13 @@ from edgeprune.cli.options import (
     trust_option,
 )
 from edgeprune.cli.progress import stage_progress
+from edgeprune.cli.usage import Command
 
 if TYPE_CHECKING:
     from edgeprune.front import Found
 
 
-@click.command()
+@click.command(cls=Command)
 @model_option
 @data_option
 @target_option
@@ -37,14 +39,14 @@ if TYPE_CHECKING:
 @click.option("--study", default="edgeprune", show_default=True, help="Name of the study in the storage.")
 @click.option(
     "--trials",
-    type=click.IntRange(min=1),
+    type=number("trials"),
     default=100,
     show_default=True,
     help="Trials that the study is to finish, over all workers.",
 )
 @click.option(
     "--epochs",
-    type=click.IntRange(min=0),
+    type=number("epochs"),
     default=3,
     show_default=True,
     help="Epochs of recovery of a trial; 0 only measures the batch norms again.",
@@ -52,7 +54,7 @@ if TYPE_CHECKING:
 @click.option(
     "--imgsz",
     "imgszs",
-    type=click.IntRange(min=32),
+    type=number("imgsz"),
     multiple=True,
     help="Image size to choose from; repeatable.",
 )
@@ -65,7 +67,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Activation to choose from; repeatable.",
 )
-@click.option("--max-latency-ms", type=float, help="Trials that are slower end early.")
+@click.option("--max-latency-ms", type=number("latency_ms"), help="Trials that are slower end early.")
 @click.option("--collect", is_flag=True, help="Run no trial; write the whole Pareto set here, as it is now.")
 @recipe_option
 @set_option

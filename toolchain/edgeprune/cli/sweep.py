@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from edgeprune.cli import echo, echo_json
+from edgeprune.cli.numbers import number
 from edgeprune.cli.options import (
     data_option,
     existing,
@@ -20,19 +21,18 @@ from edgeprune.cli.options import (
     trust_option,
 )
 from edgeprune.cli.progress import stage_progress
+from edgeprune.cli.usage import Command
 
 
-@click.command()
+@click.command(cls=Command)
 @model_option
 @data_option
 @out_option
 @click.option("--criterion", help="slim, group_slim, group_sl or growing_reg; the recipe's by default.")
 @click.option(
-    "--epochs", type=click.IntRange(min=1), default=5, show_default=True, help="Epochs of each trial."
+    "--epochs", type=number("some_epochs"), default=5, show_default=True, help="Epochs of each trial."
 )
-@click.option(
-    "--trials", type=click.IntRange(min=1, max=20), default=5, show_default=True, help="Most trials."
-)
+@click.option("--trials", type=number("sweep_trials"), default=5, show_default=True, help="Most trials.")
 @max_drop_option
 @imgsz_option
 @recipe_option
