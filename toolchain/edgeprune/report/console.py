@@ -149,16 +149,18 @@ def _joined(heads: Sequence[Head], texts: Sequence[str], widths: Sequence[int]) 
 
 
 def _stack(data: Table, rows: Sequence[Sequence[str]], console: Console, styles: Mapping[str, str]) -> None:
-    """Print each row as its name, and below it the other columns as `head value unit`, none of them cut."""
-    lead = next((index for index, head in enumerate(data.heads) if not head.numeric), 0)
+    """Print each row as its name, and below it the other columns as `head value unit`, none of them cut.
+
+    Its name is its first column, and the second one too where the first only counts.
+    """
+    lead = 2 if data.heads[0].text == "#" else 1
     for line, texts in zip(data.lines, rows, strict=True):
         style = styles.get(line.tone, "")
-        for part in fold(" ".join(texts[: lead + 1]), console.width):
+        facts = [_fact(head, text) for head, text in zip(data.heads, texts, strict=True)]
+        named = texts[:lead] if lead == 2 or not data.heads[0].numeric else facts[:1]
+        for part in fold(" ".join(named), console.width):
             _put(console, part, style)
-        facts = [
-            _fact(head, text) for head, text in zip(data.heads[lead + 1 :], texts[lead + 1 :], strict=True)
-        ]
-        for part in _filled([fact for fact in facts if fact], console.width - 2):
+        for part in _filled([fact for fact in facts[lead:] if fact], console.width - 2):
             _put(console, f"  {part}", style)
 
 

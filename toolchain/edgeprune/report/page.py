@@ -16,6 +16,7 @@ _DARK = {
     "blue": "#58aae8",
     "orange": "#ec9150",
 }
+_LONG, _LONG_KIND = 40, ' class="word long"'  # a cell of more letters is wrapped
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -35,12 +36,12 @@ svg{{display:block;width:100%;height:auto;overflow:visible}} svg text{{font-fami
 .scroll{{overflow-x:auto;margin:.8rem 0}}
 table{{line-height:22px;border-collapse:separate;border-spacing:0;font-size:14px;font-variant-numeric:tabular-nums}}
 caption{{text-align:left;color:var(--muted)}}
-th,td{{padding:.35rem .7rem;text-align:right;border-bottom:1px solid var(--rule);white-space:nowrap;
+th,td{{padding:6px 11px;text-align:right;border-bottom:1px solid var(--rule);white-space:nowrap;
 vertical-align:top}}
-th{{vertical-align:bottom;font-size:13px;border-bottom-color:var(--muted)}}
+th{{vertical-align:bottom;font-size:13px;line-height:20px;border-bottom-color:var(--muted)}}
 th small{{display:block;font-weight:400;color:var(--muted);font-size:12px}}
 th.word,td.word{{text-align:left}}
-td.word{{white-space:normal;min-width:7rem;overflow-wrap:anywhere}}
+td.long{{white-space:normal;min-width:18rem;overflow-wrap:anywhere}}
 tr>:first-child{{position:sticky;left:0;background:var(--paper);z-index:1}}
 </style></head><body><h1>{title}</h1>
 {body}
@@ -83,8 +84,10 @@ def markup(data: Table, caption: str = "") -> str:
 
 
 def _cells(line: Line, kinds: Sequence[str]) -> str:
+    texts = [plain(cell.text) for cell in line.cells]
     return "".join(
-        f"<td{kind}>{escape(plain(cell.text))}</td>" for kind, cell in zip(kinds, line.cells, strict=True)
+        f"<td{_LONG_KIND if kind and len(text) > _LONG else kind}>{escape(text)}</td>"
+        for kind, text in zip(kinds, texts, strict=True)
     )
 
 

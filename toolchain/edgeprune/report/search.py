@@ -18,7 +18,7 @@ def write_page(found: Found, path: Path) -> None:
     """Write a self-contained HTML page: the facts, the chart, the table."""
     trials = ", ".join(f"{count} {state}" for state, count in found.trials.items() if count)
     facts = (
-        f"study {found.study} on {found.storage}; trials: {trials}; {found.target} in {found.precision}, "
+        f"In {found.storage}; trials: {trials}; {found.target} in {found.precision}, "
         f"where the unpruned network takes {found.unpruned_ms:.2f} ms"
     )
     title = "Accuracy against latency; the Pareto set is numbered by trial"
@@ -27,7 +27,7 @@ def write_page(found: Found, path: Path) -> None:
         captioned(title, chart(found)),
         markup(front_table(found), "The Pareto set, the fastest first"),
     ]
-    save_page(path, page("Search", parts))
+    save_page(path, page(f"Search: study {found.study}", parts))
 
 
 def chart(found: Found) -> str:

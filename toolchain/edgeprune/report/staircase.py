@@ -58,15 +58,15 @@ def write_page(table: LatencyTable, path: Path) -> None:
     grids = [_grid_chart(grid, f"grid{index}") for index, grid in enumerate(table.grids)]
     key = table.key
     facts = (
-        f"{key.runtime} {key.runtime_version}, {key.precision}, {key.threads} thread(s), "
-        f"{key.cpu or key.machine}; "
+        f"{key.runtime} {key.runtime_version}, {key.precision}, {key.threads} "
+        f"thread{'' if key.threads == 1 else 's'}, {key.cpu or key.machine}; "
         f"{table.imgsz} px; step {table.step} channels; the whole network takes {table.whole_ms:.2f} ms"
     )
     parts = [
         paragraph(facts),
         *map(paragraph, table.caveats()),
         "<h2>Staircases</h2>",
-        "<p>Bars span the quartiles of the rounds; filled dots are multiples of the step.</p>",
+        "<p>Bars span the quartiles of the rounds; large blue dots are multiples of the step.</p>",
         *_figures(scans),
         "<h2>Layers</h2>",
         *_figures(grids),
