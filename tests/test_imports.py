@@ -66,7 +66,7 @@ LAYERS = (
         "sensitivity",
         "shrinking",
     },
-    {"errors", "limits", "meanings", "resources", "files", "documents", "packages", "__init__"},
+    {"errors", "limits", "meanings", "resources", "files", "documents", "packages", "onnx_files", "__init__"},
 )
 TORCH = {"torch", "torchvision", "torch_pruning", "ultralytics", "timm"}
 TORCH_HOMES = {"models", "prune", "export"}
@@ -92,6 +92,7 @@ TRAVELS = (
     "artifact",
     "documents",
     "files",
+    "onnx_files",
     "decode",
     "pixels",
     "packages",

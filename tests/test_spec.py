@@ -130,7 +130,7 @@ def test_a_file_without_a_spec_says_so(convnet: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"neither its metadata nor a preprocess\.json"):
         spec_of(convnet)
     (tmp_path / FILE).write_text("{")
-    with pytest.raises(ModelError, match="not a JSON file"):
+    with pytest.raises(ModelError, match="not valid JSON"):
         spec_of(tmp_path)
     (tmp_path / "broken.onnx").write_bytes(b"not a graph")
     with pytest.raises(ModelError, match="not an ONNX file"):
@@ -141,7 +141,7 @@ def test_broken_metadata_is_refused(convnet: Path, tmp_path: Path) -> None:
     model = onnx.load(convnet)
     onnx.helper.set_model_props(model, {"edgeprune.preprocess": "{"})
     onnx.save(model, tmp_path / "model.onnx")
-    with pytest.raises(ModelError, match="metadata is not JSON"):
+    with pytest.raises(ModelError, match="metadata: not valid JSON"):
         spec_of(tmp_path / "model.onnx")
 
 

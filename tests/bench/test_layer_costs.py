@@ -139,5 +139,5 @@ def test_only_a_square_map_whose_side_divides_the_image_is_one() -> None:
 def test_a_file_that_is_no_network_is_refused_in_a_line(tmp_path: Path) -> None:
     (tmp_path / "model.xml").write_text("<net")
     for path in (tmp_path, tmp_path / "gone.onnx"):
-        with pytest.raises(ModelError, match="not an"):
+        with pytest.raises(ModelError, match=r"not valid XML|cannot be read: No such file"):
             weights_of(path)

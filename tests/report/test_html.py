@@ -166,7 +166,7 @@ def test_without_pruning_and_without_samples_the_page_says_so(
     text = _text(_parse(make_build(benches=False, targets=targets)))
     assert "Nothing was pruned in this build." in text
     assert "this folder holds no bench results" in text
-    assert "bench/x86-ort-original-fp32.json: the samples of x86-ort original fp32 cannot be read" in text
+    assert "the samples of x86-ort original fp32 cannot be read" in text
 
 
 def test_one_row_of_one_query_is_drawn_too(make_build: Make, parts: SimpleNamespace) -> None:
@@ -184,7 +184,7 @@ def test_a_damaged_measurement_is_named_and_the_others_are_shown(make_build: Mak
     folder = make_build()
     (folder / "bench/x86-ort-original-fp32.json").write_text('{"schema_version": 1')
     page = _parse(folder)
-    assert "the samples of x86-ort original fp32 are not a result of this schema version" in _text(page)
+    assert "the samples of x86-ort original fp32 cannot be read" in _text(page)
     assert len(list(page.iter("svg"))) == 5
 
 

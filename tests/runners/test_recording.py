@@ -105,5 +105,5 @@ def test_a_folder_without_a_recording_or_with_a_damaged_one_is_one_line(tmp_path
         pass
     (tmp_path / RECORDING).write_text("{}")
     (tmp_path / CALLS).write_text("")
-    with pytest.raises(ConfigError, match="the recording is damaged"), runner_for(f"replay://{tmp_path}"):
+    with pytest.raises(ConfigError, match="run_id: this key is required"), runner_for(f"replay://{tmp_path}"):
         pass

@@ -20,10 +20,11 @@ from typing import Any, Literal
 
 from edgeprune.documents import read_json
 from edgeprune.errors import EdgepruneError, ModelError, OutputError
-from edgeprune.files import opened_lock, read_parts, write_text_atomically
+from edgeprune.files import inside, opened_lock, read_parts, write_text_atomically
 
 Kind = Literal["torch", "onnx", "program", "engine"]
 MANIFEST = "manifest.json"
+_KEPT = "engine.json"
 LITTLE_SPACE_MB = 256
 WEIGHTS = ".bin"
 _GRAPHS = (".xml", ".param")  # OpenVINO's and ncnn's graphs have their weights beside them
@@ -82,9 +83,9 @@ class Artifact:
 def parts_of(path: Path) -> tuple[Path, ...]:
     """Return the files of an artifact: all in a folder, or a file and its weights."""
     if path.is_dir():
-        return tuple(sorted(entry for entry in path.rglob("*") if entry.is_file()))
+        return tuple(sorted(entry for entry in path.rglob("*") if not entry.is_dir()))
     weights = path.with_suffix(WEIGHTS) if path.suffix in _GRAPHS else None
-    return (path, weights) if weights and weights.is_file() else (path,)
+    return (path, weights) if weights and weights.exists() else (path,)
 
 
 def lone(folder: Path, usual: str) -> Path | None:
@@ -229,6 +230,23 @@ class Store:
             self._counted.add(place)
             taken = read_json(place / MANIFEST, OutputError).get("seconds", 0.0)
             self.seconds[name] = self.seconds.get(name, 0.0) + taken
+
+
+def keep_path(stage: Path, name: str) -> None:
+    """Note what the artifact in a stage's folder is called, for `kept_path`."""
+    write_text_atomically(stage / _KEPT, json.dumps({"path": name}))
+
+
+def kept_path(stage: Path) -> Path:
+    """Return the artifact of a stage's folder, by what `keep_path` noted.
+
+    Raises:
+        OutputError: the note is damaged, or leads out of the folder.
+    """
+    noted = read_json(stage / _KEPT, OutputError)
+    if not isinstance(noted, dict) or not isinstance(noted.get("path"), str):
+        raise OutputError(f"{stage / _KEPT}: damaged: remove the folder, and the stage is made again")
+    return inside(stage, noted["path"], OutputError)
 
 
 def _is_whole(place: Path) -> bool:

@@ -16,6 +16,8 @@ from edgeprune.bench.sensors.cpu import read_model
 from edgeprune.bench.testbed import Testbed
 from edgeprune.dataset import Dataset
 from edgeprune.device import DeviceProfile
+from edgeprune.documents import read_json, read_record
+from edgeprune.errors import OutputError
 from edgeprune.files import write_text_atomically
 from edgeprune.models import ModelAdapter, ModelInfo
 from edgeprune.preprocess import Preprocess
@@ -129,7 +131,7 @@ class Build:
             write_text_atomically(out / "images.json", json.dumps([str(image) for image in images]))
 
         place = self.store.stage("calibration-images", inputs, make)
-        return tuple(Path(name) for name in json.loads((place / "images.json").read_text(encoding="utf-8")))
+        return tuple(Path(name) for name in read_json(place / "images.json", OutputError))
 
     def using(self, *packages: str) -> dict[str, str]:
         """Return the versions of edgeprune and of `packages`, for the key of a stage."""
@@ -175,7 +177,5 @@ def building(backend: str, out: Path) -> Iterator[None]:
 
 def built_in(place: Path) -> Built | None:
     """Return what `building` kept in a folder; None of one that was made before there was such an account."""
-    try:
-        return Built(**json.loads((place / _BUILT).read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
+    path = place / _BUILT
+    return read_record(Built, path, OutputError) if path.is_file() else None

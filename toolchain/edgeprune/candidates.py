@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from edgeprune.artifact import Artifact
+from edgeprune.artifact import Artifact, keep_path, kept_path
 from edgeprune.backends import get_backend, options_for, rtx
 from edgeprune.bench.jobs import reference_outputs, write_reference
 from edgeprune.build import SELECTION_SPLIT, Build, Candidate, building, built_in
 from edgeprune.converting import converted, ort_format
 from edgeprune.device import DeviceProfile
-from edgeprune.errors import CompileError
+from edgeprune.documents import read_json, read_record
+from edgeprune.errors import CompileError, OutputError
 from edgeprune.files import write_text_atomically
 from edgeprune.isolated import pins_of
+from edgeprune.onnx_files import read_onnx
 from edgeprune.scores import Accuracy
 from edgeprune.spec import Spec
 from edgeprune.summary import AheadOfTime, ExportCheck, Variant, variant_name
@@ -53,7 +55,7 @@ def exported(context: Build, model: Artifact, variant: Variant) -> tuple[Artifac
         context.notify("export", 1.0, f"{name}: {boxes}{check.score:.2g} in score from torch")
 
     place = context.store.stage("onnx", inputs, make)
-    check = ExportCheck.model_validate_json((place / "check.json").read_text(encoding="utf-8"))
+    check = read_record(ExportCheck, place / "check.json", OutputError)
     check = check.model_copy(update={"imgsz": context.spec.imgsz})
     return Artifact.of(place / "model.onnx", "onnx", "fp32", model.sha256), check
 
@@ -80,7 +82,7 @@ def candidate(
         )
     ops = None
     if profile.runs_here or get_backend(profile.backend).GRAPH_IN_FILE:
-        ops = json.loads((where / "quantized_ops.json").read_text(encoding="utf-8"))
+        ops = read_json(where / "quantized_ops.json", OutputError)
     environment = tuned(context, profile, artifact)
     return Candidate(
         profile,
@@ -137,18 +139,16 @@ def compiled(
         context.notify("compile", 0.0, f"{profile.name} {name} {precision}")
         with building(profile.backend, out):
             engine = backend.compile(model, profile, precision, out)
-        write_text_atomically(out / "engine.json", json.dumps({"path": engine.path.name}))
+        keep_path(out, engine.path.name)
 
     place = context.store.stage("engine", inputs, make)
-    name = json.loads((place / "engine.json").read_text(encoding="utf-8"))["path"]
-    return Artifact.of(place / name, "engine", precision, model.sha256, built_in(place))
+    return Artifact.of(kept_path(place), "engine", precision, model.sha256, built_in(place))
 
 
 def convolutions(model: Artifact) -> int:
     """Count the convolutions of an ONNX file."""
-    import onnx
 
-    return sum(node.op_type == "Conv" for node in onnx.load(model.path, load_external_data=False).graph.node)
+    return sum(node.op_type == "Conv" for node in read_onnx(model.path).graph.node)
 
 
 def _built_ahead(
@@ -171,7 +171,7 @@ def _built_ahead(
         context.notify("prove", 1.0, f"{name}: built for {', '.join(proof.capabilities)}")
 
     place = context.store.stage("tensorrt-rtx", inputs, make)
-    return AheadOfTime.model_validate_json((place / "proof.json").read_text(encoding="utf-8"))
+    return read_record(AheadOfTime, place / "proof.json", OutputError)
 
 
 def evaluated(
@@ -203,8 +203,7 @@ def evaluated(
 
     place = context.store.stage("accuracy", inputs, make)
     return place, {
-        split: Accuracy.model_validate_json((place / f"{split}.json").read_text(encoding="utf-8"))
-        for split in context.splits
+        split: read_record(Accuracy, place / f"{split}.json", OutputError) for split in context.splits
     }
 
 

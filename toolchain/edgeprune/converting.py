@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from edgeprune.artifact import Artifact
+from edgeprune.artifact import Artifact, Kind
 from edgeprune.backends import get_backend
 from edgeprune.build import Build, building, built_in
 from edgeprune.device import DeviceProfile
-from edgeprune.errors import ConfigError
-from edgeprune.files import write_text_atomically
+from edgeprune.documents import read_record
+from edgeprune.errors import ConfigError, OutputError
+from edgeprune.files import inside, write_text_atomically
 from edgeprune.isolated import pins_of
 from edgeprune.quantize import CalibrationSet, quantize
 from edgeprune.quantize.qdq import TABLE, calibrate
@@ -26,6 +27,12 @@ NOT_OF_RANGES = frozenset(("guard", "scheme", "decode", "aware_epochs"))
 """Keys of `quantize` that no activation range depends on."""
 CALIBRATION: Final = "calibration.json"
 """The account of an int8 artifact's calibration, beside it in its stage: images, hash, method, scheme."""
+
+
+@dataclass(frozen=True)
+class _Quantised:
+    path: str
+    kind: Kind
 
 
 def source(
@@ -122,8 +129,8 @@ def quantised(
         context.notify("quantize", 1.0, f"{name} in scheme {scheme}")
 
     place = context.store.stage(f"int8-{scheme}", inputs, make)
-    artifact = json.loads((place / "artifact.json").read_text(encoding="utf-8"))
-    return Artifact.of(place / artifact["path"], artifact["kind"], "int8", model.sha256)
+    noted = read_record(_Quantised, place / "artifact.json", OutputError)
+    return Artifact.of(inside(place, noted.path, OutputError), noted.kind, "int8", model.sha256)
 
 
 def _half(context: Build, onnx: Artifact) -> Artifact:

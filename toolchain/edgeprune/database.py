@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.errors import ConfigError
@@ -26,6 +27,9 @@ def shown(url: str | URL, option: str) -> str:
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
+    where = url if isinstance(url, str) else str(url.database)
+    if "\0" in where or where.encode(errors="replace").decode() != where:
+        raise ConfigError(f"{option} {where!a}: the name of a database is UTF-8 text without NUL: rename it")
     try:
         return make_url(url).render_as_string(hide_password=True)
     except (ArgumentError, ValueError) as exc:
@@ -39,10 +43,16 @@ def connectable(url: str | URL) -> tuple[URL, dict[str, Any]]:
     """Return a URL with its driver, and arguments to connect: patience with other writers, none with silence.
 
     A PostgreSQL URL without a driver gets psycopg: the default depends on SQLAlchemy's version.
+
+    Raises:
+        ConfigError: SQLite's file is there and is no regular file.
     """
     from sqlalchemy.engine import make_url
 
     parsed = make_url(url)
+    file = Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
+    if file is not None and file.exists() and not file.is_file() and file.name:
+        raise ConfigError(f"{file}: a database is a regular file")
     if parsed.drivername == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
     kind = parsed.get_backend_name()

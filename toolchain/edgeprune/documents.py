@@ -14,18 +14,21 @@ import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 from edgeprune.errors import EdgepruneError, did_you_mean
 from edgeprune.files import DOCUMENT_BYTES, read_text
 
 if TYPE_CHECKING:
     import yaml
-    from pydantic import BaseModel, TypeAdapter, ValidationError
+    from pydantic import TypeAdapter, ValidationError
     from pydantic_core import ErrorDetails
 
 DEPTH = 64
 YAML_BYTES = 1 << 20
 """A YAML document is written by hand; the parser takes seconds for one of this size."""
+XML_BYTES = 64 << 20
 _NODES = 200_000
 _SHOWN = 120
 _FAULTS = 6  # of one document that are told
@@ -36,7 +39,7 @@ _UNUSUAL = re.compile(r"(?<![.\d])\d{19}|[eE]\+?\d{3}|NaN|Infinity|\\u[dD][89a-f
 _INTEGERS = range(-(1 << 63), 1 << 63)
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = _REPR.maxlong = _SHOWN
-Record = TypeVar("Record", bound="BaseModel")
+Record = TypeVar("Record")
 
 
 def read_yaml(path: Path, error: type[EdgepruneError]) -> Any:
@@ -113,16 +116,16 @@ def parse_json(text: str, where: str, error: type[EdgepruneError]) -> Any:
         raise error(f"{where}: not valid JSON: {_said(exc)}") from exc
 
 
-def read_record(model: type[Record], path: Path, error: type[EdgepruneError]) -> Record:
-    """Read a JSON file as a record.
+def read_record(kind: type[Record], path: Path, error: type[EdgepruneError]) -> Record:
+    """Read a JSON file as a record: a pydantic model, a dataclass, or a type such as ``dict[str, float]``.
 
     Raises:
         error: it cannot be read, is not JSON, or is no such record: the first thing that is wrong is named.
     """
-    return parse_record(model, read_text(path, error, DOCUMENT_BYTES), str(path), error)
+    return parse_record(kind, read_text(path, error, DOCUMENT_BYTES), str(path), error)
 
 
-def parse_record(model: type[Record], text: str, where: str, error: type[EdgepruneError]) -> Record:
+def parse_record(kind: type[Record], text: str, where: str, error: type[EdgepruneError]) -> Record:
     """Read a JSON text as a record.
 
     Raises:
@@ -134,14 +137,31 @@ def parse_record(model: type[Record], text: str, where: str, error: type[Edgepru
         parse_json(text, where, error)
     try:
         _require_shallow(text)
-        return model.model_validate_json(text)
+        record: Record = _adapter(kind).validate_json(text)
     except ValidationError as exc:
-        raise error(f"{where}: {first_error(model, exc)}") from exc
+        raise error(f"{where}: {first_error(kind, exc)}") from exc
     except Exception as exc:
         raise error(f"{where}: not valid JSON: {_said(exc)}") from exc
+    return record
 
 
-def validate(model: type[Record], data: Any, where: str, error: type[EdgepruneError]) -> Record:
+def read_xml(path: Path, error: type[EdgepruneError]) -> Element:
+    """Read an XML file, and return its root.
+
+    Raises:
+        error: it cannot be read, see `files.opened`, is not XML, or declares entities: a few may stand for
+            more text than memory holds.
+    """
+    text = read_text(path, error, XML_BYTES)
+    if "<!DOCTYPE" in text:
+        raise error(f"{path}: not valid XML: it declares a document type, which is not read")
+    try:
+        return ElementTree.fromstring(text)  # noqa: S314 - without a document type there are no entities
+    except Exception as exc:
+        raise error(f"{path}: not valid XML: {_said(exc)}") from exc
+
+
+def validate(kind: type[Record], data: Any, where: str, error: type[EdgepruneError]) -> Record:
     """Validate `data` as a record, turning pydantic's report into one line that names file and keys.
 
     Raises:
@@ -151,21 +171,28 @@ def validate(model: type[Record], data: Any, where: str, error: type[EdgepruneEr
     from pydantic import ValidationError
 
     try:
-        return model.model_validate(data)
+        record: Record = _adapter(kind).validate_python(data)
     except ValidationError as exc:
-        raise error(f"{where}: {_all_errors(model, exc)}") from exc
+        raise error(f"{where}: {_all_errors(kind, exc)}") from exc
+    return record
 
 
-def first_error(model: type[BaseModel] | TypeAdapter[Any], exc: ValidationError) -> str:
+def first_error(kind: type[Any], exc: ValidationError) -> str:
     """Return the first thing that pydantic found wrong, in one line with its key."""
-    return " ".join(_one_error(model, exc.errors(include_url=False)[0]).split())
+    return " ".join(_one_error(kind, exc.errors(include_url=False)[0]).split())
 
 
-def _all_errors(model: type[BaseModel], exc: ValidationError) -> str:
+def _all_errors(kind: type[Any], exc: ValidationError) -> str:
     errors = exc.errors(include_url=False)
-    said = [" ".join(_one_error(model, error).split()) for error in errors[:_FAULTS]]
+    said = [" ".join(_one_error(kind, error).split()) for error in errors[:_FAULTS]]
     more = [f"and {len(errors) - _FAULTS} more faults"] if len(errors) > _FAULTS else []
     return "; ".join([*said, *more])
+
+
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
 
 
 def _require_modest(root: yaml.Node) -> None:
@@ -257,14 +284,14 @@ def _short(text: str, length: int = _SHOWN) -> str:
     return text if len(text) <= length else f"{text[: length // 2]} ... {text[-length // 2 :]}"
 
 
-def _one_error(model: type[BaseModel] | TypeAdapter[Any], error: ErrorDetails) -> str:
+def _one_error(kind: type[Any], error: ErrorDetails) -> str:
     # "[key]" is pydantic's mark of a mapping's key.
     key = _short(".".join(str(part) for part in error["loc"] if part != "[key]"))
     match error["type"]:
         case "json_invalid":
             return f"not valid JSON: {_short(error['msg'].removeprefix('Invalid JSON: '))}"
         case "extra_forbidden" | "unexpected_keyword_argument":  # of a model, of a dataclass
-            known = _keys_at(model, error["loc"][:-1])
+            known = _keys_at(kind, error["loc"][:-1])
             return f"unknown key {key!r}{did_you_mean(str(error['loc'][-1]), known)}"
     said = _wrong_value(error)
     return f"{key}: {said}" if key else said
@@ -289,8 +316,8 @@ def _wrong_value(error: ErrorDetails) -> str:
             return f"{error['msg']}, not {value}"
 
 
-def _keys_at(model: type[BaseModel] | TypeAdapter[Any], loc: tuple[int | str, ...]) -> list[str]:
-    fields: Mapping[str, Any] = getattr(model, "model_fields", {})
+def _keys_at(kind: type[Any], loc: tuple[int | str, ...]) -> list[str]:
+    fields: Mapping[str, Any] = getattr(kind, "model_fields", {})
     for part in loc:
         inner = fields[str(part)].annotation if str(part) in fields else None
         fields = getattr(inner, "model_fields", {})

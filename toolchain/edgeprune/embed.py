@@ -20,6 +20,7 @@ from edgeprune.backends import get_backend
 from edgeprune.device import DeviceProfile
 from edgeprune.errors import ConfigError
 from edgeprune.models import Predict
+from edgeprune.onnx_files import read_onnx
 from edgeprune.postprocess import Postprocess, detector
 from edgeprune.preprocess import Preprocess
 from edgeprune.recipe import EmbedPart
@@ -44,7 +45,7 @@ def check(parts: Sequence[EmbedPart], post: Postprocess, profiles: Sequence[Devi
 
 def embed(model: Path, spec: Spec, parts: Sequence[EmbedPart], out: Path) -> Path:
     """Write `out`, the ONNX file `model` with the parts of its spec inside; it has to pass `check`."""
-    network = onnx.load(model)
+    network = read_onnx(model, weights=True)
     if "scale" in parts:
         _scale(network.graph, spec.preprocess)
     if "nms" in parts:

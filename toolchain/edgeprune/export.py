@@ -19,6 +19,7 @@ from edgeprune.artifact import Artifact
 from edgeprune.backends import get_backend
 from edgeprune.errors import CompileError
 from edgeprune.models import ModelInfo, Predict
+from edgeprune.onnx_files import read_onnx
 from edgeprune.preprocess import Preprocess, load_input
 from edgeprune.recipe import ExportRecipe
 from edgeprune.spec import Spec
@@ -68,7 +69,7 @@ def export(
             )
     except (RuntimeError, torch.onnx.errors.OnnxExporterError) as exc:
         raise CompileError(f"{variant}: export to ONNX failed: {str(exc).splitlines()[0]}") from exc
-    model = _simplify(onnx.load(out), variant)
+    model = _simplify(read_onnx(out, CompileError, weights=True), variant)
     describe(model, info, Spec(preprocess=spec, postprocess=info.postprocess))
     onnx.save(model, out)
     check = compare(predictor(module), out, spec, images, variant)

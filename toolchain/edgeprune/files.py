@@ -20,6 +20,8 @@ from edgeprune.errors import EdgepruneError, OutputError
 
 DOCUMENT_BYTES = 256 << 20
 """Largest document that is read whole: a result with the samples of hours stays far below it."""
+ENGINE_BYTES = 2 << 30
+"""Largest file of an engine or a graph: what protobuf and flatbuffers can address."""
 LINE_BYTES = 64 << 20
 """Longest line of a file that is read line by line."""
 _CHUNK = 1 << 20
@@ -119,6 +121,21 @@ def read_parts(path: Path, error: type[EdgepruneError]) -> Iterator[bytes]:
     with opened(path, error) as stream:
         while chunk := stream.read(_CHUNK):
             yield chunk
+
+
+def inside(folder: Path, name: str, error: type[EdgepruneError]) -> Path:
+    """Return the path that a document in `folder` gives as `name`, which has to lie in that folder.
+
+    Raises:
+        error: it is absolute, leads out of the folder, also by a link, or is no name of a file.
+    """
+    try:
+        path, root = (folder / name).resolve(), folder.resolve()
+    except (OSError, ValueError, RuntimeError) as exc:  # a NUL, a loop of links
+        raise error(f"{folder}: {name!a}: no path inside this folder: {reason(exc)}") from exc
+    if root not in path.parents:
+        raise error(f"{folder}: {name!a}: a path inside this folder is expected")
+    return folder / name
 
 
 def write_text_atomically(path: Path, text: str | Iterable[str]) -> None:

@@ -20,6 +20,8 @@ from edgeprune.build import SELECTION_SPLIT, Build, Candidate
 from edgeprune.candidates import assessed, candidate, evaluated
 from edgeprune.converting import quantised, scheme_of
 from edgeprune.device import DeviceProfile
+from edgeprune.documents import read_record
+from edgeprune.errors import OutputError
 from edgeprune.files import write_text_atomically
 from edgeprune.preprocess import load_input
 from edgeprune.quantize.guard import Rung, ladder, search
@@ -219,7 +221,7 @@ class _Parts:
                 write_text_atomically(out / "value.json", json.dumps(measure(self._load(path))))
 
         place = context.store.stage(name, inputs, make)
-        return float(json.loads((place / "value.json").read_text(encoding="utf-8")))
+        return read_record(float, place / "value.json", OutputError)
 
     def _load(self, path: Path) -> Any:
         return self.backend.load(path, "int8", self.context.recipe.bench.threads, {})
@@ -261,5 +263,4 @@ def _times(
         write_text_atomically(out / "times.json", json.dumps(pairs))
 
     place = context.store.stage("layer-times", inputs, make)
-    told = json.loads((place / "times.json").read_text(encoding="utf-8"))
-    return {name: (float(pair[0]), float(pair[1])) for name, pair in told.items()}
+    return read_record(dict[str, tuple[float, float]], place / "times.json", OutputError)

@@ -20,7 +20,15 @@ from typing import IO
 
 from edgeprune.artifact import Artifact, content_key, exclusive
 from edgeprune.backends import BACKENDS
-from edgeprune.errors import CompileError, ConfigError, RuntimeMissingError, did_you_mean, how_it_ended
+from edgeprune.documents import read_json
+from edgeprune.errors import (
+    CompileError,
+    ConfigError,
+    OutputError,
+    RuntimeMissingError,
+    did_you_mean,
+    how_it_ended,
+)
 from edgeprune.files import write_text_atomically
 from edgeprune.resources import cache_dir
 from edgeprune.runners.local import kill_group, last_line
@@ -107,8 +115,8 @@ def size_bytes(name: str) -> int | None:
     """Return the bytes that the environment's files take, None when it is not installed."""
     if not installed(name):
         return None
-    facts = json.loads((folder_of(name) / MARKER).read_text(encoding="utf-8"))
-    return int(facts["bytes"])
+    size = read_json(folder_of(name) / MARKER, OutputError).get("bytes")
+    return size if isinstance(size, int) else None
 
 
 def install(name: str, say: Say) -> Path:

@@ -15,7 +15,8 @@ from edgeprune.artifact import Artifact
 from edgeprune.bench.race import Race
 from edgeprune.build import SELECTION_SPLIT, Build
 from edgeprune.device import DeviceProfile
-from edgeprune.errors import BudgetError, ConfigError
+from edgeprune.documents import read_record
+from edgeprune.errors import BudgetError, ConfigError, OutputError
 from edgeprune.files import write_text_atomically
 from edgeprune.latency import LatencyTable, load_table, save_table
 from edgeprune.recipe import Recipe
@@ -222,7 +223,7 @@ def cut(context: Build, model: Artifact, table: LatencyTable, goal_ms: float) ->
         )
 
     place = context.store.stage("cut", inputs, make)
-    found = Cut.model_validate_json((place / "cut.json").read_text(encoding="utf-8"))
+    found = read_record(Cut, place / "cut.json", OutputError)
     return context.network(place / "model.pt", model), found.predicted_ms
 
 
@@ -255,7 +256,7 @@ def _raced(
         write_text_atomically(out / "race.json", run.model_dump_json())
 
     place = context.store.stage("raced", inputs, make)
-    return Race.model_validate_json((place / "race.json").read_text(encoding="utf-8"))
+    return read_record(Race, place / "race.json", OutputError)
 
 
 def torch_accuracy(context: Build, model: Artifact) -> float:
@@ -278,4 +279,4 @@ def torch_accuracy(context: Build, model: Artifact) -> float:
         write_text_atomically(out / "accuracy.json", found.model_dump_json())
 
     place = context.store.stage("torch-accuracy", inputs, make)
-    return Accuracy.model_validate_json((place / "accuracy.json").read_text(encoding="utf-8")).score
+    return read_record(Accuracy, place / "accuracy.json", OutputError).score

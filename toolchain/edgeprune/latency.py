@@ -5,14 +5,14 @@ No torch here: the allocation of widths, the reports and the tests read a table 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
+from edgeprune.documents import read_json, validate
 from edgeprune.errors import ConfigError, NotComparableError
 from edgeprune.files import write_text_atomically
 
@@ -339,12 +339,9 @@ def load_table(path: Path, key: TableKey | None = None) -> LatencyTable:
             f"{path}: a latency table of schema {data.get('schema_version')!r}, not {SCHEMA_VERSION}; {AGAIN}"
         )
     try:
-        table = LatencyTable.model_validate(data)
-    except ValidationError as exc:
-        error = exc.errors()[0]
-        where = ".".join(str(part) for part in error["loc"])
-        reason = " ".join(f"{where}: {error['msg']}".split())
-        raise ConfigError(f"{path}: not a whole latency table: {reason}; {AGAIN}") from exc
+        table = validate(LatencyTable, data, f"{path}: not a whole latency table", ConfigError)
+    except ConfigError as exc:
+        raise ConfigError(f"{exc}; {AGAIN}") from exc
     if key is not None:
         check_key(table.key, key, str(path))
     return table
@@ -366,11 +363,9 @@ def check_key(measured: TableKey, wanted: TableKey, where: str) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as exc:
-        raise ConfigError(f"{path}: the latency table cannot be read: {exc.strerror}; {AGAIN}") from exc
-    except ValueError as exc:
-        raise ConfigError(f"{path}: the latency table is corrupt: not JSON; {AGAIN}") from exc
+        data = read_json(path, ConfigError)
+    except ConfigError as exc:
+        raise ConfigError(f"{exc}; {AGAIN}") from exc
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: the latency table is corrupt: not a JSON object; {AGAIN}")
     return data

@@ -10,6 +10,8 @@ from pydantic import TypeAdapter
 from edgeprune.artifact import Artifact
 from edgeprune.build import Build
 from edgeprune.device import DeviceProfile
+from edgeprune.documents import read_record
+from edgeprune.errors import OutputError
 from edgeprune.files import write_text_atomically
 from edgeprune.iterating import Goal, descend, latency_goal, latency_table, speed_budget
 from edgeprune.latency import LatencyTable
@@ -86,7 +88,7 @@ def _reshaped(
         )
 
     place = context.store.stage("reshaped", inputs, make)
-    reports = _PASSES.validate_json((place / "passes.json").read_text(encoding="utf-8"))
+    reports = read_record(tuple[PassReport, ...], place / "passes.json", OutputError)
     return context.network(place / "model.pt", model), reports
 
 
@@ -159,5 +161,5 @@ def _to_size(context: Build, dense: Artifact, profile: DeviceProfile) -> tuple[A
         context.notify("prune", 1.0, f"{kept:.0%} of the parameters kept")
 
     place = context.store.stage("pruned", inputs, make)
-    report = Pruning.model_validate_json((place / "pruning.json").read_text(encoding="utf-8"))
+    report = read_record(Pruning, place / "pruning.json", OutputError)
     return context.network(place / "model.pt", dense), report

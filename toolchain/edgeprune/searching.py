@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from edgeprune.artifact import Artifact, Store, content_key, digest
 from edgeprune.bench.testbed import Testbed
 from edgeprune.build import Build, BuildRequest, Notify
 from edgeprune.dataset import Dataset
+from edgeprune.documents import parse_record
 from edgeprune.errors import ConfigError, NotComparableError
 from edgeprune.files import write_text_atomically
 from edgeprune.front import Found, origin, pareto
@@ -176,10 +177,8 @@ def _terms(request: SearchRequest, context: Build) -> Terms:
 
 def _agreed(text: str, terms: Terms, where: str) -> LatencyTable:
     """Return the latency table of a study's plan, and refuse to work on a study of something else."""
-    try:
-        plan = Plan.model_validate_json(text)
-    except ValidationError as exc:
-        raise ConfigError(f"{where}: its plan is of another version of edgeprune; give another name") from exc
+    another = f"{where}: its plan is of another version of edgeprune; give another name"
+    plan = parse_record(Plan, text, another, ConfigError)
     theirs, ours = (dict(flatten(side.model_dump(mode="json"))) for side in (plan.terms, terms))
     if differs := next((key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key)), None):
         raise NotComparableError(

@@ -10,13 +10,13 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from edgeprune.artifact import lone
-from edgeprune.documents import validate
+from edgeprune.documents import parse_json, read_json, read_xml, validate
 from edgeprune.errors import ConfigError, ModelError
+from edgeprune.onnx_files import read_onnx
 from edgeprune.postprocess import Postprocess, with_names
 from edgeprune.preprocess import Preprocess
 
@@ -66,10 +66,8 @@ def spec_of(path: Path) -> Spec:
             f"{path}: neither its metadata nor a {FILE} beside it says how images are prepared; "
             "take the artifact from the folder of a build"
         )
-    try:
-        data = {part: json.loads(text) for part, text in texts.items()}
-    except ValueError as exc:
-        raise ModelError(f"{source}: its {PREFIX} metadata is not JSON: {exc}") from exc
+    where = f"{source}: its {PREFIX} metadata"
+    data = {part: parse_json(text, where, ModelError) for part, text in texts.items()}
     return validate(Spec, data, str(source), ConfigError)
 
 
@@ -79,13 +77,7 @@ def onnx_texts(path: Path) -> dict[str, str]:
     Raises:
         ModelError: not an ONNX file.
     """
-    import onnx
-
-    try:
-        model = onnx.load(path, load_external_data=False)
-    except Exception as exc:  # protobuf raises classes of its own
-        raise ModelError(f"{path}: not an ONNX file: {(str(exc).splitlines() or [''])[0]}") from exc
-    found = {entry.key: entry.value for entry in model.metadata_props}
+    found = {entry.key: entry.value for entry in read_onnx(path).metadata_props}
     return {part: found[f"{PREFIX}.{part}"] for part in PARTS if f"{PREFIX}.{part}" in found}
 
 
@@ -97,11 +89,7 @@ def _texts(path: Path) -> dict[str, str]:
 
 
 def _ir_texts(xml: Path) -> dict[str, str]:
-    try:
-        # Two attributes of a model that the runtime itself is about to parse.
-        found = ElementTree.parse(xml).getroot().find(f"rt_info/{PREFIX}")  # noqa: S314
-    except (OSError, ElementTree.ParseError) as exc:
-        raise ModelError(f"{xml}: not an OpenVINO model: {exc}") from exc
+    found = read_xml(xml, ModelError).find(f"rt_info/{PREFIX}")
     parts = {} if found is None else {entry.tag: entry.get("value", "") for entry in found}
     return {part: parts[part] for part in PARTS if part in parts}
 
@@ -112,10 +100,7 @@ def _beside(path: Path) -> Path | None:
 
 
 def _of_file(path: Path) -> dict[str, str]:
-    try:
-        data: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as exc:
-        raise ModelError(f"{path}: not a JSON file: {exc}") from exc
+    data = read_json(path, ModelError)
     if not isinstance(data, dict):
         raise ModelError(f"{path}: a mapping of {' and '.join(PARTS)} is expected")
     return {part: json.dumps(value) for part, value in data.items()}

@@ -8,11 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from edgeprune.artifact import Built
+from edgeprune.documents import parse_record
 from edgeprune.errors import NotComparableError
-from edgeprune.files import write_text_atomically
+from edgeprune.files import read_bytes, to_text, write_text_atomically
 from edgeprune.scores import Accuracy, Metric, Record, ScoredRecord
 from edgeprune.sensitivity import Guard
 from edgeprune.shrinking import Pruning
@@ -235,11 +236,9 @@ def load_summary(folder: Path) -> Summary:
     """
     path = folder / SUMMARY
     try:
-        return Summary.model_validate_json(path.read_bytes())
-    except OSError as exc:
-        raise NotComparableError(f"{path}: no finished build is here: {exc.strerror}") from exc
-    except ValidationError as exc:
-        where = ".".join(str(part) for part in exc.errors()[0]["loc"])
-        raise NotComparableError(
-            f"{path}: not a summary of schema version {SCHEMA_VERSION} ({where})"
-        ) from exc
+        content = read_bytes(path, NotComparableError)
+    except NotComparableError as exc:
+        said = str(exc).removeprefix(f"{path}: cannot be read: ")
+        raise NotComparableError(f"{path}: no finished build is here: {said}") from exc
+    where = f"{path}: not a summary of schema version {SCHEMA_VERSION}"
+    return parse_record(Summary, to_text(content, where, NotComparableError), where, NotComparableError)

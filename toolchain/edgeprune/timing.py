@@ -16,6 +16,8 @@ from edgeprune.bench.result import BenchResult, Job, load_result, result_file, s
 from edgeprune.bench.tune import fastest_environment
 from edgeprune.build import SELECTION_SPLIT, Build, Candidate
 from edgeprune.device import DeviceProfile
+from edgeprune.documents import read_record
+from edgeprune.errors import OutputError
 from edgeprune.files import write_text_atomically
 from edgeprune.preprocess import load_input
 from edgeprune.recipe import BenchLength
@@ -47,8 +49,7 @@ def tuned(context: Build, profile: DeviceProfile, engine: Artifact) -> dict[str,
         context.notify("tune", 1.0, " ".join(f"{key}={value}" for key, value in best.items()) or "as it is")
 
     place = context.store.stage("tuned", inputs, make)
-    best: dict[str, str] = json.loads((place / "environment.json").read_text(encoding="utf-8"))
-    return best
+    return read_record(dict[str, str], place / "environment.json", OutputError)
 
 
 def measured(

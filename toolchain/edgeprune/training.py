@@ -12,7 +12,8 @@ from edgeprune.build import Build
 from edgeprune.converting import scheme_of
 from edgeprune.dataset import Dataset
 from edgeprune.device import DeviceProfile, SchemeName
-from edgeprune.errors import EdgepruneError, InterruptedBuildError
+from edgeprune.documents import read_record
+from edgeprune.errors import EdgepruneError, InterruptedBuildError, OutputError
 from edgeprune.models import Progress
 from edgeprune.quantize.schemes import QDQ_SCHEMES
 from edgeprune.recipe import DEFAULT_RATIO, Recipe
@@ -61,7 +62,7 @@ def sparsified(context: Build, original: Artifact) -> tuple[Artifact, SparseTrai
             raise
 
     place = context.store.stage("sparse", inputs, make)
-    training = SparseTraining.model_validate_json((place / "sparse.json").read_text(encoding="utf-8"))
+    training = read_record(SparseTraining, place / "sparse.json", OutputError)
     return context.network(place / "model.pt", original), training
 
 

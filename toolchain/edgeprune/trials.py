@@ -13,9 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from edgeprune.artifact import Artifact
+from edgeprune.artifact import Artifact, keep_path, kept_path
 from edgeprune.build import Build
 from edgeprune.device import DeviceProfile
+from edgeprune.documents import read_record
+from edgeprune.errors import OutputError
 from edgeprune.files import write_text_atomically
 from edgeprune.iterating import torch_accuracy
 from edgeprune.latency import LatencyTable
@@ -209,7 +211,7 @@ def timed(bench: Bench, student: Artifact, imgsz: int) -> float:
         write_text_atomically(out / "latency.json", json.dumps({"ms": ms}))
 
     place = context.store.stage("latency", inputs, make)
-    return float(json.loads((place / "latency.json").read_text(encoding="utf-8"))["ms"])
+    return read_record(dict[str, float], place / "latency.json", OutputError)["ms"]
 
 
 def _unpruned_engine(bench: Bench) -> Artifact:
@@ -229,8 +231,7 @@ def _unpruned_engine(bench: Bench) -> Artifact:
             context.adapter, bench.original.path, table.imgsz, bench.profile, table.key.threads, out
         )
         path = engine.path.relative_to(out).as_posix()
-        write_text_atomically(out / "engine.json", json.dumps({"path": path}))
+        keep_path(out, path)
 
     place = context.store.stage("unpruned", inputs, make)
-    path = json.loads((place / "engine.json").read_text(encoding="utf-8"))["path"]
-    return Artifact.of(place / path, "engine", bench.profile.ship, bench.original.sha256)
+    return Artifact.of(kept_path(place), "engine", bench.profile.ship, bench.original.sha256)

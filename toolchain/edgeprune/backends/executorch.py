@@ -17,6 +17,7 @@ from edgeprune.backends import Recognised, options_for
 from edgeprune.backends.exported import exported_facts
 from edgeprune.documents import read_json
 from edgeprune.errors import CompileError, ModelError, RuntimeMissingError
+from edgeprune.files import ENGINE_BYTES, read_bytes
 from edgeprune.packages import UNKNOWN, module_version
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def load(engine: Path, precision: str, threads: int, options: Mapping[str, str])
         facts = _facts(engine)
         program = _runtime().load_program(program_of(engine))
         method = program.load_method("forward")
-    except (RuntimeError, OSError, ValueError, KeyError) as exc:
+    except (RuntimeError, OSError, ValueError) as exc:
         reason = " ".join(str(exc).split())[:300]
         raise CompileError(f"{engine}: ExecuTorch cannot load this program: {reason}") from exc
     used = int(library._threadpool_get_thread_count())
@@ -191,7 +192,7 @@ def input_shape(engine: Path) -> list[int]:
 def _facts(engine: Path) -> dict[str, Any]:
     """Read the facts of the conversion; where there are none, only whether the program names XNNPACK."""
     if not (engine / FACTS).is_file():
-        taken = b"XnnpackBackend" in program_of(engine).read_bytes()
+        taken = b"XnnpackBackend" in read_bytes(program_of(engine), CompileError, ENGINE_BYTES)
         return {"delegated": None, "operators": None, "left": {}, "provider": PROVIDER if taken else "CPU"}
     try:
         facts = read_json(engine / FACTS, CompileError)

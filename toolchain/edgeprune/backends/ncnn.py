@@ -19,6 +19,7 @@ from edgeprune.backends.ncnn_files import INT8_TERM, MAGIC, PARAM, layers_of, pa
 from edgeprune.documents import read_json
 from edgeprune.errors import CompileError, RuntimeMissingError
 from edgeprune.files import write_text_atomically
+from edgeprune.onnx_files import read_onnx
 
 if TYPE_CHECKING:
     import numpy as np
@@ -318,9 +319,8 @@ def _require_operators(onnx_file: Path, engine: Path) -> None:
 
 def _shapes(onnx_file: Path) -> dict[str, Any]:
     """Return name and shape of the input, and shapes of the outputs by the names that pnnx gives them."""
-    import onnx
 
-    graph = onnx.load(onnx_file, load_external_data=False).graph
+    graph = read_onnx(onnx_file, CompileError).graph
     image, *more = [_dims(value) for value in graph.input]
     if more:
         raise CompileError(f"{onnx_file}: one input is expected, this network has {1 + len(more)}")
@@ -342,15 +342,19 @@ def _read_shapes(engine: Path) -> dict[str, Any]:
             raise CompileError(f"{engine}: one input is expected, this network has {len(inputs)}")
         left = [name for layer in layers for name in layer.outputs if name not in used]
         return {"inputs": [inputs[0], None], "outputs": dict.fromkeys(left)}
+    shapes: Any = read_json(engine / SHAPES, CompileError)
     try:
-        shapes: dict[str, Any] = read_json(engine / SHAPES, CompileError)
-        name, sides = shapes["inputs"]
-        if not (isinstance(name, str) and len(sides) == 4 and all(isinstance(side, int) for side in sides)):
-            raise ValueError("inputs: a name and four sides are expected")
-        shapes["outputs"] = {name: [int(side) for side in sides] for name, sides in shapes["outputs"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as exc:
-        raise CompileError(f"{engine}: {SHAPES} cannot be read, this is no engine of ncnn: {exc}") from exc
-    return shapes
+        (name, sides), outputs = shapes["inputs"], shapes["outputs"]
+        whole = isinstance(name, str) and len(sides) == 4 and all(map(_is_shape, (sides, *outputs.values())))
+    except (LookupError, ValueError, TypeError, AttributeError):
+        whole = False
+    if not whole:
+        raise CompileError(f"{engine / SHAPES}: this is no engine of ncnn: names and shapes are expected")
+    return dict(shapes)
+
+
+def _is_shape(told: Any) -> bool:
+    return isinstance(told, list) and all(isinstance(side, int) and 0 < side < 1 << 31 for side in told)
 
 
 def _require_equal(onnx_file: Path, engine: Path, shape: list[int], half: bool) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from edgeprune.artifact import lone
 from edgeprune.errors import CompileError
+from edgeprune.files import ENGINE_BYTES, opened, read_bytes, read_text
 
 MAGIC = "7767517"
 PARAM, BIN = "model.ncnn.param", "model.ncnn.bin"
@@ -51,12 +52,12 @@ def read(folder: Path) -> list[Layer]:
     """
     try:
         layers = _read_param(folder / PARAM)
-        rest = memoryview((folder / BIN).read_bytes())
+        rest = memoryview(read_bytes(folder / BIN, CompileError, ENGINE_BYTES))
         read_layers = []
         for layer in layers:
             arrays, rest = _take(layer, rest)
             read_layers.append(Layer(**{**vars(layer), "weights": arrays}))
-    except (OSError, ValueError, KeyError) as exc:
+    except (ValueError, LookupError) as exc:
         raise CompileError(f"{folder}: not a model of ncnn: {exc}") from exc
     if len(rest):
         raise CompileError(
@@ -97,21 +98,21 @@ def layers_of(engine: Path) -> list[Layer]:
     """
     try:
         return _read_param(param_of(engine))
-    except (OSError, ValueError, IndexError) as exc:
+    except (ValueError, LookupError) as exc:
         raise CompileError(f"{engine}: not a model of ncnn: {exc}") from exc
 
 
 def stores_halves(engine: Path) -> bool:
     """Tell whether the first array of weights is stored in fp16."""
     try:
-        with param_of(engine).with_suffix(".bin").open("rb") as stream:
+        with opened(param_of(engine).with_suffix(".bin"), CompileError) as stream:
             return stream.read(4) == HALF_TAG
-    except OSError:
+    except CompileError:
         return False
 
 
 def _read_param(path: Path) -> list[Layer]:
-    magic, counts, *lines = path.read_text(encoding="utf-8").splitlines()
+    magic, counts, *lines = read_text(path, CompileError).splitlines()
     layers = [_parse(line.split()) for line in lines if line.strip()]
     if magic.strip() != MAGIC or len(layers) != int(counts.split()[0]):
         raise ValueError(f"{path.name} has another format or is cut off")
@@ -135,7 +136,7 @@ def _take(layer: Layer, rest: memoryview) -> tuple[tuple[bytes, ...], memoryview
             size = (
                 4 + -(-count * _BYTES[bytes(rest[:4])] // 4) * 4
             )  # each array ends on a multiple of 4 bytes
-        if size > len(rest):
+        if not 0 <= size <= len(rest):
             raise ValueError(f"the weights of {layer.name} are cut off")
         arrays.append(bytes(rest[:size]))
         rest = rest[size:]

@@ -19,6 +19,7 @@ from edgeprune.backends import Recognised, options_for
 from edgeprune.backends.operators import lacking
 from edgeprune.backends.ort_format import operators
 from edgeprune.errors import CompileError, ConfigError, ModelError, RuntimeMissingError, did_you_mean
+from edgeprune.onnx_files import read_onnx
 
 if TYPE_CHECKING:
     import numpy as np
@@ -188,12 +189,7 @@ def input_shape(engine: Path) -> list[int]:
 
 
 def _graph(path: Path) -> Any:
-    import onnx
-
-    try:
-        graph = onnx.load(path, load_external_data=False).graph
-    except Exception as exc:  # protobuf raises classes of its own
-        raise ModelError(f"{path}: not an ONNX file: {(str(exc).splitlines() or [''])[0]}") from exc
+    graph = read_onnx(path).graph
     if not graph.input:
         raise ModelError(f"{path}: not an ONNX file: it holds no network")
     return graph
@@ -210,16 +206,15 @@ def quantized_ops(engine: Path) -> int | None:
     """
     if engine.suffix == ".ort":
         return operators(engine).count("QLinearConv")
-    try:
-        import onnx
-    except ImportError:
-        return None
     with tempfile.TemporaryDirectory() as folder:
         optimised = Path(folder) / "optimised.onnx"
         options = _session_options(1, {})
         options.optimized_model_filepath = str(optimised)
         _open(engine, options)
-        graph = onnx.load(str(optimised), load_external_data=False).graph
+        try:
+            graph = read_onnx(optimised, CompileError).graph
+        except ImportError:
+            return None
     return len([node for node in graph.node if node.op_type == "QLinearConv"])
 
 

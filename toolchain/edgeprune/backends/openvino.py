@@ -12,12 +12,13 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree
 
 from edgeprune.artifact import WEIGHTS, Artifact, lone
 from edgeprune.backends import Recognised, options_for
 from edgeprune.backends.operators import lacking
+from edgeprune.documents import read_xml
 from edgeprune.errors import CompileError, ConfigError, ModelError, RuntimeMissingError, did_you_mean
+from edgeprune.files import read_bytes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -163,7 +164,7 @@ def recognise(path: Path) -> Recognised | None:
         raise ModelError(f"{xml}: {weights.name} is not beside it; an OpenVINO model is both files")
     others = [other for other in xml.parent.iterdir() if other not in (xml, weights)]
     alone = all(other.is_file() and other.suffix in _BESIDE for other in others)
-    precision = "int8" if b"FakeQuantize" in xml.read_bytes() else "fp32"
+    precision = "int8" if b"FakeQuantize" in read_bytes(xml, ModelError) else "fp32"
     return Recognised(xml.parent if alone else xml, precision)
 
 
@@ -197,11 +198,7 @@ def input_shape(engine: Path) -> list[int]:
         ModelError: the file is no OpenVINO model.
     """
     xml = ir_of(engine)
-    try:
-        # One attribute of a model that the runtime itself is about to parse.
-        layers = ElementTree.parse(xml).getroot().iter("layer")  # noqa: S314
-    except (OSError, ElementTree.ParseError, ValueError) as exc:
-        raise ModelError(f"{xml}: not an OpenVINO model: {exc}") from exc
+    layers = read_xml(xml, ModelError).iter("layer")
     data = next((layer.find("data") for layer in layers if layer.get("type") == "Parameter"), None)
     text = data.get("shape", "") if data is not None else ""
     sides = [side.strip() for side in text.split(",") if side.strip()]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeprune.errors import CompileError
+from edgeprune.onnx_files import read_onnx
 
 _SHOWN = 3
 
@@ -28,9 +29,7 @@ def _needed_by(model: Path, operator: str) -> str:
     """Name the nodes of an ONNX file that have the operator; nothing where the file cannot tell."""
     domain, _, kind = operator.rpartition(":")
     try:
-        import onnx
-
-        graph = onnx.load(model, load_external_data=False).graph
+        graph = read_onnx(model).graph
     except Exception:  # the `onnx` package is not on every device, and only ONNX files can be read
         return ""
     names = [

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from edgeprune.artifact import Artifact
 from edgeprune.errors import CompileError, RuntimeMissingError
+from edgeprune.files import ENGINE_BYTES, read_bytes
 
 CONFIG = ".required_operators_and_types.config"
 """Ending of the file that ONNX Runtime's build takes as ``--include_ops_by_config``."""
@@ -63,7 +64,7 @@ def operators(model: Path) -> list[str]:
     """Return the type of each node of a .ort file, whose graph is optimised already."""
     from onnxruntime.tools.ort_format_model.ort_flatbuffers_py.fbs.InferenceSession import InferenceSession
 
-    graph = InferenceSession.GetRootAs(model.read_bytes(), 0).Model().Graph()
+    graph = InferenceSession.GetRootAs(read_bytes(model, CompileError, ENGINE_BYTES), 0).Model().Graph()
     return [graph.Nodes(index).OpType().decode() for index in range(graph.NodesLength())]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from edgeprune.backends.ncnn_files import BIN, PARAM
 from edgeprune.errors import CompileError, RuntimeMissingError
+from edgeprune.onnx_files import read_onnx
 
 TIMEOUT_S = 900.0
 _SUM_AXES_ARE_AN_INPUT = 13  # since this opset; those of ReduceMean are attributes until 18
@@ -79,7 +80,7 @@ def _prepare(source: Path, target: Path) -> None:
     import onnx
 
     try:
-        model = onnx.load(source)
+        model = read_onnx(source, CompileError, weights=True)
     except Exception as exc:  # protobuf raises classes of its own
         raise CompileError(f"{source}: not an ONNX file: {(str(exc).splitlines() or [''])[0]}") from exc
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.backends.nvidia import build_engine, make_log
+from edgeprune.documents import read_json
 from edgeprune.errors import CompileError, RuntimeMissingError
 from edgeprune.files import write_text_atomically
 from edgeprune.packages import module_version
@@ -81,7 +82,7 @@ def prove(model: Path, log: Path) -> Proof:
         if not report.is_file():
             death = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with {status}"
             raise CompileError(f"{model}: TensorRT-RTX's builder crashed ({death}); its log: {log}")
-        found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
+        found: dict[str, Any] = read_json(report, CompileError)
     if "error" in found:
         raise CompileError(f"{found['error']}; its log: {log}")
     return Proof(found["version"], tuple(found["capabilities"]))

@@ -25,6 +25,7 @@ from edgeprune.artifact import Artifact
 from edgeprune.backends import Recognised, options_for
 from edgeprune.backends.nvidia import build_engine, make_log
 from edgeprune.errors import CompileError, ConfigError, ModelError, RuntimeMissingError
+from edgeprune.files import ENGINE_BYTES, read_bytes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -184,7 +185,7 @@ def compile(model: Artifact, profile: DeviceProfile, precision: str, out: Path) 
         config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # or the engine cannot tell its kernels
         for name, value in settings.items():
             setattr(config, name, value)
-        known = config.create_timing_cache(cache.read_bytes()) if cache.is_file() else None
+        known = config.create_timing_cache(read_bytes(cache, CompileError)) if cache.is_file() else None
         timings.append(known or config.create_timing_cache(b""))  # none comes of a file that is damaged
         config.set_timing_cache(timings[0], ignore_mismatch=False)
 
@@ -336,7 +337,7 @@ def _write_aside(path: Path, content: bytes) -> None:
 
 def _deserialised(trt: Any, engine: Path) -> Any:
     log = make_log(trt)
-    found = trt.Runtime(log).deserialize_cuda_engine(engine.read_bytes())
+    found = trt.Runtime(log).deserialize_cuda_engine(read_bytes(engine, CompileError, ENGINE_BYTES))
     if found is None:
         reason = " ".join((log.errors or ["no reason is given"])[0].split())[:300]
         raise CompileError(f"{engine}: TensorRT {trt.__version__} cannot load this engine: {reason}")

@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from edgeprune.artifact import content_key
 from edgeprune.bench.gate_result import Pair
 from edgeprune.bench.pairs import Measure, add_pairs, identity, run_pair, undisturbed
 from edgeprune.bench.protocol import Progress
 from edgeprune.bench.result import Job
-from edgeprune.errors import ConfigError
+from edgeprune.documents import read_record
+from edgeprune.errors import ConfigError, DataError
 from edgeprune.files import write_text_atomically
 
 AA_PAIRS = 10
@@ -153,7 +154,7 @@ def _place(folder: Path, engine_sha256: str, same: Mapping[str, Any]) -> Path:
 
 def _read(path: Path) -> AARun | None:
     try:
-        run = AARun.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValidationError, UnicodeDecodeError):
+        run = read_record(AARun, path, DataError)
+    except DataError:
         return None
     return run if run.schema_version == _SCHEMA_VERSION and run.started_utc.tzinfo else None

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import platform
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from edgeprune import __version__
 from edgeprune.backends import get_backend, options_for
@@ -27,6 +25,7 @@ from edgeprune.bench.result import Job, result_file
 from edgeprune.bench.subject import Subject, engine_spec, stock_images
 from edgeprune.bench.turns import said_by
 from edgeprune.dataset import load_dataset, load_folders
+from edgeprune.documents import read_record
 from edgeprune.errors import ConfigError, DataError, DeviceError, ModelError, NotComparableError
 from edgeprune.files import write_text_atomically
 from edgeprune.preprocess import load_input
@@ -246,12 +245,13 @@ def _device_answer(
     try:
         asked = job.model_copy(update=paths).model_dump(mode="json")
         answer = ask(runner, "answer_worker", asked, folder, TIMEOUT_S, follow, beside=[".npz"])
-        with np.load(f"{answer}.npz", allow_pickle=False) as stored:
-            outputs = [stored[f"out{index}"] for index in range(len(stored.files))]
-        return Answer.model_validate(json.loads(answer.read_text(encoding="utf-8"))), outputs
     except DeviceError as exc:
         raise DeviceError(f"{job.name}: {exc}") from exc
-    except (ValidationError, ValueError, OSError, EOFError, KeyError, BadZipFile) as exc:
+    try:
+        with np.load(f"{answer}.npz", allow_pickle=False) as stored:
+            outputs = [stored[f"out{index}"] for index in range(len(stored.files))]
+        return read_record(Answer, answer, DeviceError), outputs
+    except Exception as exc:  # numpy raises what zip files, headers and sizes lead it to
         raise DeviceError(f"{job.name}: the worker on {runner.name} answered with garbage") from exc
 
 

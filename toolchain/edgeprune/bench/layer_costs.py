@@ -7,13 +7,16 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
+from typing import Any
+from xml.etree.ElementTree import Element
 
 from pydantic import BaseModel, ConfigDict
 
 from edgeprune.backends.openvino import ir_of
 from edgeprune.bench.node_times import NodeTime
+from edgeprune.documents import read_xml
 from edgeprune.errors import ModelError
+from edgeprune.onnx_files import read_onnx
 
 CONVOLUTIONS = ("Conv", "Convolution", "GroupConvolution")
 PRODUCTS = ("MatMul", "FusedMatMul", "Gemm", "FullyConnected")
@@ -196,15 +199,10 @@ def _macs(node: NodeTime, weights: Weights | None, written: int) -> int | None:
 
 
 def _onnx_weights(path: Path) -> dict[str, Weights]:
-    import onnx
-
-    try:
-        graph = onnx.load(path, load_external_data=False).graph
-    except Exception as exc:  # protobuf raises classes of its own
-        raise ModelError(f"{path}: not an ONNX file: {(str(exc).splitlines() or [''])[0]}") from exc
+    graph = read_onnx(path).graph
     shapes = {weight.name: tuple(weight.dims) for weight in graph.initializer}
     dequantised = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "DequantizeLinear"}
-    readers: dict[str, list[onnx.NodeProto]] = {}
+    readers: dict[str, list[Any]] = {}
     for node in graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
@@ -222,10 +220,12 @@ def _onnx_weights(path: Path) -> dict[str, Weights]:
 
 def _ir_weights(path: Path) -> dict[str, Weights]:
     try:
-        # Names and shapes of a model that the runtime itself is about to parse.
-        root = ElementTree.parse(path).getroot()  # noqa: S314
-    except (OSError, ElementTree.ParseError) as exc:
-        raise ModelError(f"{path}: not an OpenVINO model: {exc}") from exc
+        return _kernels(read_xml(path, ModelError))
+    except (ValueError, LookupError, RecursionError) as exc:
+        raise ModelError(f"{path}: not an OpenVINO model: its layers do not fit together") from exc
+
+
+def _kernels(root: Element) -> dict[str, Weights]:
     sources: dict[str, list[tuple[int, str]]] = {}
     for edge in root.iter("edge"):
         sources.setdefault(edge.get("to-layer", ""), []).append(
@@ -248,11 +248,11 @@ def _ir_weights(path: Path) -> dict[str, Weights]:
 
 
 def _ir_kernel(layers: Mapping[str, _IrLayer], layer: _IrLayer) -> Weights:
-    kernel = layers[layer.sources[1]]
+    kernel, left = layers[layer.sources[1]], len(layers)
     # Grouped kernels are (groups, out of a group, in of a group, height, width).
     grouped = layer.kind == "GroupConvolution"
     groups = kernel.outputs[0] if grouped else 1
     shape = (groups * kernel.outputs[1], *kernel.outputs[2:]) if grouped else kernel.outputs
-    while kernel.sources:  # Multiply <- Subtract <- Convert <- Const
-        kernel = layers[kernel.sources[0]]
+    while kernel.sources and left:  # Multiply <- Subtract <- Convert <- Const
+        kernel, left = layers[kernel.sources[0]], left - 1
     return Weights(shape=shape, groups=groups, quantised=kernel.element in ("i8", "u8"))

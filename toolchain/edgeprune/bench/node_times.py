@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from edgeprune.artifact import Artifact
 from edgeprune.bench.ask import ask
 from edgeprune.bench.jobs import write_inputs
 from edgeprune.bench.node_worker import COUNTERS
+from edgeprune.documents import read_json
 from edgeprune.errors import ConfigError, DeviceError
 from edgeprune.runners import Runner, require_timed
 
@@ -121,10 +121,10 @@ def node_times(
         }
         told = ask(runner, "node_worker", job, folder, TIMEOUT_S)
         try:
-            answer = json.loads(told.read_text(encoding="utf-8"))
+            answer = read_json(told, DeviceError)
             nodes = tuple(_node(node) for node in answer["nodes"])
             return NodeTimes(nodes, answer["counted_ms"], answer["plain_ms"])
-        except (ValueError, KeyError, TypeError) as exc:
+        except (DeviceError, ValueError, LookupError, TypeError, AttributeError) as exc:
             raise DeviceError(
                 f"{engine.path.name}: the worker on {runner.name} answered with garbage"
             ) from exc

@@ -6,7 +6,6 @@ the runtime.
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 import time
@@ -17,6 +16,8 @@ from typing import Any
 from edgeprune.backends import get_backend, onnxruntime, openvino
 from edgeprune.bench import affinity
 from edgeprune.bench.worker import serve, set_variables
+from edgeprune.documents import read_json
+from edgeprune.errors import CompileError
 
 LEAST_WARMUP = 10
 
@@ -117,7 +118,7 @@ class OnnxRuntimeCounters:
 
     def nodes(self, count: int) -> list[dict[str, Any]]:
         """Return the nodes with their medians over the last inferences."""
-        events = json.loads(Path(self.session.end_profiling()).read_text(encoding="utf-8"))
+        events = read_json(Path(self.session.end_profiling()), CompileError)
         taken: dict[tuple[str, str], list[float]] = defaultdict(list)
         nodes: dict[tuple[str, str], dict[str, Any]] = {}
         for event in events:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from edgeprune.backends import get_backend
 from edgeprune.bench.derived import delegated_pct, fps_of, median_cold, minutes_of, resident_growth
@@ -28,6 +27,7 @@ from edgeprune.bench.result import BenchResult, Block, Job, Scenario, WorkerRepo
 from edgeprune.bench.statistics import latency_of, pooled_ns
 from edgeprune.bench.telemetry import SUFFIX, unfinished
 from edgeprune.bench.turns import said_by
+from edgeprune.documents import read_record
 from edgeprune.errors import DeviceError, DroppedError
 from edgeprune.files import write_text_atomically
 from edgeprune.runners import require_timed
@@ -207,11 +207,12 @@ def _left_by_a_killed_worker(answer: str, folder: Path, runner: Runner) -> tuple
 
 def _collect(job: Job, answer: str, folder: Path, runner: Runner) -> WorkerReport:
     try:
-        text = runner.pull(answer, folder / "answer.json").read_text(encoding="utf-8")
-        return WorkerReport.model_validate_json(text)
+        told = runner.pull(answer, folder / "answer.json")
     except DeviceError as exc:
         raise DeviceError(f"{job.name}: {exc}") from exc
-    except (ValidationError, UnicodeDecodeError) as exc:
+    try:
+        return read_record(WorkerReport, told, DeviceError)
+    except DeviceError as exc:
         raise DeviceError(f"{job.name}: the worker on {runner.name} answered with garbage") from exc
 
 

@@ -13,6 +13,8 @@ from pydantic import Field, computed_field, model_validator
 
 from edgeprune.artifact import Built
 from edgeprune.bench.figures import Fps, Growth, Minute, Record, Stages
+from edgeprune.documents import read_record
+from edgeprune.errors import DataError
 from edgeprune.files import write_text_atomically
 
 SCHEMA_VERSION = 1
@@ -276,5 +278,9 @@ def result_file(name: str) -> str:
 
 
 def load_result(path: Path) -> BenchResult:
-    """Read a result file."""
-    return BenchResult.model_validate_json(path.read_text(encoding="utf-8"))
+    """Read a result file.
+
+    Raises:
+        DataError: it cannot be read, or is no result of this schema version.
+    """
+    return read_record(BenchResult, path, DataError)

@@ -19,6 +19,7 @@ from edgeprune.bench.result import Job
 from edgeprune.bench.testbed import suits
 from edgeprune.device import DeviceProfile, resolve_targets, target_files
 from edgeprune.errors import CompileError, ConfigError, EdgepruneError, ModelError, NotComparableError
+from edgeprune.files import inside
 from edgeprune.preprocess import Preprocess, to_input
 from edgeprune.scores import Accuracy
 from edgeprune.spec import spec_of
@@ -170,7 +171,8 @@ def _loads_there(profile: DeviceProfile, machine: str) -> bool:
 
 
 def _of_row(folder: Path, row: Row) -> Subject:
-    engine = Artifact.of(folder / row.artifact, "engine", row.precision, built=row.built)
+    path = inside(folder, row.artifact, ModelError)
+    engine = Artifact.of(path, "engine", row.precision, built=row.built)
     if engine.sha256 != row.sha256:
         raise ModelError(f"{engine.path}: the engine is not the one that the build measured; build it again")
     profile = resolve_targets((row.target,))[0]
@@ -218,16 +220,16 @@ def _recognised(path: Path) -> tuple[str, Recognised]:
         raise NotComparableError(
             f"{path}: no finished build is here, there is no {SUMMARY}; the same build command goes on"
         )
-    inside = _inside(path) if path.is_dir() else {}
-    if len(inside) > 1:
-        names = ", ".join(engine.name for engine in inside)
-        raise ModelError(f"{path}: it holds {len(inside)} engines; name the one to run: {names}")
-    if not inside:
+    held = _held(path) if path.is_dir() else {}
+    if len(held) > 1:
+        names = ", ".join(engine.name for engine in held)
+        raise ModelError(f"{path}: it holds {len(held)} engines; name the one to run: {names}")
+    if not held:
         raise ModelError(described(path))
-    return next(iter(inside.values()))
+    return next(iter(held.values()))
 
 
-def _inside(folder: Path) -> dict[Path, tuple[str, Recognised]]:
+def _held(folder: Path) -> dict[Path, tuple[str, Recognised]]:
     """Return the engines in a folder, without those that are damaged or that no runtime here loads."""
     found = {}
     for entry in sorted(islice(folder.iterdir(), _ENTRIES)):

@@ -25,6 +25,9 @@ from typing import IO, Any
 from edgeprune.bench.sensors import cpu, memory, nvidia, tegrastats, thermal, throttling
 from edgeprune.bench.sensors.files import ROOT, Ask, said_by
 from edgeprune.bench.sensors.power import PowerReader
+from edgeprune.documents import parse_json
+from edgeprune.errors import DeviceError
+from edgeprune.files import read_bytes
 
 HZ = 1.0
 SUFFIX = ".telemetry.jsonl"
@@ -109,8 +112,8 @@ def _end(process: subprocess.Popen[str]) -> None:
 def read_samples(path: Path) -> list[dict[str, Any]]:
     """Return the samples of a JSON Lines file; a last line that was cut off by a kill is left out."""
     try:
-        return parse_samples(path.read_text(encoding="utf-8", errors="replace"))
-    except OSError:
+        return parse_samples(read_bytes(path, DeviceError).decode(errors="replace"))
+    except DeviceError:
         return []
 
 
@@ -118,8 +121,8 @@ def parse_samples(text: str) -> list[dict[str, Any]]:
     """Return the samples of JSON Lines; a line that is none is left out."""
     samples = []
     for line in text.splitlines():
-        with contextlib.suppress(ValueError):
-            sample = json.loads(line)
+        with contextlib.suppress(DeviceError):
+            sample = parse_json(line, "telemetry", DeviceError)
             if isinstance(sample, dict):
                 samples.append(sample)
     return samples

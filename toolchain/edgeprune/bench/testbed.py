@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from edgeprune.backends import get_backend
 from edgeprune.bench.environment import read_environment
 from edgeprune.device import DeviceProfile
+from edgeprune.documents import parse_json
 from edgeprune.errors import CompileError, DeviceError
 from edgeprune.runners import Runner
 from edgeprune.runners.devices import LOCAL
@@ -110,7 +110,7 @@ def facts_of(runner: Runner, python: str, backends: Iterable[str]) -> tuple[dict
     asked = (python, "-m", "edgeprune.bench.facts_worker", *modules)
     told = runner.run(asked, _FACTS_TIMEOUT_S).stdout
     try:
-        facts = json.loads(told.splitlines()[-1])
+        facts = parse_json(told.splitlines()[-1], runner.name, DeviceError)
         versions = {modules[module]: version for module, version in facts["versions"].items()}
         environment = dict(facts["environment"])
         if not environment.keys() >= _TOLD:

@@ -21,15 +21,16 @@ from pathlib import Path
 from typing import IO, Any
 
 from edgeprune.bench import live, telemetry
-from edgeprune.errors import how_it_ended
+from edgeprune.documents import parse_json, read_json
+from edgeprune.errors import DeviceError, how_it_ended
 
 _TOLD_EVERY_S = 1.0
 
 
 def said_by(line: str) -> dict[str, Any]:
     """Return what a worker's line of output says, nothing for a line that its runtime printed."""
-    with contextlib.suppress(ValueError):
-        said = json.loads(line)
+    with contextlib.suppress(DeviceError):
+        said = parse_json(line, "a worker", DeviceError)
         if isinstance(said, dict) and "phase" in said:
             return said
     return {}
@@ -44,7 +45,7 @@ class _Worker:
 
     def __init__(self, job_path: str, out_path: str) -> None:
         self.told: dict[str, Any] = {}
-        self.job: dict[str, Any] = json.loads(Path(job_path).read_text(encoding="utf-8"))
+        self.job: dict[str, Any] = read_json(Path(job_path), DeviceError)
         self.errors: IO[str] = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115  # closed by stop
         self.process = subprocess.Popen(
             [sys.executable, "-m", "edgeprune.bench.worker", job_path, out_path],

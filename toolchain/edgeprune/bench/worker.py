@@ -24,7 +24,8 @@ from edgeprune.bench.scenarios.block import Bench, require_engine, say
 from edgeprune.bench.scenarios.file_cache import drop
 from edgeprune.bench.scenarios.stages import stages_ms
 from edgeprune.bench.sensors.memory import read_device_memory
-from edgeprune.errors import EdgepruneError, ModelError
+from edgeprune.documents import read_json
+from edgeprune.errors import DeviceError, EdgepruneError, ModelError
 from edgeprune.files import write_text_atomically
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def serve(argv: Sequence[str], work: Callable[[dict[str, Any]], dict[str, Any]])
     """Do the job of the file `argv[0]`, write the report to `argv[1]`, and return the exit status."""
     job_path, out_path = (Path(text) for text in argv)
     try:
-        report = work(json.loads(job_path.read_text(encoding="utf-8")))
+        report = work(read_json(job_path, DeviceError))
     except EdgepruneError as exc:
         print(exc, file=sys.stderr)
         return exc.exit_code

@@ -56,7 +56,8 @@ def _git(place: Path, *args: str) -> str | None:
         done = subprocess.run(
             ["git", "-C", str(place), *args],  # noqa: S607  # the user's own git, found as in a shell
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             check=False,
             timeout=60,
         )

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from edgeprune.history import Metric
 
 UNITS: dict[Metric, str] = {"p50": "ms", "fps": "1/s", "memory": "MB", "accuracy": ""}
+
+
+_NO_NUL = r"\A[^\x00]*\z"  # PostgreSQL keeps no such text
+Word = Annotated[str, Field(pattern=_NO_NUL, max_length=4096)]
 
 
 class Series(NamedTuple):
@@ -40,27 +44,27 @@ class Point(BaseModel):
         accuracy: on the split that the build chooses by; None where no build has measured it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    id: str
+    id: Word
     kind: Literal["bench", "check"]
-    name: str
-    machine: str
-    backend: str
-    backend_version: str | None
-    precision: str
-    threads: int
-    scenario: str
-    started_utc: str
-    commit_sha: str | None = None
-    branch: str | None = None
-    committed_utc: str | None = None
+    name: Word
+    machine: Word
+    backend: Word
+    backend_version: Word | None
+    precision: Word
+    threads: int = Field(ge=0, lt=1 << 31)
+    scenario: Word
+    started_utc: Word
+    commit_sha: Word | None = None
+    branch: Word | None = None
+    committed_utc: Word | None = None
     valid: bool
     p50_ms: float | None = None
     fps: float | None = None
     peak_mb: float | None = None
     accuracy: float | None = None
-    accuracy_metric: str | None = None
+    accuracy_metric: Word | None = None
 
     @property
     def series(self) -> Series:
@@ -85,7 +89,7 @@ class Entry(Point):
         document: the result file as JSON text, with every sample: up to megabytes.
     """
 
-    document: str
+    document: Annotated[str, Field(pattern=_NO_NUL)]
 
 
 def chosen(points: Iterable[Point], series: Sequence[str] = (), branch: str | None = None) -> list[Point]:

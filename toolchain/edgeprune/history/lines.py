@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pydantic import ValidationError
-
+from edgeprune.documents import parse_record
 from edgeprune.errors import DataError
-from edgeprune.files import write_text_atomically
+from edgeprune.files import read_lines, write_text_atomically
 from edgeprune.history.entry import Entry
 
 
@@ -36,21 +35,6 @@ def of_lines(path: Path) -> Iterator[Entry]:
     Raises:
         DataError: it cannot be read, or a line is no entry; the number of the line is named.
     """
-    try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield _of_line(line, f"{path}:{number}")
-    except (OSError, UnicodeDecodeError) as exc:
-        raise DataError(
-            f"{path}: cannot be read: {getattr(exc, 'strerror', None) or 'it is not UTF-8'}"
-        ) from exc
-
-
-def _of_line(line: str, where: str) -> Entry:
-    try:
-        return Entry.model_validate_json(line)
-    except ValidationError as exc:
-        error = exc.errors()[0]
-        field = ".".join(str(part) for part in error["loc"])
-        raise DataError(f"{where}: not an entry of a history: {field}: {error['msg']}") from exc
+    for number, line in enumerate(read_lines(path, DataError), 1):
+        if line.strip():
+            yield parse_record(Entry, line, f"{path}:{number}: not an entry of a history", DataError)

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from edgeprune.bench.gate_result import GateResult
-from edgeprune.bench.result import BenchResult
+from edgeprune.bench.result import BenchResult, load_result
 from edgeprune.bench.statistics import achieved_fps, latency_ms
+from edgeprune.documents import read_json, validate
 from edgeprune.errors import DataError
+from edgeprune.files import inside
 from edgeprune.history.commits import Commit, iso
 from edgeprune.history.entry import Entry
 from edgeprune.runners.devices import LOCAL
@@ -23,32 +24,37 @@ from edgeprune.summary import SUMMARY, load_summary
 
 
 def of_bench(result: BenchResult, commit: Commit, accuracy: Accuracy | None = None) -> Entry:
-    """Return the entry of a bench result."""
+    """Return the entry of a bench result.
+
+    Raises:
+        DataError: it holds what no entry may, such as a number beyond the database's.
+    """
     timed = any(block.samples_ns for block in result.blocks)
     env, backend = result.env_before, result.backend
     where = "" if result.device in (None, LOCAL) else f" at {result.device}"
-    return Entry(
-        id=f"{result.run_id}/{hashlib.sha256(result.name.encode()).hexdigest()[:16]}",
-        kind="bench",
-        name=result.name,
-        machine=f"{env.get('board') or env.get('cpu')} ({env.get('machine')}){where}",
-        backend=backend["name"],
-        backend_version=backend.get("version"),
-        precision=str(backend.get("precision_actual")),
-        threads=int(backend["threads"]),
-        scenario=result.scenario["name"],
-        started_utc=result.started_utc,
-        commit_sha=commit.sha,
-        branch=commit.branch,
-        committed_utc=commit.committed_utc,
-        valid=result.valid,
-        p50_ms=latency_ms(result).p50 if timed else None,
-        fps=achieved_fps(result.blocks) if timed else None,
-        peak_mb=result.memory.peak_hwm if result.memory else None,
-        accuracy=accuracy.score if accuracy else None,
-        accuracy_metric=accuracy.metric if accuracy else None,
-        document=result.model_dump_json(),
-    )
+    fields = {
+        "id": f"{result.run_id}/{hashlib.sha256(result.name.encode()).hexdigest()[:16]}",
+        "kind": "bench",
+        "name": result.name,
+        "machine": f"{env.get('board') or env.get('cpu')} ({env.get('machine')}){where}",
+        "backend": backend.get("name"),
+        "backend_version": backend.get("version"),
+        "precision": str(backend.get("precision_actual")),
+        "threads": backend.get("threads"),
+        "scenario": result.scenario.get("name"),
+        "started_utc": result.started_utc,
+        "commit_sha": commit.sha,
+        "branch": commit.branch,
+        "committed_utc": commit.committed_utc,
+        "valid": result.valid,
+        "p50_ms": latency_ms(result).p50 if timed else None,
+        "fps": achieved_fps(result.blocks) if timed else None,
+        "peak_mb": result.memory.peak_hwm if result.memory else None,
+        "accuracy": accuracy.score if accuracy else None,
+        "accuracy_metric": accuracy.metric if accuracy else None,
+        "document": result.model_dump_json(),
+    }
+    return validate(Entry, fields, f"result {result.name!r}", DataError)
 
 
 def of_check(target: str, result: GateResult, commit: Commit, started_utc: str) -> Entry:
@@ -58,28 +64,29 @@ def of_check(target: str, result: GateResult, commit: Commit, started_utc: str) 
     pairs = result.counted
     known = {metric.name: metric for metric in result.metrics if not metric.budget}
     memory, accuracy = known.get("peak memory"), known.get("accuracy")
-    return Entry(
-        id=hashlib.sha256(document.encode()).hexdigest(),
-        kind="check",
-        name=target,
-        machine=str(side.get("device")),
-        backend=str(side.get("runtime")),
-        backend_version=side.get("runtime version"),
-        precision=str(side.get("precision")),
-        threads=int(side.get("threads") or 0),
-        scenario="pairs",
-        started_utc=started_utc,
-        commit_sha=commit.sha,
-        branch=commit.branch,
-        committed_utc=commit.committed_utc,
-        valid=bool(pairs),
-        p50_ms=float(np.median([pair.candidate_ms for pair in pairs])) if pairs else None,
-        fps=float(np.median([pair.candidate_fps for pair in pairs])) if pairs else None,
-        peak_mb=memory.candidate if memory else None,
-        accuracy=accuracy.candidate if accuracy else None,
-        accuracy_metric=accuracy.unit or None if accuracy else None,
-        document=document,
-    )
+    fields = {
+        "id": hashlib.sha256(document.encode()).hexdigest(),
+        "kind": "check",
+        "name": target,
+        "machine": str(side.get("device")),
+        "backend": str(side.get("runtime")),
+        "backend_version": side.get("runtime version"),
+        "precision": str(side.get("precision")),
+        "threads": side.get("threads") or 0,
+        "scenario": "pairs",
+        "started_utc": started_utc,
+        "commit_sha": commit.sha,
+        "branch": commit.branch,
+        "committed_utc": commit.committed_utc,
+        "valid": bool(pairs),
+        "p50_ms": float(np.median([pair.candidate_ms for pair in pairs])) if pairs else None,
+        "fps": float(np.median([pair.candidate_fps for pair in pairs])) if pairs else None,
+        "peak_mb": memory.candidate if memory else None,
+        "accuracy": accuracy.candidate if accuracy else None,
+        "accuracy_metric": accuracy.unit or None if accuracy else None,
+        "document": document,
+    }
+    return validate(Entry, fields, f"result {target!r}", DataError)
 
 
 def read_entries(path: Path, commit: Commit) -> list[Entry]:
@@ -105,8 +112,7 @@ def read_entries(path: Path, commit: Commit) -> list[Entry]:
 def _of_build(folder: Path, commit: Commit) -> Iterator[Entry]:
     for row in load_summary(folder).rows():
         if row.bench is not None:
-            (data,) = _parsed(folder / row.bench)
-            yield of_bench(_valid_bench(folder / row.bench, data), commit, row.val)
+            yield of_bench(load_result(inside(folder, row.bench, DataError)), commit, row.val)
 
 
 def _of_file(path: Path, commit: Commit) -> list[Entry]:
@@ -120,12 +126,7 @@ def _of_file(path: Path, commit: Commit) -> list[Entry]:
 
 
 def _parsed(path: Path) -> list[Mapping[str, Any]]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as exc:
-        raise DataError(f"{path}: cannot be read: {exc.strerror}") from exc
-    except ValueError as exc:
-        raise DataError(f"{path}: not a result: it is not JSON") from exc
+    data = read_json(path, DataError)
     each = data if isinstance(data, list) else [data]
     if not all(isinstance(one, dict) and one for one in each):
         raise DataError(f"{path}: not a result of bench or check")
@@ -133,25 +134,15 @@ def _parsed(path: Path) -> list[Mapping[str, Any]]:
 
 
 def _valid_bench(path: Path, data: Mapping[str, Any]) -> BenchResult:
-    try:
-        return BenchResult.model_validate_json(json.dumps(data))
-    except ValidationError as exc:
-        raise DataError(f"{path}: not a result of this schema version: {_first(exc)}") from exc
+    return validate(BenchResult, data, f"{path}: not a result of this schema version", DataError)
 
 
 def _checks(path: Path, data: Mapping[str, Any], commit: Commit) -> list[Entry]:
     written = iso(path.stat().st_mtime)
-    try:
-        results = {
-            target: GateResult.model_validate_json(json.dumps(one))
-            for target, one in data.items()
-            if target != "error"  # what ended the check before its verdict on the other targets
-        }
-    except ValidationError as exc:
-        raise DataError(f"{path}: not a result of bench or check: {_first(exc)}") from exc
+    where = f"{path}: not a result of bench or check"
+    results = {
+        target: validate(GateResult, one, where, DataError)
+        for target, one in data.items()
+        if target != "error"  # what ended the check before its verdict on the other targets
+    }
     return [of_check(target, result, commit, written) for target, result in results.items()]
-
-
-def _first(exc: ValidationError) -> str:
-    error = exc.errors()[0]
-    return f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}"

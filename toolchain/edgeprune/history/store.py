@@ -6,20 +6,26 @@ hold for a process that is killed at any moment, and lets others read meanwhile 
 
 from __future__ import annotations
 
+import reprlib
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgeprune.database import BUSY_S, READING, connectable, lock_whole, shown
+from edgeprune.documents import validate
 from edgeprune.errors import ConfigError, RuntimeMissingError
 from edgeprune.history.entry import Entry, Point
 from edgeprune.history.schema import is_current, migrate
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, TableClause
+
+
+Kind = TypeVar("Kind", bound=Point)
+_REPR = reprlib.Repr()
 
 
 class History:
@@ -56,7 +62,7 @@ class History:
             ConfigError: the database does not answer.
         """
         with self._reading() as connection:
-            return _points(connection)
+            return self._points(connection)
 
     def entries(self) -> Iterator[Entry]:
         """Yield all entries in the order of `points`, each read when it is asked for.
@@ -68,9 +74,21 @@ class History:
 
         table = _table(Entry)
         with self._reading() as connection:
-            for point in _points(connection):
+            for point in self._points(connection):
                 query = select(table.c.document).where(table.c.id == point.id)
-                yield Entry(**point.model_dump(), document=connection.execute(query).scalar_one())
+                document = connection.execute(query).scalar_one()
+                yield self._valid(Entry, point.model_dump() | {"document": document})
+
+    def _points(self, connection: Connection) -> list[Point]:
+        from sqlalchemy import select
+
+        rows = connection.execute(select(_table(Point))).mappings()
+        found = [self._valid(Point, dict(row)) for row in rows]
+        return sorted(found, key=lambda point: (point.when, point.started_utc, point.id))
+
+    def _valid(self, kind: type[Kind], row: dict[str, Any]) -> Kind:
+        """Return a row as what it has to be: SQLite keeps any text in a column of numbers."""
+        return validate(kind, row, f"{self.name}: the entry {_REPR.repr(row['id'])}", ConfigError)
 
     def migrate(self) -> None:
         """Make the tables, or bring them to the newest version.
@@ -99,7 +117,7 @@ class History:
 
         try:
             yield
-        except SQLAlchemyError as exc:
+        except (SQLAlchemyError, ArithmeticError, ValueError) as exc:  # a driver's own are not wrapped
             said = str(getattr(exc, "orig", None) or exc).splitlines() or [type(exc).__name__]
             raise ConfigError(
                 f"{self.name}: the history does not answer: {said[0].rstrip(' :')}; what it holds is kept"
@@ -156,14 +174,6 @@ def _write_ahead(driver: Any, _: object) -> None:
             if "locked" not in str(exc) or time.monotonic() > patience:
                 raise
             time.sleep(0.05)
-
-
-def _points(connection: Connection) -> list[Point]:
-    from sqlalchemy import select
-
-    rows = connection.execute(select(_table(Point))).mappings()
-    found = [Point.model_validate(dict(row)) for row in rows]
-    return sorted(found, key=lambda point: (point.when, point.started_utc, point.id))
 
 
 def _table(kind: type[Point]) -> TableClause:

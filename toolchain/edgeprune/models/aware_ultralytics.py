@@ -14,6 +14,8 @@ import torch
 from ultralytics.nn.modules import DFL
 
 from edgeprune.dataset import Dataset
+from edgeprune.documents import read_record
+from edgeprune.errors import OutputError
 from edgeprune.files import write_text_atomically
 from edgeprune.models import Progress
 from edgeprune.models.distil_ultralytics import DistillingTrainer
@@ -44,7 +46,7 @@ class Aware(KeptShape):
         for module in model.modules():
             if isinstance(module, DFL):
                 module.requires_grad_(False)
-        recipe = Recipe.model_validate_json((Path(self.args.project) / RECIPE).read_text(encoding="utf-8"))
+        recipe = read_record(Recipe, Path(self.args.project) / RECIPE, OutputError)
         rules = QDQ_SCHEMES.get(recipe.quantize.scheme or "")
         round_layers(model, rules is not None and rules.symmetric)
         return model

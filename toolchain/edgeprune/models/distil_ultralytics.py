@@ -15,6 +15,8 @@ from ultralytics.models.yolo.classify import ClassificationTrainer
 from ultralytics.utils.torch_utils import unwrap_model
 
 from edgeprune.dataset import Dataset
+from edgeprune.documents import read_record
+from edgeprune.errors import OutputError
 from edgeprune.files import write_text_atomically
 from edgeprune.models import Progress
 from edgeprune.models.checkpoint_ultralytics import load_network
@@ -101,7 +103,7 @@ class DistillingTrainer(KeptShape, ClassificationTrainer):  # type: ignore[misc]
         super()._setup_train()
         folder = Path(self.args.project)
         if (folder / TEACHER).is_file():
-            recipe = Recipe.model_validate_json((folder / RECIPE).read_text(encoding="utf-8"))
+            recipe = read_record(Recipe, folder / RECIPE, OutputError)
             teacher = load_network(folder / TEACHER).to(self.device)
             # After the averaged copy was made: that one is validated with plain cross-entropy.
             unwrap_model(self.model).criterion = SoftTargets(teacher, recipe.finetune.temperature)

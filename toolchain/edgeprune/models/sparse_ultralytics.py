@@ -15,6 +15,8 @@ from ultralytics.utils import RANK
 from ultralytics.utils.torch_utils import unwrap_model
 
 from edgeprune.dataset import Dataset
+from edgeprune.documents import read_record
+from edgeprune.errors import OutputError
 from edgeprune.files import write_text_atomically
 from edgeprune.models import Progress, get_adapter
 from edgeprune.models.distil_ultralytics import DistillingTrainer
@@ -47,7 +49,7 @@ class Regularised(KeptShape):
         """Return the checkpoint's module, its groups traced while it is still on the CPU and on its own."""
         model = super().get_model(cfg, weights, verbose)
         folder = Path(self.args.project)
-        recipe = Recipe.model_validate_json((folder / RECIPE).read_text(encoding="utf-8"))
+        recipe = read_record(Recipe, folder / RECIPE, OutputError)
         ratio = DEFAULT_RATIO if recipe.prune.ratio is None else recipe.prune.ratio
         fixed = get_adapter(self.adapter).unprunable(model)
         graph = trace(model, torch.zeros(1, 3, self.args.imgsz, self.args.imgsz), fixed)

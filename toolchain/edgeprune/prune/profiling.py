@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgeprune import __version__
-from edgeprune.artifact import Artifact, Store, content_key
+from edgeprune.artifact import Artifact, Store, content_key, keep_path, kept_path
 from edgeprune.backends import get_backend
 from edgeprune.bench.jobs import build_job, write_inputs
 from edgeprune.bench.micronet import Micronet, layer_net
@@ -23,7 +23,8 @@ from edgeprune.bench.staircase import STEPS, derive_step, scan_widths
 from edgeprune.bench.subject import stock_images
 from edgeprune.bench.testbed import Testbed
 from edgeprune.bench.tune import fastest_environment
-from edgeprune.errors import ConfigError
+from edgeprune.documents import read_record
+from edgeprune.errors import ConfigError, OutputError
 from edgeprune.files import write_text_atomically
 from edgeprune.latency import Anchor, Grid, LatencyTable, Scan, Shape, save_table
 from edgeprune.preprocess import Preprocess
@@ -137,12 +138,11 @@ class _Run:
             with tempfile.TemporaryDirectory() as folder:
                 engine = compiled(subject, model, Path(folder))
                 shutil.move(engine.path, out / engine.path.name)  # /tmp may be another file system
-            write_text_atomically(out / "engine.json", json.dumps({"path": engine.path.name}))
+            keep_path(out, engine.path.name)
             self.notify("prepare", 1.0, f"the whole network, {name}")
 
         place = self.store.stage("engine", inputs, make)
-        path = place / json.loads((place / "engine.json").read_text(encoding="utf-8"))["path"]
-        return Artifact.of(path, "engine", subject.precision)
+        return Artifact.of(kept_path(place), "engine", subject.precision)
 
     def _environment(self, whole: Artifact) -> dict[str, str]:
         subject = self.subject
@@ -162,8 +162,7 @@ class _Run:
             self.notify("tune", 1.0, "environment of the runtime")
 
         place = self.store.stage("tuned", inputs, make)
-        best: dict[str, str] = json.loads((place / "environment.json").read_text(encoding="utf-8"))
-        return best
+        return read_record(dict[str, str], place / "environment.json", OutputError)
 
     def _scans(self) -> tuple[Scan, ...]:
         """Scan both widths of the shapes that compute most, each at the widths of its widest layer."""
@@ -275,5 +274,4 @@ class _Run:
 
         place = self.store.stage(stage, inputs, make)
         say(1.0)
-        rounds: dict[str, list[float]] = json.loads((place / "rounds.json").read_text(encoding="utf-8"))
-        return at_one_pace(rounds)
+        return at_one_pace(read_record(dict[str, list[float]], place / "rounds.json", OutputError))

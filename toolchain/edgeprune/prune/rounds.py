@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +15,7 @@ from edgeprune.artifact import Artifact
 from edgeprune.bench.ask import ask
 from edgeprune.bench.micronet import Micronet, write_micronet
 from edgeprune.bench.turns import said_by
+from edgeprune.documents import read_record
 from edgeprune.errors import DeviceError
 from edgeprune.latency import TableKey
 from edgeprune.prune.shipped import Subject
@@ -100,13 +100,13 @@ def measured_rounds(
 
 
 def _rounds(path: Path, names: set[Any], rounds: int) -> dict[str, list[float]]:
+    garbage = "the layers' worker answered with garbage; the same command tries again"
     try:
-        found: dict[str, list[float]] = json.loads(path.read_text(encoding="utf-8"))["rounds_ns"]
-        whole = set(found) == names and all(len(values) == rounds for values in found.values())
-    except (ValueError, KeyError, TypeError, AttributeError):
-        whole = False
-    if not whole:
-        raise DeviceError("the layers' worker answered with garbage; the same command tries again")
+        found = read_record(dict[str, dict[str, list[float]]], path, DeviceError).get("rounds_ns", {})
+    except DeviceError as exc:
+        raise DeviceError(garbage) from exc
+    if set(found) != names or any(len(values) != rounds for values in found.values()):
+        raise DeviceError(garbage)
     return found
 
 

@@ -11,6 +11,7 @@ from typing import Protocol, cast, get_args
 from edgeprune.artifact import Artifact
 from edgeprune.errors import ConfigError
 from edgeprune.models import ModelAdapter
+from edgeprune.onnx_files import read_onnx
 from edgeprune.preprocess import Preprocess
 from edgeprune.recipe import CalibrationMethod
 
@@ -110,6 +111,4 @@ def _node_names(model: Artifact) -> list[str]:
         from edgeprune.quantize.programs import node_names
 
         return list(node_names(model))
-    import onnx
-
-    return [node.name for node in onnx.load(model.path, load_external_data=False).graph.node]
+    return [node.name for node in read_onnx(model.path).graph.node]

@@ -15,7 +15,8 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto
 
-from edgeprune.errors import CompileError
+from edgeprune.documents import read_record
+from edgeprune.errors import CompileError, OutputError
 from edgeprune.files import write_text_atomically
 from edgeprune.preprocess import load_input
 from edgeprune.quantize import CalibrationSet
@@ -131,6 +132,9 @@ def write_table(table: Table, path: Path) -> Path:
 
 
 def read_table(path: Path) -> Table:
-    """Read a table that `write_table` has written."""
-    data = json.loads(path.read_text(encoding="utf-8"))
-    return Table({name: (low, high) for name, (low, high) in data["ranges"].items()}, data["means"])
+    """Read a table that `write_table` has written.
+
+    Raises:
+        OutputError: it is damaged.
+    """
+    return read_record(Table, path, OutputError)

@@ -10,6 +10,7 @@ import onnx.version_converter
 
 from edgeprune.artifact import Artifact
 from edgeprune.errors import CompileError
+from edgeprune.onnx_files import read_onnx
 
 HALF_SCALES = 19
 """First opset in which Q/DQ take fp16 scales, and so give and take fp16."""
@@ -27,7 +28,7 @@ def to_fp16(model: Artifact, out: Path) -> Artifact:
     from onnxruntime.transformers.onnx_model import OnnxModel
 
     path = out / "model.onnx"
-    graph = onnx.load(model.path)
+    graph = read_onnx(model.path, weights=True)
     metadata = {entry.key: entry.value for entry in graph.metadata_props}
     try:
         opset = next(entry.version for entry in graph.opset_import if entry.domain in ("", "ai.onnx"))

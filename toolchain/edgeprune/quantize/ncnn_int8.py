@@ -23,6 +23,7 @@ from edgeprune.artifact import Artifact
 from edgeprune.backends import ncnn as backend
 from edgeprune.backends.ncnn_files import FLOAT_TAG, INT8_TAG, INT8_TERM, Layer, read, write
 from edgeprune.errors import CompileError
+from edgeprune.onnx_files import read_onnx
 from edgeprune.preprocess import load_input
 from edgeprune.quantize import CalibrationSet
 
@@ -198,10 +199,9 @@ def threshold(counts: npt.NDArray[np.int64], largest: float) -> float:
 
 def _weights_of(onnx_file: Path, float_nodes: Sequence[str]) -> set[str]:
     """Return digests of the weights that may become int8; those that a float node shares may not."""
-    import onnx
     from onnx import numpy_helper
 
-    graph = onnx.load(onnx_file).graph
+    graph = read_onnx(onnx_file, weights=True).graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
     free: set[str] = set()
     kept: set[str] = set()

@@ -11,6 +11,8 @@ import numpy as np
 
 from edgeprune.artifact import Artifact
 from edgeprune.backends import executorch, litert
+from edgeprune.documents import read_record
+from edgeprune.errors import OutputError
 from edgeprune.isolated import convert_program
 from edgeprune.preprocess import load_input
 from edgeprune.quantize import CalibrationSet
@@ -25,8 +27,7 @@ _MADE_BY = {
 
 def node_names(program: Artifact) -> dict[str, str]:
     """Return the nodes of an exported program by the names that they would have in an ONNX file."""
-    names: dict[str, str] = json.loads((program.path / NODES).read_text(encoding="utf-8"))
-    return names
+    return read_record(dict[str, str], program.path / NODES, OutputError)
 
 
 def quantize(

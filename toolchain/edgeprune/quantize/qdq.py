@@ -15,6 +15,7 @@ from onnx import numpy_helper
 
 from edgeprune.artifact import Artifact
 from edgeprune.errors import CompileError, EdgepruneError
+from edgeprune.onnx_files import read_onnx
 from edgeprune.quantize import CalibrationSet
 from edgeprune.quantize.bias import Kernel, convolved, correct_biases
 from edgeprune.quantize.calibration import Table, calibrated_tensors, measured, read_table, write_table
@@ -83,7 +84,7 @@ def _prepared(model: Artifact, calibration: CalibrationSet) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "prepared.onnx"
         quant_pre_process(str(model.path), str(path))
-        prepared = onnx.shape_inference.infer_shapes(onnx.load(path))
+        prepared = onnx.shape_inference.infer_shapes(read_onnx(path, weights=True))
     if calibration.equalise:
         equalise(prepared)
     return prepared
@@ -152,7 +153,7 @@ def _options(rules: QdqScheme) -> dict[str, Any]:
 
 
 def _keep_metadata(source: Path, target: Path) -> None:
-    metadata = {entry.key: entry.value for entry in onnx.load(source).metadata_props}
-    quantised = onnx.load(target)
+    metadata = {entry.key: entry.value for entry in read_onnx(source).metadata_props}
+    quantised = read_onnx(target, weights=True)
     onnx.helper.set_model_props(quantised, metadata)
     onnx.save(quantised, target)

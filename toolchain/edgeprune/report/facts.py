@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from edgeprune.bench.result import BenchResult, load_result
-from edgeprune.files import write_text_atomically
+from edgeprune.errors import DataError
+from edgeprune.files import inside, write_text_atomically
 from edgeprune.shrinking import Pruning
 from edgeprune.summary import Row, Summary, load_summary
 
@@ -80,13 +79,9 @@ def load_report(folder: Path) -> Report:
         if row.bench is None:
             continue
         try:
-            benches[row.label] = load_result(folder / row.bench)
-        except OSError as exc:
-            unreadable.append(f"{row.bench}: the samples of {row.label} cannot be read: {exc.strerror}")
-        except ValidationError:
-            unreadable.append(
-                f"{row.bench}: the samples of {row.label} are not a result of this schema version"
-            )
+            benches[row.label] = load_result(inside(folder, row.bench, DataError))
+        except DataError as exc:
+            unreadable.append(f"the samples of {row.label} cannot be read: {exc}")
     number = {row.label: index for index, row in enumerate(summary.rows(), start=1)}
     return Report(folder, summary, benches, tuple(unreadable), number)
 

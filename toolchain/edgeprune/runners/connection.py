@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from edgeprune.documents import parse_json
 from edgeprune.errors import DeviceError, DroppedError
 from edgeprune.runners import onboard
 from edgeprune.runners.local import kill_group
@@ -189,7 +190,8 @@ class Exchange:
     def _read_answer(self) -> dict[str, Any]:
         for line in self._process.stdout or ():
             if line.startswith(onboard.MARK) and line.endswith(b"\n"):
-                facts: dict[str, Any] = json.loads(line[len(onboard.MARK) :])
+                text = line[len(onboard.MARK) :].decode(errors="replace")
+                facts: dict[str, Any] = parse_json(text, self._connection.name, DeviceError)
                 if "error" in facts:
                     where = f"{facts['path']}: " if facts["path"] else ""
                     raise DeviceError(f"{self._connection.name}: {where}{facts['error']}")

@@ -11,14 +11,15 @@ import json
 import tempfile
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from edgeprune.documents import parse_record, read_json, read_record
 from edgeprune.errors import ConfigError, DeviceError
-from edgeprune.files import write_text_atomically
+from edgeprune.files import read_lines, write_text_atomically
 from edgeprune.runners import Completed, Runner
 
 RECORDING, CALLS = "recording.json", "calls.jsonl"
@@ -41,6 +42,17 @@ class Recording:
     recorded_utc: str
     device: str
     machine: str
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One process as it was recorded; what failed has no output."""
+
+    asked: str
+    error: str | None = None
+    stdout: str = ""
+    stderr: str = ""
+    answers: Mapping[str, str | None] = field(default_factory=dict)
 
 
 class _Asked:
@@ -70,7 +82,7 @@ class _Asked:
 def _content(local: Path) -> Any:
     """Return what a pushed file asks for: a job without its paths; of any other file its name."""
     if local.suffix == ".json":
-        data = json.loads(local.read_text(encoding="utf-8"))
+        data = read_json(local, ConfigError)
         if isinstance(data, dict):
             return {key: value for key, value in data.items() if key not in _PATHS_OF_A_JOB}
     return {"file": local.name}
@@ -151,22 +163,17 @@ class ReplayRunner:
         self.recording: Recording
         self._folder = Path(address.partition("://")[2])
         self._asked = _Asked()
-        self._left: dict[str, list[Mapping[str, Any]]] = {}
+        self._left: dict[str, list[_Call]] = {}
         self._files: dict[str, str | None] = {}
         self._pushed = 0
 
     def __enter__(self) -> ReplayRunner:
-        try:
-            self.recording = Recording(**json.loads((self._folder / RECORDING).read_text(encoding="utf-8")))
-            lines = (self._folder / CALLS).read_text(encoding="utf-8").splitlines()
-            for call in map(json.loads, lines):
-                self._left.setdefault(call["asked"], []).append(call)
-        except OSError as exc:
-            raise ConfigError(
-                f"{self._folder}: no recording of `bench --record` is here: {exc.strerror}"
-            ) from exc
-        except (ValueError, TypeError, KeyError) as exc:
-            raise ConfigError(f"{self._folder}: the recording is damaged") from exc
+        if not (self._folder / RECORDING).is_file():
+            raise ConfigError(f"{self._folder}: no recording of `bench --record` is here")
+        self.recording = read_record(Recording, self._folder / RECORDING, ConfigError)
+        for number, line in enumerate(read_lines(self._folder / CALLS, ConfigError), 1):
+            call = parse_record(_Call, line, f"{self._folder / CALLS}:{number}", ConfigError)
+            self._left.setdefault(call.asked, []).append(call)
         self.machine = self.recording.machine
         return self
 
@@ -201,13 +208,13 @@ class ReplayRunner:
                 "scenario, profile and threads as then, or record it anew by --record"
             )
         call = calls.pop(0)
-        if call["error"] is not None:
-            raise DeviceError(call["error"])
-        for line in call["stdout"].splitlines() if on_line else ():
+        if call.error is not None:
+            raise DeviceError(call.error)
+        for line in call.stdout.splitlines() if on_line else ():
             on_line(line)  # type: ignore[misc]
         for index, remote in enumerate(self._asked.outputs(args)):
-            self._files[remote] = call["answers"][str(index)]
-        return Completed(tuple(args), 0, call["stdout"], call["stderr"])
+            self._files[remote] = call.answers.get(str(index))
+        return Completed(tuple(args), 0, call.stdout, call.stderr)
 
     def pull(self, remote: str, local: Path) -> Path:
         """Write the recorded answer.

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.artifact import content_key, exclusive
-from edgeprune.errors import DeviceError
+from edgeprune.documents import read_json
+from edgeprune.errors import DeviceError, OutputError
 from edgeprune.files import write_text_atomically
 from edgeprune.resources import cache_dir
 from edgeprune.runners.debian import MIRROR, SUITE, Say, unpack_packages
@@ -126,14 +127,16 @@ def parts(machine: str) -> dict[str, dict[str, Any]]:
     """
     found = []
     for place in _home(machine).glob("*-*"):
-        with contextlib.suppress(OSError, ValueError):  # it has no marker, or not for long
+        with contextlib.suppress(OSError, OutputError):  # it has no marker, or not for long
             found.append(((place / MARKER).stat().st_mtime, place.name.rpartition("-")[0], contents(place)))
     return {name: facts for _, name, facts in sorted(found, key=lambda part: part[0])}
 
 
 def contents(place: Path) -> dict[str, Any]:
     """Return what a part was made of: the versions of its packages or wheels."""
-    found: dict[str, Any] = json.loads((place / MARKER).read_text(encoding="utf-8"))
+    found = read_json(place / MARKER, OutputError)
+    if not isinstance(found, dict):
+        raise OutputError(f"{place / MARKER}: a mapping of versions is expected")
     return found
 
 
@@ -210,7 +213,7 @@ def _sweep(home: Path, name: str) -> None:
 def _is_whole(place: Path) -> bool:
     try:
         contents(place)
-    except (OSError, ValueError):
+    except OutputError:
         return False
     return True
 

@@ -15,6 +15,7 @@ TRAVELS = (
     "artifact.py",
     "documents.py",
     "files.py",
+    "onnx_files.py",
     "decode.py",
     "packages.py",
     "pixels.py",
