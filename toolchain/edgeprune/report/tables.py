@@ -310,7 +310,7 @@ def facts_tables(report: Report) -> dict[str, Table]:
         "Model and data": build | bench,
         "Calibration": calibration,
         "Machine": machine_facts(summary.environment),
-        "Versions": summary.versions,
+        "Versions on the machine of the build": summary.versions,
         "Stage times": seconds,
     }
     heads = (Head("", numeric=False), Head("", numeric=False))
