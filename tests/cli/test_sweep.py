@@ -63,7 +63,7 @@ def test_a_sweep_reports_its_trials_and_resumes(
     again = command()
     assert again.code == 0, again.errors
     lines = again.stdout.splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 5, "two of headings, two of trials, one of advice"
     assert lines[-1] == "Use: --criterion slim --set sparse.epochs=1 --set sparse.strength=0.316"
 
 

@@ -135,8 +135,7 @@ def command(
         print_summary(summary, terminal())
         echo(f"Report: {out / 'report.html'}")
     if summary.chosen is None and any(row.p50_ms is not None for row in summary.rows()):
-        why = summary.verdict if as_json else "no row keeps to every budget, see the nearest miss above."
-        raise BudgetError(f"{out}: {why} Everything is kept.")
+        raise BudgetError(f"{out}: {summary.verdict} Everything is kept.")
     if strict and summary.warnings:
         found = ", ".join(f"{warning.code} ({warning.rows[0]})" for warning in summary.warnings)
         raise BudgetError(f"{out}: --strict: {found}; each is explained above and in summary.json")

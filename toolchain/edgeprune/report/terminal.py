@@ -35,8 +35,6 @@ def print_summary(summary: Summary, console: Console) -> None:
     say(console, "; ".join(legend), "dim")
     budgets = ", ".join(budget_words(summary)) or "none was set"
     say(console, f"Budget: {budgets}")
-    if summary.nearest_miss:
-        say(console, f"Nearest miss: {plain(summary.nearest_miss)}")
     for warning in summary.warnings:
         say(console, f"{WARNED} {warning.code}: {plain(warning.text)} {plain(warning.advice)}", "yellow")
     say(console, plain(heading(summary)), "bold")
