@@ -47,7 +47,7 @@ def notify(stage, share, text):
             (partial / "model.onnx").write_bytes(b"half a file")
             os.kill(os.getpid(), signal.SIGKILL)
 
-recipe = load_recipe(None, ("quantize.images=4",), imgsz=64, prune__enabled=False)
+recipe = load_recipe(None, ("quantize.images=4", "budget.max_drop=1"), imgsz=64, prune__enabled=False)
 profiles = resolve_targets((target,))
 build(BuildRequest(Path(model), Path(data), profiles, recipe, Path(out), "edgeprune"), notify)
 """
@@ -79,7 +79,7 @@ def built(
 
 def stages(out: Path) -> dict[str, Path]:
     """The whole stages of a build folder by name, each of which is there once."""
-    found = [path for path in (out / "stages").iterdir() if path.name != ".lock"]
+    found = [path for path in (out / "stages").iterdir() if not path.name.startswith(".")]
     names = [path.name.rpartition("-")[0] for path in found]
     return dict(zip(names, found, strict=True))
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from conftest import FAMILIES
-from edgeprune.dataset import Dataset, load_labels
+from edgeprune.dataset import Dataset
 from edgeprune.models import ultralytics as adapter
 from edgeprune.preprocess import Preprocess, load_input
 
@@ -21,7 +21,7 @@ def test_images_come_with_the_boxes_that_lie_on_them(tiny: Dataset) -> None:
     assert len(batches) == len(tiny.images["train"])
     for batch, path in zip(batches, tiny.images["train"], strict=True):
         assert np.array_equal(batch["img"].numpy(), load_input(path, SPEC)[0])
-        rows = load_labels(path, len(tiny.names))
+        rows = tiny.boxes(path)
         assert batch["cls"].shape == (len(rows), 1) and batch["bboxes"].shape == (len(rows), 4)
         for label, (x, y, width, height) in zip(rows[:, 0], batch["bboxes"].tolist(), strict=True):
             assert min(x - width / 2, y - height / 2) > 0 and max(x + width / 2, y + height / 2) < 1

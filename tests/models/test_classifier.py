@@ -373,3 +373,18 @@ def test_an_exported_file_that_differs_from_torch_is_refused(
     monkeypatch.setattr("edgeprune.export.compare", lambda *_: check)
     with pytest.raises(CompileError, match=r"torch by \S+ in score on 1 images; allowed are 0\.001$"):
         export(module, info, SPEC, images, ExportRecipe(), "pruned", out)
+
+
+def test_a_cause_of_chance_is_told_by_what_was_measured(digits: Dataset) -> None:
+    truth = [digits.class_of(image) for image in digits.images["val"]]
+
+    def told(scores: np.ndarray) -> str:
+        rows = iter(scores.astype(np.float32))
+        (cause,) = adapter.causes(lambda images: [next(rows)[None]], digits, "val", SPEC, POST)
+        return cause
+
+    turned = np.eye(3)[[(index + 1) % 3 for index in truth]]
+    assert told(turned).startswith("with its classes in another order it would be right in 100% of")
+    assert told(np.eye(3)[[0] * 12]).startswith("it takes 100% of the images for class '3'")
+    mixed = np.eye(3)[[number % 3 for number in range(12)]]
+    assert told(mixed).startswith("in no order of the classes would it be right in more than")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,15 @@ from ultralytics import YOLO
 
 from conftest import FAMILIES, NAMES, build_detector
 from edgeprune import demo
-from edgeprune.dataset import Dataset, load_dataset, load_labels
+from edgeprune.dataset import Dataset, load_dataset
 from edgeprune.errors import CompileError
 from edgeprune.export import predictor
 from edgeprune.models import Predict
 from edgeprune.models import ultralytics as adapter
-from edgeprune.models.detection import evaluate, match
+from edgeprune.models.detection import causes, evaluate, match
 from edgeprune.postprocess import detector
 from edgeprune.preprocess import Preprocess, load_input
+from edgeprune.reading.labels import Labelling
 from edgeprune.resources import bundled
 
 SPEC = Preprocess(64)
@@ -33,7 +35,7 @@ def oracle(dataset: Dataset, split: str, shift: float = 0.0, end2end: bool = Fal
 
     def answers() -> Iterator[np.ndarray]:
         for image in dataset.images[split]:
-            rows, place = load_labels(image, 3), load_input(image, SPEC)[1]
+            rows, place = dataset.boxes(image), load_input(image, SPEC)[1]
             size = np.array([place.width, place.height])
             centre = rows[:, 1:3] * size + [place.left, place.top] + shift
             extent = rows[:, 3:5] * size
@@ -54,7 +56,7 @@ def test_perfect_detections_reach_the_ceiling(tiny: Dataset, split: str, end2end
     assert accuracy.lenient == pytest.approx(0.995, abs=1e-6)  # ultralytics' interpolation ends there
     assert accuracy.score == pytest.approx(0.995, abs=1e-6)
     assert (accuracy.split, accuracy.images) == (split, len(tiny.images[split]))
-    present = {int(row[0]) for image in tiny.images[split] for row in load_labels(image, 3)}
+    present = {int(row[0]) for image in tiny.images[split] for row in tiny.boxes(image)}
     assert accuracy.per_class == pytest.approx({tiny.names[index]: 0.995 for index in present}, abs=1e-6)
 
 
@@ -160,3 +162,30 @@ def test_it_agrees_with_ultralytics_on_photographs_of_odd_shape(one_thread: None
     data = tmp_path / "data.yaml"
     data.write_text(yaml.safe_dump({"train": "images/train", "val": "images/val", "names": names}))
     assert_agrees_with_ultralytics(weights, data, "val", 320, tmp_path)
+
+
+def told(dataset: Dataset, predict: Predict) -> str:
+    (cause,) = causes(predict, dataset, "val", SPEC, detector(NAMES, end2end=False))
+    return cause
+
+
+def test_boxes_that_fit_under_other_classes_are_told_from_boxes_that_do_not_fit(tiny: Dataset) -> None:
+    order = Labelling(3, order=(1, 2, 0))
+    turned = replace(tiny, labelling=order, _read={})
+    assert told(tiny, oracle(turned, "val")).startswith("its boxes fit where classes are left out")
+    cause = told(tiny, oracle(tiny, "val", shift=40.0))
+    assert cause.startswith("it finds 9 boxes with a confidence of 0.25 or more in 5 images, and they are")
+
+
+def test_a_network_that_is_sure_of_nothing_is_told(tiny: Dataset) -> None:
+    cause = told(tiny, lambda images: [np.full((1, 7, 4), 0.01, np.float32)])
+    assert cause.startswith(
+        "it finds nothing with a confidence of 0.25 or more in 5 images (the highest is 0.010)"
+    )
+
+
+def test_classes_of_one_name_keep_an_accuracy_each(tiny: Dataset) -> None:
+    same = replace(tiny, names=("digit", "digit", "digit"))
+    post = detector(same.names, end2end=False)
+    accuracy = evaluate(oracle(tiny, "train"), same, "train", SPEC, post)
+    assert sorted(accuracy.per_class) == ["digit (0)", "digit (1)", "digit (2)"]

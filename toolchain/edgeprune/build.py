@@ -42,6 +42,7 @@ class BuildRequest:
         adapter: name of the kind of model; None takes the one of what the checkpoint holds.
         smaller: trained checkpoint of a smaller model of the family, to compare pruning with.
         trust: unpickle the checkpoint without the allow-list.
+        skip_bad: leave out the images that cannot be used, instead of ending with them.
     """
 
     model: Path
@@ -53,6 +54,7 @@ class BuildRequest:
     adapter: str | None = None
     trust: bool = False
     smaller: Path | None = None
+    skip_bad: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,10 +130,12 @@ class Build:
             images = chosen(
                 self.dataset, settings.split, settings.images, settings.select, self.recipe.seed, spec
             )
-            write_text_atomically(out / "images.json", json.dumps([str(image) for image in images]))
+            of_split = {image: index for index, image in enumerate(self.dataset.images[settings.split])}
+            write_text_atomically(out / "images.json", json.dumps([of_split[image] for image in images]))
 
         place = self.store.stage("calibration-images", inputs, make)
-        return tuple(Path(name) for name in read_json(place / "images.json", OutputError))
+        picked = read_json(place / "images.json", OutputError)
+        return tuple(self.dataset.images[settings.split][index] for index in picked)
 
     def using(self, *packages: str) -> dict[str, str]:
         """Return the versions of edgeprune and of `packages`, for the key of a stage."""

@@ -39,7 +39,7 @@ def exported(context: Build, model: Artifact, variant: Variant) -> tuple[Artifac
         "end2end": context.info.end2end,
         "spec": Spec(preprocess=context.spec, postprocess=context.info.postprocess).metadata(),
         "export": context.recipe.export.model_dump(exclude={"embed"}),
-        "images": [str(image) for image in images],
+        "images": [context.dataset.index.digest(image) for image in images],
         "versions": context.using("torch", "ultralytics", "onnx", "onnxsim"),
     }
 

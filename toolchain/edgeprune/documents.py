@@ -63,8 +63,11 @@ def read_mapping(path: Path, error: type[EdgepruneError]) -> dict[str, Any]:
     return data
 
 
-def parse_yaml(text: str, where: str, error: type[EdgepruneError]) -> Any:
+def parse_yaml(text: str, where: str, error: type[EdgepruneError], repeated: list[str] | None = None) -> Any:
     """Read a YAML text by safe_load.
+
+    Args:
+        repeated: gets the keys that a mapping has twice, of which the last counts; None refuses them.
 
     Raises:
         error: not YAML, a date or number that is none, too deep, too large with its aliases written out, or
@@ -78,7 +81,7 @@ def parse_yaml(text: str, where: str, error: type[EdgepruneError]) -> Any:
             node = loader.get_single_node()
             if node is None:
                 return None
-            _require_modest(node)
+            _require_modest(node, repeated)
             value = loader.construct_document(node)
         finally:
             loader.dispose()
@@ -195,7 +198,7 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-def _require_modest(root: yaml.Node) -> None:
+def _require_modest(root: yaml.Node, repeated: list[str] | None) -> None:
     """Refuse nodes that are too deep, or too many with their aliases written out, and texts that break.
 
     An alias is the very node that it names, so a few lines may stand for more values than memory holds.
@@ -216,7 +219,7 @@ def _require_modest(root: yaml.Node) -> None:
         elif id(node) not in sizes:
             if len(above) >= DEPTH:
                 raise ValueError(f"more than {DEPTH} levels deep")
-            _require_plain(node)
+            _require_plain(node, repeated)
             above.add(id(node))
             todo.append((node, True))
             todo.extend((part, False) for part in parts)
@@ -231,7 +234,7 @@ def _parts(node: Any) -> list[yaml.Node]:
     return []
 
 
-def _require_plain(node: Any) -> None:
+def _require_plain(node: Any, repeated: list[str] | None) -> None:
     if node.id == "scalar":
         node.value.encode()
     elif node.id == "mapping":
@@ -239,7 +242,9 @@ def _require_plain(node: Any) -> None:
         for key, _ in node.value:
             name = (key.tag, str(key.value))
             if key.id == "scalar" and name in seen:
-                raise ValueError(f"line {key.start_mark.line + 1}: the key {key.value!r} is here twice")
+                if repeated is None:
+                    raise ValueError(f"line {key.start_mark.line + 1}: the key {key.value!r} is here twice")
+                repeated.append(str(key.value))
             seen.add(name)
 
 

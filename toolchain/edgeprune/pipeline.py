@@ -5,15 +5,17 @@ original -> (pruned -> finetuned) -> onnx -> int8 or fp16 -> engine -> accuracy 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from edgeprune.alternatives import alternatives, smaller_model
 from edgeprune.artifact import Artifact, Store, digest
-from edgeprune.bench.jobs import LEAST_INPUTS
 from edgeprune.bench.testbed import Testbed, local
 from edgeprune.build import Build, BuildRequest, Candidate, Notify
 from edgeprune.candidates import evaluated, exported
 from edgeprune.converting import scheme_of, source
-from edgeprune.errors import ConfigError, DataError
+from edgeprune.errors import ConfigError
 from edgeprune.guarding import guarded
+from edgeprune.loading import loaded, require_working
 from edgeprune.models import adapter_of, get_adapter
 from edgeprune.packages import distribution_named, version_of, versions_of
 from edgeprune.pruning import pruned
@@ -48,7 +50,7 @@ def build(request: BuildRequest, notify: Notify, testbed: Testbed | None = None)
     with store.locked():
         original, context = start(request, store, notify, testbed)
         smaller = smaller_model(context) if request.smaller else None
-        baseline = _baseline(context, original)
+        baseline, context = _baseline(context, original)
         candidates: list[Candidate] = []
         checks: dict[str, ExportCheck] = {}
         prunings: dict[str, Pruning] = {}
@@ -110,12 +112,7 @@ def start(
         from edgeprune.embed import check
 
         check(request.recipe.export.embed, info.postprocess, request.targets)
-    dataset = adapter.dataset(request.data, info)
-    images = sum(len(found) for found in dataset.images.values())
-    if images < LEAST_INPUTS:
-        raise DataError(
-            f"{request.data}: {images} images; timing rotates over at least {LEAST_INPUTS} of them"
-        )
+    dataset = loaded(request, adapter, info, store, notify)
     found = versions_of(MODULES.values())
     versions = {name: found.get(module, "absent") for name, module in MODULES.items()}
     if own := distribution_named("edgeprune"):
@@ -132,7 +129,14 @@ def start(
     return context.network(place / "model.pt"), context
 
 
-def _baseline(context: Build, original: Artifact) -> dict[str, Accuracy]:
-    """Accuracy of the original in fp32 on ONNX Runtime: what every drop is counted from."""
+def _baseline(context: Build, original: Artifact) -> tuple[dict[str, Accuracy], Build]:
+    """Accuracy of the original in fp32 on ONNX Runtime: what every drop is counted from.
+
+    Raises:
+        DataError: it finds next to nothing on this data set, so that no drop could be seen.
+    """
     onnx, _ = exported(context, original, "original")
-    return evaluated(context, "onnxruntime", {}, onnx, "fp32")[1]
+    found = evaluated(context, "onnxruntime", {}, onnx, "fp32")[1]
+    notes = require_working(context, original, onnx, found)
+    dataset = replace(context.dataset, notes=(*context.dataset.notes, *notes))
+    return found, replace(context, dataset=dataset)

@@ -71,21 +71,61 @@ class Preprocess:
 
 
 def read_image(path: Path) -> Image:
-    """Read an image file as BGR uint8 of shape (h, w, 3).
+    """Read an image file as BGR uint8 of shape (h, w, 3), as ultralytics' `imread` does.
 
     Raises:
         DataError: the file is missing or is not an image.
     """
-    import cv2
-
     try:
-        raw = np.fromfile(path, dtype=np.uint8)
+        return decode_image(np.fromfile(path, dtype=np.uint8), path)
     except OSError as exc:
         raise DataError(f"{path}: the image cannot be read: {exc.strerror}") from exc
-    image = cv2.imdecode(raw, cv2.IMREAD_COLOR) if raw.size else None
+
+
+def decode_image(raw: Image, path: Path) -> Image:
+    """Decode the bytes of an image file, uint8 (n,), as BGR uint8 of shape (h, w, 3).
+
+    Args:
+        path: of the file; its suffix tells how TIFF, AVIF and HEIC are read.
+
+    Raises:
+        DataError: it is not an image.
+    """
+    import cv2
+
+    suffix, image = path.suffix.lower(), None
+    try:
+        if raw.size and suffix in (".tif", ".tiff"):
+            pages = cv2.imdecodemulti(raw, cv2.IMREAD_UNCHANGED)[1]
+            if pages and pages[0].ndim == 3:  # a grey one is read below
+                image = pages[0][..., :3]
+        if raw.size and suffix in (".avif", ".heic", ".heif"):
+            image = _by_pillow(path)
+        if raw.size and image is None:
+            image = cv2.imdecode(raw, cv2.IMREAD_COLOR)
+    except cv2.error as exc:
+        raise DataError(f"{path}: not an image that OpenCV can read: {exc.err}") from exc
     if image is None:
         raise DataError(f"{path}: not an image that OpenCV can read")
+    if image.dtype == np.uint16:
+        image = image >> 8
+    if image.shape[2] != 3 or image.dtype not in (np.uint8, np.uint16):
+        raise DataError(f"{path}: an image of three colours in integers is needed, not {image.dtype}")
     return np.asarray(image, dtype=np.uint8)
+
+
+def _by_pillow(path: Path) -> Image | None:
+    """Read an image upright by Pillow, which OpenCV lacks or turns otherwise; None where it cannot either."""
+    import cv2
+    from PIL import Image as Pillow
+    from PIL import ImageOps
+
+    try:
+        with Pillow.open(path) as opened:
+            upright = ImageOps.exif_transpose(opened).convert("RGB")
+            return np.asarray(cv2.cvtColor(np.asarray(upright), cv2.COLOR_RGB2BGR), dtype=np.uint8)
+    except Exception:  # whatever a plug-in raises
+        return None
 
 
 def load_input(path: Path, spec: Preprocess) -> tuple[Tensor, Placement]:

@@ -216,8 +216,4 @@ def _sizes(wanted: tuple[int, ...], context: Build) -> tuple[int, ...]:
 
 def _data_key(dataset: Dataset) -> str:
     """Return a key of images and labels that is the same wherever the data set lies."""
-    files = {
-        split: [[image.name, image.stat().st_size, dataset.label(image)] for image in images]
-        for split, images in dataset.images.items()
-    }
-    return content_key(files | {"names": list(dataset.names)})
+    return content_key({split: dataset.fingerprint(split) for split in dataset.images})

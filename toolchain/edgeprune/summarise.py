@@ -24,7 +24,7 @@ from edgeprune.scores import Accuracy
 from edgeprune.shrinking import Pruning
 from edgeprune.spec import FILE as SPEC_FILE
 from edgeprune.spec import Spec
-from edgeprune.summary import Calibration, ExportCheck, Row, Summary, TargetSummary
+from edgeprune.summary import Calibration, ExportCheck, Row, SanityWarning, Summary, TargetSummary
 from edgeprune.verdict import choose, comparison, nearest_miss, overall_verdict, refuse, target_verdict
 
 
@@ -71,6 +71,7 @@ def summarise(
             "path": str(request.data),
             "names": list(context.dataset.names),
             "images": {name: len(found) for name, found in context.dataset.images.items()},
+            "skipped": list(context.dataset.skipped),
         },
         imgsz=context.spec.imgsz,
         split=split,
@@ -98,7 +99,15 @@ def summarise(
         seconds=dict(context.store.seconds),
     )
     return summary.model_copy(
-        update={"warnings": warnings(summary, {name: result for name, (result, _) in results.items()})}
+        update={
+            "warnings": (
+                *(
+                    SanityWarning(code=note.code, text=note.text, advice=note.advice)
+                    for note in context.dataset.notes
+                ),
+                *warnings(summary, {name: result for name, (result, _) in results.items()}),
+            )
+        }
     )
 
 

@@ -14,6 +14,7 @@ from edgeprune.artifact import Built
 from edgeprune.documents import parse_record
 from edgeprune.errors import NotComparableError
 from edgeprune.files import read_bytes, to_text, write_text_atomically
+from edgeprune.reading.notes import NoteCode
 from edgeprune.scores import Accuracy, Metric, Record, ScoredRecord
 from edgeprune.sensitivity import Guard
 from edgeprune.shrinking import Pruning
@@ -134,13 +135,13 @@ class SanityWarning(Record):
     """Something that is wrong with a build although every stage succeeded; fails it under ``--strict``.
 
     Attributes:
-        rows: labels of the rows it is about, first the one that is warned of.
+        rows: labels of the rows it is about, first the one that is warned of; empty where it is the data.
         text: one sentence with the numbers that were measured.
         advice: what to do.
     """
 
-    code: WarningCode
-    rows: tuple[str, ...]
+    code: WarningCode | NoteCode
+    rows: tuple[str, ...] = ()
     text: str
     advice: str
 

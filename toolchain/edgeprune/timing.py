@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from edgeprune.artifact import Artifact
 from edgeprune.backends import options_for
-from edgeprune.bench.jobs import build_job, write_inputs
+from edgeprune.bench.jobs import LEAST_INPUTS, build_job, write_inputs
 from edgeprune.bench.protocol import measure
 from edgeprune.bench.result import BenchResult, Job, load_result, result_file, save_result
 from edgeprune.bench.tune import fastest_environment
 from edgeprune.build import SELECTION_SPLIT, Build, Candidate
 from edgeprune.device import DeviceProfile
 from edgeprune.documents import read_record
-from edgeprune.errors import OutputError
+from edgeprune.errors import DataError, OutputError
 from edgeprune.files import write_text_atomically
 from edgeprune.preprocess import load_input
 from edgeprune.recipe import BenchLength
@@ -119,4 +120,26 @@ def bench_images(context: Build) -> Any:
     for split in (SELECTION_SPLIT, "train", "test"):
         if split in context.dataset.images and len(paths) < BENCH_INPUTS:
             paths += context.dataset.sample(split, BENCH_INPUTS - len(paths), context.recipe.seed)
-    return np.concatenate([load_input(path, context.spec)[0] for path in paths])
+    images = np.concatenate([load_input(path, context.spec)[0] for path in paths])
+    return shifted(images, LEAST_INPUTS)
+
+
+def shifted(images: npt.NDArray[np.float32], least: int) -> npt.NDArray[np.float32]:
+    """Return inputs, float32 (n, 3, H, W), with copies shifted to the side until `least` are different.
+
+    What a row takes does not depend on what an image shows, but on its being another one than before.
+
+    Raises:
+        DataError: shifting changes nothing: each image is of one colour.
+    """
+    distinct = {image.tobytes(): image for image in images}
+    for step in range(1, images.shape[3]):
+        for image in images if len(distinct) < least else ():
+            moved = np.ascontiguousarray(np.roll(image, step, axis=2))
+            distinct.setdefault(moved.tobytes(), moved)
+    if len(distinct) < least:
+        raise DataError(
+            f"the data set: engines are timed on at least {least} different images; these are of one colour "
+            f"each, and only {len(distinct)} of them differ"
+        )
+    return images if len(images) >= least else np.stack(list(distinct.values())[: max(least, len(images))])

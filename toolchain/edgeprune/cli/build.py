@@ -19,6 +19,7 @@ from edgeprune.cli.options import (
     out_option,
     recipe_option,
     set_option,
+    skip_bad_option,
     trust_option,
 )
 from edgeprune.cli.progress import stage_progress
@@ -78,6 +79,7 @@ from edgeprune.cli.usage import Command
 @recipe_option
 @set_option
 @trust_option
+@skip_bad_option
 @json_option
 def command(
     model: str,
@@ -90,6 +92,7 @@ def command(
     compare: bool,
     smaller: str | None,
     trust_model: bool,
+    skip_bad_images: bool,
     device: str,
     strict: bool,
     as_json: bool,
@@ -124,6 +127,7 @@ def command(
             out=out,
             command=own_command_line(),
             trust=trust_model,
+            skip_bad=skip_bad_images,
             smaller=Path(smaller) if smaller else None,
         )
         summary = build(request, notify, as_testbed(runner, request.targets))
@@ -137,7 +141,10 @@ def command(
     if summary.chosen is None and any(row.p50_ms is not None for row in summary.rows()):
         raise BudgetError(f"{out}: {summary.verdict} Everything is kept.")
     if strict and summary.warnings:
-        found = ", ".join(f"{warning.code} ({warning.rows[0]})" for warning in summary.warnings)
+        found = ", ".join(
+            f"{warning.code} ({warning.rows[0]})" if warning.rows else warning.code
+            for warning in summary.warnings
+        )
         raise BudgetError(f"{out}: --strict: {found}; each is explained above and in summary.json")
 
 

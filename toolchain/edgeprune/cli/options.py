@@ -47,6 +47,9 @@ set_option = click.option(
 trust_option = click.option(
     "--trust-model", is_flag=True, help="Unpickle the checkpoint, which runs the code in it."
 )
+skip_bad_option = click.option(
+    "--skip-bad-images", is_flag=True, help="Leave out images and labels that cannot be used, and say which."
+)
 _DEVICE: dict[str, Any] = {
     "default": "local",
     "show_default": True,

@@ -18,6 +18,7 @@ from edgeprune.cli.options import (
     one_target,
     recipe_option,
     set_option,
+    skip_bad_option,
     target_option,
     trust_option,
 )
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
 @recipe_option
 @set_option
 @trust_option
+@skip_bad_option
 @device_option
 @json_option
 def command(
@@ -90,6 +92,7 @@ def command(
     recipe_file: Path | None,
     assignments: tuple[str, ...],
     trust_model: bool,
+    skip_bad_images: bool,
     device: str,
     as_json: bool,
 ) -> None:
@@ -119,6 +122,7 @@ def command(
             out=out,
             command=own_command_line(),
             trust=trust_model,
+            skip_bad=skip_bad_images,
         ),
         imgszs=tuple(dict.fromkeys(imgszs)),
         activations=tuple(dict.fromkeys(activations)),

@@ -18,6 +18,7 @@ from edgeprune.cli.options import (
     out_option,
     recipe_option,
     set_option,
+    skip_bad_option,
     trust_option,
 )
 from edgeprune.cli.progress import stage_progress
@@ -38,6 +39,7 @@ from edgeprune.cli.usage import Command
 @recipe_option
 @set_option
 @trust_option
+@skip_bad_option
 @json_option
 def command(
     model: str,
@@ -51,6 +53,7 @@ def command(
     recipe_file: Path | None,
     assignments: tuple[str, ...],
     trust_model: bool,
+    skip_bad_images: bool,
     as_json: bool,
 ) -> None:
     """Train MODEL at several strengths of a criterion's regulariser; pick the largest within the budget.
@@ -78,6 +81,7 @@ def command(
         out=out,
         command=own_command_line(),
         trust=trust_model,
+        skip_bad=skip_bad_images,
     )
     with stage_progress() as notify:
         found = sweep(request, trials, notify)

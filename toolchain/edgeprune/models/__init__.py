@@ -55,6 +55,7 @@ class ModelInfo:
         imgsz: side of the input it was trained at, in pixels, or None when the checkpoint does not tell.
         stride: largest stride of the network; the input size must be a multiple of it.
         end2end: whether its output is already free of duplicates (no NMS follows).
+        is_single: whether it was trained with all classes of its data as one (`single_cls`).
     """
 
     task: str
@@ -63,6 +64,7 @@ class ModelInfo:
     stride: int
     imgsz: int | None
     end2end: bool
+    is_single: bool = False
 
     @property
     def metric(self) -> Metric:
@@ -101,7 +103,17 @@ class ModelAdapter(Protocol):
         ...
 
     def dataset(self, path: Path, info: ModelInfo) -> Dataset:
-        """Read and check the data that the user names, for this model's classes."""
+        """Read and list the data that the user names, for this model's classes."""
+        ...
+
+    def compare_reading(self, dataset: Dataset, work: Path) -> None:
+        """Hold images and labels against what the trainer's own loader finds; `work` is an empty folder."""
+        ...
+
+    def causes(
+        self, predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess
+    ) -> tuple[str, ...]:
+        """Return what measurements tell of why a model finds next to nothing on a split, a sentence each."""
         ...
 
     def unprunable(self, model: torch.nn.Module) -> list[torch.nn.Module]:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from ultralytics.cfg import get_cfg
 
-from edgeprune.dataset import Dataset, load_labels
+from edgeprune.dataset import Dataset
 from edgeprune.models import Batch
 from edgeprune.preprocess import Preprocess, load_input
 
@@ -24,7 +24,7 @@ def labelled_images(dataset: Dataset, spec: Preprocess, count: int, seed: int) -
     """
     for path in dataset.sample("train", count, seed):
         tensor, placement = load_input(path, spec)
-        rows = torch.from_numpy(load_labels(path, len(dataset.names)))
+        rows = torch.from_numpy(dataset.boxes(path))
         size = torch.tensor([placement.width, placement.height], dtype=torch.float32)
         corner = torch.tensor([placement.left, placement.top], dtype=torch.float32)
         boxes = torch.cat([rows[:, 1:3] * size + corner, rows[:, 3:5] * size], dim=1) / spec.imgsz

@@ -23,13 +23,8 @@ def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess, p
         CompileError: the network's output has another shape or holds no finite value.
     """
     images = dataset.images[split]
-    truth = np.array([dataset.class_of(image) for image in images])
-    places = np.array(
-        [
-            _place(np.asarray(predict(load_input(image, spec)[0])[0]), index, len(post.names))
-            for image, index in zip(images, truth, strict=True)
-        ]
-    )
+    scores, truth = _scores(predict, dataset, split, spec, post)
+    places = np.array([_place(row, index) for row, index in zip(scores, truth, strict=True)])
     right = places == 0
     return Accuracy(
         metric="top-1",
@@ -37,14 +32,58 @@ def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess, p
         images=len(images),
         lenient=float((places < 5).mean()),
         score=float(right.mean()),
-        per_class={dataset.names[index]: float(right[truth == index].mean()) for index in np.unique(truth)},
+        per_class={
+            dataset.distinct_names[index]: float(right[truth == index].mean()) for index in np.unique(truth)
+        },
     )
 
 
-def _place(scores: npt.NDArray[np.float32], index: int, classes: int) -> int:
-    """Return how many classes are scored above the right one; of equal scores the first class counts."""
+def causes(
+    predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess
+) -> tuple[str, ...]:
+    """Return what measurements tell of why a classifier is no better than chance, a sentence each."""
+    from scipy.optimize import linear_sum_assignment
+
+    scores, truth = _scores(predict, dataset, split, spec, post)
+    said = scores.argmax(axis=1)
+    table = np.zeros((len(post.names), len(post.names)), dtype=int)
+    np.add.at(table, (truth, said), 1)
+    best = float(table[linear_sum_assignment(table, maximize=True)].sum() / len(truth))
+    common = int(np.bincount(said).argmax())
+    share = float((said == common).mean())
+    if share > 0.9:
+        return (
+            f"it takes {share:.0%} of the images for class {post.names[common]!r}: it is not trained, or was "
+            "trained on images of another kind",
+        )
+    if best > max(0.5, 2 * float((said == truth).mean())):
+        return (
+            f"with its classes in another order it would be right in {best:.0%} of the images: the folders "
+            "are not the classes that the model takes them for",
+        )
+    return (
+        f"in no order of the classes would it be right in more than {best:.0%} of the images: labels or "
+        "images belong to another task",
+    )
+
+
+def _scores(
+    predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.intp]]:
+    """Return the scores (images, classes) of a split, and the class of each image."""
+    images, classes = dataset.images[split], len(post.names)
+    rows = [_checked(np.asarray(predict(load_input(image, spec)[0])[0]), classes) for image in images]
+    return np.concatenate(rows), np.array([dataset.class_of(image) for image in images])
+
+
+def _checked(scores: npt.NDArray[np.float32], classes: int) -> npt.NDArray[np.float32]:
     if scores.shape != (1, classes):
         raise CompileError(f"the network's output has shape {scores.shape}, (1, {classes}) is expected")
     if not np.isfinite(scores).all():
         raise CompileError("the network's output holds NaN or infinite values")
-    return int(np.argsort(-scores[0], kind="stable").tolist().index(index))
+    return scores
+
+
+def _place(scores: npt.NDArray[np.float32], index: int) -> int:
+    """Return how many classes are scored above the right one; of equal scores the first class counts."""
+    return int(np.argsort(-scores, kind="stable").tolist().index(index))

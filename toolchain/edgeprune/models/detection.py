@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,7 @@ import torch
 from ultralytics.utils.metrics import ap_per_class, box_iou
 from ultralytics.utils.nms import non_max_suppression
 
-from edgeprune.dataset import Dataset, load_labels
+from edgeprune.dataset import Dataset
 from edgeprune.errors import CompileError
 from edgeprune.models import Predict
 from edgeprune.postprocess import Postprocess, Selection
@@ -18,6 +19,8 @@ from edgeprune.preprocess import Placement, Preprocess, load_input
 from edgeprune.scores import Accuracy
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+SURE = 0.25
+"""A detection of this confidence is shown by ultralytics' `predict`."""
 
 
 def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess) -> Accuracy:
@@ -29,27 +32,64 @@ def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess, p
     Raises:
         CompileError: the network's output has another shape or holds no finite value.
     """
-    tp, confidence, predicted, targets = [], [], [], []
-    labels = [load_labels(image, len(dataset.names)) for image in dataset.images[split]]
+    return _accuracy(dataset, split, _found(predict, dataset, split, spec, post))
+
+
+def causes(
+    predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess
+) -> tuple[str, ...]:
+    """Return what measurements tell of why a detector finds next to nothing on a split, a sentence each."""
+    found = _found(predict, dataset, split, spec, post)
+    right, as_one = _accuracy(dataset, split, found), _accuracy(dataset, split, map(_Found.as_one, found))
+    scores = torch.cat([each.boxes[:, 4] for each in found])
+    sure = int((scores >= SURE).sum())
+    if as_one.score > max(0.05, 5 * right.score):
+        return (
+            f"its boxes fit where classes are left out of account (mAP50-95 {as_one.score:.4f}): the class "
+            "numbers of the labels are not those of the model",
+        )
+    if not sure:
+        most = f"{float(scores.max()):.3f}" if len(scores) else "none"
+        return (
+            f"it finds nothing with a confidence of {SURE:g} or more in {len(found)} images (the highest is "
+            f"{most}): it is not trained, or was trained on images of another kind",
+        )
+    return (
+        f"it finds {sure} boxes with a confidence of {SURE:g} or more in {len(found)} images, and they are "
+        f"not where the labels are (mAP50 {as_one.lenient:.4f} without regard to classes): labels or images "
+        "belong to another task",
+    )
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Of an image: boxes (n, 6) as `detections` has them; the truth (m, 4) in pixels and its classes (m,)."""
+
+    boxes: torch.Tensor
+    classes: torch.Tensor
+    truth: torch.Tensor
+
+    def as_one(self) -> _Found:
+        """Return the same with all classes taken as one."""
+        boxes = self.boxes.clone()
+        boxes[:, 5] = 0
+        return replace(self, boxes=boxes, classes=torch.zeros_like(self.classes))
+
+
+def _found(
+    predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess
+) -> list[_Found]:
+    labels = [dataset.boxes(image) for image in dataset.images[split]]
     assert post.evaluation is not None
     limit = max(post.evaluation.max_detections or 0, max((len(rows) for rows in labels), default=0))
     selection = replace(post.evaluation, max_detections=limit)
+    found = []
     for image, rows in zip(dataset.images[split], labels, strict=True):
         tensor, placement = load_input(image, spec)
         output = torch.from_numpy(np.array(predict(tensor)[0], dtype=np.float32))
         boxes = detections(output, post, selection)
-        tp.append(match(boxes, torch.from_numpy(rows[:, 0]), _in_pixels(rows, placement)))
-        confidence.append(boxes[:, 4].numpy())
-        predicted.append(boxes[:, 5].numpy())
-        targets.append(rows[:, 0])
-    return _accuracy(
-        dataset,
-        split,
-        np.concatenate(tp),
-        np.concatenate(confidence),
-        np.concatenate(predicted),
-        np.concatenate(targets),
-    )
+        found.append(_Found(boxes, torch.from_numpy(rows[:, 0]), _in_pixels(rows, placement)))
+    return found
 
 
 def detections(output: torch.Tensor, post: Postprocess, selection: Selection) -> torch.Tensor:
@@ -120,22 +160,18 @@ def _check_output(output: torch.Tensor, post: Postprocess) -> None:
         raise CompileError("the network's output holds NaN or infinite values")
 
 
-def _accuracy(
-    dataset: Dataset,
-    split: str,
-    tp: npt.NDArray[np.bool_],
-    confidence: npt.NDArray[np.float32],
-    predicted: npt.NDArray[np.float32],
-    targets: npt.NDArray[np.float32],
-) -> Accuracy:
-    images = len(dataset.images[split])
+def _accuracy(dataset: Dataset, split: str, found: Iterable[_Found]) -> Accuracy:
+    images = list(found)
+    tp = np.concatenate([match(each.boxes, each.classes, each.truth) for each in images])
     if not tp.any():
-        return Accuracy(split=split, images=images, lenient=0.0, score=0.0)
-    ap, present = ap_per_class(tp, confidence, predicted, targets)[5:7]
-    names = [dataset.names[int(index)] for index in present]
+        return Accuracy(split=split, images=len(images), lenient=0.0, score=0.0)
+    boxes = torch.cat([each.boxes for each in images]).numpy()
+    classes = torch.cat([each.classes for each in images]).numpy()
+    ap, present = ap_per_class(tp, boxes[:, 4], boxes[:, 5], classes)[5:7]
+    names = [dataset.distinct_names[int(index)] for index in present]
     return Accuracy(
         split=split,
-        images=images,
+        images=len(images),
         lenient=float(ap[:, 0].mean()),
         score=float(ap.mean()),
         per_class={name: float(row.mean()) for name, row in zip(names, ap, strict=True)},

@@ -22,12 +22,14 @@ from ultralytics.nn.distill_model import DistillationModel
 from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import unwrap_model
 
-from edgeprune.dataset import Dataset, link_folders, write_yaml
+from edgeprune.dataset import Dataset
 from edgeprune.errors import EdgepruneError, ModelError
 from edgeprune.models import Progress
 from edgeprune.models.bfloat16 import computes_bfloat16, run_in_bfloat16
 from edgeprune.models.checkpoint_ultralytics import load_network, save
+from edgeprune.models.reading_ultralytics import without_fonts
 from edgeprune.prune.activation import ease, set_share, settle
+from edgeprune.reading.view import write_view
 from edgeprune.recipe import Recipe
 from edgeprune.scores import Metric
 
@@ -198,13 +200,13 @@ def train(
         EdgepruneError: ultralytics could not train; its log is named.
     """
     (place := work / "data").mkdir()
-    data = (link_folders if dataset.source.is_dir() else write_yaml)(dataset, place)
+    data = write_view(dataset, place)
     student = own_copy(checkpoint, work / STUDENT)
     settings = _overrides(student, data, imgsz, recipe, work) | dict(changes)
     settings["warmup_epochs"] = min(1.0, settings["epochs"] / 10)
     overrides = dict(load_network(student).args) | settings
     try:
-        with _log_to(log):
+        with without_fonts(), _log_to(log):
             trainer = trainer_class(overrides=overrides)
             trainer.add_callback("on_train_batch_end", _reporter(progress))
             trainer.add_callback("on_train_start", _hasten)

@@ -14,6 +14,7 @@ from torch import nn
 from ultralytics.nn.modules.block import DFL, Attention
 from ultralytics.nn.modules.head import Detect
 from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils import DATASETS_DIR
 
 from edgeprune.dataset import Dataset, load_dataset
 from edgeprune.errors import ModelError
@@ -27,6 +28,7 @@ from edgeprune.models import (
     checkpoint_ultralytics,
     detection,
     finetune_ultralytics,
+    reading_ultralytics,
     sparse_ultralytics,
 )
 from edgeprune.models.blocks import split_blocks
@@ -59,6 +61,7 @@ def load(path: Path, trust: bool = False) -> DetectionModel:
 
 
 save = checkpoint_ultralytics.save
+compare_reading = reading_ultralytics.compare_reading
 finetune = finetune_ultralytics.finetune
 train_aware = partial(aware_ultralytics.train_aware, aware_ultralytics.AwareTrainer)
 
@@ -75,6 +78,7 @@ def info(model: nn.Module) -> ModelInfo:
         stride=int(cast(torch.Tensor, model.stride).max()),
         imgsz=int(imgsz) if isinstance(imgsz, int) else None,
         end2end=bool(head_of(model).end2end),
+        is_single=bool(cast("dict[str, Any]", model.args).get("single_cls")),
     )
 
 
@@ -96,12 +100,12 @@ def preprocess(imgsz: int) -> Preprocess:
 
 
 def dataset(path: Path, info: ModelInfo) -> Dataset:
-    """Read a `data.yaml` in YOLO's layout.
+    """Read a `data.yaml` as ultralytics does.
 
     Raises:
-        DataError: no images, no labels, or another class count than the model's.
+        DataError: no images, no labels, or other classes than the model's.
     """
-    return load_dataset(path, len(info.names))
+    return reading_ultralytics.noted(load_dataset(path, info.names, info.is_single, DATASETS_DIR))
 
 
 def unprunable(model: nn.Module) -> list[nn.Module]:
@@ -191,3 +195,10 @@ def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
 def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess) -> Accuracy:
     """Measure detection mAP with any callable that maps images to the network's outputs."""
     return detection.evaluate(predict, dataset, split, spec, post)
+
+
+def causes(
+    predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess
+) -> tuple[str, ...]:
+    """Return what measurements tell of why a model finds next to nothing on a split, a sentence each."""
+    return detection.causes(predict, dataset, split, spec, post)

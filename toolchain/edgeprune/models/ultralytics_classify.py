@@ -27,6 +27,7 @@ from edgeprune.models import (
     checkpoint_ultralytics,
     classification,
     distil_ultralytics,
+    reading_ultralytics,
     sparse_ultralytics,
     ultralytics,
 )
@@ -57,6 +58,7 @@ def load(path: Path, trust: bool = False) -> ClassificationModel:
 
 save = checkpoint_ultralytics.save
 prunable = ultralytics.prunable
+compare_reading = reading_ultralytics.compare_reading
 finetune = distil_ultralytics.finetune
 train_aware = partial(aware_ultralytics.train_aware, aware_ultralytics.AwareClassifierTrainer)
 
@@ -87,7 +89,7 @@ def dataset(path: Path, info: ModelInfo) -> Dataset:
     Raises:
         DataError: no images, or other classes than the model's.
     """
-    return load_folders(path, info.names)
+    return reading_ultralytics.noted(load_folders(path, info.names))
 
 
 def unprunable(model: nn.Module) -> list[nn.Module]:
@@ -137,3 +139,10 @@ def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
 def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess) -> Accuracy:
     """Measure top-1 and top-5 with any callable that maps images to the network's outputs."""
     return classification.evaluate(predict, dataset, split, spec, post)
+
+
+def causes(
+    predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess
+) -> tuple[str, ...]:
+    """Return what measurements tell of why a model finds next to nothing on a split, a sentence each."""
+    return classification.causes(predict, dataset, split, spec, post)

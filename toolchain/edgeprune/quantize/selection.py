@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgeprune.artifact import digest
-from edgeprune.dataset import Dataset, load_labels
+from edgeprune.dataset import Dataset
 from edgeprune.errors import DataError
 from edgeprune.preprocess import CENTRE_CROP, Image, Preprocess, centre_crop, letterbox, read_image
+from edgeprune.reading.index import content_sha256
 from edgeprune.recipe import Selection
 
 POOL = 2048
@@ -102,9 +102,7 @@ def features(image: Image, spec: Preprocess) -> Features:
 
 def classes_of(dataset: Dataset, image: Path) -> frozenset[int]:
     """Return the classes that an image shows, by index; a classifier's images show one."""
-    if dataset.source.is_dir():
-        return frozenset({dataset.class_of(image)})
-    return frozenset(int(row[0]) for row in load_labels(image, len(dataset.names)))
+    return frozenset(int(row[0]) for row in dataset.boxes(image))
 
 
 def images_sha256(images: Sequence[Path]) -> str:
@@ -115,10 +113,7 @@ def images_sha256(images: Sequence[Path]) -> str:
     """
     total = hashlib.sha256()
     for image in images:
-        try:
-            total.update(digest(image).encode())
-        except OSError as exc:
-            raise DataError(f"{image}: the calibration image cannot be read: {exc.strerror}") from exc
+        total.update(content_sha256(image).encode())
     return total.hexdigest()
 
 
