@@ -21,7 +21,7 @@ from edgeprune.spec import spec_of
 def _options(model: Path, data: Path, target: str, out: Path) -> tuple[object, ...]:
     return (
         *("build", "--model", model, "--data", data, "--target", target, "--out", out, "--imgsz", "64"),
-        *("--no-prune", "--set", "quantize.images=4"),
+        *("--no-prune", "--set", "quantize.images=4", "--max-drop", "1"),
     )
 
 
@@ -31,11 +31,12 @@ def test_a_phone_gets_ort_files_whose_accuracy_is_measured_here(
     out = tmp_path / "build"
     foreign = "x86-ort" if platform.machine() == "aarch64" else "arm64-ort"
     options = _options(checkpoints["yolov8n"], tiny.source, "android-ort", out)
-    ended = run(*options, "--target", foreign, "--strict", "--json")
+    ended = run(*options, "--target", foreign, "--json")
     assert (ended.code, ended.errors) == (0, [])
     summary = json.loads((out / "summary.json").read_text())
     _only_facts_of_its_own(summary["targets"][foreign]["rows"])
-    assert summary["warnings"] == []
+    # Nobody has trained this model; of the target there is nothing to warn of.
+    assert [warning["code"] for warning in summary["warnings"]] == ["weak_original"]
     rows = summary["targets"]["android-ort"]["rows"]
     assert [row["precision"] for row in rows] == ["fp32", "int8"]
     for row in rows:
@@ -89,7 +90,7 @@ def test_the_chosen_file_can_have_preprocessing_and_nms_inside(
     run, checkpoints: dict[str, Path], tiny: Dataset, tmp_path: Path
 ) -> None:
     (target,) = (found.name for found in resolve_targets(("cpu",)) if found.backend == "onnxruntime")
-    options = (*_options(checkpoints["yolov8n"], tiny.source, target, tmp_path / "build"), "--max-drop", "1")
+    options = _options(checkpoints["yolov8n"], tiny.source, target, tmp_path / "build")
     ended = run(*options, "--bench", "quick", "--set", "export.embed=[scale, nms]")
     assert ended.code == 0, (ended.errors, ended.exception)
     session = onnxruntime.InferenceSession(tmp_path / "build/best/model-embedded.onnx")
