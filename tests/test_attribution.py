@@ -28,6 +28,9 @@ PRUNING = Pruning(
 
 def built(rows: Sequence[Row], prunings: dict[str, Pruning] | None = None) -> Summary:
     prunings = prunings or {}
+    reference = f"{ORT} original fp32"
+    ms = next((row.p50_ms for row in rows if row.label == reference), None)
+    rows = [row.model_copy(update={"speedup": ms / row.p50_ms}) if ms and row.p50_ms else row for row in rows]
     targets = {
         name: TargetSummary(
             rows=tuple(row for row in rows if row.target == name),
@@ -38,7 +41,6 @@ def built(rows: Sequence[Row], prunings: dict[str, Pruning] | None = None) -> Su
         )
         for name in dict.fromkeys(row.target for row in rows)
     }
-    reference = f"{ORT} original fp32"
     return a_summary().model_copy(
         update={"targets": targets, "reference": reference, "chosen": rows[-1] if rows else None}
     )

@@ -105,7 +105,6 @@ def test_the_choice_is_not_an_alternative_and_the_answer_is_told(compared: tuple
     _, summary = compared
     target = summary.targets[ORT.name]
     assert summary.chosen and summary.chosen.variant in ("original", "pruned")
-    assert target.comparison == comparison(target.rows)
     assert target.comparison and target.comparison.startswith("Is pruning worth it? ")
 
 

@@ -63,6 +63,7 @@ LAYERS = (
         "pixels",
         "decode",
         "spec",
+        "speedup",
         "summary",
         "scores",
         "sensitivity",

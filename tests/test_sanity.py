@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edgeprune.bench.result import BenchResult, Block, Flag
-from edgeprune.bench.statistics import paired_ratio
+from edgeprune.bench.side_by_side import speedup
 from edgeprune.sanity import CHECKS, warnings
 from edgeprune.scores import Accuracy
 from edgeprune.shrinking import Pruning
@@ -110,7 +110,7 @@ def test_rows_of_different_sessions_are_not_compared() -> None:
     rows = four(fp32=20, int8=30)
     results = steady(rows)
     other = results[rows[0].label].model_copy(update={"run_id": "another day"})
-    assert paired_ratio(results[rows[1].label], other) is None
+    assert speedup(results[rows[1].label], other) is None
     assert warned(rows, results | {rows[0].label: other}) == []
     assert warned(rows, {}) == []
 

@@ -10,8 +10,18 @@ from hypothesis import strategies as st
 
 from edgeprune.recipe import BudgetRecipe
 from edgeprune.scores import Accuracy
+from edgeprune.speedup import Speedup
 from edgeprune.summary import Row
-from edgeprune.verdict import choose, misses, nearest_miss, overall_verdict, refuse, target_verdict
+from edgeprune.verdict import (
+    Compare,
+    choose,
+    comparison,
+    misses,
+    nearest_miss,
+    overall_verdict,
+    refuse,
+    target_verdict,
+)
 
 
 def row(variant: str, precision: str, p50: float | None, drop: float = 0.0, **changes: Any) -> Row:
@@ -296,4 +306,86 @@ def test_when_nothing_keeps_to_the_budgets_the_verdict_names_the_nearest() -> No
     assert text == (
         "No row keeps to every budget; the nearest is "
         "x86-ort pruned int8: p50 is 6 ms, at most 5 ms is wanted."
+    )
+
+
+def within(share: float, disturbed: bool = False) -> Compare:
+    """Compare rows by their p50, each speed-up known to a share."""
+
+    def compare(before: Row, after: Row) -> Speedup | None:
+        if not before.p50_ms or not after.p50_ms:
+            return None
+        times = before.p50_ms / after.p50_ms
+        low, high = times / (1 + share), times * (1 + share)
+        return Speedup(times=times, low=low, high=high, turns=200, disturbed=disturbed)
+
+    return compare
+
+
+def told(share: float, disturbed: bool = False, **ms: float) -> str:
+    """Return the verdict over four rows whose speed-ups are known to a share."""
+    compare = within(share, disturbed)
+    flags = ("contended", "noisy") if disturbed else ()
+    rows = [row.model_copy(update={"flags": flags}) for row in four(**ms)]
+    gains = [compare(rows[0], row) for row in rows]
+    rows = [
+        row.model_copy(update={"gain": gain, "speedup": gain.times})
+        for row, gain in zip(rows, gains, strict=True)
+        if gain
+    ]
+    judged = refuse(rows, NO_BUDGET, compare)
+    return overall_verdict(choose(judged), judged, None, compare)
+
+
+def test_a_speedup_is_told_with_its_interval() -> None:
+    assert told(0.02).startswith(
+        "x86-ort pruned int8 is chosen: 6.00 ms at p50, 3.33x (3.27x to 3.40x) the reference, "
+        "mAP50-95 -0.0080 on val. Pruning was worth it over int8 alone: 6.00 ms against 10.00 ms for "
+        "int8 alone (1.67x, 1.63x to 1.70x)"
+    )
+
+
+def test_a_flagged_run_is_headlined_as_one_and_by_no_more_than_it_proves() -> None:
+    text = told(0.25, disturbed=True)
+    assert text.startswith(
+        "x86-ort pruned int8 is chosen: 6.00 ms at p50 in a run flagged contended, "
+        "at least 2.67x the reference"
+    )
+    assert "for int8 alone (at least 1.33x)" in text and "3.33x" not in text and "1.67x" not in text
+    nothing = told(3.0, disturbed=True)
+    assert (
+        "6.00 ms at p50 in a run flagged contended, mAP50-95" in nothing and "x the reference" not in nothing
+    )
+
+
+def test_rows_within_each_other_s_intervals_are_told_as_not_told_apart() -> None:
+    assert "Not told apart" not in told(0.02)
+    assert "Not told apart from it in speed: x86-ort original int8." in told(0.1, int8=6.3)
+
+
+def test_a_gain_that_the_run_does_not_prove_leaves_the_verdict_open() -> None:
+    assert "Whether pruning was worth it over int8 alone is open, the run was too noisy" in told(
+        0.1, int8=6.5
+    )
+    assert "Pruning was worth it over int8 alone" in told(0.01, int8=6.5)
+
+
+def test_the_choice_goes_by_the_turns_and_not_by_the_medians() -> None:
+    slow, fast = row("original", "int8", 6.0, speedup=2.0), row("pruned", "int8", 6.5, speedup=2.5)
+    assert choose([slow, fast]) == fast
+
+
+def test_what_is_not_proven_slower_than_the_pruned_row_counts_as_as_fast() -> None:
+    rows = refuse(four(int8=6.5, pruned_int8=6.0), NO_BUDGET)
+    assert comparison(rows, within(0.01)).startswith("Is pruning worth it? Yes: nothing else is as fast as")
+    assert "No: original int8 int8" not in comparison(rows, within(0.2))
+    assert comparison(rows, within(0.2)).startswith("Is pruning worth it? No: original int8")
+
+
+def test_a_bound_that_holds_under_load_is_kept_and_one_that_does_not_is_told_with_the_load() -> None:
+    busy = row("original", "int8", 9.0, flags=("contended",))
+    assert misses(busy, BudgetRecipe(max_drop=1, max_latency_ms=10, min_fps=100)) == []
+    (text, _), *_ = misses(busy, BudgetRecipe(max_drop=1, max_latency_ms=8))
+    assert text == (
+        "p50 is 9 ms, at most 8 ms is wanted (in a run flagged contended: measure again on a calmer machine)"
     )

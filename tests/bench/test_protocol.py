@@ -8,8 +8,10 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,16 +19,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprune.artifact import Artifact, Built
-from edgeprune.bench import worker
+from edgeprune.bench import protocol, worker
 from edgeprune.bench.jobs import build_job, write_inputs
 from edgeprune.bench.partial import head
 from edgeprune.bench.protocol import PROFILES, BenchProfile, measure, round_order, run_workers
 from edgeprune.bench.result import BenchResult, Job, load_result, save_result
+from edgeprune.bench.side_by_side import speedup
 from edgeprune.bench.statistics import achieved_fps, latency_ms
 from edgeprune.device import resolve_targets
 from edgeprune.errors import DataError, DeviceError
 from edgeprune.resources import bundled
 from edgeprune.runners.local import LocalRunner
+from simulated import Machine, make_job
+
+MakeBlock = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +54,18 @@ def test_every_block_is_a_fresh_process_and_jobs_take_turns(results: tuple[Bench
     blocks = [block for result in results for block in result.blocks]
     assert len({block.pid for block in blocks} | {os.getpid()}) == 5
     assert [[block.order for block in result.blocks] for result in results] == [[0, 2], [1, 3]]
+
+
+def test_turns_are_told_with_what_each_query_waited(results: tuple[BenchResult, ...]) -> None:
+    for block in (block for result in results for block in result.blocks):
+        assert sum(block.turns) == len(block.samples_ns) and min(block.turns) >= 4
+        assert len(block.waits_ns) in (0, len(block.samples_ns))  # 0: this kernel keeps no account
+        assert all(wait >= 0 for wait in block.waits_ns)
+    found = speedup(*results)
+    assert found and found.turns == sum(
+        min(len(one.turns), len(other.turns))
+        for one, other in zip(results[0].blocks, results[1].blocks, strict=True)
+    )
 
 
 def test_the_samples_are_raw_and_enough(results: tuple[BenchResult, ...]) -> None:
@@ -294,3 +312,49 @@ def test_a_result_tells_what_its_engine_was_made_of_and_which_code_measured_it(c
     asked = subprocess.run(command, capture_output=True, text=True, check=False)
     expected = asked.stdout.strip() if (root / ".git").exists() and not asked.returncode else ""
     assert (told["tool"]["commit"] or "").removesuffix("-dirty") == expected
+
+
+LONG = BenchProfile(blocks=3, min_queries=1, min_seconds=0.0, calm_s=7.0)
+
+
+class Crowded(Machine):
+    """A device on which others take half of a core in the rounds that it is told, and a third in others."""
+
+    def __init__(self, make_block: MakeBlock, foreign: Sequence[float]) -> None:
+        super().__init__(make_block, a=10.0, b=5.0)
+        self.foreign, self.plans = iter(foreign), list[BenchProfile]()
+
+    def run(self, jobs: Sequence[Job], scenario: str, plan: BenchProfile, *_: Any, **__: Any) -> Any:
+        if scenario == "single_stream":
+            self.plans.append(plan)
+            self.block = {"foreign": next(self.foreign)}
+        return self(jobs, scenario)
+
+
+def crowded(monkeypatch: pytest.MonkeyPatch, make_block: MakeBlock, *foreign: float) -> tuple[Any, Any]:
+    machine = Crowded(make_block, foreign)
+    monkeypatch.setattr(protocol, "run_workers", machine.run)
+    return measure([make_job("a"), make_job("b")], LONG, LocalRunner()), machine.plans
+
+
+def test_a_round_that_others_disturbed_is_run_again_once_the_machine_is_calm(
+    monkeypatch: pytest.MonkeyPatch, make_block: MakeBlock
+) -> None:
+    (one, other), plans = crowded(monkeypatch, make_block, 0.0, 0.4, 0.0, 0.05)
+    for result in (one, other):
+        assert [block.foreign for block in result.blocks] == [0.0, 0.0, 0.05]
+        assert [block.foreign for block in result.disturbed] == [0.4]
+        assert "contended" not in {flag.code for flag in result.flags}
+    assert [plan.calm_s for plan in plans] == [0.0, 0.0, 7.0, 7.0]
+    assert sorted(block.order for block in (*one.blocks, *other.blocks)) == [0, 1, 4, 5, 6, 7]
+
+
+def test_where_it_never_is_calm_the_least_disturbed_rounds_count_and_are_flagged(
+    monkeypatch: pytest.MonkeyPatch, make_block: MakeBlock
+) -> None:
+    (one, other), plans = crowded(monkeypatch, make_block, 0.5, 0.3, 0.6, 0.2, 0.4, 0.7)
+    assert len(plans) == 2 * LONG.blocks
+    assert [block.foreign for block in one.blocks] == [0.3, 0.2, 0.4]
+    assert len(one.disturbed) == 3 and "contended" in {flag.code for flag in one.flags}
+    found = speedup(one, other)
+    assert found and found.claim.startswith("at least ")

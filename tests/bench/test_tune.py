@@ -27,7 +27,9 @@ class Bench:
     def __call__(self, jobs: Sequence[Job], plan: BenchProfile, runner: object) -> tuple[BenchResult, ...]:
         self.sessions.append(jobs)
         return tuple(
-            BenchResult.model_construct(name=job.name, blocks=(self.make_block([ms] * 40),))
+            BenchResult.model_construct(
+                run_id="one", name=job.name, backend={}, blocks=(self.make_block([ms] * 40),), flags=()
+            )
             for job, ms in zip(jobs, self.p50_ms, strict=True)
         )
 

@@ -14,6 +14,8 @@ import pytest
 
 from edgeprune.artifact import digest
 from edgeprune.backends import rtx
+from edgeprune.bench.result import load_result
+from edgeprune.bench.side_by_side import speedup
 from edgeprune.dataset import Dataset
 from edgeprune.device import resolve_targets
 from edgeprune.resources import bundled
@@ -161,9 +163,8 @@ def test_choice_verdict_and_split_are_told_per_target_and_over_all(built: Any) -
     assert summary["verdict"]
     for target in HOST:
         entry = summary["targets"][target]
-        assert entry["chosen"] == min(
-            (row for row in entry["rows"] if not row["refused"]), key=lambda row: row["p50_ms"], default=None
-        )
+        allowed = [row for row in entry["rows"] if not row["refused"]]
+        assert entry["chosen"] == max(allowed, key=lambda row: row["speedup"], default=None)
         assert entry["verdict"] and entry["split"] == "test"
         assert all(row["val"]["split"] == "val" for row in entry["rows"])
 
@@ -174,7 +175,9 @@ def test_speedups_are_over_one_reference_and_drops_over_the_original(built: Any)
     assert reference["speedup"] == 1 and reference["drop"] == 0
     for target in HOST:
         for row in built.rows(target).values():
-            assert row["speedup"] == pytest.approx(reference["p50_ms"] / row["p50_ms"])
+            found = speedup(*(load_result(built.out / one["bench"]) for one in (reference, row)))
+            assert found and found.turns > 1 and row["gain"] == found.model_dump()
+            assert row["speedup"] == found.times
             assert row["drop"] == pytest.approx(reference["map50_95"] - row["map50_95"])
 
 

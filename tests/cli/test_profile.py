@@ -112,6 +112,30 @@ def test_the_factors_of_rewritings_are_measured_beside_and_change_nothing_else(
     assert all(table.factor_ms(*one) >= 0 for one in needed)
 
 
+def test_what_others_disturbed_twice_is_flagged_and_not_kept_for_the_next_table(
+    profiled: tuple[Any, Path], checkpoints: dict[str, Path], run: Any, monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    shares: list[float] = []
+
+    def busy(nets: Any, wholes: Any, *_: Any) -> tuple[dict[str, list[float]], float]:
+        """Answer as the layers' worker does, beside others that take less and less."""
+        shares.append(0.9 - 0.1 * min(len(shares), 5))
+        return {name: [1.0, 1.0] for name in (*(net.name for net in nets), *wholes)}, shares[-1]
+
+    monkeypatch.setattr(profiling, "measured_rounds", busy)
+    monkeypatch.setenv("EDGEPRUNE_CACHE", str(tmp_path))
+    how = ("profile", "--model", checkpoints["yolov8n"], "--target", "x86-ort", "--precision", "fp32")
+    ended = run(*how, "--out", tmp_path / "table.json")
+    assert ended.code == 0, (ended.errors, ended.exception)
+    table = load_table(tmp_path / "table.json")
+    assert table.foreign == pytest.approx(0.8)  # of the first chunk, the calmer of both measurements
+    assert "note: contended: other processes took 80% of a core" in " ".join(ended.stdout.split())
+    measured = len(shares)
+    assert measured % 2 == 0 and not list((tmp_path / "profiles").glob("measure-*"))
+    assert run(*how).code == 0 and len(shares) == 2 * measured
+
+
 @pytest.mark.parametrize(
     ("options", "code", "expected"),
     [

@@ -17,6 +17,7 @@ from edgeprune.latency import LatencyTable
 from edgeprune.prune import paced
 from edgeprune.prune.paced import pace_of, paced_ms
 from edgeprune.runners.local import LocalRunner
+from edgeprune.speedup import Speedup
 
 ORT = resolve_targets(("x86-ort",))[0]
 
@@ -34,7 +35,9 @@ def test_the_ratio_is_measured_and_the_table_makes_it_milliseconds(
         return list(jobs)
 
     monkeypatch.setattr(paced, "measure", measure)
-    monkeypatch.setattr(paced, "latency_ms", lambda job: SimpleNamespace(p50=today[job.name]))
+    monkeypatch.setattr(
+        paced, "speedup", lambda own, other: Speedup(times=today[own.name] / today[other.name], turns=9)
+    )
     engine = Artifact.of(convnet, "engine", "fp32")
     engines = {"unpruned": (engine, 64), "trial": (engine, 96)}
     with LocalRunner() as runner:

@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -105,3 +106,24 @@ def test_a_chosen_row_of_an_unfit_run_is_said_to_be_one(
     ).read_text(encoding="utf-8")
     assert text.splitlines()[0].endswith(", measured in a run flagged contended")
     assert "| **10** | **pruned int8** (contended) |" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"low": 2.5, "high": 4.2, "disturbed": True}, "at least 2.50x as fast as x86-ort original fp32"),
+        ({"low": 0.9, "high": 9.0, "disturbed": True}, "7.50 ms at p50"),
+    ],
+)
+def test_the_heading_claims_no_more_of_a_disturbed_run_than_it_proves(
+    make_build: Callable[..., Path], parts: SimpleNamespace, changes: dict[str, Any], told: str
+) -> None:
+    built = parts.summary()
+    gain = built.chosen.gain.model_copy(update=changes)
+    chosen = built.chosen.model_copy(update={"gain": gain, "flags": ("contended",)})
+    tied = ("x86-openvino pruned bf16",)
+    first = write_markdown(make_build(chosen=chosen, tied=tied)).read_text().splitlines()[0]
+    assert first == (
+        f"## x86-openvino pruned int8 is chosen: {told}, measured in a run flagged contended, "
+        "not told apart in speed from x86-openvino pruned bf16"
+    )

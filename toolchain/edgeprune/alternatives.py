@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from math import isqrt
 
 from edgeprune.artifact import Artifact, digest
-from edgeprune.bench.statistics import latency_ms
+from edgeprune.bench.side_by_side import speedup
 from edgeprune.build import Build, Candidate
 from edgeprune.candidates import candidate, exported
 from edgeprune.converting import source
@@ -66,12 +66,13 @@ def alternatives(
     """
     profiles = [profile for profile in context.request.targets if context.testbed.measures(profile)]
     ships = [entry for entry in candidates if entry.profile in profiles and _ships(entry)]
-    times = {name: latency_ms(result).p50 for name, (result, _) in measured(context, ships, "quick").items()}
+    results = {name: result for name, (result, _) in measured(context, ships, "quick").items()}
     rows: list[Candidate] = []
     checks: dict[str, ExportCheck] = {}
     for profile in profiles:
-        ms = {entry.variant: times[entry.name] for entry in ships if entry.profile == profile}
-        sizes = sizes_near(context.spec.imgsz, context.info.stride, ms["pruned"] / ms["original"])
+        own = {entry.variant: results[entry.name] for entry in ships if entry.profile == profile}
+        gain = speedup(own["original"], own["pruned"])
+        sizes = sizes_near(context.spec.imgsz, context.info.stride, 1 / gain.times if gain else 1.0)
         rivals = [Rival("resized", original, context.at(size)) for size in sizes]
         for rival in [*rivals, *([smaller] if smaller else [])]:
             row, onnx, check = _row(rival, profile)

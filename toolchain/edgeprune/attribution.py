@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict
 
 from edgeprune.errors import ConfigError, did_you_mean
 from edgeprune.shrinking import Pruning
+from edgeprune.speedup import Speedup
 from edgeprune.summary import Row, Summary
 
 Changes = frozenset[str]
@@ -55,17 +56,20 @@ class Corner(_Record):
     Attributes:
         row: label; of a row that the build did not measure, what it would have been called.
         p50_ms: None when it was not measured, or on a network that was pruned differently.
+        speedup: over the reference, from the turns that both took; None likewise.
     """
 
     changes: tuple[str, ...]
     row: str
     p50_ms: float | None
+    speedup: float | None = None
 
 
 class Split(_Record):
     """The speed-up of a row over the reference, taken apart.
 
     Attributes:
+        speedup: its estimate, which the factors multiply to; `gain` has its interval.
         method: ``mean of all orders``, or ``one order``.
         order: in which the changes were made; of `mean of all orders`, in which they are shown.
     """
@@ -75,6 +79,7 @@ class Split(_Record):
     row_ms: float
     reference_ms: float
     speedup: float
+    gain: Speedup
     method: Literal["mean of all orders", "one order"]
     order: tuple[str, ...]
     factors: tuple[Factor, ...]
@@ -112,13 +117,13 @@ def split(summary: Summary, row: Row) -> Split | None:
         row: one of `measured_row`.
     """
     reference = next((one for one in summary.rows() if one.label == summary.reference), None)
-    if reference is None or not reference.p50_ms or not row.p50_ms:
+    gain = row.over_reference
+    if reference is None or not reference.p50_ms or not row.p50_ms or gain is None:
         return None
     changes = _changes(reference, row)
     corners = {subset: _corner(summary, reference, row, subset) for subset in _subsets(changes)}
-    times = {subset: corner.p50_ms for subset, corner in corners.items() if corner.p50_ms}
-    speedup = reference.p50_ms / row.p50_ms
-    whole = math.log(speedup)
+    times = {subset: 1 / corner.speedup for subset, corner in corners.items() if corner.speedup}
+    whole = math.log(gain.times)
     order: tuple[str, ...] = tuple(changes)
     if len(times) == len(corners):
         factors = [_mean_factor(change, changes, times) for change in changes]
@@ -130,7 +135,8 @@ def split(summary: Summary, row: Row) -> Split | None:
         reference=reference.label,
         row_ms=row.p50_ms,
         reference_ms=reference.p50_ms,
-        speedup=speedup,
+        speedup=gain.times,
+        gain=gain,
         method="mean of all orders" if len(times) == len(corners) else "one order",
         order=order,
         factors=tuple(
@@ -168,7 +174,12 @@ def _corner(summary: Summary, reference: Row, row: Row, made: Changes) -> Corner
     if other and not _same_network(summary.targets[target].pruning, summary.targets[row.target].pruning):
         found = None
     ordered = tuple(change for change in _changes(reference, row) if change in made)
-    return Corner(changes=ordered, row=label, p50_ms=found.p50_ms if found else None)
+    return Corner(
+        changes=ordered,
+        row=label,
+        p50_ms=found.p50_ms if found else None,
+        speedup=found.speedup if found else None,
+    )
 
 
 def _same_network(one: Pruning | None, other: Pruning | None) -> bool:

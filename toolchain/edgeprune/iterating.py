@@ -119,7 +119,10 @@ def latency_table(
         table = profile_model(subject, context.testbed, context.notify, rewrite=rewrite)
         save_table(table, out / "table.json")
 
-    return load_table(context.store.stage("table", inputs, make) / "table.json")
+    table = load_table(context.store.stage("table", inputs, make) / "table.json")
+    for caveat in table.caveats() if table.foreign else ():
+        context.notify("table", 1.0, caveat)
+    return table
 
 
 def descend(

@@ -184,6 +184,8 @@ class LatencyTable(_Record):
         original: width of every prunable group.
         factors: what rewritten convolutions would be made of, for `factor_ms`; no prediction reads them.
         anchors: whole networks, the original first.
+        foreign: share of a core's time that others took in the worst of what was measured, where it was so
+            much that it is no calm table; else 0.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -197,6 +199,7 @@ class LatencyTable(_Record):
     scans: tuple[Scan, ...] = ()
     factors: tuple[Grid, ...] = ()
     anchors: tuple[Anchor, ...]
+    foreign: float = 0.0
 
     @model_validator(mode="after")
     def _complete(self) -> LatencyTable:
@@ -292,12 +295,18 @@ class LatencyTable(_Record):
 
     def caveats(self) -> tuple[str, ...]:
         """Return what a reader of this table has to know, one sentence each."""
-        if self.rest_ms() >= 0:
-            return ()
-        return (
-            f"the layers one by one take {-self.rest_ms():.3g} ms more than the whole network of "
-            f"{self.whole_ms:.3g} ms",
-        )
+        found = []
+        if self.foreign:
+            found.append(
+                f"contended: other processes took {self.foreign:.0%} of a core while this was measured; run "
+                "the same command again on a calmer machine"
+            )
+        if self.rest_ms() < 0:
+            found.append(
+                f"the layers one by one take {-self.rest_ms():.3g} ms more than the whole network of "
+                f"{self.whole_ms:.3g} ms"
+            )
+        return tuple(found)
 
 
 def _sum_ms(

@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from edgeprune.bench.result import BenchResult
-from edgeprune.bench.statistics import PairedRatio, paired_ratio
+from edgeprune.bench.side_by_side import speedup
+from edgeprune.speedup import Speedup
 from edgeprune.summary import Row, SanityWarning, Summary, WarningCode
-from edgeprune.verdict import AS_FAST
+from edgeprune.verdict import AS_FAST, fastest
 
 Results = Mapping[str, BenchResult]
 """The measurement of each row, by its label."""
 
-UNPAIRED = 1.10
-"""Of a single pair of processes the noise is unknown: less than this is not called slower."""
+UNBOUNDED = 1.10
+"""Of too few turns for an interval the noise is unknown: less than this is not called slower."""
 COLLAPSED = 0.1
 """The accuracy is lost almost entirely when less than this share of the float twin's is left."""
 LEAST_SCORE = 0.01
@@ -65,7 +66,7 @@ def int8_slower(summary: Summary, results: Results) -> Iterator[SanityWarning]:
     """Yield the int8 rows that are slower than the fastest float row of the same model and runtime."""
     for row in summary.rows():
         floats = [other for other in _alike(summary, row) if other.precision in FLOATS and other.p50_ms]
-        rival = min(floats, key=lambda other: other.p50_ms or 0.0, default=None)
+        rival = fastest(floats)
         if row.precision == "int8" and rival and (ratio := _slower(row, rival, results)):
             ops = "" if row.quantized_ops is None else f"; {row.quantized_ops} convolutions run in integers"
             yield SanityWarning(
@@ -198,14 +199,14 @@ def _alike(summary: Summary, row: Row) -> list[Row]:
     return [other for other in summary.targets[row.target].rows if other.name == row.name]
 
 
-def _slower(row: Row, rival: Row, results: Results) -> PairedRatio | None:
+def _slower(row: Row, rival: Row, results: Results) -> Speedup | None:
     """Return how much slower a row is than its rival, or None where that is within the noise."""
     if row.label not in results or rival.label not in results:
         return None
-    ratio = paired_ratio(results[row.label], results[rival.label])
-    if ratio is None or ratio.median < (UNPAIRED if ratio.lower is None else AS_FAST):
+    ratio = speedup(results[row.label], results[rival.label])
+    if ratio is None or not ratio.proven or ratio.times < (UNBOUNDED if ratio.low is None else AS_FAST):
         return None
-    return ratio if ratio.lower is None or ratio.lower > 1 else None
+    return ratio
 
 
 def _against(row: Row, rival: Row) -> str:
@@ -213,10 +214,10 @@ def _against(row: Row, rival: Row) -> str:
     return f"{row.label} takes {row.p50_ms:.2f} ms against {rival.p50_ms:.2f} ms of {name}"
 
 
-def _beyond(ratio: PairedRatio) -> str:
-    pairs = "1 pair" if ratio.pairs == 1 else f"{ratio.pairs} pairs"
-    least = "" if ratio.lower is None else f", at least {ratio.lower:.2f}x"
-    return f"{ratio.median:.2f}x as long in {pairs} of processes{least}"
+def _beyond(ratio: Speedup) -> str:
+    turns = "1 pair" if ratio.turns == 1 else f"{ratio.turns} pairs"
+    told = f"{ratio.times:.2f}x" if ratio.low is None else f"{ratio.times:.2f}x ({ratio.interval})"
+    return f"{told} as long in {turns} of turns"
 
 
 def _float_twin(summary: Summary, row: Row) -> tuple[str, float] | None:

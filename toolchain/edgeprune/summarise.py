@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from edgeprune.backends import options_for
 from edgeprune.backends.ort_format import config_of
 from edgeprune.backends.tensorrt import device_commands
 from edgeprune.bench.result import BenchResult
+from edgeprune.bench.side_by_side import speedup
 from edgeprune.bench.statistics import achieved_fps, latency_ms
 from edgeprune.build import SELECTION_SPLIT, Build, Candidate
 from edgeprune.candidates import EMBEDDED, embedded
@@ -24,8 +26,19 @@ from edgeprune.scores import Accuracy
 from edgeprune.shrinking import Pruning
 from edgeprune.spec import FILE as SPEC_FILE
 from edgeprune.spec import Spec
+from edgeprune.speedup import Speedup
 from edgeprune.summary import Calibration, ExportCheck, Row, SanityWarning, Summary, TargetSummary
-from edgeprune.verdict import choose, comparison, nearest_miss, overall_verdict, refuse, target_verdict
+from edgeprune.verdict import (
+    Compare,
+    by_medians,
+    choose,
+    comparison,
+    nearest_miss,
+    overall_verdict,
+    refuse,
+    target_verdict,
+    ties,
+)
 
 
 def summarise(
@@ -45,10 +58,10 @@ def summarise(
     """
     request, recipe = context.request, context.recipe
     rows = [_row(context, entry, results.get(entry.name), baseline) for entry in candidates]
+    compare = comparing({name: result for name, (result, _) in results.items()})
     reference = _reference(rows)
-    if reference:
-        rows = [row.model_copy(update={"speedup": _ratio(reference.p50_ms, row.p50_ms)}) for row in rows]
-    judged = refuse(rows, recipe.budget)
+    rows = [_compared(row, reference, compare) for row in rows]
+    judged = refuse(rows, recipe.budget, compare)
     chosen = choose(judged)
     miss = None if chosen else nearest_miss(judged, recipe.budget)
     split = context.dataset.report_split
@@ -58,6 +71,7 @@ def summarise(
             [row for row in judged if row.target == profile.name],
             split,
             prunings.get(profile.name),
+            compare,
             recipe.bench.compare,
         )
         for profile in request.targets
@@ -81,8 +95,9 @@ def summarise(
         threads=recipe.bench.threads,
         targets=targets,
         chosen=chosen,
-        verdict=overall_verdict(chosen, judged, miss),
+        verdict=overall_verdict(chosen, judged, miss, compare),
         reference=reference.label if reference else None,
+        tied=ties(chosen, judged, compare),
         nearest_miss=miss,
         calibration=Calibration(
             images=len(images),
@@ -175,12 +190,31 @@ def _reference(rows: list[Row]) -> Row | None:
     return next((row for row in floats if row.runtime == "onnxruntime"), floats[0] if floats else None)
 
 
-def _ratio(reference: float | None, value: float | None) -> float | None:
-    return reference / value if reference and value else None
+def comparing(results: Mapping[str, BenchResult]) -> Compare:
+    """Return what compares two measured rows by the turns that they took in these results."""
+
+    def compare(before: Row, after: Row) -> Speedup | None:
+        found = None
+        if before.label in results and after.label in results:
+            found = speedup(results[before.label], results[after.label])
+        return found or by_medians(before, after)
+
+    return compare
+
+
+def _compared(row: Row, reference: Row | None, compare: Compare) -> Row:
+    """Return a row with its speed-up over the reference, as far as both were measured."""
+    gain = compare(reference, row) if reference else None
+    return row.model_copy(update={"speedup": gain.times if gain else None, "gain": gain})
 
 
 def _target(
-    profile: DeviceProfile, rows: list[Row], split: str, pruning: Pruning | None, compare: bool
+    profile: DeviceProfile,
+    rows: list[Row],
+    split: str,
+    pruning: Pruning | None,
+    compare: Compare,
+    rivals: bool,
 ) -> TargetSummary:
     commands: tuple[str, ...] = ()
     if profile.backend == "tensorrt":
@@ -199,8 +233,8 @@ def _target(
     return TargetSummary(
         rows=tuple(rows),
         chosen=choose(rows),
-        verdict=target_verdict(rows),
-        comparison=comparison(rows) if compare else None,
+        verdict=target_verdict(rows, compare),
+        comparison=comparison(rows, compare) if rivals else None,
         split=split,
         pruning=pruning,
         on_device=commands,

@@ -18,6 +18,7 @@ from edgeprune.reading.notes import NoteCode
 from edgeprune.scores import Accuracy, Metric, Record, ScoredRecord
 from edgeprune.sensitivity import Guard
 from edgeprune.shrinking import Pruning
+from edgeprune.speedup import DISTURBING, Speedup
 
 SCHEMA_VERSION: Final = 1
 SUMMARY = "summary.json"
@@ -57,7 +58,10 @@ class Row(ScoredRecord):
         imgsz: side of the input in pixels; null is the build's own.
         p50_ms, p90_ms, fps, peak_mb: measured on the target; null if it was not there or samples are few.
         lenient, score, drop: on the reported split (`Summary.split`).
-        speedup: p50 of the reference row (`Summary.reference`) over this row's p50.
+        speedup: how many times as fast as the reference row (`Summary.reference`): the estimate of `gain`; in
+            files of before that was told, p50 of the reference over this row's.
+        gain: the speed-up from the turns that both rows took, with its interval; it is not the ratio of the
+            p50s, which others on the machine bend.
         val: accuracy on the split that the choice is made on.
         runtime_version: of the runtime that measured the row, on the device; null if none did.
         quantized_ops: integer operators in the runtime's optimised graph, on the target; null where only
@@ -86,6 +90,7 @@ class Row(ScoredRecord):
     score: float | None = None
     drop: float | None = None
     speedup: float | None = None
+    gain: Speedup | None = None
     val: Accuracy | None = None
     per_class: dict[str, float] = Field(default_factory=dict)
     quantized_ops: int | None = None
@@ -104,6 +109,16 @@ class Row(ScoredRecord):
     def name(self) -> str:
         """What the variant of the row goes by, see `variant_name`."""
         return variant_name(self.variant, self.imgsz)
+
+    @property
+    def over_reference(self) -> Speedup | None:
+        """The speed-up over the reference, without an interval in older files."""
+        return self.gain or (Speedup(times=self.speedup) if self.speedup else None)
+
+    @property
+    def disturbed_by(self) -> str:
+        """The flags of `DISTURBING` that the run carries, such as ``contended``; empty for a calm one."""
+        return ", ".join(flag for flag in self.flags if flag in DISTURBING)
 
     @property
     def label(self) -> str:
@@ -185,6 +200,7 @@ class Summary(Record):
     Attributes:
         split: the split whose accuracy the rows report; ``selection_split`` is the one the choice is made on.
         reference: label of the row that every `speedup` is relative to.
+        tied: labels of the allowed rows that were not told apart in speed from the chosen one.
         nearest_miss: when nothing was chosen, the row that came nearest and what it missed by.
         warnings: what is wrong with the rows by themselves (`sanity.py`), whatever the budgets say.
     """
@@ -204,6 +220,7 @@ class Summary(Record):
     chosen: Row | None
     verdict: str
     reference: str | None
+    tied: tuple[str, ...] = ()
     nearest_miss: str | None = None
     warnings: tuple[SanityWarning, ...] = ()
     calibration: Calibration | None = None

@@ -13,13 +13,12 @@ import numpy as np
 from edgeprune.bench.figures import Growth, Minute
 from edgeprune.bench.machine_flags import charging, clocks, invalid, jit_cache_cold, throttled, warning
 from edgeprune.bench.result import Block, Flag
+from edgeprune.bench.sensors.contention import SHORTEST_JUDGED_S
 from edgeprune.bench.statistics import PERCENTILE_MINIMA, median_ms, pooled_ns
 
 CONTENDED = 0.10  # share of a core
 DRIFT = 0.05
 NOISY = 0.05
-# /proc/stat counts in ticks of 10 ms: below this time a share of it means nothing.
-_SHORTEST_JUDGED_S = 1.0
 _FEWEST_FOR_DRIFT = 40
 
 
@@ -125,7 +124,7 @@ def _contended(blocks: Sequence[Block], field: str, text: str) -> Iterator[Flag]
     told = [(getattr(block, field), block.elapsed_ns / 1e9) for block in blocks]
     judged = [(share, seconds) for share, seconds in told if share is not None]
     total = sum(seconds for _, seconds in judged)
-    if total < _SHORTEST_JUDGED_S:
+    if total < SHORTEST_JUDGED_S:
         return
     share = sum(share * seconds for share, seconds in judged) / total
     if share > CONTENDED:

@@ -22,6 +22,8 @@ class Pair(_Record):
     """One fresh process of each side. A pair that the machine disturbed is kept, but not counted.
 
     Attributes:
+        turns_ratio: time of the candidate over the baseline's by their turns (`bench/side_by_side.py`); None
+            in files of before it was told, or where no turn could be used.
         baseline_p90_ms, candidate_p90_ms, and those of p99: None with too few samples for that percentile.
     """
 
@@ -30,6 +32,7 @@ class Pair(_Record):
     candidate_ms: float
     baseline_fps: float
     candidate_fps: float
+    turns_ratio: float | None = None
     baseline_p90_ms: float | None = None
     candidate_p90_ms: float | None = None
     baseline_p99_ms: float | None = None
@@ -40,6 +43,11 @@ class Pair(_Record):
     def latency_log_ratio(self) -> float:
         """log(p50 of the candidate / p50 of the baseline): positive when the candidate is slower."""
         return math.log(self.candidate_ms / self.baseline_ms)
+
+    @property
+    def turns_log_ratio(self) -> float:
+        """`latency_log_ratio` by the turns, free of what cut into them; as it is where they do not tell."""
+        return self.latency_log_ratio if self.turns_ratio is None else math.log(self.turns_ratio)
 
     @property
     def fps_log_ratio(self) -> float:

@@ -14,13 +14,14 @@ import statistics
 import sys
 import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.backends import get_backend
 from edgeprune.bench import affinity
 from edgeprune.bench.scenarios.block import say
+from edgeprune.bench.sensors.contention import SHORTEST_JUDGED_S, waiting
 from edgeprune.bench.worker import serve, set_variables
 
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
             the least, and ``seconds``, about how long it takes.
 
     Returns:
-        ``version`` of the runtime and ``rounds_ns``: by name, the median of each round.
+        ``version`` of the runtime; ``rounds_ns``: by name, the median of each round, without what a lone
+        thread waited for a core; and ``foreign``, the share of the time of a core that others took while the
+        worker waited for it, None where the kernel does not tell or the rounds were too short to be judged.
 
     Raises:
         CompileError: the runtime cannot load one of the networks.
@@ -69,14 +72,20 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     order = random.Random(0)  # noqa: S311  # an order, not a secret
     gc.collect()
     gc.disable()
-    for number in range(job["rounds"]):
-        names = list(sessions)
-        order.shuffle(names)
-        for name in names:
-            rounds[name].append(_visit(*sessions[name], job["queries"], job["seconds"]))
-        say("round", share=(number + 1) / job["rounds"])
+    with waiting() as waited_ns:
+        begin, before = time.perf_counter_ns(), waited_ns() if waited_ns else 0
+        told = waited_ns if job["threads"] == 1 else None  # how several threads' waits add up nobody knows
+        for number in range(job["rounds"]):
+            names = list(sessions)
+            order.shuffle(names)
+            for name in names:
+                rounds[name].append(_visit(*sessions[name], job["queries"], job["seconds"], told))
+            say("round", share=(number + 1) / job["rounds"])
+        took = time.perf_counter_ns() - begin
+        judged = took >= SHORTEST_JUDGED_S * 1e9
+        foreign = (waited_ns() - before) / took / job["threads"] if waited_ns and judged else None
     gc.enable()
-    return {"version": backend.version(), "rounds_ns": rounds}
+    return {"version": backend.version(), "rounds_ns": rounds, "foreign": foreign}
 
 
 def _unpacked(archive: str | None) -> Path:
@@ -89,17 +98,30 @@ def _unpacked(archive: str | None) -> Path:
     return folder
 
 
-def _visit(session: Session, images: np.ndarray[Any, Any], queries: int, seconds: float) -> float:
-    """Return the median of a few queries, ns, after one that finds another network's data in the caches."""
+def _visit(
+    session: Session,
+    images: np.ndarray[Any, Any],
+    queries: int,
+    seconds: float,
+    waited_ns: Callable[[], int] | None,
+) -> float:
+    """Return the median of a few queries, ns, after one that finds another network's data in the caches.
+
+    Args:
+        waited_ns: what tells how long the thread has waited for a core so far: that is taken off.
+    """
     clock = time.perf_counter_ns
     session(images)
     samples: list[int] = []
     begin = clock()
     deadline = begin + int(seconds * 1e9)
+    waited = waited_ns() if waited_ns else 0
     while len(samples) < queries or clock() < deadline:
         start = clock()
         session(images)
-        samples.append(clock() - start)
+        took = clock() - start
+        before, waited = waited, waited_ns() if waited_ns else 0
+        samples.append(max(1, took - (waited - before)))
     return float(statistics.median(samples))
 
 

@@ -12,6 +12,7 @@ from edgeprune.bench.flags import disturbances, output_mismatch
 from edgeprune.bench.gate_result import Pair
 from edgeprune.bench.protocol import BenchProfile, backend_evidence, blocks_of, run_workers
 from edgeprune.bench.result import Job, Scenario, WorkerReport
+from edgeprune.bench.side_by_side import log_ratios, speedup_of
 from edgeprune.bench.statistics import achieved_fps, latency_of
 from edgeprune.errors import CompileError, InconclusiveError, NotComparableError
 from edgeprune.runners import Runner
@@ -68,12 +69,14 @@ def run_pair(baseline: Job, candidate: Job, index: int, measure: Measure) -> Pai
             raise CompileError(f"{job.name}: {flag.evidence}")
     (a,), (b,) = (blocks_of([reports[side]]) for side in "AB")
     before, after = latency_of(a.samples_ns), latency_of(b.samples_ns)
+    by_turns = speedup_of([log_ratios(b, a, candidate.threads, baseline.threads)])
     return Pair(
         order="AB" if index % 2 == 0 else "BA",
         baseline_ms=before.p50,
         candidate_ms=after.p50,
         baseline_fps=achieved_fps([a]),
         candidate_fps=achieved_fps([b]),
+        turns_ratio=by_turns.times if by_turns else None,
         baseline_p90_ms=before.p90,
         candidate_p90_ms=after.p90,
         baseline_p99_ms=before.p99,

@@ -24,6 +24,7 @@ class Kept:
 
     Attributes:
         timed: of each job's finished timing processes, in order, by the job's name.
+        disturbed: of each round so far, how much the machine disturbed it; 0 for not at all.
         memory: of the process that only reads the peak, by the job's name.
     """
 
@@ -31,19 +32,39 @@ class Kept:
     run_id: str
     started: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     timed: dict[str, list[WorkerReport]] = field(default_factory=dict)
+    disturbed: list[float] = field(default_factory=list)
     memory: dict[str, WorkerReport] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.timed = {job.name: [] for job in self.jobs}
 
-    def results(self, make: MakeResult) -> tuple[BenchResult, ...]:
-        """Return a result for each job, in order."""
+    def counted(self, wanted: int) -> int:
+        """Return how many of the rounds wanted are there, undisturbed."""
+        return min(wanted, self.disturbed.count(0.0))
+
+    def results(self, make: MakeResult, wanted: int) -> tuple[BenchResult, ...]:
+        """Return a result for each job, in order, from the rounds that were disturbed least.
+
+        Args:
+            wanted: how many rounds count; the blocks of the others are kept beside them.
+        """
         return tuple(
-            make(job, self.timed[job.name], self.memory.get(job.name), self.run_id, self.started)
+            self._result(job, make, wanted)
             if self.timed[job.name]
             else _unmeasured(job, self.run_id, self.started)
             for job in self.jobs
         )
+
+    def _result(self, job: Job, make: MakeResult, wanted: int) -> BenchResult:
+        reports = self.timed[job.name]
+        rounds = range(len(reports))
+        told = dict(enumerate(self.disturbed))
+        counted = sorted(sorted(rounds, key=lambda number: told.get(number, 0.0))[:wanted])
+        result = make(
+            job, [reports[number] for number in counted], self.memory.get(job.name), self.run_id, self.started
+        )
+        aside = (reports[number].block for number in rounds if number not in counted)
+        return result.model_copy(update={"disturbed": tuple(block for block in aside if block)})
 
 
 @contextmanager
@@ -63,7 +84,7 @@ def keeping(kept: Kept, processes: int, make: MakeResult) -> Iterator[None]:
         exc = caught if isinstance(caught, DeviceError) else DeviceError(_here(caught))
         results = tuple(
             _marked(result, len(kept.timed[result.name]), processes, result.name in kept.memory, exc)
-            for result in kept.results(make)
+            for result in kept.results(make, processes)
         )
         raise IncompleteError(str(exc), results) from caught
 

@@ -9,7 +9,7 @@ import math
 import tempfile
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ import numpy as np
 from edgeprune.backends import get_backend
 from edgeprune.bench.derived import delegated_pct, fps_of, median_cold, minutes_of, resident_growth
 from edgeprune.bench.energy import energy_of, measure_idle
-from edgeprune.bench.flags import derive_flags
+from edgeprune.bench.flags import derive_flags, disturbances
 from edgeprune.bench.live import words
 from edgeprune.bench.partial import Kept, head, keeping
 from edgeprune.bench.result import BenchResult, Block, Job, Scenario, WorkerReport
@@ -57,6 +57,7 @@ class BenchProfile:
         warmup_cap_s: the warm-up ends here even when they do not.
         cold_runs: fresh processes of the scenario `cold`.
         timeout_s: a worker that takes longer has hung; of several in turns, one that is silent for so long.
+        calm_s: how long a round that is run again waits for others to leave the cores.
     """
 
     blocks: int
@@ -67,11 +68,12 @@ class BenchProfile:
     warmup_cap_s: float = 30.0
     cold_runs: int = 5
     timeout_s: float = 1800.0
+    calm_s: float = 0.0
 
 
 PROFILES = {
-    "quick": BenchProfile(blocks=1, min_queries=128, min_seconds=10.0),
-    "standard": BenchProfile(blocks=5, min_queries=1024, min_seconds=60.0, cold_runs=20),
+    "quick": BenchProfile(blocks=1, min_queries=128, min_seconds=10.0, calm_s=20.0),
+    "standard": BenchProfile(blocks=5, min_queries=1024, min_seconds=60.0, cold_runs=20, calm_s=20.0),
     "sustained": BenchProfile(blocks=1, min_queries=1, min_seconds=600.0),
 }
 
@@ -82,7 +84,9 @@ def measure(
     """Measure all jobs side by side: in each round one fresh process of every job, in turns of a few queries.
 
     What the machine does to one job it then does to all alike. The order changes round by round. Each job
-    gets one more process for its peak memory.
+    gets one more process for its peak memory. A round that the machine disturbed is run again, once it is
+    calm or after the profile's `calm_s`, so that there are at most twice as many. Those that were disturbed
+    least count.
 
     Args:
         jobs: with unique names; what they name is pushed to the device.
@@ -104,23 +108,42 @@ def measure(
     idle = measure_idle(runner, plan.min_seconds, plan.blocks, lambda: say(0, total, IDLE)) if alone else []
     make = partial(result_of, idle=idle)
     with keeping(kept, plan.blocks, make):
-        for block in range(plan.blocks):
+        number = 0  # of rounds begun: those that the machine disturbed are run again, as many as were planned
+        while (block := kept.counted(plan.blocks)) < plan.blocks and number < 2 * plan.blocks:
             order = round_order(jobs, block)
             done = block * len(jobs)
+            again = number - block
+            head = f"block {block + 1} of {plan.blocks}" + (f", {again} were disturbed" if again else "")
 
-            def on_said(said: Mapping[str, Any], done: int = done, block: int = block) -> None:
-                text = words(f"block {block + 1} of {plan.blocks}", said)
-                say(done + said["share"] * len(jobs), total, text)
+            def on_said(said: Mapping[str, Any], done: int = done, head: str = head) -> None:
+                say(done + said["share"] * len(jobs), total, words(head, said))
 
             on_said({"share": 0.0})
-            answers = run_workers(order, "single_stream", plan, runner, on_said, staged=not block)
+            how = plan if again else replace(plan, calm_s=0.0)
+            answers = run_workers(order, "single_stream", how, runner, on_said, staged=not block)
             for place, (job, report) in enumerate(zip(order, answers, strict=True)):
-                kept.timed[job.name].append(placed(report, done + place))
+                kept.timed[job.name].append(placed(report, number * len(jobs) + place))
+            kept.disturbed.append(disturbance(answers))
+            number += 1
         for index, job in enumerate(jobs):
             say(total - len(jobs) + index, total, f"{job.name}, memory")
             (kept.memory[job.name],) = run_workers([job], "memory", plan, runner)
     say(total, total, "done")
-    return kept.results(make)
+    return kept.results(make, plan.blocks)
+
+
+def disturbance(reports: Sequence[WorkerReport]) -> float:
+    """Return how much the machine disturbed a round: 0 for not so much that a flag tells of it.
+
+    Else the largest share of a core's time that others took from one of its workers.
+    """
+    if not any(
+        list(disturbances(blocks_of([report]), report.env_before, report.env_after, report.telemetry))
+        for report in reports
+    ):
+        return 0.0
+    blocks = blocks_of(reports)
+    return max([block.steal or 0.0 for block in blocks] + [block.foreign or 0.0 for block in blocks] + [1e-9])
 
 
 def round_order(jobs: Sequence[Job], block: int) -> list[Job]:
@@ -159,6 +182,7 @@ def run_workers(
         "min_queries": math.ceil(plan.min_queries / plan.blocks),
         "min_seconds": plan.min_seconds / plan.blocks,
         "patience_s": plan.timeout_s,
+        "calm_s": plan.calm_s,
         "turn_queries": 0 if alone else TURN_QUERIES,
         "turn_seconds": 0.0 if alone else max(TURN_SECONDS, TURN_SECONDS_A_JOB * len(jobs)),
     }

@@ -53,8 +53,8 @@ def race(before: Job, after: Job, measure: Measure) -> Race:
     pairs: list[Pair] = []
     for look in _LOOKS:
         pairs += [run_pair(before, after, index, measure) for index in range(len(pairs), look)]
-        # A pair is judged by its ratio: what disturbs the machine in turns this short meets both sides.
-        decision = decide([pair.latency_log_ratio for pair in pairs], tau=0.0)
+        # What disturbs the machine in turns this short meets both sides: each pair is judged by its turns.
+        decision = decide([pair.turns_log_ratio for pair in pairs], tau=0.0)
         if decision.upper < 0 or decision.lower > 0:
             break
     middle = len(pairs) // 2

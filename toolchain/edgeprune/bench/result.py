@@ -43,6 +43,8 @@ class Job(Record):
             there is no stage `post`.
         patience_s: how long a worker that shares the time may be silent while it is waited for; 0 for any
             time.
+        calm_s: how long workers in turns wait, once they are loaded, for others to leave their cores; 0 for
+            not at all.
         turn_queries, turn_seconds: least length of a turn at timing, where workers share the time
             (`bench/turns.py`); 0 for one that measures alone, in one go.
     """
@@ -73,6 +75,7 @@ class Job(Record):
     min_queries: int = 128
     min_seconds: float = 10.0
     patience_s: float = 0.0
+    calm_s: float = 0.0
     turn_queries: int = 0
     turn_seconds: float = 0.0
 
@@ -94,6 +97,9 @@ class Block(Record):
         output_error: largest relative L2 error of an output; None without a reference or when not finite.
         starts_ns: when each query began, since the loop's start; empty where one followed the other at once.
         frames, missed: of `paced`: frames that came, and those without outputs when the next one came.
+        turns: how many queries each turn had, where workers took turns; empty for one that measured alone.
+        waits_ns: of each query, the time that the worker's threads waited for a core while others ran on it,
+            added up over the threads; empty where the kernel does not tell it, or without turns.
         cross_talk: of `throughput`: answers beside others that were not what their input gives alone;
             `cross_talk_error` is the largest relative L2 error of one.
         resident: of `sustained`: rows of time since the loop's start in ns, RSS and PSS in kB.
@@ -118,6 +124,8 @@ class Block(Record):
     starts_ns: tuple[int, ...] = ()
     frames: int | None = None
     missed: int | None = None
+    turns: tuple[int, ...] = ()
+    waits_ns: tuple[int, ...] = ()
     cross_talk: int | None = None
     cross_talk_error: float | None = None
     resident: tuple[tuple[int, int, int | None], ...] = ()
@@ -221,6 +229,8 @@ class BenchResult(Record):
         cold_ms: of the first process; of `cold`, the median of each time over its processes.
         cold_runs: of `cold`: each process.
         device: name or address of where it was measured; None in files of before there were several.
+        disturbed: blocks of rounds that the machine disturbed and that were measured again: kept, but not
+            counted. Nothing is derived from them.
         against: what a vendor's tool said of the same engine, see `bench/against.py`; None without one.
         replayed: when what is replayed here was recorded, ISO 8601 in UTC; None for a measurement.
     """
@@ -236,6 +246,7 @@ class BenchResult(Record):
     backend: dict[str, Any]
     scenario: dict[str, Any]
     blocks: tuple[Block, ...]
+    disturbed: tuple[Block, ...] = ()
     cold_ms: Cold | None
     cold_runs: tuple[Cold, ...] = ()
     latency_ms: dict[str, int | float | None] | None = None

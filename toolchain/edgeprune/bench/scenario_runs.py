@@ -88,7 +88,7 @@ def measure_setup(
             (kept.memory[job.name],) = run_workers([job], "memory", plan, runner)
             done += _START_S
     say(total, round(total), "done")
-    return kept.results(make)
+    return kept.results(make, plan.blocks)
 
 
 def _expected_s(job: Job, plan: BenchProfile) -> float:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binom, median_abs_deviation, t
+from scipy.stats import binom, median_abs_deviation
 
 from edgeprune.bench.result import BenchResult, Block
 
@@ -17,9 +16,6 @@ PERCENTILE_MINIMA = {90: 64, 95: 130, 99: 662}
 TAIL, TAIL_MINIMUM = 99.9, 6636  # only a long run of a fast network has so many: it is no flaw to lack it
 OUTLIER_MADS = 14.8
 BOUND_CONFIDENCE = 0.99
-# A bound needs a spread, and that of two pairs is none to speak of.
-LEAST_PAIRS = 3
-PAIRED_ALPHA = 0.01
 
 
 @dataclass(frozen=True)
@@ -108,40 +104,3 @@ def pooled_ns(blocks: Sequence[Block]) -> list[int]:
 def median_ms(block: Block) -> float:
     """Return the median latency of one block in milliseconds."""
     return float(np.median(block.samples_ns)) / 1e6
-
-
-@dataclass(frozen=True)
-class PairedRatio:
-    """How long one run takes beside another that shared the machine's time with it, round by round.
-
-    Attributes:
-        median: of (time over the other's time) over the pairs of processes.
-        lower: one-sided 99 % t bound of the mean log ratio, as a ratio; None with fewer than 3 pairs.
-    """
-
-    pairs: int
-    median: float
-    lower: float | None
-
-
-def paired_ratio(candidate: BenchResult, baseline: BenchResult) -> PairedRatio | None:
-    """Compare two results of one session by their rounds; None when they were not measured side by side.
-
-    As in the gate the pair of fresh processes is the unit, since the samples of one process are not
-    independent (section 4 of `docs/measurement.md`).
-    """
-    if candidate.run_id != baseline.run_id:
-        return None
-    logs = np.asarray(
-        [
-            math.log(median_ms(mine) / median_ms(other))
-            for mine, other in zip(candidate.blocks, baseline.blocks, strict=False)
-        ]
-    )
-    if not len(logs):
-        return None
-    lower = None
-    if len(logs) >= LEAST_PAIRS:
-        error = float(np.std(logs, ddof=1)) / math.sqrt(len(logs))
-        lower = math.exp(float(np.mean(logs)) - error * float(t.ppf(1 - PAIRED_ALPHA, len(logs) - 1)))
-    return PairedRatio(len(logs), math.exp(float(np.median(logs))), lower)

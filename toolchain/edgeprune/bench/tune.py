@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from edgeprune.bench.protocol import BenchProfile, measure
 from edgeprune.bench.result import Job
-from edgeprune.bench.statistics import latency_ms
+from edgeprune.bench.side_by_side import speedup
 
 if TYPE_CHECKING:
     from edgeprune.runners import Runner
 
 PLAN = BenchProfile(blocks=2, min_queries=64, min_seconds=1.0, warmup_s=0.5, warmup_cap_s=5.0)
-WORTH_IT = 0.97  # a special environment has to gain at least 3 % to be worth asking the user for
+WORTH_IT = 1.03  # a special environment has to gain at least 3 % to be worth asking the user for
 
 
 def fastest_environment(
@@ -26,12 +26,13 @@ def fastest_environment(
     """Measure a job plain and under each set of environment variables, in turns; return the fastest set.
 
     Returns:
-        The variables, or an empty dictionary when none of the sets is at least 3 % faster than none.
+        The variables, or an empty dictionary when none of the sets is proven faster than none, by 3 %.
     """
     jobs = [job] + [
         job.model_copy(update={"name": f"{job.name} {index}", "environment": dict(choice)})
         for index, choice in enumerate(choices)
     ]
-    p50 = [latency_ms(result).p50 for result in measure(jobs, plan, runner)]
-    best = min(range(len(jobs)), key=lambda index: p50[index])
-    return dict(jobs[best].environment) if p50[best] < WORTH_IT * p50[0] else {}
+    plain, *others = measure(jobs, plan, runner)
+    gains = [speedup(plain, other) for other in others]
+    best = max(zip(gains, jobs[1:], strict=True), key=lambda entry: entry[0].times if entry[0] else 0.0)
+    return dict(best[1].environment) if best[0] and best[0].proven and best[0].times > WORTH_IT else {}

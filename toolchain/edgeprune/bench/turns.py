@@ -20,11 +20,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from edgeprune.bench import live, telemetry
+from edgeprune.bench import affinity, live, telemetry
+from edgeprune.bench.sensors import contention
 from edgeprune.documents import parse_json, read_json
 from edgeprune.errors import DeviceError, how_it_ended
 
 _TOLD_EVERY_S = 1.0
+_CALM = 0.05  # of the time of the cores in use, taken by others: below it nobody is in the way
+_LOOKED_S = 1.0
 
 
 def said_by(line: str) -> dict[str, Any]:
@@ -123,6 +126,7 @@ def _take_turns(argv: Sequence[str], watch: telemetry.Beside) -> int:
             workers.append(_Worker(job_path, out_path))
             watch.watch(workers[-1].process.pid)
             workers[-1].until("ready")  # one at a time: a warm-up beside another is none
+        _until_calm(workers[0].job)
         told = time.monotonic()
         while (least := min([worker.turn() for worker in workers])) < 1:
             if time.monotonic() - told > _TOLD_EVERY_S:
@@ -138,6 +142,22 @@ def _take_turns(argv: Sequence[str], watch: telemetry.Beside) -> int:
         for worker in workers:
             worker.stop()
     return 0
+
+
+def _until_calm(job: dict[str, Any]) -> None:
+    """Wait until others leave the workers' cores, for the job's `calm_s` at most; the workers are idle."""
+    if not job.get("calm_s"):
+        return
+    cores = affinity.best_cores(job["threads"], os.sched_getaffinity(0))
+    deadline = time.monotonic() + job["calm_s"]
+    while time.monotonic() < deadline:
+        before, since = contention.read_busy_s(cores), time.monotonic()
+        time.sleep(_LOOKED_S)
+        after = contention.read_busy_s(cores)
+        if before is None or after is None:
+            return
+        if after - before < _CALM * len(cores) * (time.monotonic() - since):
+            return
 
 
 def _say(phase: str, **more: Any) -> None:

@@ -10,6 +10,7 @@ from edgeprune.artifact import Artifact
 from edgeprune.bench.jobs import build_job, write_inputs
 from edgeprune.bench.protocol import BenchProfile, measure
 from edgeprune.bench.result import Job
+from edgeprune.bench.side_by_side import speedup
 from edgeprune.bench.statistics import latency_ms
 from edgeprune.bench.subject import stock_images
 from edgeprune.bench.tune import fastest_environment
@@ -17,6 +18,7 @@ from edgeprune.device import DeviceProfile
 from edgeprune.latency import LatencyTable
 from edgeprune.preprocess import Preprocess
 from edgeprune.runners import Runner
+from edgeprune.speedup import Speedup
 
 Engine = tuple[Artifact, int]
 """A compiled network and the side of its input, in pixels."""
@@ -85,5 +87,6 @@ def paced_ms(
         DeviceError: a worker crashed, hung or answered with garbage.
     """
     results = measure(jobs_beside(engines, profile, pace, folder), TIMING, runner)
-    own, other = (latency_ms(result).p50 for result in results)
-    return pace.own_ms * other / own
+    own, other = results
+    gain = speedup(own, other) or Speedup.of_medians(latency_ms(own).p50, latency_ms(other).p50)
+    return pace.own_ms / gain.times

@@ -51,8 +51,10 @@ def measured_rounds(
     plan: Plan,
     runner: Runner,
     say: Callable[[float], None],
-) -> dict[str, list[float]]:
+) -> tuple[dict[str, list[float]], float]:
     """Measure networks in one worker process; return the rounds of each, in ms, by name.
+
+    Beside them it returns the share of a core's time that others took; 0 where the kernel does not tell.
 
     Args:
         nets: layers of the subject, with their surroundings.
@@ -95,19 +97,29 @@ def measured_rounds(
                 say(0.25 * said["share"] if said["phase"] == "load" else 0.25 + 0.75 * said["share"])
 
         answer = ask(runner, "layer_worker", job, folder, plan.timeout_s, follow)
-        rounds = _rounds(answer, {entry["name"] for entry in entries}, plan.rounds)
-    return {name: [ns / 1e6 for ns in values] for name, values in rounds.items()}
+        rounds, foreign = _rounds(answer, {entry["name"] for entry in entries}, plan.rounds)
+    return {name: [ns / 1e6 for ns in values] for name, values in rounds.items()}, foreign
 
 
-def _rounds(path: Path, names: set[Any], rounds: int) -> dict[str, list[float]]:
+@dataclass(frozen=True)
+class _Answer:
+    """What the layers' worker answers; see `bench/layer_worker.py`."""
+
+    rounds_ns: dict[str, list[float]]
+    foreign: float | None
+    version: str | None = None
+
+
+def _rounds(path: Path, names: set[Any], rounds: int) -> tuple[dict[str, list[float]], float]:
     garbage = "the layers' worker answered with garbage; the same command tries again"
     try:
-        found = read_record(dict[str, dict[str, list[float]]], path, DeviceError).get("rounds_ns", {})
+        answer = read_record(_Answer, path, DeviceError)
     except DeviceError as exc:
         raise DeviceError(garbage) from exc
+    found = answer.rounds_ns
     if set(found) != names or any(len(values) != rounds for values in found.values()):
         raise DeviceError(garbage)
-    return found
+    return found, answer.foreign or 0.0
 
 
 def cost(times: Mapping[str, Sequence[float]], net: Micronet) -> list[float]:

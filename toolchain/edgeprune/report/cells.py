@@ -62,14 +62,16 @@ def word(text: object, why: str = "") -> Cell:
     return Cell(shown) if shown else Cell(MISSING, why)
 
 
-def number(value: float | None, digits: int = 0, why: str = "not measured", suffix: str = "") -> Cell:
+def number(
+    value: float | None, digits: int = 0, why: str = "not measured", suffix: str = "", prefix: str = ""
+) -> Cell:
     """Show a number with a fixed count of decimals and a real minus sign; None is missing, never 0."""
     if value is None:
         return Cell(MISSING, why)
     text = f"{value:,.{digits}f}".replace("-", "\N{MINUS SIGN}")
     if not any(digit in text for digit in "123456789"):
         text = text.removeprefix("\N{MINUS SIGN}")
-    return Cell(text + suffix)
+    return Cell(prefix + text + suffix)
 
 
 def printable(text: str) -> str:

@@ -38,14 +38,19 @@ def factors_table(split: Split) -> Table:
 
 def corners_table(split: Split) -> Table:
     """Show the rows that the factors come from; one that was not measured has no number."""
-    heads = [Head("changes made", numeric=False), Head("row", numeric=False), Head("p50", "ms")]
+    heads = [
+        Head("changes made", numeric=False), Head("row", numeric=False), Head("p50", "ms"),
+        Head("speed-up", "× by the turns"),
+    ]  # fmt: skip
+    absent = "this build did not measure it on the same network"
     return table(
         heads,
         [
             [
                 word(" + ".join(corner.changes) or "none"),
                 word(corner.row),
-                number(corner.p50_ms, 2, "this build did not measure it on the same network"),
+                number(corner.p50_ms, 2, absent),
+                number(corner.speedup, 2, absent),
             ]
             for corner in split.corners
         ],
@@ -54,10 +59,10 @@ def corners_table(split: Split) -> Table:
 
 def split_words(split: Split) -> str:
     """Say what was taken apart, and how."""
-    head = (
-        f"{split.row} takes {split.row_ms:.2f} ms, {split.reference} {split.reference_ms:.2f} ms: "
-        f"{split.speedup:.2f}x."
-    )
+    told = split.gain.claim or "nothing is claimed of the speed-up"
+    head = f"{split.row} takes {split.row_ms:.2f} ms, {split.reference} {split.reference_ms:.2f} ms: {told}."
+    if split.gain.disturbed:
+        head += " The machine disturbed the run: what follows are estimates."
     if not split.factors:
         return f"{head} It is the reference itself."
     if len(split.order) == 1:

@@ -11,7 +11,8 @@ from edgeprune.summary import Row, Summary
 def heading(summary: Summary) -> str:
     """Return one short sentence, without its full stop: what was chosen and how much faster it is.
 
-    A chosen row whose run was unfit is named so.
+    A chosen row whose run was unfit is named so, and so is what may be as fast. No more is said of its
+    speed-up than the run proves.
     """
     row = summary.chosen
     if row is None:
@@ -19,9 +20,12 @@ def heading(summary: Summary) -> str:
             return "Nothing was measured: the device was not there"
         return "No row keeps to every budget" if summary.nearest_miss else "No row could be chosen"
     claim = f"{row.p50_ms:.2f} ms at p50" if row.p50_ms is not None else "it was not measured"
-    if row.speedup and summary.reference and summary.reference != row.label:
-        claim = f"{row.speedup:.2f}× as fast as {summary.reference}"
+    gain = row.over_reference
+    if gain and gain.claim and summary.reference and summary.reference != row.label:
+        claim = f"{gain.claim} as fast as {summary.reference}"
     caveat = f", measured in a run flagged {unfit_by(row)}" if unfit_by(row) else ""
+    if summary.tied:
+        caveat += f", not told apart in speed from {', '.join(summary.tied)}"
     return f"{row.label} is chosen: {claim}{caveat}"
 
 

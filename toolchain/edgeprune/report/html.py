@@ -24,7 +24,8 @@ from edgeprune.report.sensitivity import (
     tries_table,
 )
 from edgeprune.report.sparse import epochs_table, gammas_by_epoch
-from edgeprune.summary import ALTERNATIVES
+from edgeprune.report.tables import speedup_cell
+from edgeprune.summary import ALTERNATIVES, Row
 
 PAGE = "report.html"
 
@@ -104,6 +105,13 @@ def _markup(svg: str | None) -> Markup | None:
     return None if svg is None else Markup(svg)  # noqa: S704
 
 
+def _over(row: Row, reference: Row | None) -> str:
+    """Say what a speed-up is over, with its interval where the run was calm enough to claim one."""
+    gain = row.over_reference
+    told = f"{gain.interval}, " if gain and gain.interval and not gain.disturbed else ""
+    return f"{told}over {plain(reference.label)}" if reference else ""
+
+
 def model_name(report: Report) -> str:
     """Return the name of the model that was built."""
     model = report.summary.model
@@ -120,12 +128,13 @@ def tiles(report: Report) -> list[tuple[str, Cell, str]]:
         before = getattr(reference, key, None)
         return "" if before is None else f"was {number(before, digits).text}"
 
+    cell = speedup_cell(row, interval=False)
     rated = "" if row.score is None else f"{row.score:.4f} on {plain(report.summary.split)}"
     return [
         (
             "speed-up",
-            number(row.speedup, 2, suffix="×"),
-            f"over {plain(reference.label)}" if reference else "",
+            cell if cell.why else Cell(f"{cell.text}×"),
+            _over(row, reference),
         ),
         ("p50, ms", number(row.p50_ms, 2), was("p50_ms", 2)),
         ("FPS", number(row.fps, 1), was("fps", 1)),

@@ -33,7 +33,7 @@ def row_heads(report: Report) -> tuple[Head, ...]:
         Head("p50", "ms"),
         Head("p90", "ms"),
         Head("FPS", "1/s"),
-        Head("speed-up", "×"),
+        Head("speed-up", "×, 95 %"),
         Head(LENIENT[metric], split),
         Head(metric, split),
         Head("drop", split),
@@ -58,7 +58,7 @@ def _row_line(report: Report, target: TargetSummary, row: Row) -> Line:
         number(row.p50_ms, 2, absent),
         number(row.p90_ms, 2, few),
         number(row.fps, 1, absent),
-        number(row.speedup, 2, absent if row.p50_ms is None else "no reference row was measured"),
+        speedup_cell(row, absent if row.p50_ms is None else "no reference row was measured"),
         number(row.lenient, 4, unrated),
         number(row.score, 4, unrated),
         number(row.drop, 4, unrated if row.score is None else "the original fp32 was not evaluated"),
@@ -68,6 +68,25 @@ def _row_line(report: Report, target: TargetSummary, row: Row) -> Line:
         cells.append(number(drop, 4, f"not evaluated on {report.summary.selection_split}"))
     cells += [number(row.peak_mb, 0, absent), number(row.size_mb, 2)]
     return Line(tuple(cells), report.tone(row), row.refused, unfit_by(row))
+
+
+def speedup_cell(row: Row, why: str = "not measured", interval: bool = True) -> Cell:
+    """Show the speed-up with its interval; of a disturbed run only what it is at least.
+
+    Args:
+        interval: show it; a terminal has no room for it, and its verdict tells it.
+    """
+    gain = row.over_reference
+    if gain is None:
+        return number(None, 2, why)
+    if gain.low is None or gain.high is None:
+        known = gain.times if not gain.disturbed else None
+        return number(known, 2, f"the run was disturbed ({row.disturbed_by}) and too short for an interval")
+    if gain.low == gain.high:  # the reference beside itself
+        return number(gain.times, 2)
+    if gain.disturbed:
+        return number(gain.low, 2, prefix="\N{GREATER-THAN OR EQUAL TO} ")
+    return number(gain.times, 2, suffix=f" ({gain.low:.2f}–{gain.high:.2f})" if interval else "")
 
 
 def why_unmeasured(target: TargetSummary) -> str:

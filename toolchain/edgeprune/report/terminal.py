@@ -9,10 +9,17 @@ from edgeprune.report.cells import Cell, Head, Line, Table, number, plain
 from edgeprune.report.console import draw, for_terminal, say
 from edgeprune.report.heading import heading
 from edgeprune.report.sensitivity import guard_note
-from edgeprune.report.tables import ahead_of_time, budget_words, evaluated_elsewhere, runtimes
+from edgeprune.report.tables import (
+    ahead_of_time,
+    budget_words,
+    evaluated_elsewhere,
+    runtimes,
+    speedup_cell,
+)
 from edgeprune.scores import Metric
 from edgeprune.summary import Row, Summary, TargetSummary
 
+AT_LEAST = "\N{GREATER-THAN OR EQUAL TO}"
 CHOSEN, BEST, REFUSED, WARNED = "●", "○", "✗", "⚠"
 _STYLES = {CHOSEN: "bold green", REFUSED: "dim"}
 _SPEED = (Head("p50", "ms"), Head("p90", "ms"), Head("FPS", "1/s"), Head("speed\nup ×"))
@@ -32,6 +39,8 @@ def print_summary(summary: Summary, console: Console) -> None:
         legend.append(f"{CHOSEN} chosen, {BEST} best on its target")
     if summary.reference:
         legend.append(f"speed-up is over {plain(summary.reference)}")
+    if any(row.gain and row.gain.disturbed for row in summary.rows()):
+        legend.append(f"{AT_LEAST}: the machine disturbed the run, it is at least so much")
     say(console, "; ".join(legend), "dim")
     budgets = ", ".join(budget_words(summary)) or "none was set"
     say(console, f"Budget: {budgets}")
@@ -70,11 +79,10 @@ def _print_target(summary: Summary, name: str, target: TargetSummary, console: C
 
 
 def _numbers(row: Row) -> list[Cell]:
-    values = (
-        (row.p50_ms, 2), (row.p90_ms, 2), (row.fps, 1), (row.speedup, 2),
-        (row.score, 4), (row.drop, 4), (row.peak_mb, 0), (row.size_mb, 2),
-    )  # fmt: skip
-    return [number(value, digits) for value, digits in values]
+    timed = ((row.p50_ms, 2), (row.p90_ms, 2), (row.fps, 1))
+    rest = ((row.score, 4), (row.drop, 4), (row.peak_mb, 0), (row.size_mb, 2))
+    before, after = ([number(value, digits) for value, digits in part] for part in (timed, rest))
+    return [*before, speedup_cell(row, interval=False), *after]
 
 
 def _mark(summary: Summary, target: TargetSummary, row: Row) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.bench import live
 from edgeprune.bench.scenarios.block import Bench, measured, say
+from edgeprune.bench.sensors.contention import waiting
 
 if TYPE_CHECKING:
     from edgeprune.backends import Session
@@ -20,18 +21,12 @@ SAY_EVERY_S = 1.0
 
 def run(bench: Bench) -> dict[str, Any]:
     """Time queries until the job's minima are met."""
-    samples: list[int] = []
-
-    def loop() -> dict[str, Any]:
-        measure = _turns if bench.job["turn_queries"] else _alone
-        elapsed = sum(measure(bench.job, bench.sessions[0], bench.inputs, samples))
-        return {"samples_ns": samples, "elapsed_ns": elapsed}
-
-    return measured(bench, loop)
+    measure = _in_turns if bench.job["turn_queries"] else _alone
+    return measured(bench, lambda: measure(bench.job, bench.sessions[0], bench.inputs))
 
 
-def _alone(job: dict[str, Any], session: Session, inputs: list[Array], samples: list[int]) -> Iterator[int]:
-    """Time queries until the job's minima are met; yield the time of each slice of a second, ns.
+def _alone(job: dict[str, Any], session: Session, inputs: list[Array]) -> dict[str, Any]:
+    """Time queries until the job's minima are met, in slices of a second.
 
     Between two slices the worker tells how far it is, and runs one query that is not timed, since the caches
     then hold other data.
@@ -39,32 +34,39 @@ def _alone(job: dict[str, Any], session: Session, inputs: list[Array], samples: 
     say("measure")
     least_s = min(SAY_EVERY_S, job["min_seconds"])
     least = 1 if least_s else job["min_queries"]
+    samples: list[int] = []
     total_ns, share = 0, 0.0
     while share < 1:
         if samples:
             session(inputs[len(samples) % len(inputs)])
-        slice_ns = _timed_loop(session, inputs, samples, least, least_s)
-        yield slice_ns
-        total_ns += slice_ns
+        total_ns += _timed_loop(session, inputs, samples, least, least_s)
         share = _share(job, samples, total_ns)
         say("measure", share=share, **live.figures(samples), **live.temperature())
+    return {"samples_ns": samples, "elapsed_ns": total_ns}
 
 
-def _turns(job: dict[str, Any], session: Session, inputs: list[Array], samples: list[int]) -> Iterator[int]:
-    """Time queries turn by turn; yield the time of each turn, ns.
+def _in_turns(job: dict[str, Any], session: Session, inputs: list[Array]) -> dict[str, Any]:
+    """Time queries turn by turn, with what each query waited for a core.
 
     It waits for a line on standard input before each turn, until that ends: `bench/turns.py` passes the turn
     from worker to worker. The caches then hold another worker's data, so a turn begins with one query that is
     not timed.
     """
     say("ready")
+    samples: list[int] = []
+    turns: list[int] = []
+    waits: list[int] = []
     total_ns = 0
-    while sys.stdin.readline():
-        session(inputs[len(samples) % len(inputs)])
-        turn_ns = _timed_loop(session, inputs, samples, job["turn_queries"], job["turn_seconds"])
-        yield turn_ns
-        total_ns += turn_ns
-        say("turn", share=_share(job, samples, total_ns), **live.figures(samples))
+    with waiting() as waited_ns:
+        while sys.stdin.readline():
+            session(inputs[len(samples) % len(inputs)])
+            so_far = len(samples)
+            total_ns += _timed_loop(
+                session, inputs, samples, job["turn_queries"], job["turn_seconds"], waited_ns, waits
+            )
+            turns.append(len(samples) - so_far)
+            say("turn", share=_share(job, samples, total_ns), **live.figures(samples))
+    return {"samples_ns": samples, "elapsed_ns": total_ns, "turns": turns, "waits_ns": waits}
 
 
 def _share(job: dict[str, Any], samples: list[int], total_ns: int) -> float:
@@ -75,13 +77,25 @@ def _share(job: dict[str, Any], samples: list[int], total_ns: int) -> float:
 
 
 def _timed_loop(
-    session: Session, inputs: list[Array], samples: list[int], min_queries: int, min_seconds: float
+    session: Session,
+    inputs: list[Array],
+    samples: list[int],
+    min_queries: int,
+    min_seconds: float,
+    waited_ns: Callable[[], int] | None = None,
+    waits: list[int] | None = None,
 ) -> int:
-    """Append every sample, input ready to outputs readable on the host; return the loop's time. All in ns."""
+    """Append every sample, input ready to outputs readable on the host; return the loop's time. All in ns.
+
+    Args:
+        waited_ns, waits: what tells the time that was waited for a core so far, asked between two queries,
+            and the list of what each query waited.
+    """
     clock = time.perf_counter_ns  # CLOCK_MONOTONIC on Linux
     keep = samples.append
     enough = len(samples) + min_queries
     rotated = itertools.islice(itertools.cycle(inputs), len(samples) % len(inputs), None)
+    waited = waited_ns() if waited_ns else 0
     begin = end = clock()
     deadline = begin + int(min_seconds * 1e9)
     for images in rotated:
@@ -89,6 +103,9 @@ def _timed_loop(
         session(images)
         end = clock()
         keep(end - start)
+        if waited_ns and waits is not None:
+            before, waited = waited, waited_ns()
+            waits.append(waited - before)
         if end >= deadline and len(samples) >= enough:
             break
     return end - begin
