@@ -69,7 +69,22 @@ LAYERS = (
         "sensitivity",
         "shrinking",
     },
-    {"errors", "limits", "meanings", "resources", "files", "documents", "packages", "onnx_files", "__init__"},
+    {
+        "errors",
+        "limits",
+        "meanings",
+        "resources",
+        "files",
+        "documents",
+        "packages",
+        "onnx_files",
+        "privacy",
+        "processes",
+        "redaction",
+        "scratch",
+        "variables",
+        "__init__",
+    },
 )
 TORCH = {"torch", "torchvision", "torch_pruning", "ultralytics", "timm"}
 TORCH_HOMES = {"models", "prune", "export"}
@@ -92,6 +107,10 @@ TRAVELS = (
     "__init__",
     "errors",
     "meanings",
+    "privacy",
+    "processes",
+    "redaction",
+    "variables",
     "artifact",
     "documents",
     "files",
@@ -106,6 +125,7 @@ TRAVELS = (
     "bench.answer_worker",
     "bench.turns",
     "bench.layer_worker",
+    "bench.limits",
     "bench.node_worker",
     "bench.worker",
     "bench.live",
@@ -261,7 +281,8 @@ def test_what_travels_to_a_device_needs_only_the_standard_library_and_numpy(modu
 
 def _loaded_by(code: str) -> set[str]:
     """Return the top-level modules that a fresh interpreter has loaded after running `code`."""
-    show = "import sys; print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)"
+    loaded = "{name.partition('.')[0] for name, module in sys.modules.items() if module}"
+    show = f"import sys; print(*{loaded}, file=sys.stderr)"
     args = [sys.executable, "-c", f"{code}\n{show}"]
     done = subprocess.run(args, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -89,3 +89,30 @@ def test_a_damaged_summary_is_refused(tmp_path: Path, left: Any) -> None:
     path.write_bytes(left(path.read_bytes()))
     with pytest.raises(NotComparableError, match="not a summary"):
         load_summary(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"artifact": "../../etc/passwd"},
+        {"artifact": "/etc/passwd"},
+        {"artifact": "stages/../../x.onnx"},
+        {"artifact": "a\0b"},
+        {"bench": "../result.json"},
+        {"bench": "/dev/zero"},
+        {"target": "../x86-ort"},
+        {"target": "profile.d/x"},
+        {"precision": "../../int8"},
+        {"environment": {"LD_PRELOAD": "evil.so"}},
+        {"environment": {"PYTHONPATH": "evil"}},
+        {"environment": {"OMP_PLACES": "/etc/passwd"}},
+    ],
+)
+def test_a_row_names_nothing_outside_of_its_build(tmp_path: Path, change: dict[str, Any]) -> None:
+    save_summary(a_summary(), tmp_path)
+    data = json.loads((tmp_path / SUMMARY).read_text())
+    data["targets"]["x86-ort"]["rows"][0] |= change
+    (tmp_path / SUMMARY).write_text(json.dumps(data))
+    with pytest.raises(NotComparableError) as caught:
+        load_summary(tmp_path)
+    assert next(iter(change)) in str(caught.value) and "\n" not in str(caught.value)

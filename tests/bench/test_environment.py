@@ -27,9 +27,12 @@ def test_only_variables_that_matter_to_a_runtime_are_kept(monkeypatch: pytest.Mo
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     monkeypatch.setenv("MY_SECRET_TOKEN", "hush")
+    for family in ("OPENVINO", "ORT", "OMP", "KMP", "CUDA", "NVIDIA", "LD_PRELOAD"):
+        monkeypatch.setenv(f"{family}_TOKEN", "hush")
+    monkeypatch.setenv("LD_LIBRARY_PATH", "https://user:hush@host/lib")
     variables = environment.read_environment()["variables"]
     assert variables["OMP_NUM_THREADS"] == "3" and variables["ONEDNN_MAX_CPU_ISA"] == "AVX2"
-    assert "MY_SECRET_TOKEN" not in variables
+    assert "hush" not in str(variables) and "LD_LIBRARY_PATH" in variables
 
 
 def test_an_arm_cpu_is_named_by_its_part(nothing: Recorded) -> None:

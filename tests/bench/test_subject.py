@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,7 +83,7 @@ def test_a_build_that_has_not_ended_is_not_comparable(tmp_path: Path) -> None:
 def test_the_measured_rows_of_a_build_are_its_subjects(build_folder: Path) -> None:
     subjects = subjects_of(build_folder)
     assert [subject.name for subject in subjects] == [f"{ORT.name} original {p}" for p in ("fp32", "int8")]
-    assert subjects[1].environment == {"SOME": "1"}
+    assert subjects[1].environment == {"ONEDNN_MAX_CPU_ISA": "AVX2"}
     assert {subject.accuracy and subject.accuracy.score for subject in subjects} == {0.5}, (
         "the gate compares the selection split"
     )
@@ -137,7 +138,11 @@ def test_a_job_carries_the_inputs_the_reference_and_the_environment(build_folder
     inputs, reference = np.load(job.inputs), np.load(job.reference or "")
     assert inputs.shape == (32, 3, 32, 32) and inputs.dtype == np.float32
     assert reference["out0"].shape == (32, 16, 32, 32)
-    assert job.environment == {"SOME": "1"} and job.precision == "int8" and job.backend == "onnxruntime"
+    assert (
+        job.environment == {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+        and job.precision == "int8"
+        and job.backend == "onnxruntime"
+    )
 
 
 def test_stock_images_are_distinct_photographs_and_always_the_same() -> None:
@@ -160,3 +165,12 @@ def test_an_engine_that_does_not_take_one_square_image_is_refused(tmp_path: Path
     onnx.save(helper.make_model(graph), tmp_path / "flat.onnx")
     with pytest.raises(ModelError, match=r"\[1, 10\] is not one square RGB image"):
         input_size(tmp_path / "flat.onnx")
+
+
+def test_a_link_out_of_the_build_is_not_followed(build_folder: Path, tmp_path_factory: Any) -> None:
+    engine = next(build_folder.glob(f"{ORT.name}/fp32.onnx"))
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "engine.onnx"
+    engine.rename(elsewhere)
+    engine.symlink_to(elsewhere)
+    with pytest.raises(ModelError, match="a path inside this folder is expected"):
+        subjects_of(build_folder)

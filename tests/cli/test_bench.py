@@ -84,7 +84,7 @@ def test_a_folder_that_takes_no_results_is_told_before_anything_is_measured(
     ended = run("bench", convnet, "--out", tmp_path / "file" / "below")
     assert ended.code == 3 and f"--out {tmp_path}/file/below: it cannot be written to: " in ended.error
     ended = run("bench", convnet, "--record", tmp_path / "file" / "below")
-    assert ended.code == 3 and "file/below: a part of the path is a file, not a folder" in ended.error
+    assert ended.code == 3 and "a part of the path is a file, not a folder" in ended.error
 
 
 def test_ctrl_c_promises_nothing_that_a_bench_does_not_keep(

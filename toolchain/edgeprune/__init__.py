@@ -2,4 +2,8 @@
 
 from __future__ import annotations
 
+from edgeprune.privacy import send_nothing
+
 __version__ = "0.2.0"
+
+send_nothing()  # here, because libraries send when they are imported, and whatever imports them is below this

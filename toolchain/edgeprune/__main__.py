@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from edgeprune.cli import main
+import sys
+
+
+def main() -> None:
+    """Run the command line, in a process that imports nothing from the working folder."""
+    sys.path.append(sys.path.pop(0))  # the working folder, or the script's: before the next import
+    from edgeprune.processes import safe_path
+
+    sys.path[:] = safe_path()
+    from edgeprune.cli import run
+
+    run()
+
 
 if __name__ == "__main__":
     main()

@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import json
 import os
+import resource
 import shutil
 import tempfile
 import time
@@ -181,13 +182,16 @@ class Store:
         torch raises a RuntimeError without a reason, numpy and shutil an OSError without a number.
         """
         free = shutil.disk_usage(self.root).free // 1_000_000
+        largest = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
         cause = exc.__cause__ or exc
-        if free < LITTLE_SPACE_MB and isinstance(cause, OSError | RuntimeError):
+        why = f"the disk is full: {free} MB are left after what was unfinished is removed"
+        if free >= LITTLE_SPACE_MB:
+            why = f"files of more than {largest} bytes cannot be written here (ulimit -f)"
+        about_writing = any(word in str(cause) for word in ("writ", "unexpected pos", "too large"))
+        limited = free < LITTLE_SPACE_MB or (largest != resource.RLIM_INFINITY and about_writing)
+        if limited and isinstance(cause, OSError | RuntimeError):
             said = (str(cause).splitlines() or [type(cause).__name__])[0]
-            raise OutputError(
-                f"{self.root}: the disk is full: {free} MB are left after what was unfinished is removed; "
-                f"whole stages are kept ({said})"
-            ) from exc
+            raise OutputError(f"{self.root}: {why}; whole stages are kept ({said})") from exc
 
     def find(self, name: str, inputs: Mapping[str, Any]) -> Path | None:
         """Return the folder of a whole stage made from these inputs, or None."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.errors import ConfigError
-from edgeprune.resources import without_password
+from edgeprune.redaction import without_password
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
@@ -31,7 +31,7 @@ def shown(url: str | URL, option: str) -> str:
     if "\0" in where or where.encode(errors="replace").decode() != where:
         raise ConfigError(f"{option} {where!a}: the name of a database is UTF-8 text without NUL: rename it")
     try:
-        return make_url(url).render_as_string(hide_password=True)
+        return without_password(make_url(url).render_as_string(hide_password=True))
     except (ArgumentError, ValueError) as exc:
         raise ConfigError(
             f"{option} {without_password(str(url))}: not a database URL; write it as sqlite:///FILE or "

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import platform
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from edgeprune.documents import read_mapping, validate
 from edgeprune.errors import ConfigError, which_target
 from edgeprune.resources import bundled
+from edgeprune.variables import require_tuning
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -23,6 +24,10 @@ SchemeName = Literal[
     "ort-u8s8", "ort-s8s8", "nncf", "trt-s8s8", "ncnn-minmax", "ncnn-kl", "litert-s8", "executorch-s8"
 ]  # fmt: skip
 Architecture = Literal["x86_64", "aarch64"]
+
+
+Variables = Annotated[dict[str, str], AfterValidator(require_tuning)]
+"""Environment variables that a row is run with: only those that tune a runtime, see `variables.py`."""
 
 
 class DeviceProfile(BaseModel):
@@ -57,7 +62,7 @@ class DeviceProfile(BaseModel):
     options: dict[Precision, dict[str, str]] = {}
     provider: str | None = None
     format: Literal["onnx", "ort"] = "onnx"
-    environments: dict[Precision, tuple[dict[str, str], ...]] = {}
+    environments: dict[Precision, tuple[Variables, ...]] = {}
     built_on: Literal["host", "device"] = "host"
     notes: tuple[str, ...] = ()
 

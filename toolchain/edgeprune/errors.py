@@ -46,10 +46,23 @@ class DeviceError(EdgepruneError):
 
     Attributes:
         telemetry: what was sampled beside a worker until it broke off, see `bench/telemetry.py`.
+        returncode: of the process that failed, if one did.
+        how: in words how that process ended; empty without one.
+        said: the last line of its standard error.
     """
 
     exit_code = 4
     telemetry: tuple[dict[str, Any], ...] = ()
+    returncode: int | None = None
+    how = ""
+    said = ""
+
+    @classmethod
+    def of_process(cls, what: str, returncode: int | None, how: str, said: str = "") -> DeviceError:
+        """Return the error of a process that failed: `what` is where it ran and its command."""
+        error = cls(f"{what}: {how}{': ' if said else ''}{said}")
+        error.returncode, error.how, error.said = returncode, f"{how}{': ' if said else ''}{said}", said
+        return error
 
 
 class DroppedError(DeviceError):

@@ -15,6 +15,7 @@ from edgeprune.bench.subject import input_size, stock_images
 from edgeprune.bench.testbed import as_testbed
 from edgeprune.device import DeviceProfile, resolve_targets
 from edgeprune.errors import CompileError, ConfigError, DeviceError, ModelError
+from edgeprune.files import inside
 from edgeprune.preprocess import Preprocess
 from edgeprune.reasons import engine_of, why
 from edgeprune.runners import Runner
@@ -153,9 +154,9 @@ def _engine_times(folder: Path, summary: Summary, row: Row, runner: Runner, infe
 
 def _engine(folder: Path, summary: Summary, row: Row) -> Artifact:
     """Return a row's engine: from the stages, or for the chosen row the copy in ``best/``."""
-    places = [folder / row.artifact]
+    places = [inside(folder, row.artifact, ModelError)]
     if summary.chosen and summary.chosen.label == row.label:
-        places.append(folder / "best" / Path(row.artifact).name)
+        places.append(inside(folder, f"best/{Path(row.artifact).name}", ModelError))
     for place in places:
         if place.exists():
             engine = Artifact.of(place, "engine", row.precision)

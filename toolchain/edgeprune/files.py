@@ -36,6 +36,7 @@ _KINDS = {
 _MEANT = {
     errno.ENOSPC: "the disk is full",
     errno.EEXIST: "a part of the path is a file, not a folder",
+    errno.ENOTDIR: "a part of the path is a file, not a folder",
     errno.ENXIO: "nobody reads the FIFO or socket",
 }
 

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
+from edgeprune.device import Variables
 from edgeprune.documents import read_json, validate
 from edgeprune.errors import ConfigError, NotComparableError
 from edgeprune.files import write_text_atomically
@@ -116,7 +117,7 @@ class TableKey(_Record):
     precision: str
     threads: int
     options: dict[str, str] = {}
-    environment: dict[str, str] = {}
+    environment: Variables = {}
 
 
 class Grid(_Record):

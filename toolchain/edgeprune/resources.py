@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
-import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+
+from edgeprune.redaction import without_password
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -35,11 +36,6 @@ def cache_dir() -> Path:
         return Path(own).expanduser()
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser() / "edgeprune"
-
-
-def without_password(text: str) -> str:
-    """Return a text with the password of a URL in it, such as a database's, replaced by ``***``."""
-    return re.sub(r"(://[^/\s:@]*):[^/\s]*@", r"\1:***@", text)
 
 
 def own_command() -> list[str]:

@@ -6,11 +6,12 @@ Every number in a row was measured, or it is null. Reports, the gate and the ter
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from edgeprune.artifact import Built
+from edgeprune.device import Variables
 from edgeprune.documents import parse_record
 from edgeprune.errors import NotComparableError
 from edgeprune.files import read_bytes, to_text, write_text_atomically
@@ -28,6 +29,25 @@ ALTERNATIVES: Final[tuple[Variant, ...]] = ("resized", "smaller")
 
 Their rows are measured to be compared with, and are never chosen.
 """
+
+
+def _require_inner(name: str) -> str:
+    """Return a relative path that does not lead out of its folder by itself; links in it are for `inside`."""
+    if "\0" in name or "\\" in name or name.startswith("/") or ".." in name.split("/"):
+        raise ValueError(f"{name!r} leads out of the build folder")
+    return name
+
+
+def _require_word(name: str) -> str:
+    if not name or name.startswith(".") or any(sign in name for sign in "/\\\0\n"):
+        raise ValueError(f"{name!r} is no name: it would be read as a path")
+    return name
+
+
+Inner = Annotated[str, AfterValidator(_require_inner)]
+"""A path in the build folder."""
+Word = Annotated[str, AfterValidator(_require_word)]
+"""A name that becomes part of file names, and stands for a file that is shipped."""
 
 
 def variant_name(variant: Variant, imgsz: int | None) -> str:
@@ -75,10 +95,10 @@ class Row(ScoredRecord):
         built: where the artifact was compiled; null where only the device can.
     """
 
-    target: str
+    target: Word
     variant: Variant
     imgsz: int | None = None
-    precision: str
+    precision: Word
     runtime: str
     runtime_version: str | None = None
     p50_ms: float | None = None
@@ -95,15 +115,15 @@ class Row(ScoredRecord):
     per_class: dict[str, float] = Field(default_factory=dict)
     quantized_ops: int | None = None
     convolutions: int | None = None
-    environment: dict[str, str] = Field(default_factory=dict)
+    environment: Variables = Field(default_factory=dict)
     ahead_of_time: AheadOfTime | None = None
     guard: Guard | None = None
     flags: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
-    artifact: str
+    artifact: Inner
     sha256: str
     built: Built | None = None
-    bench: str | None = None
+    bench: Inner | None = None
 
     @property
     def name(self) -> str:

@@ -66,11 +66,12 @@ class Recognised:
 
     Attributes:
         engine: what `load` takes: a file, or the folder around it.
-        precision: what it runs in, which is not always how its weights are stored.
+        precision: what it runs in, which is not always how its weights are stored. None where only the
+            runtime reads such a file: it is asked in a process of its own, see `bench/answers.py`.
     """
 
     engine: Path
-    precision: str
+    precision: str | None
 
 
 class Backend(Protocol):

@@ -145,15 +145,8 @@ def quantized_ops(engine: Path) -> int | None:
 
 
 def recognise(path: Path) -> Recognised | None:
-    """Return a `.tflite` file: int8 where convolutions are, else fp32, in which fp16 weights are run as well.
-
-    Raises:
-        CompileError: the runtime cannot load the file.
-        RuntimeMissingError: ai-edge-litert is not installed.
-    """
-    if path.suffix != ".tflite" or not path.is_file():
-        return None
-    return Recognised(path, "int8" if quantized_ops(path) else "fp32")
+    """Return a `.tflite` file; what it runs in only the runtime tells."""
+    return Recognised(path, None) if path.suffix == ".tflite" and path.is_file() else None
 
 
 def input_shape(engine: Path) -> list[int]:

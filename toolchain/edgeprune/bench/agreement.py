@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import platform
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,18 +17,17 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from edgeprune import __version__
-from edgeprune.backends import get_backend, options_for
-from edgeprune.bench.ask import ask
+from edgeprune.bench.answers import Answer, asked
 from edgeprune.bench.jobs import TOLERANCE, build_job
 from edgeprune.bench.result import Job, result_file
 from edgeprune.bench.subject import Subject, engine_spec, stock_images
-from edgeprune.bench.turns import said_by
 from edgeprune.dataset import load_dataset, load_folders
-from edgeprune.documents import read_record
-from edgeprune.errors import ConfigError, DataError, DeviceError, ModelError, NotComparableError
+from edgeprune.errors import ConfigError, DataError, ModelError, NotComparableError
 from edgeprune.files import write_text_atomically
 from edgeprune.preprocess import load_input
 from edgeprune.resources import own_command
+from edgeprune.runners import Runner
+from edgeprune.runners.local import LocalRunner
 from edgeprune.runners.runtimes import RUNTIMES
 from edgeprune.runners.sysroot import WHEELS
 from edgeprune.spec import spec_of
@@ -49,20 +47,6 @@ OnShare = Callable[[float, str], None]
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Answer(_Record):
-    """What ran on one side.
-
-    Attributes:
-        actual: what the session says it really uses (`Session.actual`).
-        quantized_ops: convolutions that run in integers, of an int8 engine; None where nothing tells.
-    """
-
-    machine: str
-    version: str | None
-    actual: dict[str, Any]
-    quantized_ops: int | None
 
 
 class Output(_Record):
@@ -187,7 +171,8 @@ def _compare(subject: Subject, threads: int, runner: EmulatedRunner, folder: Pat
         environment=subject.environment,
     )
     say(0.0, "on this machine")
-    here, expected = _host_answer(subject, threads, images)
+    (folder / "here").mkdir()
+    here, expected = asked(job, LocalRunner(), folder / "here", TIMEOUT_S, lambda said: None)
     there, outputs = _device_answer(job, runner, folder, say)
     return Agreement(
         compared_utc=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -215,44 +200,14 @@ def _compare(subject: Subject, threads: int, runner: EmulatedRunner, folder: Pat
     )
 
 
-def _host_answer(subject: Subject, threads: int, images: Array) -> tuple[Answer, list[Array]]:
-    backend, engine = get_backend(subject.profile.backend), subject.engine
-    session = backend.load(
-        engine.path, engine.precision, threads, options_for(subject.profile, engine.precision)
-    )
-    each = [[np.array(output) for output in session(images[i : i + 1])] for i in range(len(images))]
-    answer = Answer(
-        machine=platform.machine(),
-        version=backend.version(),
-        actual=session.actual,
-        quantized_ops=backend.quantized_ops(engine.path) if engine.precision == "int8" else None,
-    )
-    return answer, [np.concatenate(outputs) for outputs in zip(*each, strict=True)]
-
-
-def _device_answer(
-    job: Job, runner: EmulatedRunner, folder: Path, say: OnShare
-) -> tuple[Answer, list[Array]]:
-    paths = {name: runner.push(Path(getattr(job, name))) for name in ("engine", "inputs")}
-
-    def follow(line: str) -> None:
-        said = said_by(line)
+def _device_answer(job: Job, runner: Runner, folder: Path, say: OnShare) -> tuple[Answer, list[Array]]:
+    def follow(said: Mapping[str, Any]) -> None:
         if said.get("phase") == "load":
             say(0.05, f"{runner.name} loads it")
         elif said.get("phase") == "answer":
             say(0.3 + 0.7 * said["share"], f"on {runner.name}")
 
-    try:
-        asked = job.model_copy(update=paths).model_dump(mode="json")
-        answer = ask(runner, "answer_worker", asked, folder, TIMEOUT_S, follow, beside=[".npz"])
-    except DeviceError as exc:
-        raise DeviceError(f"{job.name}: {exc}") from exc
-    try:
-        with np.load(f"{answer}.npz", allow_pickle=False) as stored:
-            outputs = [stored[f"out{index}"] for index in range(len(stored.files))]
-        return read_record(Answer, answer, DeviceError), outputs
-    except Exception as exc:  # numpy raises what zip files, headers and sizes lead it to
-        raise DeviceError(f"{job.name}: the worker on {runner.name} answered with garbage") from exc
+    return asked(job, runner, folder, TIMEOUT_S, follow)
 
 
 def compare_outputs(expected: Sequence[Array], outputs: Sequence[Array]) -> tuple[Output, ...]:

@@ -27,6 +27,7 @@ from edgeprune.bench.sensors import (
 from edgeprune.bench.sensors.contention import read_stolen_s, read_waited_s
 from edgeprune.bench.sensors.files import ROOT, Ask, said_by, text_of
 from edgeprune.bench.sensors.memory import Resident, read_resident, read_status, reset_peak_memory
+from edgeprune.variables import told_of
 
 __all__ = [
     "Resident",
@@ -37,26 +38,6 @@ __all__ = [
     "read_waited_s",
     "reset_peak_memory",
 ]
-
-_ENVIRONMENT_PREFIXES = (
-    "OMP_",
-    "KMP_",
-    "GOMP_",
-    "MKL_",
-    "OPENBLAS_",
-    "ORT_",
-    "OV_",
-    "OPENVINO_",
-    "ONEDNN_",  # which instructions the kernels of OpenVINO use, and of ONNX Runtime's provider of that name
-    "DNNL_",
-    "TBB_",
-    "CUDA_",
-    "NVIDIA_",
-    "LD_LIBRARY_PATH",
-    "LD_PRELOAD",
-    "GLIBC_TUNABLES",
-    "MALLOC_",
-)
 
 
 def read_environment(root: Path = ROOT, ask: Ask = said_by) -> dict[str, Any]:
@@ -94,7 +75,7 @@ def read_environment(root: Path = ROOT, ask: Ask = said_by) -> dict[str, Any]:
         "android": android.read_android(ask),
         "gpus": nvidia.read_gpus(),
         "jit_cache_bytes": jit_cache.read_jit_cache(),
-        "variables": {k: v for k, v in sorted(os.environ.items()) if k.startswith(_ENVIRONMENT_PREFIXES)},
+        "variables": told_of(os.environ),
     }
 
 

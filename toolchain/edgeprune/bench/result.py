@@ -13,6 +13,7 @@ from pydantic import Field, computed_field, model_validator
 
 from edgeprune.artifact import Built
 from edgeprune.bench.figures import Fps, Growth, Minute, Record, Stages
+from edgeprune.device import Variables
 from edgeprune.documents import read_record
 from edgeprune.errors import DataError
 from edgeprune.files import write_text_atomically
@@ -58,7 +59,7 @@ class Job(Record):
     precision: str
     threads: int
     options: dict[str, str]
-    environment: dict[str, str] = Field(default_factory=dict)
+    environment: Variables = Field(default_factory=dict)
     inputs: str
     reference: str | None = None
     tolerance: float = 1e-3
@@ -285,7 +286,8 @@ def save_result(result: BenchResult, path: Path) -> Path:
 
 def result_file(name: str) -> str:
     """Return the file name of the result of a row; a file system takes 255 bytes, its ending included."""
-    return f"{name.replace(' ', '-').encode()[:_LONGEST_NAME].decode(errors='ignore')}.json"
+    plain = "".join("-" if sign in " /\\\0" else sign for sign in name).lstrip(".")
+    return f"{plain.encode()[:_LONGEST_NAME].decode(errors='ignore') or 'result'}.json"
 
 
 def load_result(path: Path) -> BenchResult:

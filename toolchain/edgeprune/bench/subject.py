@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from edgeprune.artifact import Artifact
-from edgeprune.backends import Recognised, get_backend, options_for, recognise
+from edgeprune.backends import Recognised, get_backend, recognise
+from edgeprune.bench.answers import facts_of, reference_of
 from edgeprune.bench.foreign import described
-from edgeprune.bench.jobs import build_job, reference_outputs, write_image, write_inputs, write_reference
+from edgeprune.bench.jobs import build_job, write_image, write_inputs
 from edgeprune.bench.result import Job
 from edgeprune.bench.testbed import suits
 from edgeprune.device import DeviceProfile, resolve_targets, target_files
@@ -76,23 +77,24 @@ def _require_text(path: Path) -> None:
 
 
 def make_job(subject: Subject, threads: int, folder: Path) -> Job:
-    """Write real inputs and the host's own outputs into a folder; return the job that measures a subject."""
-    backend = get_backend(subject.profile.backend)
-    options = options_for(subject.profile, subject.engine.precision)
+    """Write real inputs and the host's own outputs into a folder; return the job that measures a subject.
+
+    The outputs are computed in a process of its own: see `reference_of` of `bench/answers.py`, also for the
+    errors.
+    """
     spec = engine_spec(subject.engine.path)
-    images = stock_images(spec["preprocess"])
-    session = backend.load(subject.engine.path, subject.engine.precision, threads, options)
-    return build_job(
+    job = build_job(
         subject.name,
         subject.engine,
         subject.profile,
         threads=threads,
-        inputs=write_inputs(images, folder / "inputs.npy"),
-        reference=write_reference(reference_outputs(session, images), folder / "reference.npz"),
+        inputs=write_inputs(stock_images(spec["preprocess"]), folder / "inputs.npy"),
         environment=subject.environment,
         image=write_image(photograph(), folder / "image.npy"),
         spec={part: value and asdict(value) for part, value in spec.items()},
     )
+    reference = reference_of(job, folder / "answer")
+    return job.model_copy(update={"reference": reference and str(reference)})
 
 
 def engine_spec(engine: Path) -> dict[str, Any]:
@@ -133,7 +135,12 @@ def input_size(path: Path) -> int:
         ModelError: it does not take one image of shape (1, 3, size, size).
     """
     backend, found = _recognised(path)
-    shape = get_backend(backend).input_shape(found.engine)
+    told = found.precision is not None
+    shape = (
+        get_backend(backend).input_shape(found.engine)
+        if told
+        else facts_of(backend, found.engine).input_shape
+    )
     if 0 in shape:
         sides = ", ".join(str(side or "?") for side in shape)
         raise ModelError(f"{path}: its input ({sides}) is dynamic; export it for one size, batch 1")
@@ -196,7 +203,8 @@ def _of_engine(path: Path, target: str | None, machine: str | None) -> Subject:
     if machine is None and not profile.runs_here:
         raise CompileError(f"{profile.name}: this target is not this machine; nothing can be measured here")
     name = found.engine.name or found.engine.resolve().name
-    return Subject(name, Artifact.of(found.engine, "engine", found.precision), profile, {})
+    precision = found.precision or facts_of(backend, found.engine).precision
+    return Subject(name, Artifact.of(found.engine, "engine", precision), profile, {})
 
 
 def _fitting(backend: str, machine: str | None) -> list[DeviceProfile]:

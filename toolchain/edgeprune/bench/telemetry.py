@@ -28,6 +28,7 @@ from edgeprune.bench.sensors.power import PowerReader
 from edgeprune.documents import parse_json
 from edgeprune.errors import DeviceError
 from edgeprune.files import read_bytes
+from edgeprune.processes import own_python
 
 HZ = 1.0
 SUFFIX = ".telemetry.jsonl"
@@ -82,7 +83,7 @@ def beside(out: str) -> Iterator[Beside]:
         yield Beside(Path(running), None)
         return
     path = Path(out + SUFFIX)
-    command = [sys.executable, "-m", "edgeprune.bench.telemetry", str(path)]
+    command = own_python("edgeprune.bench.telemetry", str(path))
     try:
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True

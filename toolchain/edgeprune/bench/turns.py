@@ -14,20 +14,21 @@ import os
 import select
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from edgeprune.bench import affinity, live, telemetry
 from edgeprune.bench.sensors import contention
 from edgeprune.documents import parse_json, read_json
 from edgeprune.errors import DeviceError, how_it_ended
+from edgeprune.processes import own_python
 
 _TOLD_EVERY_S = 1.0
 _CALM = 0.05  # of the time of the cores in use, taken by others: below it nobody is in the way
 _LOOKED_S = 1.0
+_KEPT_BYTES = 1 << 16  # of what a worker prints: a runtime may print without end
 
 
 def said_by(line: str) -> dict[str, Any]:
@@ -49,12 +50,12 @@ class _Worker:
     def __init__(self, job_path: str, out_path: str) -> None:
         self.told: dict[str, Any] = {}
         self.job: dict[str, Any] = read_json(Path(job_path), DeviceError)
-        self.errors: IO[str] = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115  # closed by stop
+        self.errors = b""  # the end of what it printed there
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "edgeprune.bench.worker", job_path, out_path],
+            own_python("edgeprune.bench.worker", job_path, out_path),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self.errors,
+            stderr=subprocess.PIPE,
         )
         self.lines = self._lines()
 
@@ -90,23 +91,37 @@ class _Worker:
     def stop(self) -> None:
         self.process.kill()
         self.process.wait()
-        self.errors.close()
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            with contextlib.suppress(OSError):  # what was not read any more
+                stream.close()  # type: ignore[union-attr]  # all are opened with PIPE
 
     def _lines(self) -> Iterator[str]:
         """Yield its lines to the last; one that is silent for the job's `patience_s` has hung."""
-        assert self.process.stdout
-        pipe, unread = self.process.stdout.fileno(), b""
-        while select.select([pipe], [], [], self.job["patience_s"] or None)[0]:
-            if not (said := os.read(pipe, 1 << 16)):
-                return
-            *lines, unread = (unread + said).split(b"\n")
-            yield from (line.decode(errors="replace") for line in lines)
-        raise _WorkerEndedError(f"{self.job['name']}: it hangs: silent for {self.job['patience_s']:g} s")
+        assert self.process.stdout and self.process.stderr
+        out, errors = self.process.stdout.fileno(), self.process.stderr.fileno()
+        open_, unread = {out, errors}, b""
+        while out in open_:
+            ready = select.select(list(open_), [], [], self.job["patience_s"] or None)[0]
+            if not ready:
+                raise _WorkerEndedError(
+                    f"{self.job['name']}: it hangs: silent for {self.job['patience_s']:g} s"
+                )
+            for pipe in ready:
+                said = os.read(pipe, 1 << 16)
+                if not said:
+                    open_.discard(pipe)
+                elif pipe == errors:
+                    self.errors = (self.errors + said)[-_KEPT_BYTES:]
+                else:
+                    *lines, unread = (unread + said).split(b"\n")
+                    unread = unread[-_KEPT_BYTES:]
+                    yield from (line.decode(errors="replace") for line in lines)
 
     def _ended(self) -> _WorkerEndedError:
+        assert self.process.stderr
         how = how_it_ended(self.process.wait())
-        self.errors.seek(0)
-        lines = [line.strip() for line in self.errors if line.strip()]
+        self.errors += self.process.stderr.read() or b""
+        lines = [line.strip() for line in self.errors.decode(errors="replace").splitlines() if line.strip()]
         return _WorkerEndedError(
             f"{self.job['name']}: {how}: {lines[-1] if lines else 'nothing on standard error'}"
         )

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeprune.backends import get_backend
 from edgeprune.bench import affinity, environment, telemetry
+from edgeprune.bench.limits import limit_this_process
 from edgeprune.bench.scenarios import SCENARIOS
 from edgeprune.bench.scenarios.block import Bench, require_engine, say
 from edgeprune.bench.scenarios.file_cache import drop
@@ -49,6 +50,7 @@ def main(argv: Sequence[str]) -> int:
 def serve(argv: Sequence[str], work: Callable[[dict[str, Any]], dict[str, Any]]) -> int:
     """Do the job of the file `argv[0]`, write the report to `argv[1]`, and return the exit status."""
     job_path, out_path = (Path(text) for text in argv)
+    limit_this_process()
     try:
         report = work(read_json(job_path, DeviceError))
     except EdgepruneError as exc:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
+import signal
 import sys
 import traceback
 import warnings
@@ -14,8 +16,21 @@ from typing import Any
 import click
 
 from edgeprune import __version__
+from edgeprune.cli.ending import (
+    NO_READER,
+    Terminated,
+    cannot_import,
+    cannot_write,
+    ending_on_signals,
+    flush_output,
+    open_closed_streams,
+    require_packages,
+    require_working_folder,
+)
 from edgeprune.cli.usage import Group, in_one_line
 from edgeprune.errors import EdgepruneError, InterruptedBuildError, OutputError
+from edgeprune.redaction import without_password
+from edgeprune.scratch import private_temporary_folder
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "build": (
@@ -93,6 +108,11 @@ class _LazyGroup(Group):
                 stream.reconfigure(errors="backslashreplace")
         try:
             return super().main(*args, **kwargs)
+        except OSError as exc:
+            if exc.errno in _STORAGE:  # of what is printed outside of a command
+                raise
+            echo(traceback.format_exc().rstrip(), err=True)
+            sys.exit(1)
         except Exception:
             echo(traceback.format_exc().rstrip(), err=True)
             sys.exit(1)
@@ -107,29 +127,70 @@ class _LazyGroup(Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with ending_on_signals(), private_temporary_folder():
+                require_working_folder()
+                require_packages()
+                return super().invoke(ctx)
         except click.UsageError as exc:
             raise in_one_line(exc) from exc
         except EdgepruneError as exc:
             self._end(ctx, exc)
+        except ImportError as exc:
+            self._end(ctx, cannot_import(exc))
         except OSError as exc:
+            if exc.errno == errno.EPIPE:
+                flush_output()
+                ctx.exit(NO_READER)
+            if unwritten := cannot_write(exc):
+                self._end(ctx, unwritten)
             if exc.errno not in _STORAGE:
                 raise
-            where = f"{exc.filename}: " if exc.filename else ""
-            self._end(ctx, OutputError(f"{where}{_STORAGE[exc.errno]}; what was finished is kept"))
-        except KeyboardInterrupt:
+            unprinted = flush_output()
+            where = exc.filename or ("standard output" if unprinted else "")
+            kept = "" if unprinted else "; what was finished is kept"
+            self._end(ctx, OutputError(f"{where}{': ' if where else ''}{_STORAGE[exc.errno]}{kept}"))
+        except KeyboardInterrupt as exc:
             kept = "; whole stages are kept, the same command goes on"
-            self._end(
-                ctx, InterruptedBuildError(f"interrupted{kept if ctx.invoked_subcommand in _GO_ON else ''}")
-            )
+            kept = kept if ctx.invoked_subcommand in _GO_ON else ""
+            self._end(ctx, InterruptedBuildError(f"{_how(exc)}{kept}"), _code(exc))
 
-    def _end(self, ctx: click.Context, exc: EdgepruneError) -> None:
+    def _end(self, ctx: click.Context, exc: EdgepruneError, code: int | None = None) -> None:
         if ctx.params.get("debug"):
             echo(traceback.format_exc().rstrip(), err=True)
         from edgeprune.report.cells import plain
 
-        echo(f"edgeprune: {plain(exc)}", err=True)  # it may quote a file's name, or a device
-        ctx.exit(exc.exit_code)
+        with contextlib.suppress(OSError):  # a terminal that was closed, a full disk
+            text = plain(without_password(str(exc)))  # it may quote a file's name, or a device
+            echo(f"edgeprune: {text}", err=True)
+        ctx.exit(exc.exit_code if code is None else code)
+
+
+def _how(exc: KeyboardInterrupt) -> str:
+    return f"ended by {signal.Signals(exc.signum).name}" if isinstance(exc, Terminated) else "interrupted"
+
+
+def _code(exc: KeyboardInterrupt) -> int | None:
+    return 128 + exc.signum if isinstance(exc, Terminated) else None
+
+
+def run() -> None:
+    """Run the command line as a process of its own."""
+    open_closed_streams()
+    code: int | str | None = 0
+    failed: OSError | None = None
+    try:
+        main()
+    except SystemExit as exc:
+        code = exc.code
+    except OSError as exc:  # of what is printed outside of a command
+        failed = exc
+    if failed := flush_output() or failed:  # at the end of Python it would be a traceback
+        if failed.errno == errno.EPIPE:
+            raise SystemExit(code or NO_READER)
+        with contextlib.suppress(OSError):
+            echo(f"edgeprune: standard output: {_STORAGE.get(failed.errno or 0, failed)}", err=True)
+        code = code or OutputError.exit_code
+    raise SystemExit(code)
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -142,7 +203,7 @@ def main(debug: bool) -> None:
       edgeprune build --model best.pt --data data.yaml --target cpu --out build
 
     Exit codes: 2 usage, 3 configuration or input, 4 device, 5 compile or export, 6 not comparable, 7 budget
-    not met, 8 inconclusive, 10 regression, 130 interrupted.
+    not met, 8 inconclusive, 10 regression, 130 interrupted, 143 ended by SIGTERM.
     """
     if not debug and not sys.warnoptions:
         warnings.simplefilter("ignore")

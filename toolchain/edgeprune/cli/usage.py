@@ -54,9 +54,10 @@ class _OneLine(click.ClickException):
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the line on standard error."""
         from edgeprune.cli import echo
+        from edgeprune.redaction import without_password
         from edgeprune.report.cells import plain
 
-        echo(f"edgeprune: {plain(self.message)}", err=True)
+        echo(f"edgeprune: {plain(without_password(self.message))}", err=True)
 
 
 def in_one_line(exc: click.UsageError) -> click.ClickException:

@@ -6,6 +6,7 @@ device, and what a runtime said, may hold escapes.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,9 +34,21 @@ def for_terminal(text: object) -> str:
     return _ANYWHERE.sub("# #", _AT_START.sub(r"\1: ", printable(str(text))))
 
 
+class _Piped(Console):
+    """A console whose reader may go: rich would end the process with code 1, which stands for a bug."""
+
+    def on_broken_pipe(self) -> None:
+        """Let the command line end it as it ends everything.
+
+        Raises:
+            BrokenPipeError: always.
+        """
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
 def terminal(stderr: bool = False) -> Console:
     """Return a console; a pipe or a file has no width, unless COLUMNS gives one, and no colour."""
-    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    console = _Piped(stderr=stderr, highlight=False, markup=False, emoji=False)
     if not console.is_terminal and not os.environ.get("COLUMNS", "").isdigit():
         console.width = UNBOUNDED
     return console

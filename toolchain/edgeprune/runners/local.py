@@ -11,14 +11,15 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 from edgeprune.errors import DeviceError, how_it_ended
+from edgeprune.processes import safely
 from edgeprune.runners import Completed
+from edgeprune.runners.following import Followed
 
 
 class LocalRunner:
@@ -46,11 +47,13 @@ class LocalRunner:
         """Run a process to its end, handing each line of its standard output to `on_line` as it comes.
 
         Args:
-            args: the command, never through a shell.
+            args: the command, never through a shell; paths in it are absolute, for its working folder is an
+                empty one of its own. Modules that it runs by ``-m`` are not looked for in the user's folders.
             timeout: seconds after which the process and all its children are killed.
 
         Raises:
-            DeviceError: it could not be started, timed out, was killed by a signal or exited other than 0.
+            DeviceError: it could not be started, timed out, printed without end, was killed by a signal or
+                exited other than 0.
         """
         return run_process(self.name, args, timeout, on_line)
 
@@ -83,7 +86,7 @@ def run_process(
     before: Sequence[str] = (),
     variables: Mapping[str, str] | None = None,
 ) -> Completed:
-    """Run a process here to its end; see `LocalRunner.run`.
+    """Run a process here to its end, in an empty working folder of its own; see `LocalRunner.run`.
 
     Args:
         name: what messages begin with.
@@ -91,58 +94,33 @@ def run_process(
         variables: its whole environment; this process's own by default.
     """
     command = textwrap.shorten(" ".join([Path(args[0]).name, *args[1:]]), 72, placeholder=" ...")
-    with tempfile.TemporaryFile("w+", errors="replace") as stderr:
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**(os.environ if variables is None else variables), "TMPDIR": folder}
         try:
             # A session of its own makes a process group of its own: helpers it started end with it.
             process = subprocess.Popen(
-                [*before, *args],
+                [*before, *safely(args)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
-                stderr=stderr,
-                text=True,
-                errors="replace",
+                stderr=subprocess.PIPE,
                 start_new_session=True,
-                env=variables,
+                cwd=folder,
+                env=environment,
             )
         except OSError as exc:
             raise DeviceError(f"{name}: {command}: cannot be started: {exc.strerror}") from exc
-        lines, timed_out = _follow(process, timeout, on_line)
-        stderr.seek(0)
-        errors = stderr.read()
-    if timed_out:
-        raise DeviceError(f"{name}: {command}: no answer within {timeout:g} s, it was stopped")
-    if process.returncode != 0:
-        how = how_it_ended(process.returncode)
-        raise DeviceError(f"{name}: {command}: {how}: {last_line(errors)}")
-    return Completed(tuple(args), process.returncode, "".join(lines), errors)
-
-
-def _follow(
-    process: subprocess.Popen[str], timeout: float, on_line: Callable[[str], None] | None
-) -> tuple[list[str], bool]:
-    """Read the process to its end; whatever happens here, no process of its group outlives the call."""
-    expired = threading.Event()
-
-    def stop() -> None:
-        expired.set()
-        kill_group(process)
-
-    timer = threading.Timer(timeout, stop)
-    timer.start()
-    lines: list[str] = []
-    try:
-        stdout: IO[str] = process.stdout  # type: ignore[assignment]  # it was opened with PIPE
-        with stdout:
-            for line in stdout:
-                lines.append(line)
-                if on_line:
-                    on_line(line.rstrip("\n"))
-        process.wait()
-    finally:
-        timer.cancel()
-        kill_group(process)
-        process.wait()
-    return lines, expired.is_set()
+        followed = Followed(on_line)
+        try:
+            followed.to_the_end(process, timeout)
+        finally:
+            kill_group(process)
+            process.wait()
+    if followed.stopped:
+        raise DeviceError.of_process(f"{name}: {command}", None, f"{followed.stopped}, it was stopped")
+    if code := process.returncode:
+        said = last_line(followed.stderr)
+        raise DeviceError.of_process(f"{name}: {command}", code, how_it_ended(code), said)
+    return Completed(tuple(args), process.returncode, followed.stdout, followed.stderr)
 
 
 def kill_group(process: subprocess.Popen[Any]) -> None:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 MARK = b"edgeprune-onboard: "
 CHUNK = 1 << 18
 LOOK_EVERY_S = 0.2
+LOOK_AT_SIZE_S = 1.0
+MOST_BYTES = 32 << 20  # that a process may print on one of its streams
 HEARTBEAT_S = 5.0  # a process that follows a job notices by it that nobody reads any more
 KEPT_DAYS = 7.0  # pushed files that no session has used for longer are removed
 # In each work folder: any other `work-...` in a folder that the user names is the user's.
@@ -154,7 +156,10 @@ def find_python(candidates: list[str], modules: list[str]) -> None:
         if "/" in python and not Path(python).exists():
             continue
         try:
-            done = subprocess.run([python, "-c", wants], capture_output=True, check=False, timeout=120)
+            # There, since a `numpy.py` in the user's folder would be taken for numpy.
+            done = subprocess.run(
+                [python, "-c", wants], capture_output=True, check=False, timeout=120, cwd="/"
+            )
         except (OSError, subprocess.TimeoutExpired) as exc:
             reasons.append(f"{python}: {exc}")
             continue
@@ -203,20 +208,31 @@ def _supervise(folder: Path, args: list[str], variables: dict[str, str], timeout
                 stdout=stdout,
                 stderr=stderr,
                 cwd=folder,
-                env={**os.environ, **variables},
+                env={**os.environ, "TMPDIR": str(folder), **variables},
                 start_new_session=True,
             )
         except OSError as exc:
             ended["error"] = f"cannot be started: {exc.strerror}"
         else:
             _write(folder / "group", str(process.pid))
-            try:
-                process.wait(timeout)
-            except subprocess.TimeoutExpired:
-                ended["timed_out"] = True
+            ended.update(_watch(process, (folder / "stdout", folder / "stderr"), timeout))
             _kill_group(process.pid)
             ended["returncode"] = process.wait()
     _write(folder / "ended", json.dumps(ended))
+
+
+def _watch(process: subprocess.Popen[bytes], printed: tuple[Path, ...], timeout: float) -> dict[str, Any]:
+    """Wait until a process ends, or must not go on; tell which, in the words of the file `ended`."""
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            process.wait(max(0.0, min(LOOK_AT_SIZE_S, deadline - time.monotonic())))
+            return {}
+        except subprocess.TimeoutExpired:
+            if any(file.stat().st_size > MOST_BYTES for file in printed):
+                return {"error": f"it printed more than {MOST_BYTES >> 20} MB, it was stopped"}
+            if time.monotonic() >= deadline:
+                return {"timed_out": True}
 
 
 def follow(job: str, at: dict[str, int]) -> None:

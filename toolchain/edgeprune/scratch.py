@@ -1,0 +1,75 @@
+"""One private folder for all that a run writes for a moment, removed with it, also by the next run.
+
+Whatever asks Python's `tempfile` for a file or folder gets it there: edgeprune, the libraries, the workers.
+The folder is held by a lock that ends with its process, so one that nobody holds was left by a killed run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+PREFIX = "edgeprune-run-"
+_OWNER = "owner"
+_BORN_WITHIN_S = 3600.0  # a folder without its lock is just being made, or was left in that moment
+
+
+@contextlib.contextmanager
+def private_temporary_folder() -> Iterator[None]:
+    """Let all temporary files be made in a folder of this run's own until the block is left.
+
+    Folders of runs that were killed are removed first; those of other users and of running processes are
+    not. Where no folder can be made, whatever needs one says so.
+    """
+    try:
+        base = Path(tempfile.gettempdir())
+        _sweep(base)
+        folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=base))
+    except OSError:
+        yield
+        return
+    before = os.environ.get("TMPDIR")
+    try:
+        with _held(folder):
+            _use(str(folder))
+            yield
+    finally:
+        _use(before)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _use(folder: str | None) -> None:
+    if folder is None:
+        os.environ.pop("TMPDIR", None)
+    else:
+        os.environ["TMPDIR"] = folder
+    tempfile.tempdir = None  # it is looked up again
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold the lock by which others see that the folder is in use; under its name it is always held."""
+    aside = folder / f".{_OWNER}"
+    with aside.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        aside.rename(folder / _OWNER)
+        yield
+
+
+def _sweep(base: Path) -> None:
+    for folder in base.glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):
+            if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
+                continue
+            if not (folder / _OWNER).exists() and time.time() - folder.stat().st_mtime > _BORN_WITHIN_S:
+                shutil.rmtree(folder, ignore_errors=True)
+            handle = os.open(folder / _OWNER, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            with os.fdopen(handle) as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises while its run goes on
+                shutil.rmtree(folder, ignore_errors=True)
