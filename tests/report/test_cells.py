@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprune.report.cells import MISSING, flatten, number, plain, word
+from edgeprune.report.cells import MISSING, ending, flatten, number, plain, word
 
 
 def test_a_missing_number_is_a_dash_with_its_reason_and_never_zero() -> None:
@@ -31,3 +31,9 @@ def test_nested_facts_become_dotted_keys() -> None:
         ("governor", ""),
         ("cgroup", '[{"max": 1}]'),
     ]
+
+
+def test_a_long_name_keeps_its_end_from_a_separator_on() -> None:
+    assert ending("/model.0/conv", 26) == "/model.0/conv"
+    assert ending("Multiply_1/fq_weights_1/Conv_acdb/model.22/Reshape", 26) == "…/model.22/Reshape"
+    assert ending(60 * "W", 10) == "…" + 9 * "W"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgeprune.report.cells import plain
+from edgeprune.report.cells import ending
 from edgeprune.report.facts import Report
 from edgeprune.report.svg import BLUE, INK, MUTED, ORANGE, beside, figure, row_name, to_svg
 from edgeprune.shrinking import LayerWidth, Pruning
 
 LAYERS_A_CHART = 32
+_NAME_LIMIT = 26
 
 
 def memory(report: Report) -> str | None:
@@ -65,14 +66,10 @@ def _channels(layers: Sequence[LayerWidth], widest: int, name: str) -> str:
             text = f"{layer.before} → {layer.after}" if changed else f"{layer.before}"
             beside(axes, layer.before, place, text, INK if changed else MUTED)
         axes.set_yticks(places)
-        axes.set_yticklabels([_short(plain(layer.layer)) for layer in layers], fontsize=8)
+        axes.set_yticklabels([ending(layer.layer, _NAME_LIMIT) for layer in layers], fontsize=8)
         axes.tick_params(axis="y", length=0)
         axes.set_xlim(0, widest * 1.28)
         axes.set_ylim(-len(layers) + 0.3, 0.7)
         axes.set_xlabel("output channels")
         axes.grid(True, axis="x")
         return to_svg(drawn, name, "Output channels of each convolution before and after pruning")
-
-
-def _short(name: str, limit: int = 26) -> str:
-    return name if len(name) <= limit else f"…{name[1 - limit :]}"

@@ -84,6 +84,16 @@ def plain(text: object) -> str:
     return "" if text is None else " ".join(printable(str(text)).split())
 
 
+def ending(name: str, limit: int) -> str:
+    """Return the end of a long name behind an ellipsis, from a separator on where there is one."""
+    name = plain(name)
+    if len(name) <= limit:
+        return name
+    tail = name[1 - limit :]
+    starts = (tail.find(separator, 0, limit // 2) for separator in "/._")
+    return f"…{tail[next((start for start in starts if start >= 0), 0) :]}"
+
+
 def flatten(data: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     """Turn nested data into (dotted key, text) pairs, in order."""
     pairs: list[tuple[str, str]] = []

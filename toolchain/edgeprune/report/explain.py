@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from edgeprune.report.cells import Cell, Head, Table, number, plain, table, word
-from edgeprune.report.console import draw, say
+from edgeprune.report.cells import Cell, Head, Table, ending, number, plain, table, word
+from edgeprune.report.console import draw, hang, say
 from edgeprune.report.facts import save_page
 from edgeprune.report.page import captioned, markup, page, paragraph
 from edgeprune.report.svg import BLUE, INK, ORANGE, beside, figure, to_svg
@@ -104,11 +104,6 @@ def _channels(cost: LayerCost) -> str:
     return " → ".join("–" if count is None else str(count) for count in counts)
 
 
-def _short(name: str) -> str:
-    name = plain(name)
-    return name if len(name) <= _NAME_LIMIT else f"…{name[1 - _NAME_LIMIT :]}"
-
-
 def print_explanation(explanation: Explanation, console: Console) -> None:
     """Print the split, the layers, and under them why each is not faster."""
     split = explanation.split
@@ -128,7 +123,7 @@ def print_explanation(explanation: Explanation, console: Console) -> None:
     say(console, f"The most expensive of {explanation.engine.nodes} nodes in the final engine", "bold")
     draw(layers_table(explanation.engine), console)
     for index, layer in enumerate(explanation.engine.layers, start=1):
-        say(console, f"{index:>2}. {plain('; '.join(layer.why))}")
+        hang(console, f"{index:>2}. ", plain("; ".join(layer.why)))
     console.print()
     say(console, explanation.engine.note, "dim")
 
@@ -178,7 +173,7 @@ def _layer_bars(engine: EngineTimes) -> str:
             axes.barh(-index, layer.cost.ms, height=0.7, color=colour)
             text = f"{layer.cost.ms:.3f} {layer.cost.precision}"
             beside(axes, layer.cost.ms, -index, text, INK)
-        _names(axes, [_short(layer.cost.title) for layer in engine.layers])
+        _names(axes, [ending(layer.cost.title, _NAME_LIMIT) for layer in engine.layers])
         axes.set_xlabel("ms")
         return to_svg(drawn, "layers", "Time of the most expensive nodes")
 
