@@ -22,7 +22,8 @@ def heading(summary: Summary) -> str:
     claim = f"{row.p50_ms:.2f} ms at p50" if row.p50_ms is not None else "it was not measured"
     gain = row.over_reference
     if gain and gain.claim and summary.reference and summary.reference != row.label:
-        claim = f"{gain.claim} as fast as {summary.reference}"
+        times = gain.claim.partition(" (")[0]  # the interval stands below
+        claim = f"{times} as fast as {summary.reference}"
     caveat = f", measured in a run flagged {unfit_by(row)}" if unfit_by(row) else ""
     if summary.tied:
         caveat += f", not told apart in speed from {', '.join(summary.tied)}"
