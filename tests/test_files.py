@@ -41,7 +41,7 @@ NO_FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "stdin": (lambda _: Path("/dev/null"), "it is a device"),
     "folder": (lambda path: path.parent, "it is a folder"),
     "nothing": (lambda path: path, "No such file"),
-    "below a file": (lambda _: Path(__file__) / "x", "Not a directory"),
+    "below a file": (lambda _: Path(__file__) / "x", "a part of the path is a file"),
     "nul": (lambda path: Path(f"{path}\0"), "null byte"),
     "long name": (lambda path: path.with_name("n" * 300), "File name too long"),
 }

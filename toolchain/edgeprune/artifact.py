@@ -97,23 +97,27 @@ def lone(folder: Path, usual: str) -> Path | None:
     return found[0] if len(found) == 1 else None
 
 
-def digest(path: Path) -> str:
-    """Return the sha256 of a file's content, or of a folder's relative paths and contents."""
-    return _hashed(parts_of(path) if path.is_dir() else (path,), path)
+def digest(path: Path, error: type[EdgepruneError] = ModelError) -> str:
+    """Return the sha256 of a file's content, or of a folder's relative paths and contents.
+
+    Raises:
+        error: a part of it cannot be read, or is no regular file.
+    """
+    return _hashed(parts_of(path) if path.is_dir() else (path,), path, error)
 
 
 def digest_with_weights(path: Path) -> str:
     """Return the sha256 of an artifact: as `digest`, but of a file and of the weights that lie beside it."""
-    return _hashed(parts_of(path), path)
+    return _hashed(parts_of(path), path, ModelError)
 
 
-def _hashed(files: Iterable[Path], path: Path) -> str:
+def _hashed(files: Iterable[Path], path: Path, error: type[EdgepruneError]) -> str:
     total = hashlib.sha256()
     for file in files:
         if path.is_dir():
             name = os.fsencode(file.relative_to(path).as_posix())
             total.update(b"%b\0%d\0" % (name, file.stat().st_size))
-        for chunk in read_parts(file, ModelError):
+        for chunk in read_parts(file, error):
             total.update(chunk)
     return total.hexdigest()
 

@@ -27,7 +27,8 @@ from edgeprune.backends import BACKENDS, rtx, tensorrt
 from edgeprune.bench.environment import read_environment
 from edgeprune.bench.sensors.cgroup import bytes_of, cores_of
 from edgeprune.device import resolve_targets
-from edgeprune.errors import ConfigError, EdgepruneError
+from edgeprune.errors import ConfigError, EdgepruneError, OutputError
+from edgeprune.files import read_bytes
 from edgeprune.packages import UNKNOWN, distribution_named, distributions_of, modules_of, name_of, version_of
 from edgeprune.probe import NOT_INSTALLED, probe_apart, write_conv
 
@@ -325,7 +326,7 @@ def check_rtx() -> Check:
         try:
             proof = rtx.prove(model.path, Path(folder) / "log")
         except EdgepruneError as exc:
-            said = (Path(folder) / "log").read_text(encoding="utf-8").strip().splitlines()
+            said = read_bytes(Path(folder) / "log", OutputError).decode(errors="replace").strip().splitlines()
             return Check(name, "warn", " ".join([*said[-1:], str(exc)]), f"reinstall: {rtx.HOW_TO_GET}")
     return Check(
         name, "ok", f"{proof.version}; built a model for {', '.join(proof.capabilities)} without a GPU"

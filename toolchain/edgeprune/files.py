@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
@@ -22,6 +23,8 @@ DOCUMENT_BYTES = 256 << 20
 """Largest document that is read whole: a result with the samples of hours stays far below it."""
 ENGINE_BYTES = 2 << 30
 """Largest file of an engine or a graph: what protobuf and flatbuffers can address."""
+LITTLE_SPACE = 1 << 20
+"""Bytes: with fewer a disk counts as full."""
 LINE_BYTES = 64 << 20
 """Longest line of a file that is read line by line."""
 _CHUNK = 1 << 20
@@ -260,6 +263,20 @@ def _replace(path: Path, parts: Iterable[str], mode: int) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def full_place(words: Iterable[str]) -> str | None:
+    """Return which folder's disk has no space left: that of temporary files, or of a path.
+
+    Args:
+        words: of a command line, any of which may be a path or end in ``=PATH``.
+    """
+    for path in (Path(tempfile.gettempdir()), Path(), *(Path(word.rpartition("=")[2]) for word in words)):
+        with suppress(OSError, ValueError, StopIteration):
+            place = next(one for one in (path, *path.parents) if one.is_dir())
+            if shutil.disk_usage(place).free < LITTLE_SPACE:
+                return str(place.resolve())
+    return None
 
 
 def is_stream(path: Path) -> bool:

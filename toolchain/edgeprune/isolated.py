@@ -29,7 +29,7 @@ from edgeprune.errors import (
     did_you_mean,
     how_it_ended,
 )
-from edgeprune.files import write_text_atomically
+from edgeprune.files import read_bytes, write_text_atomically
 from edgeprune.resources import cache_dir
 from edgeprune.runners.local import kill_group, last_line
 
@@ -230,7 +230,7 @@ def _wait(args: Sequence[str], what: str, stream: IO[str], log: Path, timeout: f
         kill_group(process)
         process.wait()
     if code:
-        said = last_line(log.read_text(encoding="utf-8", errors="replace"))
+        said = last_line(read_bytes(log, OutputError).decode(errors="replace"))
         raise CompileError(f"{what}: {how_it_ended(code)}: {said}; its log: {log}")
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import ConfigDict, Field
 
 from edgeprune.errors import DataError
+from edgeprune.files import read_bytes
 from edgeprune.pixels import (
     CENTRE_CROP,
     LETTERBOX,
@@ -76,10 +77,7 @@ def read_image(path: Path) -> Image:
     Raises:
         DataError: the file is missing or is not an image.
     """
-    try:
-        return decode_image(np.fromfile(path, dtype=np.uint8), path)
-    except OSError as exc:
-        raise DataError(f"{path}: the image cannot be read: {exc.strerror}") from exc
+    return decode_image(np.frombuffer(read_bytes(path, DataError), dtype=np.uint8), path)
 
 
 def decode_image(raw: Image, path: Path) -> Image:
@@ -103,8 +101,8 @@ def decode_image(raw: Image, path: Path) -> Image:
             image = _by_pillow(path)
         if raw.size and image is None:
             image = cv2.imdecode(raw, cv2.IMREAD_COLOR)
-    except cv2.error as exc:
-        raise DataError(f"{path}: not an image that OpenCV can read: {exc.err}") from exc
+    except (cv2.error, MemoryError) as exc:  # such as one that claims more pixels than OpenCV allows
+        raise DataError(f"{path}: not an image that OpenCV can read: {' '.join(str(exc).split())}") from exc
     if image is None:
         raise DataError(f"{path}: not an image that OpenCV can read")
     if image.dtype == np.uint16:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from edgeprune.artifact import Artifact
 from edgeprune.errors import CompileError, RuntimeMissingError
-from edgeprune.files import ENGINE_BYTES, read_bytes
+from edgeprune.files import ENGINE_BYTES, read_bytes, read_text
 
 CONFIG = ".required_operators_and_types.config"
 """Ending of the file that ONNX Runtime's build takes as ``--include_ops_by_config``."""
@@ -55,7 +55,7 @@ def to_ort(model: Artifact, out: Path) -> Artifact:
     made = out / "model.ort"
     listed = config_of(made)
     # Its first lines name the folder it was written in, which is gone when the stage is whole.
-    lines = (line for line in listed.read_text(encoding="utf-8").splitlines() if not line.startswith("#"))
+    lines = (line for line in read_text(listed, CompileError).splitlines() if not line.startswith("#"))
     listed.write_text("\n".join(lines), encoding="utf-8")
     return Artifact.of(made, "engine", model.precision, model.sha256)
 

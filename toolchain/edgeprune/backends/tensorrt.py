@@ -12,7 +12,6 @@ What its tests prove without one is the network and its parser, through `backend
 from __future__ import annotations
 
 import ctypes
-import json
 import math
 import re
 import weakref
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from edgeprune.artifact import Artifact
 from edgeprune.backends import Recognised, options_for
 from edgeprune.backends.nvidia import build_engine, make_log
+from edgeprune.documents import parse_json
 from edgeprune.errors import CompileError, ConfigError, ModelError, RuntimeMissingError
 from edgeprune.files import ENGINE_BYTES, read_bytes
 
@@ -346,7 +346,9 @@ def _deserialised(trt: Any, engine: Path) -> Any:
 
 def _layers(trt: Any, engine: Any) -> list[Any]:
     inspector = engine.create_engine_inspector()
-    found = json.loads(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
+    found = parse_json(
+        inspector.get_engine_information(trt.LayerInformationFormat.JSON), "TensorRT", CompileError
+    )
     return list(found.get("Layers", ()))
 
 

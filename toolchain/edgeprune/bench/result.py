@@ -112,7 +112,7 @@ class Block(Record):
     t_start: float
     warmup_n: int
     samples_ns: tuple[int, ...]
-    elapsed_ns: int
+    elapsed_ns: int = Field(gt=0)
     canary_before_ns: int
     canary_after_ns: int
     ctxt_invol: int

@@ -146,9 +146,9 @@ class _LazyGroup(Group):
             if exc.errno not in _STORAGE:
                 raise
             unprinted = flush_output()
-            where = exc.filename or ("standard output" if unprinted else "")
+            where = exc.filename or ("standard output" if unprinted else _full_place())
             kept = "" if unprinted else "; what was finished is kept"
-            self._end(ctx, OutputError(f"{where}{': ' if where else ''}{_STORAGE[exc.errno]}{kept}"))
+            self._end(ctx, OutputError(f"{where}: {_STORAGE[exc.errno]}{kept}"))
         except KeyboardInterrupt as exc:
             kept = "; whole stages are kept, the same command goes on"
             kept = kept if ctx.invoked_subcommand in _GO_ON else ""
@@ -191,6 +191,14 @@ def run() -> None:
             echo(f"edgeprune: standard output: {_STORAGE.get(failed.errno or 0, failed)}", err=True)
         code = code or OutputError.exit_code
     raise SystemExit(code)
+
+
+def _full_place() -> str:
+    """Say where a write without a name failed."""
+    from edgeprune.files import full_place
+    from edgeprune.resources import cache_dir
+
+    return full_place([str(cache_dir()), *sys.argv[1:]]) or "a temporary file"
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from edgeprune.artifact import digest
 from edgeprune.errors import DeviceError
+from edgeprune.files import read_bytes, read_text
 from edgeprune.runners.local import last_line
 
 MIRROR = "http://deb.debian.org/debian"
@@ -98,7 +99,8 @@ def index_of(architecture: str, folder: Path) -> dict[str, Package]:
     index = folder / f"{sha256}.xz"
     # By its hash: the plain name may already be that of the next point release.
     fetch(f"{MIRROR}/dists/{SUITE}/{listed.rpartition('/')[0]}/by-hash/SHA256/{sha256}", index, sha256)
-    return parse_packages(lzma.decompress(index.read_bytes()).decode())
+    content = read_bytes(index, DeviceError)
+    return parse_packages(lzma.decompress(content).decode())
 
 
 def signed_text(inrelease: Path) -> str:
@@ -118,7 +120,7 @@ def signed_text(inrelease: Path) -> str:
     if "GOODSIG" not in said or "BADSIG" in said or not text.is_file():
         why = last_line(ended.stderr).removeprefix("gpgv: ")
         raise DeviceError(f"{MIRROR}: {SUITE}/InRelease has no good signature of Debian's ({why})")
-    signed = text.read_text(encoding="utf-8")
+    signed = read_text(text, DeviceError)
     if f"Codename: {SUITE}" not in signed.splitlines():
         raise DeviceError(f"{MIRROR}: {SUITE}/InRelease is signed by Debian, but for another suite")
     return signed

@@ -19,7 +19,7 @@ from typing import Any
 
 from edgeprune.documents import parse_record, read_json, read_record
 from edgeprune.errors import ConfigError, DeviceError
-from edgeprune.files import read_lines, write_text_atomically
+from edgeprune.files import read_bytes, read_lines, write_text_atomically
 from edgeprune.runners import Completed, Runner
 
 RECORDING, CALLS = "recording.json", "calls.jsonl"
@@ -149,7 +149,8 @@ class RecordingRunner:
     def _answer(self, remote: str) -> str | None:
         with tempfile.TemporaryDirectory() as folder:
             try:
-                return self._inner.pull(remote, Path(folder) / "answer").read_text(errors="replace")
+                answer = self._inner.pull(remote, Path(folder) / "answer")
+                return read_bytes(answer, DeviceError).decode(errors="replace")
             except DeviceError:
                 return None
 
