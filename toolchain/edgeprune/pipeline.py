@@ -17,6 +17,7 @@ from edgeprune.errors import ConfigError
 from edgeprune.guarding import guarded
 from edgeprune.loading import loaded, require_working
 from edgeprune.models import adapter_of, get_adapter
+from edgeprune.models.trust import trusting
 from edgeprune.packages import distribution_named, version_of, versions_of
 from edgeprune.pruning import pruned
 from edgeprune.quantize import require_method
@@ -47,7 +48,7 @@ def build(request: BuildRequest, notify: Notify, testbed: Testbed | None = None)
         EdgepruneError: bad input, or a stage that failed; whole stages stay for the next build.
     """
     store = Store(request.out / "stages")
-    with store.locked():
+    with store.locked(), trusting(request.trust):
         original, context = start(request, store, notify, testbed)
         smaller = smaller_model(context) if request.smaller else None
         baseline, context = _baseline(context, original)

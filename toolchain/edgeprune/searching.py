@@ -17,6 +17,7 @@ from edgeprune.files import write_text_atomically
 from edgeprune.front import Found, origin, pareto
 from edgeprune.iterating import latency_table
 from edgeprune.latency import LatencyTable, check_key
+from edgeprune.models.trust import trusting
 from edgeprune.pipeline import start
 from edgeprune.report.cells import flatten
 from edgeprune.study import answering, joined, need_optuna, open_storage, shown, worked
@@ -102,7 +103,7 @@ def search(request: SearchRequest, notify: Notify, testbed: Testbed | None = Non
     url = request.storage or f"sqlite:///{(out / 'study.db').resolve()}"
     shown(url)  # a malformed one ends here
     store = Store(out / "stages")
-    with store.locked(), answering(url):
+    with store.locked(), answering(url), trusting(request.build.trust):
         storage = open_storage(url)
         original, context = start(request.build, store, notify, testbed)
         context = context.at(_sizes(request.imgszs, context)[0])

@@ -92,7 +92,11 @@ class Iteration(ScoredRecord):
 
 
 class Pruning(ScoredRecord):
-    """What surgery and recovery did to the network."""
+    """What surgery and recovery did to the network.
+
+    Attributes:
+        whole: blocks, with their classes, that kept all channels as the dependency graph cannot follow them.
+    """
 
     criterion: str
     goal: str
@@ -105,6 +109,7 @@ class Pruning(ScoredRecord):
     score_after_surgery: float | None = None
     score_after_recovery: float | None = None
     layers: tuple[LayerWidth, ...] = ()
+    whole: tuple[str, ...] = ()
     sparse: SparseTraining | None = None
     iterations: tuple[Iteration, ...] = ()
     passes: tuple[PassReport, ...] = ()

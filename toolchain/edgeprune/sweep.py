@@ -10,6 +10,7 @@ from edgeprune.artifact import Store
 from edgeprune.build import BuildRequest, Notify
 from edgeprune.errors import BudgetError
 from edgeprune.iterating import torch_accuracy
+from edgeprune.models.trust import trusting
 from edgeprune.pipeline import start
 from edgeprune.scores import ScoredRecord
 from edgeprune.training import sparsified
@@ -55,7 +56,7 @@ def sweep(request: BuildRequest, trials: int, notify: Notify) -> Sweep:
     """
     recipe = request.recipe
     store = Store(request.out / "stages")
-    with store.locked():
+    with store.locked(), trusting(request.trust):
         original, context = start(request, store, notify)
         before = torch_accuracy(context, original)
 

@@ -1,6 +1,6 @@
 """CSP blocks with two separate input convolutions, so that a dependency graph can trace and prune them.
 
-Ultralytics' C2f, C3k2 and C2PSA compute both branches with one convolution and cut its output in two halves.
+Ultralytics' C2, C2f, C3k2 and C2PSA compute both branches with one convolution and cut its output in two.
 torch-pruning cannot follow that cut (Torch-Pruning#147: IndexError on v8, endless search on 11 and 26).
 Cutting the convolution's weights instead gives the same function, bit for bit, and lets both branches have
 widths of their own.
@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from ultralytics.nn.modules.block import C2PSA, C2f
+from ultralytics.nn.modules.block import C2, C2PSA, C2f
 from ultralytics.nn.modules.conv import Conv
 
 _LAYER_ATTRIBUTES = ("i", "f", "type", "np")  # what ultralytics' model.forward reads of a top-level layer
@@ -24,7 +24,7 @@ _LAYER_ATTRIBUTES = ("i", "f", "type", "np")  # what ultralytics' model.forward 
 class _SplitInput(nn.Module):
     """A CSP block with its input convolution cut in two; the rest is taken over as it is."""
 
-    def __init__(self, block: C2f | C2PSA) -> None:
+    def __init__(self, block: Any) -> None:
         super().__init__()
         self.cv0, self.cv1 = split_conv(block.cv1)
         self.cv2 = block.cv2
@@ -44,6 +44,15 @@ class SplitC2f(_SplitInput):
         return out
 
 
+class SplitC2(_SplitInput):
+    """C2 with its input convolution cut into `cv0` (into the inner blocks) and `cv1` (passed on)."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (n, c_in, h, w) to (n, c_out, h, w)."""
+        out: torch.Tensor = self.cv2(torch.cat((self.m(self.cv0(x)), self.cv1(x)), 1))
+        return out
+
+
 class SplitC2PSA(_SplitInput):
     """C2PSA with its input convolution cut into `cv0` (passed on) and `cv1` (fed to the attention blocks)."""
 
@@ -53,15 +62,17 @@ class SplitC2PSA(_SplitInput):
         return out
 
 
+_SPLIT: dict[type[_SplitInput], type[nn.Module]] = {SplitC2f: C2f, SplitC2: C2, SplitC2PSA: C2PSA}
+
+
 def split_blocks(module: nn.Module) -> None:
-    """Replace every C2f, C3k2 and C2PSA inside a module by its split twin, in place, innermost first."""
+    """Replace every C2f, C2 and C2PSA inside a module, and their kin, by its split twin, innermost first."""
     for name, child in module.named_children():
         split_blocks(child)
-        # Exact classes and their direct kin only: other subclasses of C2f have forwards of their own.
-        if type(child).__name__ in {"C2f", "C3k2"}:
-            setattr(module, name, SplitC2f(child))
-        elif type(child).__name__ == "C2PSA":
-            setattr(module, name, SplitC2PSA(child))
+        # By the forward pass: some subclasses of C2f only fill it with other blocks, some have their own.
+        twin = next((twin for twin, block in _SPLIT.items() if type(child).forward is block.forward), None)
+        if twin is not None:
+            setattr(module, name, twin(child))
 
 
 def split_conv(conv: Conv) -> tuple[Conv, Conv]:
@@ -74,6 +85,11 @@ def _slice(conv: Conv, channels: slice) -> Conv:
     part = copy.deepcopy(conv)
     part.conv.weight = nn.Parameter(conv.conv.weight.detach()[channels].clone())
     part.conv.out_channels = part.conv.weight.shape[0]
+    if conv.conv.bias is not None:
+        part.conv.bias = nn.Parameter(conv.conv.bias.detach()[channels].clone())
+    if not hasattr(conv, "bn"):  # a fused checkpoint
+        part.forward = part.forward_fuse  # the copy's own method, not the original's
+        return part
     for name in ("weight", "bias"):
         setattr(part.bn, name, nn.Parameter(getattr(conv.bn, name).detach()[channels].clone()))
     for name in ("running_mean", "running_var"):

@@ -12,25 +12,30 @@ from ultralytics import __version__ as ultralytics_version
 from ultralytics.nn.tasks import BaseModel
 
 from edgeprune.errors import ModelError
+from edgeprune.models.checkpoint.rebuild import input_channels
 from edgeprune.models.checkpoint.record import TrainArgs
-from edgeprune.models.safe_load import load_safely, load_trusting
+from edgeprune.models.safe_load import load_checkpoint
 
 
 def load_network(path: Path, trust: bool = False) -> Any:
     """Load the module of a checkpoint in float32 and eval mode, with gradients on.
 
     Args:
-        trust: unpickle whatever the file holds, which runs its code.
+        trust: unpickle whatever the file holds, which runs its code; also inside `trusting`.
 
     Returns:
         The module, an ultralytics model of any task; whatever else a trusted file holds as it is.
 
     Raises:
-        ModelError: it cannot be read safely, or holds NaN or infinite weights.
+        ModelError: it cannot be read safely, takes no colour images, or holds NaN or infinite weights.
     """
-    model = load_trusting(path) if trust else load_safely(path)
+    model = load_checkpoint(path, trust)
     if not isinstance(model, BaseModel):
         return model
+    if (channels := input_channels(model)) != 3:
+        raise ModelError(
+            f"{path}: the model reads images of {channels} channels; only 3 (colour) are supported"
+        )
     for name, tensor in model.state_dict().items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ModelError(f"{path}: {name} holds NaN or infinite values; this training run diverged")

@@ -104,7 +104,8 @@ class DistillingTrainer(KeptShape, ClassificationTrainer):  # type: ignore[misc]
         folder = Path(self.args.project)
         if (folder / TEACHER).is_file():
             recipe = read_record(Recipe, folder / RECIPE, OutputError)
-            teacher = load_network(folder / TEACHER).to(self.device)
+            # Our own copy in this run's folder, which may hold blocks of the user's that no list knows.
+            teacher = load_network(folder / TEACHER, trust=True).to(self.device)
             # After the averaged copy was made: that one is validated with plain cross-entropy.
             unwrap_model(self.model).criterion = SoftTargets(teacher, recipe.finetune.temperature)
 

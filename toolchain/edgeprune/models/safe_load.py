@@ -25,11 +25,21 @@ from edgeprune.models.checkpoint.pickled import DamagedError, Ignored, Instance,
 from edgeprune.models.checkpoint.rebuild import draft, fill, try_shapes
 from edgeprune.models.checkpoint.record import NetworkRecord, TrustedRecord, checked_record
 from edgeprune.models.checkpoint.tensors import Tensor, read_tensor
+from edgeprune.models.trust import is_trusted
 
 MOST_VALUES, MOST_DEPTH = 200_000, 12
 """Values of what a checkpoint tells beside its layers, and how deep they are nested."""
 _TOLD_APART = ("ultralytics.nn.tasks.", "ultralytics.nn.modules.head.")
 _OTHER_REPOSITORIES = ("models.yolo.", "models.common.", "models.experimental.")
+
+
+def load_checkpoint(path: Path, trust: bool = False) -> Any:
+    """Return the network of a checkpoint, unpickled where the user trusts the file, else rebuilt.
+
+    Raises:
+        ModelError: see `load_safely` and `load_trusting`.
+    """
+    return load_trusting(path) if trust or is_trusted() else load_safely(path)
 
 
 def load_safely(path: Path) -> Any:

@@ -12,6 +12,7 @@ import torch_pruning as tp
 from torch import nn
 
 from edgeprune.errors import ModelError
+from edgeprune.prune.whole import standing_in, whole_blocks
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,8 @@ def goes_by(group: Group, pattern: str) -> bool:
 def trace(model: nn.Module, example: torch.Tensor, fixed: Sequence[nn.Module]) -> tp.DependencyGraph:
     """Trace a model's dependency graph in eval mode, with gradients on, up to its last fixed convolutions.
 
+    Blocks that cannot be followed are not traced: `whole` says which, and stand-ins take their places.
+
     What a detection head computes after them (flattening, DFL, anchors) prunes nothing, and torch-pruning
     follows its flattened indices for minutes and gigabytes.
 
@@ -96,9 +99,10 @@ def trace(model: nn.Module, example: torch.Tensor, fixed: Sequence[nn.Module]) -
         model.requires_grad_(True)  # without gradients torch-pruning prunes nothing, silently
     model.eval()
     try:
-        return tp.DependencyGraph().build_dependency(
-            model, example_inputs=example, forward_fn=lambda net, images: _outputs_of(net, images, fixed)
-        )
+        with standing_in(model, example):
+            return tp.DependencyGraph().build_dependency(
+                model, example_inputs=example, forward_fn=lambda net, images: _outputs_of(net, images, fixed)
+            )
     except (IndexError, KeyError, RuntimeError, ZeroDivisionError, AttributeError) as exc:
         raise ModelError(f"the network cannot be traced for pruning: {type(exc).__name__}: {exc}") from exc
 
@@ -128,6 +132,8 @@ def find_groups(
     whole = list(kept_whole(model, fixed, skip))
     groups = []
     for found in graph.get_all_groups(ignored_layers=whole, root_module_types=[nn.Conv2d]):
+        if any(_stands_in(item.dep.target.module, names) for item in found):
+            continue
         # torch-pruning may list a depthwise convolution before the producer whose channels it takes over.
         root = _producer(found)
         if root is None or any(_in_blocks(item.dep.target.module) for item in found):
@@ -138,6 +144,11 @@ def find_groups(
             coupled = graph.get_pruning_group(root, tp.prune_conv_out_channels, channels)
         groups.append(Group(names[root], root, coupled, root.out_channels, names))
     return groups
+
+
+def _stands_in(module: nn.Module, names: Mapping[nn.Module, str]) -> bool:
+    """Whether a convolution is none of the network's: it stood in for a block while the graph was traced."""
+    return isinstance(module, nn.Conv2d) and module not in names
 
 
 def _in_blocks(module: nn.Module) -> bool:
@@ -163,7 +174,8 @@ def kept_whole(model: nn.Module, fixed: Sequence[nn.Module], skip: Iterable[str]
     skipped = [
         module for name, module in model.named_modules() if any(fnmatchcase(name, p) for p in patterns)
     ]
-    return {inner for owner in (*fixed, *skipped) for inner in owner.modules()}
+    whole = [model.get_submodule(name) for name in whole_blocks(model)]
+    return {inner for owner in (*fixed, *skipped, *whole) for inner in owner.modules()}
 
 
 def remove(graph: tp.DependencyGraph, group: Group, channels: Sequence[int]) -> None:

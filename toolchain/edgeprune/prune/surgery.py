@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgeprune.errors import ConfigError
+from edgeprune.errors import ConfigError, ModelError
 from edgeprune.prune.allocation import channels_to_remove, own_ratios, smallest_ratio, widths
 from edgeprune.prune.criteria import CRITERIA, NEEDS
 from edgeprune.prune.evidence import Evidence
 from edgeprune.prune.groups import Group, count_macs, find_groups, kept_whole, remove, structure, trace
+from edgeprune.prune.whole import described, whole_blocks
 from edgeprune.recipe import DEFAULT_RATIO, PruneRecipe, Scope
 from edgeprune.shrinking import LayerWidth, Pruning
 
@@ -98,6 +99,7 @@ def account(
         macs_before=macs[0],
         macs_after=macs[1],
         layers=_widths(before, after, fixed, recipe.skip),
+        whole=described(before, whole_blocks(before)),
     )
 
 
@@ -140,14 +142,42 @@ def cut_to(
         skip: the same patterns of layers to leave alone.
         scores: as `score_groups` gave them.
         keep: how many channels each group keeps.
+
+    Raises:
+        ModelError: the network does not run after the cut of a group, which is named.
     """
-    twin = copy.deepcopy(model)
-    graph, groups = _groups(twin, fixed, example, skip)
     doomed = channels_to_remove(scores, keep)
-    for group in groups:
-        if group.name in doomed:
-            remove(graph, group, doomed[group.name])
+
+    def cut(after_each: Callable[[nn.Module, str], None]) -> nn.Module:
+        twin = copy.deepcopy(model)
+        graph, groups = _groups(twin, fixed, example, skip)
+        for group in groups:
+            if group.name in doomed:
+                remove(graph, group, doomed[group.name])
+                after_each(twin, group.name)
+        return twin
+
+    def run(twin: nn.Module, name: str) -> None:
+        if (trouble := _trouble(twin, example)) is not None:
+            raise ModelError(
+                f"{name}: after the cut of its channels the network does not run ({trouble}); "
+                f"leave the layer whole with prune.skip"
+            )
+
+    twin = cut(lambda _twin, _name: None)
+    if _trouble(twin, example) is not None:
+        cut(run)  # once more, to find the group
     return twin
+
+
+def _trouble(model: nn.Module, example: torch.Tensor) -> str | None:
+    """Run a network, and return what went wrong, if anything did."""
+    try:
+        with torch.no_grad():
+            model(example)
+    except (RuntimeError, IndexError, ValueError, TypeError, AttributeError) as exc:
+        return (str(exc).splitlines() or [type(exc).__name__])[0][:120]
+    return None
 
 
 def _scores(groups: Sequence[Group], recipe: PruneRecipe, evidence: Evidence) -> dict[str, torch.Tensor]:

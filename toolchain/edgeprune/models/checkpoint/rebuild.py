@@ -105,7 +105,7 @@ def try_shapes(network: Any) -> tuple[float, ...]:
         layer.register_forward_hook(_watch)
     if isinstance(head, Detect):
         head.training = True  # then it gives its feature maps
-    image = torch.zeros(1, network.yaml.get("channels", 3), SIDE, SIDE, device="meta")
+    image = torch.zeros(1, input_channels(network), SIDE, SIDE, device="meta")
     try:
         with torch.no_grad():
             output = network(image)
@@ -123,6 +123,11 @@ def try_shapes(network: Any) -> tuple[float, ...]:
         head.training = False
         for layer in network.model.modules():
             layer._forward_hooks.clear()
+
+
+def input_channels(network: nn.Module) -> int:
+    """Return how many channels an image has for a network: those that its first convolution reads."""
+    return next((part.in_channels for part in network.modules() if isinstance(part, nn.Conv2d)), 3)
 
 
 def _watch(module: nn.Module, _: Any, output: Any) -> None:

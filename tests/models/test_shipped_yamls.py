@@ -1,0 +1,161 @@
+"""Every model that ultralytics ships for these tasks goes through all stages, or is refused by name."""
+
+from __future__ import annotations
+
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import ultralytics
+import yaml
+from ultralytics.nn.tasks import (
+    ClassificationModel,
+    DetectionModel,
+    RTDETRDetectionModel,
+    WorldModel,
+    YOLOEModel,
+)
+
+from conftest import lively
+from edgeprune.backends import get_backend
+from edgeprune.errors import EdgepruneError, ModelError
+from edgeprune.export import export
+from edgeprune.models import ModelAdapter, adapter_of
+from edgeprune.preprocess import load_input
+from edgeprune.prune.evidence import Evidence
+from edgeprune.prune.surgery import prune
+from edgeprune.recipe import ExportRecipe, PruneRecipe
+
+FOLDER = Path(ultralytics.__file__).parent / "cfg" / "models"
+OTHER_TASKS = ("-seg", "-pose", "-obb", "-sem", "-depth")
+YAMLS = sorted(path for path in FOLDER.rglob("*.yaml") if not any(task in path.stem for task in OTHER_TASKS))
+REFUSED = {
+    "rtdetr": "RTDETRDetectionModel",
+    "world": "WorldModel",
+    "yoloe": "YOLOEModel",
+    "yolov10": "v10Detect is not supported",
+    "resnet18": "TorchVision",
+}
+"""What is no plain detector or classifier, by a part of the file's name, and the word that names it."""
+MOST_SECONDS, MOST_BYTES = 60, 2 * 2**30
+
+
+def shrunk(path: Path) -> dict[str, Any]:
+    """Return a model's description at its smallest scale; without scales, at a quarter where that fits."""
+    config: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    config["yaml_file"], config["nc"] = path.name, 3
+    if "scales" in config:
+        config["scale"] = next(iter(config["scales"]))
+    elif path.stem.startswith(("yolov3", "yolov10")):
+        config["width_multiple"], config["depth_multiple"] = 0.25, 0.33
+    return config
+
+
+def written(path: Path, out: Path) -> Path:
+    """Write a random checkpoint of a model, or, where it cannot be built here, one that names its class."""
+    torch.manual_seed(0)
+    config = shrunk(path)
+    makers = {
+        "rtdetr": RTDETRDetectionModel,
+        "world": WorldModel,
+        "yoloe": YOLOEModel,
+        "-cls": ClassificationModel,
+    }
+    maker = next((maker for part, maker in makers.items() if part in path.stem), DetectionModel)
+    if "resnet18" in path.stem:
+        config["backbone"][0][3] = [512, "resnet18", None, True, 2]  # without downloading its weights
+    model = maker(config, nc=3, verbose=False).eval()
+    lively(model)
+    torch.save({"model": model.half(), "train_args": {"imgsz": 64}}, out)
+    return out
+
+
+def step(adapter: ModelAdapter, model: torch.nn.Module, side: int) -> None:
+    """Take one training step on a made-up batch."""
+    batch: dict[str, torch.Tensor] = {"img": torch.rand(2, 3, side, side)}
+    if adapter.info(model).task == "classify":
+        batch["cls"] = torch.tensor([0, 2])
+    else:
+        batch |= {
+            "cls": torch.tensor([[0.0], [2.0]]),
+            "bboxes": torch.tensor([[0.5, 0.5, 0.5, 0.5], [0.4, 0.4, 0.3, 0.3]]),
+            "batch_idx": torch.tensor([0.0, 1.0]),
+        }
+    model.train()
+    optimiser = torch.optim.SGD(model.parameters(), lr=1e-3)
+    loss = adapter.loss(model, batch)
+    loss.backward()
+    optimiser.step()
+    model.eval()
+    assert torch.isfinite(loss)
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return one picture."""
+    path = tmp_path_factory.mktemp("picture") / "x.png"
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 255, (80, 80, 3), dtype=np.uint8))
+    return path
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("path", YAMLS, ids=lambda path: path.stem)
+def test_a_shipped_model_goes_through_all_stages(path: Path, tmp_path: Path, picture: Path) -> None:
+    checkpoint = written(path, tmp_path / "x.pt")
+    refusal = next((word for part, word in REFUSED.items() if part in path.stem), None)
+    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    adapter = adapter_of(checkpoint)
+    if refusal is not None:
+        with pytest.raises(ModelError, match=refusal):
+            adapter.load(checkpoint)
+        return
+    model = adapter.prunable(adapter.load(checkpoint))
+    info = adapter.info(model)
+    side = 2 * info.stride
+    pruned = prune(
+        model, adapter.unprunable, torch.zeros(1, 3, side, side), PruneRecipe(ratio=0.5), 8, Evidence()
+    )
+    assert pruned.report.params_after < pruned.report.params_before
+    assert time.process_time() - began < MOST_SECONDS
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < MOST_BYTES
+    step(adapter, pruned.model, side)
+    adapter.save(pruned.model, tmp_path / "pruned.pt")
+    ready = adapter.exportable(adapter.load(tmp_path / "pruned.pt"))
+    spec = adapter.preprocess(side)
+    artifact, _ = export(
+        ready,
+        info,
+        spec,
+        [picture],
+        ExportRecipe(score_tolerance=1e-2, box_tolerance=1.0),
+        "pruned",
+        tmp_path / "x.onnx",
+    )
+    session = get_backend("onnxruntime").load(artifact.path, "fp32", 1, {})
+    assert np.isfinite(session(load_input(picture, spec)[0])[0]).all()
+
+
+def test_blocks_that_cannot_be_followed_are_named(tmp_path: Path) -> None:
+    adapter = adapter_of(checkpoint := written(FOLDER / "12" / "yolo12.yaml", tmp_path / "x.pt"))
+    model = adapter.prunable(adapter.load(checkpoint))
+    report = prune(
+        model, adapter.unprunable, torch.zeros(1, 3, 64, 64), PruneRecipe(ratio=0.5), 8, Evidence()
+    ).report
+    assert report.whole[0] == "model.6 (A2C2f)"
+    kept = [layer for layer in report.layers if layer.layer.startswith("model.6.")]
+    assert kept
+    assert all(not layer.prunable and layer.before == layer.after for layer in kept)
+    with pytest.raises(EdgepruneError):
+        prune(
+            model,
+            adapter.unprunable,
+            torch.zeros(1, 3, 64, 64),
+            PruneRecipe(ratio=0.5, skip=("*",)),
+            8,
+            Evidence(),
+        )

@@ -1,0 +1,178 @@
+"""Blocks that the dependency graph cannot follow: found by their class before any cut, and left whole.
+
+torch-pruning follows every operation of a forward pass. Where a block splits a tensor by its channels, or
+groups or rearranges them, it fails, cuts what does not fit, or searches for minutes: a yolo12n took 7.5 GB.
+So only classes that are proven are followed. Any other block is one unit. While the graph is built,
+convolutions that keep its inputs and outputs stand in for it, and no channel at either side is cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+FOLLOWED: frozenset[str] = frozenset(
+    {
+        *(
+            f"torch.nn.modules.activation.{name}"
+            for name in (
+                "ELU", "Hardsigmoid", "Hardswish", "LeakyReLU", "Mish",
+                "ReLU", "ReLU6", "Sigmoid", "SiLU", "Tanh",
+            )
+        ),
+        "torch.nn.modules.batchnorm.BatchNorm2d",
+        "torch.nn.modules.container.ModuleList",
+        "torch.nn.modules.container.Sequential",
+        "torch.nn.modules.conv.Conv2d",
+        "torch.nn.modules.dropout.Dropout",
+        "torch.nn.modules.linear.Identity",
+        "torch.nn.modules.linear.Linear",
+        "torch.nn.modules.padding.ZeroPad2d",
+        "torch.nn.modules.pooling.AdaptiveAvgPool2d",
+        "torch.nn.modules.pooling.AvgPool2d",
+        "torch.nn.modules.pooling.MaxPool2d",
+        "torch.nn.modules.upsampling.Upsample",
+        "ultralytics.nn.modules.block.AConv",
+        "ultralytics.nn.modules.block.Attention",
+        "ultralytics.nn.modules.block.Bottleneck",
+        "ultralytics.nn.modules.block.C3",
+        "ultralytics.nn.modules.block.C3Ghost",
+        "ultralytics.nn.modules.block.C3k",
+        "ultralytics.nn.modules.block.C3x",
+        "ultralytics.nn.modules.block.DFL",
+        "ultralytics.nn.modules.block.PSABlock",
+        "ultralytics.nn.modules.block.ResNetBlock",
+        "ultralytics.nn.modules.block.ResNetLayer",
+        "ultralytics.nn.modules.block.SCDown",
+        "ultralytics.nn.modules.block.SPP",
+        "ultralytics.nn.modules.block.SPPF",
+        "ultralytics.nn.modules.conv.Concat",
+        "ultralytics.nn.modules.conv.Conv",
+        "ultralytics.nn.modules.conv.DWConv",
+        "ultralytics.nn.modules.head.Classify",
+        "ultralytics.nn.modules.head.Detect",
+        "ultralytics.nn.tasks.ClassificationModel",
+        "ultralytics.nn.tasks.DetectionModel",
+        "edgeprune.models.blocks.SplitC2",
+        "edgeprune.models.blocks.SplitC2PSA",
+        "edgeprune.models.blocks.SplitC2f",
+        "edgeprune.prune.activation.Eased",
+    }
+)  # fmt: skip
+"""Classes whose forward pass the dependency graph follows rightly; a class derived from one has its own.
+
+`tests/prune/test_surgery_proof.py` cuts every group of networks made of them, and compares with masking.
+"""
+_LAYER_ATTRIBUTES = ("i", "f", "type", "np")  # what ultralytics' own forward reads of a layer
+
+
+def whole_blocks(model: nn.Module) -> list[str]:
+    """Name the outermost blocks of a network that have to be left whole, in its order."""
+    names: list[str] = []
+    for name, module in model.named_modules():
+        inside = any(name.startswith(f"{owner}.") for owner in names)
+        if name and not inside and not _is_followed(module):
+            names.append(name)
+    return names
+
+
+def _is_followed(module: nn.Module) -> bool:
+    kind = type(module)
+    return f"{kind.__module__}.{kind.__qualname__}" in FOLLOWED
+
+
+def described(model: nn.Module, names: Sequence[str]) -> tuple[str, ...]:
+    """Return blocks with the names of their classes, as the report tells them."""
+    return tuple(f"{name} ({type(model.get_submodule(name)).__name__})" for name in names)
+
+
+class StandIn(nn.Module):
+    """Takes what a block takes and gives what it gives, in shape; each channel depends on all others.
+
+    Attributes:
+        ways: one convolution an output and input, side by side.
+        sizes: height and width of each output.
+        alone: whether the block gives a tensor and not a list of them.
+    """
+
+    def __init__(self, inputs: Sequence[torch.Tensor], outputs: Sequence[torch.Tensor], alone: bool) -> None:
+        super().__init__()
+        self.ways = nn.ModuleList(
+            nn.ModuleList(nn.Conv2d(source.shape[1], target.shape[1], 1) for source in inputs)
+            for target in outputs
+        )
+        self.sizes = [target.shape[-2:] for target in outputs]
+        self.alone = alone
+
+    def forward(self, features: Any) -> Any:
+        """Map one (n, c, h, w), or a list of them, to what the block would give."""
+        sources = [features] if isinstance(features, torch.Tensor) else list(features)
+        outputs = []
+        for ways, size in zip(self.ways, self.sizes, strict=True):
+            parts = [
+                functional.interpolate(way(source), size=size)
+                for way, source in zip(ways, sources, strict=True)  # type: ignore[arg-type]
+            ]
+            total = parts[0]
+            for part in parts[1:]:
+                total = total + part
+            outputs.append(total)
+        return outputs[0] if self.alone else outputs
+
+
+@contextmanager
+def standing_in(model: nn.Module, example: torch.Tensor) -> Iterator[list[StandIn]]:
+    """Put stand-ins in the places of the blocks that are left whole, for as long as the context is open.
+
+    Args:
+        example: one input, float32 (1, 3, H, W), by which the shapes are found.
+    """
+    names = whole_blocks(model)
+    blocks = {name: model.get_submodule(name) for name in names}
+    seen = _shapes(model, blocks, example) if names else {}
+    stand_ins = []
+    try:
+        for name, block in blocks.items():
+            if name not in seen:
+                continue  # nothing runs it
+            stand_in: Any = StandIn(*seen[name])
+            for attribute in _LAYER_ATTRIBUTES:
+                if attribute in vars(block):
+                    setattr(stand_in, attribute, getattr(block, attribute))
+            stand_in.training = block.training
+            stand_ins.append(stand_in)
+            model.set_submodule(name, stand_in)
+        yield stand_ins
+    finally:
+        for name, block in blocks.items():
+            model.set_submodule(name, block)
+
+
+def _shapes(
+    model: nn.Module, blocks: dict[str, nn.Module], example: torch.Tensor
+) -> dict[str, tuple[list[torch.Tensor], list[torch.Tensor], bool]]:
+    """Return what each block takes and gives on an example: its tensors, and whether it gives one alone."""
+    seen: dict[str, tuple[list[torch.Tensor], list[torch.Tensor], bool]] = {}
+
+    def watch(name: str) -> Any:
+        def note(_: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
+            (given,) = arguments
+            alone = isinstance(output, torch.Tensor)
+            sources = [given] if isinstance(given, torch.Tensor) else list(given)
+            seen[name] = (sources, [output] if alone else list(output), alone)
+
+        return note
+
+    hooks = [block.register_forward_hook(watch(name)) for name, block in blocks.items()]
+    try:
+        with torch.no_grad():
+            model(example)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return seen
