@@ -68,9 +68,15 @@ def test_the_quantiser_of_a_tensor_is_a_conversion_whatever_runs_it() -> None:
     ("changes", "words"),
     [
         ({"weights": kernel(quantised=True)}, "no int8 kernel took it"),
-        ({"weights": kernel(quantised=False)}, "keeps its weights in float, for accuracy"),
-        ({"weights": None, "macs": None, "side": None, "operator": "Softmax", "kind": "Softmax"}, "decode"),
-        ({"weights": None, "macs": None, "operator": "Resize", "kind": "pooling, upsampling"}, "between"),
+        ({"weights": kernel(quantised=False)}, "the file keeps its weights in float"),
+        (
+            {"weights": None, "macs": None, "side": None, "operator": "Softmax", "kind": "Softmax"},
+            "no feature map",
+        ),
+        (
+            {"weights": None, "macs": None, "operator": "Resize", "kind": "pooling, upsampling"},
+            "without weights",
+        ),
     ],
 )
 def test_float_in_an_int8_engine_is_told_by_its_cause(changes: dict[str, Any], words: str) -> None:

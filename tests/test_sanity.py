@@ -130,19 +130,57 @@ def test_accuracy_that_int8_lost_is_held_against_its_own_float() -> None:
     warning = only(warned(rows))
     assert (warning.code, warning.rows) == ("accuracy_collapse", ("x86-ort pruned int8",))
     assert "0.0100 on val" in warning.text and "pruned fp32 has 0.5960" in warning.text
-    assert "decode" in warning.text and "calibrate" in warning.advice
+    assert "the same network keeps it, so the step to int8 lost it" in warning.text
+    assert "calibrate" in warning.advice
 
 
 def test_pruning_without_recovery_is_the_collapse_and_its_int8_is_not_blamed_again() -> None:
     rows = [*four()[:2], row("pruned", "fp32", 14, drop=0.58), row("pruned", "int8", 6, drop=0.581)]
     warning = only(warned(rows))
     assert warning.rows == ("x86-ort pruned fp32",)
-    assert "the original in fp32 has 0.6000" in warning.text and "--epochs" in warning.advice
+    assert "the original in fp32 has 0.6000" in warning.text
+    told = only(warned(rows, pruning=cut(0.01, 0.02)))
+    assert "the cut lost it" in told.text and "--epochs" in told.advice
 
 
 def test_a_device_without_fp32_is_held_against_the_original() -> None:
     rows = [row("original", "fp16", None, drop=0.6, target="jetson")]
-    assert "65504" in only(warned(rows, {})).text
+    assert "no measurement between the two" in only(warned(rows, {})).text
+
+
+def cut(after: float | None, recovered: float | None) -> Pruning:
+    return Pruning(
+        criterion="l1", goal="ratio 0.5", ratio=0.5, step=8, params_before=9, params_after=5, macs_before=9,
+        macs_after=5, score_after_surgery=after, score_after_recovery=recovered,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("pruning", "told"),
+    [
+        (cut(0.001, 0.004), "had 0.0040 after recovery (0.0010 before it), so the cut lost it"),
+        (cut(0.001, 0.55), "had 0.5500 after recovery, so a step after it lost it"),
+        (cut(0.001, None), "had 0.0010 after the cut, so the cut lost it"),
+        (cut(0.5, None), "had 0.5000 after the cut, so a step after it lost it"),
+        (cut(None, None), "no measurement between the two tells where it was lost"),
+        (None, "no measurement between the two tells where it was lost"),
+    ],
+)
+@pytest.mark.parametrize("precision", ["fp16", "int8", "fp32"])
+def test_a_collapse_is_blamed_on_the_step_that_the_measurements_show(
+    pruning: Pruning | None, told: str, precision: str
+) -> None:
+    rows = [row("pruned", precision, None, drop=0.598, target="jetson")]
+    assert (
+        told
+        in only([one for one in warned(rows, {}, pruning=pruning) if one.code == "accuracy_collapse"]).text
+    )
+
+
+def test_half_precision_is_blamed_where_the_same_network_keeps_it_in_fp32() -> None:
+    rows = [row("pruned", "fp32", 14, drop=0.01), row("pruned", "fp16", 6, drop=0.598)]
+    text = only(warned(rows, {}, pruning=cut(0.001, 0.004))).text
+    assert "pruned fp32 has" in text and "the step to fp16 lost it" in text
 
 
 def test_a_classifier_collapses_to_chance_not_to_zero() -> None:

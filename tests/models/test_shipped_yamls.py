@@ -42,6 +42,12 @@ REFUSED = {
     "resnet18": "TorchVision",
 }
 """What is no plain detector or classifier, by a part of the file's name, and the word that names it."""
+EXPORTED = (
+    "yolo11-cls", "yolo12", "yolo26", "yolov3-tiny", "yolov6", "yolov8-cls-resnet50", "yolov8-ghost",
+    "yolov8-p6", "yolov9s",
+)  # fmt: skip
+"""Go on to ONNX Runtime, which takes most of the time. The rest is made of the same blocks and heads, at
+other depths and levels; it ends in the fused network that would be exported."""
 MOST_SECONDS, MOST_BYTES = 60, 2 * 2**30
 
 
@@ -69,8 +75,11 @@ def written(path: Path, out: Path) -> Path:
     maker = next((maker for part, maker in makers.items() if part in path.stem), DetectionModel)
     if "resnet18" in path.stem:
         config["backbone"][0][3] = [512, "resnet18", None, True, 2]  # without downloading its weights
-    model = maker(config, nc=3, verbose=False).eval()
-    lively(model)
+    # The largest ones are refused by their class, and need no numbers.
+    with torch.device("meta" if maker is RTDETRDetectionModel else "cpu"):
+        model = maker(config, nc=3, verbose=False).eval()
+    if maker in {DetectionModel, ClassificationModel}:
+        lively(model)
     torch.save({"model": model.half(), "train_args": {"imgsz": 64}}, out)
     return out
 
@@ -127,6 +136,9 @@ def test_a_shipped_model_goes_through_all_stages(path: Path, tmp_path: Path, pic
     adapter.save(pruned.model, tmp_path / "pruned.pt")
     ready = adapter.exportable(adapter.load(tmp_path / "pruned.pt"))
     spec = adapter.preprocess(side)
+    assert torch.isfinite(ready(torch.rand(1, 3, side, side))).all()
+    if path.stem not in EXPORTED:
+        return
     artifact, _ = export(
         ready,
         info,

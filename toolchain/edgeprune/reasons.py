@@ -14,7 +14,7 @@ from edgeprune.bench.layer_costs import LayerCost
 LEAST_MS = 0.02
 """Counters tell whole microseconds: below this time a rate is off by more than 5 %."""
 IMAGE_CHANNELS = 4
-"""A layer that reads no more channels than this reads the image."""
+"""An image has no more channels than this, and a layer that reads no more fills little of a vector."""
 SATURATED = 0.5
 """Below this share of the best bandwidth it is not the bytes that hold a layer up."""
 FLOATS = ("fp32", "fp16", "bf16")
@@ -78,18 +78,18 @@ def in_float(cost: LayerCost, engine: Engine) -> str | None:
             f"its weights are int8, and {engine.runtime} runs it in {cost.precision}: no int8 kernel took it"
         )
     if cost.side is None:
-        return f"runs in {cost.precision}: it works on no feature map, and the decode stays in float"
+        return f"runs in {cost.precision} in an int8 engine: what it gives is no feature map"
     if cost.weights:
-        return f"runs in {cost.precision}: the file keeps its weights in float, for accuracy"
-    return f"runs in {cost.precision}, between layers in int8"
+        return f"runs in {cost.precision} in an int8 engine: the file keeps its weights in float"
+    return f"runs in {cost.precision} in an int8 engine, without weights of its own"
 
 
 def image(cost: LayerCost, engine: Engine) -> str | None:
-    """Tell of the first layer, whose few input channels leave most of a vector empty."""
+    """Tell of a layer, mostly the first, whose few input channels leave most of a vector empty."""
     step = engine.steps.get(cost.precision)
     if not cost.weights or not step or cost.weights.groups > 1 or cost.weights.channels[0] > IMAGE_CHANNELS:
         return None
-    return f"reads the image: {cost.weights.channels[0]} input channels in a step of {step}"
+    return f"few inputs: {cost.weights.channels[0]} input channels in a step of {step}"
 
 
 def off_step(cost: LayerCost, engine: Engine) -> str | None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from edgeprune.bench.result import BenchResult
 from edgeprune.bench.side_by_side import speedup
+from edgeprune.shrinking import Pruning
 from edgeprune.speedup import Speedup
 from edgeprune.summary import Row, SanityWarning, Summary, WarningCode
 from edgeprune.verdict import AS_FAST, fastest
@@ -27,24 +28,6 @@ FEW_INTEGERS = 0.5
 """int8 in name only: a smaller share than this of the convolutions runs in integers."""
 HALVES = frozenset({"fp16", "bf16"})
 FLOATS = ("fp32", "bf16", "fp16")
-
-CAUSES: dict[str, tuple[str, str]] = {
-    "int8": (
-        "usually the decode was quantised, where boxes of hundreds of pixels leave scores of 0 to 1 no step, "
-        "or the ranges come from images unlike those of the task",
-        "Keep the decode in float and calibrate on images of the task; ship the float row until then.",
-    ),
-    "fp16": (
-        "usually a value beyond 65504 overflowed",
-        "Keep the layer that overflows in fp32, or ship bf16 or fp32.",
-    ),
-    "pruned": (
-        "more was cut than the recovery could bring back",
-        "Prune less (--ratio), or train longer (--epochs).",
-    ),
-}
-"""Why accuracy is usually lost altogether, and what to do, by precision or variant."""
-_UNKNOWN = ("the cause is not known", "Ship the float row, and compare the outputs of both on one image.")
 
 UNFIT: dict[str, str] = {
     "output_mismatch": "The engine computed something else when it was timed than when its accuracy was "
@@ -88,7 +71,8 @@ def accuracy_collapse(summary: Summary, results: Results) -> Iterator[SanityWarn
             continue
         name, score = twin
         if row.val.score - chance < COLLAPSED * (score - chance):
-            cause, advice = CAUSES.get(row.variant if row.precision == "fp32" else row.precision, _UNKNOWN)
+            least = chance + COLLAPSED * (score - chance)
+            cause, advice = _lost_by(row, name, least, summary.targets[row.target].pruning)
             yield SanityWarning(
                 code="accuracy_collapse",
                 rows=(row.label,),
@@ -96,6 +80,36 @@ def accuracy_collapse(summary: Summary, results: Results) -> Iterator[SanityWarn
                 f"where {name} has {score:.4f}: {cause}.",
                 advice=advice,
             )
+
+
+def _lost_by(row: Row, twin: str, least: float, pruning: Pruning | None) -> tuple[str, str]:
+    """Tell at which step a row's accuracy was lost, by what was measured before and after it, and what to do.
+
+    Args:
+        twin: what the row is held against.
+        least: score that is no collapse.
+    """
+    float_row = "Ship the float row, or calibrate on more images of the task and measure again."
+    if twin.startswith(f"{row.name} "):  # the same network: only the precision differs
+        return f"the same network keeps it, so the step to {row.precision} lost it", (
+            float_row if row.precision == "int8" else "Ship a wider precision of this network."
+        )
+    cut = pruning.score_after_surgery if pruning else None
+    trained = pruning.score_after_recovery if pruning else None
+    score = cut if trained is None else trained
+    if row.variant != "pruned" or score is None:
+        return "no measurement between the two tells where it was lost", (
+            "Add fp32 to the target's precisions, and build again."
+        )
+    last = "the cut" if trained is None else "recovery"
+    if score < least:
+        before = "" if cut is None or trained is None else f" ({cut:.4f} before it)"
+        return f"the pruned network had {score:.4f} after {last}{before}, so the cut lost it", (
+            "Prune less (--ratio), or train longer (--epochs)."
+        )
+    return f"the pruned network had {score:.4f} after {last}, so a step after it lost it", (
+        "Compare the outputs of the checkpoint and of this file on one image."
+    )
 
 
 def no_effect(summary: Summary, results: Results) -> Iterator[SanityWarning]:
@@ -108,7 +122,7 @@ def no_effect(summary: Summary, results: Results) -> Iterator[SanityWarning]:
             found.append(
                 (
                     f"{row.label} ran on {threads} threads, asked for were {summary.threads}",
-                    "Give --threads a number that this machine has cores for.",
+                    f"Its latency is that of {threads} threads: give --threads {threads} to compare alike.",
                 )
             )
         for text, advice in found:
@@ -121,7 +135,7 @@ def no_effect(summary: Summary, results: Results) -> Iterator[SanityWarning]:
                 rows=tuple(row.label for row in entry.rows if row.variant == "pruned"),
                 text=f"Pruning for {target} ({pruning.goal}) removed nothing: "
                 f"{pruning.params_before} parameters before, {pruning.params_after} after.",
-                advice=f"Prune more: a layer no wider than the step of {pruning.step} channels stays whole.",
+                advice=f"Prune more (--ratio): widths change by the step of {pruning.step} channels.",
             )
 
 
@@ -265,7 +279,7 @@ def _halves(row: Row, backend: Mapping[str, object]) -> Iterable[tuple[str, str]
     if _ran_as_fp32(backend):
         yield (
             f"{row.label} asked for {backend['precision_requested']} and ran in fp32",
-            "This processor or runtime has no such arithmetic: leave the precision out of the target.",
+            "Leave the precision out of the target: it is not what ran.",
         )
 
 

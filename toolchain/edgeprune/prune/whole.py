@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -116,7 +116,7 @@ class StandIn(nn.Module):
         for ways, size in zip(self.ways, self.sizes, strict=True):
             parts = [
                 functional.interpolate(way(source), size=size)
-                for way, source in zip(ways, sources, strict=True)  # type: ignore[arg-type]
+                for way, source in zip(cast(nn.ModuleList, ways), sources, strict=True)
             ]
             total = parts[0]
             for part in parts[1:]:
