@@ -1,210 +1,274 @@
-"""Makes hostile checkpoints: small pickles written opcode by opcode, in every file format of torch."""
+"""What a hostile user types and what lies at the paths: values for every option, documents, and a place to run in."""
 
 from __future__ import annotations
 
-import io
-import pickle
-import struct
-import zipfile
-from collections.abc import Callable, Iterator
+import hashlib
+import json
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from edgeprune.models.checkpoint.fields import KNOWN
-from edgeprune.models.checkpoint.names import CALLS
+import click
+import pytest
+import yaml
+from hypothesis import strategies as st
 
-MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
-OUTSIDE = (
-    "builtins.eval",
-    "builtins.exec",
-    "builtins.compile",
-    "builtins.__import__",
-    "builtins.open",
-    "builtins.getattr",
-    "builtins.print",
-    "os.system",
-    "posix.system",
-    "subprocess.Popen",
-    "importlib.import_module",
-    "functools.partial",
-    "operator.methodcaller",
-    "runpy.run_path",
-    "torch.load",
-    "torch.hub.load",
-    "torch.jit.load",
-    "torch.serialization.load",
-    "torch.ops.load_library",
-    "torch.nn.Module",
-    "torch.Tensor",
-    "torch._utils._rebuild_wrapper_subclass",
-    "torch._tensor._rebuild_from_type_v2",
-    "torch.nn.modules.container.ModuleDict",
-    "numpy.load",
-    "numpy.core.multiarray._reconstruct",
-    "numpy.core.multiarray.scalar",
-    "pathlib.Path.touch",
-    "pathlib.PosixPath",
-    "ultralytics.YOLO",
-    "ultralytics.nn.tasks.yaml_model_load",
-    "ultralytics.nn.tasks.parse_model",
-    "ultralytics.nn.tasks.SegmentationModel",
-    "ultralytics.nn.modules.block.TorchVision",
-    "ultralytics.utils.loss.v8DetectionLoss",
-    "ultralytics.utils.checks.check_requirements",
-    "ultralytics.utils.downloads.safe_download",
-    "edgeprune.models.checkpoint.names._bound",
-    "collections.namedtuple",
-    "collections.defaultdict",
-    "copyreg.__newobj__",
+from edgeprune.cli import COMMANDS
+from edgeprune.device import target_files
+from edgeprune.recipe import Recipe
+from test_summary import a_summary
+
+WRITTEN = {"out", "record", "plot", "db", "history", "storage", "reports"}
+"""Options that name what a command writes."""
+
+DEEP = "[" * 5000
+TEXTS = (
+    "", " ", "-", "--", "-1", "~", "..", "/", "%s%n", "{0}", "$(touch proof)", "; touch proof", "a" * 5000, "\0", "a\0b",
+    "\udcff", "\ud800", "\x1b[2J", "a\nb", "\r", "é́", "٣", "１２", "nan", "1e999", "None", "true", "__import__('os')",
+    "ssh://", "ssh://-oProxyCommand=touch", "ssh://h:99999", "ssh://u@h:x", "adb://", "adb://-x", "replay://", "replay:///dev/zero",
+    "emulated://vax", "emulated://", "http://x", "file:///etc/passwd", "local:1", "cpu", "rpi5", "x86-ort", "jetson",
+    "/dev/zero.yaml", "prune.ratio=", "=", "=1", "imgsz=2001-99-99", "imgsz=!!python/name:os.system", "prune=1", "prune.ratio.x=1",
+    f"prune.skip={DEEP}", "imgsz=&a [*a]", "seed=99999999999999999999", "finetune.device=x;y", "fps>=", "fps>=1e999", "p50_ms<=nan",
+    "top1>=2", "json=", "=file", "table=\0", "bogus=x", "fps=>30",
+)  # fmt: skip
+NUMBERS = (
+    "0", "-1", "1e308", "-1e308", "1e-300", "nan", "inf", "-inf", "1e999", "0x10", "1_0", "", "9" * 5000, "10000000", "100000", "1.5",
+    "-0", "+5", "1,5", "30", "64",
+)  # fmt: skip
+URLS = (
+    "postgresql://127.0.0.1:1/x", "postgresql://u:secret@127.0.0.1:1/x?password=hidden", "sqlite://", "nosuch://x", "mysql://x/y",
+    "sqlite:////dev/zero", "://", "a://b://c", "postgresql://[", "sqlite:///\0",
+)  # fmt: skip
+DOCUMENTS = (
+    b"", b"\0", b"\xff\xfe", b"{", b"[]", b"null", b"[1, 2]", b"1e999", b"NaN", DEEP.encode(), b'{"a":' * 3000, b"a: &a [*a]",
+    b"imgsz: 2001-99-99", b"!!python/object/apply:os.system [touch proof]", b"a: 1\na: 2", b"? [a]\n: b", b"'", b"%YAML 9.9", b"\t- x",
+    b"a: " + b"9" * 5000, b"\xef\xbb\xbf{}", "a: \ud83d".encode("utf-8", "surrogatepass"), b"7767517\n1 1\nInput in0 0 1 in0",
+    b"7767517\n999999999 1\n", b"<net><layers/></net>", b"<net " + b"<a>" * 2000, b"PK\x03\x04", b"\x80\x02cos\nsystem\n.", b"\x08\x07\x3a",
+    b"SQLite format 3\0" + bytes(100),
+)  # fmt: skip
+LEAVES: tuple[Any, ...] = (
+    None, True, -1, 0, 2**63, 1e308, 1e-300, float("nan"), float("inf"), "", "x" * 3000, "\x1b]0;title\x07", "../../../etc/passwd",
+    "/dev/zero", "\0", [], {}, [[[[]]]], {"a": {"b": 1}}, "2001-99-99", "rpi5", [1, "a", None], {"": None},
+)  # fmt: skip
+
+
+FILES = (
+    *(
+        "doc",
+        "doc.yaml",
+        "doc.json",
+        "doc.pt",
+        "doc.onnx",
+        "doc.xml",
+        "doc.param",
+        "doc.bin",
+        "doc.pte",
+        "doc.engine",
+    ),
+    *("doc.db", "build/summary.json", "devices.yaml", "line\nbreak.json", os.fsdecode(b"\xff.json")),
 )
-"""Names that a hostile file may want beside those on the list."""
-CALLEES = (*KNOWN, *CALLS, *OUTSIDE)
 
 
-def values(proof: Path) -> Iterator[tuple[Any, ...]]:
-    """Yield the arguments of hostile calls: each would write `proof` where something evaluates it."""
-    code = f"open({str(proof)!r}, 'w')"
-    config = {
-        "nc": 1,
-        "channels": 3,
-        "activation": code,
-        "backbone": [[-1, 1, "Conv", [8, 3, 2]]],
-        "head": [[[0, 0, 0], 1, "Detect", ["nc"]]],
-    }
-    yield ()
-    yield (code,)
-    yield (config, 3, 1, False)
+def leaves() -> dict[str, tuple[tuple[str, ...], click.Command]]:
+    """Return every command that does something, by its name on the command line."""
+    found: dict[str, tuple[tuple[str, ...], click.Command]] = {}
+    for name, (module, _) in COMMANDS.items():
+        command = import_module(module).command
+        if isinstance(command, click.Group):
+            found |= {f"{name} {sub}": ((name, sub), one) for sub, one in command.commands.items()}
+        if not isinstance(command, click.Group) or command.invoke_without_command:
+            found[name] = ((name,), command)
+    return found
 
 
-def encode(value: Any) -> bytes:
-    """Return the opcodes that push a plain value, without a memo."""
-    if isinstance(value, dict):
-        return b"}(" + b"".join(encode(part) for pair in value.items() for part in pair) + b"u"
-    if isinstance(value, list):
-        return b"](" + b"".join(map(encode, value)) + b"e"
-    if isinstance(value, tuple):
-        return b"(" + b"".join(map(encode, value)) + b"t"
-    if isinstance(value, str):
-        return b"X" + struct.pack("<I", len(value.encode())) + value.encode()
-    if value is None or isinstance(value, bool):
-        return {None: b"N", True: b"\x88", False: b"\x89"}[value]
-    if isinstance(value, float):
-        return b"G" + struct.pack(">d", value)
-    return b"J" + struct.pack("<i", value)
+@dataclass(frozen=True)
+class Place:
+    """A folder to run in: what the user has, where commands may write, and the user's other folders."""
+
+    root: Path
+
+    @property
+    def inputs(self) -> Path:
+        """Return what the user has."""
+        return self.root / "inputs"
+
+    @property
+    def outs(self) -> Path:
+        """Return where commands are told to write."""
+        return self.root / "outs"
+
+    def seen(self) -> dict[str, Any]:
+        """Return what lies outside the outputs: of each path its kind, and its content."""
+        return {
+            str(path.relative_to(self.root)): _state(path)
+            for folder in ("home", "cache", "cwd", "tmp", "inputs")
+            for path in sorted((self.root / folder).rglob("*"))
+        }
 
 
-def by_line(name: str) -> bytes:
-    """Push a name as protocol 0 to 3 do."""
-    module, _, last = name.rpartition(".")
-    return f"c{module}\n{last}\n".encode()
+def _state(path: Path) -> Any:
+    found = path.lstat()
+    if not stat.S_ISREG(found.st_mode):
+        return stat.S_IFMT(found.st_mode)
+    return found.st_mode, hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def from_stack(name: str) -> bytes:
-    """Push a name as protocol 4 does."""
-    module, _, last = name.rpartition(".")
-    return encode(module) + encode(last) + b"\x93"
+@contextmanager
+def entered(root: Path) -> Iterator[Place]:
+    """Yield a place of its own for everything that is the user's; no program is on PATH."""
+    place = Place(root)
+    for folder in ("home/.config/edgeprune", "cache", "cwd", "tmp", "inputs/build", "inputs/folder"):
+        (root / folder).mkdir(parents=True)
+    os.mkfifo(place.inputs / "fifo.onnx")
+    (place.inputs / "loop").symlink_to("loop")
+    before = Path.cwd()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
+            patch.delenv(name, raising=False)
+        patch.setenv("HOME", str(root / "home"))
+        patch.setenv("EDGEPRUNE_CACHE", str(root / "cache"))
+        patch.setenv("TMPDIR", str(root / "tmp"))
+        patch.setenv("PATH", str(root / "inputs" / "folder"))
+        patch.setattr("tempfile.tempdir", None)
+        os.chdir(root / "cwd")
+        try:
+            yield place
+        finally:
+            os.chdir(before)
 
 
-def calls(name: str, arguments: tuple[Any, ...]) -> Iterator[tuple[str, bytes]]:
-    """Yield every way in which a pickle can call a name, with a word for each."""
-    module, _, last = name.rpartition(".")
-    parts = b"".join(map(encode, arguments))
-    for how, named in (("line", by_line(name)), ("stack", from_stack(name))):
-        yield f"REDUCE {how}", named + encode(arguments) + b"R"
-        yield f"NEWOBJ {how}", named + encode(arguments) + b"\x81"
-        yield f"NEWOBJ_EX {how}", named + encode(()) + encode({"cfg": list(arguments)}) + b"\x92"
-        yield f"OBJ {how}", b"(" + named + parts + b"o"
-    yield "INST", b"(" + parts + f"i{module}\n{last}\n".encode()
+def lay_out(place: Place, document: bytes) -> None:
+    """Put the document at every path that a command reads, and empty the folder that commands write to."""
+    for name in FILES:
+        (place.inputs / name).write_bytes(document)
+    (place.root / "home/.config/edgeprune/devices.yaml").write_bytes(document)
+    for name in ("report.html", "report.md"):
+        (place.inputs / "build" / name).unlink(missing_ok=True)
+    shutil.rmtree(place.outs, ignore_errors=True)
+    (place.outs / "folder").mkdir(parents=True)
+    (place.outs / "there").write_text("precious")
 
 
-def touches(name: str, arguments: tuple[Any, ...]) -> Iterator[tuple[str, bytes]]:
-    """Yield every way in which a pickle can hand something to a name or to an object of it."""
-    given, parts = encode(arguments), b"".join(map(encode, arguments))
-    for how, named in (("line", by_line(name)), ("stack", from_stack(name))):
-        for what, target in (("an object", named + b")\x81"), ("the name", named)):
-            yield f"BUILD {what} {how}", target + encode({"__setstate__": 1, "__class__": 2}) + b"b"
-            yield f"BUILD slots of {what} {how}", target + encode(({"a": 1}, {"forward": 2})) + b"b"
-            yield f"APPEND {what} {how}", target + given + b"a"
-            yield f"APPENDS {what} {how}", target + b"(" + parts + b"e"
-            yield f"SETITEM {what} {how}", target + encode("a") + given + b"s"
-            yield f"SETITEMS {what} {how}", target + b"(" + encode("a") + given + b"u"
-            yield f"ADDITEMS {what} {how}", target + b"(" + parts + b"\x90"
-        data = named + encode("0") + encode("cpu") + encode(4)
-        yield f"BINPERSID storage {how}", b"(" + encode("storage") + data + b"tQ"
-        yield (
-            f"BINPERSID module {how}",
-            b"(" + encode("module") + named + encode("f") + encode("x") + b"tQ" + (given + b"R"),
+@st.composite
+def documents(draw: st.DrawFn) -> bytes:
+    """Draw a document: one that is damaged on purpose, any bytes, or a sound one with a few values changed."""
+    kind = draw(st.integers(0, 3))
+    if kind == 0:
+        return draw(st.sampled_from(DOCUMENTS))
+    if kind == 1:
+        return draw(st.binary(max_size=60))
+    sound = draw(st.sampled_from(_sound()))
+    changed = json.loads(json.dumps(sound))
+    for _ in range(draw(st.integers(1, 3))):
+        changed = _changed(draw, changed)
+    if draw(st.booleans()):
+        return json.dumps(changed).encode()
+    return yaml.safe_dump(changed, allow_unicode=draw(st.booleans())).encode()
+
+
+def _sound() -> list[Any]:
+    return [
+        Recipe().model_dump(mode="json"),
+        a_summary().model_dump(mode="json"),
+        yaml.safe_load(target_files()["x86-ort"].read_text()),
+        yaml.safe_load(target_files()["cpu"].read_text()),
+        {"path": ".", "train": "images/train", "val": "images/val", "names": {"0": "ant"}},
+        {"pi": {"address": "ssh://pi@board", "target": "arm64-ort"}},
+        {"imgsz": [32, 32], "batch": 1},
+    ]
+
+
+def _changed(draw: st.DrawFn, value: Any) -> Any:
+    """Return the value with one of its parts replaced, left out or added."""
+    if not isinstance(value, dict | list) or not value or draw(st.integers(0, 3)) == 0:
+        return draw(st.sampled_from(LEAVES))
+    key = draw(st.sampled_from(sorted(value) if isinstance(value, dict) else range(len(value))))
+    match draw(st.integers(0, 5)):
+        case 0 if isinstance(value, dict):
+            value.pop(key)
+        case 1 if isinstance(value, dict):
+            value[draw(st.sampled_from(("", "x", "a.b", "__class__", "\x1b[31m")))] = draw(
+                st.sampled_from(LEAVES)
+            )
+        case _:
+            value[key] = _changed(draw, value[key])
+    return value
+
+
+def arguments(command: click.Command) -> st.SearchStrategy[list[Any]]:
+    """Return a strategy of command lines: each word a text, or a function of the place to a text."""
+    return st.tuples(*(_given(parameter) for parameter in command.params)).map(
+        lambda parts: [word for part in parts for word in part]
+    )
+
+
+def _given(parameter: click.Parameter) -> st.SearchStrategy[list[Any]]:
+    values = _values(parameter)
+    if isinstance(parameter, click.Argument):
+        return st.lists(values, min_size=1, max_size=2 if parameter.nargs == -1 else 1)
+    option = parameter.opts[0]
+    assert isinstance(parameter, click.Option)
+    if parameter.is_flag:
+        return st.sampled_from([[], [], [option]])
+    one = values.map(lambda value: [option, value])
+    if parameter.required or parameter.name == "db":  # whose default is a file in the working folder
+        return one
+    return st.one_of(st.just([]), st.just([]), one)
+
+
+def _values(parameter: click.Parameter) -> st.SearchStrategy[Any]:
+    kind, name = parameter.type, parameter.name or ""
+    if isinstance(kind, click.Choice):
+        return st.sampled_from([*kind.choices, "", "x", "\0"])
+    if isinstance(kind, click.types._NumberRangeBase):
+        return st.one_of(st.sampled_from(NUMBERS), st.integers().map(str), st.floats().map(repr))
+    texts = st.one_of(st.sampled_from(TEXTS), st.text(max_size=12))
+    if name == "reports":
+        formats = st.sampled_from(("json", "junit", "table", "", "x"))
+        return st.one_of(texts, st.tuples(formats, _outputs()).map(_joined))
+    if name in WRITTEN:
+        return (
+            st.one_of(_outputs(), st.sampled_from(URLS))
+            if name in ("db", "history", "storage")
+            else _outputs()
         )
-        yield f"a key {how}", b"}" + named + encode(1) + b"s"
-        yield (
-            f"a method {how}",
-            by_line("builtins.getattr") + b"(" + named + encode("__init__") + b"tR" + (given + b"R"),
-        )
-    yield "PERSID", f"P{name}\n".encode()
+    if isinstance(kind, click.Path) or name in ("model", "data", "smaller", "target", "targets"):
+        return st.one_of(_inputs(), _inputs(), texts.filter(lambda text: text != "digits"))
+    return texts
 
 
-def extensions() -> Iterator[tuple[str, bytes]]:
-    """Yield calls through the registry of extensions, whose codes 240 to 242 the test registers."""
-    for label, opcode in (
-        ("EXT1", b"\x82\xf0"),
-        ("EXT2", b"\x83\xf1\x00"),
-        ("EXT4", b"\x84\xf2\x00\x00\x00"),
-    ):
-        yield label, opcode + encode(("touch proof",)) + b"R"
+def _joined(pair: tuple[str, Any]) -> Any:
+    form, output = pair
+    return lambda place: f"{form}={output(place)}"
 
 
-def framed(body: bytes, protocol: int = 4) -> bytes:
-    """Make a whole pickle of a value's opcodes: a checkpoint whose model it is."""
-    return b"\x80" + bytes([protocol]) + b"}" + encode("model") + body + b"s."
+def _inputs() -> st.SearchStrategy[Any]:
+    names = (
+        "", "doc", "doc.yaml", "doc.json", "doc.pt", "doc.onnx", "doc.xml", "doc.param", "doc.bin", "doc.pte", "doc.engine",
+        "doc.db", "build", "build/summary.json", "folder", "devices.yaml", "line\nbreak.json", os.fsdecode(b"\xff.json"), "fifo.onnx",
+        "loop", "gone.onnx", "gone/deeper.pt", "doc/below.onnx", "a\0b", "n" * 300,
+    )  # fmt: skip
+    inside = st.sampled_from(names).map(lambda name: lambda place: f"{place.inputs}/{name}")
+    return st.one_of(inside, st.sampled_from(("/dev/zero", "/dev/null", "/proc/self/mem", "/dev/stdin")))
 
 
-def write_zip(content: bytes, path: Path) -> None:
-    """Write a pickle as torch does since 1.6."""
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("archive/data.pkl", content)
-        archive.writestr("archive/version", "3\n")
-        archive.writestr("archive/data/0", bytes(64))
-
-
-def write_legacy(content: bytes, path: Path) -> None:
-    """Write a pickle as torch did before 1.6."""
-    head = b"".join(pickle.dumps(value, protocol=2) for value in (MAGIC, PROTOCOL, {"little_endian": True}))
-    path.write_bytes(head + content + pickle.dumps([], protocol=2))
-
-
-def write_plain(content: bytes, path: Path) -> None:
-    """Write a pickle on its own."""
-    path.write_bytes(content)
-
-
-FORMATS: dict[str, Callable[[bytes, Path], None]] = {
-    "zip": write_zip,
-    "legacy": write_legacy,
-    "plain": write_plain,
-}
-
-
-def corpus(proof: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield every hostile call of the corpus, with a word for each."""
-    for name in CALLEES:
-        for arguments in values(proof):
-            for how, body in calls(name, arguments):
-                yield f"{name} {how}", framed(body)
-    for how, body in extensions():
-        yield how, framed(body)
-
-
-def gifts(proof: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield every hostile pickle that hands something to a name or to an object of it."""
-    for name in CALLEES:
-        for how, body in touches(name, (f"open({str(proof)!r}, 'w')",)):
-            yield f"{name} {how}", framed(body)
-
-
-def in_zip(records: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
-    """Return an archive of records."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", compression) as archive:
-        for name, content in records.items():
-            archive.writestr(f"archive/{name}", content)
-    return buffer.getvalue()
+def _outputs() -> st.SearchStrategy[Any]:
+    names = (
+        "new",
+        "new/deeper",
+        "folder",
+        "there",
+        "there/below",
+        "n" * 300,
+        "a\0b",
+        "s\udcffx",
+        "x.html",
+        "x.svg",
+    )
+    return st.sampled_from(names).map(lambda name: lambda place: f"{place.outs}/{name}")
