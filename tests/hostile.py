@@ -1,4 +1,4 @@
-"""What a hostile user types and what lies at the paths: values for every option, documents, and a place to run in."""
+"""What a hostile user types and what lies at the paths: values of options, documents, a place to run in."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -29,50 +30,61 @@ WRITTEN = {"out", "record", "plot", "db", "history", "storage", "reports"}
 
 DEEP = "[" * 5000
 TEXTS = (
-    "", " ", "-", "--", "-1", "~", "..", "/", "%s%n", "{0}", "$(touch proof)", "; touch proof", "a" * 5000, "\0", "a\0b",
-    "\udcff", "\ud800", "\x1b[2J", "a\nb", "\r", "é́", "٣", "１２", "nan", "1e999", "None", "true", "__import__('os')",
-    "ssh://", "ssh://-oProxyCommand=touch", "ssh://h:99999", "ssh://u@h:x", "adb://", "adb://-x", "replay://", "replay:///dev/zero",
-    "emulated://vax", "emulated://", "http://x", "file:///etc/passwd", "local:1", "cpu", "rpi5", "x86-ort", "jetson",
-    "/dev/zero.yaml", "prune.ratio=", "=", "=1", "imgsz=2001-99-99", "imgsz=!!python/name:os.system", "prune=1", "prune.ratio.x=1",
-    f"prune.skip={DEEP}", "imgsz=&a [*a]", "seed=99999999999999999999", "finetune.device=x;y", "fps>=", "fps>=1e999", "p50_ms<=nan",
-    "top1>=2", "json=", "=file", "table=\0", "bogus=x", "fps=>30",
+    "", " ", "-", "--", "-1", "~", "..", "/", "%s%n", "{0}", "$(touch proof)", "; touch proof", "a" * 5000,
+    "\0", "a\0b", "\udcff", "\ud800", "\x1b[2J", "a\nb", "\r", "é́", "٣", "１２", "nan", "1e999", "None",
+    "true", "__import__('os')", "ssh://", "ssh://-oProxyCommand=touch", "ssh://h:99999", "ssh://u@h:x",
+    "adb://", "adb://-x", "replay://", "replay:///dev/zero", "emulated://vax", "emulated://", "http://x",
+    "file:///etc/passwd", "local:1", "cpu", "rpi5", "x86-ort", "jetson", "/dev/zero.yaml", "prune.ratio=",
+    "=", "=1", "imgsz=2001-99-99", "imgsz=!!python/name:os.system", "prune=1", "prune.ratio.x=1",
+    f"prune.skip={DEEP}", "imgsz=&a [*a]", "seed=99999999999999999999", "finetune.device=x;y", "fps>=",
+    "fps>=1e999", "p50_ms<=nan", "top1>=2", "json=", "=file", "table=\0", "bogus=x", "fps=>30",
 )  # fmt: skip
 NUMBERS = (
-    "0", "-1", "1e308", "-1e308", "1e-300", "nan", "inf", "-inf", "1e999", "0x10", "1_0", "", "9" * 5000, "10000000", "100000", "1.5",
-    "-0", "+5", "1,5", "30", "64",
+    "0", "-1", "1e308", "-1e308", "1e-300", "nan", "inf", "-inf", "1e999", "0x10", "1_0", "", "9" * 5000,
+    "10000000", "100000", "1.5", "-0", "+5", "1,5", "30", "64",
 )  # fmt: skip
 URLS = (
-    "postgresql://127.0.0.1:1/x", "postgresql://u:secret@127.0.0.1:1/x?password=hidden", "sqlite://", "nosuch://x", "mysql://x/y",
-    "sqlite:////dev/zero", "://", "a://b://c", "postgresql://[", "sqlite:///\0",
-)  # fmt: skip
+    "postgresql://127.0.0.1:1/x",
+    "postgresql://u:secret@127.0.0.1:1/x?password=hidden",
+    "sqlite://",
+    "nosuch://x",
+    "mysql://x/y",
+    "sqlite:////dev/zero",
+    "://",
+    "a://b://c",
+    "postgresql://[",
+    "sqlite:///\0",
+)
 DOCUMENTS = (
-    b"", b"\0", b"\xff\xfe", b"{", b"[]", b"null", b"[1, 2]", b"1e999", b"NaN", DEEP.encode(), b'{"a":' * 3000, b"a: &a [*a]",
-    b"imgsz: 2001-99-99", b"!!python/object/apply:os.system [touch proof]", b"a: 1\na: 2", b"? [a]\n: b", b"'", b"%YAML 9.9", b"\t- x",
-    b"a: " + b"9" * 5000, b"\xef\xbb\xbf{}", "a: \ud83d".encode("utf-8", "surrogatepass"), b"7767517\n1 1\nInput in0 0 1 in0",
-    b"7767517\n999999999 1\n", b"<net><layers/></net>", b"<net " + b"<a>" * 2000, b"PK\x03\x04", b"\x80\x02cos\nsystem\n.", b"\x08\x07\x3a",
-    b"SQLite format 3\0" + bytes(100),
+    b"", b"\0", b"\xff\xfe", b"{", b"[]", b"null", b"[1, 2]", b"1e999", b"NaN", DEEP.encode(),
+    b'{"a":' * 3000, b"a: &a [*a]", b"imgsz: 2001-99-99", b"!!python/object/apply:os.system [touch proof]",
+    b"a: 1\na: 2", b"? [a]\n: b", b"'", b"%YAML 9.9", b"\t- x", b"a: " + b"9" * 5000, b"\xef\xbb\xbf{}",
+    "a: \ud83d".encode("utf-8", "surrogatepass"), b"7767517\n1 1\nInput in0 0 1 in0",
+    b"7767517\n999999999 1\n", b"<net><layers/></net>", b"<net " + b"<a>" * 2000, b"PK\x03\x04",
+    b"\x80\x02cos\nsystem\n.", b"\x08\x07\x3a", b"SQLite format 3\0" + bytes(100),
 )  # fmt: skip
 LEAVES: tuple[Any, ...] = (
-    None, True, -1, 0, 2**63, 1e308, 1e-300, float("nan"), float("inf"), "", "x" * 3000, "\x1b]0;title\x07", "../../../etc/passwd",
-    "/dev/zero", "\0", [], {}, [[[[]]]], {"a": {"b": 1}}, "2001-99-99", "rpi5", [1, "a", None], {"": None},
+    None, True, -1, 0, 2**63, 1e308, 1e-300, float("nan"), float("inf"), "", "x" * 3000,
+    "\x1b]0;title\x07", "../../../etc/passwd", "/dev/zero", "\0", [], {}, [[[[]]]], {"a": {"b": 1}},
+    "2001-99-99", "rpi5", [1, "a", None], {"": None},
 )  # fmt: skip
 
 
+_SOUND = {
+    "target": ("x86-ort", "x86-openvino", "jetson"),
+    "targets": ("cpu", "x86-ort", "jetson"),
+    "device": ("local", "pi"),
+    "devices": ("local", "pi"),
+    "assignments": ("prune.ratio=0.3", "imgsz=64", "prune.scope=local"),
+    "budgets": ("fps>=30", "peak_mb<=100"),
+    "criterion": ("l1", "slim"),
+    "name": ("x86-ort", "litert"),
+    "address": ("ssh://pi@board", "adb://serial", "pi"),
+}
 FILES = (
-    *(
-        "doc",
-        "doc.yaml",
-        "doc.json",
-        "doc.pt",
-        "doc.onnx",
-        "doc.xml",
-        "doc.param",
-        "doc.bin",
-        "doc.pte",
-        "doc.engine",
-    ),
+    *(         "doc",         "doc.yaml",         "doc.json",         "doc.pt",         "doc.onnx",         "doc.xml",         "doc.param",         "doc.bin",         "doc.pte",         "doc.engine",     ),
     *("doc.db", "build/summary.json", "devices.yaml", "line\nbreak.json", os.fsdecode(b"\xff.json")),
-)
+)  # fmt: skip
 
 
 def leaves() -> dict[str, tuple[tuple[str, ...], click.Command]]:
@@ -187,7 +199,7 @@ def _sound() -> list[Any]:
 def _changed(draw: st.DrawFn, value: Any) -> Any:
     """Return the value with one of its parts replaced, left out or added."""
     if not isinstance(value, dict | list) or not value or draw(st.integers(0, 3)) == 0:
-        return draw(st.sampled_from(LEAVES))
+        return deepcopy(draw(st.sampled_from(LEAVES)))
     key = draw(st.sampled_from(sorted(value) if isinstance(value, dict) else range(len(value))))
     match draw(st.integers(0, 5)):
         case 0 if isinstance(value, dict):
@@ -223,9 +235,29 @@ def _given(parameter: click.Parameter) -> st.SearchStrategy[list[Any]]:
 
 
 def _values(parameter: click.Parameter) -> st.SearchStrategy[Any]:
+    """Return hostile values, and as many sound ones: a command line with one fault reaches further."""
+    return st.one_of(_sound_values(parameter), _hostile_values(parameter))
+
+
+def _sound_values(parameter: click.Parameter) -> st.SearchStrategy[Any]:
     kind, name = parameter.type, parameter.name or ""
     if isinstance(kind, click.Choice):
-        return st.sampled_from([*kind.choices, "", "x", "\0"])
+        return st.sampled_from(list(kind.choices))
+    if isinstance(kind, click.types._NumberRangeBase):
+        return st.sampled_from(("0.5", "2", "64", "8"))
+    if name == "reports":
+        return st.just(lambda place: f"json={place.outs}/new")
+    if name in WRITTEN:
+        return st.just(lambda place: f"{place.outs}/new")
+    if name in _SOUND:
+        return st.sampled_from(_SOUND[name])
+    return _inputs()
+
+
+def _hostile_values(parameter: click.Parameter) -> st.SearchStrategy[Any]:
+    kind, name = parameter.type, parameter.name or ""
+    if isinstance(kind, click.Choice):
+        return st.sampled_from(["", "x", "\0"])
     if isinstance(kind, click.types._NumberRangeBase):
         return st.one_of(st.sampled_from(NUMBERS), st.integers().map(str), st.floats().map(repr))
     texts = st.one_of(st.sampled_from(TEXTS), st.text(max_size=12))
@@ -238,9 +270,7 @@ def _values(parameter: click.Parameter) -> st.SearchStrategy[Any]:
             if name in ("db", "history", "storage")
             else _outputs()
         )
-    if isinstance(kind, click.Path) or name in ("model", "data", "smaller", "target", "targets"):
-        return st.one_of(_inputs(), _inputs(), texts.filter(lambda text: text != "digits"))
-    return texts
+    return st.one_of(_inputs(), texts.filter(lambda text: text != "digits"))
 
 
 def _joined(pair: tuple[str, Any]) -> Any:
@@ -250,9 +280,10 @@ def _joined(pair: tuple[str, Any]) -> Any:
 
 def _inputs() -> st.SearchStrategy[Any]:
     names = (
-        "", "doc", "doc.yaml", "doc.json", "doc.pt", "doc.onnx", "doc.xml", "doc.param", "doc.bin", "doc.pte", "doc.engine",
-        "doc.db", "build", "build/summary.json", "folder", "devices.yaml", "line\nbreak.json", os.fsdecode(b"\xff.json"), "fifo.onnx",
-        "loop", "gone.onnx", "gone/deeper.pt", "doc/below.onnx", "a\0b", "n" * 300,
+        "", "doc", "doc.yaml", "doc.json", "doc.pt", "doc.onnx", "doc.xml", "doc.param", "doc.bin",
+        "doc.pte", "doc.engine", "doc.db", "build", "build/summary.json", "folder", "devices.yaml",
+        "line\nbreak.json", os.fsdecode(b"\xff.json"), "fifo.onnx", "loop", "gone.onnx", "gone/deeper.pt",
+        "doc/below.onnx", "a\0b", "n" * 300,
     )  # fmt: skip
     inside = st.sampled_from(names).map(lambda name: lambda place: f"{place.inputs}/{name}")
     return st.one_of(inside, st.sampled_from(("/dev/zero", "/dev/null", "/proc/self/mem", "/dev/stdin")))

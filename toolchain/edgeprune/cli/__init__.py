@@ -27,7 +27,7 @@ from edgeprune.cli.ending import (
     require_packages,
     require_working_folder,
 )
-from edgeprune.cli.usage import Group, in_one_line
+from edgeprune.cli.usage import Group, in_one_line, require_writable
 from edgeprune.errors import EdgepruneError, InterruptedBuildError, OutputError
 from edgeprune.redaction import without_password
 from edgeprune.scratch import private_temporary_folder
@@ -121,6 +121,7 @@ class _LazyGroup(Group):
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
         try:
+            require_writable(args)
             return super().make_context(info_name, args, parent, **extra)
         except click.UsageError as exc:
             raise in_one_line(exc) from exc

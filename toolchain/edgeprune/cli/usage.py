@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import IO, Any
 
 import click
@@ -58,6 +59,20 @@ class _OneLine(click.ClickException):
         from edgeprune.report.cells import plain
 
         echo(f"edgeprune: {plain(without_password(self.message))}", err=True)
+
+
+def require_writable(args: list[str]) -> None:
+    """Refuse words that no system call takes; a shell cannot pass them, a program that calls this one can.
+
+    Raises:
+        click.UsageError: a word holds a NUL or half of a surrogate pair.
+    """
+    for word in args:
+        try:
+            if b"\0" in os.fsencode(word):
+                raise click.UsageError(f"{word!a}: a word of a command line holds no NUL")
+        except UnicodeEncodeError as exc:
+            raise click.UsageError(f"{word!a}: a word of a command line is text") from exc
 
 
 def in_one_line(exc: click.UsageError) -> click.ClickException:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from edgeprune.errors import ConfigError, did_you_mean
 from edgeprune.postprocess import Postprocess, classifier, detector
+from edgeprune.resources import cache_dir
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 # Here, because ultralytics reads them when it is imported, whichever adapter comes first.
 os.environ.setdefault("YOLO_AUTOINSTALL", "false")  # it would pip-install what it misses
 os.environ.setdefault("YOLO_VERBOSE", "false")
+os.environ.setdefault(
+    "YOLO_CONFIG_DIR", str(cache_dir() / "ultralytics")
+)  # else it writes into the home folder
 
 MODELS: dict[str, str] = {
     "ultralytics": "edgeprune.models.ultralytics",
