@@ -82,9 +82,10 @@ _SOUND = {
     "address": ("ssh://pi@board", "adb://serial", "pi"),
 }
 FILES = (
-    *(         "doc",         "doc.yaml",         "doc.json",         "doc.pt",         "doc.onnx",         "doc.xml",         "doc.param",         "doc.bin",         "doc.pte",         "doc.engine",     ),
-    *("doc.db", "build/summary.json", "devices.yaml", "line\nbreak.json", os.fsdecode(b"\xff.json")),
-)  # fmt: skip
+    *(f"doc{ending}" for ending in ("", ".yaml", ".json", ".pt", ".onnx", ".xml", ".param", ".bin", ".db")),
+    *("doc.pte", "doc.engine", "build/summary.json", "devices.yaml"),
+    *("line\nbreak.json", os.fsdecode(b"\xff.json")),
+)
 
 
 def leaves() -> dict[str, tuple[tuple[str, ...], click.Command]]:
@@ -169,7 +170,7 @@ def lay_out(place: Place, document: bytes) -> None:
 
 @st.composite
 def documents(draw: st.DrawFn) -> bytes:
-    """Draw a document: one that is damaged on purpose, any bytes, or a sound one with a few values changed."""
+    """Draw a document: damaged on purpose, any bytes, or a sound one with a few values changed."""
     kind = draw(st.integers(0, 3))
     if kind == 0:
         return draw(st.sampled_from(DOCUMENTS))
@@ -215,13 +216,14 @@ def _changed(draw: st.DrawFn, value: Any) -> Any:
 
 def arguments(command: click.Command) -> st.SearchStrategy[list[Any]]:
     """Return a strategy of command lines: each word a text, or a function of the place to a text."""
-    return st.tuples(*(_given(parameter) for parameter in command.params)).map(
-        lambda parts: [word for part in parts for word in part]
-    )
+    writes = {"file"} if command.name == "export" else set[str]()
+    return st.tuples(
+        *(_given(parameter, parameter.name in WRITTEN | writes) for parameter in command.params)
+    ).map(lambda parts: [word for part in parts for word in part])
 
 
-def _given(parameter: click.Parameter) -> st.SearchStrategy[list[Any]]:
-    values = _values(parameter)
+def _given(parameter: click.Parameter, is_written: bool) -> st.SearchStrategy[list[Any]]:
+    values = _values(parameter, is_written)
     if isinstance(parameter, click.Argument):
         return st.lists(values, min_size=1, max_size=2 if parameter.nargs == -1 else 1)
     option = parameter.opts[0]
@@ -234,12 +236,12 @@ def _given(parameter: click.Parameter) -> st.SearchStrategy[list[Any]]:
     return st.one_of(st.just([]), st.just([]), one)
 
 
-def _values(parameter: click.Parameter) -> st.SearchStrategy[Any]:
+def _values(parameter: click.Parameter, is_written: bool) -> st.SearchStrategy[Any]:
     """Return hostile values, and as many sound ones: a command line with one fault reaches further."""
-    return st.one_of(_sound_values(parameter), _hostile_values(parameter))
+    return st.one_of(_sound_values(parameter, is_written), _hostile_values(parameter, is_written))
 
 
-def _sound_values(parameter: click.Parameter) -> st.SearchStrategy[Any]:
+def _sound_values(parameter: click.Parameter, is_written: bool) -> st.SearchStrategy[Any]:
     kind, name = parameter.type, parameter.name or ""
     if isinstance(kind, click.Choice):
         return st.sampled_from(list(kind.choices))
@@ -247,14 +249,14 @@ def _sound_values(parameter: click.Parameter) -> st.SearchStrategy[Any]:
         return st.sampled_from(("0.5", "2", "64", "8"))
     if name == "reports":
         return st.just(lambda place: f"json={place.outs}/new")
-    if name in WRITTEN:
+    if is_written:
         return st.just(lambda place: f"{place.outs}/new")
     if name in _SOUND:
         return st.sampled_from(_SOUND[name])
     return _inputs()
 
 
-def _hostile_values(parameter: click.Parameter) -> st.SearchStrategy[Any]:
+def _hostile_values(parameter: click.Parameter, is_written: bool) -> st.SearchStrategy[Any]:
     kind, name = parameter.type, parameter.name or ""
     if isinstance(kind, click.Choice):
         return st.sampled_from(["", "x", "\0"])
@@ -264,7 +266,7 @@ def _hostile_values(parameter: click.Parameter) -> st.SearchStrategy[Any]:
     if name == "reports":
         formats = st.sampled_from(("json", "junit", "table", "", "x"))
         return st.one_of(texts, st.tuples(formats, _outputs()).map(_joined))
-    if name in WRITTEN:
+    if is_written:
         return (
             st.one_of(_outputs(), st.sampled_from(URLS))
             if name in ("db", "history", "storage")

@@ -20,7 +20,7 @@ from hostile import arguments, documents, entered, lay_out, leaves
 from test_doctor import MACHINE
 
 LEAVES = leaves()
-EXAMPLES = int(os.environ.get("HOSTILE_EXAMPLES", "12"))  # more of them look for what is left
+EXAMPLES = int(os.environ.get("HOSTILE_EXAMPLES", "25"))  # more of them look for what is left
 README = Path(__file__).parents[2] / "README.md"
 REPORTS = {
     "inputs/build/report.html",
