@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from ultralytics.data.augment import LetterBox, classify_transforms
+from ultralytics.utils.patches import imread
 
 from edgeprune.dataset import Dataset
 from edgeprune.errors import DataError
@@ -92,3 +93,22 @@ def test_what_is_not_an_image_is_named(tmp_path: Path, content: bytes | None) ->
         read_image(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
+
+
+def files_of_all_kinds() -> dict[str, bytes]:
+    """Return pictures whose suffix or depth decides how they are read."""
+    pixels = np.random.default_rng(1).integers(0, 256, (40, 48, 4), dtype=np.uint8)
+    colour, deep = pixels[..., :3], pixels[..., :3].astype(np.uint16) * 257
+    kinds = {
+        "grey.tif": pixels[..., 0], "alpha.tif": pixels, "deep.tif": deep, "deep grey.tif": deep[..., 0],
+        "colour.tiff": colour, "alpha.png": pixels, "deep.png": deep, "colour.avif": colour,
+        "colour.webp": colour, "colour.jp2": colour, "colour.BMP": colour,
+    }  # fmt: skip
+    return {name: cv2.imencode(Path(name).suffix, image)[1].tobytes() for name, image in kinds.items()}
+
+
+@pytest.mark.parametrize("name", files_of_all_kinds())
+def test_a_file_of_any_kind_has_the_pixels_that_ultralytics_trains_on(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(files_of_all_kinds()[name])
+    np.testing.assert_array_equal(read_image(path), imread(path))

@@ -75,9 +75,15 @@ def test_a_budget_that_no_strength_keeps_names_the_nearest(
         return [trial(strength, False).model_copy(update={"drop": drop}) for strength, drop in drops.items()]
 
     monkeypatch.setattr(subject, "bisect", stubbed)
-    ended = command(**{"max-drop": 0.01})
+    ended = command()
     assert ended.code == 7
-    assert "no strength of 2 tried keeps the drop within 0.01; nearest is 0.0001 with 0.2000" in ended.error
+    assert "no strength of 2 tried keeps the drop within 1; nearest is 0.0001 with 0.2000" in ended.error
+
+
+def test_a_sweep_of_a_model_that_finds_nothing_says_so(command: Any) -> None:
+    ended = command(**{"max-drop": 0.01})
+    assert ended.code == 3
+    assert "the original has mAP50-95 0.00" in ended.error and "so that no loss could be seen" in ended.error
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,13 @@ def test_a_data_set_that_only_we_find_is_noted(tmp_path: Path) -> None:
     assert "ultralytics would look in" in dataset.notes[0].text
 
 
+def test_a_checkpoint_tells_that_it_was_trained_with_a_single_class(checkpoints: dict[str, Path]) -> None:
+    model = adapter.load(checkpoints["yolov8n"])
+    assert not adapter.info(model).is_single
+    model.args = {"imgsz": 64, "single_cls": True}
+    assert adapter.info(model).is_single
+
+
 def test_a_single_class_checkpoint_reads_every_class_as_its_own(tmp_path: Path) -> None:
     data = write_dataset(tmp_path / "data")
     info = replace(INFO, names=("item",), is_single=True)

@@ -15,6 +15,7 @@ from edgeprune.candidates import exported
 from edgeprune.errors import BudgetError
 from edgeprune.scores import ScoredRecord
 from edgeprune.study import counts, finished
+from edgeprune.summary import SanityWarning, data_warnings
 from edgeprune.trials import Bench, at_size, checkpoint, rated
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Found(BaseModel):
         unpruned_ms: latency of the unpruned network by the study's table.
         front: the Pareto set, the fastest first.
         others: (latency in ms, score) of the complete trials that are not on it.
+        warnings: what was noted of the data set.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -69,6 +71,7 @@ class Found(BaseModel):
     unpruned_ms: float
     front: tuple[Member, ...]
     others: tuple[tuple[float, float], ...]
+    warnings: tuple[SanityWarning, ...] = ()
 
 
 def origin(context: Build) -> dict[str, str]:
@@ -116,6 +119,7 @@ def pareto(bench: Bench, study: Study, storage: str, collect: bool) -> Found:
         unpruned_ms=bench.table.whole_ms,
         front=tuple(front),
         others=tuple((ms, rated) for rated, ms in others),
+        warnings=data_warnings(bench.context.dataset.notes),
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from edgeprune.artifact import Artifact, Store, content_key
 from edgeprune.backends import get_backend
 from edgeprune.build import SELECTION_SPLIT, Build, BuildRequest, Notify
+from edgeprune.candidates import evaluated, exported
 from edgeprune.dataset import Dataset
 from edgeprune.errors import DataError
 from edgeprune.iterating import torch_accuracy
@@ -46,6 +47,21 @@ def loaded(
         index.agreed = key
         index.save()
     return dataset
+
+
+def tried(context: Build, original: Artifact) -> tuple[dict[str, Accuracy], Build]:
+    """Return the accuracy of the original in fp32 on ONNX Runtime, and the build with what was noted of it.
+
+    Every drop is counted from it.
+
+    Raises:
+        DataError: it finds next to nothing on this data set, so that no drop could be seen.
+    """
+    onnx, _ = exported(context, original, "original")
+    found = evaluated(context, "onnxruntime", {}, onnx, "fp32")[1]
+    notes = require_working(context, original, onnx, found)
+    dataset = replace(context.dataset, notes=(*context.dataset.notes, *notes))
+    return found, replace(context, dataset=dataset)
 
 
 def require_working(

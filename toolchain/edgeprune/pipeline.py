@@ -5,24 +5,21 @@ original -> (pruned -> finetuned) -> onnx -> int8 or fp16 -> engine -> accuracy 
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from edgeprune.alternatives import alternatives, smaller_model
 from edgeprune.artifact import Artifact, Store, digest
 from edgeprune.bench.testbed import Testbed, local
 from edgeprune.build import Build, BuildRequest, Candidate, Notify
-from edgeprune.candidates import evaluated, exported
+from edgeprune.candidates import exported
 from edgeprune.converting import scheme_of, source
 from edgeprune.errors import ConfigError
 from edgeprune.guarding import guarded
-from edgeprune.loading import loaded, require_working
+from edgeprune.loading import loaded, tried
 from edgeprune.models import adapter_of, get_adapter
 from edgeprune.models.trust import trusting
 from edgeprune.packages import distribution_named, version_of, versions_of
 from edgeprune.pruning import pruned
 from edgeprune.quantize import require_method
 from edgeprune.runners.runtimes import RUNTIMES
-from edgeprune.scores import Accuracy
 from edgeprune.shrinking import Pruning
 from edgeprune.summarise import summarise, write_outputs
 from edgeprune.summary import ExportCheck, Summary, Variant, save_summary
@@ -51,7 +48,7 @@ def build(request: BuildRequest, notify: Notify, testbed: Testbed | None = None)
     with store.locked(), trusting(request.trust):
         original, context = start(request, store, notify, testbed)
         smaller = smaller_model(context) if request.smaller else None
-        baseline, context = _baseline(context, original)
+        baseline, context = tried(context, original)
         candidates: list[Candidate] = []
         checks: dict[str, ExportCheck] = {}
         prunings: dict[str, Pruning] = {}
@@ -128,16 +125,3 @@ def start(
     )
     notify("load", 1.0, f"{info.family}, {len(info.names)} classes, {imgsz} px")
     return context.network(place / "model.pt"), context
-
-
-def _baseline(context: Build, original: Artifact) -> tuple[dict[str, Accuracy], Build]:
-    """Accuracy of the original in fp32 on ONNX Runtime: what every drop is counted from.
-
-    Raises:
-        DataError: it finds next to nothing on this data set, so that no drop could be seen.
-    """
-    onnx, _ = exported(context, original, "original")
-    found = evaluated(context, "onnxruntime", {}, onnx, "fp32")[1]
-    notes = require_working(context, original, onnx, found)
-    dataset = replace(context.dataset, notes=(*context.dataset.notes, *notes))
-    return found, replace(context, dataset=dataset)

@@ -17,6 +17,7 @@ from edgeprune.files import write_text_atomically
 from edgeprune.front import Found, origin, pareto
 from edgeprune.iterating import latency_table
 from edgeprune.latency import LatencyTable, check_key
+from edgeprune.loading import tried
 from edgeprune.models.trust import trusting
 from edgeprune.pipeline import start
 from edgeprune.report.cells import flatten
@@ -106,7 +107,7 @@ def search(request: SearchRequest, notify: Notify, testbed: Testbed | None = Non
     with store.locked(), answering(url), trusting(request.build.trust):
         storage = open_storage(url)
         original, context = start(request.build, store, notify, testbed)
-        context = context.at(_sizes(request.imgszs, context)[0])
+        context = tried(context.at(_sizes(request.imgszs, context)[0]), original)[1]
         study, bench = _prepared(request, context, original, storage)
         if not request.collect:
             worked(

@@ -27,7 +27,7 @@ from edgeprune.shrinking import Pruning
 from edgeprune.spec import FILE as SPEC_FILE
 from edgeprune.spec import Spec
 from edgeprune.speedup import Speedup
-from edgeprune.summary import Calibration, ExportCheck, Row, SanityWarning, Summary, TargetSummary
+from edgeprune.summary import Calibration, ExportCheck, Row, Summary, TargetSummary, data_warnings
 from edgeprune.verdict import (
     Compare,
     by_medians,
@@ -116,10 +116,7 @@ def summarise(
     return summary.model_copy(
         update={
             "warnings": (
-                *(
-                    SanityWarning(code=note.code, text=note.text, advice=note.advice)
-                    for note in context.dataset.notes
-                ),
+                *data_warnings(context.dataset.notes),
                 *warnings(summary, {name: result for name, (result, _) in results.items()}),
             )
         }

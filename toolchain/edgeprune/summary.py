@@ -5,6 +5,7 @@ Every number in a row was measured, or it is null. Reports, the gate and the ter
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -15,7 +16,7 @@ from edgeprune.device import Variables
 from edgeprune.documents import parse_record
 from edgeprune.errors import NotComparableError
 from edgeprune.files import read_bytes, to_text, write_text_atomically
-from edgeprune.reading.notes import NoteCode
+from edgeprune.reading.notes import Note, NoteCode
 from edgeprune.scores import Accuracy, Metric, Record, ScoredRecord
 from edgeprune.sensitivity import Guard
 from edgeprune.shrinking import Pruning
@@ -179,6 +180,11 @@ class SanityWarning(Record):
     rows: tuple[str, ...] = ()
     text: str
     advice: str
+
+
+def data_warnings(notes: Iterable[Note]) -> tuple[SanityWarning, ...]:
+    """Return what was noted of a data set as warnings."""
+    return tuple(SanityWarning(code=note.code, text=note.text, advice=note.advice) for note in notes)
 
 
 class TargetSummary(Record):

@@ -10,9 +10,11 @@ from edgeprune.artifact import Store
 from edgeprune.build import BuildRequest, Notify
 from edgeprune.errors import BudgetError
 from edgeprune.iterating import torch_accuracy
+from edgeprune.loading import tried
 from edgeprune.models.trust import trusting
 from edgeprune.pipeline import start
 from edgeprune.scores import ScoredRecord
+from edgeprune.summary import SanityWarning, data_warnings
 from edgeprune.training import sparsified
 
 WEAKEST, STRONGEST = 1e-5, 10.0
@@ -46,6 +48,7 @@ class Sweep(ScoredRecord):
     original_score: float
     trials: tuple[Trial, ...]
     strength: float
+    warnings: tuple[SanityWarning, ...] = ()
 
 
 def sweep(request: BuildRequest, trials: int, notify: Notify) -> Sweep:
@@ -58,6 +61,7 @@ def sweep(request: BuildRequest, trials: int, notify: Notify) -> Sweep:
     store = Store(request.out / "stages")
     with store.locked(), trusting(request.trust):
         original, context = start(request, store, notify)
+        context = tried(context, original)[1]
         before = torch_accuracy(context, original)
 
         def run(strength: float) -> Trial:
@@ -94,6 +98,7 @@ def sweep(request: BuildRequest, trials: int, notify: Notify) -> Sweep:
         original_score=before,
         trials=tuple(found),
         strength=max(kept),
+        warnings=data_warnings(context.dataset.notes),
     )
 
 

@@ -103,6 +103,8 @@ def command(
     from edgeprune.bench.testbed import as_testbed
     from edgeprune.build import BuildRequest
     from edgeprune.recipe import load_recipe
+    from edgeprune.report.console import terminal
+    from edgeprune.report.terminal import print_warnings
     from edgeprune.resources import own_command_line
     from edgeprune.runners.devices import runner_for
     from edgeprune.searching import SearchRequest, search
@@ -134,6 +136,7 @@ def command(
     )
     with runner_for(device) as runner, stage_progress() as notify:
         found = search(request, notify, as_testbed(runner, request.build.targets))
+    print_warnings(found.warnings, terminal(stderr=True))
     if as_json:
         echo_json(found.model_dump_json(indent=1))
     else:

@@ -62,6 +62,8 @@ def command(
     """
     from edgeprune.build import BuildRequest
     from edgeprune.recipe import load_recipe
+    from edgeprune.report.console import terminal
+    from edgeprune.report.terminal import print_warnings
     from edgeprune.resources import own_command_line
     from edgeprune.sweep import sweep
 
@@ -85,10 +87,10 @@ def command(
     )
     with stage_progress() as notify:
         found = sweep(request, trials, notify)
+    print_warnings(found.warnings, terminal(stderr=True))
     if as_json:
         echo_json(found.model_dump_json(indent=1))
         return
-    from edgeprune.report.console import terminal
     from edgeprune.report.sparse import print_trials
 
     print_trials(found, terminal())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from rich.console import Console
 from rich.text import Text
 
@@ -17,7 +19,7 @@ from edgeprune.report.tables import (
     speedup_cell,
 )
 from edgeprune.scores import Metric
-from edgeprune.summary import Row, Summary, TargetSummary
+from edgeprune.summary import Row, SanityWarning, Summary, TargetSummary
 
 AT_LEAST = "\N{GREATER-THAN OR EQUAL TO}"
 CHOSEN, BEST, REFUSED, WARNED = "●", "○", "✗", "⚠"
@@ -44,9 +46,14 @@ def print_summary(summary: Summary, console: Console) -> None:
     say(console, "; ".join(legend), "dim")
     budgets = ", ".join(budget_words(summary)) or "none was set"
     say(console, f"Budget: {budgets}")
-    for warning in summary.warnings:
-        say(console, f"{WARNED} {warning.code}: {plain(warning.text)} {plain(warning.advice)}", "yellow")
+    print_warnings(summary.warnings, console)
     say(console, plain(heading(summary)), "bold")
+
+
+def print_warnings(warnings: Iterable[SanityWarning], console: Console) -> None:
+    """Print a line for each warning."""
+    for warning in warnings:
+        say(console, f"{WARNED} {warning.code}: {plain(warning.text)} {plain(warning.advice)}", "yellow")
 
 
 def _print_target(summary: Summary, name: str, target: TargetSummary, console: Console) -> None:
