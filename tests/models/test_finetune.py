@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -133,7 +134,9 @@ def test_ctrl_c_in_the_first_epoch_leaves_nothing(
 def test_a_training_that_cannot_start_is_one_line_with_its_log(
     students: dict[str, Path], tiny: Dataset, tmp_path: Path
 ) -> None:
-    missing = replace(tiny, images=tiny.images | {"val": (tmp_path / "images" / "none.png",)})
+    unlabelled = tmp_path / "none.png"
+    shutil.copy(tiny.images["train"][0], unlabelled)
+    missing = replace(tiny, images=tiny.images | {"train": (unlabelled,)})
     with pytest.raises(EdgepruneError) as caught:
         train(students["yolov8n"], None, missing, tmp_path / "recovered.pt", 1)
     assert "\n" not in str(caught.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -103,7 +104,9 @@ def test_without_tensorboard_it_trains_all_the_same(
 def test_a_training_that_cannot_start_is_one_line_with_its_log(
     checkpoints: dict[str, Path], tiny: Dataset, tmp_path: Path
 ) -> None:
-    missing = replace(tiny, images=tiny.images | {"val": (tmp_path / "images" / "none.png",)})
+    unlabelled = tmp_path / "none.png"
+    shutil.copy(tiny.images["train"][0], unlabelled)
+    missing = replace(tiny, images=tiny.images | {"train": (unlabelled,)})
     with pytest.raises(EdgepruneError, match=r"more in sparse\.log of the build folder"):
         trained(checkpoints["yolov8n"], missing, tmp_path / "out", "slim", 0.1)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"sparse.log"}

@@ -176,8 +176,8 @@ def _row(
 
 
 def _counted(result: BenchResult, entry: Candidate) -> int | None:
-    """Return the convolutions in integers: those that the device counted itself, where it could."""
-    there: int | None = result.backend.get("quantized_ops")
+    """Return the convolutions of an int8 row in integers: those that the device counted, where it could."""
+    there: int | None = result.backend.get("quantized_ops") if entry.precision == "int8" else None
     return entry.quantized_ops if there is None else there
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,13 @@ def _versions() -> dict[str, str]:
     import cv2
     import PIL
 
-    return {"edgeprune": __version__, "opencv": cv2.__version__, "pillow": PIL.__version__}
+    reads_heif = "yes" if find_spec("pi_heif") else "no"
+    return {
+        "edgeprune": __version__,
+        "opencv": cv2.__version__,
+        "pillow": PIL.__version__,
+        "heif": reads_heif,
+    }
 
 
 def _state(path: Path) -> State:

@@ -10,13 +10,14 @@ import numpy as np
 
 from edgeprune.errors import DataError
 from edgeprune.preprocess import decode_image
-from edgeprune.reading.listing import IMAGE_SUFFIXES
+from edgeprune.reading.listing import IMAGE_SUFFIXES, suffix_of
 
 LEAST_SIDE = 10
 """Pixels: ultralytics leaves smaller images out of a training."""
 LARGEST_BYTES = 1 << 30
 JPEG_END = b"\xff\xd9"
 _JPEGS = frozenset({"jpg", "jpeg"})
+_HEIF = frozenset({"heic", "heif"})
 
 
 @dataclass(frozen=True)
@@ -87,5 +88,13 @@ def _load_whole(path: Path) -> None:
 
 
 def _reason(exc: Exception, path: Path) -> str:
-    text = " ".join(str(exc).replace(repr(str(path)), "it").split())
-    return text or type(exc).__name__
+    """Return why Pillow could not read a file.
+
+    Of what it does not know, ultralytics' patch of it asks for a package, whatever the file is.
+    """
+    from PIL import UnidentifiedImageError
+
+    if isinstance(exc, UnidentifiedImageError | ModuleNotFoundError):
+        needs = suffix_of(path.name) in _HEIF and isinstance(exc, ModuleNotFoundError)
+        return "HEIC needs the package pi-heif" if needs else "no format of images is recognised"
+    return " ".join(str(exc).replace(repr(str(path)), "it").split()) or type(exc).__name__
