@@ -109,13 +109,37 @@ def test_no_core_is_taken_before_a_more_capable_one(capacity: list[int], threads
     assert min(capacity[core] for core in cores) >= max(left, default=0)
 
 
-def test_cores_are_unlike_by_kind_or_else_by_capacity() -> None:
+def test_cores_are_unlike_by_kind_or_else_by_capacity_or_else_by_clock() -> None:
     capacities = {"cpu0": "1009", "cpu1": "1024", "cpu2": "623"}
-    assert unlike([0, 1], None, capacities) == ["1009", "1024"]
+    assert unlike([0, 1], {"kinds": None, "capacity": capacities}) == ("capacity", ["1009", "1024"])
     kinds = {"cpu0": "cpu_core", "cpu1": "cpu_core", "cpu2": "cpu_atom"}
-    assert unlike([0, 1], kinds, capacities) == ["cpu_core"]
-    assert unlike([1, 2], kinds, capacities) == ["cpu_atom", "cpu_core"]
-    assert unlike([0, 1], None, None) == []
+    assert unlike([0, 1], {"kinds": kinds, "capacity": capacities}) == ("kind", ["cpu_core"])
+    assert unlike([1, 2], {"kinds": kinds}) == ("kind", ["cpu_atom", "cpu_core"])
+    assert unlike([0, 1], {"kinds": None, "capacity": None})[1] == []
+    clocks = {f"cpu{core}": {"cpuinfo_max_freq": str(khz)} for core, khz in enumerate(ZEN_5)}
+    same = {"cpu0": "1024", "cpu1": "1024"}
+    assert unlike([0, 11], {"frequency": clocks, "capacity": same}) == ("up to", ["3303 MHz", "5157 MHz"])
+    assert unlike([0, 3], {"frequency": clocks}) == ("up to", ["5157 MHz"])
+    # The format of files of earlier versions, and what a core that is off tells.
+    assert unlike([0, 1], {"frequency": {"cpu0": {}, "cpu1": {"cpuinfo_max_freq": None}}})[1] == []
+
+
+# Made up by AMD's data sheet of the Ryzen AI 9 HX 370: four cores of Zen 5 before eight of Zen 5c, kHz.
+ZEN_5 = (5157895, 5157895, 5100000, 5157895, *8 * [3303030])
+
+
+def test_compact_cores_are_told_by_their_clock_and_taken_last(nothing: Recorded) -> None:
+    for core, khz in enumerate(ZEN_5):
+        nothing.write(f"/sys/devices/system/cpu/cpu{core}/cpufreq/cpuinfo_max_freq", f"{khz}\n")
+    assert best_cores(1, range(12), nothing.root) == {3}
+    assert best_cores(4, range(12), nothing.root) == {0, 1, 2, 3}
+    assert best_cores(6, range(12), nothing.root) == {0, 1, 2, 3, 10, 11}
+
+
+def test_favoured_cores_of_one_kind_are_alike(nothing: Recorded) -> None:
+    for core, khz in enumerate((5300000, 5300000, 5000000, 5000000)):  # made up: Turbo Boost Max 3.0
+        nothing.write(f"/sys/devices/system/cpu/cpu{core}/cpufreq/cpuinfo_max_freq", f"{khz}\n")
+    assert best_cores(1, range(4), nothing.root) == {3}
 
 
 def test_a_process_that_pins_itself_stays_there() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from edgeprune import database
 from edgeprune.errors import ConfigError, DataError, RuntimeMissingError
 from edgeprune.history import schema
 from edgeprune.history.lines import of_lines, write_lines
-from edgeprune.history.store import open_history
+from edgeprune.history.store import open_history, reading_history
 
 WRITER = Path(__file__).with_name("adding.py")
 
@@ -170,3 +172,44 @@ def test_a_history_that_cannot_be_opened_is_one_line(
     with pytest.raises(error) as caught, open_history(place.format(folder=tmp_path)):
         pass
     assert says in str(caught.value) and "secret" not in str(caught.value)
+
+
+def test_reading_writes_nothing(tmp_path: Path, make_entry: Any) -> None:
+    place = tmp_path / "history.sqlite"
+    with open_history(str(place)) as history:
+        history.add([make_entry(0)])
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with reading_history(str(place)) as history:
+        assert [point.id for point in history.points()] == ["run0/row"]
+        assert [entry.id for entry in history.entries()] == ["run0/row"]
+    assert before["history.sqlite"] == place.read_bytes()
+
+
+def test_a_read_only_history_in_a_read_only_folder_is_read(make_entry: Any) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        place = folder / "history.sqlite"
+        with open_history(str(place)) as history:
+            history.add([make_entry(0)])
+        place.chmod(0o444)
+        folder.chmod(0o555)
+        root = os.geteuid() == 0  # whom no permission stops
+        if root:
+            os.seteuid(65534)
+        try:
+            with reading_history(str(place)) as history:
+                assert [point.id for point in history.points()] == ["run0/row"]
+            with pytest.raises(ConfigError, match="does not answer"), open_history(str(place)):
+                pass
+        finally:
+            if root:
+                os.seteuid(0)
+            folder.chmod(0o755)
+
+
+def test_what_is_no_history_is_read_as_none(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no history is here"), reading_history(str(tmp_path / "absent")):
+        pass
+    (tmp_path / "text").write_text("not a database, but long enough to be looked at as one" * 20)
+    with pytest.raises(ConfigError, match="does not answer"), reading_history(str(tmp_path / "text")):
+        pass

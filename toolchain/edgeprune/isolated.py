@@ -13,6 +13,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,8 +129,11 @@ def install(name: str, say: Say) -> Path:
     Raises:
         CompileError: Python's venv module or pip failed; the log stays and is named.
         OutputError: the cache cannot be written, or another process is installing it.
+        ConfigError: there is no cache folder that stays.
     """
     place = folder_of(name)
+    if Path(tempfile.gettempdir()) in place.parents:
+        raise ConfigError("no home folder is known here, so nothing stays: set HOME, or EDGEPRUNE_CACHE")
     with _locked(place.parent, name):
         if installed(name):
             return place
@@ -201,9 +205,9 @@ def _make(place: Path, made_of: Environment, log: Path, say: Say) -> None:
     shutil.rmtree(place, ignore_errors=True)  # what an interrupted installation left
     log.unlink(missing_ok=True)
     say(f"virtual environment at {place}")
-    _run([sys.executable, "-m", "venv", str(place)], "venv", log, INSTALL_TIMEOUT_S)
+    _run([sys.executable, "-I", "-m", "venv", str(place)], "venv", log, INSTALL_TIMEOUT_S)
     say(", ".join(made_of.pins))
-    pip = [str(_python(place)), "-m", "pip", "install", "--no-input", *made_of.pins]
+    pip = [str(_python(place)), "-I", "-m", "pip", "install", "--no-input", *made_of.pins]
     _run(pip, "pip install", log, INSTALL_TIMEOUT_S)
     total = sum(file.lstat().st_size for file in place.rglob("*"))
     write_text_atomically(place / MARKER, json.dumps({"pins": made_of.pins, "bytes": total}) + "\n")

@@ -17,6 +17,7 @@ from edgeprune.device import DeviceProfile, load_profile, target_files
 from edgeprune.documents import read_mapping
 from edgeprune.errors import ConfigError, EdgepruneError, RuntimeMissingError
 from edgeprune.isolated import GET, SCRIPTS, installed
+from edgeprune.processes import own_python
 
 NOT_INSTALLED = "not installed"
 MADE = {"litert": "probe.tflite", "executorch": "probe-executorch"}
@@ -30,8 +31,8 @@ def probe_apart(name: str) -> tuple[bool, str]:
     Returns:
         Whether the runtime works, and one line saying what ran or what is wrong.
     """
-    with tempfile.TemporaryDirectory() as folder:  # the working folder too, so that nothing shadows a module
-        args = [sys.executable, "-m", "edgeprune.probe", name]
+    with tempfile.TemporaryDirectory() as folder:  # the working folder too: runtimes write into it
+        args = own_python("edgeprune.probe", name)
         try:
             done = subprocess.run(
                 args, capture_output=True, text=True, timeout=TIMEOUT_S, cwd=folder, check=False

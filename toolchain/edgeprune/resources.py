@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from edgeprune.errors import ConfigError
 from edgeprune.redaction import without_password
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -26,16 +27,22 @@ def bundled(folder: str) -> Path:
 
 def config_dir() -> Path:
     """Return the user's configuration folder for edgeprune (in the XDG configuration folder)."""
-    base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return Path(base).expanduser() / "edgeprune"
+    return _below_home("XDG_CONFIG_HOME", ".config")
 
 
 def cache_dir() -> Path:
     """Return the user's cache folder for edgeprune (``$EDGEPRUNE_CACHE``, else the XDG cache folder)."""
     if own := os.environ.get("EDGEPRUNE_CACHE"):
         return Path(own).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "edgeprune"
+    return _below_home("XDG_CACHE_HOME", ".cache")
+
+
+def _below_home(variable: str, usual: str) -> Path:
+    base = os.environ.get(variable)
+    try:
+        return (Path(base) if base else Path.home() / usual) / "edgeprune"
+    except RuntimeError as exc:  # of a user without an entry in passwd, as in many containers
+        raise ConfigError(f"no home folder is known here: set HOME, or {variable}") from exc
 
 
 def own_command() -> list[str]:

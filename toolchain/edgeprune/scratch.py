@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import getpass
 import os
 import shutil
 import tempfile
@@ -17,6 +18,7 @@ from pathlib import Path
 
 PREFIX = "edgeprune-run-"
 _OWNER = "owner"
+_OF_A_USER = ("HOME", "USER")
 _BORN_WITHIN_S = 3600.0  # a folder without its lock is just being made, or was left in that moment
 
 
@@ -34,14 +36,30 @@ def private_temporary_folder() -> Iterator[None]:
     except OSError:
         yield
         return
-    before = os.environ.get("TMPDIR")
+    before = dict(os.environ)
     try:
         with _held(folder):
             _use(str(folder))
+            _give_home(folder)
             yield
     finally:
-        _use(before)
+        _use(before.get("TMPDIR"))
+        for name in _OF_A_USER:
+            if name not in before:
+                os.environ.pop(name, None)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _give_home(folder: Path) -> None:
+    """Let a user whom the system does not know, as in many containers, have a home and a name for the run."""
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = str(folder)
+    try:
+        getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        os.environ["USER"] = f"user{os.getuid()}"
 
 
 def _use(folder: str | None) -> None:

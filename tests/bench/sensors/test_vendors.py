@@ -49,6 +49,23 @@ def test_rails_of_thor_have_three_numbers_or_one() -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "gpu"),
+    [
+        ("GR3D_FREQ @[1575,1575,1575]", (None, 1575)),  # JetPack 7 on Thor, as its users report it
+        ("GR3D_FREQ @[0,1197]", (None, 1197)),
+        ("GR3D_FREQ 62%@[611,0]", (62, 611)),
+        ("GR3D_FREQ 0%@305", (0, 305)),
+        ("GR3D_FREQ 0%", (0, None)),
+        ("GR3D_FREQ @[]", (None, None)),
+        ("GR3D_FREQ off", (None, None)),
+    ],
+)
+def test_the_clock_of_the_gpu_in_every_form(said: str, gpu: tuple[int | None, int | None]) -> None:
+    told = parse_tegrastats(f"RAM 8182/62817MB (lfb 6x4MB) {said} VDD_GPU 5517mW")
+    assert told and (told["gpu_load_pct"], told["gpu_mhz"]) == gpu and told["rails_w"]["VDD_GPU"] == 5.517
+
+
+@pytest.mark.parametrize(
     ("device", "gpu", "emc"),
     [
         (TX2, (0, 624), (4, 1600)),

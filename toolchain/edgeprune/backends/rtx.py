@@ -31,6 +31,7 @@ from edgeprune.documents import read_json
 from edgeprune.errors import CompileError, RuntimeMissingError
 from edgeprune.files import write_text_atomically
 from edgeprune.packages import module_version
+from edgeprune.processes import own_python
 
 HOW_TO_GET = "pip install 'edgeprune[rtx]'"
 CAPABILITIES = ("SM86", "SM89")
@@ -70,7 +71,7 @@ def prove(model: Path, log: Path) -> Proof:
     log.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, log.open("w", encoding="utf-8") as stream:
         report = Path(folder) / "report.json"
-        args = [sys.executable, "-m", "edgeprune.backends.rtx", str(model.resolve()), str(report)]
+        args = own_python("edgeprune.backends.rtx", str(model.resolve()), str(report))
         try:
             status = subprocess.run(
                 args, stdout=stream, stderr=stream, timeout=TIMEOUT_S, cwd=folder, check=False

@@ -7,8 +7,9 @@ scheduler. Standard library only: this file travels with the worker.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from edgeprune.bench.sensors import cpu
 from edgeprune.bench.sensors.files import ROOT, whole
@@ -40,10 +41,12 @@ def best_cores(threads: int, allowed: Iterable[int], root: Path = ROOT) -> set[i
 
 
 def _ranks(root: Path) -> dict[int, int]:
-    """Return a rank of each core, the most capable first: by a hybrid CPU's kinds, or by capacity."""
+    """Return a rank of each core, the most capable first: by kind of a hybrid CPU, capacity or clock."""
     if kinds := cpu.read_kinds(root):
         return {_number(core): cpu.HYBRID_KINDS.index(kind) for core, kind in kinds.items()}
     capacities = {core: whole(text) or 0 for core, text in (cpu.read_capacities(root) or {}).items()}
+    if len(set(capacities.values())) < 2:
+        capacities = cpu.read_top_clocks(root) or capacities
     return {_number(core): -capacity for core, capacity in capacities.items()}
 
 
@@ -51,13 +54,22 @@ def _number(core: str) -> int:
     return int(core.removeprefix("cpu"))
 
 
-def unlike(
-    cores: Iterable[int], kinds: dict[str, str] | None, capacities: dict[str, str | None] | None
-) -> list[str]:
-    """Return the kinds that some cores are of, or their capacities; more than one of them when they differ.
+def unlike(cores: Iterable[int], env: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """Return what tells cores apart, and what some of them are by it; more than one of that when they differ.
 
     Args:
-        kinds, capacities: as `cpu.read_kinds` and `cpu.read_capacities` give them.
+        env: as `environment.read_environment` gives it.
     """
-    told = kinds or capacities or {}
-    return sorted({str(told[f"cpu{core}"]) for core in cores if told.get(f"cpu{core}") is not None})
+    kinds, capacities = env.get("kinds"), env.get("capacity")
+    clocks = {}
+    for core, clock in (env.get("frequency") or {}).items():
+        if khz := whole(clock.get("cpuinfo_max_freq")):
+            clocks[core] = khz
+    if kinds:
+        what, told = "kind", kinds
+    elif capacities and len(set(capacities.values())) > 1:
+        what, told = "capacity", capacities
+    else:
+        tops = cpu.top_clocks(clocks) or {}
+        what, told = "up to", {core: f"{khz // 1000} MHz" for core, khz in tops.items()}
+    return what, sorted({str(told[f"cpu{core}"]) for core in cores if told.get(f"cpu{core}") is not None})

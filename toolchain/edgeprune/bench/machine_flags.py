@@ -101,9 +101,8 @@ def clocks(env: Mapping[str, Any]) -> Iterator[Flag]:
             f"governor {gpu.get('governor')} may change the GPU's clock from {gpu.get('min_freq')} to "
             f"{gpu.get('max_freq')} Hz",
         )
-    different = unlike(allowed, env.get("kinds"), env.get("capacity"))
+    what, different = unlike(allowed, env)
     if len(different) > 1:
-        what = "kind" if env.get("kinds") else "capacity"
         yield warning("mixed_cores", f"the worker may run on cores of {what} {', '.join(different)}")
 
 

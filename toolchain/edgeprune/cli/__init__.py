@@ -225,6 +225,12 @@ def echo(text: str, err: bool = False) -> None:
     click.echo(for_terminal(text), err=err)
 
 
+def warn(text: str | None) -> None:
+    """Print a warning on standard error, if there is one."""
+    if text:
+        echo(f"edgeprune: warning: {text}", err=True)
+
+
 def echo_json(text: str) -> None:
     """Print JSON text, and nothing else, on standard output; what no terminal shows is escaped in it."""
     shown = (char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeprune.cli import echo_json
+from edgeprune.cli import echo_json, warn
 from edgeprune.cli.emulated import compare, is_emulated
 from edgeprune.cli.options import history_option, json_option, threads_option
 from edgeprune.cli.progress import stage_progress
@@ -103,7 +103,7 @@ def command(
     if history:
         known = dict(pair for outcome in outcomes for pair in outcome.accuracies)
         results = [result for outcome in outcomes for result in outcome.results if not _is_incomplete(result)]
-        record_bench(history, results, known)
+        warn(record_bench(history, results, known))
     _end(outcomes, files)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgeprune.cli import echo, echo_json
+from edgeprune.cli import echo, echo_json, warn
 from edgeprune.cli.numbers import number
 from edgeprune.cli.options import force_option, history_option, json_option, place_option, threads_option
 from edgeprune.cli.progress import Notify, stage_progress
@@ -115,7 +115,7 @@ def command(
     if history:
         from edgeprune.history.recording import record_checks
 
-        record_checks(history, results)
+        warn(record_checks(history, results))
     _end(candidate, results)
 
 

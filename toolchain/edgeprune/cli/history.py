@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgeprune.cli import echo, echo_json
+from edgeprune.cli import echo, echo_json, warn
 from edgeprune.cli.options import json_option
 from edgeprune.cli.usage import Group
 from edgeprune.history import DEFAULT, METRICS
@@ -52,6 +52,7 @@ def add_command(paths: tuple[Path, ...], db: str, sha: str | None, branch: str |
     with open_history(db) as history:
         new = history.add(entries)
         echo(f"{new} of {len(entries)} results were new in {history.name} ({commit.sha or 'no commit'})")
+    warn(commit.trouble)
 
 
 @command.command("show")
@@ -109,9 +110,9 @@ def plot_command(
 def export_command(file: Path, db: str) -> None:
     """Write all results to FILE as JSON Lines, one a line."""
     from edgeprune.history.lines import write_lines
-    from edgeprune.history.store import open_history
+    from edgeprune.history.store import reading_history
 
-    with open_history(db, make=False) as history:
+    with reading_history(db) as history:
         count = write_lines(file, history.entries())
     echo(f"{count} results: {file}")
 
@@ -133,9 +134,9 @@ def import_command(file: Path, db: str) -> None:
 def _points(db: str, series: tuple[str, ...], branch: str | None) -> list[Point]:
     from edgeprune.errors import DataError
     from edgeprune.history.entry import chosen
-    from edgeprune.history.store import open_history
+    from edgeprune.history.store import reading_history
 
-    with open_history(db, make=False) as history:
+    with reading_history(db) as history:
         points = history.points()
     found = chosen(points, series, branch)
     if points and not found:

@@ -25,8 +25,8 @@ def require_history(place: str) -> None:
 
 def record_bench(
     place: str, results: Sequence[BenchResult], accuracies: Mapping[str, Accuracy | None]
-) -> None:
-    """Add bench results.
+) -> str | None:
+    """Add bench results; return why git does not tell their commit, None where it does.
 
     Args:
         place: SQLite file or URL, see `open_history`.
@@ -40,10 +40,11 @@ def record_bench(
         history.add(
             [of_bench(result, commit, accuracies.get(result.artifact["sha256"])) for result in results]
         )
+    return commit.trouble
 
 
-def record_checks(place: str, results: Mapping[str, GateResult]) -> None:
-    """Add the gate's results by target.
+def record_checks(place: str, results: Mapping[str, GateResult]) -> str | None:
+    """Add the gate's results by target; return why git does not tell their commit, None where it does.
 
     Raises:
         ConfigError: the database does not answer.
@@ -51,3 +52,4 @@ def record_checks(place: str, results: Mapping[str, GateResult]) -> None:
     commit, now = commit_here(), datetime.now(timezone.utc).isoformat(timespec="seconds")
     with open_history(place) as history:
         history.add([of_check(target, result, commit, now) for target, result in results.items()])
+    return commit.trouble

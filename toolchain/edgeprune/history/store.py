@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
 
 from edgeprune.database import BUSY_S, READING, connectable, lock_whole, shown
 from edgeprune.documents import validate
@@ -21,11 +22,14 @@ from edgeprune.history.entry import Entry, Point
 from edgeprune.history.schema import is_current, migrate
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine, TableClause
-
+    from sqlalchemy import URL, Connection, Engine, TableClause
 
 Kind = TypeVar("Kind", bound=Point)
 _REPR = reprlib.Repr()
+
+
+class UnreadableError(Exception):
+    """A database cannot be read in the way that was tried."""
 
 
 class History:
@@ -102,6 +106,22 @@ class History:
         with self._answering(), self._engine.begin() as connection:
             migrate(connection, self.name)
 
+    def is_current(self) -> bool:
+        """Tell whether the tables are of the newest version.
+
+        Raises:
+            UnreadableError: the file cannot be read in this way.
+            ConfigError: it is no database.
+        """
+        from sqlalchemy.exc import OperationalError
+
+        with self._answering():
+            try:
+                with self._engine.connect() as connection:
+                    return is_current(connection)
+            except OperationalError as exc:
+                raise UnreadableError(str(exc)) from exc
+
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
@@ -125,33 +145,21 @@ class History:
 
 
 @contextmanager
-def open_history(place: str, make: bool = True) -> Iterator[History]:
+def open_history(place: str) -> Iterator[History]:
     """Open a history by the path of its SQLite file or an SQLAlchemy URL, and bring its tables up to date.
 
-    Args:
-        make: whether an SQLite file that is not there is made; else it is an error.
+    An SQLite file that is not there is made.
 
     Raises:
         ConfigError: it is neither, does not answer, or a newer edgeprune made it.
         RuntimeMissingError: the database's driver is not installed.
     """
-    from sqlalchemy import URL, create_engine, event
-    from sqlalchemy.exc import NoSuchModuleError
-
-    # Written as a URL, a path with a question mark would end there.
-    url = place if "://" in place else URL.create("sqlite", database=place)
-    name = shown(url, "history")
+    url, name = _place(place)
     parsed, waits = connectable(url)
-    on_file = parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:")
-    if on_file and not make and not Path(str(parsed.database)).is_file():
-        raise ConfigError(f"{parsed.database}: no history is here; `edgeprune history add` makes one")
-    try:
-        engine = create_engine(parsed, connect_args=waits, pool_pre_ping=True)
-    except NoSuchModuleError as exc:
-        raise ConfigError(f"{name}: no such kind of database") from exc
-    except ImportError as exc:
-        raise RuntimeMissingError(f"{name}: its driver is not installed ({exc})") from exc
+    engine = _engine(parsed, waits, name)
     if parsed.get_backend_name() == "sqlite":
+        from sqlalchemy import event
+
         lock_whole(engine)
         event.listen(engine, "connect", _write_ahead)
     history = History(engine, name)
@@ -160,6 +168,71 @@ def open_history(place: str, make: bool = True) -> Iterator[History]:
         yield history
     finally:
         history.close()
+
+
+@contextmanager
+def reading_history(place: str) -> Iterator[History]:
+    """Open a history to read it, as `open_history` does; nothing is written, so a read-only file will do.
+
+    Only tables of an older edgeprune are brought up to date.
+
+    Raises:
+        ConfigError: see `open_history`; or an SQLite file is not there.
+        RuntimeMissingError: see `open_history`.
+    """
+    url, name = _place(place)
+    parsed, waits = connectable(url)
+    if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
+        if not Path(str(parsed.database)).is_file() and not parsed.query:
+            raise ConfigError(f"{parsed.database}: no history is here; `edgeprune history add` makes one")
+        ways = [parsed] if parsed.query else list(_read_only(str(parsed.database)))
+    else:
+        ways = [parsed]
+    for way in ways:
+        history = History(_engine(way, waits, name), name)
+        try:
+            if history.is_current():
+                yield history
+                return
+        except UnreadableError:
+            continue
+        finally:
+            history.close()
+    with open_history(place) as history:
+        yield history
+
+
+def _place(place: str) -> tuple[str | URL, str]:
+    """Return a history's URL and what it is called."""
+    from sqlalchemy import URL
+
+    # Written as a URL, a path with a question mark would end there.
+    url = place if "://" in place else URL.create("sqlite", database=place)
+    return url, shown(url, "history")
+
+
+def _read_only(database: str) -> Iterator[URL]:
+    """Yield the ways to read an SQLite file: beside others; where its folder takes no lock file, alone.
+
+    See "Read-Only Databases" of sqlite.org/wal.html.
+    """
+    from sqlalchemy import URL
+
+    file = f"file:{quote(str(Path(database).absolute()))}"
+    for more in ({}, {"immutable": "1"}):
+        yield URL.create("sqlite", database=file, query={"mode": "ro", "uri": "true", **more})
+
+
+def _engine(url: URL, waits: dict[str, Any], name: str) -> Engine:
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import NoSuchModuleError
+
+    try:
+        return create_engine(url, connect_args=waits, pool_pre_ping=True)
+    except NoSuchModuleError as exc:
+        raise ConfigError(f"{name}: no such kind of database") from exc
+    except ImportError as exc:
+        raise RuntimeMissingError(f"{name}: its driver is not installed ({exc})") from exc
 
 
 def _write_ahead(driver: Any, _: object) -> None:

@@ -275,7 +275,10 @@ def _clear(work: Path) -> None:
 
 
 def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
+    except RuntimeError:  # no HOME, and no entry in passwd
+        raise OSError(errno.ENOENT, "it has no home folder: name a folder in the address") from None
 
 
 def _require_own(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from edgeprune.bench.sensors.files import ROOT, number_of, text_of, whole
@@ -11,7 +11,10 @@ _CPU = "sys/devices/system/cpu"
 _MOST_CORES = 8192  # of any kernel: NR_CPUS
 # How the kernel names the cores of a hybrid Intel CPU, the most capable first (perf's event sources).
 HYBRID_KINDS = ("cpu_core", "cpu_atom", "cpu_lowpower")
-_CLOCK = ("scaling_governor", "scaling_min_freq", "scaling_max_freq", "scaling_cur_freq")
+_CLOCK = ("scaling_governor", "scaling_min_freq", "scaling_max_freq", "scaling_cur_freq", "cpuinfo_max_freq")
+# Favoured cores of one kind differ by a few per cent (Turbo Boost Max, preferred cores); Zen 5c runs at two
+# thirds of Zen 5.
+_ALIKE = 0.9
 
 
 def read_model(root: Path = ROOT) -> str | None:
@@ -65,6 +68,28 @@ def read_kinds(root: Path = ROOT) -> dict[str, str] | None:
         for core in cores_in(text_of(root / f"sys/devices/{kind}/cpus")):
             kinds[f"cpu{core}"] = kind
     return kinds or None
+
+
+def read_top_clocks(root: Path = ROOT) -> dict[str, int] | None:
+    """Return the highest frequency (kHz) of each core's kind, None where all are alike or nothing tells.
+
+    It tells Zen 5 from Zen 5c, which have neither a capacity nor a kind.
+    """
+    told = {}
+    for path in (root / _CPU).glob("cpu[0-9]*"):
+        if khz := number_of(path / "cpufreq/cpuinfo_max_freq"):
+            told[path.name] = khz
+    return top_clocks(told)
+
+
+def top_clocks(told: Mapping[str, int]) -> dict[str, int] | None:
+    """Return each core's highest frequency as that of its kind: those within 10 % are alike."""
+    kinds: dict[str, int] = {}
+    top = max(told.values(), default=0)
+    for core, khz in sorted(told.items(), key=lambda item: -item[1]):
+        top = top if khz >= _ALIKE * top else khz
+        kinds[core] = top
+    return kinds if len(set(kinds.values())) > 1 else None
 
 
 def read_siblings(core: int, root: Path = ROOT) -> set[int]:

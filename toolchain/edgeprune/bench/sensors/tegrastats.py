@@ -13,7 +13,8 @@ from edgeprune.bench.sensors.files import whole
 
 _LINE = re.compile(r"\bRAM (\d{1,9})/(\d{1,9})MB\b")
 _CORES = re.compile(r"\bCPU \[([^\]]*)\]")
-_ENGINE = r"\b{} (\d{{1,9}})%(?:@\[?(\d{{1,9}}))?"
+# JetPack 7 tells no load, only the clocks of the GPU's clusters: `GR3D_FREQ @[1575,1575,1575]`.
+_ENGINE = r"\b{} (?:(\d{{1,9}})%)?(?:@(\d{{1,9}}|\[[\d,]{{1,99}}\]))?"
 _TEMPERATURE = re.compile(r"\b(\w+)@(-?\d{1,9}(?:\.\d{1,9})?)C\b")
 _RAIL = re.compile(r"\b([A-Z][A-Z0-9_]*) (\d{1,9})(?:mW(?:/\d+mW)*|/\d+)(?=\s|$)")
 _COLDEST_C = -100.0  # an engine that is switched off reads -256
@@ -50,7 +51,9 @@ def _engine(name: str, line: str) -> tuple[int | None, int | None]:
     found = re.search(_ENGINE.format(name), line)
     if not found:
         return None, None
-    return int(found[1]), int(found[2]) if found[2] else None
+    clocks = [whole(clock) for clock in (found[2] or "").strip("[]").split(",")]
+    load = None if found[1] is None else int(found[1])
+    return load, max((clock for clock in clocks if clock is not None), default=None)
 
 
 def _clock(core: str) -> int | None:
