@@ -137,6 +137,8 @@ class _LazyGroup(Group):
         except EdgepruneError as exc:
             self._end(ctx, exc)
         except ImportError as exc:
+            if (exc.name or "").partition(".")[0] == __package__.partition(".")[0]:
+                raise  # a bug of ours
             self._end(ctx, cannot_import(exc))
         except OSError as exc:
             if exc.errno == errno.EPIPE:
