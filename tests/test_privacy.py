@@ -42,3 +42,23 @@ def test_openvino_and_nncf_have_nobody_to_report_to(tmp_path: Path) -> None:
 def test_ultralytics_sends_no_event(tmp_path: Path) -> None:
     code = "import edgeprune; from ultralytics.utils.events import events; print(events.enabled)"
     assert _said(code, tmp_path).splitlines()[-1] == "False"
+
+
+def test_a_training_is_reported_to_nobody_and_the_users_settings_stay(tmp_path: Path) -> None:
+    code = (
+        "import os, pathlib, sys, types\n"
+        "os.environ['ULTRALYTICS_API_KEY'] = 'hush'\n"
+        "os.environ['YOLO_CONFIG_DIR'] = sys.argv[1] if len(sys.argv) > 1 else os.environ['HOME']\n"
+        "from ultralytics.utils import SETTINGS\n"
+        "SETTINGS.update({'wandb': True, 'api_key': 'hush'})\n"
+        "before = pathlib.Path(SETTINGS.file).read_bytes()\n"
+        "import edgeprune.models.finetune_ultralytics\n"
+        "from ultralytics.utils.callbacks import base, platform\n"
+        "platform.TESTS_RUNNING = False\n"
+        "trainer = types.SimpleNamespace(args=types.SimpleNamespace(project='p', name='n'))\n"
+        "platform.on_pretrain_routine_start(trainer)\n"
+        "print(hasattr(trainer, 'platform'), 'hush' in str(dict(SETTINGS)) + str(dict(os.environ)),\n"
+        "      any(SETTINGS[name] for name in ('wandb', 'mlflow', 'comet', 'clearml', 'dvc')),\n"
+        "      before == pathlib.Path(SETTINGS.file).read_bytes())"
+    )
+    assert _said(code, tmp_path).splitlines()[-1] == "False False False True"

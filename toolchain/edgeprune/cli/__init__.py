@@ -137,7 +137,7 @@ class _LazyGroup(Group):
         except EdgepruneError as exc:
             self._end(ctx, exc)
         except ImportError as exc:
-            if (exc.name or "").partition(".")[0] == __package__.partition(".")[0]:
+            if (exc.name or "").partition(".")[0] == "edgeprune":
                 raise  # a bug of ours
             self._end(ctx, cannot_import(exc))
         except OSError as exc:

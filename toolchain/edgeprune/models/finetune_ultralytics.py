@@ -27,6 +27,7 @@ from edgeprune.errors import EdgepruneError, ModelError
 from edgeprune.models import Progress
 from edgeprune.models.bfloat16 import computes_bfloat16, run_in_bfloat16
 from edgeprune.models.checkpoint_ultralytics import load_network, save
+from edgeprune.models.integrations_ultralytics import report_to_nobody
 from edgeprune.models.reading_ultralytics import without_fonts
 from edgeprune.prune.activation import ease, set_share, settle
 from edgeprune.reading.view import write_view
@@ -34,6 +35,8 @@ from edgeprune.recipe import Recipe
 from edgeprune.scores import Metric
 
 STUDENT, TEACHER = "student.pt", "teacher.pt"
+report_to_nobody()  # here, since ultralytics' own launcher imports this module in each of its processes
+
 BEST, LAST = "student_best.pt", "student_last.pt"
 EASED = 0.6  # share of the training after which swapped activations stand alone
 RECIPE = "recipe.json"
