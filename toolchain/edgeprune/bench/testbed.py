@@ -116,5 +116,5 @@ def facts_of(runner: Runner, python: str, backends: Iterable[str]) -> tuple[dict
         if not environment.keys() >= _TOLD:
             raise ValueError
         return environment, versions
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError) as exc:
+    except (DeviceError, ValueError, IndexError, KeyError, TypeError, AttributeError) as exc:
         raise DeviceError(f"{runner.name}: it answered with garbage when asked what it is") from exc
