@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,8 @@ from edgeprune.runners.ssh import CONFIG_VARIABLE
 from edgeprune.summary import ExportCheck
 from postgres_server import running as running_postgres
 from sshd import SSHD, Device, running
+
+os.environ.pop("COLUMNS", None)  # pytest-xdist gives its workers one, and tests expect the output of a pipe
 
 if TYPE_CHECKING:
     from torch import nn

@@ -56,7 +56,7 @@ def test_all_measured_rows_of_a_build_run_in_one_session(
 def test_what_cannot_be_measured_is_named(run: Any, tmp_path: Path, convnet: Path) -> None:
     (tmp_path / "weights.bin").write_bytes(b"1")
     ended = run("bench", tmp_path / "weights.bin")
-    assert ended.code == 3 and "neither a build folder, nor an .onnx or .tflite file" in ended.error
+    assert ended.code == 3 and "weights.bin: nothing to measure" in ended.error
     ended = run("bench", tmp_path / "gone\n\x1b[2J.onnx")
     assert ended.code == 3 and "/gone [2J.onnx: " in ended.error and ended.error.isprintable()
     ended = run("bench", convnet, "--target", "jetson")

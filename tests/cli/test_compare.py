@@ -84,7 +84,7 @@ def test_a_smaller_model_that_does_not_detect_is_one_line(
     refused = {
         _classifier(tmp_path): "an Ultralytics detection model is needed",
         convnet: "this is an ONNX file",
-        tmp_path / "nowhere.pt": "the model cannot be read",
+        tmp_path / "nowhere.pt": "cannot be read: No such file or directory",
     }
     for path, said in refused.items():
         ended = command("--smaller", path)

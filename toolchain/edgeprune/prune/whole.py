@@ -110,8 +110,8 @@ class StandIn(nn.Module):
         self.alone = alone
 
     def forward(self, features: Any) -> Any:
-        """Map one (n, c, h, w), or a list of them, to what the block would give."""
-        sources = [features] if isinstance(features, torch.Tensor) else list(features)
+        """Map one (n, c, h, w), or lists of them, to what the block would give."""
+        sources = _tensors(features)
         outputs = []
         for ways, size in zip(self.ways, self.sizes, strict=True):
             parts = [
@@ -123,6 +123,11 @@ class StandIn(nn.Module):
                 total = total + part
             outputs.append(total)
         return outputs[0] if self.alone else outputs
+
+
+def _tensors(value: Any) -> list[torch.Tensor]:
+    """Return the tensors of nested lists, in order: YOLOv9's CBFuse takes what several CBLinear give."""
+    return [value] if isinstance(value, torch.Tensor) else [one for part in value for one in _tensors(part)]
 
 
 @contextmanager
@@ -162,9 +167,7 @@ def _shapes(
     def watch(name: str) -> Any:
         def note(_: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
             (given,) = arguments
-            alone = isinstance(output, torch.Tensor)
-            sources = [given] if isinstance(given, torch.Tensor) else list(given)
-            seen[name] = (sources, [output] if alone else list(output), alone)
+            seen[name] = (_tensors(given), _tensors(output), isinstance(output, torch.Tensor))
 
         return note
 
