@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgeprune.documents import read_json
-from edgeprune.errors import EdgepruneError, ModelError, OutputError
+from edgeprune.errors import LONGEST, CompileError, EdgepruneError, ModelError, OutputError
 from edgeprune.files import inside, opened_lock, read_parts, write_text_atomically
 
 Kind = Literal["torch", "onnx", "program", "engine"]
@@ -209,6 +209,10 @@ class Store:
             name: the stage, used in the folder's name.
             inputs: everything the result depends on, JSON-like; its hash is the key.
             make: writes the stage's files into the folder it is given.
+
+        Raises:
+            CompileError: as `make` raised it; a message that it had to shorten is whole in `logs/<name>.log`
+                of the build folder.
         """
         if found := self.find(name, inputs):
             self.reused.append(name)
@@ -226,8 +230,12 @@ class Store:
             shutil.rmtree(place, ignore_errors=True)
             partial.chmod(0o755)  # mkdtemp makes it private to the user
             partial.rename(place)
-        except BaseException:
+        except BaseException as exc:
             shutil.rmtree(partial, ignore_errors=True)
+            if isinstance(exc, CompileError) and len(str(exc.__cause__ or "")) > LONGEST:
+                log = self.root.parent / "logs" / f"{name}.log"
+                write_text_atomically(log, f"{exc.__cause__}\n")
+                raise CompileError(f"{exc}; the whole message: {log}") from exc.__cause__
             raise
         self._count(name, place)
         return place

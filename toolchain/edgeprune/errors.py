@@ -124,6 +124,21 @@ class InterruptedBuildError(EdgepruneError):
     exit_code = 130
 
 
+LONGEST = 400
+"""Characters of another program's message that an error quotes."""
+
+
+def shortened(message: object, longest: int = LONGEST) -> str:
+    """Return a message in one line; a long one keeps its beginning and its end, where the reason often is."""
+    text = " ".join(str(message).split()) or (
+        type(message).__name__ if isinstance(message, BaseException) else "it gives no reason"
+    )
+    if len(text) <= longest:
+        return text
+    first = longest // 3
+    return f"{text[:first].rstrip()} ... {text[first + 5 - longest :].lstrip()}"
+
+
 def how_it_ended(returncode: int) -> str:
     """Say in words how a process ended, by its return code: a negative one is the number of a signal."""
     if returncode >= 0:

@@ -17,7 +17,7 @@ from torch import nn
 
 from edgeprune.artifact import Artifact
 from edgeprune.backends import get_backend
-from edgeprune.errors import CompileError
+from edgeprune.errors import CompileError, shortened
 from edgeprune.models import ModelInfo, Predict
 from edgeprune.onnx_files import read_onnx
 from edgeprune.preprocess import Preprocess, load_input
@@ -68,7 +68,7 @@ def export(
                 dynamo=False,  # node names follow the module tree; quantisation finds the head by them
             )
     except (RuntimeError, torch.onnx.errors.OnnxExporterError) as exc:
-        raise CompileError(f"{variant}: export to ONNX failed: {str(exc).splitlines()[0]}") from exc
+        raise CompileError(f"{variant}: export to ONNX failed: {shortened(exc)}") from exc
     model = _simplify(read_onnx(out, CompileError, weights=True), variant)
     describe(model, info, Spec(preprocess=spec, postprocess=info.postprocess))
     onnx.save(model, out)
@@ -155,7 +155,7 @@ def _simplify(model: onnx.ModelProto, variant: Variant) -> onnx.ModelProto:
     try:
         simplified, ok = onnxsim.simplify(model)
     except Exception as exc:  # onnxsim raises whatever its C++ side does
-        raise CompileError(f"{variant}: onnxsim failed: {(str(exc).splitlines() or [''])[0]}") from exc
+        raise CompileError(f"{variant}: onnxsim failed: {shortened(exc)}") from exc
     if not ok:
         raise CompileError(f"{variant}: onnxsim's simplified graph does not compute what the export did")
     result: onnx.ModelProto = simplified
@@ -195,7 +195,7 @@ def export_program(module: nn.Module, spec: Preprocess, out: Path) -> Artifact:
             module(example)  # a detector makes its anchors on the first call, and keeps them
             program = torch.export.export(module, (example,))
     except Exception as exc:  # torch.export raises classes of many modules
-        raise CompileError(f"torch.export failed: {(str(exc).splitlines() or [''])[0]}") from exc
+        raise CompileError(f"torch.export failed: {shortened(exc)}") from exc
     with _quiet():
         torch.export.save(program, folder / "model.pt2")
     names = json.dumps(node_names(program.graph), indent=1)

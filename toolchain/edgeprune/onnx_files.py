@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.errors import EdgepruneError, ModelError
+from edgeprune.errors import EdgepruneError, ModelError, shortened
 from edgeprune.files import ENGINE_BYTES, inside, opened, read_bytes
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def read_onnx(path: Path, error: type[EdgepruneError] = ModelError, weights: boo
     except EdgepruneError:
         raise
     except Exception as exc:  # protobuf raises classes of its own
-        raise error(f"{path}: not an ONNX file: {(str(exc).splitlines() or [''])[0]}") from exc
+        raise error(f"{path}: not an ONNX file: {shortened(exc)}") from exc
     if not model.graph.node and not model.graph.input:
         raise error(f"{path}: not an ONNX file: it holds no network")
     if weights:

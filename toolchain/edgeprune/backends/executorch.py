@@ -16,7 +16,7 @@ from edgeprune.artifact import Artifact, lone
 from edgeprune.backends import Recognised, options_for
 from edgeprune.backends.exported import exported_facts
 from edgeprune.documents import read_json
-from edgeprune.errors import CompileError, ModelError, RuntimeMissingError
+from edgeprune.errors import CompileError, ModelError, RuntimeMissingError, shortened
 from edgeprune.files import ENGINE_BYTES, read_bytes
 from edgeprune.packages import UNKNOWN, module_version
 
@@ -123,8 +123,7 @@ def load(engine: Path, precision: str, threads: int, options: Mapping[str, str])
         program = _runtime().load_program(program_of(engine))
         method = program.load_method("forward")
     except (RuntimeError, OSError, ValueError) as exc:
-        reason = " ".join(str(exc).split())[:300]
-        raise CompileError(f"{engine}: ExecuTorch cannot load this program: {reason}") from exc
+        raise CompileError(f"{engine}: ExecuTorch cannot load this program: {shortened(exc)}") from exc
     used = int(library._threadpool_get_thread_count())
     return ExecuTorchSession(program, method, facts, used, str(version()))
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeprune.artifact import Artifact
 from edgeprune.backends import Recognised, options_for
-from edgeprune.errors import CompileError, RuntimeMissingError
+from edgeprune.errors import CompileError, RuntimeMissingError, shortened
 from edgeprune.packages import UNKNOWN, module_version
 
 if TYPE_CHECKING:
@@ -205,8 +205,7 @@ def _interpreter(engine: Path, threads: int) -> Any:
         interpreter.allocate_tensors()
         inputs = [found["shape"].tolist() for found in interpreter.get_input_details()]
     except (RuntimeError, ValueError) as exc:
-        reason = " ".join(str(exc).split())[:300]
-        raise CompileError(f"{engine}: LiteRT cannot load this file: {reason}") from exc
+        raise CompileError(f"{engine}: LiteRT cannot load this file: {shortened(exc)}") from exc
     if len(inputs) != 1 or len(inputs[0]) != 4:
         raise CompileError(f"{engine}: one input of images is needed, this file takes {inputs}")
     return interpreter

@@ -11,9 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgeprune.errors import CompileError
-
-_LONGEST = 300
+from edgeprune.errors import CompileError, shortened
 
 
 def make_log(trt: Any, aloud: bool = False) -> Any:
@@ -80,4 +78,4 @@ def _refused(parser: Any) -> str:
 
 
 def _line(messages: list[str]) -> str:
-    return " ".join((messages or ["it gives no reason"])[0].split())[:_LONGEST]
+    return shortened(messages[0] if messages else "")

@@ -18,7 +18,14 @@ from edgeprune.artifact import Artifact
 from edgeprune.backends import Recognised, options_for
 from edgeprune.backends.operators import lacking
 from edgeprune.backends.ort_format import operators
-from edgeprune.errors import CompileError, ConfigError, ModelError, RuntimeMissingError, did_you_mean
+from edgeprune.errors import (
+    CompileError,
+    ConfigError,
+    ModelError,
+    RuntimeMissingError,
+    did_you_mean,
+    shortened,
+)
 from edgeprune.onnx_files import read_onnx
 
 if TYPE_CHECKING:
@@ -269,5 +276,4 @@ def _open(engine: Path, options: Any, providers: Sequence[Any] = (PROVIDER,)) ->
         if lacks := _LACKS.search(str(exc)):
             operator = next(filter(None, lacks.groups()))
             raise lacking(f"ONNX Runtime {version()}", engine, [operator]) from exc
-        reason = " ".join(str(exc).split())[:300]
-        raise CompileError(f"{engine}: ONNX Runtime cannot load this graph: {reason}") from exc
+        raise CompileError(f"{engine}: ONNX Runtime cannot load this graph: {shortened(exc)}") from exc

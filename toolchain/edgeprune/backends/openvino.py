@@ -17,7 +17,14 @@ from edgeprune.artifact import WEIGHTS, Artifact, lone
 from edgeprune.backends import Recognised, options_for
 from edgeprune.backends.operators import lacking
 from edgeprune.documents import read_xml
-from edgeprune.errors import CompileError, ConfigError, ModelError, RuntimeMissingError, did_you_mean
+from edgeprune.errors import (
+    CompileError,
+    ConfigError,
+    ModelError,
+    RuntimeMissingError,
+    did_you_mean,
+    shortened,
+)
 from edgeprune.files import read_bytes
 
 if TYPE_CHECKING:
@@ -276,8 +283,7 @@ def _translated(path: Path, action: Any) -> Any:
         if lacks := _LACKS.search(str(exc)):
             operators = [_operator(word.strip()) for word in lacks[1].split(",")]
             raise lacking(f"OpenVINO {version()}", path, operators) from exc
-        reason = " ".join(str(exc).split())[:300]
-        raise CompileError(f"{path}: OpenVINO cannot use this model: {reason}") from exc
+        raise CompileError(f"{path}: OpenVINO cannot use this model: {shortened(exc)}") from exc
 
 
 def _operator(told: str) -> str:

@@ -15,7 +15,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 from edgeprune.artifact import Artifact
-from edgeprune.errors import CompileError, RuntimeMissingError
+from edgeprune.errors import CompileError, RuntimeMissingError, shortened
 from edgeprune.files import ENGINE_BYTES, read_bytes, read_text
 
 CONFIG = ".required_operators_and_types.config"
@@ -50,8 +50,7 @@ def to_ort(model: Artifact, out: Path) -> Artifact:
                     enable_type_reduction=True,
                 )
         except Exception as exc:  # ONNX Runtime's exceptions share no base class of their own
-            reason = " ".join(str(exc).split())[:300]
-            raise CompileError(f"{model.path}: conversion to .ort failed: {reason}") from exc
+            raise CompileError(f"{model.path}: conversion to .ort failed: {shortened(exc)}") from exc
     made = out / "model.ort"
     listed = config_of(made)
     # Its first lines name the folder it was written in, which is gone when the stage is whole.

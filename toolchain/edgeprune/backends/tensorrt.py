@@ -24,7 +24,7 @@ from edgeprune.artifact import Artifact
 from edgeprune.backends import Recognised, options_for
 from edgeprune.backends.nvidia import build_engine, make_log
 from edgeprune.documents import parse_json
-from edgeprune.errors import CompileError, ConfigError, ModelError, RuntimeMissingError
+from edgeprune.errors import CompileError, ConfigError, ModelError, RuntimeMissingError, shortened
 from edgeprune.files import ENGINE_BYTES, read_bytes
 
 if TYPE_CHECKING:
@@ -339,7 +339,7 @@ def _deserialised(trt: Any, engine: Path) -> Any:
     log = make_log(trt)
     found = trt.Runtime(log).deserialize_cuda_engine(read_bytes(engine, CompileError, ENGINE_BYTES))
     if found is None:
-        reason = " ".join((log.errors or ["no reason is given"])[0].split())[:300]
+        reason = shortened(log.errors[0] if log.errors else "")
         raise CompileError(f"{engine}: TensorRT {trt.__version__} cannot load this engine: {reason}")
     return found
 

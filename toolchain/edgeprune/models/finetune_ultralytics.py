@@ -23,7 +23,7 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import unwrap_model
 
 from edgeprune.dataset import Dataset
-from edgeprune.errors import EdgepruneError, ModelError
+from edgeprune.errors import EdgepruneError, ModelError, shortened
 from edgeprune.models import Progress
 from edgeprune.models.bfloat16 import computes_bfloat16, run_in_bfloat16
 from edgeprune.models.checkpoint_ultralytics import load_network, save
@@ -215,7 +215,7 @@ def train(
             trainer.add_callback("on_train_start", _hasten)
             trainer.train()
     except (RuntimeError, ValueError, TypeError) as exc:
-        tail = (str(exc).splitlines() or ["no message"])[0]
+        tail = shortened(exc)
         raise EdgepruneError(f"training failed: {tail} (more in {log.name} of the build folder)") from exc
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from edgeprune.artifact import Artifact
 from edgeprune.backends.openvino import keep_spec
-from edgeprune.errors import CompileError
+from edgeprune.errors import CompileError, shortened
 from edgeprune.preprocess import load_input
 from edgeprune.quantize import CalibrationSet
 from edgeprune.quantize.ranges import PERCENTILE
@@ -62,7 +62,7 @@ def quantize(
                 ),
             )
     except (RuntimeError, ValueError, nncf.errors.InternalError, nncf.errors.ValidationError) as exc:
-        raise CompileError(f"{scheme}: quantisation failed: {(str(exc).splitlines() or [''])[0]}") from exc
+        raise CompileError(f"{scheme}: quantisation failed: {shortened(exc)}") from exc
     keep_spec(quantised, model.path)
     engine = out / "engine"
     engine.mkdir(parents=True)

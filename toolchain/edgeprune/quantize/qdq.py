@@ -14,7 +14,7 @@ import onnx
 from onnx import numpy_helper
 
 from edgeprune.artifact import Artifact
-from edgeprune.errors import CompileError, EdgepruneError
+from edgeprune.errors import CompileError, EdgepruneError, shortened
 from edgeprune.onnx_files import read_onnx
 from edgeprune.quantize import CalibrationSet
 from edgeprune.quantize.bias import Kernel, convolved, correct_biases
@@ -74,7 +74,7 @@ def _one_line(scheme: str) -> Iterator[None]:
     except EdgepruneError:
         raise
     except Exception as exc:  # ONNX Runtime's exceptions share no base class of their own
-        raise CompileError(f"{scheme}: quantisation failed: {(str(exc).splitlines() or [''])[0]}") from exc
+        raise CompileError(f"{scheme}: quantisation failed: {shortened(exc)}") from exc
 
 
 def _prepared(model: Artifact, calibration: CalibrationSet) -> onnx.ModelProto:

@@ -11,7 +11,6 @@ import errno
 import lzma
 import shutil
 import subprocess
-import textwrap
 import urllib.request
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from edgeprune.artifact import digest
-from edgeprune.errors import DeviceError
+from edgeprune.errors import DeviceError, shortened
 from edgeprune.files import read_bytes, read_text
 from edgeprune.runners.local import last_line
 
@@ -192,5 +191,5 @@ def _unpack(deb: Path, package: Package, folder: Path) -> None:
     ended = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if ended.returncode:
         # The reason comes first, from tar; that tar has failed comes last.
-        why = textwrap.shorten(ended.stderr, 200, placeholder=" ...")
+        why = shortened(ended.stderr)
         raise DeviceError(f"{package.name}: dpkg-deb cannot unpack it into {folder}: {why}")
