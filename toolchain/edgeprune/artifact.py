@@ -13,7 +13,7 @@ import resource
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,8 @@ from typing import Any, Literal
 
 from edgeprune.documents import read_json
 from edgeprune.errors import LONGEST, CompileError, EdgepruneError, ModelError, OutputError
-from edgeprune.files import inside, opened_lock, read_parts, write_text_atomically
+from edgeprune.files import inside, opened_lock, read_parts, size_of, write_text_atomically
+from edgeprune.onnx_files import external_files
 
 Kind = Literal["torch", "onnx", "program", "engine"]
 MANIFEST = "manifest.json"
@@ -82,9 +83,15 @@ class Artifact:
 
 
 def parts_of(path: Path) -> tuple[Path, ...]:
-    """Return the files of an artifact: all in a folder, or a file and its weights."""
+    """Return the files of an artifact: all in a folder, or a file and its weights.
+
+    Raises:
+        ModelError: an ONNX file cannot be read, or names weights outside its folder.
+    """
     if path.is_dir():
         return tuple(sorted(entry for entry in path.rglob("*") if not entry.is_dir()))
+    if path.suffix == ".onnx":
+        return (path, *external_files(path))
     weights = path.with_suffix(WEIGHTS) if path.suffix in _GRAPHS else None
     return (path, weights) if weights and weights.exists() else (path,)
 
@@ -111,12 +118,14 @@ def digest_with_weights(path: Path) -> str:
     return _hashed(parts_of(path), path, ModelError)
 
 
-def _hashed(files: Iterable[Path], path: Path, error: type[EdgepruneError]) -> str:
+def _hashed(files: Sequence[Path], path: Path, error: type[EdgepruneError]) -> str:
     total = hashlib.sha256()
     for file in files:
         if path.is_dir():
             name = os.fsencode(file.relative_to(path).as_posix())
-            total.update(b"%b\0%d\0" % (name, file.stat().st_size))
+            total.update(b"%b\0%d\0" % (name, size_of(file, error)))
+        elif len(files) > 1:
+            total.update(b"%d\0" % size_of(file, error))
         for chunk in read_parts(file, error):
             total.update(chunk)
     return total.hexdigest()

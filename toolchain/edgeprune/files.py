@@ -116,6 +116,16 @@ def read_lines(path: Path, error: type[EdgepruneError]) -> Iterator[str]:
             yield to_text(line, f"{path}:{number}", error).rstrip("\n")
 
 
+def size_of(path: Path, error: type[EdgepruneError]) -> int:
+    """Return the bytes of a regular file.
+
+    Raises:
+        error: see `opened`.
+    """
+    with opened(path, error) as stream:
+        return os.fstat(stream.fileno()).st_size
+
+
 def read_parts(path: Path, error: type[EdgepruneError]) -> Iterator[bytes]:
     """Yield the content of a regular file of any size in parts of at most 1 MiB.
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.artifact import Artifact
+from edgeprune.artifact import Artifact, parts_of
 from edgeprune.backends import Recognised, options_for
 from edgeprune.backends.operators import lacking
 from edgeprune.backends.ort_format import operators
@@ -41,7 +41,9 @@ GRAPH_IN_FILE = False
 ENGINE = "model.onnx"
 TAKES = "an .onnx file"
 _INTEGER = {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "DynamicQuantizeLinear"}
-_FLOAT16 = 10  # TensorProto.FLOAT16
+_FLOAT, _FLOAT16 = 1, 10  # of TensorProto
+_TAKEN = (_FLOAT, _FLOAT16)
+_TYPES = {2: "uint8", 3: "int8", 6: "int32", 7: "int64", 9: "bool", 11: "double", 16: "bfloat16"}
 _MIXED = {"TensorrtExecutionProvider": ("CUDAExecutionProvider",)}  # the next to take what the first leaves
 _INSTEAD = "pip uninstall onnxruntime && pip install "
 _HOW_TO_GET = {
@@ -127,6 +129,10 @@ def compile(model: Artifact, profile: DeviceProfile, precision: str, out: Path) 
     out.mkdir(parents=True, exist_ok=True)
     engine = out / f"{Path(ENGINE).stem}{model.path.suffix}"
     shutil.copyfile(model.path, engine)
+    for part in parts_of(model.path)[1:]:
+        beside = out / part.relative_to(model.path.parent)
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(part, beside)
     load(engine, precision, 1, options_for(profile, precision))
     return Artifact.of(engine, "engine", precision, parent=model.sha256)
 
@@ -179,10 +185,20 @@ def recognise(path: Path) -> Recognised | None:
     if path.suffix != ".onnx" or not path.is_file():
         return None
     graph = _graph(path)
+    inputs = _inputs(graph)
+    if len(inputs) > 1:
+        names = ", ".join(value.name for value in inputs)
+        raise ModelError(f"{path}: it has {len(inputs)} inputs ({names}); networks of one image are measured")
+    kind = inputs[0].type.tensor_type.elem_type
+    if kind not in _TAKEN:
+        raise ModelError(
+            f"{path}: its input is of {_TYPES.get(kind, 'another type')}; export it with a float32 or "
+            "float16 input, the scaling of pixels left out"
+        )
     if any(node.op_type in _INTEGER for node in graph.node):
         return Recognised(path, "int8")
     kinds = [tensor.data_type for tensor in graph.initializer if len(tensor.dims) > 1]
-    kinds += [value.type.tensor_type.elem_type for value in graph.input[:1]]
+    kinds.append(kind)
     return Recognised(path, "fp16" if kinds.count(_FLOAT16) * 2 > len(kinds) else "fp32")
 
 
@@ -192,14 +208,20 @@ def input_shape(engine: Path) -> list[int]:
     Raises:
         ModelError: not an ONNX file.
     """
-    return [dim.dim_value for dim in _graph(engine).input[0].type.tensor_type.shape.dim]
+    return [dim.dim_value for dim in _inputs(_graph(engine))[0].type.tensor_type.shape.dim]
 
 
 def _graph(path: Path) -> Any:
     graph = read_onnx(path).graph
-    if not graph.input:
+    if not _inputs(graph):
         raise ModelError(f"{path}: not an ONNX file: it holds no network")
     return graph
+
+
+def _inputs(graph: Any) -> list[Any]:
+    """Return the inputs that are given; old files list their weights among them."""
+    weights = {tensor.name for tensor in graph.initializer}
+    return [value for value in graph.input if value.name not in weights]
 
 
 def quantized_ops(engine: Path) -> int | None:

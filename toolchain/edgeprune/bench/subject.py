@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -141,12 +142,36 @@ def input_size(path: Path) -> int:
         if told
         else facts_of(backend, found.engine).input_shape
     )
-    if 0 in shape:
+    if unfit := _unfit(shape, path.suffix == ".onnx"):
         sides = ", ".join(str(side or "?") for side in shape)
-        raise ModelError(f"{path}: its input ({sides}) is dynamic; export it for one size, batch 1")
-    if len(shape) != 4 or shape[:2] != [1, 3] or shape[2] != shape[3] or shape[2] <= 0:
-        raise ModelError(f"{path}: input shape {shape} is not one square RGB image (1, 3, size, size)")
+        raise ModelError(f"{path}: its input ({sides}) {unfit}")
     return shape[2]
+
+
+def _unfit(shape: Sequence[int], is_onnx: bool) -> str | None:
+    """Say why a network is not measured on one square RGB image (1, 3, size, size), and what to do."""
+    if len(shape) != 4:
+        return "is no image; a network of images (1, 3, size, size) is measured"
+    batch, channels, height, width = shape
+    tool = "python -m onnxruntime.tools.make_dynamic_shape_fixed with --input_name and --input_shape"
+    fixed = f", or fix it by {tool} 1,3,640,640" if is_onnx else ""
+    reasons = (
+        (channels != 3 and width == 3, "has its channels last; export it as (1, 3, size, size)"),
+        (
+            0 in shape,
+            f"is dynamic; export it for one size and one image (dynamic=False imgsz=640 batch=1){fixed}",
+        ),
+        (
+            batch != 1,
+            f"takes {batch} images at once; export it with batch=1: several are measured by throughput",
+        ),
+        (channels != 3, f"is of {channels} channels, not 3; networks of RGB images are measured"),
+        (
+            height != width,
+            f"is {height} by {width} pixels; export a square: imgsz={max(height, width)}",
+        ),
+    )
+    return next((text for holds, text in reasons if holds), None)
 
 
 def _of_build(

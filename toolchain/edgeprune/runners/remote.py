@@ -162,7 +162,10 @@ class RemoteRunner:
         name = local.name or local.resolve().name
         files = parts_of(local)
         names = [
-            f"{name}/{file.relative_to(local).as_posix()}" if local.is_dir() else file.name for file in files
+            f"{name}/{file.relative_to(local).as_posix()}"
+            if local.is_dir()
+            else file.relative_to(local.parent).as_posix()
+            for file in files
         ]
         hashed = [(named, digest(file)) for named, file in zip(names, files, strict=True)]
         sources = dict(zip((sha256 for _, sha256 in hashed), files, strict=True))

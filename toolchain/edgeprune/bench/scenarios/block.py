@@ -156,7 +156,7 @@ def difference(outputs: Sequence[Array], expected: Sequence[Array]) -> float | N
     for output, wanted in zip(outputs, expected, strict=True):
         if output.shape != wanted.shape:
             return None
-        distance = float(np.linalg.norm((output - wanted).astype(np.float64)))
+        distance = float(np.linalg.norm(output.astype(np.float64) - wanted))
         norm = float(np.linalg.norm(wanted.astype(np.float64)))
         error = distance / norm if norm else float(distance > 0)
         if not np.isfinite(error):

@@ -6,8 +6,11 @@ import contextlib
 import ctypes
 import mmap
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from edgeprune.artifact import parts_of
 
 
 def drop(engine: Path) -> dict[str, Any]:
@@ -19,7 +22,7 @@ def drop(engine: Path) -> dict[str, Any]:
     Returns:
         ``before`` and ``after``, each in [0, 1], None where the kernel does not tell.
     """
-    files = [engine] if engine.is_file() else sorted(path for path in engine.rglob("*") if path.is_file())
+    files = parts_of(engine)
     before = _cached(files)
     for path in files:
         with path.open("rb") as file, contextlib.suppress(OSError):  # what stays is told below
@@ -28,7 +31,7 @@ def drop(engine: Path) -> dict[str, Any]:
     return {"engine_cached_before": before, "engine_cached_after": _cached(files)}
 
 
-def _cached(files: list[Path]) -> float | None:
+def _cached(files: Sequence[Path]) -> float | None:
     """Return the share of the files' pages that `mincore` says are in memory.
 
     None for files that this process neither owns nor may write: the kernel then says that every page is
