@@ -19,7 +19,7 @@ from torch import nn
 import edgeprune.models  # noqa: F401  quiets ultralytics
 from edgeprune.errors import ModelError
 from edgeprune.models.safe_load import load_safely
-from hostile import by_line, encode, framed, in_zip
+from hostile_pickles import by_line, encode, framed, in_zip
 
 ROOM = 2 * 2**30
 TENSOR = by_line("torch._utils._rebuild_tensor_v2")

@@ -77,7 +77,7 @@ def test_a_tensorrt_rtx_that_does_not_load_is_told_with_its_last_words(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "tensorrt_rtx.py").write_text("raise ImportError('libcuda.so.1: cannot open')\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(doctor.rtx, "version", lambda: "1.0")
     check = doctor.check_rtx()
     assert check.status == "warn"

@@ -153,7 +153,7 @@ def test_a_builder_that_crashes_ends_in_one_line_and_its_log_is_kept(
 ) -> None:
     """A module that dies when it is imported stands in for a builder that does: the process is real."""
     (tmp_path / "tensorrt_rtx.py").write_text(f"{CRASH}{end}\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(rtx, "version", lambda: "1.0")
     log = tmp_path / "logs" / "rtx.log"
     with pytest.raises(CompileError, match=rf"crashed \(.*{told}\); its log: .*rtx\.log") as caught:
@@ -166,7 +166,7 @@ def test_a_builder_that_gives_no_answer_is_ended(
     tmp_path: Path, convnet: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "tensorrt_rtx.py").write_text("import signal\nsignal.pause()\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(rtx, "version", lambda: "1.0")
     monkeypatch.setattr(rtx, "TIMEOUT_S", 0.5)
     with pytest.raises(CompileError, match="no answer"):

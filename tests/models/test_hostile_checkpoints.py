@@ -17,7 +17,7 @@ from ultralytics import YOLO
 from ultralytics.nn.tasks import DetectionModel
 
 import bombs
-import hostile
+import hostile_pickles
 from edgeprune.errors import ModelError
 from edgeprune.models import adapter_of
 from edgeprune.models import ultralytics as adapter
@@ -44,12 +44,12 @@ def registered() -> Iterator[None]:
 
 @pytest.mark.parametrize("form", ["zip", "legacy"])
 def test_no_name_runs_by_any_opcode(tmp_path: Path, proof: Path, registered: None, form: str) -> None:
-    files = refused(hostile.corpus(proof), hostile.FORMATS[form], tmp_path / "x.pt", proof)
+    files = refused(hostile_pickles.corpus(proof), hostile_pickles.FORMATS[form], tmp_path / "x.pt", proof)
     assert files > 3 * 9 * len(KNOWN)
 
 
 def test_nothing_is_handed_to_a_name_or_its_objects(tmp_path: Path, proof: Path) -> None:
-    files = refused(hostile.gifts(proof), hostile.write_zip, tmp_path / "x.pt", proof)
+    files = refused(hostile_pickles.gifts(proof), hostile_pickles.write_zip, tmp_path / "x.pt", proof)
     assert files > 30 * len(KNOWN)
 
 
@@ -69,12 +69,12 @@ def refused(
 
 
 @pytest.mark.parametrize("protocol", range(6))
-@pytest.mark.parametrize("form", hostile.FORMATS)
+@pytest.mark.parametrize("form", hostile_pickles.FORMATS)
 def test_no_protocol_makes_a_difference(tmp_path: Path, proof: Path, form: str, protocol: int) -> None:
     path = tmp_path / "x.pt"
-    for arguments in hostile.values(proof):
-        for _, body in hostile.calls("ultralytics.nn.tasks.DetectionModel", arguments):
-            hostile.FORMATS[form](hostile.framed(body, protocol), path)
+    for arguments in hostile_pickles.values(proof):
+        for _, body in hostile_pickles.calls("ultralytics.nn.tasks.DetectionModel", arguments):
+            hostile_pickles.FORMATS[form](hostile_pickles.framed(body, protocol), path)
             with pytest.raises(ModelError):
                 load_safely(path)
             adapter_of(path)
@@ -83,10 +83,10 @@ def test_no_protocol_makes_a_difference(tmp_path: Path, proof: Path, form: str, 
 
 def test_the_corpus_is_live(tmp_path: Path, proof: Path) -> None:
     """What this module guards against: torch's own list of classes runs the constructor of one."""
-    config = next(one[0] for one in hostile.values(proof) if one and isinstance(one[0], dict))
+    config = next(one[0] for one in hostile_pickles.values(proof) if one and isinstance(one[0], dict))
     name = "ultralytics.nn.tasks.DetectionModel"
-    body = hostile.by_line(name) + hostile.encode((config, 3, 1, False)) + b"R"
-    hostile.write_zip(hostile.framed(body, 2), path := tmp_path / "x.pt")
+    body = hostile_pickles.by_line(name) + hostile_pickles.encode((config, 3, 1, False)) + b"R"
+    hostile_pickles.write_zip(hostile_pickles.framed(body, 2), path := tmp_path / "x.pt")
     with torch.serialization.safe_globals([DetectionModel]), pytest.raises(Exception):  # noqa: B017
         torch.load(path, weights_only=True)
     assert proof.exists()

@@ -13,7 +13,6 @@ import platform
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +32,7 @@ from edgeprune.errors import (
 from edgeprune.files import read_bytes, write_text_atomically
 from edgeprune.resources import cache_dir
 from edgeprune.runners.local import kill_group, last_line
+from edgeprune.scratch import goes_with_this_run
 
 MARKER = "complete.json"
 GET = "edgeprune runtimes install {}"
@@ -132,7 +132,7 @@ def install(name: str, say: Say) -> Path:
         ConfigError: there is no cache folder that stays.
     """
     place = folder_of(name)
-    if Path(tempfile.gettempdir()) in place.parents:
+    if goes_with_this_run(place):
         raise ConfigError("no home folder is known here, so nothing stays: set HOME, or EDGEPRUNE_CACHE")
     with _locked(place.parent, name):
         if installed(name):

@@ -50,6 +50,12 @@ def private_temporary_folder() -> Iterator[None]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def goes_with_this_run(path: Path) -> bool:
+    """Return whether a path lies in this run's private folder, as the home of a user without one does."""
+    folder = Path(tempfile.gettempdir())
+    return folder.name.startswith(PREFIX) and folder in path.parents
+
+
 def _give_home(folder: Path) -> None:
     """Let a user whom the system does not know, as in many containers, have a home and a name for the run."""
     try:

@@ -39,7 +39,7 @@ def read_cpu_flags(root: Path = ROOT) -> frozenset[str]:
 
 
 def read_frequency(root: Path = ROOT) -> dict[str, dict[str, str | None]] | None:
-    """Return governor and least, most and present frequency (kHz) of each core by its name, such as cpu0."""
+    """Return governor and frequencies (kHz) of each core by its name, such as cpu0; None where not told."""
     cores = {core.name: core / "cpufreq" for core in sorted((root / _CPU).glob("cpu[0-9]*"))}
     return {
         core: {name: text_of(path / name) for name in _CLOCK} for core, path in cores.items() if path.is_dir()
