@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from edgeprune.cli import COMMANDS
 from edgeprune.device import target_files
 from edgeprune.recipe import Recipe
-from test_summary import a_summary
+from made_summaries import a_summary
 
 WRITTEN = {"out", "record", "plot", "db", "history", "storage", "reports"}
 """Options that name what a command writes."""

@@ -10,7 +10,7 @@ from edgeprune.artifact import digest
 from edgeprune.device import resolve_targets
 from edgeprune.scores import Accuracy
 from edgeprune.summary import Row, TargetSummary, save_summary
-from test_summary import a_summary
+from made_summaries import a_summary
 
 
 def write_build(folder: Path, targets: Mapping[str, Mapping[str, Path]]) -> Path:

@@ -15,8 +15,7 @@ from edgeprune.attribution import measured_row, split
 from edgeprune.errors import ConfigError
 from edgeprune.shrinking import LayerWidth, PassReport, Pruning
 from edgeprune.summary import Row, Summary, TargetSummary
-from test_summary import a_summary
-from test_verdict import row
+from made_summaries import a_summary, row
 
 ORT, VINO = "x86-ort", "x86-openvino"
 CORNERS = list(product((ORT, VINO), ("original", "pruned"), ("fp32", "int8")))

@@ -17,11 +17,7 @@ from packaging.requirements import Requirement
 from edgeprune import doctor
 from edgeprune.backends import BACKENDS
 from edgeprune.doctor import Check, Diagnosis, check_packages, check_runtime, lines
-
-MACHINE = doctor.Machine(
-    python="3.11", system="Linux", architecture="x86_64", cpu="a CPU", features=("avx2",), cores=4,
-    cores_usable=2, memory_mb=8000, governor="powersave", gpus=(),
-)  # fmt: skip
+from made_machines import MACHINE
 
 
 def test_this_machine_is_diagnosed_without_torch() -> None:

@@ -29,8 +29,8 @@ from edgeprune.runners import known
 from edgeprune.runners.recording import CALLS, RECORDING, ReplayRunner
 from edgeprune.spec import FILE, spec_of
 from edgeprune.summary import SUMMARY, load_summary
-from test_latency import table
-from test_summary import a_summary
+from made_latency import table
+from made_summaries import a_summary
 
 BLOCK = {
     "pid": 1, "order": 0, "t_start": 0.0, "warmup_n": 1, "samples_ns": [1, 2], "elapsed_ns": 3,

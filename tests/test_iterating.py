@@ -20,7 +20,7 @@ from edgeprune.iterating import Descent, Goal, descend, latency_goal, latency_ta
 from edgeprune.latency import LatencyTable
 from edgeprune.prune import profiling, shipped
 from edgeprune.recipe import load_recipe
-from test_latency import table
+from made_latency import table
 
 TABLE = cast(LatencyTable, SimpleNamespace(whole_ms=10.0))
 PROFILE = cast(DeviceProfile, SimpleNamespace(name="simulated"))

@@ -14,8 +14,7 @@ from edgeprune.sanity import CHECKS, warnings
 from edgeprune.scores import Accuracy
 from edgeprune.shrinking import Pruning
 from edgeprune.summary import Row, SanityWarning, Summary, TargetSummary
-from test_summary import a_summary
-from test_verdict import four, row
+from made_summaries import a_summary, four, row
 
 
 def result(row: Row, medians: Sequence[float], flags: tuple[Flag, ...] = (), **backend: Any) -> BenchResult:

@@ -9,40 +9,8 @@ from typing import Any
 import pytest
 
 from edgeprune.errors import NotComparableError
-from edgeprune.summary import SUMMARY, Row, Summary, TargetSummary, load_summary, save_summary
-
-
-def a_summary() -> Summary:
-    row = Row(
-        target="x86-ort",
-        variant="original",
-        precision="fp32",
-        runtime="onnxruntime",
-        size_mb=1.5,
-        p50_ms=2.0,
-        artifact="stages/engine-0/model.onnx",
-        sha256="ab",
-    )
-    waiting = row.model_copy(update={"target": "jetson", "p50_ms": None})
-    return Summary(
-        created_utc="2026-11-22T04:00:00+00:00",
-        command="edgeprune build",
-        model={"path": "best.pt"},
-        data={"names": ["ünï", "b"]},
-        imgsz=64,
-        split="test",
-        selection_split="val",
-        budget={"max_drop": 0.01, "min_fps": None},
-        bench_profile="quick",
-        threads=1,
-        targets={
-            entry.target: TargetSummary(rows=(entry,), chosen=None, verdict="-", split="test")
-            for entry in (row, waiting)
-        },
-        chosen=row,
-        verdict="-",
-        reference=row.label,
-    )
+from edgeprune.summary import SUMMARY, load_summary, save_summary
+from made_summaries import a_summary
 
 
 def test_a_summary_comes_back_as_it_was_written(tmp_path: Path) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprune.recipe import BudgetRecipe
-from edgeprune.scores import Accuracy
 from edgeprune.speedup import Speedup
 from edgeprune.summary import Row
 from edgeprune.verdict import (
@@ -22,35 +19,7 @@ from edgeprune.verdict import (
     refuse,
     target_verdict,
 )
-
-
-def row(variant: str, precision: str, p50: float | None, drop: float = 0.0, **changes: Any) -> Row:
-    """Make a row whose accuracy on `val` is 0.6 - drop; its numbers on `test` are of no account."""
-    facts: dict[str, Any] = {
-        "target": "x86-ort",
-        "variant": variant,
-        "precision": precision,
-        "runtime": "onnxruntime",
-        "p50_ms": p50,
-        "fps": 1000 / p50 if p50 else None,
-        "peak_mb": 100.0,
-        "size_mb": 5.0,
-        "map50_95": 0.5,
-        "val": Accuracy(split="val", images=9, map50=0.9, map50_95=0.6 - drop, drop=drop),
-        "artifact": "stages/x",
-        "sha256": "0",
-    }
-    return Row(**facts | changes)
-
-
-def four(fp32: float = 20, int8: float = 10, pruned_fp32: float = 14, pruned_int8: float = 6) -> list[Row]:
-    return [
-        row("original", "fp32", fp32),
-        row("original", "int8", int8, drop=0.002),
-        row("pruned", "fp32", pruned_fp32, drop=0.004),
-        row("pruned", "int8", pruned_int8, drop=0.008),
-    ]
-
+from made_summaries import four, row
 
 NO_BUDGET = BudgetRecipe(max_drop=1)
 MS = st.none() | st.floats(0.5, 100)

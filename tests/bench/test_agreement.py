@@ -19,7 +19,7 @@ from edgeprune.postprocess import classifier
 from edgeprune.preprocess import Preprocess, load_input
 from edgeprune.runners.local import LocalRunner
 from edgeprune.summary import save_summary
-from test_summary import a_summary
+from made_summaries import a_summary
 
 ANSWER = Answer(machine="aarch64", version="1", actual={}, quantized_ops=None)
 

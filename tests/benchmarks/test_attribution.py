@@ -18,7 +18,7 @@ from edgeprune.bench.node_times import NodeTime
 from edgeprune.device import resolve_targets
 from edgeprune.errors import ConfigError
 from edgeprune.summary import Row, TargetSummary, save_summary
-from test_summary import a_summary
+from made_summaries import a_summary
 
 HOST = {profile.backend: profile for profile in resolve_targets(("cpu",))}
 

@@ -9,7 +9,7 @@ import pytest
 
 from edgeprune.history.entry import Entry
 from edgeprune.summary import save_summary
-from test_summary import a_summary
+from made_summaries import a_summary
 
 EVIL = "\x1b[31mred\x1b]0;title\x07\x9b2J\u202e[bold]x[/nope]##[error]e"
 LINES = f"{EVIL}\n::set-output name=x::y\r::error::z"

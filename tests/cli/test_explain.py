@@ -15,8 +15,8 @@ from edgeprune.backends import get_backend
 from edgeprune.bench import node_times
 from edgeprune.device import resolve_targets
 from edgeprune.summary import Row, TargetSummary, save_summary
+from made_summaries import a_summary
 from sshd import Device
-from test_summary import a_summary
 
 HOST = {profile.backend: profile for profile in resolve_targets(("cpu",))}
 ORT = HOST["onnxruntime"].name

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from edgeprune.doctor import Diagnosis
 from hostile import arguments, documents, entered, lay_out, leaves
-from test_doctor import MACHINE
+from made_machines import MACHINE
 
 LEAVES = leaves()
 EXAMPLES = int(os.environ.get("HOSTILE_EXAMPLES", "25"))  # more of them look for what is left
