@@ -9,10 +9,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(VENV)/installed
 DEV := $(VENV)/installed-dev
-# Three epochs are enough to see every stage, not to ease another activation in. One runtime keeps the demo short; `--target cpu` measures every runtime of this machine.
+# One runtime, few epochs and one block of timing keep the demo short; `--target cpu` measures every runtime of this machine.
 DEMO_TARGET := $(if $(filter aarch64,$(shell uname -m)),arm64-ort,x86-ort)
-DEMO := build --model digits --data digits --target $(DEMO_TARGET) --bench quick --epochs 3 \
-  --set prune.activation=keep --out demo-build
+DEMO := build --model digits --data digits --target $(DEMO_TARGET) --bench quick \
+  --recipe calib/digits/demo.yaml --out demo-build
 
 # Ultralytics pip-installs what it misses by itself; what edgeprune needs is in pyproject.toml.
 export YOLO_AUTOINSTALL = false
