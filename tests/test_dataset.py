@@ -84,6 +84,12 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         ({"val": None}, "val: this split is required"),
         ({"train": None}, "train: this split is required"),
         ({"train": "images/trian"}, "images/trian is neither a folder of images nor a list of them"),
+        ({"train": "images\\train"}, "write / for \\ between folders"),
+        ({"train": "images/train/*.png"}, "patterns are not replaced"),
+        ({"val": "images/val/00.png"}, "00.png is an image; name its folder, or a list of images"),
+        ({"val": "https://example.invalid/data.zip"}, "nothing is downloaded"),
+        ({"path": "~/data"}, "~ and variables are not replaced: write the path in full"),
+        ({"path": "$DATA"}, "~ and variables are not replaced: write the path in full"),
         ({"train": "labels/train"}, "train: no images in 'labels/train'"),
         ({"train": 7}, "train: "),
         ({"names": None}, "names: a list of class names is required"),
@@ -102,6 +108,17 @@ def test_a_mistake_in_the_file_names_its_key(data: Path, keys: dict[str, Any], e
     message = complaint(change(data, **keys))
     assert message.startswith(f"{data}: ")
     assert expected in message
+
+
+def test_lines_of_a_list_as_windows_writes_them_are_named(data: Path) -> None:
+    (data.parent / "train.txt").write_text("images\\train\\00.png\n")
+    assert "write / for \\ between folders" in complaint(change(data, train="train.txt"))
+
+
+def test_labels_in_another_format_are_named(data: Path) -> None:
+    for label in (data.parent / "labels" / "val").iterdir():
+        label.rename(label.with_suffix(".xml"))
+    assert f"{data.parent / 'labels' / 'val' / '00.xml'} is in another format" in complaint(data)
 
 
 def test_another_class_count_than_the_models_is_refused(data: Path) -> None:

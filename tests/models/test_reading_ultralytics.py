@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import ultralytics.data.base
 import ultralytics.data.utils
 from ultralytics.data.utils import IMG_FORMATS
 
@@ -60,6 +61,16 @@ def test_other_boxes_are_a_difference(tmp_path: Path) -> None:
     (work := tmp_path / "work").mkdir()
     with pytest.raises(DataError, match=r"1 images are read differently: .* ultralytics reads 1 boxes"):
         compare_reading(dataset, work)
+
+
+def test_no_image_is_read_to_tell_how_fast_the_disk_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hang(*given: object, **more: object) -> None:
+        raise AssertionError("it opens files, and a pipe never answers")
+
+    monkeypatch.setattr(ultralytics.data.base, "check_file_speeds", hang)
+    assert adapter.dataset(write_dataset(tmp_path / "data"), INFO).notes == ()
 
 
 def test_images_that_only_ultralytics_finds_are_noted(tmp_path: Path) -> None:

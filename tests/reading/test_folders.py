@@ -113,6 +113,7 @@ def rename(data: Path) -> None:
         (checkpoints, "hidden_files"),
         (empty, "classes_missing"),
         (lambda data: (data / "val" / "0" / "one.gif").write_bytes(b""), "not_read"),
+        (lambda data: (data / "train" / "loose.png").write_bytes(PICTURES[".png"][0]), "not_read"),
         (lambda data: (data / "val").rename(data / "old"), "split_left_out"),
         (rename, "classes_unchecked"),
     ],
@@ -124,6 +125,26 @@ def test_what_was_hardly_meant_is_noted(
     assert codes(data) == []
     change(data)
     assert codes(data) == [expected]
+
+
+def test_folders_that_differ_from_the_models_names_in_case_and_underscores_are_matched_by_name(
+    tmp_path: Path,
+) -> None:
+    data = write_digits(tmp_path)
+    for split in ("train", "val", "test"):
+        for name, called in zip(DIGITS, ("big_zebra", "ant", "Cow"), strict=True):
+            (data / split / name).rename(data / split / called)
+    found = load_folders(data, ("Big Zebra", "Ant", "cow"))
+    assert found.names == ("big_zebra", "ant", "Cow")
+    assert not found.notes
+    assert {found.class_of(image) for image in found.images["val"] if image.parent.name == "ant"} == {1}
+
+
+def test_a_split_of_another_case_is_named(tmp_path: Path) -> None:
+    data = write_digits(tmp_path)
+    (data / "train").rename(data / "Train")
+    with pytest.raises(DataError, match=r"train: this split is required.* the folders here are 'Train'"):
+        load_folders(data, DIGITS)
 
 
 def test_a_link_that_leads_back_is_a_fault(tmp_path: Path) -> None:

@@ -171,6 +171,24 @@ def test_labels_whose_images_are_not_read_are_noted(data: Path) -> None:
     assert note.text == "val: 1 label file without an image that is read: 00.txt."
 
 
+def test_a_label_file_whose_suffix_is_in_capitals_is_noted(data: Path) -> None:
+    label = data.parent / "labels" / "val" / "00.txt"
+    label.rename(label.with_suffix(".TXT"))
+    (note,) = load(data).notes
+    assert (note.code, "00.TXT" in note.text) == ("stray_labels", True)
+
+
+@pytest.mark.parametrize("put", [Path.mkdir, lambda label: label.symlink_to("nowhere.txt"), os.mkfifo])
+def test_what_lies_in_place_of_a_label_file_does_not_make_background(
+    data: Path, put: Callable[[Path], None]
+) -> None:
+    label = data.parent / "labels" / "val" / "00.txt"
+    label.unlink()
+    put(label)
+    with pytest.raises(DataError, match=r"1 image cannot be used: .*00.txt: "):
+        load(data)
+
+
 def test_a_link_that_leads_back_is_a_fault(data: Path) -> None:
     (data.parent / "images" / "val" / "again").symlink_to(data.parent / "images")
     with pytest.raises(DataError, match="again/val: this link leads back to a folder that it lies in"):

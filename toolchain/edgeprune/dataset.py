@@ -147,10 +147,18 @@ def load_dataset(
         if found and not any(label_path(image).is_file() for image in found):
             faults.append(
                 f"{split}: {len(found)} images but no label file; "
-                f"the first is looked for at {label_path(found[0])}"
+                f"the first is looked for at {label_path(found[0])}{_other_labels(found[0])}"
             )
     refuse(path, faults)
     return Dataset(path, names, layout.images, labelling, notes)
+
+
+def _other_labels(image: Path) -> str:
+    for folder in dict.fromkeys((label_path(image).parent, image.parent)):
+        for ending in ("xml", "json", "csv"):
+            if other := next(iter(sorted(folder.glob(f"*.{ending}"))), None):
+                return f"; {other} is in another format: convert it to YOLO's"
+    return ""
 
 
 def load_folders(path: Path, names: tuple[str, ...]) -> Dataset:

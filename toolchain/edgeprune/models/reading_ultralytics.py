@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from ultralytics.cfg import get_cfg
+from ultralytics.data import base as ultralytics_base
 from ultralytics.data import utils as ultralytics_data
 from ultralytics.data.base import BaseDataset
 from ultralytics.data.dataset import ClassificationDataset, YOLODataset
@@ -95,6 +96,17 @@ def without_fonts() -> Iterator[None]:
 
 
 @contextmanager
+def _without_reading() -> Iterator[None]:
+    """Keep ultralytics from reading some files to tell how fast the disk is: a pipe would never answer."""
+    kept = ultralytics_base.check_file_speeds
+    ultralytics_base.check_file_speeds = lambda *given, **more: None
+    try:
+        yield
+    finally:
+        ultralytics_base.check_file_speeds = kept
+
+
+@contextmanager
 def _heard() -> Iterator[list[str]]:
     """Collect the lines of ultralytics' log, which go nowhere else meanwhile."""
     lines: list[str] = []
@@ -115,7 +127,7 @@ def _heard() -> Iterator[list[str]]:
 
 def _listed_detector(dataset: Dataset) -> dict[str, Counter[str]]:
     lister = SimpleNamespace(prefix="", fraction=1.0)
-    with without_fonts(), _heard():
+    with without_fonts(), _without_reading(), _heard():
         config = check_det_dataset(str(dataset.source), autodownload=False)
         return {
             split: Counter(

@@ -68,7 +68,7 @@ def _order(names: Sequence[str] | None, model: Sequence[str]) -> tuple[tuple[int
     if names is None:
         text = "The data set names no classes: they are taken to be in the model's order."
         return (), (Note("classes_unchecked", text, _ADVICE),)
-    theirs, ours = [_plain(name) for name in names], [_plain(name) for name in model]
+    theirs, ours = [plain_name(name) for name in names], [plain_name(name) for name in model]
     if theirs == ours:
         return (), ()
     if all(map(_PLACEHOLDER.fullmatch, theirs)) or all(map(_PLACEHOLDER.fullmatch, ours)):
@@ -79,7 +79,7 @@ def _order(names: Sequence[str] | None, model: Sequence[str]) -> tuple[tuple[int
         return (), (Note("classes_unchecked", text, _ADVICE),)
     index = next(index for index, name in enumerate(theirs) if name != ours[index])
     if sorted(theirs) != sorted(ours):
-        odd = next((name for name in names if _plain(name) not in ours), names[index])
+        odd = next((name for name in names if plain_name(name) not in ours), names[index])
         raise DataError(
             f"names: class {index} is {names[index]!r}, and {model[index]!r} of the model; the model has no "
             f"{odd!r}: give the names of the checkpoint, in the order that the labels have"
@@ -95,5 +95,6 @@ def _order(names: Sequence[str] | None, model: Sequence[str]) -> tuple[tuple[int
     return order, (Note("classes_mapped", text, _ADVICE),)
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """Return a class name without what people write in different ways: case, spaces, `_` and `-`."""
     return " ".join(re.sub(r"[_-]+", " ", name).split()).casefold()

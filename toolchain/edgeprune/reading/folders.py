@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgeprune.errors import DataError
+from edgeprune.reading.classes import plain_name
 from edgeprune.reading.layout import SPLITS, notes_of
-from edgeprune.reading.listing import Found, images_in
-from edgeprune.reading.notes import Note, counted
+from edgeprune.reading.listing import IMAGE_SUFFIXES, Found, images_in, suffix_of
+from edgeprune.reading.notes import Note, counted, listed
 
 _VAL = ("val", "validation", "valid")
 _HIDDEN = "Remove it, if it was left by a program."
@@ -48,13 +49,18 @@ def read_folders(path: Path, names: tuple[str, ...]) -> Folders:
     places = _places(path, found)
     for split in ("train", "val"):
         if split not in places:
-            found.faults.append(f"{split}: this split is required, as a folder of its own")
+            found.faults.append(f"{split}: this split is required, as a folder of its own{_instead(path)}")
     folders = {split: _class_folders(split, place, found) for split, place in places.items()}
     if "train" in folders:
         _match(folders["train"], names, found)
     for split, place in places.items():
         _read_split(split, place, folders[split], found)
     return found
+
+
+def _instead(path: Path) -> str:
+    names = sorted(repr(entry.name) for entry in os.scandir(path) if entry.is_dir())
+    return f"; the folders here are {listed(names)}" if names else ""
 
 
 def _places(path: Path, found: Folders) -> dict[str, Path]:
@@ -72,10 +78,16 @@ def _places(path: Path, found: Folders) -> dict[str, Path]:
 def _class_folders(split: str, place: Path, found: Folders) -> tuple[str, ...]:
     """Return the folders of a split that stand for classes, sorted; hidden ones do not."""
     try:
-        folders = sorted(entry.name for entry in os.scandir(place) if entry.is_dir())
+        entries = sorted(os.scandir(place), key=lambda entry: entry.name)
+        folders = [entry.name for entry in entries if entry.is_dir()]
     except OSError as exc:
         found.faults.append(f"{split}: {place} cannot be read: {exc.strerror}")
         return ()
+    loose = [entry.name for entry in entries if suffix_of(entry.name) in IMAGE_SUFFIXES and entry.is_file()]
+    if loose:
+        text = f"{split}: {counted(len(loose), 'image')} outside the folders of classes, such as "
+        text += f"{place / loose[0]}, left out, as ultralytics does."
+        found.notes.append(Note("not_read", text, "Move each into the folder of its class."))
     hidden = [name for name in folders if name.startswith(".")]
     if hidden:
         text = f"{split}: {place / hidden[0]} is hidden, and does not count as a class."
@@ -84,7 +96,11 @@ def _class_folders(split: str, place: Path, found: Folders) -> tuple[str, ...]:
 
 
 def _match(folders: tuple[str, ...], names: tuple[str, ...], found: Folders) -> None:
-    """Find the classes of a model among the folders of train."""
+    """Find the classes of a model among the folders of train, whatever their case, spaces and underscores."""
+    plain = {plain_name(folder): folder for folder in folders}
+    if len(plain) == len(folders) and len({plain_name(name) for name in names}) == len(names):
+        names = tuple(name if name in folders else plain.get(plain_name(name), name) for name in names)
+        found.names = names
     if set(folders).isdisjoint(names) and len(folders) == len(names):
         found.names = folders
         text = f"No folder is called as a class of the model: the sorted ones, from {folders[0]!r} on, are "

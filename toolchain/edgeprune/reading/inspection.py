@@ -156,8 +156,10 @@ def _unlabelled(dataset: Dataset, split: str) -> Iterator[Note]:
     stray = [
         label
         for folder in sorted({label.parent for label in wanted})
-        for label in (sorted(folder.glob("*.txt")) if folder.is_dir() else ())
-        if label not in wanted and label.name not in ("classes.txt", "train.txt", "val.txt", "test.txt")
+        for label in (sorted(folder.iterdir()) if folder.is_dir() else ())
+        if label.suffix.lower() == ".txt"
+        and label not in wanted
+        and label.name not in ("classes.txt", "train.txt", "val.txt", "test.txt")
     ]
     listed_too = {label_path(image) for others in dataset.images.values() for image in others}
     if stray := [label for label in stray if label not in listed_too]:
@@ -165,5 +167,5 @@ def _unlabelled(dataset: Dataset, split: str) -> Iterator[Note]:
             "stray_labels",
             f"{split}: {counted(len(stray), 'label file')} without an image that is read: "
             f"{listed([label.name for label in stray[:3]])}.",
-            "Look for their images: a format that is not read, or another folder.",
+            "Look for their images: a format that is not read, another folder, or .TXT in capitals.",
         )

@@ -4,6 +4,7 @@ leave the image out of a training.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,10 @@ def read_labels(image: Path, labelling: Labelling) -> Labels:
     """
     path = label_path(image)
     if not path.is_file():
+        if os.path.lexists(path):
+            raise DataError(
+                f"{path}: a folder or a link to nothing, no label file; its image would count as background"
+            )
         return NONE
     text = read_text(path, DataError, LABEL_BYTES)
     lines = [(number, row) for number, line in enumerate(text.splitlines(), 1) if (row := line.split())]

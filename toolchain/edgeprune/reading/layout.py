@@ -18,7 +18,7 @@ from typing import Any
 from edgeprune.documents import YAML_BYTES, parse_yaml
 from edgeprune.errors import DataError
 from edgeprune.files import read_bytes
-from edgeprune.reading.listing import Found, images_in, listed_in
+from edgeprune.reading.listing import IMAGE_SUFFIXES, Found, images_in, listed_in, suffix_of
 from edgeprune.reading.notes import Note, counted
 
 SPLITS = ("train", "val", "test")
@@ -151,15 +151,17 @@ def _read_splits(path: Path, config: dict[str, Any], datasets: Path | None, layo
             if split in REQUIRED:
                 layout.faults.append(f"{split}: this split is required")
             continue
-        found, gone = Found(), None
+        found, gone, spelling = Found(), None, ""
         for entry in entries if isinstance(entries, list) else [entries]:
             place = _place(root, entry, isinstance(entries, str))
             if (kind := _kind(place)) == stat.S_IFDIR:
                 found.add(images_in(place))
+            elif kind == stat.S_IFREG and suffix_of(place.name) in IMAGE_SUFFIXES:
+                found.faults.append(f"{split}: {place} is an image; name its folder, or a list of images")
             elif kind == stat.S_IFREG:
                 found.add(listed_in(place))
             else:
-                gone = place
+                gone, spelling = place, _spelling(entry)
         if gone is not None and split == "test":
             layout.notes.append(
                 Note(
@@ -170,7 +172,9 @@ def _read_splits(path: Path, config: dict[str, Any], datasets: Path | None, layo
             )
             continue
         if gone is not None:
-            layout.faults.append(f"{split}: {gone} is neither a folder of images nor a list of them")
+            layout.faults.append(
+                f"{split}: {gone} is neither a folder of images nor a list of them{spelling}"
+            )
             continue
         layout.faults += found.faults
         if not found.images and not found.faults:
@@ -200,7 +204,7 @@ def _root(path: Path, config: dict[str, Any], datasets: Path | None, layout: Lay
         return ours
     if _kind(theirs) is None:
         places = " and no ".join(str(place) for place in dict.fromkeys((theirs.absolute(), ours)))
-        layout.faults.append(f"path: there is no {places}")
+        layout.faults.append(f"path: there is no {places}{_spelling(given)}")
         return None
     return theirs.absolute()
 
@@ -233,6 +237,17 @@ def _place(root: Path, entry: str, is_alone: bool) -> Path:
     if _kind(place) is None and is_alone and entry.startswith("../"):
         return Path(os.path.realpath(root / entry[3:]))
     return place
+
+
+def _spelling(path: str) -> str:
+    """Say what of a path that is not there would be read elsewhere, and is not by ultralytics either."""
+    if "\\" in path:
+        return "; write / for \\ between folders"
+    if path.startswith("~") or "$" in path:
+        return "; ~ and variables are not replaced: write the path in full"
+    if any(sign in path for sign in "*?"):
+        return "; patterns are not replaced: name the folder"
+    return "; nothing is downloaded" if "://" in path else ""
 
 
 def _instead(found: Found) -> str:

@@ -94,6 +94,11 @@ def listed_in(file: Path) -> Found:
             if os.path.lexists(beside):
                 found.elsewhere.append(line)
                 place = beside
+            elif "\\" in line:
+                found.faults.append(
+                    f"{file}: the line {line!r} names no file: write / for \\ between folders"
+                )
+                continue
         found.images.append(place.absolute())
     return found
 
