@@ -14,6 +14,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgeprune.artifact import SUMMARY
 from edgeprune.backends import executorch, ncnn, ncnn_files, openvino
 from edgeprune.device import load_profile, target_files
 from edgeprune.documents import read_mapping
@@ -28,7 +29,7 @@ from edgeprune.report.facts import load_report
 from edgeprune.runners import known
 from edgeprune.runners.recording import CALLS, RECORDING, ReplayRunner
 from edgeprune.spec import FILE, spec_of
-from edgeprune.summary import SUMMARY, load_summary
+from edgeprune.summary import load_summary
 from made_latency import table
 from made_summaries import a_summary
 

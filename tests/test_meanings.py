@@ -19,14 +19,37 @@ FILES = tuple(target_files())
     [
         *(
             (word, ARM)
-            for word in ("rpi5", "raspberrypi", "raspberry-pi-4", "pi", "rk3588", "orangepi5", "aarch64")
+            for word in (
+                "rpi5",
+                "raspberrypi",
+                "raspberry-pi-4",
+                "pi",
+                "rk3588",
+                "orangepi5",
+                "aarch64",
+                "opi5",
+                "tda4vm",
+                "beaglebone",
+            )
         ),
         *(
             (word, "jetson")
-            for word in ("orin-nano", "orin", "jetson-orin-nx", "tensorrt", "trt", "Jetson Xavier")
+            for word in (
+                "orin-nano",
+                "orin",
+                "jetson-orin-nx",
+                "tensorrt",
+                "trt",
+                "Jetson Xavier",
+                "orinnano",
+                "deepstream",
+            )
         ),
-        *((word, "x86-openvino, x86-ort or x86-ncnn") for word in ("nuc", "xeon", "i7", "x86_64", "laptop")),
-        *((word, PHONE) for word in ("android", "phone", "pixel8")),
+        *(
+            (word, "x86-openvino, x86-ort or x86-ncnn")
+            for word in ("nuc", "xeon", "i7", "x86_64", "laptop", "j4125", "wsl")
+        ),
+        *((word, PHONE) for word in ("android", "phone", "pixel8", "sm8650", "xiaomi14")),
         ("onnxruntime", "x86-ort, arm64-ort or android-ort"),
         ("ort", "x86-ort, arm64-ort or android-ort"),
         ("tflite", "x86-litert or android-litert"),

@@ -34,6 +34,18 @@ HELD = [
     "connection of host=h password={} user=u",
     "password='{} and more' user=u",
     "https://storage/x?api_key={}",
+    "https://host/?jwt={}",
+    "https://host/?session={}",
+    "password=a&{} user=u",
+    "password=a;{}",
+    r"password=a\'{} user=u",
+    r"password='a\'{}' user=u",
+    "run --password {} --user u",
+    "run --api-key '{}'",
+    '{{"token": "{}"}}',
+    "{{'db_password': '{}'}}",
+    "Authorization: Bearer {}",
+    "X-Api-Key: {}",
 ]
 
 
@@ -55,6 +67,8 @@ def test_a_secret_is_hidden(form: str) -> None:
         "--set prune.ratio=0.4",
         "replay:///tmp/recorded",
         "best.pt",
+        "token: unexpected end",
+        '{"tokens": 5, "sessions": "none"}',
     ],
 )
 def test_what_is_no_secret_stays(text: str) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from edgeprune.artifact import SUMMARY
 from edgeprune.errors import NotComparableError
-from edgeprune.summary import SUMMARY, load_summary, save_summary
+from edgeprune.summary import load_summary, save_summary
 from made_summaries import a_summary
 
 
@@ -36,6 +37,10 @@ def test_a_folder_without_a_build_is_named(tmp_path: Path) -> None:
         (lambda data: data.pop("chosen"), "chosen"),
         (lambda data: data["targets"]["x86-ort"]["rows"][0].update(p50_ms="fast"), "p50_ms"),
         (lambda data: data.update(surprise=1), "surprise"),
+        (lambda data: data["targets"]["x86-ort"]["rows"][0].update(p50_ms=0), "p50_ms"),
+        (lambda data: data["targets"]["x86-ort"]["rows"][0].update(target="cpu"), "targets.x86-ort"),
+        (lambda data: data["targets"].pop("x86-ort"), "chosen"),
+        (lambda data: data.update(targets={}), "targets"),
         (lambda data: data.update(schema_version=2), "schema_version"),
     ],
 )

@@ -185,6 +185,15 @@ def test_a_limit_of_file_sizes_is_one_line(tmp_path: Path, convnet: Path, blocks
     assert "ulimit -f" in done.stderr or "File too large" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [("n 6", "too many open files (ulimit -n)"), ("v 700000", "the memory is full, or a limit")],
+)
+def test_a_limit_of_files_or_memory_is_one_line(tmp_path: Path, convnet: Path, limit: str, said: str) -> None:
+    done = _shell(f"ulimit -{limit}; $E bench {convnet}", tmp_path)
+    assert done.returncode == 3 and said in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+
+
 SHADOWS = ("statistics", "random", "platform", "json", "torch", "numpy", "click", "typing_extensions")
 
 

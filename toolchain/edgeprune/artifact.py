@@ -13,7 +13,7 @@ import resource
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,9 @@ from edgeprune.onnx_files import external_files
 Kind = Literal["torch", "onnx", "program", "engine"]
 MANIFEST = "manifest.json"
 _KEPT = "engine.json"
+STAGES = "stages"
+SUMMARY = "summary.json"
+_LOCK = ".lock"
 LITTLE_SPACE_MB = 256
 WEIGHTS = ".bin"
 _GRAPHS = (".xml", ".param")  # OpenVINO's and ncnn's graphs have their weights beside them
@@ -159,6 +162,34 @@ def exclusive(lock: Path, what: str, busy: str, waiting: Callable[[], None] | No
         yield
 
 
+def require_own_folder(out: Path, names: Iterable[str]) -> None:
+    """Refuse an output folder where a user's own files lie under the names that are to be written.
+
+    Args:
+        names: of the files and folders that are replaced there. In a folder that a build, sweep or search has
+            been at work in, which its lock or its summary shows, they are ours.
+
+    Raises:
+        OutputError: such a file or folder is there; all are named.
+    """
+    if (out / STAGES / _LOCK).is_file() or _has_summary(out):
+        return
+    found = [name for name in names if os.path.lexists(out / name)]
+    if found:
+        raise OutputError(
+            f"{out}: {' and '.join(found)} there would be replaced, and edgeprune has not made it: "
+            "name another output folder"
+        )
+
+
+def _has_summary(out: Path) -> bool:
+    try:
+        summary = read_json(out / SUMMARY, OutputError)
+    except OutputError:
+        return False
+    return isinstance(summary, dict) and "schema_version" in summary
+
+
 class Store:
     """The whole stages of a build folder, each in `root/<name>-<key>` with a manifest of its files' digests.
 
@@ -180,7 +211,7 @@ class Store:
             OutputError: the folder cannot be written, another build holds it, or the disk ran full meanwhile.
         """
         busy = "another edgeprune build is at work in this folder"
-        with exclusive(self.root / ".lock", "the output folder", busy):
+        with exclusive(self.root / _LOCK, "the output folder", busy):
             for left in self.root.glob(".partial-*"):
                 shutil.rmtree(left, ignore_errors=True)
             try:

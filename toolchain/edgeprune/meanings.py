@@ -34,12 +34,13 @@ _OWN_CPU = (*_ARM[:1], *_X86[:1])
 # The more parts of a name an entry explains, the better; of equals the first.
 TARGETS: Final[tuple[Meaning, ...]] = (
     Meaning(
-        ("xavier", "nano", "tx"),
+        ("xavier", "nano", "tx", "jetsonnano", "jetsonxavier"),
         "the profile for Jetsons is made for Orin; older ones need channel steps of their own",
         ("jetson",),
     ),
     Meaning(
-        ("orin", "orin nano", "orin nx", "orin agx", "agx", "jetpack", "tegra", "thor", "drive"),
+        ("orin", "orin nano", "orin nx", "orin agx", "orinnano", "orinnx", "jetsonorin", "agx", "jetpack",
+         "tegra", "thor", "drive", "nvdla", "dla", "deepstream"),
         "a Jetson",
         ("jetson",),
     ),
@@ -57,31 +58,34 @@ TARGETS: Final[tuple[Meaning, ...]] = (
         _ARM,
     ),
     Meaning(
-        ("rk", "rockchip", "rock", "radxa", "orangepi", "orange pi", "rknn"),
+        ("rk", "rockchip", "rock", "radxa", "orangepi", "orange pi", "opi", "rknn"),
         "there is no target for Rockchip's NPU; for the CPU of such a board",
         _ARM,
     ),
     Meaning(
         ("snapdragon", "qualcomm", "hexagon", "adreno", "qnn", "snpe", "mali", "mediatek", "dimensity",
-         "exynos", "tensor g", "nnapi"),
+         "exynos", "tensor g", "nnapi", "qcs", "qcm", "sm"),
         "there is no target for the NPU or GPU of a phone; for its CPU",
         _PHONE,
     ),
     Meaning(
-        ("android", "phone", "mobile", "tablet", "pixel", "galaxy", "termux"), "an Android phone", _PHONE
+        ("android", "phone", "mobile", "tablet", "pixel", "galaxy", "termux", "samsung",
+         "xiaomi", "oneplus"), "an Android phone", _PHONE
     ),
     Meaning(
-        ("m", "mac", "macos", "macbook", "apple", "ios", "iphone", "ipad", "coreml", "ane", "metal", "mps"),
+        ("m", "mac", "macos", "macbook", "apple", "ios", "iphone", "ipad", "coreml", "ane", "metal",
+         "mps", "mlx"),
         "there is no target for Apple's devices",
     ),
     Meaning(
         ("hailo", "coral", "edgetpu", "tpu", "myriad", "movidius", "ncs", "axelera", "deepx", "kneron",
-         "memryx"),
+         "memryx", "metis"),
         "there is no target for this accelerator; for the CPU of the machine it is plugged into",
         _OWN_CPU,
     ),
     Meaning(
-        ("stm", "esp", "mcu", "cortexm", "cortex m", "arduino", "tinyml", "microcontroller"),
+        ("stm", "esp", "mcu", "cortexm", "cortex m", "arduino", "tinyml", "microcontroller",
+         "k", "kendryte", "maix"),
         "there is no target for microcontrollers",
     ),
     Meaning(
@@ -90,12 +94,13 @@ TARGETS: Final[tuple[Meaning, ...]] = (
         ("jetson",),
     ),
     Meaning(
-        ("cuda", "nvidia", "rtx", "gtx", "geforce", "quadro", "tesla", "a", "h", "l", "t", "dgpu"),
+        ("cuda", "nvidia", "rtx", "gtx", "geforce", "quadro", "tesla", "a", "h", "l", "t", "dgpu", "dgx",
+         "gb", "triton"),
         "there is no target for an NVIDIA GPU of a workstation or server; the nearest, also by TensorRT, is",
         ("jetson",),
     ),
     Meaning(
-        ("rocm", "radeon", "amd gpu", "directml", "dml", "migraphx"), "there is no target for AMD's GPUs"
+        ("rocm", "radeon", "amd gpu", "mi", "instinct", "migraphx"), "there is no target for AMD's GPUs"
     ),
     Meaning(
         ("gpu", "vulkan", "opencl", "sycl"),
@@ -107,8 +112,11 @@ TARGETS: Final[tuple[Meaning, ...]] = (
         "there is a target for the NPU of an Intel Core Ultra, none for others",
         ("intel-npu-openvino",),
     ),
+    Meaning(
+        ("directml", "dml", "winml"), "DirectML runs on Windows; edgeprune measures on Linux and Android"
+    ),
     Meaning(("web", "browser", "wasm", "webgpu", "tfjs"), "there is no target for browsers"),
-    Meaning(("windows", "win"), "edgeprune measures on Linux and Android; for the CPU of a PC", _X86),
+    Meaning(("windows", "win", "wsl"), "edgeprune measures on Linux and Android; for the CPU of a PC", _X86),
     Meaning(("onnxruntime", "ort", "onnx"), "ONNX Runtime", ("x86-ort", "arm64-ort", "android-ort")),
     Meaning(
         ("openvino", "ov", "ir"),
@@ -126,13 +134,15 @@ TARGETS: Final[tuple[Meaning, ...]] = (
     ),
     Meaning(
         ("odroid", "bananapi", "nanopi", "khadas", "beagle", "imx", "graviton", "ampere", "neoverse",
-         "cortex", "arm", "aarch", "armv", "kria", "zynq", "board", "sbc"),
+         "cortex", "arm", "aarch", "armv", "kria", "zynq", "board", "sbc", "beaglebone",
+         "amlogic", "allwinner", "vim", "tda", "lx", "altra", "axion"),
         "a CPU with the 64-bit ARM instructions",
         _ARM,
     ),
     Meaning(
         ("nuc", "intel", "amd", "x", "xeon", "ryzen", "epyc", "atom", "celeron", "n", "i", "core", "pc",
-         "laptop", "desktop", "server", "workstation", "minipc", "avx"),
+         "laptop", "desktop", "server", "workstation", "minipc", "avx", "j", "pentium", "threadripper",
+         "lattepanda", "steamdeck"),
         "a CPU with the x86-64 instructions",
         _X86,
     ),

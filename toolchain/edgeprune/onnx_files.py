@@ -48,7 +48,7 @@ def read_onnx(path: Path, error: type[EdgepruneError] = ModelError, weights: boo
     model = onnx.ModelProto()
     try:
         model.ParseFromString(read_bytes(path, error, ENGINE_BYTES))
-    except EdgepruneError:
+    except (EdgepruneError, MemoryError):
         raise
     except Exception as exc:  # protobuf raises classes of its own
         raise error(f"{path}: not an ONNX file: {shortened(exc)}") from exc

@@ -6,7 +6,7 @@ original -> (pruned -> finetuned) -> onnx -> int8 or fp16 -> engine -> accuracy 
 from __future__ import annotations
 
 from edgeprune.alternatives import alternatives, smaller_model
-from edgeprune.artifact import Artifact, Store, digest
+from edgeprune.artifact import STAGES, SUMMARY, Artifact, Store, digest, require_own_folder
 from edgeprune.bench.testbed import Testbed, local
 from edgeprune.build import Build, BuildRequest, Candidate, Notify
 from edgeprune.candidates import exported
@@ -44,7 +44,9 @@ def build(request: BuildRequest, notify: Notify, testbed: Testbed | None = None)
     Raises:
         EdgepruneError: bad input, or a stage that failed; whole stages stay for the next build.
     """
-    store = Store(request.out / "stages")
+    elsewhere = (profile.name for profile in request.targets)
+    require_own_folder(request.out, (SUMMARY, "best", "report.html", "report.md", *elsewhere))
+    store = Store(request.out / STAGES)
     with store.locked(), trusting(request.trust):
         original, context = start(request, store, notify, testbed)
         smaller = smaller_model(context) if request.smaller else None

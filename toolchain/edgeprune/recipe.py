@@ -280,10 +280,10 @@ def load_recipe(path: Path | None = None, assignments: tuple[str, ...] = (), **o
             raise ConfigError(f"--set {text}: write it as key=value, for example prune.ratio=0.3")
         where = f"--set {text}"
         _assign(tree, key.strip().split("."), parse_yaml(value, where, ConfigError), where)
+    where = " ".join(filter(None, [str(path or ""), *(f"--set {text}" for text in assignments)])) or "options"
     for key, value in options.items():
         if value is not None:
-            _assign(tree, key.split("__"), value, where=f"--{key.split('__')[-1].replace('_', '-')}")
-    where = " ".join(filter(None, [str(path or ""), *(f"--set {text}" for text in assignments)])) or "options"
+            _assign(tree, key.split("__"), value, where=where)
     return validate(Recipe, tree, where, ConfigError)
 
 
@@ -291,5 +291,5 @@ def _assign(tree: dict[str, Any], keys: list[str], value: Any, where: str) -> No
     for key in keys[:-1]:
         tree = tree.setdefault(key, {})
         if not isinstance(tree, dict):
-            raise ConfigError(f"{where}: {key!r} holds a value, not a section")
+            raise ConfigError(f"{where}: {key!r} holds a value, not a section of keys and values")
     tree[keys[-1]] = value

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from edgeprune.artifact import Artifact, Store, content_key, digest
+from edgeprune.artifact import STAGES, Artifact, Store, content_key, digest, require_own_folder
 from edgeprune.bench.testbed import Testbed
 from edgeprune.build import Build, BuildRequest, Notify
 from edgeprune.dataset import Dataset
 from edgeprune.documents import parse_record
 from edgeprune.errors import ConfigError, NotComparableError
 from edgeprune.files import write_text_atomically
-from edgeprune.front import Found, origin, pareto
+from edgeprune.front import FRONT, Found, origin, pareto
 from edgeprune.iterating import latency_table
 from edgeprune.latency import LatencyTable, check_key
 from edgeprune.loading import tried
@@ -101,9 +102,10 @@ def search(request: SearchRequest, notify: Notify, testbed: Testbed | None = Non
 
     need_optuna()
     out = request.build.out
-    url = request.storage or f"sqlite:///{(out / 'study.db').resolve()}"
+    url = request.storage or f"sqlite:///{os.path.realpath(out / 'study.db')}"
     shown(url)  # a malformed one ends here
-    store = Store(out / "stages")
+    require_own_folder(out, (RESULT, PAGE, FRONT))
+    store = Store(out / STAGES)
     with store.locked(), answering(url), trusting(request.build.trust):
         storage = open_storage(url)
         original, context = start(request.build, store, notify, testbed)

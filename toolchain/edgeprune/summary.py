@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
-from edgeprune.artifact import Built
+from edgeprune.artifact import SUMMARY, Built
 from edgeprune.device import Variables
 from edgeprune.documents import parse_record
 from edgeprune.errors import NotComparableError
@@ -23,7 +23,6 @@ from edgeprune.shrinking import Pruning
 from edgeprune.speedup import DISTURBING, Speedup
 
 SCHEMA_VERSION: Final = 1
-SUMMARY = "summary.json"
 Variant = Literal["original", "pruned", "resized", "smaller"]
 ALTERNATIVES: Final[tuple[Variant, ...]] = ("resized", "smaller")
 """What could be run instead of pruning: the original at a smaller input, a smaller model of the family.
@@ -49,6 +48,8 @@ Inner = Annotated[str, AfterValidator(_require_inner)]
 """A path in the build folder."""
 Word = Annotated[str, AfterValidator(_require_word)]
 """A name that becomes part of file names, and stands for a file that is shipped."""
+Measured = Annotated[float, Field(gt=0)]
+"""What was measured: nothing takes no time or memory."""
 
 
 def variant_name(variant: Variant, imgsz: int | None) -> str:
@@ -102,15 +103,15 @@ class Row(ScoredRecord):
     precision: Word
     runtime: str
     runtime_version: str | None = None
-    p50_ms: float | None = None
-    p90_ms: float | None = None
-    fps: float | None = None
-    peak_mb: float | None = None
+    p50_ms: Measured | None = None
+    p90_ms: Measured | None = None
+    fps: Measured | None = None
+    peak_mb: Measured | None = None
     size_mb: float
     lenient: float | None = None
     score: float | None = None
     drop: float | None = None
-    speedup: float | None = None
+    speedup: Measured | None = None
     gain: Speedup | None = None
     val: Accuracy | None = None
     per_class: dict[str, float] = Field(default_factory=dict)
@@ -254,6 +255,19 @@ class Summary(Record):
     environment: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
     seconds: dict[str, float] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Summary:
+        """Refuse rows that stand under another target than their own, and a chosen one of no target."""
+        if not self.targets:
+            raise ValueError("targets: at least one is expected")
+        for name, target in self.targets.items():
+            rows = (*target.rows, *filter(None, [target.chosen]))
+            if strange := next((row.target for row in rows if row.target != name), None):
+                raise ValueError(f"targets.{name}: a row of another target stands here: {strange!r}")
+        if self.chosen and self.chosen.target not in self.targets:
+            raise ValueError(f"chosen: its target {self.chosen.target!r} is not one of the build")
+        return self
 
     def rows(self) -> tuple[Row, ...]:
         """Return the rows of all targets, in order."""

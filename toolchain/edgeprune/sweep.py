@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from edgeprune.artifact import Store
+from edgeprune.artifact import STAGES, Store
 from edgeprune.build import BuildRequest, Notify
 from edgeprune.errors import BudgetError
 from edgeprune.iterating import torch_accuracy
@@ -58,7 +58,7 @@ def sweep(request: BuildRequest, trials: int, notify: Notify) -> Sweep:
         BudgetError: no strength that was tried stays within `budget.max_drop`; the nearest is named.
     """
     recipe = request.recipe
-    store = Store(request.out / "stages")
+    store = Store(request.out / STAGES)
     with store.locked(), trusting(request.trust):
         original, context = start(request, store, notify)
         context = tried(context, original)[1]

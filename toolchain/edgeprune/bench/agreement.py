@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from edgeprune import __version__
+from edgeprune.artifact import SUMMARY
 from edgeprune.bench.answers import Answer, asked
 from edgeprune.bench.jobs import TOLERANCE, build_job
 from edgeprune.bench.result import Job, result_file
@@ -31,7 +32,7 @@ from edgeprune.runners.local import LocalRunner
 from edgeprune.runners.runtimes import RUNTIMES
 from edgeprune.runners.sysroot import WHEELS
 from edgeprune.spec import spec_of
-from edgeprune.summary import SUMMARY, load_summary
+from edgeprune.summary import load_summary
 
 if TYPE_CHECKING:
     from edgeprune.models.agreeing import Shared

@@ -7,7 +7,7 @@ Statistics are derived, never stored as truth. The schema follows section 3 of t
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, computed_field, model_validator
 
@@ -111,7 +111,7 @@ class Block(Record):
     order: int
     t_start: float
     warmup_n: int
-    samples_ns: tuple[int, ...]
+    samples_ns: tuple[Annotated[int, Field(gt=0)], ...]
     elapsed_ns: int = Field(gt=0)
     canary_before_ns: int
     canary_after_ns: int

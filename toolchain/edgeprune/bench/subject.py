@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeprune.artifact import Artifact
+from edgeprune.artifact import SUMMARY, Artifact
 from edgeprune.backends import Recognised, get_backend, recognise
 from edgeprune.bench.answers import facts_of, reference_of
 from edgeprune.bench.foreign import described
@@ -22,10 +23,11 @@ from edgeprune.bench.testbed import suits
 from edgeprune.device import DeviceProfile, resolve_targets, target_files
 from edgeprune.errors import CompileError, ConfigError, EdgepruneError, ModelError, NotComparableError
 from edgeprune.files import inside
+from edgeprune.limits import LIMITS
 from edgeprune.preprocess import Preprocess, to_input
 from edgeprune.scores import Accuracy
 from edgeprune.spec import spec_of
-from edgeprune.summary import SUMMARY, Row, load_summary
+from edgeprune.summary import Row, load_summary
 
 _TENSORS = 32
 _ENTRIES = 256  # of a folder in which an engine is looked for
@@ -72,7 +74,7 @@ def subjects_of(
 
 def _require_text(path: Path) -> None:
     try:
-        f"{path} {path.resolve()}".encode()
+        f"{path} {os.path.realpath(path)}".encode()  # unlike `resolve`, no error for a loop of links
     except UnicodeEncodeError as exc:  # JSON, which a worker and a result are told in, has no such bytes
         raise ModelError(f"{str(path)!a}: its path is not valid UTF-8: rename it") from exc
 
@@ -169,6 +171,10 @@ def _unfit(shape: Sequence[int], is_onnx: bool) -> str | None:
         (
             height != width,
             f"is {height} by {width} pixels; export a square: imgsz={max(height, width)}",
+        ),
+        (
+            height > LIMITS["imgsz"].high,
+            f"is {height} pixels wide; images of up to {LIMITS['imgsz'].high} are measured",
         ),
     )
     return next((text for holds, text in reasons if holds), None)

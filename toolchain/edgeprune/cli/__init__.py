@@ -17,6 +17,7 @@ import click
 
 from edgeprune import __version__
 from edgeprune.cli.ending import (
+    NO_MEMORY,
     NO_READER,
     Terminated,
     cannot_import,
@@ -73,6 +74,13 @@ _STORAGE = {
     errno.EFBIG: "the file is larger than allowed here",
     errno.ENOTDIR: "a part of the path is a file, not a folder",
     errno.ENAMETOOLONG: "the name is too long",
+    errno.ELOOP: "links that lead in a circle",
+    errno.EISDIR: "it is a folder",
+    errno.EIO: "the device does not read or write it",
+    errno.EMFILE: "too many open files (ulimit -n)",
+    errno.ENFILE: "too many open files on this machine",
+    errno.EAGAIN: "no more processes are allowed (ulimit -u)",
+    errno.ENOMEM: "the memory is full",
 }
 
 
@@ -152,6 +160,8 @@ class _LazyGroup(Group):
             where = exc.filename or ("standard output" if unprinted else _full_place())
             kept = "" if unprinted else "; what was finished is kept"
             self._end(ctx, OutputError(f"{where}: {_STORAGE[exc.errno]}{kept}"))
+        except MemoryError:
+            self._end(ctx, EdgepruneError(NO_MEMORY))
         except KeyboardInterrupt as exc:
             kept = "; whole stages are kept, the same command goes on"
             kept = kept if ctx.invoked_subcommand in _GO_ON else ""

@@ -14,6 +14,7 @@ import click
 from edgeprune.cli import echo, echo_json, warn
 from edgeprune.cli.numbers import number
 from edgeprune.cli.options import force_option, history_option, json_option, place_option, threads_option
+from edgeprune.cli.outputs import require_apart
 from edgeprune.cli.progress import Notify, stage_progress
 from edgeprune.cli.usage import Command
 
@@ -98,6 +99,7 @@ def command(
     from edgeprune.runners.known import place_of
 
     places = [parse_report(text) for text in reports]
+    require_apart([file for _, file in places], (baseline, candidate, history))
     with _reported(places, as_json) as results:
         if history:
             from edgeprune.history.recording import require_history

@@ -16,6 +16,7 @@ from edgeprune.processes import hidden_package
 
 SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 NO_READER = 141  # as a shell tells of a process that SIGPIPE ended
+NO_MEMORY = "the memory is full, or a limit of it is in force (ulimit -v, a container)"
 _DEAF_S = 10.0  # `timeout` sends its signal twice: the second must not end the cleaning up after the first
 
 
@@ -116,6 +117,8 @@ def require_packages() -> None:
 
 def cannot_import(exc: ImportError) -> EdgepruneError:
     """Return the error of a package that is damaged or incomplete: what is missing by itself has its own."""
+    if "failed to map segment" in str(exc) or "annot allocate memory" in str(exc):  # of the loader
+        return EdgepruneError(f"{exc.name or 'a package'}: cannot be loaded: {NO_MEMORY}")
     return EdgepruneError(
         f"{exc.name or 'a package'}: cannot be imported: {exc}: install edgeprune again, or see "
         "`edgeprune doctor`"

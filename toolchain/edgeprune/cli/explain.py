@@ -8,6 +8,7 @@ import click
 
 from edgeprune.cli import echo, echo_json
 from edgeprune.cli.options import device_option, json_option
+from edgeprune.cli.outputs import require_apart
 from edgeprune.cli.usage import Command
 
 
@@ -29,6 +30,7 @@ def command(folder: Path, row: str | None, plot: Path | None, device: str, as_js
     from edgeprune.explain import explain
     from edgeprune.runners.devices import runner_for
 
+    require_apart([plot], [folder])
     with runner_for(device) as runner:
         explanation = explain(folder, runner, row)
     if plot:

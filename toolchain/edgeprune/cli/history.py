@@ -10,6 +10,7 @@ import click
 
 from edgeprune.cli import echo, echo_json, warn
 from edgeprune.cli.options import json_option
+from edgeprune.cli.outputs import require_apart
 from edgeprune.cli.usage import Group
 from edgeprune.history import DEFAULT, METRICS
 
@@ -93,6 +94,7 @@ def plot_command(
     """Plot a metric over commits, a chart for each series, and mark where its level changed."""
     from edgeprune.report.history import curves_of, write_plot
 
+    require_apart([out], [db])
     curves = curves_of(_points(db, series, branch), metric)  # type: ignore[arg-type]  # click checked it
     write_plot(curves, out)
     if as_json:
@@ -112,6 +114,7 @@ def export_command(file: Path, db: str) -> None:
     from edgeprune.history.lines import write_lines
     from edgeprune.history.store import reading_history
 
+    require_apart([file], [db])
     with reading_history(db) as history:
         count = write_lines(file, history.entries())
     echo(f"{count} results: {file}")

@@ -17,6 +17,7 @@ from edgeprune.cli.options import (
     target_option,
     threads_option,
 )
+from edgeprune.cli.outputs import require_apart
 from edgeprune.cli.progress import stage_progress
 from edgeprune.cli.usage import Command
 
@@ -69,6 +70,7 @@ def command(
     from edgeprune.runners.devices import runner_for
 
     profile, path = one_target(target), existing(model, "model")
+    require_apart((out, plot), [path])
     subject = subject_of(adapter_of(path), path, imgsz, profile, precision, threads)
     with runner_for(device) as runner, stage_progress() as notify:
         table = profile_model(subject, as_testbed(runner, [profile]), notify)

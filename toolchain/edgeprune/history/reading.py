@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeprune.artifact import SUMMARY
 from edgeprune.bench.gate_result import GateResult
 from edgeprune.bench.result import BenchResult, load_result
 from edgeprune.bench.statistics import achieved_fps, latency_ms
@@ -20,7 +21,7 @@ from edgeprune.history.commits import Commit, iso
 from edgeprune.history.entry import Entry
 from edgeprune.runners.devices import LOCAL
 from edgeprune.scores import Accuracy
-from edgeprune.summary import SUMMARY, load_summary
+from edgeprune.summary import load_summary
 
 
 def of_bench(result: BenchResult, commit: Commit, accuracy: Accuracy | None = None) -> Entry:
