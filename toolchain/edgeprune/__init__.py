@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from edgeprune.privacy import send_nothing
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 send_nothing()  # here, because libraries send when they are imported, and whatever imports them is below this
