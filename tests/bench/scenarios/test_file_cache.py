@@ -23,6 +23,14 @@ def test_a_file_that_was_just_written_is_cached_until_it_is_dropped(tmp_path: Pa
     assert drop(engine / "model.bin")["engine_cached_before"] == 1  # it has just been read
 
 
+def test_a_graph_is_asked_for_its_weights_after_its_own_pages_are_counted(tmp_path: Path) -> None:
+    engine = tmp_path / "model.onnx"
+    engine.write_bytes(bytes(1_000_000))
+    assert drop(engine)["engine_cached_before"] == 1
+    left = drop(engine)["engine_cached_after"]
+    assert drop(engine)["engine_cached_before"] == left
+
+
 def test_an_empty_engine_has_no_share(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").touch()
     assert drop(tmp_path / "model.onnx") == {"engine_cached_before": None, "engine_cached_after": None}

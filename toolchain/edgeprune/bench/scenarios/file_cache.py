@@ -22,17 +22,24 @@ def drop(engine: Path) -> dict[str, Any]:
     Returns:
         ``before`` and ``after``, each in [0, 1], None where the kernel does not tell.
     """
+    alone = _pages([engine] if engine.is_file() else [])  # first: a graph is then read for its weights
     files = parts_of(engine)
-    before = _cached(files)
+    before = _share(alone, _pages([path for path in files if path != engine]))
     for path in files:
         with path.open("rb") as file, contextlib.suppress(OSError):  # what stays is told below
             os.fdatasync(file.fileno())  # a dirty page cannot be dropped
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    return {"engine_cached_before": before, "engine_cached_after": _cached(files)}
+    return {"engine_cached_before": before, "engine_cached_after": _share(_pages(files))}
 
 
-def _cached(files: Sequence[Path]) -> float | None:
-    """Return the share of the files' pages that `mincore` says are in memory.
+def _share(*counts: tuple[int, int] | None) -> float | None:
+    known = [count for count in counts if count is not None]
+    present, pages = (sum(count[index] for count in known) for index in (0, 1))
+    return present / pages if pages and len(known) == len(counts) else None
+
+
+def _pages(files: Sequence[Path]) -> tuple[int, int] | None:
+    """Return how many of the files' pages `mincore` says are in memory, and how many there are.
 
     None for files that this process neither owns nor may write: the kernel then says that every page is
     (`can_do_mincore` of mm/mincore.c, since Linux 5.2).
@@ -55,4 +62,4 @@ def _cached(files: Sequence[Path]) -> float | None:
             return None
         pages += len(told)
         present += sum(resident & 1 for resident in told)
-    return present / pages if pages else None
+    return present, pages
