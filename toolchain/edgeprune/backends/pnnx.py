@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.backends.ncnn_files import BIN, PARAM
-from edgeprune.errors import CompileError, RuntimeMissingError, shortened
+from edgeprune.errors import CompileError, RuntimeMissingError
 from edgeprune.onnx_files import read_onnx
 
 TIMEOUT_S = 900.0
@@ -79,10 +79,7 @@ def _prepare(source: Path, target: Path) -> None:
     """
     import onnx
 
-    try:
-        model = read_onnx(source, CompileError, weights=True)
-    except Exception as exc:  # protobuf raises classes of its own
-        raise CompileError(f"{source}: not an ONNX file: {shortened(exc)}") from exc
+    model = read_onnx(source, CompileError, weights=True)
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
     if _SUM_AXES_ARE_AN_INPUT <= opset < 18:
         _means_for_sums(model)

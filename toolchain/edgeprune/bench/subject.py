@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeprune.artifact import SUMMARY, Artifact
+from edgeprune.artifact import STAGES, SUMMARY, Artifact
 from edgeprune.backends import Recognised, get_backend, recognise
 from edgeprune.bench.answers import facts_of, reference_of
 from edgeprune.bench.foreign import described
@@ -255,7 +255,7 @@ def _recognised(path: Path) -> tuple[str, Recognised]:
     found = recognise(path)
     if found and (found[1].engine == path or not path.is_dir()):
         return found
-    if (path / "stages").is_dir():
+    if (path / STAGES).is_dir():
         raise NotComparableError(
             f"{path}: no finished build is here, there is no {SUMMARY}; the same build command goes on"
         )

@@ -80,7 +80,7 @@ _STORAGE = {
     errno.EMFILE: "too many open files (ulimit -n)",
     errno.ENFILE: "too many open files on this machine",
     errno.EAGAIN: "no more processes are allowed (ulimit -u)",
-    errno.ENOMEM: "the memory is full",
+    errno.ENOMEM: NO_MEMORY,
 }
 
 

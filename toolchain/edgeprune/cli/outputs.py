@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from edgeprune.artifact import SUMMARY
 from edgeprune.errors import OutputError
 from edgeprune.files import is_stream
 
@@ -37,7 +38,7 @@ def _place(text: Path | str) -> Path:
 def _is_part(output: Path, place: Path) -> bool:
     if not place.is_dir():
         return output.samefile(place)
-    folder, summary = output.absolute().parent.resolve(), place / "summary.json"
+    folder, summary = output.absolute().parent.resolve(), place / SUMMARY
     if summary.is_file() and folder == place.resolve():
         return output.samefile(summary)
     return place.resolve() in (folder, *folder.parents)
