@@ -16,17 +16,17 @@ from pathlib import Path
 from benchmarks.latency_prediction import PLAN
 from torch import nn
 
+from edgeprune.adapters.ultralytics import detect as adapter
 from edgeprune.bench.protocol import measure
-from edgeprune.bench.result import Job
 from edgeprune.bench.statistics import latency_ms
 from edgeprune.cli.options import one_target
-from edgeprune.device import Precision
-from edgeprune.models import ultralytics as adapter
+from edgeprune.config.targets import Precision
+from edgeprune.latency.paced import Pace, jobs_beside, measured_pace
+from edgeprune.latency.shipped import Subject, compiled, cut_widths, subject_of
 from edgeprune.prune.activation import ACTIVATIONS, swap_activation
 from edgeprune.prune.allocation import on_step
 from edgeprune.prune.layers import deployed_layers
-from edgeprune.prune.paced import Pace, jobs_beside, measured_pace
-from edgeprune.prune.shipped import Subject, compiled, cut_widths, subject_of
+from edgeprune.records.bench_result import Job
 from edgeprune.runners.local import LocalRunner
 
 KEEP = "keep"

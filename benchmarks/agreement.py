@@ -31,12 +31,12 @@ from scipy.stats import quantile_test
 
 from edgeprune.bench.against import TOOLS, as_a_worker
 from edgeprune.bench.protocol import TURN_QUERIES, blocks_of
-from edgeprune.bench.result import Block, Job, WorkerReport
 from edgeprune.bench.statistics import median_ms
 from edgeprune.bench.subject import Subject, make_job, subjects_of
-from edgeprune.bench.turns import said_by
 from edgeprune.cli.progress import stage_progress
-from edgeprune.errors import CompileError, ConfigError, EdgepruneError
+from edgeprune.core.errors import CompileError, ConfigError, EdgepruneError
+from edgeprune.records.bench_result import Block, Job, WorkerReport
+from edgeprune.worker.turns import said_by
 
 GOAL = 0.03
 COST_GOAL_US = 20.0
@@ -221,7 +221,7 @@ def worker_command(job: Job, turns: int, folder: Path) -> list[str]:
         update={"min_seconds": 0.0, "min_queries": turns * TURN_QUERIES, "turn_queries": TURN_QUERIES}
     )
     (folder / "job.json").write_text(asked.model_dump_json(), encoding="utf-8")
-    return [sys.executable, "-m", "edgeprune.bench.worker", str(folder / "job.json"), str(folder / OUT)]
+    return [sys.executable, "-m", "edgeprune.worker.benchmark", str(folder / "job.json"), str(folder / OUT)]
 
 
 def loop_command(job: Job, loop: Path, folder: Path) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 from openvino.tools.benchmark.benchmark import Benchmark
 from openvino.tools.benchmark.main import main
 
-from edgeprune.bench.scenarios.block import say
+from edgeprune.worker.scenarios.block import say
 
 
 class Waiting:

@@ -15,14 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeprune.attribution import measured_row
 from edgeprune.backends import options_for
-from edgeprune.bench.layer_costs import feature_map
 from edgeprune.bench.node_times import INFERENCES, NodeTime, NodeTimes, node_times
 from edgeprune.bench.subject import Subject, input_size, stock_images, subjects_of
-from edgeprune.preprocess import Preprocess
+from edgeprune.explain.attribution import measured_row
+from edgeprune.explain.layer_costs import feature_map
+from edgeprune.images.preprocess import Preprocess
+from edgeprune.records.summary import Row, load_summary
 from edgeprune.runners.local import LocalRunner
-from edgeprune.summary import Row, load_summary
 
 LEAST_INFERENCES = 50
 DEAREST = 10

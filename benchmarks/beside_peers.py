@@ -14,18 +14,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from edgeprune.artifact import Artifact
 from edgeprune.bench.jobs import build_job, write_inputs
 from edgeprune.bench.protocol import PROFILES, measure
-from edgeprune.bench.result import Job
 from edgeprune.bench.statistics import latency_ms
 from edgeprune.bench.subject import stock_images, subjects_of
 from edgeprune.cli.progress import stage_progress
-from edgeprune.device import DeviceProfile, resolve_targets
-from edgeprune.errors import ConfigError
-from edgeprune.preprocess import Preprocess
+from edgeprune.config.targets import DeviceProfile, resolve_targets
+from edgeprune.core.artifact import Artifact
+from edgeprune.core.errors import ConfigError
+from edgeprune.images.preprocess import Preprocess
+from edgeprune.records.bench_result import Job
+from edgeprune.records.summary import Summary, load_summary
 from edgeprune.runners.local import LocalRunner
-from edgeprune.summary import Summary, load_summary
 
 
 class Peer(NamedTuple):

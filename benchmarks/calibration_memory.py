@@ -18,14 +18,14 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, get_args
 
-from edgeprune.artifact import Artifact
-from edgeprune.bench import environment
-from edgeprune.dataset import load_dataset
-from edgeprune.errors import CompileError
-from edgeprune.preprocess import Preprocess
+from edgeprune.config.recipe import CalibrationMethod
+from edgeprune.core.artifact import Artifact
+from edgeprune.core.errors import CompileError
+from edgeprune.images.dataset import load_dataset
+from edgeprune.images.preprocess import Preprocess
 from edgeprune.quantize import METHODS_OF, CalibrationSet
 from edgeprune.quantize.schemes import QDQ_SCHEMES
-from edgeprune.recipe import CalibrationMethod
+from edgeprune.worker import environment
 
 SCHEMES = ("ort-u8s8", "nncf")  # the other Q/DQ schemes share the first one's calibrators
 

@@ -18,32 +18,32 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import get_args
 
-from edgeprune.artifact import Artifact, Store
 from edgeprune.backends import options_for
 from edgeprune.bench.jobs import build_job, write_inputs
 from edgeprune.bench.protocol import measure
-from edgeprune.bench.result import result_file, save_result
 from edgeprune.bench.statistics import latency_ms
-from edgeprune.build import Build, BuildRequest, Candidate
-from edgeprune.candidates import candidate, evaluated, exported
 from edgeprune.cli.options import existing
 from edgeprune.cli.progress import stage_progress
-from edgeprune.device import DeviceProfile, Precision, resolve_targets
-from edgeprune.errors import EdgepruneError
-from edgeprune.files import write_text_atomically
-from edgeprune.iterating import cut
-from edgeprune.latency import LatencyTable
-from edgeprune.pipeline import start
+from edgeprune.config.recipe import Recipe, Regularised, load_recipe
+from edgeprune.config.targets import DeviceProfile, Precision, resolve_targets
+from edgeprune.core.artifact import Artifact, Store
+from edgeprune.core.errors import EdgepruneError
+from edgeprune.core.files import write_text_atomically
+from edgeprune.latency.profile import profile_model
+from edgeprune.latency.rounds import Plan
+from edgeprune.latency.shipped import subject_of
+from edgeprune.latency.to_latency import descended
+from edgeprune.pipeline.build import start
+from edgeprune.pipeline.context import Build, BuildRequest, Candidate
+from edgeprune.pipeline.measure import bench_images
+from edgeprune.pipeline.prune_to_latency import cut
+from edgeprune.pipeline.rows import candidate, evaluated, exported
+from edgeprune.pipeline.train import finetuned, sparsified
 from edgeprune.prune.criteria import CRITERIA
-from edgeprune.prune.profiling import profile_model
-from edgeprune.prune.rounds import Plan
-from edgeprune.prune.shipped import subject_of
-from edgeprune.prune.to_latency import descended
-from edgeprune.recipe import Recipe, Regularised, load_recipe
-from edgeprune.shrinking import Pruning
-from edgeprune.summary import Variant
-from edgeprune.timing import bench_images
-from edgeprune.training import finetuned, sparsified
+from edgeprune.records.bench_result import result_file, save_result
+from edgeprune.records.latency_table import LatencyTable
+from edgeprune.records.pruning import Pruning
+from edgeprune.records.summary import Variant
 
 PRECISION: Precision = "int8"
 SHORT_PLAN = Plan(rounds=4, queries=2, axis=2, scans=1)

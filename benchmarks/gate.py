@@ -24,15 +24,15 @@ import onnx
 from benchmarks.slowed_copy import WORK, slowed
 from scipy.stats import binomtest
 
-from edgeprune.bench.gate import Rules, run_gate
-from edgeprune.bench.gate_result import overall
-from edgeprune.bench.pairs import on_runner
 from edgeprune.bench.protocol import BenchProfile
-from edgeprune.bench.result import Job
 from edgeprune.bench.subject import make_job, subjects_of
 from edgeprune.bench.testbed import local
 from edgeprune.cli.progress import stage_progress
-from edgeprune.errors import InconclusiveError
+from edgeprune.core.errors import InconclusiveError
+from edgeprune.gate.pairs import on_runner
+from edgeprune.gate.result import overall
+from edgeprune.gate.run import Rules, run_gate
+from edgeprune.records.bench_result import Job
 from edgeprune.runners.local import LocalRunner
 
 BLOCK = BenchProfile(

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeprune.bench.decision import FAIL_ALPHA, LOOKS, decide
+from edgeprune.gate.decision import FAIL_ALPHA, LOOKS, decide
 
 PAIRS = LOOKS[-1]
 RUNS, SEED = 2000, 11

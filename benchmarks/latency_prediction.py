@@ -14,20 +14,20 @@ import random
 import tempfile
 from pathlib import Path
 
-from edgeprune.artifact import Artifact
+from edgeprune.adapters.ultralytics import detect as adapter
 from edgeprune.bench.jobs import build_job, write_inputs
 from edgeprune.bench.protocol import BenchProfile, measure
 from edgeprune.bench.statistics import latency_ms
 from edgeprune.bench.subject import stock_images
 from edgeprune.bench.testbed import local
 from edgeprune.cli.progress import stage_progress
-from edgeprune.device import resolve_targets
-from edgeprune.latency import LatencyTable
-from edgeprune.models import ultralytics as adapter
-from edgeprune.preprocess import Preprocess
+from edgeprune.config.targets import resolve_targets
+from edgeprune.core.artifact import Artifact
+from edgeprune.images.preprocess import Preprocess
+from edgeprune.latency.profile import profile_model
+from edgeprune.latency.shipped import Subject, compiled, cut_widths, subject_of
 from edgeprune.prune.allocation import on_step
-from edgeprune.prune.profiling import profile_model
-from edgeprune.prune.shipped import Subject, compiled, cut_widths, subject_of
+from edgeprune.records.latency_table import LatencyTable
 from edgeprune.runners.local import LocalRunner
 
 PLAN = BenchProfile(blocks=2, min_queries=96, min_seconds=3.0, warmup_s=0.5, warmup_cap_s=5.0)

@@ -19,10 +19,10 @@ from typing import Any
 from benchmarks.leaky_worker import MB_PER_MINUTE
 
 from edgeprune.bench.protocol import PROFILES
-from edgeprune.bench.result import BenchResult
 from edgeprune.bench.scenario_runs import measure_setup
 from edgeprune.bench.setup import Setup
 from edgeprune.bench.subject import make_job, subjects_of
+from edgeprune.records.bench_result import BenchResult
 from edgeprune.runners.local import LocalRunner
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.backends import get_backend
-from edgeprune.bench import worker
+from edgeprune.worker import benchmark as worker
 
 MB_PER_MINUTE = 1.0
 _CHUNK = 16384  # bytes, small enough to come from the heap as an application's leaks do

@@ -1,6 +1,7 @@
 """Make the engines that `edgeprune doctor` runs in LiteRT and ExecuTorch, with their real converters.
 
-The model is that of `edgeprune.probe`: a 1x1 convolution (8, 3) with ReLU over images of (1, 3, 32, 32).
+The model is that of `edgeprune.verify.probe`: a 1x1 convolution (8, 3) with ReLU over images of
+(1, 3, 32, 32).
 
     edgeprune runtimes install litert && edgeprune runtimes install executorch
     python benchmarks/make_probes.py
@@ -16,10 +17,10 @@ import numpy as np
 import torch
 
 from edgeprune.backends import executorch, litert
-from edgeprune.export import export_program
-from edgeprune.isolated import SCRIPTS
-from edgeprune.preprocess import Preprocess
-from edgeprune.probe import MADE
+from edgeprune.converters.environments import SCRIPTS
+from edgeprune.export.onnx import export_program
+from edgeprune.images.preprocess import Preprocess
+from edgeprune.verify.probe import MADE
 
 
 def main() -> None:

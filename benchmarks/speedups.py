@@ -15,14 +15,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeprune.bench.protocol import BenchProfile, measure
-from edgeprune.bench.result import BenchResult, load_result, result_file, save_result
 from edgeprune.bench.side_by_side import speedup
 from edgeprune.bench.statistics import achieved_fps, latency_ms
 from edgeprune.bench.subject import make_job, subjects_of
 from edgeprune.cli.progress import stage_progress
-from edgeprune.errors import ConfigError
+from edgeprune.core.errors import ConfigError
+from edgeprune.records.bench_result import BenchResult, load_result, result_file, save_result
+from edgeprune.records.summary import Row, Summary, load_summary
 from edgeprune.runners.local import LocalRunner
-from edgeprune.summary import Row, Summary, load_summary
 
 HEAD = (
     "| target | variant | precision | p50 ms | p90 ms | FPS | speed-up | 95 % interval | by medians "

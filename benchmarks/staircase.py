@@ -19,18 +19,18 @@ from pathlib import Path
 import torch
 from benchmarks.latency_prediction import measure_widths
 
+from edgeprune.adapters.ultralytics import detect as adapter
 from edgeprune.bench.testbed import local
 from edgeprune.cli.progress import Notify, stage_progress
-from edgeprune.device import DeviceProfile, Precision, resolve_targets
-from edgeprune.latency import LatencyTable
-from edgeprune.models import ultralytics as adapter
+from edgeprune.config.recipe import PruneRecipe
+from edgeprune.config.targets import DeviceProfile, Precision, resolve_targets
+from edgeprune.latency.knapsack import allot, width_options
+from edgeprune.latency.profile import profile_model
+from edgeprune.latency.shipped import Subject, subject_of
 from edgeprune.prune.allocation import on_step
 from edgeprune.prune.evidence import Evidence
-from edgeprune.prune.knapsack import allot, width_options
-from edgeprune.prune.profiling import profile_model
-from edgeprune.prune.shipped import Subject, subject_of
 from edgeprune.prune.surgery import score_groups
-from edgeprune.recipe import PruneRecipe
+from edgeprune.records.latency_table import LatencyTable
 from edgeprune.runners.local import LocalRunner
 
 RATIOS = (0.05, 0.1, 0.2, 0.35, 0.5, 0.7)

@@ -18,9 +18,9 @@ from typing import Any
 
 from ultralytics import YOLO
 
-from edgeprune.demo import IMGSZ, digits_data, digits_model
-from edgeprune.models import ultralytics as adapter
-from edgeprune.models.bfloat16 import computes_bfloat16, run_in_bfloat16
+from edgeprune.adapters.ultralytics import detect as adapter
+from edgeprune.adapters.ultralytics.bfloat16 import computes_bfloat16, run_in_bfloat16
+from edgeprune.images.demo import IMGSZ, digits_data, digits_model
 
 EPOCHS = 46
 SETTINGS = {

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 import edgeprune.models  # noqa: F401  quiets ultralytics
-from edgeprune.errors import ModelError
+from edgeprune.core.errors import ModelError
 from edgeprune.models.safe_load import load_safely
 from hostile_pickles import by_line, encode, framed, in_zip
 

@@ -16,13 +16,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 import adbd
 import edgeprune.models  # noqa: F401  quiets ultralytics, before a test imports it
-from edgeprune.artifact import Artifact
-from edgeprune.dataset import Dataset, load_dataset, load_folders
-from edgeprune.preprocess import Preprocess
-from edgeprune.recipe import ExportRecipe
+from edgeprune.config.recipe import ExportRecipe
+from edgeprune.core.artifact import Artifact
+from edgeprune.images.dataset import Dataset, load_dataset, load_folders
+from edgeprune.images.preprocess import Preprocess
+from edgeprune.records.summary import ExportCheck
 from edgeprune.runners import remote
 from edgeprune.runners.ssh import CONFIG_VARIABLE
-from edgeprune.summary import ExportCheck
 from postgres_server import running as running_postgres
 from sshd import SSHD, Device, running
 
@@ -137,7 +137,7 @@ def build_detector(family: str) -> nn.Module:
 @pytest.fixture(scope="session")
 def checkpoints(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Return an untrained checkpoint of each family, three classes, 64 px."""
-    from edgeprune.models import ultralytics as adapter
+    from edgeprune.adapters.ultralytics import detect as adapter
 
     folder = tmp_path_factory.mktemp("checkpoints")
     for family in FAMILIES:
@@ -150,8 +150,8 @@ def float_models(
     checkpoints: dict[str, Path], tiny: Dataset, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, tuple[Artifact, ExportCheck]]:
     """Return each checkpoint as float ONNX for 64 px, with the account of its comparison to torch."""
-    from edgeprune.export import export
-    from edgeprune.models import ultralytics as adapter
+    from edgeprune.adapters.ultralytics import detect as adapter
+    from edgeprune.export.onnx import export
 
     folder, images = tmp_path_factory.mktemp("float"), tiny.images["val"][:2]
     exported = {}
@@ -234,7 +234,7 @@ def classifiers(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> d
     import torch
     from ultralytics.nn.tasks import ClassificationModel
 
-    from edgeprune.models import ultralytics_classify as adapter
+    from edgeprune.adapters.ultralytics import classify as adapter
 
     folder = tmp_path_factory.mktemp("classifiers")
     for seed, family in enumerate(CLASSIFIERS):

@@ -21,8 +21,8 @@ import yaml
 from hypothesis import strategies as st
 
 from edgeprune.cli import COMMANDS
-from edgeprune.device import target_files
-from edgeprune.recipe import Recipe
+from edgeprune.config.recipe import Recipe
+from edgeprune.config.targets import target_files
 from made_summaries import a_summary
 
 WRITTEN = {"out", "record", "plot", "db", "history", "storage", "reports"}

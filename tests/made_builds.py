@@ -6,10 +6,10 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from edgeprune.artifact import digest
-from edgeprune.device import resolve_targets
-from edgeprune.scores import Accuracy
-from edgeprune.summary import Row, TargetSummary, save_summary
+from edgeprune.config.targets import resolve_targets
+from edgeprune.core.artifact import digest
+from edgeprune.records.scores import Accuracy
+from edgeprune.records.summary import Row, TargetSummary, save_summary
 from made_summaries import a_summary
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgeprune.latency import Anchor, Grid, LatencyTable, Layer, Shape, TableKey
+from edgeprune.records.latency_table import Anchor, Grid, LatencyTable, Layer, Shape, TableKey
 
 SHAPE = Shape(kernel=(3, 3), stride=1, groups="dense", height=8, width=8, activation="SiLU")
 DEEP = Shape(kernel=(3, 3), stride=2, groups="depthwise", height=8, width=8, activation="SiLU")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeprune import doctor
+from edgeprune.verify import doctor
 
 MACHINE = doctor.Machine(
     python="3.11", system="Linux", architecture="x86_64", cpu="a CPU", features=("avx2",), cores=4,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgeprune.scores import Accuracy
-from edgeprune.summary import Row, Summary, TargetSummary
+from edgeprune.records.scores import Accuracy
+from edgeprune.records.summary import Row, Summary, TargetSummary
 
 
 def a_summary() -> Summary:

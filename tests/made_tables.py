@@ -7,12 +7,12 @@ from typing import Any
 
 from torch import nn
 
-from edgeprune.latency import Anchor, Grid, LatencyTable, Shape, TableKey
+from edgeprune.latency.grids import axes_through
 from edgeprune.models import ModelAdapter
 from edgeprune.prune.factorise import rewritable
-from edgeprune.prune.grids import axes_through
 from edgeprune.prune.layers import deployed_layers
 from edgeprune.prune.worth import shapes_to_compare
+from edgeprune.records.latency_table import Anchor, Grid, LatencyTable, Shape, TableKey
 
 KEY: dict[str, Any] = {
     "machine": "x86_64", "board": None, "cpu": "a cpu", "cores": 2, "runtime": "onnxruntime",

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeprune.bench.result import Cold, Job, Memory, WorkerReport
+from edgeprune.records.bench_result import Cold, Job, Memory, WorkerReport
 
 
 class Machine:

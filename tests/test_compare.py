@@ -14,21 +14,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import build_detector
-from edgeprune.alternatives import MOST_SIZES, sizes_near
+from edgeprune.adapters.ultralytics import detect as adapter
 from edgeprune.bench import protocol, tune
 from edgeprune.bench.protocol import BenchProfile
-from edgeprune.build import BuildRequest
-from edgeprune.dataset import Dataset
-from edgeprune.device import resolve_targets
-from edgeprune.errors import ConfigError
-from edgeprune.models import ultralytics as adapter
-from edgeprune.pipeline import build
-from edgeprune.recipe import BudgetRecipe, load_recipe
+from edgeprune.config.recipe import BudgetRecipe, load_recipe
+from edgeprune.config.targets import resolve_targets
+from edgeprune.core.errors import ConfigError
+from edgeprune.images.dataset import Dataset
+from edgeprune.pipeline.alternatives import MOST_SIZES, sizes_near
+from edgeprune.pipeline.build import build
+from edgeprune.pipeline.context import BuildRequest
+from edgeprune.pipeline.verdict import choose, comparison, nearest_miss, refuse, target_verdict
+from edgeprune.records.scores import Accuracy
+from edgeprune.records.summary import Row, Summary, load_summary
 from edgeprune.report.html import write_html
 from edgeprune.report.markdown import write_markdown
-from edgeprune.scores import Accuracy
-from edgeprune.summary import Row, Summary, load_summary
-from edgeprune.verdict import choose, comparison, nearest_miss, refuse, target_verdict
 
 TINY = BenchProfile(
     blocks=1, min_queries=40, min_seconds=0.02, warmup_s=0.0, warmup_cap_s=0.1, timeout_s=120.0
@@ -63,7 +63,7 @@ def compared(
     checkpoints: dict[str, Path], tiny: Dataset, smaller: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Summary]:
     """Return a real build with both kinds of alternatives, and its folder."""
-    from edgeprune import timing
+    from edgeprune.pipeline import measure as timing
 
     out = tmp_path_factory.mktemp("compared") / "out"
     with pytest.MonkeyPatch.context() as patch:

@@ -21,17 +21,17 @@ import pytest
 from ultralytics import YOLO
 
 from conftest import NAMES
-from edgeprune import demo
 from edgeprune.backends import get_backend, options_for
-from edgeprune.dataset import Dataset, load_dataset
-from edgeprune.decode import decode
-from edgeprune.device import DeviceProfile, resolve_targets
-from edgeprune.export import export
+from edgeprune.config.recipe import ExportRecipe
+from edgeprune.config.targets import DeviceProfile, resolve_targets
+from edgeprune.export.onnx import export
+from edgeprune.images import demo
+from edgeprune.images.dataset import Dataset, load_dataset
+from edgeprune.images.decode import decode
+from edgeprune.images.postprocess import Selection
+from edgeprune.images.preprocess import load_input
+from edgeprune.images.spec import FILE, Spec, spec_of
 from edgeprune.models import ModelAdapter, get_adapter
-from edgeprune.postprocess import Selection
-from edgeprune.preprocess import load_input
-from edgeprune.recipe import ExportRecipe
-from edgeprune.spec import FILE, Spec, spec_of
 
 PAGE = Path(__file__).parents[1] / "docs" / "deploy.md"
 PYTHON = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)

@@ -15,14 +15,16 @@ from click.testing import CliRunner
 from pydantic import BaseModel
 
 from edgeprune.cli import main
-from edgeprune.device import DeviceProfile, SchemeName
-from edgeprune.errors import EdgepruneError
-from edgeprune.recipe import Criterion, Recipe, load_recipe
+from edgeprune.config.recipe import Criterion, Recipe, load_recipe
+from edgeprune.config.targets import DeviceProfile, SchemeName
+from edgeprune.core.errors import EdgepruneError
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(
-    page for place in ("*.md", "docs/*.md", "docker/*.md", "calib/*/*.md") for page in ROOT.glob(place)
+    page
+    for place in ("*.md", "docs/*.md", "docs/development/*.md", "docker/*.md", "calib/*/*.md")
+    for page in ROOT.glob(place)
 )
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

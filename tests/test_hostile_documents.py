@@ -14,22 +14,22 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeprune.artifact import SUMMARY
 from edgeprune.backends import executorch, ncnn, ncnn_files, openvino
-from edgeprune.device import load_profile, target_files
-from edgeprune.documents import read_mapping
-from edgeprune.errors import ConfigError, EdgepruneError
+from edgeprune.config.recipe import Recipe, load_recipe
+from edgeprune.config.targets import load_profile, target_files
+from edgeprune.core.artifact import SUMMARY
+from edgeprune.core.documents import read_mapping
+from edgeprune.core.errors import ConfigError, EdgepruneError
 from edgeprune.history.commits import Commit
 from edgeprune.history.lines import of_lines
 from edgeprune.history.reading import read_entries
 from edgeprune.history.store import open_history
-from edgeprune.latency import load_table
-from edgeprune.recipe import Recipe, load_recipe
+from edgeprune.images.spec import FILE, spec_of
+from edgeprune.records.latency_table import load_table
+from edgeprune.records.summary import load_summary
 from edgeprune.report.facts import load_report
 from edgeprune.runners import known
 from edgeprune.runners.recording import CALLS, RECORDING, ReplayRunner
-from edgeprune.spec import FILE, spec_of
-from edgeprune.summary import load_summary
 from made_latency import table
 from made_summaries import a_summary
 

@@ -12,82 +12,22 @@ from pathlib import Path
 import pytest
 
 import edgeprune
+from edgeprune.runners import travel
+from rooms import ROOMS, allowed, table
 
 PACKAGE = Path(edgeprune.__file__).parent
 
-# From the top down. A module imports from its own layer and from those below it.
-LAYERS = (
-    {"cli", "__main__"},
-    {
-        "pipeline",
-        "build",
-        "pruning",
-        "iterating",
-        "training",
-        "sweep",
-        "searching",
-        "front",
-        "study",
-        "database",
-        "history",
-        "trials",
-        "candidates",
-        "converting",
-        "guarding",
-        "alternatives",
-        "loading",
-        "timing",
-        "summarise",
-        "verdict",
-        "sanity",
-        "attribution",
-        "explain",
-        "reasons",
-        "report",
-        "doctor",
-        "probe",
-    },
-    {"bench", "prune", "export", "embed", "quantize", "models", "bundle"},
-    {"backends", "runners", "isolated"},
-    {
-        "artifact",
-        "device",
-        "recipe",
-        "reading",
-        "dataset",
-        "demo",
-        "latency",
-        "integer_program",
-        "preprocess",
-        "postprocess",
-        "pixels",
-        "decode",
-        "spec",
-        "speedup",
-        "summary",
-        "scores",
-        "sensitivity",
-        "shrinking",
-    },
-    {
-        "errors",
-        "limits",
-        "meanings",
-        "resources",
-        "files",
-        "documents",
-        "packages",
-        "onnx_files",
-        "privacy",
-        "processes",
-        "redaction",
-        "scratch",
-        "variables",
-        "__init__",
-    },
-)
 TORCH = {"torch", "torchvision", "torch_pruning", "ultralytics", "timm"}
-TORCH_HOMES = {"models", "prune", "export"}
+TORCH_HOMES = (
+    "adapters",
+    "models",
+    "prune",
+    "export",
+    "latency.shipped",
+    "latency.to_latency",
+    "search.space",
+    "verify.outputs",
+)
 TAKES_TENSORS = "backends.executorch"  # its runtime is called with torch tensors; only in its functions
 # Each vendor's SDK, and the modules that may import it inside their functions.
 VENDORS = {
@@ -101,38 +41,11 @@ VENDORS = {
     "pnnx": (),  # only its program is run
     "ai_edge_litert": ("backends.litert",),
     "executorch": ("backends.executorch",),
-    "pynvml": ("bench.sensors.nvidia",),
+    "pynvml": ("worker.sensors.nvidia",),
 }
-TRAVELS = (
-    "__init__",
-    "errors",
-    "meanings",
-    "privacy",
-    "processes",
-    "redaction",
-    "variables",
-    "artifact",
-    "documents",
-    "files",
-    "onnx_files",
-    "decode",
-    "pixels",
-    "packages",
-    "backends",
-    "bench.__init__",
-    "bench.scenarios",
-    "bench.affinity",
-    "bench.answer_worker",
-    "bench.turns",
-    "bench.layer_worker",
-    "bench.limits",
-    "bench.node_worker",
-    "bench.worker",
-    "bench.live",
-    "bench.environment",
-    "bench.facts_worker",
-    "bench.sensors",
-    "bench.telemetry",
+TRAVELS = tuple(
+    pattern.removesuffix(".py").removesuffix("/*").removesuffix("/**").replace("/", ".")
+    for pattern in travel.TRAVELS
 )
 
 
@@ -177,13 +90,6 @@ def imports_of(path: Path) -> list[Import]:
     return list(_walk(ast.parse(path.read_text(encoding="utf-8")).body, at_import=True, checked_only=False))
 
 
-def _layer(name: str) -> int:
-    for depth, layer in enumerate(LAYERS):
-        if name in layer:
-            return depth
-    raise AssertionError(f"edgeprune.{name} is in no layer: add it to LAYERS and to CONTRIBUTING.md")
-
-
 def _inner(found: Import) -> str | None:
     """Return the edgeprune module that is imported, without the package's name, or None."""
     top, _, rest = found.name.partition(".")
@@ -205,8 +111,8 @@ def _root(found: Import) -> str:
     return found.name.partition(".")[0]
 
 
-# What `converters/` holds runs in other environments: scripts that nothing imports, see below.
-ELSEWHERE = {"_bundled", "converters"}
+# What `converters/scripts/` holds runs in other environments: scripts that nothing imports, see below.
+ELSEWHERE = {"_bundled", "scripts"}
 MODULES = {
     _module(path): path for path in sorted(PACKAGE.rglob("*.py")) if not ELSEWHERE.intersection(path.parts)
 }
@@ -231,19 +137,33 @@ def test_the_walk_sees_every_import(tmp_path: Path) -> None:
 
 @every_module
 def test_imports_run_downwards(module: str) -> None:
-    own = _layer(module.partition(".")[0])
+    own = module.partition(".")[0]
     for found in imports_of(MODULES[module]):
         if inner := _inner(found):
-            assert _layer(inner.partition(".")[0]) >= own, (
-                f"{module}:{found.line} imports {found.name}, which is above it"
+            room = inner.partition(".")[0]
+            assert room in allowed(own), (
+                f"{module}:{found.line} imports {found.name}, and {room} is above {own}"
             )
 
 
-@pytest.mark.parametrize("script", sorted((PACKAGE / "converters").glob("*.py")), ids=lambda path: path.stem)
+def test_every_room_is_in_the_table_and_nothing_lies_loose() -> None:
+    entries = {
+        path.stem for path in PACKAGE.iterdir() if path.name not in ("__pycache__", "py.typed", "_bundled")
+    }
+    assert entries == set(ROOMS) and len(entries) + 1 <= 26
+
+
+def test_the_table_stands_in_contributing() -> None:
+    assert table() in (PACKAGE.parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "script", sorted((PACKAGE / "converters/scripts").glob("*.py")), ids=lambda path: path.stem
+)
 def test_a_converters_script_stands_alone(script: Path) -> None:
     assert not [found for found in imports_of(script) if _root(found) == "edgeprune"]
     for module, path in MODULES.items():
-        assert not [found for found in imports_of(path) if "converters" in found.name], module
+        assert not [found for found in imports_of(path) if "converters.scripts" in found.name], module
 
 
 @every_module
@@ -254,7 +174,7 @@ def test_click_is_imported_only_in_cli(module: str) -> None:
 
 @every_module
 def test_torch_is_imported_only_where_models_are_changed(module: str) -> None:
-    if module.partition(".")[0] not in TORCH_HOMES:
+    if not _belongs(module, TORCH_HOMES):
         used = [found for found in imports_of(MODULES[module]) if _root(found) in TORCH]
         assert not [found for found in used if found.at_import or module != TAKES_TENSORS]
 
@@ -276,7 +196,7 @@ def test_what_travels_to_a_device_needs_only_the_standard_library_and_numpy(modu
             continue
         inner = _inner(found)
         where = f"{module}:{found.line} imports {found.name}"
-        assert _belongs(inner, TRAVELS) or inner == "bench" if inner else _root(found) in allowed, where
+        assert _belongs(inner, TRAVELS) if inner else _root(found) in allowed, where
 
 
 def _loaded_by(code: str) -> set[str]:
@@ -318,7 +238,7 @@ def test_help_loads_nothing_heavy() -> None:
 
 def test_the_worker_loads_only_what_travels() -> None:
     loaded = _loaded_by(
-        "import edgeprune.bench.worker, edgeprune.backends.onnxruntime, edgeprune.backends.openvino, "
+        "import edgeprune.worker.benchmark, edgeprune.backends.onnxruntime, edgeprune.backends.openvino, "
         "edgeprune.backends.ncnn"
     )
     assert loaded - _loaded_by("import numpy") - sys.stdlib_module_names == {"edgeprune"}

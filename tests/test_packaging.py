@@ -88,7 +88,7 @@ def test_the_wheel_finds_its_data_outside_the_repository(wheel: zipfile.ZipFile,
     wheel.extractall(site)
     code = """
 import edgeprune
-from edgeprune.device import resolve_targets, target_files
+from edgeprune.config.targets import resolve_targets, target_files
 
 print(edgeprune.__file__, *target_files().values())
 print(*(target.name for target in resolve_targets(("jetson", "cpu"))))

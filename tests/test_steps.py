@@ -20,11 +20,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from edgeprune import demo, recipe, timing
 from edgeprune.bench import protocol, tune
 from edgeprune.bench.protocol import BenchProfile
 from edgeprune.cli import main
-from edgeprune.device import resolve_targets
+from edgeprune.config import recipe
+from edgeprune.config.targets import resolve_targets
+from edgeprune.images import demo
+from edgeprune.pipeline import measure as timing
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "docs" / "deploy.md"]

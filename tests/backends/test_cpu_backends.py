@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeprune.artifact import Artifact
 from edgeprune.backends import BACKENDS, Session, get_backend, options_for
-from edgeprune.device import DeviceProfile, resolve_targets
-from edgeprune.errors import CompileError, ConfigError
+from edgeprune.config.targets import DeviceProfile, resolve_targets
+from edgeprune.core.artifact import Artifact
+from edgeprune.core.errors import CompileError, ConfigError
 
 TARGETS = resolve_targets(("cpu",), platform.machine())
 

@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 
 from conftest import build_detector
-from edgeprune.artifact import Artifact
+from edgeprune.adapters.ultralytics import detect as adapter
 from edgeprune.backends import ncnn, ncnn_files, onnxruntime, pnnx
-from edgeprune.dataset import Dataset
-from edgeprune.device import DeviceProfile, load_profile, target_files
-from edgeprune.errors import CompileError, RuntimeMissingError
-from edgeprune.export import export
-from edgeprune.models import ultralytics as adapter
-from edgeprune.preprocess import Preprocess, load_input
-from edgeprune.probe import probe
-from edgeprune.recipe import ExportRecipe
-from edgeprune.summary import ExportCheck
+from edgeprune.config.recipe import ExportRecipe
+from edgeprune.config.targets import DeviceProfile, load_profile, target_files
+from edgeprune.core.artifact import Artifact
+from edgeprune.core.errors import CompileError, RuntimeMissingError
+from edgeprune.export.onnx import export
+from edgeprune.images.dataset import Dataset
+from edgeprune.images.preprocess import Preprocess, load_input
+from edgeprune.records.summary import ExportCheck
+from edgeprune.verify.probe import probe
 
 pytest.importorskip("ncnn")
 Exported = dict[str, tuple[Artifact, ExportCheck]]

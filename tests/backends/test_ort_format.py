@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeprune.artifact import Artifact
+from edgeprune.adapters.ultralytics import detect as adapter
 from edgeprune.backends import get_backend
 from edgeprune.backends.ort_format import config_of, operators, to_ort
-from edgeprune.dataset import Dataset
-from edgeprune.errors import CompileError
-from edgeprune.models import ultralytics as adapter
-from edgeprune.preprocess import Preprocess, load_input
+from edgeprune.core.artifact import Artifact
+from edgeprune.core.errors import CompileError
+from edgeprune.images.dataset import Dataset
+from edgeprune.images.preprocess import Preprocess, load_input
 from edgeprune.quantize import CalibrationSet, quantize
-from edgeprune.summary import ExportCheck
+from edgeprune.records.summary import ExportCheck
 
 Exported = dict[str, tuple[Artifact, ExportCheck]]
 ORT = get_backend("onnxruntime")

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeprune.artifact import Artifact
+from edgeprune.adapters.ultralytics import detect as adapter
 from edgeprune.backends import get_backend, litert
-from edgeprune.dataset import Dataset
-from edgeprune.device import resolve_targets
-from edgeprune.errors import CompileError, RuntimeMissingError
-from edgeprune.isolated import SCRIPTS, installed
-from edgeprune.models import ultralytics as adapter
-from edgeprune.preprocess import Preprocess, load_input
-from edgeprune.probe import MADE
+from edgeprune.config.targets import resolve_targets
+from edgeprune.converters.environments import SCRIPTS, installed
+from edgeprune.core.artifact import Artifact
+from edgeprune.core.errors import CompileError, RuntimeMissingError
+from edgeprune.images.dataset import Dataset
+from edgeprune.images.preprocess import Preprocess, load_input
 from edgeprune.quantize import CalibrationSet, quantize
+from edgeprune.verify.probe import MADE
 
 NAMES = ("litert", "executorch")
 SPEC = Preprocess(64)
@@ -112,7 +112,7 @@ def test_what_lies_between_a_delegates_border_tensors_is_in_it() -> None:
 
 @pytest.fixture(scope="module")
 def program(checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    from edgeprune.export import export_program
+    from edgeprune.export.onnx import export_program
 
     module = adapter.exportable(adapter.load(checkpoints["yolov8n"]))
     return export_program(module, SPEC, tmp_path_factory.mktemp("program"))
@@ -133,7 +133,7 @@ def test_the_nodes_of_a_program_are_named_so_that_adapters_find_the_decode(progr
 def test_the_real_converters_keep_what_the_network_computes(
     converter: str, program: Artifact, checkpoints: dict[str, Path], tiny: Dataset, tmp_path: Path
 ) -> None:
-    from edgeprune.export import predictor
+    from edgeprune.export.onnx import predictor
 
     backend = get_backend(converter)
     (profile,) = resolve_targets((f"x86-{converter}",))

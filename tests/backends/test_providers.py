@@ -12,11 +12,11 @@ import pytest
 import yaml
 from onnx import TensorProto, helper
 
-from edgeprune.artifact import Artifact
 from edgeprune.backends import absence, get_backend, options_for, providers
 from edgeprune.backends.openvino import OpenVinoSession
-from edgeprune.device import DeviceProfile, load_profile, resolve_targets
-from edgeprune.errors import CompileError, ConfigError, RuntimeMissingError
+from edgeprune.config.targets import DeviceProfile, load_profile, resolve_targets
+from edgeprune.core.artifact import Artifact
+from edgeprune.core.errors import CompileError, ConfigError, RuntimeMissingError
 
 CPU = {"onnxruntime": "CPUExecutionProvider", "openvino": "CPU"}
 every_runtime = pytest.mark.parametrize("runtime", CPU)

@@ -12,19 +12,19 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from conftest import FAMILIES
-from edgeprune.artifact import Artifact
+from edgeprune.adapters.ultralytics import detect as adapter
 from edgeprune.backends import rtx
-from edgeprune.dataset import Dataset
-from edgeprune.errors import CompileError, RuntimeMissingError
-from edgeprune.export import export
-from edgeprune.models import ultralytics as adapter
-from edgeprune.preprocess import Preprocess
+from edgeprune.config.recipe import ExportRecipe, PruneRecipe
+from edgeprune.core.artifact import Artifact
+from edgeprune.core.errors import CompileError, RuntimeMissingError
+from edgeprune.export.onnx import export
+from edgeprune.images.dataset import Dataset
+from edgeprune.images.preprocess import Preprocess
 from edgeprune.prune.evidence import Evidence
 from edgeprune.prune.surgery import prune
 from edgeprune.quantize import CalibrationSet, quantize
 from edgeprune.quantize.half import to_fp16
-from edgeprune.recipe import ExportRecipe, PruneRecipe
-from edgeprune.summary import ExportCheck
+from edgeprune.records.summary import ExportCheck
 
 SPEC = Preprocess(64)
 STEP = 16  # of int8 in targets/jetson.yaml

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from edgeprune.artifact import Artifact
 from edgeprune.backends import tensorrt
-from edgeprune.device import DeviceProfile, resolve_targets
-from edgeprune.errors import ConfigError, RuntimeMissingError
+from edgeprune.config.targets import DeviceProfile, resolve_targets
+from edgeprune.core.artifact import Artifact
+from edgeprune.core.errors import ConfigError, RuntimeMissingError
 
 (JETSON,) = resolve_targets(("jetson",))
 absent = pytest.mark.skipif(importlib.util.find_spec("tensorrt") is not None, reason="TensorRT is here")

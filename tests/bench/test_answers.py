@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 
 from edgeprune.bench import answers
 from edgeprune.bench.subject import make_job, subjects_of
-from edgeprune.errors import CompileError, DeviceError, EdgepruneError, ModelError
+from edgeprune.core.errors import CompileError, DeviceError, EdgepruneError, ModelError
 from hostile_networks import constant, write_endless, write_expanded, write_network
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from edgeprune.bench.derived import delegated_pct, fps_of, median_cold, minutes_of, resident_growth
-from edgeprune.bench.result import Block, Cold
+from edgeprune.records.bench_result import Block, Cold
 
 MINUTE = 60 * 10**9
 

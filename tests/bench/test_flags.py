@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from edgeprune.bench.derived import delegated_pct
-from edgeprune.bench.figures import Growth, Minute
 from edgeprune.bench.flags import derive_flags
+from edgeprune.records.figures import Growth, Minute
 
 BACKEND = {
     "provider_requested": "CPU",

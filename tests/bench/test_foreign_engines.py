@@ -15,12 +15,12 @@ import pytest
 from onnx import TensorProto, helper
 
 import edgeprune.models  # noqa: F401  # ultralytics must not install what it misses
-from edgeprune.artifact import Artifact, digest_with_weights, parts_of
 from edgeprune.backends import BACKENDS, get_backend
 from edgeprune.backends.executorch import FACTS
 from edgeprune.bench.subject import input_size, subjects_of
-from edgeprune.device import resolve_targets
-from edgeprune.errors import EdgepruneError, ModelError
+from edgeprune.config.targets import resolve_targets
+from edgeprune.core.artifact import Artifact, digest_with_weights, parts_of
+from edgeprune.core.errors import EdgepruneError, ModelError
 
 HOST = {profile.backend: profile for profile in resolve_targets(("cpu",))}
 METADATA = "task: detect\nbatch: 1\nimgsz:\n- 32\n- 32\nnames:\n  0: thing\n"

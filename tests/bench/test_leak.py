@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeprune.bench.figures import Growth
 from edgeprune.bench.leak import LEAST_SAMPLES, growth_of
+from edgeprune.records.figures import Growth
 
 SECONDS = np.arange(600)
 MINUTES = SECONDS / 60

@@ -13,12 +13,12 @@ import pytest
 
 from edgeprune.bench.partial import head
 from edgeprune.bench.protocol import BenchProfile, measure
-from edgeprune.bench.result import BenchResult, Job, load_result, save_result
 from edgeprune.bench.scenario_runs import measure_setup
 from edgeprune.bench.setup import Setup
-from edgeprune.bench.telemetry import SUFFIX, read_samples
-from edgeprune.errors import DeviceError, IncompleteError
+from edgeprune.core.errors import DeviceError, IncompleteError
+from edgeprune.records.bench_result import BenchResult, Job, load_result, save_result
 from edgeprune.runners.local import LocalRunner
+from edgeprune.worker.telemetry import SUFFIX, read_samples
 
 PLAN = BenchProfile(
     blocks=3, min_queries=60, min_seconds=0.03, warmup_s=0.0, warmup_cap_s=0.2, timeout_s=120.0, cold_runs=3

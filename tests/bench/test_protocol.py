@@ -18,18 +18,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprune.artifact import Artifact, Built
-from edgeprune.bench import protocol, worker
+from edgeprune.bench import protocol
 from edgeprune.bench.jobs import build_job, write_inputs
 from edgeprune.bench.partial import head
 from edgeprune.bench.protocol import PROFILES, BenchProfile, measure, round_order, run_workers
-from edgeprune.bench.result import BenchResult, Job, load_result, save_result
 from edgeprune.bench.side_by_side import speedup
 from edgeprune.bench.statistics import achieved_fps, latency_ms
-from edgeprune.device import resolve_targets
-from edgeprune.errors import DataError, DeviceError
-from edgeprune.resources import bundled
+from edgeprune.config.targets import resolve_targets
+from edgeprune.core.artifact import Artifact, Built
+from edgeprune.core.errors import DataError, DeviceError
+from edgeprune.core.resources import bundled
+from edgeprune.records.bench_result import BenchResult, Job, load_result, save_result
 from edgeprune.runners.local import LocalRunner
+from edgeprune.worker import benchmark as worker
 from simulated import Machine, make_job
 
 MakeBlock = Callable[..., Any]
@@ -175,7 +176,7 @@ def test_jobs_share_the_time_in_turns(job: Job, tmp_path: Path) -> None:
         path = tmp_path / f"{name}.json"
         path.write_text(job.model_copy(update={"name": name, **short}).model_dump_json())
         paths += [str(path), str(tmp_path / f"{name}.out")]
-    LocalRunner().run((sys.executable, "-m", "edgeprune.bench.turns", *paths), 120)
+    LocalRunner().run((sys.executable, "-m", "edgeprune.worker.turns", *paths), 120)
     one, other = (json.loads(Path(path).read_text())["block"] for path in paths[1::2])
     assert one["pid"] != other["pid"]
     assert len(one["samples_ns"]) == len(other["samples_ns"]) == 20
@@ -263,7 +264,7 @@ def test_a_worker_loads_no_training_framework(job: Job, tmp_path: Path, scenario
     short = {"scenario": scenario, "min_queries": 1, "min_seconds": 0.0, "warmup_s": 0.0, "warmup_cap_s": 0.0}
     path.write_text(job.model_copy(update=short).model_dump_json())
     code = (
-        "import sys; from edgeprune.bench.worker import main; status = main(sys.argv[1:]); "
+        "import sys; from edgeprune.worker.benchmark import main; status = main(sys.argv[1:]); "
         "print('LOADED', *sorted({name.partition('.')[0] for name in sys.modules})); sys.exit(status)"
     )
     done = LocalRunner().run((sys.executable, "-c", code, str(path), str(out)), 120)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from edgeprune.bench.protocol import PROFILES, BenchProfile
-from edgeprune.bench.result import BenchResult, Job, load_result, save_result
 from edgeprune.bench.scenario_runs import measure_setup
 from edgeprune.bench.setup import CAMERA_RATES, Setup, without_model_cache
-from edgeprune.errors import DeviceError
+from edgeprune.core.errors import DeviceError
+from edgeprune.records.bench_result import BenchResult, Job, load_result, save_result
 from edgeprune.runners.devices import runner_for
 from edgeprune.runners.local import LocalRunner
 from sshd import Device

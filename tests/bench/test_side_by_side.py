@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeprune.bench.result import BenchResult, Block, Flag
 from edgeprune.bench.side_by_side import log_ratios, own_ns, speedup, speedup_of
-from edgeprune.speedup import Speedup
+from edgeprune.records.bench_result import BenchResult, Block, Flag
+from edgeprune.records.speedup import Speedup
 
 RECORDED = json.loads((Path(__file__).parents[1] / "data/side_by_side/recorded.json").read_text())
 REFERENCE = "ort-fp32"
@@ -103,7 +103,7 @@ class Busy:
         return took + waited, waited
 
     def turns(self, works_ms: Sequence[float], count: int, told: bool) -> list[Block]:
-        """Let networks take turns as `bench/turns.py` does: at least four queries and 40 ms each."""
+        """Let networks take turns as `worker/turns.py` does: at least four queries and 40 ms each."""
         rows: list[tuple[list[int], list[int], list[int]]] = [([], [], []) for _ in works_ms]
         for _ in range(count):
             self.pace *= math.exp(self.mood * self.random.normal())

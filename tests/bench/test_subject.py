@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeprune.artifact import Artifact, digest
 from edgeprune.backends import get_backend
 from edgeprune.bench.subject import input_size, make_job, stock_images, subjects_of
-from edgeprune.device import resolve_targets
-from edgeprune.errors import CompileError, ConfigError, ModelError, NotComparableError
-from edgeprune.preprocess import Preprocess
+from edgeprune.config.targets import resolve_targets
+from edgeprune.core.artifact import Artifact, digest
+from edgeprune.core.errors import CompileError, ConfigError, ModelError, NotComparableError
+from edgeprune.images.preprocess import Preprocess
 from made_builds import write_build
 
 HOST = {profile.backend: profile for profile in resolve_targets(("cpu",))}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edgeprune.bench import tune
 from edgeprune.bench.protocol import BenchProfile
-from edgeprune.bench.result import BenchResult, Job
+from edgeprune.records.bench_result import BenchResult, Job
 from edgeprune.runners.local import LocalRunner
 
 CHOICES = ({"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI"}, {"ONEDNN_MAX_CPU_ISA": "AVX2"})

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks import agreement
-from edgeprune.artifact import Artifact
 from edgeprune.backends import get_backend
-from edgeprune.bench.result import Job
 from edgeprune.bench.subject import make_job, subjects_of
-from edgeprune.device import resolve_targets
-from edgeprune.errors import CompileError
+from edgeprune.config.targets import resolve_targets
+from edgeprune.core.artifact import Artifact
+from edgeprune.core.errors import CompileError
+from edgeprune.records.bench_result import Job
 
 
 @pytest.fixture

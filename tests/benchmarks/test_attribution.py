@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from edgeprune.artifact import Artifact
 from edgeprune.backends import get_backend
 from edgeprune.bench import node_times
 from edgeprune.bench.node_times import NodeTime
-from edgeprune.device import resolve_targets
-from edgeprune.errors import ConfigError
-from edgeprune.summary import Row, TargetSummary, save_summary
+from edgeprune.config.targets import resolve_targets
+from edgeprune.core.artifact import Artifact
+from edgeprune.core.errors import ConfigError
+from edgeprune.records.summary import Row, TargetSummary, save_summary
 from made_summaries import a_summary
 
 HOST = {profile.backend: profile for profile in resolve_targets(("cpu",))}

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import calibration_memory
 from conftest import write_convnet
-from edgeprune.dataset import Dataset
+from edgeprune.images.dataset import Dataset
 from edgeprune.quantize import METHODS_OF
 from edgeprune.quantize.ranges import METHODS
 

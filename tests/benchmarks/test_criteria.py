@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
+from edgeprune.adapters.ultralytics import detect as adapter
 from edgeprune.bench import protocol, tune
 from edgeprune.bench.protocol import BenchProfile
 from edgeprune.bench.testbed import local
-from edgeprune.dataset import Dataset
-from edgeprune.device import resolve_targets
-from edgeprune.errors import BudgetError
-from edgeprune.models import ultralytics as adapter
-from edgeprune.prune.shipped import key_of
+from edgeprune.config.targets import resolve_targets
+from edgeprune.core.errors import BudgetError
+from edgeprune.images.dataset import Dataset
+from edgeprune.latency.shipped import key_of
 from made_tables import made_table
 
 ORT = next(profile.name for profile in resolve_targets(("cpu",)) if profile.backend == "onnxruntime")
@@ -29,7 +29,7 @@ TINY = BenchProfile(
 @pytest.fixture(scope="module")
 def criteria(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Give the benchmark, with a cache of its own and measurements of a fraction of a second."""
-    from edgeprune import timing
+    from edgeprune.pipeline import measure as timing
 
     with pytest.MonkeyPatch.context() as patch:
         from benchmarks import criteria

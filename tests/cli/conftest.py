@@ -20,7 +20,7 @@ from click.testing import CliRunner
 
 from edgeprune.bench.protocol import PROFILES, BenchProfile
 from edgeprune.cli import main
-from edgeprune.dataset import Dataset
+from edgeprune.images.dataset import Dataset
 from edgeprune.quantize import nncf_openvino
 from edgeprune.runners.local import LocalRunner
 
@@ -68,8 +68,8 @@ def run() -> Run:
 
 @contextmanager
 def _quick_bench() -> Iterator[None]:
-    from edgeprune import timing
     from edgeprune.bench.tune import fastest_environment
+    from edgeprune.pipeline import measure as timing
 
     with pytest.MonkeyPatch.context() as patch:
         for name in PROFILES:
@@ -168,7 +168,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     real = LocalRunner.run
 
     def refuse(self: LocalRunner, args: Sequence[str], *more: Any) -> Any:
-        assert "edgeprune.bench.answer_worker" in args, "something was run on this machine"
+        assert "edgeprune.worker.answer" in args, "something was run on this machine"
         return real(self, args, *more)
 
     monkeypatch.setattr(LocalRunner, "run", refuse)

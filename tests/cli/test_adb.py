@@ -10,7 +10,7 @@ import pytest
 
 from adbd import AdbDevice
 from conftest import write_convnet
-from edgeprune.bench.result import BenchResult
+from edgeprune.records.bench_result import BenchResult
 
 
 @pytest.fixture

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from edgeprune.artifact import Artifact
-from edgeprune.bench.affinity import best_cores
 from edgeprune.bench.against import TOOLS, Figures, as_a_worker, with_tool
-from edgeprune.bench.result import BenchResult
 from edgeprune.bench.subject import Subject
-from edgeprune.device import resolve_targets
+from edgeprune.config.targets import resolve_targets
+from edgeprune.core.artifact import Artifact
+from edgeprune.records.bench_result import BenchResult
 from edgeprune.runners import Completed
 from edgeprune.runners.local import LocalRunner
+from edgeprune.worker.affinity import best_cores
 
 DATA = Path(__file__).parents[1] / "data" / "against"
 

@@ -18,8 +18,8 @@ import pytest
 import yaml
 
 from conftest import build_detector, write_dataset
-from edgeprune.artifact import digest
-from edgeprune.dataset import Dataset
+from edgeprune.core.artifact import digest
+from edgeprune.images.dataset import Dataset
 from made_tables import made_table
 
 TARGET = "cpu"
@@ -92,7 +92,7 @@ def test_an_onnx_file_is_not_a_checkpoint(build: Build, convnet: Path) -> None:
 def test_nan_weights_are_found_before_anything_is_made(build: Build, tmp_path: Path) -> None:
     import torch
 
-    from edgeprune.models import ultralytics as adapter
+    from edgeprune.adapters.ultralytics import detect as adapter
 
     model = build_detector("yolov8n")
     with torch.no_grad():
@@ -260,8 +260,8 @@ def test_a_speedup_of_a_device_that_is_not_there_cannot_be_a_goal(build: Build) 
 def test_a_frame_rate_that_no_widths_reach_names_the_fastest(
     build: Build, checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgeprune import pruning
-    from edgeprune.models import ultralytics as adapter
+    from edgeprune.adapters.ultralytics import detect as adapter
+    from edgeprune.pipeline import prune as pruning
 
     table = made_table(adapter, adapter.prunable(adapter.load(checkpoints["yolov8n"])), 64)
     monkeypatch.setattr(pruning, "latency_table", lambda *_: table)
@@ -288,7 +288,7 @@ def test_a_folder_without_permission_is_refused(build: Build, tmp_path: Path) ->
 
 
 def test_a_second_build_in_the_same_folder_is_refused(build: Build, tmp_path: Path) -> None:
-    from edgeprune.artifact import Store
+    from edgeprune.core.artifact import Store
 
     with Store(tmp_path / "out" / "stages").locked():
         ended = build()
@@ -338,8 +338,8 @@ def test_a_full_disk_is_named_and_whole_stages_stay(
 def test_ctrl_c_in_fine_tuning_keeps_the_best_checkpoint(
     build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoints: dict[str, Path]
 ) -> None:
+    from edgeprune.adapters.ultralytics import detect as adapter
     from edgeprune.cli import build as build_command
-    from edgeprune.models import ultralytics as adapter
 
     @contextmanager
     def interrupting(quiet: bool = False) -> Iterator[Any]:
@@ -362,7 +362,7 @@ def test_ctrl_c_in_fine_tuning_keeps_the_best_checkpoint(
 
 
 def test_ctrl_c_elsewhere_says_that_the_build_goes_on(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgeprune import pipeline
+    from edgeprune.pipeline import build as pipeline
 
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt

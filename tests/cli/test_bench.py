@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from edgeprune.bench.result import BenchResult, load_result
+from edgeprune.records.bench_result import BenchResult, load_result
 
 
 def test_a_table_shows_the_engine_and_its_numbers(run: Any, convnet: Path) -> None:

@@ -12,14 +12,14 @@ from typing import Any
 import onnx
 import pytest
 
-from edgeprune.artifact import digest
 from edgeprune.backends import rtx
-from edgeprune.bench.result import load_result
 from edgeprune.bench.side_by_side import speedup
-from edgeprune.dataset import Dataset
-from edgeprune.device import resolve_targets
-from edgeprune.resources import bundled
-from edgeprune.summary import load_summary
+from edgeprune.config.targets import resolve_targets
+from edgeprune.core.artifact import digest
+from edgeprune.core.resources import bundled
+from edgeprune.images.dataset import Dataset
+from edgeprune.records.bench_result import load_result
+from edgeprune.records.summary import load_summary
 
 ROW_KEYS = {
     "variant", "precision", "runtime", "p50_ms", "p90_ms", "fps", "peak_mb", "size_mb", "map50", "map50_95",

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from conftest import DIGITS
-from edgeprune.dataset import Dataset
-from edgeprune.device import resolve_targets
-from edgeprune.summary import load_summary
+from edgeprune.config.targets import resolve_targets
+from edgeprune.images.dataset import Dataset
+from edgeprune.records.summary import load_summary
 
 ORT = next(profile.name for profile in resolve_targets(("cpu",)) if profile.backend == "onnxruntime")
 

@@ -11,7 +11,7 @@ import cv2
 import pytest
 
 from conftest import write_dataset
-from edgeprune.artifact import digest
+from edgeprune.core.artifact import digest
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ import onnxruntime
 import pytest
 
 from edgeprune.backends import get_backend, providers
-from edgeprune.dataset import Dataset
-from edgeprune.device import resolve_targets
-from edgeprune.preprocess import load_input
-from edgeprune.spec import spec_of
+from edgeprune.config.targets import resolve_targets
+from edgeprune.images.dataset import Dataset
+from edgeprune.images.preprocess import load_input
+from edgeprune.images.spec import spec_of
 
 
 def _options(model: Path, data: Path, target: str, out: Path) -> tuple[object, ...]:

@@ -10,15 +10,16 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from edgeprune.bench import gate, pairs
-from edgeprune.bench.gate import Rules
-from edgeprune.bench.gate_result import GateResult, Metric
 from edgeprune.bench.protocol import BenchProfile
-from edgeprune.bench.result import Job
-from edgeprune.errors import DeviceError, NotComparableError
+from edgeprune.core.errors import DeviceError, NotComparableError
+from edgeprune.gate import pairs
+from edgeprune.gate import run as gate
+from edgeprune.gate.result import GateResult, Metric
+from edgeprune.gate.run import Rules
+from edgeprune.records.bench_result import Job
+from edgeprune.records.summary import load_summary, save_summary
 from edgeprune.report.gate import FORMATS
 from edgeprune.runners import remote
-from edgeprune.summary import load_summary, save_summary
 from made_builds import write_build
 
 TINY = BenchProfile(
@@ -153,9 +154,9 @@ def test_what_is_no_build_and_no_engine_is_refused(run: Any, convnet: Path, tmp_
 
 
 def test_sides_without_a_target_in_common_are_not_comparable(run: Any, convnet: Path, tmp_path: Path) -> None:
-    from edgeprune.artifact import Artifact
     from edgeprune.backends import get_backend
-    from edgeprune.device import resolve_targets
+    from edgeprune.config.targets import resolve_targets
+    from edgeprune.core.artifact import Artifact
 
     profile = next(entry for entry in resolve_targets(("cpu",)) if entry.backend == "openvino")
     ir = get_backend("openvino").compile(Artifact.of(convnet, "onnx", "fp32"), profile, "fp32", tmp_path)

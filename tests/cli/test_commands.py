@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from edgeprune import doctor
 from edgeprune.cli import COMMANDS
-from edgeprune.device import DeviceProfile, resolve_targets, target_files
+from edgeprune.config.targets import DeviceProfile, resolve_targets, target_files
+from edgeprune.verify import doctor
 
 
 def program(*args: str) -> subprocess.CompletedProcess[str]:

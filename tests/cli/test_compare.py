@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from conftest import build_detector
-from edgeprune.device import resolve_targets
-from edgeprune.models import ultralytics as adapter
+from edgeprune.adapters.ultralytics import detect as adapter
+from edgeprune.config.targets import resolve_targets
 
 HOST = resolve_targets(("cpu",))[0]
 Command = Callable[..., Any]

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from edgeprune.device import resolve_targets
-from edgeprune.errors import DeviceError
+from edgeprune.config.targets import resolve_targets
+from edgeprune.core.errors import DeviceError
 from edgeprune.runners.devices import remote_runner_for
 from edgeprune.runners.remote import UNASKED
 from edgeprune.runners.runtimes import RUNTIMES, install

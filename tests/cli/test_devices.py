@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from edgeprune.bench.protocol import PROFILES
-from edgeprune.bench.result import load_result
+from edgeprune.records.bench_result import load_result
 from edgeprune.runners import known
 from edgeprune.runners.local import LocalRunner
 from sshd import Device
@@ -62,7 +62,7 @@ def test_a_result_that_broke_off_is_kept_marked_and_named(
     real, runs = LocalRunner.run, iter(range(99))
 
     def dies_third(self: LocalRunner, args: Any, timeout: float, on_line: Any = None) -> Any:
-        if "edgeprune.bench.worker" in args and next(runs) == 2:
+        if "edgeprune.worker.benchmark" in args and next(runs) == 2:
             args = (sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
         return real(self, args, timeout, on_line)
 

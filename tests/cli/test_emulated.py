@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeprune.bench import agreement
 from edgeprune.runners import debian, emulated
 from edgeprune.runners.emulated import EmulatedRunner
 from edgeprune.runners.sysroot import MARKER, WHEELS
+from edgeprune.verify import agreement
 from made_builds import write_build
 
 ADDRESS = "emulated://aarch64"

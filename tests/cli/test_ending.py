@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeprune.scratch import PREFIX, private_temporary_folder
+from edgeprune.core.scratch import PREFIX, private_temporary_folder
 from hostile_networks import write_endless
 
 COMMAND = (sys.executable, "-m", "edgeprune")

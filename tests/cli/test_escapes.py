@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgeprune.history.entry import Entry
-from edgeprune.summary import save_summary
+from edgeprune.records.summary import save_summary
 from made_summaries import a_summary
 
 EVIL = "\x1b[31mred\x1b]0;title\x07\x9b2J\u202e[bold]x[/nope]##[error]e"

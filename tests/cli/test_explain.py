@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from edgeprune.artifact import Artifact
 from edgeprune.backends import get_backend
 from edgeprune.bench import node_times
-from edgeprune.device import resolve_targets
-from edgeprune.summary import Row, TargetSummary, save_summary
+from edgeprune.config.targets import resolve_targets
+from edgeprune.core.artifact import Artifact
+from edgeprune.records.summary import Row, TargetSummary, save_summary
 from made_summaries import a_summary
 from sshd import Device
 

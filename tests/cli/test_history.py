@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 from edgeprune.bench import sessions
-from edgeprune.bench.result import load_result
-from edgeprune.errors import ConfigError
+from edgeprune.core.errors import ConfigError
 from edgeprune.history import recording
 from edgeprune.history.commits import commit_here
 from edgeprune.history.entry import Entry
 from edgeprune.history.store import open_history
+from edgeprune.records.bench_result import load_result
 from edgeprune.runners.devices import LOCAL
 from edgeprune.runners.known import Place
 
@@ -199,7 +199,7 @@ def test_what_was_measured_is_shown_although_the_disk_is_full_by_then(
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "out/model.onnx.json")
 
-    monkeypatch.setattr("edgeprune.bench.result.save_result", full)
+    monkeypatch.setattr("edgeprune.records.bench_result.save_result", full)
     ended = run("bench", convnet, "--out", tmp_path / "out", "--json")
     assert ended.code == 3 and "out/model.onnx.json: the disk is full" in ended.error
     assert len(json.loads(ended.stdout)) == 1
@@ -220,7 +220,8 @@ def test_a_build_comes_with_its_accuracy(run: Any, built: Any, tmp_path: Path) -
 def test_the_gates_result_is_kept_with_the_candidates_numbers(
     run: Any, convnet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgeprune.bench import gate, gate_result
+    from edgeprune.gate import result as gate_result
+    from edgeprune.gate import run as gate
 
     pair = gate_result.Pair(
         order="AB", baseline_ms=2.0, candidate_ms=1.0, baseline_fps=500.0, candidate_fps=999.0

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from edgeprune.doctor import Diagnosis
+from edgeprune.verify.doctor import Diagnosis
 from hostile import arguments, documents, entered, lay_out, leaves
 from made_machines import MACHINE
 
@@ -38,9 +38,11 @@ def _exit_codes() -> set[int]:
 
 # Name of what works without any input: a diagnosis, a look at this machine and at emulators, an installation.
 _SEAMS: dict[str, Any] = {
-    "edgeprune.doctor.diagnose": lambda: Diagnosis(machine=MACHINE, system=(), packages=(), runtimes=()),
+    "edgeprune.verify.doctor.diagnose": lambda: Diagnosis(
+        machine=MACHINE, system=(), packages=(), runtimes=()
+    ),
     "edgeprune.bench.inventory.look": lambda places: [],
-    "edgeprune.isolated.install": lambda name, say: Path(name),
+    "edgeprune.converters.environments.install": lambda name, say: Path(name),
 }
 
 

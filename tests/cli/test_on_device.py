@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from edgeprune.bench import gate
 from edgeprune.bench.testbed import as_testbed
-from edgeprune.dataset import Dataset
-from edgeprune.device import resolve_targets
-from edgeprune.errors import CompileError, DeviceError
-from edgeprune.latency import load_table
-from edgeprune.prune import profiling
-from edgeprune.prune.rounds import Plan
+from edgeprune.config.targets import resolve_targets
+from edgeprune.core.errors import CompileError, DeviceError
+from edgeprune.gate import run as gate
+from edgeprune.images.dataset import Dataset
+from edgeprune.latency import profile as profiling
+from edgeprune.latency.rounds import Plan
+from edgeprune.records.latency_table import load_table
 from edgeprune.runners.ssh import SshRunner
 from sshd import Device
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgeprune.cli.outputs import require_apart
-from edgeprune.errors import OutputError
+from edgeprune.core.errors import OutputError
 from made_builds import write_build
 
 

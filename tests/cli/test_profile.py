@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
+from edgeprune.adapters.ultralytics import detect as adapter
 from edgeprune.bench.testbed import local
-from edgeprune.device import resolve_targets
-from edgeprune.latency import LatencyTable, load_table
-from edgeprune.models import ultralytics as adapter
-from edgeprune.prune import profiling
+from edgeprune.config.targets import resolve_targets
+from edgeprune.latency import profile as profiling
+from edgeprune.latency.profile import profile_model
+from edgeprune.latency.rounds import Plan
+from edgeprune.latency.shipped import subject_of
 from edgeprune.prune.factorise import rewritable
-from edgeprune.prune.profiling import profile_model
-from edgeprune.prune.rounds import Plan
-from edgeprune.prune.shipped import subject_of
 from edgeprune.prune.worth import shapes_to_compare
+from edgeprune.records.latency_table import LatencyTable, load_table
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ import pytest
 
 from adbd import AdbDevice
 from edgeprune.bench.protocol import PROFILES
-from edgeprune.bench.result import BenchResult, load_result, result_file
 from edgeprune.bench.sessions import Request, measure_on
 from edgeprune.bench.setup import Setup
+from edgeprune.records.bench_result import BenchResult, load_result, result_file
 from edgeprune.runners.devices import remote_runner_for
 from edgeprune.runners.known import place_of
 from made_builds import write_build

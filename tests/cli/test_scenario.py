@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from edgeprune.bench.result import BenchResult
+from edgeprune.records.bench_result import BenchResult
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
-from edgeprune import searching, trials
+from edgeprune.adapters.ultralytics import detect as adapter
 from edgeprune.bench.protocol import BenchProfile
-from edgeprune.dataset import Dataset
-from edgeprune.models import ultralytics as adapter
-from edgeprune.prune import paced, search
+from edgeprune.images.dataset import Dataset
+from edgeprune.latency import paced
+from edgeprune.search import run as searching
+from edgeprune.search import space as search
+from edgeprune.search import trial as trials
 from made_tables import made_table
 
 QUICK = BenchProfile(blocks=1, min_queries=16, min_seconds=0.0, warmup_s=0.0, warmup_cap_s=0.2)
@@ -23,7 +25,7 @@ Command = Callable[..., Any]
 
 def table_of(context: Any, original: Any, profile: Any, rewrite: Any) -> Any:
     from edgeprune.bench.testbed import local
-    from edgeprune.prune.shipped import key_of, subject_of
+    from edgeprune.latency.shipped import key_of, subject_of
 
     subject = subject_of(adapter, original.path, context.spec.imgsz, profile, profile.ship, 1)
     return made_table(adapter, subject.model, context.spec.imgsz, key_of(subject, {}, local()))
@@ -137,7 +139,7 @@ def test_bad_input_is_one_line(
     run: Any, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     changes: dict[str, Any], code: int, words: str,
 ) -> None:  # fmt: skip
-    from edgeprune.iterating import latency_table
+    from edgeprune.pipeline.prune_to_latency import latency_table
 
     monkeypatch.setattr(searching, "latency_table", latency_table)
     with socket.socket() as probe:

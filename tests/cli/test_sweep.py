@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprune import sweep as subject
-from edgeprune.dataset import Dataset
-from edgeprune.sweep import STRONGEST, WEAKEST, Trial, bisect
+from edgeprune.images.dataset import Dataset
+from edgeprune.search import sparsity as subject
+from edgeprune.search.sparsity import STRONGEST, WEAKEST, Trial, bisect
 
 
 def trial(strength: float, kept: bool) -> Trial:
@@ -57,7 +57,7 @@ def test_a_sweep_reports_its_trials_and_resumes(
     stages = sorted(path.name for path in (tmp_path / "out" / "stages").iterdir())
     assert sum(name.startswith("sparse-") for name in stages) == 2
 
-    from edgeprune.models import ultralytics as adapter
+    from edgeprune.adapters.ultralytics import detect as adapter
 
     monkeypatch.setattr(adapter, "sparsify", None)  # everything is there: nothing is trained again
     again = command()

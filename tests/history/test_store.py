@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from edgeprune import database
-from edgeprune.errors import ConfigError, DataError, RuntimeMissingError
+from edgeprune.core import database
+from edgeprune.core.errors import ConfigError, DataError, RuntimeMissingError
 from edgeprune.history import schema
 from edgeprune.history.lines import of_lines, write_lines
 from edgeprune.history.store import open_history, reading_history

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgeprune.errors import ConfigError
+from edgeprune.core.errors import ConfigError
 from edgeprune.models import MODELS, get_adapter
 
 CALLS = (

@@ -9,7 +9,7 @@ import torch
 from ultralytics.nn.modules.block import C2PSA, C2f
 
 from conftest import FAMILIES
-from edgeprune.models import ultralytics as adapter
+from edgeprune.adapters.ultralytics import detect as adapter
 
 
 @pytest.mark.parametrize("family", FAMILIES)

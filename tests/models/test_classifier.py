@@ -17,22 +17,23 @@ from torch.testing import assert_close
 from ultralytics import YOLO
 
 from conftest import CLASSIFIERS, DIGITS, write_digits
-from edgeprune.dataset import Dataset, load_folders
-from edgeprune.errors import CompileError, ModelError
-from edgeprune.export import compare, export, predictor
-from edgeprune.models import ModelInfo, adapter_of, ultralytics
-from edgeprune.models import ultralytics_classify as adapter
-from edgeprune.models.classification import evaluate
-from edgeprune.models.distil_ultralytics import TEACHER_SHARE, SoftTargets, distillation
-from edgeprune.postprocess import classifier
-from edgeprune.preprocess import load_input
+from edgeprune.adapters.ultralytics import classify as adapter
+from edgeprune.adapters.ultralytics import detect as ultralytics
+from edgeprune.adapters.ultralytics.distil import TEACHER_SHARE, SoftTargets, distillation
+from edgeprune.adapters.ultralytics.top_k import evaluate
+from edgeprune.config.recipe import Criterion, ExportRecipe, PruneRecipe, Recipe, load_recipe
+from edgeprune.core.errors import CompileError, ModelError
+from edgeprune.export.onnx import compare, export, predictor
+from edgeprune.images.dataset import Dataset, load_folders
+from edgeprune.images.postprocess import classifier
+from edgeprune.images.preprocess import load_input
+from edgeprune.models import ModelInfo, adapter_of
 from edgeprune.prune.criteria import CRITERIA
 from edgeprune.prune.groups import Group, find_groups, remove, trace
 from edgeprune.prune.recalibrate import recalibrate
 from edgeprune.prune.stages import batches, evidence_for
 from edgeprune.prune.surgery import prune
-from edgeprune.recipe import Criterion, ExportRecipe, PruneRecipe, Recipe, load_recipe
-from edgeprune.shrinking import SparseTraining
+from edgeprune.records.pruning import SparseTraining
 
 SPEC = adapter.preprocess(64)
 POST = classifier(DIGITS)
@@ -370,7 +371,7 @@ def test_an_exported_file_that_differs_from_torch_is_refused(
         module.model[-1].linear.bias[0] += 1
     check = compare(predictor(module), out, SPEC, images, "pruned")
     assert check.score > 1e-3
-    monkeypatch.setattr("edgeprune.export.compare", lambda *_: check)
+    monkeypatch.setattr("edgeprune.export.onnx.compare", lambda *_: check)
     with pytest.raises(CompileError, match=r"torch by \S+ in score on 1 images; allowed are 0\.001$"):
         export(module, info, SPEC, images, ExportRecipe(), "pruned", out)
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from conftest import build_detector
-from edgeprune.errors import ModelError
-from edgeprune.models import ultralytics as adapter
+from edgeprune.adapters.ultralytics import detect as adapter
+from edgeprune.core.errors import ModelError
 
 IMAGE = torch.zeros(1, 3, 64, 64)
 

@@ -14,15 +14,15 @@ from ultralytics import YOLO
 from ultralytics.utils import LOGGER
 
 from conftest import FAMILIES, write_dataset
-from edgeprune.dataset import Dataset, load_dataset
-from edgeprune.errors import EdgepruneError
+from edgeprune.adapters.ultralytics import detect as adapter
+from edgeprune.adapters.ultralytics.finetune import BEST, KeptShapeTrainer
+from edgeprune.config.recipe import PruneRecipe, Recipe, load_recipe
+from edgeprune.core.errors import EdgepruneError
+from edgeprune.images.dataset import Dataset, load_dataset
 from edgeprune.models import Progress
-from edgeprune.models import ultralytics as adapter
-from edgeprune.models.finetune_ultralytics import BEST, KeptShapeTrainer
 from edgeprune.prune.activation import Eased, silu_names, swap_activation
 from edgeprune.prune.evidence import Evidence
 from edgeprune.prune.surgery import prune
-from edgeprune.recipe import PruneRecipe, Recipe, load_recipe
 
 
 def parameters(model: nn.Module) -> int:

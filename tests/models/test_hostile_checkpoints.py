@@ -18,9 +18,9 @@ from ultralytics.nn.tasks import DetectionModel
 
 import bombs
 import hostile_pickles
-from edgeprune.errors import ModelError
+from edgeprune.adapters.ultralytics import detect as adapter
+from edgeprune.core.errors import ModelError
 from edgeprune.models import adapter_of
-from edgeprune.models import ultralytics as adapter
 from edgeprune.models.checkpoint.fields import KNOWN
 from edgeprune.models.safe_load import load_safely
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from edgeprune.artifact import digest
-from edgeprune.models import ultralytics as adapter
+from edgeprune.adapters.ultralytics import detect as adapter
+from edgeprune.core.artifact import digest
 from edgeprune.models.identity import identity
 from edgeprune.prune.activation import swap_activation
 

@@ -22,9 +22,9 @@ from torch import nn
 from ultralytics.nn.tasks import DetectionModel, SegmentationModel
 
 from conftest import FAMILIES, NAMES
-from edgeprune.errors import ModelError
+from edgeprune.adapters.ultralytics import detect as adapter
+from edgeprune.core.errors import ModelError
 from edgeprune.models import ModelInfo
-from edgeprune.models import ultralytics as adapter
 
 
 class Evil:

@@ -23,13 +23,13 @@ from ultralytics.nn.tasks import (
 
 from conftest import lively
 from edgeprune.backends import get_backend
-from edgeprune.errors import EdgepruneError, ModelError
-from edgeprune.export import export
+from edgeprune.config.recipe import ExportRecipe, PruneRecipe
+from edgeprune.core.errors import EdgepruneError, ModelError
+from edgeprune.export.onnx import export
+from edgeprune.images.preprocess import load_input
 from edgeprune.models import ModelAdapter, adapter_of
-from edgeprune.preprocess import load_input
 from edgeprune.prune.evidence import Evidence
 from edgeprune.prune.surgery import prune
-from edgeprune.recipe import ExportRecipe, PruneRecipe
 
 FOLDER = Path(ultralytics.__file__).parent / "cfg" / "models"
 OTHER_TASKS = ("-seg", "-pose", "-obb", "-sem", "-depth")

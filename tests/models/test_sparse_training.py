@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from edgeprune.dataset import Dataset
-from edgeprune.errors import EdgepruneError
-from edgeprune.models import ultralytics as adapter
+from edgeprune.adapters.ultralytics import detect as adapter
+from edgeprune.config.recipe import Recipe, load_recipe
+from edgeprune.core.errors import EdgepruneError
+from edgeprune.images.dataset import Dataset
 from edgeprune.prune.groups import find_groups, trace
 from edgeprune.prune.sparse import couple
-from edgeprune.recipe import Recipe, load_recipe
-from edgeprune.shrinking import GAMMA_QUANTILES, SparseTraining
+from edgeprune.records.pruning import GAMMA_QUANTILES, SparseTraining
 
 
 def recipe(criterion: str, strength: float, epochs: int = 2) -> Recipe:

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from edgeprune.errors import ModelError
-from edgeprune.models import ultralytics as adapter
-from edgeprune.models.finetune_ultralytics import check_shape, own_copy
+from edgeprune.adapters.ultralytics import detect as adapter
+from edgeprune.adapters.ultralytics.finetune import check_shape, own_copy
+from edgeprune.config.recipe import PruneRecipe
+from edgeprune.core.errors import ModelError
 from edgeprune.models.trust import is_trusted, trusting
 from edgeprune.prune.evidence import Evidence
 from edgeprune.prune.surgery import prune
-from edgeprune.recipe import PruneRecipe
 from odd_blocks import Shuffled
 
 EXAMPLE = torch.zeros(1, 3, 64, 64)

@@ -14,10 +14,11 @@ from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.tasks import DetectionModel
 
 from conftest import FAMILIES
-from edgeprune.dataset import Dataset
-from edgeprune.export import export
-from edgeprune.models import ultralytics as adapter
-from edgeprune.preprocess import Preprocess
+from edgeprune.adapters.ultralytics import detect as adapter
+from edgeprune.config.recipe import ExportRecipe
+from edgeprune.export.onnx import export
+from edgeprune.images.dataset import Dataset
+from edgeprune.images.preprocess import Preprocess
 from edgeprune.prune.activation import (
     ACTIVATIONS,
     Eased,
@@ -28,7 +29,6 @@ from edgeprune.prune.activation import (
     swap_activation,
 )
 from edgeprune.quantize import CalibrationSet, quantize
-from edgeprune.recipe import ExportRecipe
 
 SPEC = Preprocess(64)
 OPERATORS = {"relu": "Relu", "relu6": "Clip", "hardswish": "HardSwish"}

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from edgeprune.errors import ConfigError
+from edgeprune.core.errors import ConfigError
 from edgeprune.prune.allocation import channels_to_remove, on_step, own_ratios, smallest_ratio, widths
 from edgeprune.prune.groups import Group, find_groups, trace
 

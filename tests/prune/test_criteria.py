@@ -11,16 +11,16 @@ import torch
 import torch_pruning as tp
 from torch import nn
 
-from edgeprune.dataset import Dataset
-from edgeprune.errors import ConfigError
-from edgeprune.models import ultralytics as adapter
-from edgeprune.preprocess import Preprocess
+from edgeprune.adapters.ultralytics import detect as adapter
+from edgeprune.config.recipe import Criterion, PruneRecipe, Recipe
+from edgeprune.core.errors import ConfigError
+from edgeprune.images.dataset import Dataset
+from edgeprune.images.preprocess import Preprocess
 from edgeprune.prune.criteria import CRITERIA, NEEDS
 from edgeprune.prune.evidence import Evidence, Need, gather
 from edgeprune.prune.groups import Group, find_groups, trace
 from edgeprune.prune.stages import evidence_for
 from edgeprune.prune.surgery import score_groups
-from edgeprune.recipe import Criterion, PruneRecipe, Recipe
 
 SPEC = Preprocess(64)
 EXAMPLE = torch.zeros(1, 3, 64, 64)

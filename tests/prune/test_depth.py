@@ -11,8 +11,8 @@ from torch import nn
 from ultralytics.nn.tasks import DetectionModel
 
 from conftest import FAMILIES, build_detector
-from edgeprune.errors import ModelError
-from edgeprune.models import ultralytics as adapter
+from edgeprune.adapters.ultralytics import detect as adapter
+from edgeprune.core.errors import ModelError
 from edgeprune.prune.depth import drop_block, drop_blocks, rank_blocks, removable_blocks
 from edgeprune.prune.groups import find_groups, remove, trace
 

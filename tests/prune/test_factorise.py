@@ -12,14 +12,14 @@ from ultralytics import YOLO
 from ultralytics.nn.modules.conv import Conv
 
 from conftest import FAMILIES
-from edgeprune.errors import ConfigError, ModelError
-from edgeprune.latency import Shape
-from edgeprune.models import ultralytics as adapter
+from edgeprune.adapters.ultralytics import detect as adapter
+from edgeprune.core.errors import ConfigError, ModelError
+from edgeprune.core.resources import bundled
 from edgeprune.prune.factorise import REWRITES, Rewrite, relative_error, rewritable, rewrite
 from edgeprune.prune.groups import count_macs, find_groups, remove, trace
 from edgeprune.prune.layers import layers_of
 from edgeprune.prune.worth import rank_for, rewrites_worth_it
-from edgeprune.resources import bundled
+from edgeprune.records.latency_table import Shape
 
 EXAMPLE = torch.zeros(1, 3, 64, 64)
 DEEP = ("model.7", "model.8", "model.1?", "model.2?")  # wide layers, slow to factor

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from conftest import FAMILIES
-from edgeprune.latency import widths_at
-from edgeprune.models import ultralytics as adapter
+from edgeprune.adapters.ultralytics import detect as adapter
 from edgeprune.prune.groups import find_groups, remove, trace
 from edgeprune.prune.layers import deployed_layers, layers_of
+from edgeprune.records.latency_table import widths_at
 
 EXAMPLE = torch.zeros(1, 3, 64, 64)
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from edgeprune.dataset import Dataset
-from edgeprune.errors import ConfigError
-from edgeprune.latency import Shape
-from edgeprune.models import ultralytics as adapter
+from edgeprune.adapters.ultralytics import detect as adapter
+from edgeprune.config.recipe import Activation, PruneRecipe, RewriteKind, load_recipe
+from edgeprune.core.errors import ConfigError
+from edgeprune.images.dataset import Dataset
 from edgeprune.prune.activation import ACTIVATIONS, silu_names
 from edgeprune.prune.depth import removable_blocks
 from edgeprune.prune.evidence import Evidence
@@ -20,8 +20,8 @@ from edgeprune.prune.factorise import REWRITES
 from edgeprune.prune.groups import count_macs
 from edgeprune.prune.passes import Gauges, apply_passes
 from edgeprune.prune.surgery import prune
-from edgeprune.recipe import Activation, PruneRecipe, RewriteKind, load_recipe
-from edgeprune.shrinking import PassReport
+from edgeprune.records.latency_table import Shape
+from edgeprune.records.pruning import PassReport
 
 DEEP = ("model.7", "model.8", "model.1?", "model.2?")  # wide layers, slow to factor
 EXAMPLE = torch.zeros(1, 3, 64, 64)

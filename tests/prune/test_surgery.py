@@ -11,16 +11,16 @@ import torch
 from torch import nn
 
 from conftest import FAMILIES
-from edgeprune.dataset import Dataset
-from edgeprune.errors import ConfigError
-from edgeprune.models import ultralytics as adapter
-from edgeprune.preprocess import Preprocess
+from edgeprune.adapters.ultralytics import detect as adapter
+from edgeprune.config.recipe import DEFAULT_RATIO, Criterion, PruneRecipe, Recipe, Scope
+from edgeprune.core.errors import ConfigError
+from edgeprune.images.dataset import Dataset
+from edgeprune.images.preprocess import Preprocess
 from edgeprune.prune.criteria import CRITERIA
 from edgeprune.prune.evidence import Evidence
 from edgeprune.prune.groups import count_macs, find_groups, kept_whole, members, structure, trace
 from edgeprune.prune.stages import evidence_for
 from edgeprune.prune.surgery import Pruned, cut_to, prune, score_groups
-from edgeprune.recipe import DEFAULT_RATIO, Criterion, PruneRecipe, Recipe, Scope
 
 EXAMPLE = torch.zeros(1, 3, 64, 64)
 # Each criterion once, every family with every scope and both steps.

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from conftest import FAMILIES
-from edgeprune.models import ultralytics as adapter
+from edgeprune.adapters.ultralytics import detect as adapter
 from edgeprune.prune.groups import find_groups, remove, trace
 
 IMAGES = torch.rand(1, 3, 64, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from edgeprune.latency import LatencyTable, Shape
-from edgeprune.models import ultralytics as adapter
+from edgeprune.adapters.ultralytics import detect as adapter
 from edgeprune.prune.factorise import GROUPS, REWRITES, Rewrite, rewritable, rewrite
 from edgeprune.prune.groups import find_groups, trace
 from edgeprune.prune.layers import layers_of
 from edgeprune.prune.worth import factor_shapes, rank_for, rewrites_worth_it, shapes_to_compare
+from edgeprune.records.latency_table import LatencyTable, Shape
 from made_tables import made_table
 
 KINDS = tuple(REWRITES)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from edgeprune.artifact import Artifact
-from edgeprune.dataset import Dataset
-from edgeprune.models import ultralytics as adapter
-from edgeprune.preprocess import Preprocess
+from edgeprune.adapters.ultralytics import detect as adapter
+from edgeprune.core.artifact import Artifact
+from edgeprune.images.dataset import Dataset
+from edgeprune.images.preprocess import Preprocess
 from edgeprune.quantize import CalibrationSet, quantize
 from edgeprune.quantize.schemes import QDQ_SCHEMES
-from edgeprune.summary import ExportCheck
+from edgeprune.records.summary import ExportCheck
 
 
 @pytest.fixture(scope="session")

@@ -13,17 +13,17 @@ import pytest
 from onnx import numpy_helper
 
 from conftest import write_convnet
-from edgeprune.artifact import Artifact
+from edgeprune.adapters.ultralytics import detect as adapter
 from edgeprune.backends import get_backend
-from edgeprune.dataset import Dataset
-from edgeprune.errors import CompileError, ConfigError, DataError
-from edgeprune.models import ultralytics as adapter
-from edgeprune.preprocess import Preprocess, load_input
+from edgeprune.core.artifact import Artifact
+from edgeprune.core.errors import CompileError, ConfigError, DataError
+from edgeprune.images.dataset import Dataset
+from edgeprune.images.preprocess import Preprocess, load_input
 from edgeprune.quantize import CalibrationSet, qdq, quantize, require_method
 from edgeprune.quantize.calibration import read_table
 from edgeprune.quantize.ranges import METHODS
 from edgeprune.quantize.schemes import QDQ_SCHEMES
-from edgeprune.summary import ExportCheck
+from edgeprune.records.summary import ExportCheck
 
 SPEC = Preprocess(32)
 

@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeprune.artifact import Artifact
-from edgeprune.dataset import Dataset
-from edgeprune.models import ultralytics as adapter
-from edgeprune.preprocess import Preprocess, load_input
+from edgeprune.adapters.ultralytics import detect as adapter
+from edgeprune.core.artifact import Artifact
+from edgeprune.images.dataset import Dataset
+from edgeprune.images.preprocess import Preprocess, load_input
 from edgeprune.quantize import CalibrationSet, quantize
 from edgeprune.quantize.equalise import equalise, find_pairs
 from edgeprune.quantize.schemes import QDQ_SCHEMES
-from edgeprune.summary import ExportCheck
+from edgeprune.records.summary import ExportCheck
 
 SPEC = Preprocess(32)
 WIDTH = 12

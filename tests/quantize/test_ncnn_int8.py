@@ -12,16 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edgeprune.artifact import Artifact
+from edgeprune.adapters.ultralytics import detect as adapter
 from edgeprune.backends import get_backend, ncnn
 from edgeprune.backends.ncnn_files import INT8_TERM, Layer, layers_of, write
-from edgeprune.dataset import Dataset
-from edgeprune.errors import CompileError, DataError
-from edgeprune.models import ultralytics as adapter
-from edgeprune.preprocess import Preprocess, load_input
+from edgeprune.core.artifact import Artifact
+from edgeprune.core.errors import CompileError, DataError
+from edgeprune.images.dataset import Dataset
+from edgeprune.images.preprocess import Preprocess, load_input
 from edgeprune.quantize import CalibrationSet, quantize
 from edgeprune.quantize.ncnn_int8 import BINS, histogram, quantized, rounded, threshold
-from edgeprune.summary import ExportCheck
+from edgeprune.records.summary import ExportCheck
 
 pytest.importorskip("ncnn")
 Exported = dict[str, tuple[Artifact, ExportCheck]]

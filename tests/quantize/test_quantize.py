@@ -9,15 +9,15 @@ import onnx
 import pytest
 
 from conftest import write_convnet
-from edgeprune.artifact import Artifact
+from edgeprune.adapters.ultralytics import detect as adapter
 from edgeprune.backends import get_backend
-from edgeprune.dataset import Dataset
-from edgeprune.errors import CompileError
-from edgeprune.models import ultralytics as adapter
-from edgeprune.preprocess import Preprocess, load_input
+from edgeprune.core.artifact import Artifact
+from edgeprune.core.errors import CompileError
+from edgeprune.images.dataset import Dataset
+from edgeprune.images.preprocess import Preprocess, load_input
 from edgeprune.quantize import SCHEMES, CalibrationSet, quantize
 from edgeprune.quantize.schemes import QDQ_SCHEMES
-from edgeprune.summary import ExportCheck
+from edgeprune.records.summary import ExportCheck
 
 SPEC = Preprocess(64)
 QDQ = list(QDQ_SCHEMES)

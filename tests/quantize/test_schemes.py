@@ -12,12 +12,12 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from edgeprune.artifact import Artifact
-from edgeprune.models import ultralytics as adapter
+from edgeprune.adapters.ultralytics import detect as adapter
+from edgeprune.core.artifact import Artifact
 from edgeprune.quantize import SCHEMES, CalibrationSet, quantize, schemes
 from edgeprune.quantize.half import to_fp16
 from edgeprune.quantize.schemes import QDQ_SCHEMES, QdqScheme, describe, reduces_range
-from edgeprune.summary import ExportCheck
+from edgeprune.records.summary import ExportCheck
 
 TYPES = {"u8": TensorProto.UINT8, "s8": TensorProto.INT8}
 SILUS = 57  # convolutions of yolov8n with one

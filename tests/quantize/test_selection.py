@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from conftest import write_dataset
-from edgeprune.dataset import Dataset, load_dataset
-from edgeprune.errors import DataError
-from edgeprune.preprocess import Preprocess, read_image
+from edgeprune.core.errors import DataError
+from edgeprune.images.dataset import Dataset, load_dataset
+from edgeprune.images.preprocess import Preprocess, read_image
 from edgeprune.quantize.selection import (
     balanced,
     chosen,

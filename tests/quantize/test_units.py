@@ -9,14 +9,14 @@ import onnx
 import onnxruntime
 import pytest
 
-from edgeprune.artifact import Artifact
-from edgeprune.dataset import Dataset
-from edgeprune.postprocess import classifier, detector
-from edgeprune.preprocess import Preprocess, load_input
+from edgeprune.core.artifact import Artifact
+from edgeprune.images.dataset import Dataset
+from edgeprune.images.postprocess import classifier, detector
+from edgeprune.images.preprocess import Preprocess, load_input
+from edgeprune.pipeline.sensitivity import head_error, output_error
 from edgeprune.quantize import CalibrationSet, quantize
-from edgeprune.quantize.sensitivity import head_error, output_error
 from edgeprune.quantize.units import Unit, constants_of, int8_units, only_int8, units_of
-from edgeprune.summary import ExportCheck
+from edgeprune.records.summary import ExportCheck
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_two_pixels_weigh_more_in_a_small_box_that_is_seen() -> None:
 
 def test_a_node_of_an_engine_counts_for_the_layer_that_it_was_made_of() -> None:
     from edgeprune.bench.node_times import NodeTime
-    from edgeprune.quantize.sensitivity import unit_ms
+    from edgeprune.pipeline.sensitivity import unit_ms
 
     def node(name: str, *layers: str) -> NodeTime:
         return NodeTime(name, "Conv", "", "int8", layers, (), (), 1.0)

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from edgeprune.bench.result import BenchResult, Block, Cold, Flag, Memory
-from edgeprune.files import write_text_atomically
-from edgeprune.scores import Accuracy
-from edgeprune.shrinking import LayerWidth, Pruning
-from edgeprune.speedup import Speedup
-from edgeprune.summary import (
+from edgeprune.core.files import write_text_atomically
+from edgeprune.records.bench_result import BenchResult, Block, Cold, Flag, Memory
+from edgeprune.records.pruning import LayerWidth, Pruning
+from edgeprune.records.scores import Accuracy
+from edgeprune.records.speedup import Speedup
+from edgeprune.records.summary import (
     AheadOfTime,
     Calibration,
     ExportCheck,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from edgeprune.records.summary import AheadOfTime, Row, TargetSummary
 from edgeprune.report.tables import ahead_of_time
-from edgeprune.summary import AheadOfTime, Row, TargetSummary
 
 
 def _target(*proofs: AheadOfTime | None, on_device: tuple[str, ...] = ("trtexec",)) -> TargetSummary:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from edgeprune.records.pruning import Iteration, PassReport
 from edgeprune.report.descent import iterations_table, passes_table, prediction_note
-from edgeprune.shrinking import Iteration, PassReport
 
 
 def _cut(predicted: float, change: float, refused: str = "") -> Iteration:

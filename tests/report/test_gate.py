@@ -12,9 +12,9 @@ from xml.etree import ElementTree as ET
 import pytest
 from markdown_it import MarkdownIt
 
-from edgeprune.bench.gate_result import Failure, GateResult, Metric, Pair
-from edgeprune.bench.result import Flag
-from edgeprune.errors import ConfigError, OutputError
+from edgeprune.core.errors import ConfigError, OutputError
+from edgeprune.gate.result import Failure, GateResult, Metric, Pair
+from edgeprune.records.bench_result import Flag
 from edgeprune.report.gate import FORMATS, parse_report, render, write_reports
 
 ENDING = {

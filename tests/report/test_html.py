@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from edgeprune.bench.result import Flag
+from edgeprune.records.bench_result import Flag
 from edgeprune.report.html import write_html
 
 HOSTILE = "<script>alert(1)</script> \"'><img src=x onerror=alert(1)> $x_{ \x00\x1b[31m\n" + 60 * "W"

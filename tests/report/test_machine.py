@@ -5,8 +5,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprune.bench.environment import read_environment
 from edgeprune.report.machine import date_words, device_words, machine_facts, time_words
+from edgeprune.worker.environment import read_environment
 
 TOLD: dict[str, Any] = {
     "board": None,

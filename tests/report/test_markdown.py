@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from edgeprune.errors import NotComparableError, OutputError
+from edgeprune.core.errors import NotComparableError, OutputError
 from edgeprune.report.cells import plain
 from edgeprune.report.markdown import escape, write_markdown
 

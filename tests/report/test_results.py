@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from edgeprune.bench.result import BenchResult, Energy
-from edgeprune.files import write_text_atomically
+from edgeprune.core.files import write_text_atomically
+from edgeprune.records.bench_result import BenchResult, Energy
 from edgeprune.report.html import write_html
 from edgeprune.report.markdown import write_markdown
 from edgeprune.report.results import print_results

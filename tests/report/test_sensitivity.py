@@ -8,11 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from edgeprune.records.sensitivity import Guard, GuardTry, LayerSensitivity
+from edgeprune.records.summary import load_summary, save_summary
 from edgeprune.report.html import write_html
 from edgeprune.report.markdown import write_markdown
 from edgeprune.report.sensitivity import gain_against_error, guard_note, layers_table
-from edgeprune.sensitivity import Guard, GuardTry, LayerSensitivity
-from edgeprune.summary import load_summary, save_summary
 
 
 def a_guard(timed: bool = True) -> Guard:

@@ -7,9 +7,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from xml.etree import ElementTree
 
+from edgeprune.records.pruning import SparseEpoch, SparseTraining
 from edgeprune.report.html import write_html
 from edgeprune.report.markdown import write_markdown
-from edgeprune.shrinking import SparseEpoch, SparseTraining
 
 
 def test_sparse_training_is_drawn_and_every_epoch_is_listed(

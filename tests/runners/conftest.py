@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from adbd import AdbDevice
-from edgeprune.errors import DeviceError
+from edgeprune.core.errors import DeviceError
 from edgeprune.runners.devices import remote_runner_for
 from edgeprune.runners.remote import RemoteRunner
 from sshd import Device

@@ -12,8 +12,8 @@ import pytest
 
 import adbd
 from adbd import AdbDevice
-from edgeprune.artifact import digest
-from edgeprune.errors import ConfigError, DeviceError
+from edgeprune.core.artifact import digest
+from edgeprune.core.errors import ConfigError, DeviceError
 from edgeprune.runners import remote
 from edgeprune.runners.adb import FOLDER, AdbRunner, Address, attached
 from edgeprune.runners.devices import remote_runner_for, runner_for

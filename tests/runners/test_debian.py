@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from debian_mirror import ARCHIVE, INDEX, STRANGER, Mirror, make_mirror
-from edgeprune.errors import DeviceError
+from edgeprune.core.errors import DeviceError
 from edgeprune.runners import debian
 from edgeprune.runners.debian import Package, fetch, parse_packages, sha256_listed, unpack_packages
 

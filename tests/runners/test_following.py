@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from edgeprune.errors import DeviceError
+from edgeprune.core.errors import DeviceError
 from edgeprune.runners import following
 from edgeprune.runners.local import LocalRunner
 

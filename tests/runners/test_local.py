@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeprune.errors import DeviceError
+from edgeprune.core.errors import DeviceError
 from edgeprune.runners.local import LocalRunner
 
 

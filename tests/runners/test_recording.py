@@ -9,9 +9,9 @@ import pytest
 
 from edgeprune.bench.placing import measure_subjects
 from edgeprune.bench.protocol import PROFILES, BenchProfile
-from edgeprune.bench.result import BenchResult
 from edgeprune.bench.subject import Subject, subjects_of
-from edgeprune.errors import ConfigError, DeviceError, IncompleteError
+from edgeprune.core.errors import ConfigError, DeviceError, IncompleteError
+from edgeprune.records.bench_result import BenchResult
 from edgeprune.runners.devices import runner_for
 from edgeprune.runners.local import LocalRunner
 from edgeprune.runners.recording import CALLS, RECORDING, RecordingRunner

@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from adbd import AdbDevice
-from edgeprune.artifact import digest
-from edgeprune.errors import ConfigError, DeviceError
+from edgeprune.core.artifact import digest
+from edgeprune.core.errors import ConfigError, DeviceError
 from edgeprune.runners.devices import remote_runner_for
 from edgeprune.runners.remote import RemoteRunner
 from sshd import Device

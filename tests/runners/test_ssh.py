@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from edgeprune.errors import ConfigError, DeviceError
+from edgeprune.core.errors import ConfigError, DeviceError
 from edgeprune.runners.devices import runner_for
 from edgeprune.runners.local import LocalRunner
 from edgeprune.runners.ssh import CONFIG_VARIABLE, Address, SshRunner

@@ -19,13 +19,12 @@ def test_the_package_is_always_the_same_file(tmp_path: Path) -> None:
 def test_what_travels_is_what_may(tmp_path: Path) -> None:
     names = zipfile.ZipFile(write_package(tmp_path / "package.zip")).namelist()
     modules = {name.removeprefix("edgeprune/").removesuffix(".py").replace("/", ".") for name in names}
-    packages = {"backends", "bench.scenarios", "bench.sensors"}
-    inside = {name for name in modules if name.rpartition(".")[0] in packages}
-    assert modules - inside == {*TRAVELS} - packages
-    assert {"backends.__init__", "backends.onnxruntime", "backends.ncnn", "bench.scenarios.block"} <= inside
+    rooms = ("worker.", "backends.")
+    assert {name for name in modules if not name.startswith(rooms)} == {*TRAVELS} - {"worker", "backends"}
+    assert {"backends.onnxruntime", "backends.ncnn", "worker.benchmark", "worker.scenarios.block"} <= modules
 
 
 def test_the_worker_on_the_device_is_the_one_that_was_pushed(runner: RemoteRunner) -> None:
-    code = "import edgeprune.bench.worker as worker; print(worker.__file__)"
+    code = "import edgeprune.worker.benchmark as worker; print(worker.__file__)"
     file = runner.run((sys.executable, "-c", code), 60).stdout
     assert file.startswith(f"{runner.root}/work-") and "edgeprune.zip/" in file

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeprune.privacy import send_nothing
+from edgeprune.core.privacy import send_nothing
 
 __version__ = "0.3.0"
 

@@ -16,8 +16,8 @@ from ultralytics import YOLO
 from ultralytics.nn.tasks import ClassificationModel, DetectionModel
 
 from conftest import FAMILIES, NAMES, lively
+from edgeprune.adapters.ultralytics import detect as adapter
 from edgeprune.models import adapter_of, get_adapter
-from edgeprune.models import ultralytics as adapter
 from edgeprune.models.safe_load import load_safely
 
 IMAGE = (1, 3, 64, 64)

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from conftest import NAMES
-from edgeprune.errors import ModelError
-from edgeprune.models import ultralytics as adapter
+from edgeprune.adapters.ultralytics import detect as adapter
+from edgeprune.core.errors import ModelError
 
 Damage = Callable[[dict[str, Any]], None]
 

@@ -13,13 +13,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
-from edgeprune.errors import ConfigError, RuntimeMissingError, did_you_mean
+from edgeprune.core.errors import ConfigError, RuntimeMissingError, did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgeprune.artifact import Artifact
-    from edgeprune.device import DeviceProfile
+    from edgeprune.config.targets import DeviceProfile
+    from edgeprune.core.artifact import Artifact
 
 BACKENDS: dict[str, str] = {
     "onnxruntime": "edgeprune.backends.onnxruntime",

@@ -12,18 +12,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.artifact import Artifact, lone
 from edgeprune.backends import Recognised, options_for
 from edgeprune.backends.exported import exported_facts
-from edgeprune.documents import read_json
-from edgeprune.errors import CompileError, ModelError, RuntimeMissingError, shortened
-from edgeprune.files import ENGINE_BYTES, read_bytes
-from edgeprune.packages import UNKNOWN, module_version
+from edgeprune.core.artifact import Artifact, lone
+from edgeprune.core.documents import read_json
+from edgeprune.core.errors import CompileError, ModelError, RuntimeMissingError, shortened
+from edgeprune.core.files import ENGINE_BYTES, read_bytes
+from edgeprune.core.packages import UNKNOWN, module_version
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgeprune.device import DeviceProfile
+    from edgeprune.config.targets import DeviceProfile
 
 PROVIDER = "XNNPACK"
 SOURCE = "program"
@@ -89,7 +89,7 @@ def compile(model: Artifact, profile: DeviceProfile, precision: str, out: Path) 
             where it lacks an operator that XNNPACK did not take.
         RuntimeMissingError: the converter's environment or executorch is not installed.
     """
-    from edgeprune.isolated import convert_program
+    from edgeprune.converters.environments import convert_program
 
     _import()  # before the time that a conversion takes
     out.mkdir(parents=True, exist_ok=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeprune.documents import read_mapping
-from edgeprune.errors import ModelError
+from edgeprune.core.documents import read_mapping
+from edgeprune.core.errors import ModelError
 
 FILE = "metadata.yaml"
 

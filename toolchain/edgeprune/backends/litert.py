@@ -13,15 +13,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.artifact import Artifact
 from edgeprune.backends import Recognised, options_for
-from edgeprune.errors import CompileError, RuntimeMissingError, shortened
-from edgeprune.packages import UNKNOWN, module_version
+from edgeprune.core.artifact import Artifact
+from edgeprune.core.errors import CompileError, RuntimeMissingError, shortened
+from edgeprune.core.packages import UNKNOWN, module_version
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgeprune.device import DeviceProfile
+    from edgeprune.config.targets import DeviceProfile
 
     Operators = Sequence[Mapping[str, Any]]
 
@@ -89,7 +89,7 @@ def compile(model: Artifact, profile: DeviceProfile, precision: str, out: Path) 
         CompileError: the converter failed (its log is named), or the runtime cannot load the file.
         RuntimeMissingError: the converter's environment or ai-edge-litert is not installed.
     """
-    from edgeprune.isolated import convert_program
+    from edgeprune.converters.environments import convert_program
 
     _import()  # before the minute that a conversion takes
     out.mkdir(parents=True, exist_ok=True)

@@ -12,19 +12,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.artifact import WEIGHTS, Artifact
 from edgeprune.backends import Recognised, options_for
 from edgeprune.backends.exported import exported_facts
 from edgeprune.backends.ncnn_files import INT8_TERM, MAGIC, PARAM, layers_of, param_of, stores_halves
-from edgeprune.documents import read_json
-from edgeprune.errors import CompileError, RuntimeMissingError
-from edgeprune.files import write_text_atomically
-from edgeprune.onnx_files import read_onnx
+from edgeprune.core.artifact import WEIGHTS, Artifact
+from edgeprune.core.documents import read_json
+from edgeprune.core.errors import CompileError, RuntimeMissingError
+from edgeprune.core.files import write_text_atomically
+from edgeprune.core.onnx_files import read_onnx
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgeprune.device import DeviceProfile
+    from edgeprune.config.targets import DeviceProfile
 
 PROVIDER = "CPU"
 VULKAN = "Vulkan"

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 
-from edgeprune.artifact import lone
-from edgeprune.errors import CompileError
-from edgeprune.files import ENGINE_BYTES, opened, read_bytes, read_text
+from edgeprune.core.artifact import lone
+from edgeprune.core.errors import CompileError
+from edgeprune.core.files import ENGINE_BYTES, opened, read_bytes, read_text
 
 MAGIC = "7767517"
 PARAM, BIN = "model.ncnn.param", "model.ncnn.bin"

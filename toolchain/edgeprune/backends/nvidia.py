@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgeprune.errors import CompileError, shortened
+from edgeprune.core.errors import CompileError, shortened
 
 
 def make_log(trt: Any, aloud: bool = False) -> Any:

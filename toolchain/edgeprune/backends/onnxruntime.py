@@ -14,11 +14,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.artifact import Artifact, parts_of
 from edgeprune.backends import Recognised, options_for
 from edgeprune.backends.operators import lacking
 from edgeprune.backends.ort_format import operators
-from edgeprune.errors import (
+from edgeprune.core.artifact import Artifact, parts_of
+from edgeprune.core.errors import (
     CompileError,
     ConfigError,
     ModelError,
@@ -26,12 +26,12 @@ from edgeprune.errors import (
     did_you_mean,
     shortened,
 )
-from edgeprune.onnx_files import read_onnx
+from edgeprune.core.onnx_files import read_onnx
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgeprune.device import DeviceProfile
+    from edgeprune.config.targets import DeviceProfile
 
 PROVIDER = "CPUExecutionProvider"
 SOURCE = "onnx"

@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.artifact import WEIGHTS, Artifact, lone
 from edgeprune.backends import Recognised, options_for
 from edgeprune.backends.operators import lacking
-from edgeprune.documents import read_xml
-from edgeprune.errors import (
+from edgeprune.core.artifact import WEIGHTS, Artifact, lone
+from edgeprune.core.documents import read_xml
+from edgeprune.core.errors import (
     CompileError,
     ConfigError,
     ModelError,
@@ -25,12 +25,12 @@ from edgeprune.errors import (
     did_you_mean,
     shortened,
 )
-from edgeprune.files import read_bytes
+from edgeprune.core.files import read_bytes
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgeprune.device import DeviceProfile
+    from edgeprune.config.targets import DeviceProfile
 
 PROVIDER = "CPU"
 SOURCE = "onnx"
@@ -223,8 +223,8 @@ def quantized_ops(engine: Path) -> int | None:
 
 
 def keep_spec(network: Any, onnx: Path) -> None:
-    """Write the spec of an ONNX file's metadata (`edgeprune.spec`) into a network's ``rt_info``."""
-    from edgeprune.spec import PREFIX, onnx_texts
+    """Write the spec of an ONNX file's metadata (`edgeprune.images.spec`) into a network's ``rt_info``."""
+    from edgeprune.images.spec import PREFIX, onnx_texts
 
     for part, text in onnx_texts(onnx).items():
         network.set_rt_info(text, [PREFIX, part])

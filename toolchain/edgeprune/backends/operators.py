@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgeprune.errors import CompileError
-from edgeprune.onnx_files import read_onnx
+from edgeprune.core.errors import CompileError
+from edgeprune.core.onnx_files import read_onnx
 
 _SHOWN = 3
 

@@ -14,9 +14,9 @@ import tempfile
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from edgeprune.artifact import Artifact
-from edgeprune.errors import CompileError, RuntimeMissingError, shortened
-from edgeprune.files import ENGINE_BYTES, read_bytes, read_text
+from edgeprune.core.artifact import Artifact
+from edgeprune.core.errors import CompileError, RuntimeMissingError, shortened
+from edgeprune.core.files import ENGINE_BYTES, read_bytes, read_text
 
 CONFIG = ".required_operators_and_types.config"
 """Ending of the file that ONNX Runtime's build takes as ``--include_ops_by_config``."""

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.backends.ncnn_files import BIN, PARAM
-from edgeprune.errors import CompileError, RuntimeMissingError
-from edgeprune.onnx_files import read_onnx
+from edgeprune.core.errors import CompileError, RuntimeMissingError
+from edgeprune.core.onnx_files import read_onnx
 
 TIMEOUT_S = 900.0
 _SUM_AXES_ARE_AN_INPUT = 13  # since this opset; those of ReduceMean are attributes until 18

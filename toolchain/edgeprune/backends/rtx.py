@@ -27,11 +27,11 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.backends.nvidia import build_engine, make_log
-from edgeprune.documents import read_json
-from edgeprune.errors import CompileError, RuntimeMissingError
-from edgeprune.files import write_text_atomically
-from edgeprune.packages import module_version
-from edgeprune.processes import own_python
+from edgeprune.core.documents import read_json
+from edgeprune.core.errors import CompileError, RuntimeMissingError
+from edgeprune.core.files import write_text_atomically
+from edgeprune.core.packages import module_version
+from edgeprune.core.processes import own_python
 
 HOW_TO_GET = "pip install 'edgeprune[rtx]'"
 CAPABILITIES = ("SM86", "SM89")

@@ -20,17 +20,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.artifact import Artifact
 from edgeprune.backends import Recognised, options_for
 from edgeprune.backends.nvidia import build_engine, make_log
-from edgeprune.documents import parse_json
-from edgeprune.errors import CompileError, ConfigError, ModelError, RuntimeMissingError, shortened
-from edgeprune.files import ENGINE_BYTES, read_bytes
+from edgeprune.core.artifact import Artifact
+from edgeprune.core.documents import parse_json
+from edgeprune.core.errors import CompileError, ConfigError, ModelError, RuntimeMissingError, shortened
+from edgeprune.core.files import ENGINE_BYTES, read_bytes
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgeprune.device import DeviceProfile
+    from edgeprune.config.targets import DeviceProfile
 
 PROVIDER = "TensorRT"
 SOURCE = "onnx"
@@ -321,7 +321,7 @@ def _settings(options: Mapping[str, str]) -> dict[str, int]:
 
 def _timing_cache(trt: Any, cuda: Any) -> Path:
     """Return the file with the kernel timings of this GPU and TensorRT: they hold for no other."""
-    from edgeprune.resources import cache_dir
+    from edgeprune.core.resources import cache_dir
 
     gpu = _checked(cuda.cudaGetDeviceProperties(0))
     name = re.sub(r"[^a-z0-9]+", "-", gpu.name.decode().lower()).strip("-")

@@ -20,11 +20,11 @@ from edgeprune.backends import options_for
 from edgeprune.backends.ncnn_files import param_of
 from edgeprune.backends.onnxruntime import split
 from edgeprune.backends.openvino import ir_of
-from edgeprune.bench.affinity import best_cores
-from edgeprune.bench.result import BenchResult
 from edgeprune.bench.subject import Subject, input_size
-from edgeprune.errors import ConfigError, DeviceError, IncompleteError, RuntimeMissingError
+from edgeprune.core.errors import ConfigError, DeviceError, IncompleteError, RuntimeMissingError
+from edgeprune.records.bench_result import BenchResult
 from edgeprune.runners import Runner
+from edgeprune.worker.affinity import best_cores
 
 _TIMEOUT_S = 600.0  # beside twice the time that a tool was given: to load, to compile, to warm up
 # Keeps a tool to the cores that our worker keeps to, in the environment that the row is run in.

@@ -13,12 +13,12 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from edgeprune.bench.ask import ask
-from edgeprune.bench.result import Job
-from edgeprune.bench.turns import said_by
-from edgeprune.documents import read_json, read_record
-from edgeprune.errors import CompileError, DeviceError, EdgepruneError, ModelError
+from edgeprune.core.documents import read_json, read_record
+from edgeprune.core.errors import CompileError, DeviceError, EdgepruneError, ModelError
+from edgeprune.records.bench_result import Job
 from edgeprune.runners import Runner
 from edgeprune.runners.local import LocalRunner
+from edgeprune.worker.turns import said_by
 
 Array = np.ndarray[Any, Any]
 
@@ -59,9 +59,7 @@ def asked(
     """
     request = _request(job, runner)
     try:
-        file = ask(
-            runner, "answer_worker", request, folder, timeout_s, lambda line: say(said_by(line)), [".npz"]
-        )
+        file = ask(runner, "answer", request, folder, timeout_s, lambda line: say(said_by(line)), [".npz"])
     except DeviceError as exc:
         raise DeviceError(f"{job.name}: {exc}") from exc
     answer = _read(file, job, runner)
@@ -88,7 +86,7 @@ def reference_of(job: Job, folder: Path) -> Path | None:
     runner = LocalRunner()
     request = _request(job, runner) | {"seconds": REFERENCE_S}
     try:
-        file = ask(runner, "answer_worker", request, folder, FIRST_S + REFERENCE_S, beside=[".npz"])
+        file = ask(runner, "answer", request, folder, FIRST_S + REFERENCE_S, beside=[".npz"])
     except DeviceError as exc:
         raise _here(job.name, job.backend, exc) from exc
     return None if _read(file, job, runner).irregular else Path(f"{file}.npz")
@@ -123,7 +121,7 @@ def _facts(backend: str, engine: Path, content: tuple[int, int]) -> Facts:
     request = {"backend": backend, "engine": str(engine)}
     with tempfile.TemporaryDirectory() as folder:
         try:
-            file = ask(LocalRunner(), "engine_worker", request, Path(folder), FIRST_S)
+            file = ask(LocalRunner(), "engine", request, Path(folder), FIRST_S)
         except DeviceError as exc:
             raise _here(str(engine), backend, exc) from exc
         told = read_json(file, DeviceError)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeprune.files import write_text_atomically
+from edgeprune.core.files import write_text_atomically
 from edgeprune.runners import Runner
 
 
@@ -20,7 +20,7 @@ def ask(
     on_line: Callable[[str], None] | None = None,
     beside: Sequence[str] = (),
 ) -> Path:
-    """Run ``edgeprune.bench.WORKER`` on a job in a process of its own; return the file of its answer.
+    """Run ``edgeprune.worker.WORKER`` on a job in a process of its own; return the file of its answer.
 
     Args:
         job: JSON-like data whose paths are those of the device.
@@ -33,7 +33,7 @@ def ask(
     write_text_atomically(folder / "job.json", json.dumps(job))
     remote = runner.push(folder / "job.json")
     answer = f"{remote}.out.json"
-    runner.run((runner.python(), "-m", f"edgeprune.bench.{worker}", remote, answer), timeout_s, on_line)
+    runner.run((runner.python(), "-m", f"edgeprune.worker.{worker}", remote, answer), timeout_s, on_line)
     here = runner.pull(answer, folder / "answer.json")
     for ending in beside:
         runner.pull(answer + ending, folder / f"{here.name}{ending}")

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeprune.bench.figures import Fps, Growth, Minute
 from edgeprune.bench.leak import growth_of
-from edgeprune.bench.result import Block, Cold
-from edgeprune.bench.sensors import thermal
 from edgeprune.bench.statistics import achieved_fps
+from edgeprune.records.bench_result import Block, Cold
+from edgeprune.records.figures import Fps, Growth, Minute
+from edgeprune.worker.sensors import thermal
 
 _MINUTE_NS = 60e9
 _KB = 1024 / 1e6  # MB

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from edgeprune.bench.result import Block, Energy
-from edgeprune.bench.telemetry import HZ, parse_samples
+from edgeprune.records.bench_result import Block, Energy
 from edgeprune.runners import Runner
+from edgeprune.worker.telemetry import HZ, parse_samples
 
 LEAST_WINDOW_S = 30.0
 _IDLE_TIMEOUT_S = 120.0
@@ -35,7 +35,7 @@ def measure_idle(
     if min_seconds < LEAST_WINDOW_S + blocks / HZ:
         return []
     begins()
-    module = "edgeprune.bench.telemetry"
+    module = "edgeprune.worker.telemetry"
     done = runner.run((runner.python(), "-m", module, "idle", str(LEAST_WINDOW_S)), _IDLE_TIMEOUT_S)
     return parse_samples(done.stdout)
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from edgeprune.bench.figures import Growth, Minute
 from edgeprune.bench.machine_flags import charging, clocks, invalid, jit_cache_cold, throttled, warning
-from edgeprune.bench.result import Block, Flag
-from edgeprune.bench.sensors.contention import SHORTEST_JUDGED_S
 from edgeprune.bench.statistics import PERCENTILE_MINIMA, median_ms, pooled_ns
+from edgeprune.records.bench_result import Block, Flag
+from edgeprune.records.figures import Growth, Minute
+from edgeprune.worker.sensors.contention import SHORTEST_JUDGED_S
 
 CONTENDED = 0.10  # share of a core
 DRIFT = 0.05

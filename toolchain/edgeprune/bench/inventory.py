@@ -10,15 +10,15 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from edgeprune.bench.sensors.thermal import hottest
 from edgeprune.bench.testbed import facts_of
-from edgeprune.errors import DeviceError, EdgepruneError
+from edgeprune.core.errors import DeviceError, EdgepruneError
 from edgeprune.runners.adb import attached
 from edgeprune.runners.devices import LOCAL, runner_for
 from edgeprune.runners.emulated import SCHEME
 from edgeprune.runners.known import Place, known_places, place_of
 from edgeprune.runners.runtimes import RUNTIMES
 from edgeprune.runners.sysroot import ARCHITECTURES, parts
+from edgeprune.worker.sensors.thermal import hottest
 
 _STATE: dict[str, Any] = dict.fromkeys(("board", "cores", "os", "load", "temperature_c")) | {"governors": []}
 

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeprune.artifact import Artifact
 from edgeprune.backends import options_for
-from edgeprune.bench.result import Job
-from edgeprune.bench.scenarios.block import CHECKED_INPUTS
-from edgeprune.errors import DataError
+from edgeprune.core.artifact import Artifact
+from edgeprune.core.errors import DataError
+from edgeprune.records.bench_result import Job
+from edgeprune.worker.scenarios.block import CHECKED_INPUTS
 
 if TYPE_CHECKING:
     from edgeprune.backends import Session
-    from edgeprune.device import DeviceProfile
+    from edgeprune.config.targets import DeviceProfile
 
     Array = np.ndarray[Any, Any]
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import kendalltau, theilslopes
 
-from edgeprune.bench.figures import Growth
+from edgeprune.records.figures import Growth
 
 LEAK_MB_PER_MINUTE = 0.25  # 360 MB a day
 LEAST_SAMPLES = 60

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from edgeprune.bench.affinity import unlike
-from edgeprune.bench.result import Flag
-from edgeprune.bench.sensors.android import THERMAL_STATUS
-from edgeprune.bench.sensors.nvidia import slowdown_words
-from edgeprune.bench.sensors.throttling import newly_set, pi_words
+from edgeprune.records.bench_result import Flag
+from edgeprune.worker.affinity import unlike
+from edgeprune.worker.sensors.android import THERMAL_STATUS
+from edgeprune.worker.sensors.nvidia import slowdown_words
+from edgeprune.worker.sensors.throttling import newly_set, pi_words
 
 
 def invalid(code: str, evidence: str) -> Flag:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.artifact import Artifact
 from edgeprune.bench.ask import ask
 from edgeprune.bench.jobs import write_inputs
-from edgeprune.bench.node_worker import COUNTERS
-from edgeprune.documents import read_json
-from edgeprune.errors import ConfigError, DeviceError
+from edgeprune.core.artifact import Artifact
+from edgeprune.core.documents import read_json
+from edgeprune.core.errors import ConfigError, DeviceError
 from edgeprune.runners import Runner, require_timed
+from edgeprune.worker.nodes import COUNTERS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -119,7 +119,7 @@ def node_times(
             "inferences": inferences,
             "warmup_s": WARMUP_S,
         }
-        told = ask(runner, "node_worker", job, folder, TIMEOUT_S)
+        told = ask(runner, "nodes", job, folder, TIMEOUT_S)
         try:
             answer = read_json(told, DeviceError)
             nodes = tuple(_node(node) for node in answer["nodes"])

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from edgeprune import __version__
 from edgeprune.backends import get_backend
-from edgeprune.bench.result import BenchResult, Flag, Job, WorkerReport
-from edgeprune.errors import DeviceError, IncompleteError, OutputError
-from edgeprune.resources import own_command, own_commit
+from edgeprune.core.errors import DeviceError, IncompleteError, OutputError
+from edgeprune.core.resources import own_command, own_commit
+from edgeprune.records.bench_result import BenchResult, Flag, Job, WorkerReport
 
 if TYPE_CHECKING:
     MakeResult = Callable[[Job, Sequence[WorkerReport], WorkerReport | None, str, datetime], BenchResult]

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edgeprune.bench.protocol import Progress
-from edgeprune.bench.result import BenchResult, Flag
 from edgeprune.bench.scenario_runs import measure_setup
 from edgeprune.bench.setup import Setup
 from edgeprune.bench.subject import Subject, make_job
-from edgeprune.errors import IncompleteError
+from edgeprune.core.errors import IncompleteError
+from edgeprune.records.bench_result import BenchResult, Flag
 from edgeprune.runners import Runner
 from edgeprune.runners.recording import RecordingRunner, ReplayRunner
 from edgeprune.runners.runtimes import RUNTIMES

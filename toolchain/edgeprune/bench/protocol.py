@@ -21,16 +21,16 @@ from edgeprune.backends import get_backend
 from edgeprune.bench.derived import delegated_pct, fps_of, median_cold, minutes_of, resident_growth
 from edgeprune.bench.energy import energy_of, measure_idle
 from edgeprune.bench.flags import derive_flags, disturbances
-from edgeprune.bench.live import words
 from edgeprune.bench.partial import Kept, head, keeping
-from edgeprune.bench.result import BenchResult, Block, Job, Scenario, WorkerReport
 from edgeprune.bench.statistics import latency_of, pooled_ns
-from edgeprune.bench.telemetry import SUFFIX, unfinished
-from edgeprune.bench.turns import said_by
-from edgeprune.documents import read_record
-from edgeprune.errors import DeviceError, DroppedError
-from edgeprune.files import write_text_atomically
+from edgeprune.core.documents import read_record
+from edgeprune.core.errors import DeviceError, DroppedError
+from edgeprune.core.files import write_text_atomically
+from edgeprune.records.bench_result import BenchResult, Block, Job, Scenario, WorkerReport
 from edgeprune.runners import require_timed
+from edgeprune.worker.live import words
+from edgeprune.worker.telemetry import SUFFIX, unfinished
+from edgeprune.worker.turns import said_by
 
 if TYPE_CHECKING:
     from edgeprune.runners import Runner
@@ -195,7 +195,7 @@ def run_workers(
             write_text_atomically(path, on_device(job.model_copy(update=share), runner).model_dump_json())
             remote = runner.push(path)
             paths += [remote, f"{remote}.out.json"]
-        module = "edgeprune.bench.worker" if alone else "edgeprune.bench.turns"
+        module = "edgeprune.worker.benchmark" if alone else "edgeprune.worker.turns"
         try:
             timeout = plan.timeout_s * len(jobs)
             runner.run((runner.python(), "-m", module, *paths), timeout, lambda line: _follow(line, on_said))

@@ -12,7 +12,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.bench.energy import measure_idle
-from edgeprune.bench.live import words
 from edgeprune.bench.partial import Kept, keeping
 from edgeprune.bench.protocol import (
     IDLE,
@@ -24,8 +23,9 @@ from edgeprune.bench.protocol import (
     round_order,
     run_workers,
 )
-from edgeprune.bench.result import BenchResult, Job
 from edgeprune.bench.setup import Setup
+from edgeprune.records.bench_result import BenchResult, Job
+from edgeprune.worker.live import words
 
 if TYPE_CHECKING:
     from edgeprune.runners import Runner

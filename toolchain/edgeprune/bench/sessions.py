@@ -10,15 +10,15 @@ from pathlib import Path
 
 from edgeprune.bench.against import need_tool, with_tool
 from edgeprune.bench.placing import measure_subjects
-from edgeprune.bench.result import BenchResult
 from edgeprune.bench.setup import Setup
 from edgeprune.bench.subject import subjects_of
-from edgeprune.errors import DeviceError, EdgepruneError, IncompleteError, OutputError
+from edgeprune.core.errors import DeviceError, EdgepruneError, IncompleteError, OutputError
+from edgeprune.records.bench_result import BenchResult
+from edgeprune.records.scores import Accuracy
 from edgeprune.runners import Runner
 from edgeprune.runners.devices import LOCAL, runner_for
 from edgeprune.runners.known import Place
 from edgeprune.runners.recording import RecordingRunner
-from edgeprune.scores import Accuracy
 
 Notify = Callable[[str, float, str], None]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from edgeprune.bench.protocol import PROFILES, BenchProfile
-from edgeprune.bench.result import Job, Scenario
+from edgeprune.records.bench_result import Job, Scenario
 
 CAMERA_RATES: Final = (30.0, 10.0, 5.0)
 # What makes a runtime keep compiled models between processes. Without these none does.

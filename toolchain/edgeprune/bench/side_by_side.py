@@ -30,8 +30,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import t
 
-from edgeprune.bench.result import BenchResult, Block
-from edgeprune.speedup import DISTURBING, Speedup
+from edgeprune.records.bench_result import BenchResult, Block
+from edgeprune.records.speedup import DISTURBING, Speedup
 
 Array = npt.NDArray[np.float64]
 

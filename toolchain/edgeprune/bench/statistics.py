@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binom, median_abs_deviation
 
-from edgeprune.bench.result import BenchResult, Block
+from edgeprune.records.bench_result import BenchResult, Block
 
 # MLPerf LoadGen's early-stopping minima at confidence .99: below them a percentile is not shown.
 PERCENTILE_MINIMA = {90: 64, 95: 130, 99: 662}

@@ -13,21 +13,21 @@ from typing import Any
 
 import numpy as np
 
-from edgeprune.artifact import STAGES, SUMMARY, Artifact
 from edgeprune.backends import Recognised, get_backend, recognise
 from edgeprune.bench.answers import facts_of, reference_of
 from edgeprune.bench.foreign import described
 from edgeprune.bench.jobs import build_job, write_image, write_inputs
-from edgeprune.bench.result import Job
 from edgeprune.bench.testbed import suits
-from edgeprune.device import DeviceProfile, resolve_targets, target_files
-from edgeprune.errors import CompileError, ConfigError, EdgepruneError, ModelError, NotComparableError
-from edgeprune.files import inside
-from edgeprune.limits import LIMITS
-from edgeprune.preprocess import Preprocess, to_input
-from edgeprune.scores import Accuracy
-from edgeprune.spec import spec_of
-from edgeprune.summary import Row, load_summary
+from edgeprune.config.limits import LIMITS
+from edgeprune.config.targets import DeviceProfile, resolve_targets, target_files
+from edgeprune.core.artifact import STAGES, SUMMARY, Artifact
+from edgeprune.core.errors import CompileError, ConfigError, EdgepruneError, ModelError, NotComparableError
+from edgeprune.core.files import inside
+from edgeprune.images.preprocess import Preprocess, to_input
+from edgeprune.images.spec import spec_of
+from edgeprune.records.bench_result import Job
+from edgeprune.records.scores import Accuracy
+from edgeprune.records.summary import Row, load_summary
 
 _TENSORS = 32
 _ENTRIES = 256  # of a folder in which an engine is looked for

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgeprune.backends import get_backend
-from edgeprune.bench.environment import read_environment
-from edgeprune.device import DeviceProfile
-from edgeprune.documents import parse_json
-from edgeprune.errors import CompileError, DeviceError
+from edgeprune.config.targets import DeviceProfile
+from edgeprune.core.documents import parse_json
+from edgeprune.core.errors import CompileError, DeviceError
 from edgeprune.runners import Runner
 from edgeprune.runners.devices import LOCAL
 from edgeprune.runners.local import LocalRunner
 from edgeprune.runners.runtimes import RUNTIMES
+from edgeprune.worker.environment import read_environment
 
 _FACTS_TIMEOUT_S = 120.0
 _IDENTITY = ("machine", "board", "cpu", "cores", "affinity", "kernel")
@@ -107,7 +107,7 @@ def facts_of(runner: Runner, python: str, backends: Iterable[str]) -> tuple[dict
         DeviceError: it failed, or answered with garbage.
     """
     modules = {RUNTIMES[backend].module: backend for backend in backends}
-    asked = (python, "-m", "edgeprune.bench.facts_worker", *modules)
+    asked = (python, "-m", "edgeprune.worker.facts", *modules)
     told = runner.run(asked, _FACTS_TIMEOUT_S).stdout
     try:
         facts = parse_json(told.splitlines()[-1], runner.name, DeviceError)

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from edgeprune.bench.protocol import BenchProfile, measure
-from edgeprune.bench.result import Job
 from edgeprune.bench.side_by_side import speedup
+from edgeprune.records.bench_result import Job
 
 if TYPE_CHECKING:
     from edgeprune.runners import Runner

@@ -29,9 +29,9 @@ from edgeprune.cli.ending import (
     require_working_folder,
 )
 from edgeprune.cli.usage import Group, in_one_line, require_writable
-from edgeprune.errors import EdgepruneError, InterruptedBuildError, OutputError
-from edgeprune.redaction import without_password
-from edgeprune.scratch import private_temporary_folder
+from edgeprune.core.errors import EdgepruneError, InterruptedBuildError, OutputError
+from edgeprune.core.redaction import without_password
+from edgeprune.core.scratch import private_temporary_folder
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "build": (
@@ -100,7 +100,7 @@ class _LazyGroup(Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            from edgeprune.errors import did_you_mean
+            from edgeprune.core.errors import did_you_mean
 
             ctx.fail(f"No such command {args[0]!r}.{did_you_mean(args[0], COMMANDS)}")
         return super().resolve_command(ctx, args)
@@ -208,8 +208,8 @@ def run() -> None:
 
 def _full_place() -> str:
     """Say where a write without a name failed."""
-    from edgeprune.files import full_place
-    from edgeprune.resources import cache_dir
+    from edgeprune.core.files import full_place
+    from edgeprune.core.resources import cache_dir
 
     return full_place([str(cache_dir()), *sys.argv[1:]]) or "a temporary file"
 

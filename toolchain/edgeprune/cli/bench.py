@@ -18,8 +18,8 @@ from edgeprune.cli.scenario import read_scenario, scenario_options
 from edgeprune.cli.usage import Command
 
 if TYPE_CHECKING:
-    from edgeprune.bench.result import BenchResult
     from edgeprune.bench.sessions import Outcome
+    from edgeprune.records.bench_result import BenchResult
 
 
 @click.command(cls=Command)
@@ -113,7 +113,7 @@ def _require_folder(out: Path) -> None:
     Raises:
         OutputError: it cannot be made, or not be written to.
     """
-    from edgeprune.errors import OutputError
+    from edgeprune.core.errors import OutputError
 
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -130,8 +130,8 @@ def _is_incomplete(result: BenchResult) -> bool:
 
 def _write(outcomes: Sequence[Outcome], out: Path) -> list[Path]:
     """Write each result, of several devices into a folder of its own each; return the incomplete ones."""
-    from edgeprune.bench.result import result_file, save_result
     from edgeprune.bench.sessions import slug
+    from edgeprune.records.bench_result import result_file, save_result
 
     incomplete = []
     for outcome in outcomes:
@@ -164,7 +164,7 @@ def _show(outcomes: Sequence[Outcome], as_json: bool) -> None:
 
 def _end(outcomes: Sequence[Outcome], files: Sequence[Path]) -> None:
     """Raise what went wrong: the error of the one device, or one that names each device that failed."""
-    from edgeprune.errors import DeviceError
+    from edgeprune.core.errors import DeviceError
 
     errors = {str(outcome.error): outcome.error for outcome in outcomes if outcome.error}
     if not errors:

@@ -103,16 +103,16 @@ def command(
     Stages are cached in the build folder: the same command again goes on where the last one ended.
     """
     from edgeprune.bench.testbed import as_testbed
-    from edgeprune.build import BuildRequest
-    from edgeprune.device import resolve_targets
-    from edgeprune.errors import BudgetError
-    from edgeprune.pipeline import build
-    from edgeprune.recipe import load_recipe
+    from edgeprune.config.recipe import load_recipe
+    from edgeprune.config.targets import resolve_targets
+    from edgeprune.core.errors import BudgetError
+    from edgeprune.core.resources import own_command_line
+    from edgeprune.pipeline.build import build
+    from edgeprune.pipeline.context import BuildRequest
     from edgeprune.report.console import terminal
     from edgeprune.report.html import write_html
     from edgeprune.report.markdown import write_markdown
     from edgeprune.report.terminal import print_summary
-    from edgeprune.resources import own_command_line
     from edgeprune.runners.devices import runner_for
 
     recipe = load_recipe(

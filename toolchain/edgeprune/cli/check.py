@@ -19,11 +19,11 @@ from edgeprune.cli.progress import Notify, stage_progress
 from edgeprune.cli.usage import Command
 
 if TYPE_CHECKING:
-    from edgeprune.bench.gate import Rules
-    from edgeprune.bench.gate_result import Failure, GateResult
-    from edgeprune.bench.pairs import Measure
-    from edgeprune.bench.result import Job
     from edgeprune.bench.subject import Subject
+    from edgeprune.gate.pairs import Measure
+    from edgeprune.gate.result import Failure, GateResult
+    from edgeprune.gate.run import Rules
+    from edgeprune.records.bench_result import Job
     from edgeprune.runners import Runner
     from edgeprune.runners.known import Place
 
@@ -90,10 +90,10 @@ def command(
         return
     if candidate is None:
         raise click.UsageError("Missing option '--candidate'.")
-    from edgeprune.bench.budgets import parse_budget
-    from edgeprune.bench.family import share_error_rate
-    from edgeprune.bench.gate import Rules
-    from edgeprune.errors import NotComparableError
+    from edgeprune.core.errors import NotComparableError
+    from edgeprune.gate.budgets import parse_budget
+    from edgeprune.gate.holm import share_error_rate
+    from edgeprune.gate.run import Rules
     from edgeprune.report.gate import parse_report
     from edgeprune.runners.devices import runner_for
     from edgeprune.runners.known import place_of
@@ -128,9 +128,9 @@ def _reported(places: Sequence[tuple[str, Path]], as_json: bool) -> Iterator[dic
     The files are there from the start and say that the check has not ended: that is what a job that is killed
     leaves behind, never the report of the run before. A file that cannot be written is known in time, too.
     """
-    from edgeprune.bench.gate_result import NOT_ENDED, Failure
-    from edgeprune.errors import EdgepruneError, OutputError
-    from edgeprune.files import is_stream
+    from edgeprune.core.errors import EdgepruneError, OutputError
+    from edgeprune.core.files import is_stream
+    from edgeprune.gate.result import NOT_ENDED, Failure
     from edgeprune.report.gate import write_reports
 
     results: dict[str, GateResult] = {}
@@ -159,7 +159,7 @@ def _show(results: Mapping[str, GateResult], as_json: bool, failure: Failure | N
 
 def _end(candidate: Path, results: Mapping[str, GateResult]) -> None:
     """Raise the worst verdict: a regression, then a budget that is not met, then one that is open."""
-    from edgeprune.errors import BudgetError, InconclusiveError, RegressionError
+    from edgeprune.core.errors import BudgetError, InconclusiveError, RegressionError
 
     failed = [result for result in results.values() if result.verdict == "fail"]
     still_open = [result for result in results.values() if result.verdict == "inconclusive"]
@@ -196,8 +196,8 @@ def _gate(
     runner: Runner,
     notify: Notify,
 ) -> GateResult:
-    from edgeprune.bench.gate import run_gate
-    from edgeprune.bench.judged import paired_accuracy
+    from edgeprune.gate.judged import paired_accuracy
+    from edgeprune.gate.run import run_gate
 
     accuracy = paired_accuracy(before.accuracy, after.accuracy, max_drop, rules.force)
     with _ready({"baseline": before, "candidate": after}, threads, runner) as (jobs, measure):
@@ -223,7 +223,7 @@ def _against_itself(
     baseline: Path, target: str | None, pairs: int, threads: int, device: str, as_json: bool
 ) -> None:
     """Run, keep and print an A/A run of each target's chosen row."""
-    from edgeprune.bench.aa import run_aa, save_aa
+    from edgeprune.gate.aa import run_aa, save_aa
     from edgeprune.runners.devices import runner_for
     from edgeprune.runners.known import place_of
 
@@ -256,7 +256,7 @@ def _against_itself(
 def _aa_folder(place: Place) -> Path:
     """Return where the A/A runs of a device are kept: two of one make are not equally quiet."""
     from edgeprune.bench.sessions import slug
-    from edgeprune.resources import cache_dir
+    from edgeprune.core.resources import cache_dir
 
     return cache_dir() / "aa" / slug(place.address)
 
@@ -264,8 +264,8 @@ def _aa_folder(place: Place) -> Path:
 @contextmanager
 def _ready(sides: Mapping[str, Subject], threads: int, runner: Runner) -> Iterator[tuple[list[Job], Measure]]:
     """Yield a job for each side, with its inputs and reference written, and what measures them."""
-    from edgeprune.bench.pairs import on_runner
     from edgeprune.bench.subject import make_job
+    from edgeprune.gate.pairs import on_runner
     from edgeprune.runners.runtimes import RUNTIMES
 
     runner.python(*(RUNTIMES[subject.profile.backend].module for subject in sides.values()))

@@ -26,7 +26,7 @@ def setup_command(address: str, target: str | None) -> None:
 
     ADDRESS is ssh://..., adb://... or a name in your devices.yaml.
     """
-    from edgeprune.device import resolve_targets
+    from edgeprune.config.targets import resolve_targets
     from edgeprune.runners.devices import remote_runner_for
     from edgeprune.runners.runtimes import install
 

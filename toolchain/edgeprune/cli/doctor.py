@@ -16,7 +16,7 @@ _MARKS = {"ok": ("ok", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", "r
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:
     """Tell what is installed, which runtimes really work here and why not, and what the CPU can do."""
-    from edgeprune.doctor import diagnose, lines
+    from edgeprune.verify.doctor import diagnose, lines
 
     diagnosis = diagnose()
     if as_json:

@@ -15,7 +15,7 @@ from edgeprune.cli import echo_json
 from edgeprune.cli.progress import stage_progress
 
 if TYPE_CHECKING:
-    from edgeprune.bench.agreement import Agreement
+    from edgeprune.verify.agreement import Agreement
 
 _PREFIX = "emulated://"
 _OF_OUTPUTS = {"path", "target", "threads", "devices", "out", "as_json"}
@@ -36,10 +36,10 @@ def compare(
         CompileError: the outputs of a row differ by more than its tolerance.
     """
     _refuse_timing(click.get_current_context())
-    from edgeprune.bench.agreement import compare_subjects, save_agreement
     from edgeprune.bench.subject import subjects_of
-    from edgeprune.errors import CompileError, EdgepruneError
+    from edgeprune.core.errors import CompileError, EdgepruneError
     from edgeprune.runners.emulated import EmulatedRunner
+    from edgeprune.verify.agreement import compare_subjects, save_agreement
 
     agreements = []
     failure: EdgepruneError | None = None

@@ -11,8 +11,8 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
-from edgeprune.errors import ConfigError, EdgepruneError, OutputError
-from edgeprune.processes import hidden_package
+from edgeprune.core.errors import ConfigError, EdgepruneError, OutputError
+from edgeprune.core.processes import hidden_package
 
 SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 NO_READER = 141  # as a shell tells of a process that SIGPIPE ended

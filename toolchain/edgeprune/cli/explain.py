@@ -27,7 +27,7 @@ def command(folder: Path, row: str | None, plot: Path | None, device: str, as_js
 
     The split is made of the build's own measurements; the engine's layers are timed again.
     """
-    from edgeprune.explain import explain
+    from edgeprune.explain.run import explain
     from edgeprune.runners.devices import runner_for
 
     require_apart([plot], [folder])

@@ -135,7 +135,7 @@ def import_command(file: Path, db: str) -> None:
 
 
 def _points(db: str, series: tuple[str, ...], branch: str | None) -> list[Point]:
-    from edgeprune.errors import DataError
+    from edgeprune.core.errors import DataError
     from edgeprune.history.entry import chosen
     from edgeprune.history.store import reading_history
 

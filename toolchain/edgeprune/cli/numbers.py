@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from edgeprune.limits import LIMITS, Limit
+from edgeprune.config.limits import LIMITS, Limit
 
 _LONGEST = 40  # characters of a number; a float needs 24
 

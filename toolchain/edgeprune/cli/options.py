@@ -10,7 +10,7 @@ import click
 from edgeprune.cli.numbers import number
 
 if TYPE_CHECKING:
-    from edgeprune.device import DeviceProfile
+    from edgeprune.config.targets import DeviceProfile
 
 model_option = click.option(
     "--model", required=True, metavar="FILE", help="Trained checkpoint (.pt); `digits` is the bundled demo."
@@ -80,8 +80,8 @@ def one_target(name: str) -> DeviceProfile:
     Raises:
         ConfigError: there is none of this name, or it stands for several.
     """
-    from edgeprune.device import resolve_targets
-    from edgeprune.errors import ConfigError
+    from edgeprune.config.targets import resolve_targets
+    from edgeprune.core.errors import ConfigError
 
     profiles = resolve_targets((name,))
     if len(profiles) > 1:
@@ -96,7 +96,7 @@ def existing(path: str, demo: str) -> Path:
     Args:
         demo: ``model`` or ``data``.
     """
-    from edgeprune.demo import digits_data, digits_model
+    from edgeprune.images.demo import digits_data, digits_model
 
     if path == "digits" and not Path(path).exists():
         return digits_model() if demo == "model" else digits_data()

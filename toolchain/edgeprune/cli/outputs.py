@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from edgeprune.artifact import SUMMARY
-from edgeprune.errors import OutputError
-from edgeprune.files import is_stream
+from edgeprune.core.artifact import SUMMARY
+from edgeprune.core.errors import OutputError
+from edgeprune.core.files import is_stream
 
 
 def require_apart(outputs: Iterable[Path | None], inputs: Iterable[Path | str | None]) -> None:

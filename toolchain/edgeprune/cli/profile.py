@@ -22,7 +22,7 @@ from edgeprune.cli.progress import stage_progress
 from edgeprune.cli.usage import Command
 
 if TYPE_CHECKING:
-    from edgeprune.device import Precision
+    from edgeprune.config.targets import Precision
 
 
 @click.command(cls=Command)
@@ -63,10 +63,10 @@ def command(
     What was measured is kept in the cache: the same command answers at once, and an interrupted one goes on.
     """
     from edgeprune.bench.testbed import as_testbed
-    from edgeprune.latency import save_table
+    from edgeprune.latency.profile import profile_model, table_file
+    from edgeprune.latency.shipped import subject_of
     from edgeprune.models import adapter_of
-    from edgeprune.prune.profiling import profile_model, table_file
-    from edgeprune.prune.shipped import subject_of
+    from edgeprune.records.latency_table import save_table
     from edgeprune.runners.devices import runner_for
 
     profile, path = one_target(target), existing(model, "model")

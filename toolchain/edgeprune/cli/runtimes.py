@@ -24,7 +24,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
 @click.argument("name")
 def install_command(name: str) -> None:
     """Make the environment of NAME in the user's cache and install its converter there, by pip."""
-    from edgeprune.isolated import install, size_bytes
+    from edgeprune.converters.environments import install, size_bytes
 
     place = install(name, lambda text: echo(f"runtimes: {text}", err=True))
     echo(f"{name} is installed: {place}, {(size_bytes(name) or 0) / 1e6:.0f} MB")
@@ -34,13 +34,13 @@ def install_command(name: str) -> None:
 @click.argument("name")
 def remove_command(name: str) -> None:
     """Remove the environment of NAME."""
-    from edgeprune.isolated import remove
+    from edgeprune.converters.environments import remove
 
     echo(f"{name} is removed" if remove(name) else f"{name} is not installed")
 
 
 def _list(as_json: bool) -> None:
-    from edgeprune.isolated import ENVIRONMENTS, GET, folder_of, installed, size_bytes
+    from edgeprune.converters.environments import ENVIRONMENTS, GET, folder_of, installed, size_bytes
 
     rows = [
         {

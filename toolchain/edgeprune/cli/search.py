@@ -26,7 +26,7 @@ from edgeprune.cli.progress import stage_progress
 from edgeprune.cli.usage import Command
 
 if TYPE_CHECKING:
-    from edgeprune.front import Found
+    from edgeprune.search.pareto import Found
 
 
 @click.command(cls=Command)
@@ -101,13 +101,14 @@ def command(
     Every machine that runs this command with the same --storage and --study works on the same study.
     """
     from edgeprune.bench.testbed import as_testbed
-    from edgeprune.build import BuildRequest
-    from edgeprune.recipe import load_recipe
+    from edgeprune.config.recipe import load_recipe
+    from edgeprune.core.resources import own_command_line
+    from edgeprune.pipeline.context import BuildRequest
     from edgeprune.report.console import terminal
+    from edgeprune.report.search import write_page
     from edgeprune.report.terminal import print_warnings
-    from edgeprune.resources import own_command_line
     from edgeprune.runners.devices import runner_for
-    from edgeprune.searching import SearchRequest, search
+    from edgeprune.search.run import PAGE, SearchRequest, search
 
     recipe = load_recipe(
         recipe_file,
@@ -136,6 +137,7 @@ def command(
     )
     with runner_for(device) as runner, stage_progress() as notify:
         found = search(request, notify, as_testbed(runner, request.build.targets))
+        write_page(found, out / PAGE)
     print_warnings(found.warnings, terminal(stderr=True))
     if as_json:
         echo_json(found.model_dump_json(indent=1))
@@ -146,7 +148,7 @@ def command(
 def _show(found: Found, out: Path) -> None:
     from edgeprune.report.console import draw, say, terminal
     from edgeprune.report.search import front_table
-    from edgeprune.searching import PAGE
+    from edgeprune.search.run import PAGE
 
     console = terminal()
     say(console, f"Pareto set of study {found.study}", "bold")

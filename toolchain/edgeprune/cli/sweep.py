@@ -60,12 +60,12 @@ def command(
 
     Trials are cached in the build folder: the same command goes on where it ended; a build there reuses them.
     """
-    from edgeprune.build import BuildRequest
-    from edgeprune.recipe import load_recipe
+    from edgeprune.config.recipe import load_recipe
+    from edgeprune.core.resources import own_command_line
+    from edgeprune.pipeline.context import BuildRequest
     from edgeprune.report.console import terminal
     from edgeprune.report.terminal import print_warnings
-    from edgeprune.resources import own_command_line
-    from edgeprune.sweep import sweep
+    from edgeprune.search.sparsity import sweep
 
     recipe = load_recipe(
         recipe_file,

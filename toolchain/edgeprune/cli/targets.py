@@ -35,7 +35,7 @@ def show_command(name: str, as_json: bool) -> None:
     """Print the profile NAME, or the profiles that an alias stands for on this machine."""
     import yaml
 
-    from edgeprune.device import resolve_targets
+    from edgeprune.config.targets import resolve_targets
 
     profiles = [profile.model_dump(mode="json") for profile in resolve_targets((name,))]
     echo_json(
@@ -45,9 +45,9 @@ def show_command(name: str, as_json: bool) -> None:
 
 def _list(as_json: bool) -> None:
     from edgeprune.backends import absence
-    from edgeprune.device import load_profile, target_files
-    from edgeprune.documents import read_mapping
-    from edgeprune.errors import ConfigError
+    from edgeprune.config.targets import load_profile, target_files
+    from edgeprune.core.documents import read_mapping
+    from edgeprune.core.errors import ConfigError
 
     files = target_files()
     rows: list[dict[str, Any]] = [

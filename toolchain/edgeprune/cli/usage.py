@@ -55,7 +55,7 @@ class _OneLine(click.ClickException):
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the line on standard error."""
         from edgeprune.cli import echo
-        from edgeprune.redaction import without_password
+        from edgeprune.core.redaction import without_password
         from edgeprune.report.cells import plain
 
         echo(f"edgeprune: {plain(without_password(self.message))}", err=True)

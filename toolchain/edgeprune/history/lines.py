@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from edgeprune.documents import parse_record
-from edgeprune.errors import DataError
-from edgeprune.files import read_lines, write_text_atomically
+from edgeprune.core.documents import parse_record
+from edgeprune.core.errors import DataError
+from edgeprune.core.files import read_lines, write_text_atomically
 from edgeprune.history.entry import Entry
 
 

@@ -10,18 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from edgeprune.artifact import SUMMARY
-from edgeprune.bench.gate_result import GateResult
-from edgeprune.bench.result import BenchResult, load_result
 from edgeprune.bench.statistics import achieved_fps, latency_ms
-from edgeprune.documents import read_json, validate
-from edgeprune.errors import DataError
-from edgeprune.files import inside
+from edgeprune.core.artifact import SUMMARY
+from edgeprune.core.documents import read_json, validate
+from edgeprune.core.errors import DataError
+from edgeprune.core.files import inside
+from edgeprune.gate.result import GateResult
 from edgeprune.history.commits import Commit, iso
 from edgeprune.history.entry import Entry
+from edgeprune.records.bench_result import BenchResult, load_result
+from edgeprune.records.scores import Accuracy
+from edgeprune.records.summary import load_summary
 from edgeprune.runners.devices import LOCAL
-from edgeprune.scores import Accuracy
-from edgeprune.summary import load_summary
 
 
 def of_bench(result: BenchResult, commit: Commit, accuracy: Accuracy | None = None) -> Entry:

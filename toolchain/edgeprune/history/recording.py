@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 
-from edgeprune.bench.gate_result import GateResult
-from edgeprune.bench.result import BenchResult
+from edgeprune.gate.result import GateResult
 from edgeprune.history.commits import commit_here
 from edgeprune.history.reading import of_bench, of_check
 from edgeprune.history.store import open_history
-from edgeprune.scores import Accuracy
+from edgeprune.records.bench_result import BenchResult
+from edgeprune.records.scores import Accuracy
 
 
 def require_history(place: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeprune.errors import ConfigError
+from edgeprune.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
-from edgeprune.database import BUSY_S, READING, connectable, lock_whole, shown
-from edgeprune.documents import validate
-from edgeprune.errors import ConfigError, RuntimeMissingError
+from edgeprune.core.database import BUSY_S, READING, connectable, lock_whole, shown
+from edgeprune.core.documents import validate
+from edgeprune.core.errors import ConfigError, RuntimeMissingError
 from edgeprune.history.entry import Entry, Point
 from edgeprune.history.schema import is_current, migrate
 

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
-from edgeprune.errors import ConfigError, did_you_mean
-from edgeprune.postprocess import Postprocess, classifier, detector
-from edgeprune.resources import cache_dir
+from edgeprune.core.errors import ConfigError, did_you_mean
+from edgeprune.core.resources import cache_dir
+from edgeprune.images.postprocess import Postprocess, classifier, detector
 
 if TYPE_CHECKING:
     import torch
 
-    from edgeprune.dataset import Dataset
-    from edgeprune.preprocess import Preprocess
-    from edgeprune.recipe import Recipe
-    from edgeprune.scores import Accuracy, Metric
+    from edgeprune.config.recipe import Recipe
+    from edgeprune.images.dataset import Dataset
+    from edgeprune.images.preprocess import Preprocess
+    from edgeprune.records.scores import Accuracy, Metric
 
 # Here, because ultralytics reads them when it is imported, whichever adapter comes first.
 os.environ.setdefault("YOLO_AUTOINSTALL", "false")  # it would pip-install what it misses
@@ -33,8 +33,8 @@ os.environ.setdefault(
 )  # else it writes into the home folder
 
 MODELS: dict[str, str] = {
-    "ultralytics": "edgeprune.models.ultralytics",
-    "ultralytics-classify": "edgeprune.models.ultralytics_classify",
+    "ultralytics": "edgeprune.adapters.ultralytics.detect",
+    "ultralytics-classify": "edgeprune.adapters.ultralytics.classify",
 }
 """Adapter modules by name; other packages add theirs through the entry-point group `edgeprune.models`."""
 TOLD_BY: dict[str, str] = {"ultralytics.nn.tasks.ClassificationModel": "ultralytics-classify"}

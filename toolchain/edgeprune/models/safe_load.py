@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from edgeprune.errors import ModelError
+from edgeprune.core.errors import ModelError
 from edgeprune.models.checkpoint import container
 from edgeprune.models.checkpoint.fields import NETWORKS
 from edgeprune.models.checkpoint.layers import UnfitError

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import torch
 
-from edgeprune.errors import ConfigError
+from edgeprune.core.errors import ConfigError
 from edgeprune.prune.groups import Group, goes_by
 
 

@@ -13,7 +13,7 @@ from zlib import crc32
 import torch
 from torch import nn
 
-from edgeprune.errors import ConfigError
+from edgeprune.core.errors import ConfigError
 from edgeprune.prune.evidence import Evidence, Need
 from edgeprune.prune.groups import Group, members
 

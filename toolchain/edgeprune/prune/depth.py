@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from ultralytics.nn.modules.block import C3, Bottleneck, PSABlock
 
-from edgeprune.errors import ModelError
+from edgeprune.core.errors import ModelError
 from edgeprune.models.blocks import SplitC2f
 
 Measure = Callable[[nn.Module], float]

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from edgeprune.errors import ConfigError
+from edgeprune.core.errors import ConfigError
 
 Need = Literal["gradients", "squared_gradients", "factors", "activity"]
 """A field of `Evidence` that takes data to fill."""

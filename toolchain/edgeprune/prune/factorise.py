@@ -16,7 +16,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from edgeprune.errors import ModelError
+from edgeprune.core.errors import ModelError
 from edgeprune.models.blocks import copy_layer_attributes
 from edgeprune.prune.groups import kept_whole
 

@@ -11,7 +11,7 @@ import torch
 import torch_pruning as tp
 from torch import nn
 
-from edgeprune.errors import ModelError
+from edgeprune.core.errors import ModelError
 from edgeprune.prune.whole import standing_in, whole_blocks
 
 

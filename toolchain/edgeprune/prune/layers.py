@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgeprune.errors import ModelError
-from edgeprune.latency import Layer, Shape
+from edgeprune.core.errors import ModelError
 from edgeprune.models import ModelAdapter
 from edgeprune.prune.groups import Group, find_groups, trace
+from edgeprune.records.latency_table import Layer, Shape
 
 
 def deployed_layers(

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from edgeprune.errors import ConfigError
+from edgeprune.config.recipe import PruneRecipe
+from edgeprune.core.errors import ConfigError
 from edgeprune.prune.activation import ACTIVATIONS, silu_names, swap_activation
 from edgeprune.prune.depth import Measure, drop_blocks, rank_blocks, removable_blocks
 from edgeprune.prune.factorise import rewritable, rewrite
 from edgeprune.prune.groups import find_groups, kept_whole, trace
 from edgeprune.prune.layers import layers_of
 from edgeprune.prune.worth import LayerMs, rewrites_worth_it
-from edgeprune.recipe import PruneRecipe
-from edgeprune.scores import Metric
-from edgeprune.shrinking import PassName, PassReport
+from edgeprune.records.pruning import PassName, PassReport
+from edgeprune.records.scores import Metric
 
 Fixed = Callable[[nn.Module], Sequence[nn.Module]]
 

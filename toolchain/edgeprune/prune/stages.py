@@ -10,19 +10,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgeprune.artifact import Artifact
-from edgeprune.dataset import Dataset
-from edgeprune.export import predictor
-from edgeprune.files import write_text_atomically
+from edgeprune.config.recipe import Recipe
+from edgeprune.core.artifact import Artifact
+from edgeprune.core.files import write_text_atomically
+from edgeprune.export.onnx import predictor
+from edgeprune.images.dataset import Dataset
+from edgeprune.images.preprocess import Preprocess, load_input
 from edgeprune.models import ModelAdapter
-from edgeprune.preprocess import Preprocess, load_input
 from edgeprune.prune.activation import ease, settle
 from edgeprune.prune.criteria import NEEDS
 from edgeprune.prune.evidence import Evidence, gather
 from edgeprune.prune.recalibrate import recalibrate
 from edgeprune.prune.surgery import prune
-from edgeprune.recipe import Recipe
-from edgeprune.shrinking import Pruning
+from edgeprune.records.pruning import Pruning
 
 RECALIBRATION_IMAGES = 64
 _BATCH = 16

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgeprune.errors import ConfigError, ModelError
+from edgeprune.config.recipe import DEFAULT_RATIO, PruneRecipe, Scope
+from edgeprune.core.errors import ConfigError, ModelError
 from edgeprune.prune.allocation import channels_to_remove, own_ratios, smallest_ratio, widths
 from edgeprune.prune.criteria import CRITERIA, NEEDS
 from edgeprune.prune.evidence import Evidence
 from edgeprune.prune.groups import Group, count_macs, find_groups, kept_whole, remove, structure, trace
 from edgeprune.prune.whole import described, whole_blocks
-from edgeprune.recipe import DEFAULT_RATIO, PruneRecipe, Scope
-from edgeprune.shrinking import LayerWidth, Pruning
+from edgeprune.records.pruning import LayerWidth, Pruning
 
 
 @dataclass(frozen=True)

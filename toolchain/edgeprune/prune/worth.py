@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgeprune.errors import ConfigError
-from edgeprune.latency import Layer, Shape
+from edgeprune.core.errors import ConfigError
 from edgeprune.prune.factorise import GROUPS, REWRITES, Rewrite, relative_error
+from edgeprune.records.latency_table import Layer, Shape
 
 LayerMs = Callable[[Shape, int, int], float]
 """Shape, input and output channels -> milliseconds on the target; ConfigError when that was not measured."""

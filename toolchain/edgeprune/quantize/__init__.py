@@ -8,12 +8,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast, get_args
 
-from edgeprune.artifact import Artifact
-from edgeprune.errors import ConfigError
+from edgeprune.config.recipe import CalibrationMethod
+from edgeprune.core.artifact import Artifact
+from edgeprune.core.errors import ConfigError
+from edgeprune.core.onnx_files import read_onnx
+from edgeprune.images.preprocess import Preprocess
 from edgeprune.models import ModelAdapter
-from edgeprune.onnx_files import read_onnx
-from edgeprune.preprocess import Preprocess
-from edgeprune.recipe import CalibrationMethod
 
 SCHEMES: dict[str, str] = {
     "ort-u8s8": "edgeprune.quantize.qdq",

@@ -15,10 +15,10 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto
 
-from edgeprune.documents import read_record
-from edgeprune.errors import CompileError, OutputError
-from edgeprune.files import write_text_atomically
-from edgeprune.preprocess import load_input
+from edgeprune.core.documents import read_record
+from edgeprune.core.errors import CompileError, OutputError
+from edgeprune.core.files import write_text_atomically
+from edgeprune.images.preprocess import load_input
 from edgeprune.quantize import CalibrationSet
 from edgeprune.quantize.bias import ChannelMean, convolved
 from edgeprune.quantize.ranges import METHODS, Range

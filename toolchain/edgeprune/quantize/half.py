@@ -8,9 +8,9 @@ from pathlib import Path
 import onnx
 import onnx.version_converter
 
-from edgeprune.artifact import Artifact
-from edgeprune.errors import CompileError, shortened
-from edgeprune.onnx_files import read_onnx
+from edgeprune.core.artifact import Artifact
+from edgeprune.core.errors import CompileError, shortened
+from edgeprune.core.onnx_files import read_onnx
 
 HALF_SCALES = 19
 """First opset in which Q/DQ take fp16 scales, and so give and take fp16."""

@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeprune.artifact import Artifact
 from edgeprune.backends import ncnn as backend
 from edgeprune.backends.ncnn_files import FLOAT_TAG, INT8_TAG, INT8_TERM, Layer, read, write
-from edgeprune.errors import CompileError
-from edgeprune.onnx_files import read_onnx
-from edgeprune.preprocess import load_input
+from edgeprune.core.artifact import Artifact
+from edgeprune.core.errors import CompileError
+from edgeprune.core.onnx_files import read_onnx
+from edgeprune.images.preprocess import load_input
 from edgeprune.quantize import CalibrationSet
 
 BINS, LEVELS = 2048, 128

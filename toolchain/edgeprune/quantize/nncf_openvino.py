@@ -10,10 +10,10 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from edgeprune.artifact import Artifact
 from edgeprune.backends.openvino import keep_spec
-from edgeprune.errors import CompileError, shortened
-from edgeprune.preprocess import load_input
+from edgeprune.core.artifact import Artifact
+from edgeprune.core.errors import CompileError, shortened
+from edgeprune.images.preprocess import load_input
 from edgeprune.quantize import CalibrationSet
 from edgeprune.quantize.ranges import PERCENTILE
 

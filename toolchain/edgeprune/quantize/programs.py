@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeprune.artifact import Artifact
 from edgeprune.backends import executorch, litert
-from edgeprune.documents import read_record
-from edgeprune.errors import OutputError
-from edgeprune.isolated import convert_program
-from edgeprune.preprocess import load_input
+from edgeprune.converters.environments import convert_program
+from edgeprune.core.artifact import Artifact
+from edgeprune.core.documents import read_record
+from edgeprune.core.errors import OutputError
+from edgeprune.images.preprocess import load_input
 from edgeprune.quantize import CalibrationSet
 
 NODES = "nodes.json"

@@ -13,9 +13,9 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from edgeprune.artifact import Artifact
-from edgeprune.errors import CompileError, EdgepruneError, shortened
-from edgeprune.onnx_files import read_onnx
+from edgeprune.core.artifact import Artifact
+from edgeprune.core.errors import CompileError, EdgepruneError, shortened
+from edgeprune.core.onnx_files import read_onnx
 from edgeprune.quantize import CalibrationSet
 from edgeprune.quantize.bias import Kernel, convolved, correct_biases
 from edgeprune.quantize.calibration import Table, calibrated_tensors, measured, read_table, write_table

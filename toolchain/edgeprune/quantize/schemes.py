@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from edgeprune.bench.sensors.cpu import read_cpu_flags
+from edgeprune.worker.sensors.cpu import read_cpu_flags
 
 WIDE_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 """Flags of x86 CPUs that add products of u8 and s8 in 32 bits at once."""

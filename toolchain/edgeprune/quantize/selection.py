@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgeprune.dataset import Dataset
-from edgeprune.errors import DataError
-from edgeprune.preprocess import CENTRE_CROP, Image, Preprocess, centre_crop, letterbox, read_image
-from edgeprune.reading.index import content_sha256
-from edgeprune.recipe import Selection
+from edgeprune.config.recipe import Selection
+from edgeprune.core.errors import DataError
+from edgeprune.images.dataset import Dataset
+from edgeprune.images.preprocess import CENTRE_CROP, Image, Preprocess, centre_crop, letterbox, read_image
+from edgeprune.images.reading.index import content_sha256
 
 POOL = 2048
 """So many images of a larger split, drawn at random, are looked at for ``diverse``."""

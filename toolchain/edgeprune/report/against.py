@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from edgeprune.bench.result import BenchResult
 from edgeprune.bench.statistics import achieved_fps, latency_ms
+from edgeprune.records.bench_result import BenchResult
 from edgeprune.report.cells import Head, number, plain, table, word
 from edgeprune.report.console import draw, say
 

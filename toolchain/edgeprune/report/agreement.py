@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from edgeprune.bench.agreement import Agreement
 from edgeprune.report.cells import MISSING, Cell, Head, Line, Table, plain, word
 from edgeprune.report.console import draw, say
+from edgeprune.verify.agreement import Agreement
 
 _HEADS = (
     Head("engine", numeric=False), Head("images"), Head("relative L2"), Head("tolerance"), Head("shared"),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgeprune.records.pruning import LayerWidth, Pruning
 from edgeprune.report.cells import ending
 from edgeprune.report.facts import Report
 from edgeprune.report.svg import BLUE, INK, MUTED, ORANGE, beside, figure, row_name, to_svg
-from edgeprune.shrinking import LayerWidth, Pruning
 
 LAYERS_A_CHART = 32
 _NAME_LIMIT = 26

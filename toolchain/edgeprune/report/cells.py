@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 MISSING = "–"
 
@@ -92,20 +90,3 @@ def ending(name: str, limit: int) -> str:
     tail = name[1 - limit :]
     starts = (tail.find(separator, 0, limit // 2) for separator in "/._")
     return f"…{tail[next((start for start in starts if start >= 0), 0) :]}"
-
-
-def flatten(data: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Turn nested data into (dotted key, text) pairs, in order."""
-    pairs: list[tuple[str, str]] = []
-    for key, value in data.items():
-        name = f"{prefix}{key}"
-        match value:
-            case dict() if value:
-                pairs += flatten(value, f"{name}.")
-            case list() | tuple() if all(isinstance(item, str | int | float) for item in value):
-                pairs.append((name, ", ".join(str(item) for item in value)))
-            case list() | tuple() | dict():
-                pairs.append((name, json.dumps(value, ensure_ascii=False, default=str)))
-            case _:
-                pairs.append((name, "" if value is None else str(value)))
-    return pairs

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgeprune.records.pruning import Iteration, PassReport
 from edgeprune.report.cells import Cell, Head, Table, number, table, word
-from edgeprune.shrinking import Iteration, PassReport
 
 PREDICTED_WITHIN = 0.10
 """A table whose predictions are further off on average is said to be."""

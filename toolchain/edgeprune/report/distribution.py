@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from edgeprune.bench.result import BenchResult
 from edgeprune.bench.statistics import latency_ms, median_ms, pooled_ns
+from edgeprune.records.bench_result import BenchResult
+from edgeprune.records.summary import Row
 from edgeprune.report.facts import Report
 from edgeprune.report.svg import INK, MUTED, RULE, beside, colour_of, figure, log_axis, row_name, to_svg
-from edgeprune.summary import Row
 
 # Places on the axis 1 / (1 - share), where each further nine takes the same room.
 NINES = {2.0: "50 %", 10.0: "90 %", 100.0: "99 %", 1000.0: "99.9 %", 10000.0: "99.99 %"}

@@ -15,9 +15,9 @@ from edgeprune.report.page import captioned, markup, page, paragraph
 from edgeprune.report.svg import BLUE, INK, ORANGE, beside, figure, to_svg
 
 if TYPE_CHECKING:
-    from edgeprune.attribution import Split
-    from edgeprune.bench.layer_costs import LayerCost
-    from edgeprune.explain import EngineTimes, Explanation
+    from edgeprune.explain.attribution import Split
+    from edgeprune.explain.layer_costs import LayerCost
+    from edgeprune.explain.run import EngineTimes, Explanation
 
 _NAME_LIMIT = 34
 

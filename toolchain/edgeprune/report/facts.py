@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeprune.bench.result import BenchResult, load_result
-from edgeprune.errors import DataError
-from edgeprune.files import inside, write_text_atomically
-from edgeprune.shrinking import Pruning
-from edgeprune.summary import Row, Summary, load_summary
+from edgeprune.core.errors import DataError
+from edgeprune.core.files import inside, write_text_atomically
+from edgeprune.records.bench_result import BenchResult, load_result
+from edgeprune.records.pruning import Pruning
+from edgeprune.records.summary import Row, Summary, load_summary
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from edgeprune.sanity import UNFIT
-from edgeprune.summary import Row, Summary
+from edgeprune.pipeline.sanity import UNFIT
+from edgeprune.records.summary import Row, Summary
 
 
 def heading(summary: Summary) -> str:

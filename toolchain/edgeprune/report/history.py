@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from edgeprune.errors import ConfigError, DataError
+from edgeprune.core.errors import ConfigError, DataError
 from edgeprune.history import Metric
 from edgeprune.history.changes import Change, change_points
 from edgeprune.history.entry import UNITS, Point, Series

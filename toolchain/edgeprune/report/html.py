@@ -7,6 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from edgeprune.records.summary import ALTERNATIVES, Row
 from edgeprune.report import tables
 from edgeprune.report.bars import channels, memory
 from edgeprune.report.cells import Cell, number, plain, printable
@@ -25,7 +26,6 @@ from edgeprune.report.sensitivity import (
 )
 from edgeprune.report.sparse import epochs_table, gammas_by_epoch
 from edgeprune.report.tables import speedup_cell
-from edgeprune.summary import ALTERNATIVES, Row
 
 PAGE = "report.html"
 

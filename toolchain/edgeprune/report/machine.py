@@ -1,4 +1,4 @@
-"""The machine of a build in words for people: what `bench.environment` recorded, without its raw numbers."""
+"""The machine of a build in words for people: what `worker.environment` recorded, without its raw numbers."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from edgeprune.bench.sensors.cgroup import bytes_of, cores_of
 from edgeprune.report.cells import plain
+from edgeprune.worker.sensors.cgroup import bytes_of, cores_of
 
 # The kernel writes the largest page-aligned number for "no limit".
 _NO_LIMIT = 1 << 60

@@ -6,6 +6,7 @@ import html
 import re
 from pathlib import Path
 
+from edgeprune.records.pruning import Pruning
 from edgeprune.report import tables
 from edgeprune.report.cells import Line, Table, number, plain, printable
 from edgeprune.report.descent import iterations_table, passes_table, prediction_note
@@ -14,7 +15,6 @@ from edgeprune.report.heading import chosen_place, done_on, heading
 from edgeprune.report.machine import date_words, device_words
 from edgeprune.report.sensitivity import guard_note, guards, layers_table, tries_table
 from edgeprune.report.sparse import epochs_table
-from edgeprune.shrinking import Pruning
 
 PAGE = "report.md"
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|#~&!$@])")

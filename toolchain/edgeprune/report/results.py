@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from rich.console import Console
 
 from edgeprune.bench.derived import hottest_c
-from edgeprune.bench.result import BenchResult, Energy
 from edgeprune.bench.statistics import achieved_fps, latency_ms
+from edgeprune.records.bench_result import BenchResult, Energy
 from edgeprune.report.cells import Head, number, plain, table, word
 from edgeprune.report.console import draw, say
 

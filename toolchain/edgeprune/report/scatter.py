@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from edgeprune.records.summary import ALTERNATIVES, Row
 from edgeprune.report.cells import plain
 from edgeprune.report.facts import Report
 from edgeprune.report.svg import INK, MUTED, PAPER, colour_of, figure, log_axis, to_svg
-from edgeprune.summary import ALTERNATIVES, Row
 
 MARKERS = "osD^v"
 # A row that lost more than this is drawn at the lower edge with its value, so that the others stay apart.

@@ -11,7 +11,7 @@ from edgeprune.report.page import captioned, markup, page, paragraph
 from edgeprune.report.svg import BLUE, INK, MUTED, figure, log_axis, to_svg
 
 if TYPE_CHECKING:
-    from edgeprune.front import Found
+    from edgeprune.search.pareto import Found
 
 
 def write_page(found: Found, path: Path) -> None:

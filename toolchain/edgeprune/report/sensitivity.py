@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from edgeprune.records.sensitivity import Guard, GuardTry
+from edgeprune.records.summary import Row, Summary
 from edgeprune.report.cells import Cell, Head, Table, number, plain, table, word
 from edgeprune.report.svg import BLUE, MUTED, ORANGE, figure, log_axis, to_svg
-from edgeprune.sensitivity import Guard, GuardTry
-from edgeprune.summary import Row, Summary
 
 NAMED = 12  # layers that a sentence names
 NOT_EVALUATED = "not evaluated: its error is too small to matter"

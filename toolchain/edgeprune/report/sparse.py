@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from edgeprune.records.pruning import GAMMA_QUANTILES, SMALL_GAMMA, SparseTraining
 from edgeprune.report.cells import Cell, Head, Table, number, table
 from edgeprune.report.console import draw
 from edgeprune.report.svg import BLUE, MUTED, ORANGE, figure, to_svg
-from edgeprune.shrinking import GAMMA_QUANTILES, SMALL_GAMMA, SparseTraining
 
 if TYPE_CHECKING:
-    from edgeprune.sweep import Sweep
+    from edgeprune.search.sparsity import Sweep
 
 
 def gammas_by_epoch(training: SparseTraining, name: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from edgeprune.latency import Grid, LatencyTable, Scan
+from edgeprune.records.latency_table import Grid, LatencyTable, Scan
 from edgeprune.report.cells import Cell, Head, number, word
 from edgeprune.report.cells import table as table_of
 from edgeprune.report.console import draw, say

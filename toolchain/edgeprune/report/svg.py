@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from typing import Any
 from xml.etree import ElementTree
 
+from edgeprune.records.summary import ALTERNATIVES, Row
 from edgeprune.report.cells import plain
 from edgeprune.report.facts import Report
-from edgeprune.summary import ALTERNATIVES, Row
 
 # Blue and orange are told apart under every common colour blindness. In the SVG each is replaced by the
 # page's variable of that name, so that a dark page has light ink.

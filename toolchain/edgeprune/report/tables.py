@@ -7,13 +7,14 @@ import shlex
 
 from edgeprune.bench.derived import hottest_c
 from edgeprune.bench.statistics import PERCENTILE_MINIMA, latency_ms, median_ms
-from edgeprune.report.cells import Cell, Head, Line, Table, flatten, number, table, word
+from edgeprune.core.text import flatten
+from edgeprune.records.pruning import Pruning
+from edgeprune.records.scores import LENIENT
+from edgeprune.records.summary import Row, Summary, TargetSummary
+from edgeprune.report.cells import Cell, Head, Line, Table, number, table, word
 from edgeprune.report.facts import Report
 from edgeprune.report.heading import unfit_by
 from edgeprune.report.machine import date_words, machine_facts, time_words
-from edgeprune.scores import LENIENT
-from edgeprune.shrinking import Pruning
-from edgeprune.summary import Row, Summary, TargetSummary
 
 NOT_MEASURED = "not measured in this build"
 HOW_TO_CHECK = "pip install 'edgeprune[rtx]'"

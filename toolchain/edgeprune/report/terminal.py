@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from rich.console import Console
 from rich.text import Text
 
+from edgeprune.records.scores import Metric
+from edgeprune.records.summary import Row, SanityWarning, Summary, TargetSummary
 from edgeprune.report.cells import Cell, Head, Line, Table, number, plain
 from edgeprune.report.console import draw, for_terminal, say
 from edgeprune.report.heading import heading
@@ -18,8 +20,6 @@ from edgeprune.report.tables import (
     runtimes,
     speedup_cell,
 )
-from edgeprune.scores import Metric
-from edgeprune.summary import Row, SanityWarning, Summary, TargetSummary
 
 AT_LEAST = "\N{GREATER-THAN OR EQUAL TO}"
 CHOSEN, BEST, REFUSED, WARNED = "●", "○", "✗", "⚠"

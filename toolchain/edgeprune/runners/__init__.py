@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
-from edgeprune.errors import DeviceError
+from edgeprune.core.errors import DeviceError
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeprune.errors import ConfigError, DeviceError, DroppedError
+from edgeprune.core.errors import ConfigError, DeviceError, DroppedError
 from edgeprune.runners.connection import COMMAND, Connection
 from edgeprune.runners.local import last_line
 from edgeprune.runners.remote import RemoteRunner

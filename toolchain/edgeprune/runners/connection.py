@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from edgeprune.documents import parse_json
-from edgeprune.errors import DeviceError, DroppedError
+from edgeprune.core.documents import parse_json
+from edgeprune.core.errors import DeviceError, DroppedError
 from edgeprune.runners import onboard
 from edgeprune.runners.local import kill_group
 

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
-from edgeprune.artifact import digest
-from edgeprune.errors import DeviceError, shortened
-from edgeprune.files import read_bytes, read_text
+from edgeprune.core.artifact import digest
+from edgeprune.core.errors import DeviceError, shortened
+from edgeprune.core.files import read_bytes, read_text
 from edgeprune.runners.local import last_line
 
 MIRROR = "http://deb.debian.org/debian"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edgeprune.errors import ConfigError
+from edgeprune.core.errors import ConfigError
 from edgeprune.runners import Runner
 from edgeprune.runners.adb import AdbRunner
 from edgeprune.runners.emulated import SCHEME as EMULATED

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from edgeprune.errors import ConfigError, DeviceError, did_you_mean
+from edgeprune.core.errors import ConfigError, DeviceError, did_you_mean
 from edgeprune.runners import Completed
 from edgeprune.runners.debian import Say
 from edgeprune.runners.local import LocalRunner, run_process

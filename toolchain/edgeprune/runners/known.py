@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from edgeprune.device import resolve_targets
-from edgeprune.documents import read_mapping, validate
-from edgeprune.errors import ConfigError, did_you_mean
-from edgeprune.resources import config_dir
+from edgeprune.config.targets import resolve_targets
+from edgeprune.core.documents import read_mapping, validate
+from edgeprune.core.errors import ConfigError, did_you_mean
+from edgeprune.core.resources import config_dir
 from edgeprune.runners.devices import LOCAL, runner_for
 
 FILE = "devices.yaml"

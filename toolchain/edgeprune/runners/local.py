@@ -16,8 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from edgeprune.errors import DeviceError, how_it_ended
-from edgeprune.processes import safely
+from edgeprune.core.errors import DeviceError, how_it_ended
+from edgeprune.core.processes import safely
 from edgeprune.runners import Completed
 from edgeprune.runners.following import Followed
 

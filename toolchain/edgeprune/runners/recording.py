@@ -17,9 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from edgeprune.documents import parse_record, read_json, read_record
-from edgeprune.errors import ConfigError, DeviceError
-from edgeprune.files import read_bytes, read_lines, write_text_atomically
+from edgeprune.core.documents import parse_record, read_json, read_record
+from edgeprune.core.errors import ConfigError, DeviceError
+from edgeprune.core.files import read_bytes, read_lines, write_text_atomically
 from edgeprune.runners import Completed, Runner
 
 RECORDING, CALLS = "recording.json", "calls.jsonl"

@@ -17,8 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from edgeprune.artifact import digest, parts_of
-from edgeprune.errors import ConfigError, DeviceError, DroppedError, how_it_ended
+from edgeprune.core.artifact import digest, parts_of
+from edgeprune.core.errors import ConfigError, DeviceError, DroppedError, how_it_ended
 from edgeprune.runners import Completed
 from edgeprune.runners.connection import Connection
 from edgeprune.runners.local import last_line

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edgeprune.errors import DeviceError
+from edgeprune.core.errors import DeviceError
 from edgeprune.runners.remote import RemoteRunner
 
 INSTALL_TIMEOUT_S = 3600.0

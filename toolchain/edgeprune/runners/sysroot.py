@@ -20,11 +20,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from edgeprune.artifact import content_key, exclusive
-from edgeprune.documents import read_json
-from edgeprune.errors import DeviceError, OutputError
-from edgeprune.files import write_text_atomically
-from edgeprune.resources import cache_dir
+from edgeprune.core.artifact import content_key, exclusive
+from edgeprune.core.documents import read_json
+from edgeprune.core.errors import DeviceError, OutputError
+from edgeprune.core.files import write_text_atomically
+from edgeprune.core.resources import cache_dir
 from edgeprune.runners.debian import MIRROR, SUITE, Say, unpack_packages
 from edgeprune.runners.local import run_process
 

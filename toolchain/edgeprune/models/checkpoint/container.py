@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
-from edgeprune import files
-from edgeprune.errors import ModelError
+from edgeprune.core import files
+from edgeprune.core.errors import ModelError
 from edgeprune.models.checkpoint.pickled import DamagedError, RefusedError, read_pickle
 from edgeprune.models.checkpoint.tensors import Storage, stored
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
-from edgeprune.errors import ModelError
+from edgeprune.core.errors import ModelError
 from edgeprune.models.checkpoint.fields import KNOWN
 
 MOST_CLASSES = 100_000

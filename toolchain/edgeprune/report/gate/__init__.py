@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from edgeprune.bench.gate_result import Failure, GateResult
-from edgeprune.errors import ConfigError, did_you_mean
-from edgeprune.files import write_text_atomically
+from edgeprune.core.errors import ConfigError, did_you_mean
+from edgeprune.core.files import write_text_atomically
+from edgeprune.gate.result import Failure, GateResult
 from edgeprune.report.gate.action_benchmark import render_action_benchmark
 from edgeprune.report.gate.annotations import render_annotations
 from edgeprune.report.gate.bencher import render_bencher

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from edgeprune.bench.gate_result import GateResult, Pair
+from edgeprune.gate.result import GateResult, Pair
 
 # Of what is smaller when it is better: metrics with their number in each pair, where they have one.
 _SMALLER: dict[str, Callable[[Pair], float | None] | None] = {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edgeprune.bench.gate_result import Failure, GateResult
+from edgeprune.gate.result import Failure, GateResult
 from edgeprune.report.cells import plain
 from edgeprune.report.console import for_terminal
 

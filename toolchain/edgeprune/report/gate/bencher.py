@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from edgeprune.bench.gate_result import GateResult
+from edgeprune.gate.result import GateResult
 
 # Bencher's own measures: latency in nanoseconds, throughput in operations per second.
 _NS_PER_MS = 1e6

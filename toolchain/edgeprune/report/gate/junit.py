@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from xml.etree import ElementTree as ET
 
-from edgeprune.bench.gate_result import Failure, GateResult, Metric
+from edgeprune.gate.result import Failure, GateResult, Metric
 from edgeprune.report.cells import plain
 
 

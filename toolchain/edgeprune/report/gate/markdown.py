@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edgeprune.bench.gate_result import Failure, GateResult, Metric
+from edgeprune.gate.result import Failure, GateResult, Metric
 from edgeprune.report.cells import MISSING, number, plain
 from edgeprune.report.markdown import escape
 

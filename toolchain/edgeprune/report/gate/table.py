@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edgeprune.bench.gate_result import Failure, GateResult
+from edgeprune.gate.result import Failure, GateResult
 from edgeprune.report.cells import plain
 
 _LEAST_WIDTH = 12

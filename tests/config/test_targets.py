@@ -1,0 +1,205 @@
+"""Device profiles: every file of `targets/` is sound, aliases follow the machine, mistakes get one line."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeprune.backends import BACKENDS
+from edgeprune.config import targets as device
+from edgeprune.config.targets import DeviceProfile, load_profile, resolve_targets, target_files
+from edgeprune.core.documents import read_mapping, validate
+from edgeprune.core.errors import ConfigError
+
+SOUND: dict[str, Any] = {
+    "description": "a test target",
+    "arch": ["x86_64"],
+    "backend": "onnxruntime",
+    "precisions": ["fp32", "int8"],
+    "channel_step": {"fp32": 8, "int8": 16},
+    "scheme": "ort-u8s8",
+}
+FILES = target_files()
+PROFILES = {name: path for name, path in FILES.items() if "alias" not in read_mapping(path, ConfigError)}
+ALIASES = {name: path for name, path in FILES.items() if name not in PROFILES}
+
+
+def _write(folder: Path, data: Any, name: str = "board.yaml") -> Path:
+    path = folder / name
+    path.write_text(data if isinstance(data, str) else yaml.safe_dump(data), encoding="utf-8")
+    return path
+
+
+def _complaint(path: Path) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_profile(path)
+    message = str(caught.value)
+    assert message.startswith(str(path))
+    assert "\n" not in message
+    return message.removeprefix(f"{path}: ")
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_every_profile_is_sound(name: str) -> None:
+    profile = load_profile(PROFILES[name])
+    assert profile.name == name
+    assert profile.backend in BACKENDS
+    assert profile.step == profile.channel_step[profile.ship]
+    # A multiple of 8 always: below that no vector unit of these targets is filled.
+    assert all(step % 8 == 0 for step in profile.channel_step.values())
+    assert set(profile.options) <= set(profile.precisions)
+    assert resolve_targets((name,)) == (profile,)
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_no_profile_names_a_host(name: str) -> None:
+    assert not {"host", "address", "user", "device"} & set(read_mapping(PROFILES[name], ConfigError))
+
+
+@pytest.mark.parametrize("name", ALIASES)
+def test_every_alias_names_targets_of_its_architecture(name: str) -> None:
+    alias = read_mapping(ALIASES[name], ConfigError)
+    assert set(alias) == {"description", "alias"}
+    for machine in alias["alias"]:
+        members = resolve_targets((name,), machine)
+        assert members
+        assert all(machine in member.arch for member in members)
+
+
+def test_cpu_means_this_machines_own_runtimes() -> None:
+    assert [profile.name for profile in resolve_targets(("cpu",), "x86_64")] == ["x86-ort", "x86-openvino"]
+    assert [profile.name for profile in resolve_targets(("cpu",), "aarch64")] == [
+        "arm64-ort",
+        "arm64-openvino",
+    ]
+
+
+def test_an_architecture_without_an_alias_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"cpu.yaml: alias: nothing is listed .* 'riscv64'"):
+        resolve_targets(("cpu",), "riscv64")
+
+
+def test_each_target_comes_once_and_in_order() -> None:
+    found = resolve_targets(("x86-openvino", "cpu", "x86-openvino"), "x86_64")
+    assert [profile.name for profile in found] == ["x86-openvino", "x86-ort"]
+
+
+def test_a_target_can_be_a_file_of_ones_own(tmp_path: Path) -> None:
+    (profile,) = resolve_targets((str(_write(tmp_path, SOUND)),))
+    assert (profile.name, profile.step, profile.ship) == ("board", 16, "int8")
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("x86-otr", "x86-ort"), ("jetsen", "jetson"), ("CPU", None)])
+def test_an_unknown_target_is_refused_with_the_nearest(typed: str, meant: str | None) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve_targets((typed,))
+    assert str(caught.value).startswith(f"unknown target {typed!r}")
+    assert "`edgeprune targets` lists them all" in str(caught.value)
+    assert meant is None or f"did you mean {meant!r}?" in str(caught.value)
+
+
+def test_an_alias_of_something_unknown_is_refused(tmp_path: Path) -> None:
+    path = _write(tmp_path, {"description": "x", "alias": {"x86_64": ["x86-otr"], "aarch64": "arm64-ort"}})
+    with pytest.raises(
+        ConfigError, match=r"alias.x86_64: unknown target 'x86-otr' \(did you mean 'x86-ort'\?\)"
+    ):
+        resolve_targets((str(path),), "x86_64")
+    with pytest.raises(
+        ConfigError, match=r"alias.aarch64: a list of target names is expected, not 'arm64-ort'"
+    ):
+        resolve_targets((str(path),), "aarch64")
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"backend": "onnxruntim"}, "did you mean 'onnxruntime'?"),
+        ({"precisions": ["fp32", "int9"]}, "precisions.1: 'int9' is not one of fp32, fp16, bf16, int8"),
+        ({"chanel_step": {}}, "unknown key 'chanel_step' (did you mean 'channel_step'?)"),
+        ({"channel_step": {"fp33": 8}}, "channel_step.fp33: 'fp33' is not one of"),
+        ({"channel_step": {"fp32": 8}}, "channel_step.int8: a step of at least 1"),
+        ({"channel_step": {"fp32": 8, "int8": 0}}, "channel_step.int8: a step of at least 1"),
+        ({"precisions": []}, "precisions: "),
+        ({"ship": "fp16"}, "ship: 'fp16' is not among precisions"),
+        ({"arch": "x86_64"}, "arch: "),
+        ({"arch": ["x86-64"]}, "arch.0: 'x86-64' is not one of x86_64, aarch64 (did you mean 'x86_64'?)"),
+        ({"options": {"int8": 3}}, "options.int8: a section of keys and values is expected, not 3"),
+        ({"host": "10.0.0.1"}, "unknown key 'host'"),
+    ],
+)
+def test_a_mistake_names_its_key_and_what_was_meant(
+    tmp_path: Path, change: dict[str, Any], complaint: str
+) -> None:
+    assert complaint in _complaint(_write(tmp_path, SOUND | change))
+
+
+@pytest.mark.parametrize("key", sorted(SOUND))
+def test_every_key_of_a_bare_profile_is_required(tmp_path: Path, key: str) -> None:
+    bare = {name: value for name, value in SOUND.items() if name != key}
+    assert _complaint(_write(tmp_path, bare)) == f"{key}: this key is required"
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("- a\n- b\n", "a mapping of keys to values is expected, not list"),
+        ("", "a mapping of keys to values is expected, not NoneType"),
+        ("a: [1,", "not valid YAML"),
+        ("a: !!python/object/apply:os.system ['true']", "not valid YAML"),
+    ],
+)
+def test_what_is_not_a_plain_mapping_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
+    assert complaint in _complaint(_write(tmp_path, text))
+
+
+def test_unreadable_files_are_refused(tmp_path: Path) -> None:
+    assert "cannot be read: No such file" in _complaint(tmp_path / "none.yaml")
+    assert "cannot be read" in _complaint(tmp_path)
+    binary = tmp_path / "binary.yaml"
+    binary.write_bytes(b"\xff\xfe\x00\x01")
+    assert "not a UTF-8 text (UTF-16)" in _complaint(binary)
+
+
+def test_runs_here_needs_the_architecture_and_an_engine_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = validate(DeviceProfile, SOUND | {"name": "here"}, "test", ConfigError)
+    on_device = validate(DeviceProfile, SOUND | {"name": "there", "built_on": "device"}, "test", ConfigError)
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    assert here.runs_here
+    assert not on_device.runs_here
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    assert not here.runs_here
+
+
+def test_a_profile_cannot_be_changed() -> None:
+    profile = load_profile(next(iter(PROFILES.values())))
+    with pytest.raises(ValueError, match="frozen"):
+        profile.name = "other"  # type: ignore[misc]
+
+
+json_like = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(st.sampled_from([*SOUND, "ship", "options", "notes", "other"]), json_like, max_size=4))
+def test_any_data_is_a_sound_profile_or_one_line(changes: dict[str, Any]) -> None:
+    try:
+        profile = validate(DeviceProfile, SOUND | changes | {"name": "any"}, "any.yaml", ConfigError)
+    except ConfigError as exc:
+        assert str(exc).startswith("any.yaml: ")
+        assert "\n" not in str(exc)
+    else:
+        assert profile.step >= 1
+        assert profile.ship in profile.precisions
+
+
+def test_the_choices_are_those_that_exist() -> None:
+    assert set(device.get_args(device.BackendName)) == set(BACKENDS)

@@ -1,0 +1,125 @@
+"""Targets are suggested by what a word means; letters only decide slips; what there is not is said."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeprune.config.targets import resolve_targets, target_files
+from edgeprune.core.errors import ConfigError, which_target
+from edgeprune.core.meanings import SYNONYMS, TARGETS
+
+ARM, PHONE = "arm64-ort, arm64-ncnn or arm64-openvino", "android-ort, android-litert or android-executorch"
+FILES = tuple(target_files())
+
+
+@pytest.mark.parametrize(
+    ("word", "taken"),
+    [
+        *(
+            (word, ARM)
+            for word in (
+                "rpi5",
+                "raspberrypi",
+                "raspberry-pi-4",
+                "pi",
+                "rk3588",
+                "orangepi5",
+                "aarch64",
+                "opi5",
+                "tda4vm",
+                "beaglebone",
+            )
+        ),
+        *(
+            (word, "jetson")
+            for word in (
+                "orin-nano",
+                "orin",
+                "jetson-orin-nx",
+                "tensorrt",
+                "trt",
+                "Jetson Xavier",
+                "orinnano",
+                "deepstream",
+            )
+        ),
+        *(
+            (word, "x86-openvino, x86-ort or x86-ncnn")
+            for word in ("nuc", "xeon", "i7", "x86_64", "laptop", "j4125", "wsl")
+        ),
+        *((word, PHONE) for word in ("android", "phone", "pixel8", "sm8650", "xiaomi14")),
+        ("onnxruntime", "x86-ort, arm64-ort or android-ort"),
+        ("ort", "x86-ort, arm64-ort or android-ort"),
+        ("tflite", "x86-litert or android-litert"),
+        ("intel-gpu", "intel-gpu-openvino"),
+        ("localhost", "cpu"),
+    ],
+)
+def test_a_word_gets_the_targets_that_it_means(word: str, taken: str) -> None:
+    assert which_target(word, FILES).endswith(f": --target {taken}")
+
+
+@pytest.mark.parametrize(
+    ("word", "said", "nearest"),
+    [
+        ("gpu", "there is a target for the GPU of a Jetson and one for Intel's, none for others", "jetson"),
+        ("cuda", "there is no target for an NVIDIA GPU of a workstation or server", "jetson"),
+        ("rtx4090", "there is no target for an NVIDIA GPU of a workstation or server", "jetson"),
+        (
+            "npu",
+            "there is a target for the NPU of an Intel Core Ultra, none for others",
+            "intel-npu-openvino",
+        ),
+        ("snapdragon", "there is no target for the NPU or GPU of a phone; for its CPU", "android-ort"),
+        ("coral", "there is no target for this accelerator", "arm64-ort"),
+        ("hailo8", "there is no target for this accelerator", "arm64-ort"),
+        ("m1", "there is no target for Apple's devices", None),
+        ("mac", "there is no target for Apple's devices", None),
+        ("ios", "there is no target for Apple's devices", None),
+        ("stm32", "there is no target for microcontrollers", None),
+    ],
+)
+def test_what_there_is_no_target_for_is_said_with_the_nearest(
+    word: str, said: str, nearest: str | None
+) -> None:
+    hint = which_target(word, FILES)
+    assert hint.startswith(f": {said}")
+    assert (f"--target {nearest}" in hint) if nearest else ("--target" not in hint)
+    assert "'cpu'" not in hint
+
+
+@pytest.mark.parametrize(
+    ("slip", "meant"),
+    [
+        ("jetsn", "jetson"),
+        ("x86-openvin", "x86-openvino"),
+        ("cpuu", "cpu"),
+        ("CPU", "cpu"),
+        ("x86_ort", "x86-ort"),
+    ],
+)
+def test_a_slip_gets_the_target_that_was_meant(slip: str, meant: str) -> None:
+    assert which_target(slip, FILES) == f" (did you mean {meant!r}?)"
+
+
+def test_nothing_is_made_up_for_a_word_without_meaning() -> None:
+    assert which_target("quartz", FILES) == which_target("", FILES) == ""
+
+
+def test_the_table_names_shipped_targets_only_and_each_word_once() -> None:
+    assert {target for meaning in TARGETS for target in meaning.targets} <= set(FILES)
+    words = [word for meaning in TARGETS for word in meaning.words]
+    assert len(words) == len(set(words))
+    assert all(word == word.lower() for word in (*words, *SYNONYMS))
+
+
+@given(st.text(max_size=30))
+def test_any_text_gets_an_answer_in_one_line(word: str) -> None:
+    assert "\n" not in which_target(word, FILES)
+
+
+def test_all_unknown_targets_are_told_at_once() -> None:
+    with pytest.raises(ConfigError, match=r"'rpi5': a Raspberry Pi .*; unknown target 'npu': there is"):
+        resolve_targets(("rpi5", "cpu", "npu"))

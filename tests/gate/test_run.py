@@ -1,0 +1,369 @@
+"""The gate on simulated machines: its error rates, its order, each verdict, and what it refuses."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edgeprune.core.errors import CompileError, ConfigError, NotComparableError
+from edgeprune.gate.budgets import parse_budget
+from edgeprune.gate.decision import LOOKS, Decision, decide
+from edgeprune.gate.min_effect import default_tau
+from edgeprune.gate.pairs import GATE_BLOCK, check_comparable, on_runner
+from edgeprune.gate.result import AccuracyPair, GateResult
+from edgeprune.gate.run import Rules, run_gate
+from edgeprune.records.bench_result import Job, WorkerReport
+from edgeprune.runners.local import LocalRunner
+from edgeprune.worker.sensors.jetson import read_jetson
+from recorded import Record
+from simulated import Machine, make_job
+
+MIB = 1.048576
+LOCKED = {"affinity": [0], "frequency": {"cpu0": {"scaling_min_freq": "2000", "scaling_max_freq": "2000"}}}
+
+
+def _gate(
+    machine: Machine, tau: float = 0.05, accuracy: AccuracyPair | None = None, **rules: Any
+) -> GateResult:
+    return run_gate(make_job("a"), make_job("b"), Rules(tau, **rules), machine, accuracy=accuracy)
+
+
+def _decided(ratios: np.ndarray, tau: float = 0.05) -> Decision:
+    for look in LOOKS:
+        decision = decide(ratios[:look].tolist(), tau)
+        if decision.verdict:
+            return decision
+    raise AssertionError("the last look has to decide")
+
+
+@pytest.mark.parametrize("noise", ["normal", "heavy tails", "slow process", "drift"])
+def test_error_rates_on_simulated_noise(noise: str) -> None:
+    random = np.random.default_rng(11)
+
+    def pairs(effect: float) -> np.ndarray:
+        base = random.normal(0, 0.02, 20)
+        if noise == "heavy tails":
+            base = 0.012 * random.standard_t(3, 20)
+        elif noise == "slow process":  # now and then a process is 20 % slow, on either side
+            base += 0.2 * (random.integers(-1, 2, 20) * (random.random(20) < 0.1))
+        elif noise == "drift":  # balanced order turns a steady drift into an alternating error
+            base += 0.02 * np.tile([1, -1], 10)
+        return base + math.log1p(effect)
+
+    runs = 1000
+    same = [_decided(pairs(0.0)).verdict for _ in range(runs)]
+    worse = [_decided(pairs(0.10)).verdict for _ in range(runs)]
+    assert same.count("fail") / runs <= 0.005
+    assert worse.count("pass") / runs <= 0.005
+    assert worse.count("fail") / runs >= 0.95
+
+
+@given(st.lists(st.floats(-0.5, 0.5), min_size=20, max_size=20), st.floats(0.01, 0.2))
+@settings(max_examples=50)
+def test_a_decision_keeps_to_its_rule(ratios: list[float], tau: float) -> None:
+    for look in LOOKS:
+        decision = decide(ratios[:look], tau)
+        assert decision.lower <= float(np.mean(ratios[:look])) + 1e-12
+        assert decision.upper >= float(np.mean(ratios[:look])) - 1e-12
+        fails = decision.median >= math.log1p(tau) and decision.lower > 0
+        assert (decision.verdict == "fail") == fails
+        assert (decision.verdict == "pass") == (not fails and decision.upper < math.log(1.05))
+        if look == LOOKS[-1]:
+            assert decision.verdict is not None
+
+
+def test_there_is_no_look_between_the_looks() -> None:
+    with pytest.raises(ValueError, match="not 7"):
+        decide([0.0] * 7, 0.05)
+
+
+def test_equal_sides_pass_at_the_first_look(make_block) -> None:
+    result = _gate(Machine(make_block, a=10.0, b=10.0))
+    assert result.verdict == "pass"
+    assert len(result.pairs) == LOOKS[0]
+    assert {metric.name: metric.verdict for metric in result.metrics} == {
+        "p50 latency": "pass",
+        "fps": "pass",
+        "p90 latency": "advisory",
+        "peak memory": "pass",
+    }
+
+
+def test_ten_percent_slower_fails_and_says_by_how_much(make_block) -> None:
+    result = _gate(Machine(make_block, a=10.0, b=11.0))
+    assert result.verdict == "fail"
+    assert any(reason.startswith("p50 latency: +") for reason in result.reasons)
+
+
+def test_ten_percent_faster_passes(make_block) -> None:
+    assert _gate(Machine(make_block, a=11.0, b=10.0)).verdict == "pass"
+
+
+def test_a_wild_machine_is_inconclusive_after_all_pairs(make_block) -> None:
+    result = _gate(Machine(make_block, noise=0.4, a=10.0, b=10.2))
+    assert result.verdict == "inconclusive"
+    assert len(result.pairs) == LOOKS[-1]
+
+
+def test_the_order_is_balanced(make_block) -> None:
+    machine = Machine(make_block, noise=0.4, a=10.0, b=10.2)
+    result = _gate(machine)
+    orders = [pair.order for pair in result.pairs]
+    assert orders == ["AB", "BA"] * 10
+    assert "".join(machine.calls).upper() == "".join(orders)
+
+
+def test_stalls_between_queries_fail_on_fps(make_block) -> None:
+    machine = Machine(make_block, a=10.0, b=10.0)
+
+    def stalling(jobs: Sequence[Job], scenario: Any) -> list[WorkerReport]:
+        return [stalled(job, machine.answer(job, scenario)) for job in jobs]
+
+    def stalled(job: Job, report: WorkerReport) -> WorkerReport:
+        if job.name == "a" or report.block is None:
+            return report
+        elapsed = round(report.block.elapsed_ns * 1.2)
+        return report.model_copy(update={"block": report.block.model_copy(update={"elapsed_ns": elapsed})})
+
+    result = run_gate(make_job("a"), make_job("b"), Rules(), stalling)
+    assert result.verdict == "fail"
+    assert [metric.name for metric in result.metrics if metric.verdict == "fail"] == ["fps"]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "verdict"),
+    [
+        (100.0, 101.9, "pass"),  # within 2 %
+        (50.0, 50.0 + 1.9 * MIB, "pass"),  # more than 2 %, within 2 MiB
+        (100.0, 103.0, "fail"),
+        (100.0, 60.0, "pass"),
+    ],
+)
+def test_memory_fails_above_both_limits(make_block, before: float, now: float, verdict: str) -> None:
+    machine = Machine(make_block, a=10.0, b=10.0)
+    machine.peak_mb = {"a": before, "b": now}
+    assert _gate(machine).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("candidate", "verdict"), [(0.58, "pass"), (0.57, "pass"), (0.5699, "fail"), (math.nan, "fail")]
+)
+def test_accuracy_is_gated_when_it_is_known(make_block, candidate: float, verdict: str) -> None:
+    machine = Machine(make_block, a=10.0, b=10.0)
+    accuracy = AccuracyPair(baseline=0.58, candidate=candidate, max_drop=0.01)
+    assert _gate(machine, accuracy=accuracy).verdict == verdict
+
+
+def test_a_disturbed_pair_is_kept_and_run_again(make_block) -> None:
+    machine = Machine(make_block, a=10.0, b=10.0)
+    machine.disturb = 3
+    result = _gate(machine)
+    assert result.verdict == "pass"
+    assert [bool(pair.disturbed_by) for pair in result.pairs] == [True, True] + [False] * LOOKS[0]
+
+
+def test_a_machine_that_is_never_quiet_is_inconclusive(make_block) -> None:
+    machine = Machine(make_block, a=10.0, b=20.0)
+    machine.disturb = 10_000
+    result = _gate(machine)
+    assert result.verdict == "inconclusive"
+    assert "disturbed (contended)" in result.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("limit", "verdict"),
+    [
+        ("fps>=30", "pass"),
+        ("p50_ms<=12", "pass"),
+        ("p90_ms<=12", "pass"),
+        ("p50_ms<=9", "inconclusive"),  # others on the machine may be why
+        ("fps>=200", "inconclusive"),
+        ("p50_ms<=10", "inconclusive"),  # on the very edge
+    ],
+)
+def test_a_limit_that_is_kept_under_load_is_kept(make_block, limit: str, verdict: str) -> None:
+    machine = Machine(make_block, noise=0.02, a=10.0, b=10.0)
+    machine.disturb = 10_000
+    result = _gate(machine, budgets=(parse_budget(limit),))
+    told = {metric.name: metric for metric in result.metrics}
+    assert told[limit].verdict == verdict
+    assert told["p50 latency"].verdict == "inconclusive" == result.verdict
+    if verdict == "pass":
+        assert told[limit].evidence.endswith("over 10 pairs, 10 of them disturbed: kept even under load")
+        assert told[limit].candidate is not None
+
+
+@given(st.floats(10.0, 20.0), st.floats(0.0, 0.3), st.integers(0, 2**32 - 1))
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_load_never_turns_a_missed_limit_into_a_kept_one(
+    make_block, ms: float, noise: float, seed: int
+) -> None:
+    machine = Machine(make_block, noise=noise, a=ms, b=ms)
+    machine.random = np.random.default_rng(seed)
+    machine.disturb = 10_000
+    missed = parse_budget(f"p50_ms<={ms / 1.5:.4f}")
+    result = _gate(machine, budgets=(missed,))
+    assert next(m.verdict for m in result.metrics if m.budget) == "inconclusive"
+
+
+def test_a_fine_tau_has_to_be_earned(make_block) -> None:
+    with pytest.raises(ConfigError, match=r"tau 3\.0% is finer than this machine can tell"):
+        _gate(Machine(make_block, noise=0.05, a=10.0, b=10.0), tau=0.03)
+    assert _gate(Machine(make_block, noise=0.001, a=10.0, b=10.4), tau=0.03).verdict == "fail"
+
+
+@pytest.mark.parametrize(
+    ("key", "changes"),
+    [
+        ("runtime version", {"version": "2.0"}),
+        ("input shape", {"inputs": {"n": 16, "shape": [1, 3, 64, 64], "sha256": ""}}),
+        ("device", {"env_before": {"cpu": "another", "machine": "none"}}),
+    ],
+)
+def test_sides_that_differ_are_refused_unless_told_to(make_block, key: str, changes: dict[str, Any]) -> None:
+    machine = Machine(make_block, a=10.0, b=10.0)
+    machine.report["b"] = changes
+    with pytest.raises(NotComparableError, match=f"differ in {key}"):
+        _gate(machine)
+    machine.report["b"] = changes if key != "device" else {}
+    result = _gate(machine, force=True)
+    assert result.verdict == "pass"
+    assert [f"differ in {key}" in note for note in result.notes] == ([] if key == "device" else [True])
+
+
+def test_precisions_are_compared_by_what_really_ran(make_block) -> None:
+    machine = Machine(make_block, a=10.0, b=10.0)
+    with pytest.raises(NotComparableError, match="asked for: int8, really used: fp32"):
+        run_gate(make_job("a"), make_job("b", "int8"), Rules(), machine)
+    with pytest.raises(NotComparableError, match="differ in precision: fp32 and int8"):
+        check_comparable({"precision": "fp32"}, {"precision": "int8"})
+
+
+def test_wrong_outputs_are_no_matter_of_speed(make_block) -> None:
+    machine = Machine(make_block, a=10.0, b=10.0)
+    machine.block = {"output_ok": False, "output_error": 0.2}
+    with pytest.raises(CompileError, match=r"relative L2 error 0\.2"):
+        _gate(machine)
+
+
+def test_a_gate_result_survives_its_file(make_block) -> None:
+    result = _gate(Machine(make_block, a=10.0, b=10.0))
+    assert GateResult.model_validate_json(result.model_dump_json()) == result
+
+
+def test_the_gate_runs_real_workers(job: Job, tiny) -> None:
+    measure = on_runner(LocalRunner(), tiny)
+    (report,) = measure([job], "single_stream")
+    assert report.block is not None
+    assert len(report.block.samples_ns) >= 20
+    assert GATE_BLOCK.warmup_s >= 2
+
+
+@pytest.mark.parametrize(
+    ("clocks", "tau"),
+    [
+        ({"cpu0": ("2000", "2000"), "cpu1": ("800", "2000")}, 0.03),
+        ({"cpu0": ("800", "2000"), "cpu1": ("2000", "2000")}, 0.05),
+        ({}, 0.05),
+    ],
+)
+def test_the_default_tau_is_finer_only_where_the_clocks_of_the_cores_in_use_are_locked(
+    clocks: dict[str, tuple[str, str]], tau: float
+) -> None:
+    frequency = {
+        core: {"scaling_min_freq": low, "scaling_max_freq": high} for core, (low, high) in clocks.items()
+    }
+    assert default_tau({"affinity": [0], "frequency": frequency or None}, "CPUExecutionProvider") == tau
+
+
+@pytest.mark.parametrize(
+    ("board", "root", "gpu_hz", "tau"),
+    [
+        ("jetson-nano", True, (), 0.03),  # held by jetson_clocks, which says so
+        ("jetson-nano", False, (), 0.05),  # only root is told, so nothing is known of the GPU
+        ("jetson-orin-nano", True, (), 0.05),  # as it boots
+        ("jetson-orin-nano", True, ("612000000", "612000000"), 0.05),  # the memory's clock is free
+        ("jetson-orin-nano", False, ("306000000", "612000000"), 0.05),
+        ("jetson-orin-nano", False, ("612000000", "612000000"), 0.03),
+    ],
+)
+def test_on_a_jetsons_gpu_its_clock_counts_too(
+    recorded: Record, board: str, root: bool, gpu_hz: tuple[str, ...], tau: float
+) -> None:
+    device = recorded(board)
+    device.write("/etc/nv_tegra_release", "# R32 (release), REVISION: 7.1")
+    if not root:
+        del device.said["jetson_clocks --show"]
+    for file, hz in zip(("min_freq", "max_freq"), gpu_hz, strict=False):
+        device.write(f"/sys/class/devfreq/17000000.gpu/{file}", hz)
+    env = LOCKED | {"jetson": read_jetson(device.root, device.ask)}
+    assert default_tau(env, "TensorRT") == tau
+    assert default_tau(env, "CPUExecutionProvider") == 0.03  # it computes on the cores, which are locked
+    assert default_tau(env | {"frequency": None}, "TensorRT") == 0.05
+
+
+@pytest.mark.parametrize(
+    ("provider", "tau"), [("CPUExecutionProvider", 0.03), ("CUDAExecutionProvider", 0.05)]
+)
+def test_no_other_accelerators_clock_is_known_to_be_locked(make_block, provider: str, tau: float) -> None:
+    machine = Machine(make_block, noise=0.001, a=10.0, b=10.0)
+    used = {"provider": provider, "precision": "fp32", "threads": 1, "streams": 1}
+    env = LOCKED | {"cpu": "simulated", "machine": "none"}
+    machine.report = {name: {"actual": used, "env_before": env} for name in "ab"}
+    jobs = [make_job(name).model_copy(update={"options": {"provider": provider}}) for name in "ab"]
+    assert run_gate(*jobs, Rules(), machine).tau == tau
+
+
+def test_what_was_decided_stands_when_the_machine_disturbs_the_rest(make_block) -> None:
+    machine = Machine(make_block, noise=0.05, a=10.0, b=10.3)
+
+    def disturbed_later(jobs: Sequence[Job], scenario: str) -> list[WorkerReport]:
+        machine.disturb = 1 if len(machine.calls) >= 2 * LOOKS[0] else 0
+        return machine(jobs, scenario)
+
+    rules = Rules(budgets=(parse_budget("p50_ms<=5"),))
+    result = run_gate(make_job("a"), make_job("b"), rules, disturbed_later)
+    told = {metric.name: metric for metric in result.metrics}
+    assert told["p50_ms<=5"].verdict == "fail" and "over 6 pairs" in told["p50_ms<=5"].evidence
+    assert told["p50 latency"].verdict == "inconclusive" and "disturbed" in told["p50 latency"].evidence
+    assert result.verdict == "fail" and not result.regressed
+
+
+def test_the_numbers_are_those_of_the_pairs_that_decided(make_block) -> None:
+    rules = Rules(budgets=(parse_budget("p50_ms<=10.08"),))
+    result = run_gate(make_job("a"), make_job("b"), rules, Machine(make_block, noise=0.02, a=10.0, b=10.0))
+    pairs = set()
+    for metric in result.metrics:
+        if found := re.search(r"over (\d+) pairs", metric.evidence):
+            pairs.add(int(found[1]))
+            field = "candidate_fps" if metric.unit == "FPS" else "candidate_ms"
+            deciding = result.counted[: int(found[1])]
+            assert metric.candidate == np.median([getattr(pair, field) for pair in deciding])
+    assert len(pairs) > 1  # they were not all decided at the same look
+
+
+def test_p99_is_shown_where_every_pair_has_enough_samples(make_block) -> None:
+    def of(samples: int) -> set[str]:
+        machine = Machine(make_block, a=10.0, b=10.0)
+        machine.samples = samples
+        return {metric.name for metric in _gate(machine).metrics if metric.verdict == "advisory"}
+
+    assert of(661) == {"p90 latency"}
+    assert of(662) == {"p90 latency", "p99 latency"}
+
+
+@pytest.mark.parametrize(("now", "verdict"), [(510.0, "pass"), (520.0, "fail")])
+def test_memory_of_an_accelerator_is_gated_where_it_is_told(make_block, now: float, verdict: str) -> None:
+    machine = Machine(make_block, a=10.0, b=10.0)
+    assert "device memory" not in {metric.name for metric in _gate(machine).metrics}
+    machine.device_mb = {"a": 500.0, "b": now}
+    result = _gate(machine)
+    assert {metric.name: metric.verdict for metric in result.metrics}["device memory"] == verdict
+    assert result.verdict == verdict

@@ -1,0 +1,114 @@
+"""Preprocessing: the same pixels as ultralytics' validator, in memory that the runtimes take."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from ultralytics.data.augment import LetterBox, classify_transforms
+from ultralytics.utils.patches import imread
+
+from edgeprune.core.errors import DataError
+from edgeprune.images.dataset import Dataset
+from edgeprune.images.preprocess import CENTRE_CROP, Preprocess, letterbox, load_input, read_image, to_tensor
+
+
+@settings(deadline=None)
+@given(st.integers(1, 150), st.integers(1, 150), st.sampled_from((32, 64, 96)))
+def test_an_image_of_any_size_fills_one_side_and_its_boxes_stay_inside(
+    height: int, width: int, imgsz: int
+) -> None:
+    image = np.zeros((height, width, 3), np.uint8)
+    canvas, place = letterbox(image, Preprocess(imgsz))
+    assert canvas.shape == (imgsz, imgsz, 3)
+    assert max(place.width, place.height) == imgsz
+    assert place.left >= 0
+    assert place.top >= 0
+    inside = canvas[place.top : place.top + place.height, place.left : place.left + place.width]
+    assert inside.shape[:2] == (place.height, place.width)
+    assert not inside.any()
+    assert (canvas == 114).all(axis=-1).sum() == imgsz**2 - place.width * place.height
+
+
+@pytest.mark.parametrize("shape", [(64, 96), (96, 64), (64, 64), (71, 93), (200, 33), (33, 200), (20, 31)])
+def test_the_pixels_are_those_of_ultralytics_square_letterbox(shape: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    ratio = 64 / max(shape)  # load_image of the validator scales first, LetterBox pads
+    size = tuple(min(int(np.ceil(side * ratio)), 64) for side in shape)
+    scaled = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR) if ratio != 1 else image
+    expected = LetterBox(new_shape=(64, 64), auto=False, scaleup=False)(image=scaled)
+    np.testing.assert_array_equal(letterbox(image, Preprocess(64))[0], expected)
+
+
+@pytest.mark.parametrize("shape", [(64, 96), (96, 65), (64, 64), (71, 93), (200, 33), (333, 500), (20, 31)])
+@pytest.mark.parametrize("imgsz", [32, 64])
+def test_the_pixels_are_those_of_ultralytics_classify_transforms(
+    tmp_path: Path, shape: tuple[int, int], imgsz: int
+) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "image.png"), image)
+    tensor, place = load_input(tmp_path / "image.png", Preprocess(imgsz, pad=None, resize=CENTRE_CROP))
+    expected = classify_transforms(imgsz)(Image.fromarray(image[..., ::-1]))
+    np.testing.assert_array_equal(tensor[0], expected.numpy())
+    assert min(place.width, place.height) == imgsz
+    assert place.left <= 0
+    assert place.top <= 0
+
+
+def test_the_tensor_is_rgb_in_the_unit_range_bit_for_bit_as_torch_scales_it() -> None:
+    canvas = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    tensor = to_tensor(canvas, Preprocess(32))
+    assert tensor.shape == (1, 3, 32, 32)
+    assert tensor.dtype == np.float32
+    assert tensor.flags.c_contiguous
+    theirs = torch.from_numpy(canvas[..., ::-1].transpose(2, 0, 1)[None].copy()).float() / 255
+    np.testing.assert_array_equal(tensor, theirs.numpy())
+
+
+def test_the_spec_is_plain_data() -> None:
+    spec = Preprocess(320)
+    assert Preprocess(**json.loads(json.dumps(asdict(spec)))) == spec
+
+
+def test_a_file_becomes_an_input(tiny: Dataset) -> None:
+    tensor, place = load_input(tiny.images["val"][0], Preprocess(64))
+    assert tensor.shape == (1, 3, 64, 64)
+    assert 64 in (place.width, place.height)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"plain text"])
+def test_what_is_not_an_image_is_named(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "x.jpg"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        read_image(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+def files_of_all_kinds() -> dict[str, bytes]:
+    """Return pictures whose suffix or depth decides how they are read."""
+    pixels = np.random.default_rng(1).integers(0, 256, (40, 48, 4), dtype=np.uint8)
+    colour, deep = pixels[..., :3], pixels[..., :3].astype(np.uint16) * 257
+    kinds = {
+        "grey.tif": pixels[..., 0], "alpha.tif": pixels, "deep.tif": deep, "deep grey.tif": deep[..., 0],
+        "colour.tiff": colour, "alpha.png": pixels, "deep.png": deep, "colour.avif": colour,
+        "colour.webp": colour, "colour.jp2": colour, "colour.BMP": colour,
+    }  # fmt: skip
+    return {name: cv2.imencode(Path(name).suffix, image)[1].tobytes() for name, image in kinds.items()}
+
+
+@pytest.mark.parametrize("name", files_of_all_kinds())
+def test_a_file_of_any_kind_has_the_pixels_that_ultralytics_trains_on(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(files_of_all_kinds()[name])
+    np.testing.assert_array_equal(read_image(path), imread(path))

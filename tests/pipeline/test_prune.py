@@ -1,0 +1,224 @@
+"""What a target is pruned to: the recipe's goal, else its budgets of speed, else the default ratio.
+
+On a real tiny model with a made latency table; which of two networks is faster is simulated.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from edgeprune.config.recipe import DEFAULT_RATIO, Recipe, load_recipe
+from edgeprune.config.targets import DeviceProfile, resolve_targets
+from edgeprune.core.artifact import Artifact, Store, digest
+from edgeprune.core.errors import BudgetError
+from edgeprune.gate.race import Race
+from edgeprune.images.dataset import Dataset
+from edgeprune.latency import to_latency
+from edgeprune.models import get_adapter
+from edgeprune.pipeline import prune as pruning
+from edgeprune.pipeline import prune_to_latency as iterating
+from edgeprune.pipeline.build import start
+from edgeprune.pipeline.context import Build, BuildRequest
+from edgeprune.prune.activation import silu_names
+from edgeprune.records.latency_table import LatencyTable
+from edgeprune.records.pruning import PassReport, Pruning
+from made_tables import made_table
+
+HERE = resolve_targets(("cpu",))[0]
+# So much faster that one cut reaches every goal here: how a descent goes on is a matter of test_iterating.
+FASTER = Race(faster=True, change=-0.4, low=-0.45, high=-0.35, before_ms=10.0, after_ms=6.0, pairs=6)
+
+
+@dataclass
+class Bench:
+    """The table that would be measured, how often it was asked for, and a way to prune."""
+
+    table: LatencyTable
+    prune: Callable[..., Pruning]
+    profiled: list[str]
+
+    def fps(self, share: float) -> float:
+        """The frame rate of a network that takes this share of the unpruned one's time."""
+        return 1000 / (share * self.table.whole_ms)
+
+
+@pytest.fixture
+def bench(
+    checkpoints: dict[str, Path], tiny: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Bench:
+    adapter = get_adapter("ultralytics")
+    checkpoint = checkpoints["yolov8n"]
+    table = made_table(adapter, adapter.prunable(adapter.load(checkpoint)), 64)
+    profiled: list[str] = []
+
+    def latency_table(context: Build, model: Artifact, profile: DeviceProfile) -> LatencyTable:
+        profiled.append(profile.name)
+        return table
+
+    monkeypatch.setattr(pruning, "latency_table", latency_table)
+    monkeypatch.setattr(iterating, "_raced", lambda *_: FASTER)
+
+    def prune(profile: DeviceProfile = HERE, **options: float | str) -> Pruning:
+        settings = ("prune.one_shot=true", "prune.criterion=l1")
+        recipe = load_recipe(None, settings, imgsz=64, **({"finetune__epochs": 0} | options))
+        request = BuildRequest(checkpoint, tiny.source, (profile,), recipe, tmp_path / "out", "")
+        store = Store(tmp_path / "out" / "stages")
+        with store.locked():
+            original, context = start(request, store, lambda *_: None)
+            return pruning.pruned(context, original, profile)[1]
+
+    return Bench(table, prune, profiled)
+
+
+def test_a_frame_rate_that_the_unpruned_model_misses_is_pruned_to(bench: Bench) -> None:
+    wanted, ms = bench.fps(0.6), 0.6 * bench.table.whole_ms
+    report = bench.prune(budget__min_fps=wanted, budget__max_latency_ms=0.8 * bench.table.whole_ms)
+    assert report.goal == f"{wanted:g} FPS ({ms:.2f} ms)"
+    cut, *_ = report.iterations
+    assert cut.goal_ms == pytest.approx(ms) and cut.predicted_ms <= cut.goal_ms
+    assert report.params_after < report.params_before and report.step == bench.table.step
+
+
+def test_a_frame_rate_that_it_reaches_leaves_the_default_ratio(bench: Bench) -> None:
+    report = bench.prune(budget__min_fps=bench.fps(1.1))
+    assert (report.goal, report.iterations, bench.profiled) == (f"ratio {DEFAULT_RATIO:g}", (), [HERE.name])
+
+
+def test_nothing_is_profiled_for_a_budget_beside_a_goal_or_of_a_device_that_is_not_there(
+    bench: Bench,
+) -> None:
+    fps = bench.fps(0.5)
+    assert bench.prune(budget__min_fps=fps, prune__ratio=0.5).goal == "ratio 0.5"
+    (jetson,) = resolve_targets(("jetson",))
+    assert bench.prune(jetson, budget__min_fps=fps).goal == f"ratio {DEFAULT_RATIO:g}"
+    assert bench.profiled == []
+
+
+def test_a_frame_rate_that_no_widths_reach_names_the_fastest_before_anything_is_trained(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(iterating, "finetuned", lambda *_: pytest.fail("trained"))
+    fastest = r"1e\+06 FPS \(0\.00 ms\): no widths reach 0\.00 ms: the fastest .* predicted to take \d"
+    with pytest.raises(BudgetError, match=f"^{HERE.name}: {fastest}"):
+        bench.prune(budget__min_fps=1e6, prune__one_shot=False)
+
+
+@pytest.mark.parametrize(("gain", "applied"), [(0.1, ("SiLU to relu in 65 layers",)), (-0.1, ())])
+def test_the_activation_is_swapped_unasked_where_that_is_measured_faster_and_trained(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, gain: float, applied: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(to_latency, "_latency_gauge", lambda *_: lambda net: 10 + gain * len(silu_names(net)))
+    monkeypatch.setattr(pruning, "finetuned", lambda context, student, *_: student)
+    (swap,) = bench.prune(finetune__epochs=1).passes
+    assert (swap.name, swap.applied) == ("activation", applied)
+    assert len(swap.refused) == (not applied)
+    assert bench.profiled == []
+
+
+def test_no_activation_is_swapped_unasked_that_is_not_trained_or_not_measured(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruning, "finetuned", lambda context, student, *_: student)
+    (jetson,) = resolve_targets(("jetson",))
+    assert bench.prune().passes == bench.prune(jetson, finetune__epochs=1).passes == ()
+
+
+@pytest.mark.parametrize("changed", [True, False])
+def test_what_a_pass_changed_is_trained_before_a_cut_is_judged(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, changed: bool
+) -> None:
+    happened: list[str] = []
+
+    def finetuned(context: Build, student: Artifact, *_: object) -> Artifact:
+        happened.append("trained")
+        return student
+
+    def reshaped(context: Build, model: Artifact, *_: object) -> tuple[Artifact, tuple[PassReport, ...]]:
+        return model, (PassReport(name="rewrite", applied=("model.5: spatial of rank 48",) * changed),)
+
+    descend = pruning.descend
+    monkeypatch.setattr(pruning, "_reshaped", reshaped)
+    monkeypatch.setattr(pruning, "finetuned", finetuned)
+    monkeypatch.setattr(pruning, "descend", lambda *given: (happened.append("cut"), descend(*given))[1])
+    bench.prune(prune__speedup=1.3, finetune__epochs=1)
+    assert happened == ["trained"] * changed + ["cut", "trained"]
+
+
+def test_quantisation_aware_training_follows_the_recovery_for_the_kind_of_range_of_the_target(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[tuple[str, str | None]] = []
+
+    def aware(context: Build, student: Artifact, teacher: Artifact, profile: DeviceProfile) -> Artifact:
+        trained.append(("aware", profile.name))
+        return student
+
+    def finetuned(context: Build, student: Artifact, *_: object) -> Artifact:
+        trained.append(("finetuned", None))
+        return student
+
+    monkeypatch.setattr(pruning, "aware", aware)
+    monkeypatch.setattr(pruning, "finetuned", finetuned)
+    keep = {"prune__activation": "keep", "quantize__aware_epochs": 2}
+    bench.prune(finetune__epochs=1, **keep)
+    bench.prune(finetune__epochs=0, **keep)
+    bench.prune(HERE.model_copy(update={"precisions": ("fp32",)}), finetune__epochs=0, **keep)
+    assert trained == [("finetuned", None), ("aware", HERE.name), ("aware", HERE.name)]
+
+
+def test_two_targets_that_cut_to_the_same_widths_train_once(
+    bench: Bench, checkpoints: dict[str, Path], tiny: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each by its own table, into a file of its own; on the second machine everything takes twice as long."""
+    adapter = get_adapter("ultralytics")
+    other = HERE.model_copy(update={"name": "other", "channel_step": {"fp32": 8, "int8": 8}})
+    tables = {HERE.name: bench.table, other.name: _slower(bench.table)}
+    monkeypatch.setattr(pruning, "latency_table", lambda context, model, profile: tables[profile.name])
+    save, files, trained = adapter.save, [], []
+
+    def dated(model: nn.Module, path: Path) -> None:
+        save(model, path)
+        checkpoint = torch.load(path, weights_only=False)
+        torch.save(checkpoint | {"date": str(len(files))}, path)
+        files.append(path.name)
+
+    def finetune(
+        student: Path, teacher: Path, dataset: Dataset, size: int, recipe: Recipe, out: Path, *_: Any
+    ) -> None:
+        trained.append(student)
+        shutil.copyfile(student, out)
+
+    monkeypatch.setattr(adapter, "save", dated)
+    monkeypatch.setattr(adapter, "finetune", finetune)
+    recipe = load_recipe(
+        None,
+        ("prune.one_shot=true", "prune.criterion=l1", "prune.activation=keep", "prune.speedup=1.3"),
+        imgsz=64,
+    )
+    out = tmp_path / "two"
+    request = BuildRequest(checkpoints["yolov8n"], tiny.source, (HERE, other), recipe, out, "")
+    store = Store(out / "stages")
+    with store.locked():
+        original, context = start(request, store, lambda *_: None)
+        models = [pruning.pruned(context, original, profile)[0] for profile in (HERE, other)]
+    assert len({digest(path) for path in out.glob("stages/cut-*/model.pt")}) == 2
+    assert models[0] == models[1] and len(trained) == 1
+
+
+def _slower(table: LatencyTable) -> LatencyTable:
+    """Return the table of a machine on which every layer takes twice as long."""
+
+    def twice(rows: tuple[tuple[float, ...], ...]) -> tuple[tuple[float, ...], ...]:
+        return tuple(tuple(2 * ms for ms in row) for row in rows)
+
+    grids = tuple(grid.model_copy(update={"ms": twice(grid.ms)}) for grid in table.grids)
+    anchors = tuple(anchor.model_copy(update={"ms": 2 * anchor.ms}) for anchor in table.anchors)
+    return table.model_copy(update={"grids": grids, "anchors": anchors})

@@ -1,0 +1,1 @@
+"""Ultralytics' detectors and classifiers."""

@@ -1,0 +1,57 @@
+"""Checkpoints of ultralytics models: loaded as float32 modules, saved so that `YOLO(...)` reads them too."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+from ultralytics import __version__ as ultralytics_version
+from ultralytics.nn.tasks import BaseModel
+
+from edgeprune.core.errors import ModelError
+from edgeprune.models.checkpoint.rebuild import input_channels
+from edgeprune.models.checkpoint.record import TrainArgs
+from edgeprune.models.safe_load import load_checkpoint
+
+
+def load_network(path: Path, trust: bool = False) -> Any:
+    """Load the module of a checkpoint in float32 and eval mode, with gradients on.
+
+    Args:
+        trust: unpickle whatever the file holds, which runs its code; also inside `trusting`.
+
+    Returns:
+        The module, an ultralytics model of any task; whatever else a trusted file holds as it is.
+
+    Raises:
+        ModelError: it cannot be read safely, takes no colour images, or holds NaN or infinite weights.
+    """
+    model = load_checkpoint(path, trust)
+    if not isinstance(model, BaseModel):
+        return model
+    if (channels := input_channels(model)) != 3:
+        raise ModelError(
+            f"{path}: the model reads images of {channels} channels; only 3 (colour) are supported"
+        )
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise ModelError(f"{path}: {name} holds NaN or infinite values; this training run diverged")
+    model = model.float().eval()
+    # Checkpoints load with gradients off, and then torch-pruning silently prunes nothing.
+    model.requires_grad_(True)
+    return model
+
+
+def save(model: nn.Module, path: Path) -> None:
+    """Save a module in half precision as an Ultralytics checkpoint, readable by `load` and by `YOLO(...)`."""
+    keep = cast(Any, copy.deepcopy(model).half().cpu())
+    keep.criterion = None  # the loss of a training run is no part of the model
+    vars(keep).pop("transforms", None)  # nor is how a classifier's trainer resized its images
+    keep.args = {key: keep.args[key] for key in TrainArgs.model_fields if key in keep.args}
+    for module in keep.modules():
+        module._forward_hooks.clear()  # distillation hangs its hooks into the student
+    checkpoint = {"model": keep, "ema": None, "train_args": keep.args, "version": ultralytics_version}
+    torch.save(checkpoint, path)

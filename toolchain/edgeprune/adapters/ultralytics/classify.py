@@ -1,0 +1,143 @@
+"""Adapter for Ultralytics classification models: v8, 11 and 26, of any class count and image size."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+from torch.nn import functional
+from ultralytics.nn.modules.block import Attention
+from ultralytics.nn.modules.head import Classify
+from ultralytics.nn.tasks import ClassificationModel
+
+from edgeprune.adapters.ultralytics import aware as aware_ultralytics
+from edgeprune.adapters.ultralytics import checkpoint as checkpoint_ultralytics
+from edgeprune.adapters.ultralytics import detect as ultralytics
+from edgeprune.adapters.ultralytics import distil as distil_ultralytics
+from edgeprune.adapters.ultralytics import reading as reading_ultralytics
+from edgeprune.adapters.ultralytics import sparse as sparse_ultralytics
+from edgeprune.adapters.ultralytics import top_k as classification
+from edgeprune.config.recipe import Recipe
+from edgeprune.core.errors import ModelError
+from edgeprune.images.dataset import Dataset, load_folders
+from edgeprune.images.postprocess import Postprocess
+from edgeprune.images.preprocess import CENTRE_CROP, Preprocess, load_input
+from edgeprune.models import Batch, ModelInfo, Predict, Progress
+from edgeprune.records.scores import Accuracy
+
+STRIDE = 32
+"""Any input size would do for a classifier; ultralytics' trainer rounds it up to a multiple of this."""
+_SCORES = re.compile(r"^/model\.\d+/Softmax$")
+
+
+def load(path: Path, trust: bool = False) -> ClassificationModel:
+    """Load a classification checkpoint as a float32 module in eval mode, with gradients on.
+
+    Raises:
+        ModelError: it cannot be read safely, is of another task, or holds NaN or infinite weights.
+    """
+    model = checkpoint_ultralytics.load_network(path, trust)
+    if not isinstance(model, ClassificationModel) or not isinstance(model.model[-1], Classify):
+        kind = type(model).__name__
+        raise ModelError(
+            f"{path}: an Ultralytics classification model is needed, this checkpoint holds {kind}"
+        )
+    return model
+
+
+save = checkpoint_ultralytics.save
+prunable = ultralytics.prunable
+compare_reading = reading_ultralytics.compare_reading
+finetune = distil_ultralytics.finetune
+train_aware = partial(aware_ultralytics.train_aware, aware_ultralytics.AwareClassifierTrainer)
+
+
+def info(model: nn.Module) -> ModelInfo:
+    """Describe a loaded classification model."""
+    names = cast("dict[int, str]", model.names)
+    config = cast("dict[str, Any]", model.yaml)
+    imgsz = cast("dict[str, Any]", model.args).get("imgsz")
+    return ModelInfo(
+        task="classify",
+        family=Path(str(config.get("yaml_file", "yolo-cls"))).stem,
+        names=tuple(str(names[index]) for index in sorted(names)),
+        stride=STRIDE,
+        imgsz=int(imgsz) if isinstance(imgsz, int) else None,
+        end2end=False,
+    )
+
+
+def preprocess(imgsz: int) -> Preprocess:
+    """Return how ultralytics' validator makes an input of an image for a classifier: its centre cut out."""
+    return Preprocess(imgsz, pad=None, resize=CENTRE_CROP)
+
+
+def dataset(path: Path, info: ModelInfo) -> Dataset:
+    """Read a folder with one folder a split, and in it one a class.
+
+    Raises:
+        DataError: no images, or other classes than the model's.
+    """
+    return reading_ultralytics.noted(load_folders(path, info.names))
+
+
+def unprunable(model: nn.Module) -> list[nn.Module]:
+    """Return the instances whose width is fixed: the last linear layer, attention."""
+    head = cast(Any, model.model)[-1]
+    return [head.linear, *(module for module in model.modules() if isinstance(module, Attention))]
+
+
+def exportable(model: nn.Module, end2end: bool = True) -> nn.Module:
+    """Return a fused copy whose forward gives probabilities (1, classes), its one output."""
+    twin = cast(Any, copy.deepcopy(model).float().eval())
+    twin.model[-1].export = True
+    twin.fuse(verbose=False)
+    fused: nn.Module = twin.requires_grad_(False).eval()
+    return fused
+
+
+def float_nodes(names: Sequence[str]) -> list[str]:
+    """Return the softmax over the classes, whose small probabilities int8 would all round to 0."""
+    return [name for name in names if _SCORES.match(name)]
+
+
+def sparsify(
+    model: Path, dataset: Dataset, imgsz: int, recipe: Recipe, out: Path, progress: Progress
+) -> None:
+    """Train a checkpoint with a regulariser before the cut, with the trainer in `sparse_ultralytics`."""
+    trainer = sparse_ultralytics.SparseClassifierTrainer
+    sparse_ultralytics.sparsify(trainer, model, dataset, imgsz, recipe, out, progress)
+
+
+def labelled_images(dataset: Dataset, spec: Preprocess, count: int, seed: int) -> Iterator[Batch]:
+    """Yield up to `count` training images with their class, one a batch, cropped and not augmented.
+
+    Yields:
+        ``img`` float32 (1, 3, H, W) and ``cls`` int64 (1,).
+    """
+    for path in dataset.sample("train", count, seed):
+        tensor, _ = load_input(path, spec)
+        yield {"img": torch.from_numpy(tensor), "cls": torch.tensor([dataset.class_of(path)])}
+
+
+def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
+    """Return the cross-entropy of a batch, a scalar with a graph behind it."""
+    return functional.cross_entropy(distil_ultralytics.logits_of(model(batch["img"])), batch["cls"])
+
+
+def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess) -> Accuracy:
+    """Measure top-1 and top-5 with any callable that maps images to the network's outputs."""
+    return classification.evaluate(predict, dataset, split, spec, post)
+
+
+def causes(
+    predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess
+) -> tuple[str, ...]:
+    """Return what measurements tell of why a model finds next to nothing on a split, a sentence each."""
+    return classification.causes(predict, dataset, split, spec, post)

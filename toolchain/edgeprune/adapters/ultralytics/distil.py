@@ -1,0 +1,137 @@
+"""Recovery of a pruned classifier, taught by the unpruned one's logits (Hinton et al., arXiv 1503.02531).
+
+ultralytics' own distillation compares feature maps and knows detectors only.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from ultralytics.models.yolo.classify import ClassificationTrainer
+from ultralytics.utils.torch_utils import unwrap_model
+
+from edgeprune.adapters.ultralytics.checkpoint import load_network
+from edgeprune.adapters.ultralytics.finetune import (
+    RECIPE,
+    TEACHER,
+    KeptShape,
+    own_copy,
+    recover,
+    training_folder,
+)
+from edgeprune.config.recipe import Recipe
+from edgeprune.core.documents import read_record
+from edgeprune.core.errors import OutputError
+from edgeprune.core.files import write_text_atomically
+from edgeprune.images.dataset import Dataset
+from edgeprune.models import Progress
+
+TEACHER_SHARE = 0.9
+"""Of the loss; the labels have the rest. As in Tian et al., arXiv 1910.10699, and far above a half as Hinton
+et al. advise."""
+
+
+def distillation(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Return the KL divergence of the softened student from the softened teacher, mean over the images.
+
+    It is multiplied by the squared temperature: softening divides the gradients by about that.
+
+    Args:
+        student, teacher: logits (n, classes).
+        temperature: what both are divided by.
+    """
+    logs = [functional.log_softmax(logits.float() / temperature, dim=1) for logits in (student, teacher)]
+    divergence = functional.kl_div(logs[0], logs[1], reduction="batchmean", log_target=True)
+    return divergence * temperature**2
+
+
+def logits_of(outputs: Any) -> torch.Tensor:
+    """Return a classifier's logits: its output in training, beside the probabilities in evaluation."""
+    logits: torch.Tensor = outputs[1] if isinstance(outputs, (list, tuple)) else outputs
+    return logits
+
+
+class SoftTargets:
+    """A criterion of ultralytics: cross-entropy with the labels, and distillation from a teacher.
+
+    Not a module: its teacher is no part of the student that holds it.
+    """
+
+    def __init__(self, teacher: nn.Module, temperature: float) -> None:
+        self.teacher = teacher.eval().requires_grad_(False)
+        self.temperature = temperature
+
+    def __call__(
+        self, outputs: Any, batch: dict[str, torch.Tensor]
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Return the loss of a batch, and the same to be logged."""
+        student = logits_of(outputs)
+        with torch.no_grad():
+            teacher = logits_of(self.teacher(batch["img"]))
+        hard = functional.cross_entropy(student, batch["cls"])
+        soft = distillation(student, teacher, self.temperature)
+        loss = (1 - TEACHER_SHARE) * hard + TEACHER_SHARE * soft
+        return loss, {"loss": loss.detach()}
+
+
+class DistillingTrainer(KeptShape, ClassificationTrainer):  # type: ignore[misc]
+    """The trainer of classifiers; a checkpoint `teacher.pt` in its project folder teaches.
+
+    It reads the recipe and the teacher from there: the child processes of a training on several GPUs are told
+    nothing but ultralytics' own arguments.
+    """
+
+    adapter = "ultralytics-classify"
+    metric = "top-1"
+    score_key = "metrics/accuracy_top1"
+
+    @classmethod
+    def taught_by(cls, teacher: Path, work: Path) -> dict[str, Any]:
+        """Lay the teacher where the run finds it; ultralytics needs to be told nothing."""
+        own_copy(teacher, work / TEACHER)
+        return {}
+
+    def set_model_attributes(self) -> None:
+        """Keep the classes in the model's order, which the folders are matched to by name."""
+        self.data["names"] = self.model.names
+
+    def _setup_train(self) -> None:
+        super()._setup_train()
+        folder = Path(self.args.project)
+        if (folder / TEACHER).is_file():
+            recipe = read_record(Recipe, folder / RECIPE, OutputError)
+            # Our own copy in this run's folder, which may hold blocks of the user's that no list knows.
+            teacher = load_network(folder / TEACHER, trust=True).to(self.device)
+            # After the averaged copy was made: that one is validated with plain cross-entropy.
+            unwrap_model(self.model).criterion = SoftTargets(teacher, recipe.finetune.temperature)
+
+
+def finetune(
+    student: Path,
+    teacher: Path | None,
+    dataset: Dataset,
+    imgsz: int,
+    recipe: Recipe,
+    out: Path,
+    progress: Progress,
+) -> None:
+    """Train `student` back and leave the best epoch on val at `out`.
+
+    Args:
+        student: checkpoint of the pruned model, written by this toolchain.
+        teacher: checkpoint of the unpruned model, or None to train without distillation.
+        out: where the best weights go, also when Ctrl-C ends the training early.
+        progress: told after every batch.
+
+    Raises:
+        ModelError: the trained model has another parameter count than the student.
+        EdgepruneError: ultralytics could not train; its log is named.
+    """
+    with training_folder(out.parent) as work:
+        write_text_atomically(work / RECIPE, recipe.model_dump_json())
+        taught = DistillingTrainer.taught_by(teacher, work) if teacher and recipe.finetune.distill else {}
+        recover(DistillingTrainer, student, dataset, imgsz, recipe, work, out, progress, taught)

@@ -1,0 +1,183 @@
+"""Our reading of a data set held against ultralytics' own loader, before anything is trained.
+
+The user's folder is only listed. What writes (label caches, mended JPEGs) runs on a view of it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from ultralytics.cfg import get_cfg
+from ultralytics.data import base as ultralytics_base
+from ultralytics.data import utils as ultralytics_data
+from ultralytics.data.base import BaseDataset
+from ultralytics.data.dataset import ClassificationDataset, YOLODataset
+from ultralytics.data.utils import check_det_dataset
+from ultralytics.utils import LOGGER
+
+from edgeprune.core.errors import DataError
+from edgeprune.images.dataset import Dataset
+from edgeprune.images.reading.listing import COMPANION, IMAGE_SUFFIXES, suffix_of
+from edgeprune.images.reading.notes import Note, listed
+from edgeprune.images.reading.view import write_view
+
+_ADVICE = "Look at the paths of the data set; what is read here is also what is trained on."
+
+
+def noted(dataset: Dataset) -> Dataset:
+    """Return a data set with a note where ultralytics would find other images; nothing is written there."""
+    return replace(dataset, notes=(*dataset.notes, *_listing_notes(dataset)))
+
+
+def _listing_notes(dataset: Dataset) -> tuple[Note, ...]:
+    try:
+        found = _listed_detector(dataset) if not dataset.is_folders else _listed_classifier(dataset)
+    except Exception as exc:  # ultralytics raises whatever comes
+        said = " ".join(str(exc).split()) or type(exc).__name__
+        text = f"ultralytics itself does not read this data set: {said}"
+        return (Note("reading_differs", text if text.endswith(".") else f"{text}.", _ADVICE),)
+    notes = []
+    for split, theirs in found.items():
+        ours = Counter(str(image) for image in dataset.images[split])
+        if more := sorted(((theirs - ours) | (ours - theirs)).elements()):
+            text = f"{split}: {sum(ours.values())} images are read, and ultralytics' own loader finds "
+            text += f"{sum(theirs.values())}; only one of the two has {more[0]}."
+            notes.append(Note("reading_differs", text, _ADVICE))
+    return tuple(notes)
+
+
+def compare_reading(dataset: Dataset, work: Path) -> None:
+    """Let ultralytics load a view of the data set, and hold its images and labels against ours.
+
+    Args:
+        work: an empty folder for the view.
+
+    Raises:
+        DataError: it finds other images, boxes or classes.
+    """
+    write_view(dataset, work)
+    faults: list[str] = []
+    for split, images in dataset.images.items():
+        with _heard() as said:
+            loaded = _classifier_labels if dataset.is_folders else _detector_labels
+            try:
+                theirs = loaded(dataset, work, split)
+            except Exception as exc:  # ultralytics raises whatever comes
+                why = " ".join(str(exc).split())
+                raise DataError(f"{dataset.source}: {split}: ultralytics cannot load it: {why}") from exc
+        for number, image in enumerate(images):
+            boxes, ours = theirs.get(number), dataset.boxes(image)
+            if boxes is None:
+                why = next((text for text in said if f"{number:07d}." in text), "")
+                faults.append(f"{image}: ultralytics leaves this image out{_because(why)}")
+            elif not np.array_equal(boxes, ours):
+                faults.append(f"{image}: ultralytics reads {len(boxes)} boxes, not these {len(ours)}")
+    if faults:
+        raise DataError(f"{dataset.source}: {len(faults)} images are read differently: {listed(faults)}")
+
+
+@contextmanager
+def without_fonts() -> Iterator[None]:
+    """Keep ultralytics from downloading fonts for plots that nobody asked for."""
+    kept = ultralytics_data.check_font
+    ultralytics_data.check_font = lambda *given: None
+    try:
+        yield
+    finally:
+        ultralytics_data.check_font = kept
+
+
+@contextmanager
+def _without_reading() -> Iterator[None]:
+    """Keep ultralytics from reading some files to tell how fast the disk is: a pipe would never answer."""
+    kept = ultralytics_base.check_file_speeds
+    ultralytics_base.check_file_speeds = lambda *given, **more: None
+    try:
+        yield
+    finally:
+        ultralytics_base.check_file_speeds = kept
+
+
+@contextmanager
+def _heard() -> Iterator[list[str]]:
+    """Collect the lines of ultralytics' log, which go nowhere else meanwhile."""
+    lines: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.extend(record.getMessage().splitlines())
+
+    handlers, level = LOGGER.handlers[:], LOGGER.level
+    LOGGER.handlers[:] = [Listener()]
+    LOGGER.setLevel(logging.INFO)
+    try:
+        yield lines
+    finally:
+        LOGGER.handlers[:] = handlers
+        LOGGER.setLevel(level)
+
+
+def _listed_detector(dataset: Dataset) -> dict[str, Counter[str]]:
+    lister = SimpleNamespace(prefix="", fraction=1.0)
+    with without_fonts(), _without_reading(), _heard():
+        config = check_det_dataset(str(dataset.source), autodownload=False)
+        return {
+            split: Counter(
+                str(Path(name).absolute()) for name in BaseDataset.get_img_files(lister, config[split])
+            )
+            for split in dataset.images
+            if config.get(split)
+        }
+
+
+def _listed_classifier(dataset: Dataset) -> dict[str, Counter[str]]:
+    from torchvision.datasets import ImageFolder
+
+    found = {}
+    for split, images in dataset.images.items():
+        place = dataset.source / images[0].relative_to(dataset.source).parts[0]
+        folder = ImageFolder(
+            str(place), is_valid_file=lambda name: suffix_of(name) in IMAGE_SUFFIXES, allow_empty=True
+        )
+        found[split] = Counter(
+            name
+            for name, index in folder.samples
+            if folder.classes[index] in dataset.names and not Path(name).name.startswith(COMPANION)
+        )
+    return found
+
+
+def _detector_labels(dataset: Dataset, work: Path, split: str) -> dict[int, Any]:
+    """Return the rows of class and box that ultralytics has for each image of the view, by its number."""
+    loaded = YOLODataset(
+        img_path=str(work / "images" / split),
+        imgsz=32,
+        augment=False,
+        data={"names": dict(enumerate(dataset.names)), "channels": 3},
+        task="detect",
+    )
+    return {
+        int(Path(label["im_file"]).stem): np.concatenate([label["cls"], label["bboxes"]], axis=1)
+        for label in loaded.labels
+    }
+
+
+def _classifier_labels(dataset: Dataset, work: Path, split: str) -> dict[int, Any]:
+    names = dict(enumerate(dataset.names))
+    loaded = ClassificationDataset(str(work / split), get_cfg(), prefix=split, names=names)
+    return {
+        int(Path(name).stem): np.array([[index, 0.5, 0.5, 1, 1]], dtype=np.float32)
+        for name, index, *_ in loaded.samples
+    }
+
+
+def _because(said: str) -> str:
+    return f": {' '.join(said.partition('ignoring ')[2].split())}" if said else ""

@@ -1,0 +1,184 @@
+"""Sparse training with the ultralytics trainer: a regulariser at every step, its effect on record.
+
+No callback of ultralytics fires between backward and the optimiser's step, so the trainer overrides the step.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from ultralytics.utils import RANK
+from ultralytics.utils.torch_utils import unwrap_model
+
+from edgeprune.adapters.ultralytics.distil import DistillingTrainer
+from edgeprune.adapters.ultralytics.finetune import (
+    LAST,
+    RECIPE,
+    KeptShape,
+    KeptShapeTrainer,
+    check_shape,
+    train,
+    training_folder,
+)
+from edgeprune.config.recipe import DEFAULT_RATIO, Recipe
+from edgeprune.core.documents import read_record
+from edgeprune.core.errors import OutputError
+from edgeprune.core.files import write_text_atomically
+from edgeprune.images.dataset import Dataset
+from edgeprune.models import Progress, get_adapter
+from edgeprune.prune.groups import find_groups, trace
+from edgeprune.prune.sparse import REGULARISERS, add_gradients, couple
+from edgeprune.records.pruning import GAMMA_QUANTILES, SMALL_GAMMA, SparseEpoch, SparseTraining
+from edgeprune.records.scores import Metric
+
+RECORD, EVENTS = "sparse.json", "tensorboard"
+
+
+class Regularised(KeptShape):
+    """Adds the recipe's regulariser to the gradients of every step, and records the batch-norm scales.
+
+    It reads the recipe from its project folder and writes its record there: the child processes of a training
+    on several GPUs are told nothing but ultralytics' own arguments.
+    """
+
+    def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> torch.nn.Module:
+        """Return the checkpoint's module, its groups traced while it is still on the CPU and on its own."""
+        model = super().get_model(cfg, weights, verbose)
+        folder = Path(self.args.project)
+        recipe = read_record(Recipe, folder / RECIPE, OutputError)
+        ratio = DEFAULT_RATIO if recipe.prune.ratio is None else recipe.prune.ratio
+        fixed = get_adapter(self.adapter).unprunable(model)
+        graph = trace(model, torch.zeros(1, 3, self.args.imgsz, self.args.imgsz), fixed)
+        groups = find_groups(graph, model, fixed, recipe.prune.skip)
+        self.coupled = couple(groups, ratio, recipe.prune.max_ratio)
+        names = {module: name for name, module in model.named_modules()}
+        self.scales = sorted({names[part.layer] for group in self.coupled for part in group.scales})
+        self.criterion, self.strength = recipe.prune.criterion, recipe.sparse.strength
+        self.record = SparseTraining(
+            criterion=self.criterion,
+            strength=self.strength,
+            epochs=(described(gammas(model, self.scales), 0, None, None, self.metric),),
+        )
+        self.events = _events(folder / EVENTS) if RANK in {-1, 0} else None
+        return model
+
+    def optimizer_step(self) -> None:
+        """Add the regulariser's gradients, scaled as the loss is, and take ultralytics' own step.
+
+        That step unscales, clips, steps, and averages the weights, in this order.
+        """
+        strength = self.strength_now() * self.scaler.get_scale()
+        add_gradients(self.coupled, self.criterion, strength)
+        super().optimizer_step()
+
+    def strength_now(self) -> float:
+        """Return the regulariser's strength in this epoch."""
+        return REGULARISERS[self.criterion].schedule(self.epoch, self.epochs, self.strength)
+
+    def save_model(self) -> bool:
+        """Save as the base class does, and add the epoch to the record; only the first process does it."""
+        values = gammas(unwrap_model(self.ema.ema), self.scales)
+        rated = (self.metrics or {}).get(self.score_key)
+        epoch = described(
+            values,
+            self.epoch + 1,
+            self.strength_now(),
+            None if rated is None else float(rated),
+            self.metric,
+        )
+        self.record = self.record.model_copy(update={"epochs": (*self.record.epochs, epoch)})
+        write_text_atomically(Path(self.args.project) / RECORD, self.record.model_dump_json(indent=1) + "\n")
+        if self.events is not None:
+            _log(self.events, epoch, values)
+        return super().save_model()
+
+
+class SparseTrainer(Regularised, KeptShapeTrainer):
+    """The trainer of detectors."""
+
+
+class SparseClassifierTrainer(Regularised, DistillingTrainer):
+    """The trainer of classifiers; nothing teaches them here."""
+
+
+def sparsify(
+    trainer_class: type[Regularised],
+    model: Path,
+    dataset: Dataset,
+    imgsz: int,
+    recipe: Recipe,
+    out: Path,
+    progress: Progress,
+) -> None:
+    """Train a checkpoint for `recipe.sparse.epochs` epochs with the regulariser of `recipe.prune.criterion`.
+
+    The weights are the averaged ones of the last epoch, not of the most accurate one, the least sparse.
+
+    Args:
+        out: folder that gets `model.pt`, the traceable form of the network; `sparse.json`, a
+            `SparseTraining`; `sparse.log`; and `tensorboard/` where that package is installed.
+
+    Raises:
+        ModelError: the network cannot be traced, or lost its shape.
+        EdgepruneError: ultralytics could not train; its log is named.
+    """
+    adapter = get_adapter(trainer_class.adapter)
+    with training_folder(out) as work:
+        dense = work / "dense.pt"
+        adapter.save(adapter.prunable(adapter.load(model)), dense)
+        write_text_atomically(work / RECIPE, recipe.model_dump_json())
+        changes = {
+            "epochs": recipe.sparse.epochs,
+            "patience": 0,
+        }  # 0 is never: accuracy has to give way at first
+        train(trainer_class, dense, dataset, imgsz, recipe, work, out / "sparse.log", progress, changes)
+        check_shape(dense, work / "run" / "weights" / LAST)
+        (work / "run" / "weights" / LAST).replace(out / "model.pt")
+        (work / RECORD).replace(out / RECORD)
+        if (work / EVENTS).is_dir():
+            (work / EVENTS).replace(out / EVENTS)
+
+
+def gammas(model: nn.Module, names: list[str]) -> torch.Tensor:
+    """Return the absolute scales of the named batch norms, float32 (n,), on the CPU."""
+    norms = [module for name in names if isinstance(module := model.get_submodule(name), _BatchNorm)]
+    return torch.cat([norm.weight.detach().abs().float().cpu() for norm in norms])
+
+
+def described(
+    values: torch.Tensor, epoch: int, strength: float | None, score: float | None, metric: Metric
+) -> SparseEpoch:
+    """Describe the distribution of scales after an epoch; epoch 0 is before the training."""
+    return SparseEpoch(
+        epoch=epoch,
+        strength=strength,
+        quantiles=tuple(values.quantile(torch.tensor(GAMMA_QUANTILES)).tolist()),
+        share_small=float((values < SMALL_GAMMA).float().mean()),
+        score=score,
+        metric=metric,
+    )
+
+
+def _events(folder: Path) -> Any:
+    """Return a writer of TensorBoard events, or None where that package is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder))
+
+
+def _log(events: Any, epoch: SparseEpoch, values: torch.Tensor) -> None:
+    scalars = {"strength": epoch.strength, epoch.metric: epoch.score, "share_small": epoch.share_small}
+    scalars |= {
+        f"gamma/q{share:g}": value for share, value in zip(GAMMA_QUANTILES, epoch.quantiles, strict=True)
+    }
+    for name, value in scalars.items():
+        if value is not None:
+            events.add_scalar(f"sparse/{name}", value, epoch.epoch)
+    events.add_histogram("sparse/gamma", values, epoch.epoch)
+    events.flush()

@@ -1,0 +1,89 @@
+"""One evaluator for torch and every engine: top-1 and top-5 of a classifier."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeprune.core.errors import CompileError
+from edgeprune.images.dataset import Dataset
+from edgeprune.images.postprocess import Postprocess
+from edgeprune.images.preprocess import Preprocess, load_input
+from edgeprune.models import Predict
+from edgeprune.records.scores import Accuracy
+
+
+def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess) -> Accuracy:
+    """Measure the shares of a split's images whose class is scored highest, and among the five highest.
+
+    Args:
+        predict: maps float32 (1, 3, H, W) to outputs whose first is (1, classes), higher is likelier.
+
+    Raises:
+        CompileError: the network's output has another shape or holds no finite value.
+    """
+    images = dataset.images[split]
+    scores, truth = _scores(predict, dataset, split, spec, post)
+    places = np.array([_place(row, index) for row, index in zip(scores, truth, strict=True)])
+    right = places == 0
+    return Accuracy(
+        metric="top-1",
+        split=split,
+        images=len(images),
+        lenient=float((places < 5).mean()),
+        score=float(right.mean()),
+        per_class={
+            dataset.distinct_names[index]: float(right[truth == index].mean()) for index in np.unique(truth)
+        },
+    )
+
+
+def causes(
+    predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess
+) -> tuple[str, ...]:
+    """Return what measurements tell of why a classifier is no better than chance, a sentence each."""
+    from scipy.optimize import linear_sum_assignment
+
+    scores, truth = _scores(predict, dataset, split, spec, post)
+    said = scores.argmax(axis=1)
+    table = np.zeros((len(post.names), len(post.names)), dtype=int)
+    np.add.at(table, (truth, said), 1)
+    best = float(table[linear_sum_assignment(table, maximize=True)].sum() / len(truth))
+    common = int(np.bincount(said).argmax())
+    share = float((said == common).mean())
+    if share > 0.9:
+        return (
+            f"it takes {share:.0%} of the images for class {post.names[common]!r}: it is not trained, or was "
+            "trained on images of another kind",
+        )
+    if best > max(0.5, 2 * float((said == truth).mean())):
+        return (
+            f"with its classes in another order it would be right in {best:.0%} of the images: the folders "
+            "are not the classes that the model takes them for",
+        )
+    return (
+        f"in no order of the classes would it be right in more than {best:.0%} of the images: labels or "
+        "images belong to another task",
+    )
+
+
+def _scores(
+    predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.intp]]:
+    """Return the scores (images, classes) of a split, and the class of each image."""
+    images, classes = dataset.images[split], len(post.names)
+    rows = [_checked(np.asarray(predict(load_input(image, spec)[0])[0]), classes) for image in images]
+    return np.concatenate(rows), np.array([dataset.class_of(image) for image in images])
+
+
+def _checked(scores: npt.NDArray[np.float32], classes: int) -> npt.NDArray[np.float32]:
+    if scores.shape != (1, classes):
+        raise CompileError(f"the network's output has shape {scores.shape}, (1, {classes}) is expected")
+    if not np.isfinite(scores).all():
+        raise CompileError("the network's output holds NaN or infinite values")
+    return scores
+
+
+def _place(scores: npt.NDArray[np.float32], index: int) -> int:
+    """Return how many classes are scored above the right one; of equal scores the first class counts."""
+    return int(np.argsort(-scores, kind="stable").tolist().index(index))

@@ -1,0 +1,160 @@
+"""Device profiles: what is true of a target, read from one YAML file in `targets/` and validated.
+
+A profile holds no address: a host comes from `--device`. An alias file names the profiles it stands for, by
+machine architecture, so that `cpu` means the right thing on x86-64 and on aarch64.
+"""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from edgeprune.core.documents import read_mapping, validate
+from edgeprune.core.errors import ConfigError, which_target
+from edgeprune.core.resources import bundled
+from edgeprune.core.variables import require_tuning
+
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+BackendName = Literal["onnxruntime", "openvino", "tensorrt", "ncnn", "litert", "executorch"]
+SchemeName = Literal[
+    "ort-u8s8", "ort-s8s8", "nncf", "trt-s8s8", "ncnn-minmax", "ncnn-kl", "litert-s8", "executorch-s8"
+]  # fmt: skip
+Architecture = Literal["x86_64", "aarch64"]
+
+
+Variables = Annotated[dict[str, str], AfterValidator(require_tuning)]
+"""Environment variables that a row is run with: only those that tune a runtime, see `core/variables.py`."""
+
+
+class DeviceProfile(BaseModel):
+    """One target: its architecture, runtime, precisions, channel steps and quantisation scheme.
+
+    Attributes:
+        precisions: the precisions that get a row of their own, in the order they are shown.
+        ship: the precision the artifact is meant to run in; pruning rounds channels for it.
+        channel_step: channels per vector or tile of this runtime, by precision: pruned widths are multiples.
+        scheme: the int8 quantisation scheme that this runtime runs fast.
+        options: runtime options by precision, handed to the backend as they are.
+        provider: what executes in runtimes that leave a choice: a provider of ONNX Runtime, a device of
+            OpenVINO. None is the CPU.
+        format: what ONNX Runtime is given: the ``onnx`` file, or ``ort`` for its builds for phones.
+        environments: by precision, sets of environment variables that the build tries beside the plain
+            one; the fastest by measurement is kept.
+        system: operating system; with `arch` it decides whether rows are timed on this machine.
+        built_on: ``host`` when this machine builds the engine, ``device`` if only that can.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    description: str
+    arch: tuple[Architecture, ...]
+    system: Literal["linux", "android"] = "linux"
+    backend: BackendName
+    precisions: tuple[Precision, ...] = Field(min_length=1)
+    ship: Precision = "int8"
+    channel_step: dict[Precision, int]
+    scheme: SchemeName
+    options: dict[Precision, dict[str, str]] = {}
+    provider: str | None = None
+    format: Literal["onnx", "ort"] = "onnx"
+    environments: dict[Precision, tuple[Variables, ...]] = {}
+    built_on: Literal["host", "device"] = "host"
+    notes: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DeviceProfile:
+        if self.ship not in self.precisions:
+            raise ValueError(f"ship: {self.ship!r} is not among precisions {list(self.precisions)}")
+        for precision in self.precisions:
+            step = self.channel_step.get(precision, 0)
+            if step < 1:
+                raise ValueError(
+                    f"channel_step.{precision}: a step of at least 1 is needed for each precision"
+                )
+        if self.provider is not None and self.backend not in ("onnxruntime", "openvino"):
+            raise ValueError(f"provider: {self.backend} leaves no choice; leave this key out")
+        if self.format == "ort" and self.backend != "onnxruntime":
+            raise ValueError(f"format: 'ort' is a format of onnxruntime, not of {self.backend}")
+        return self
+
+    @property
+    def step(self) -> int:
+        """Channel step of the precision that ships, in channels."""
+        return self.channel_step[self.ship]
+
+    @property
+    def traits(self) -> dict[str, Any]:
+        """What building and timing on the target depend on, JSON-like: all but its name and description.
+
+        For the keys of stages: two targets that differ in nothing else share what was made for one of them.
+        """
+        return self.model_dump(mode="json", exclude={"name", "description", "notes"})
+
+    def environments_for(self, precision: str) -> tuple[dict[str, str], ...]:
+        """Return the sets of environment variables to try at a precision, none as a rule."""
+        return next((sets for key, sets in self.environments.items() if key == precision), ())
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether this machine has the target's architecture and system and builds its engine."""
+        here = platform.machine() in self.arch and platform.system().lower() == self.system
+        return self.built_on == "host" and here
+
+
+def target_files(folder: Path | None = None) -> dict[str, Path]:
+    """Return every profile and alias file by name, sorted."""
+    folder = folder or bundled("targets")
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def load_profile(path: Path) -> DeviceProfile:
+    """Read and validate one profile.
+
+    Raises:
+        ConfigError: an unreadable file, an unknown key, or a value outside its choices.
+    """
+    data = read_mapping(path, ConfigError) | {"name": path.stem}
+    return validate(DeviceProfile, data, str(path), ConfigError)
+
+
+def resolve_targets(names: tuple[str, ...], machine: str | None = None) -> tuple[DeviceProfile, ...]:
+    """Turn target names, aliases and profile paths into profiles, each once, in the order given.
+
+    Args:
+        names: profile names, alias names, or paths to a profile's YAML file.
+        machine: architecture that decides an alias; this machine's by default.
+
+    Raises:
+        ConfigError: an unknown target, or an alias that has nothing for this architecture.
+    """
+    machine = machine or platform.machine()
+    files = target_files()
+    found: dict[str, DeviceProfile] = {}
+    places = {name: Path(name) if name.endswith((".yaml", ".yml")) else files.get(name) for name in names}
+    if unknown := [name for name, path in places.items() if path is None]:
+        said = "; ".join(f"unknown target {name!r}{which_target(name, files)}" for name in unknown)
+        raise ConfigError(f"{said}; `edgeprune targets` lists them all")
+    for path in filter(None, places.values()):
+        alias = read_mapping(path, ConfigError).get("alias")
+        members = [load_profile(path)] if alias is None else _members(path, alias, machine, files)
+        found |= {profile.name: profile for profile in members}
+    return tuple(found.values())
+
+
+def _members(path: Path, alias: Any, machine: str, files: dict[str, Path]) -> list[DeviceProfile]:
+    if not isinstance(alias, dict) or machine not in alias:
+        raise ConfigError(f"{path}: alias: nothing is listed for this machine's architecture {machine!r}")
+    members = alias[machine]
+    if not isinstance(members, list) or not members:
+        raise ConfigError(f"{path}: alias.{machine}: a list of target names is expected, not {members!r}")
+    for member in members:
+        if member not in files:
+            raise ConfigError(
+                f"{path}: alias.{machine}: unknown target {member!r}{which_target(str(member), files)}"
+            )
+    return [load_profile(files[member]) for member in members]

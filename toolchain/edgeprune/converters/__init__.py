@@ -1,0 +1,1 @@
+"""Converters whose packages fight ours, each in a virtual environment of its own."""

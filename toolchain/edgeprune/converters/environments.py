@@ -1,0 +1,252 @@
+"""Converters whose pins fight ours: each in a virtual environment of its own, in the user's cache.
+
+A virtual environment cannot be moved, so it is made in its place, under a lock, and a marker is written last:
+without the marker it is not there. Its folder is named after a hash of the pins and of the interpreter, so
+another version of edgeprune or of Python makes one of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, get_args
+
+from edgeprune.config.targets import BackendName
+from edgeprune.core.artifact import Artifact, content_key, exclusive
+from edgeprune.core.documents import read_json
+from edgeprune.core.errors import (
+    CompileError,
+    ConfigError,
+    OutputError,
+    RuntimeMissingError,
+    did_you_mean,
+    how_it_ended,
+)
+from edgeprune.core.files import read_bytes, write_text_atomically
+from edgeprune.core.resources import cache_dir
+from edgeprune.core.scratch import goes_with_this_run
+from edgeprune.runners.local import kill_group, last_line
+
+MARKER = "complete.json"
+GET = "edgeprune runtimes install {}"
+SCRIPTS = Path(__file__).resolve().parent / "scripts"
+INSTALL_TIMEOUT_S = 3600.0
+CONVERT_TIMEOUT_S = 1800.0
+
+Say = Callable[[str], None]
+"""Called with a few words about what is being done."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What an isolated environment holds.
+
+    Attributes:
+        pins: requirements for pip, each of one exact version; the first names the converter.
+        purpose: what it is for, in a few words.
+    """
+
+    pins: tuple[str, ...]
+    purpose: str
+
+
+ENVIRONMENTS: dict[str, Environment] = {
+    "litert": Environment(
+        ("litert-torch==0.10.0", "ai-edge-quantizer==0.10.0", "ai-edge-litert==2.3.0", "torch==2.13.0"),
+        "PyTorch to .tflite, float and int8",
+    ),
+    "executorch": Environment(
+        ("executorch==1.5.1", "torchao==0.18.0", "torch==2.13.0"),
+        "PyTorch to .pte for XNNPACK, float and int8",
+    ),
+}
+
+
+def environment(name: str) -> Environment:
+    """Return the environment of that name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name not in ENVIRONMENTS:
+        if name in get_args(BackendName):
+            raise ConfigError(
+                f"{name} needs no environment of its own; `edgeprune doctor` says how to get it"
+            )
+        known = ", ".join(ENVIRONMENTS)
+        raise ConfigError(f"unknown runtime {name!r}{did_you_mean(name, ENVIRONMENTS)}; there are {known}")
+    return ENVIRONMENTS[name]
+
+
+def pins_of(name: str) -> tuple[str, ...]:
+    """Return what a runtime's converter is pinned to: nothing for one that needs no environment."""
+    return ENVIRONMENTS[name].pins if name in ENVIRONMENTS else ()
+
+
+def folder_of(name: str) -> Path:
+    """Return where the environment lies, or would lie: it depends on its pins and on this interpreter."""
+    made_of = {"pins": environment(name).pins, "python": sys.version_info[:3], "machine": platform.machine()}
+    return cache_dir() / "runtimes" / f"{name}-{content_key(made_of)}"
+
+
+def installed(name: str) -> bool:
+    """Tell whether the environment is there, whole, and its interpreter still exists."""
+    return (folder_of(name) / MARKER).is_file() and _python(folder_of(name)).exists()
+
+
+def python_of(name: str) -> Path:
+    """Return the interpreter of an environment.
+
+    Raises:
+        RuntimeMissingError: it is not installed; the message holds the command.
+    """
+    if not installed(name):
+        raise RuntimeMissingError(f"{name}: its converter is not installed here: {GET.format(name)}")
+    return _python(folder_of(name))
+
+
+def size_bytes(name: str) -> int | None:
+    """Return the bytes that the environment's files take, None when it is not installed."""
+    if not installed(name):
+        return None
+    size = read_json(folder_of(name) / MARKER, OutputError).get("bytes")
+    return size if isinstance(size, int) else None
+
+
+def install(name: str, say: Say) -> Path:
+    """Make the environment and install its pins by pip, which reads the user's own pip settings.
+
+    Returns:
+        Its folder. One that is there already is left as it is; those of other pins are removed after.
+
+    Raises:
+        CompileError: Python's venv module or pip failed; the log stays and is named.
+        OutputError: the cache cannot be written, or another process is installing it.
+        ConfigError: there is no cache folder that stays.
+    """
+    place = folder_of(name)
+    if goes_with_this_run(place):
+        raise ConfigError("no home folder is known here, so nothing stays: set HOME, or EDGEPRUNE_CACHE")
+    with _locked(place.parent, name):
+        if installed(name):
+            return place
+        log = place.parent / f"{name}-install.log"
+        try:
+            _make(place, environment(name), log, say)
+        except BaseException:
+            shutil.rmtree(place, ignore_errors=True)
+            raise
+        log.unlink()
+        for other in _folders(name):
+            if other != place:
+                shutil.rmtree(other, ignore_errors=True)
+    return place
+
+
+def remove(name: str) -> bool:
+    """Remove the environment, and what is left of others of that name; return whether there was any.
+
+    Raises:
+        OutputError: another process is installing it.
+    """
+    environment(name)
+    root = cache_dir() / "runtimes"
+    if not root.is_dir():
+        return False
+    with _locked(root, name):
+        found = _folders(name)
+        for place in found:
+            (place / MARKER).unlink(missing_ok=True)  # half removed is not installed
+            shutil.rmtree(place)
+    return bool(found)
+
+
+def convert_program(name: str, program: Artifact, engine: Path, more: Sequence[str] = ()) -> None:
+    """Write `engine` from an exported program, with the converter of a runtime in its environment.
+
+    Args:
+        name: of the environment; its script is `converters/scripts/NAME_convert.py`.
+        more: further arguments of the script.
+
+    Raises:
+        CompileError: the converter failed; its log lies beside the folder of `engine`.
+        RuntimeMissingError: the environment is not installed.
+    """
+    args = [str(program.path / "model.pt2"), str(engine), *more]
+    run_converter(name, f"{name}_convert.py", args, engine.parent.parent / f"{name}-convert.log")
+
+
+def run_converter(
+    name: str, script: str, args: Sequence[str], log: Path, timeout: float = CONVERT_TIMEOUT_S
+) -> None:
+    """Run a script of `converters/scripts/` in an environment; everything it prints goes to `log`.
+
+    Args:
+        script: file name in `converters/scripts/`.
+        timeout: seconds after which it and all its children are killed.
+
+    Raises:
+        CompileError: it crashed, exited other than 0 or timed out; the message ends with its last line
+            and names the log, which stays.
+        RuntimeMissingError: the environment is not installed.
+    """
+    # -I: neither our packages (PYTHONPATH) nor the user's get in the way of the pins.
+    _run([str(python_of(name)), "-I", str(SCRIPTS / script), *args], script, log, timeout)
+
+
+def _make(place: Path, made_of: Environment, log: Path, say: Say) -> None:
+    shutil.rmtree(place, ignore_errors=True)  # what an interrupted installation left
+    log.unlink(missing_ok=True)
+    say(f"virtual environment at {place}")
+    _run([sys.executable, "-I", "-m", "venv", str(place)], "venv", log, INSTALL_TIMEOUT_S)
+    say(", ".join(made_of.pins))
+    pip = [str(_python(place)), "-I", "-m", "pip", "install", "--no-input", *made_of.pins]
+    _run(pip, "pip install", log, INSTALL_TIMEOUT_S)
+    total = sum(file.lstat().st_size for file in place.rglob("*"))
+    write_text_atomically(place / MARKER, json.dumps({"pins": made_of.pins, "bytes": total}) + "\n")
+
+
+def _run(args: Sequence[str], what: str, log: Path, timeout: float) -> None:
+    with log.open("a", errors="replace") as stream:
+        _wait(args, what, stream, log, timeout)
+
+
+def _wait(args: Sequence[str], what: str, stream: IO[str], log: Path, timeout: float) -> None:
+    process = subprocess.Popen(
+        list(args),
+        stdin=subprocess.DEVNULL,
+        stdout=stream,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,  # a group of its own, so that what it starts ends with it
+    )
+    try:
+        code = process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        raise CompileError(f"{what}: no end within {timeout:g} s, it was stopped; its log: {log}") from None
+    finally:
+        kill_group(process)
+        process.wait()
+    if code:
+        said = last_line(read_bytes(log, OutputError).decode(errors="replace"))
+        raise CompileError(f"{what}: {how_it_ended(code)}: {said}; its log: {log}")
+
+
+def _python(place: Path) -> Path:
+    return place / "bin" / "python"
+
+
+def _folders(name: str) -> list[Path]:
+    root = cache_dir() / "runtimes"
+    return [place for place in root.glob(f"{name}-*") if place.is_dir()]
+
+
+def _locked(root: Path, name: str) -> contextlib.AbstractContextManager[None]:
+    busy = f"another process is installing or removing {name}"
+    return exclusive(root / f".{name}.lock", "the cache", busy)

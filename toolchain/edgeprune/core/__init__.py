@@ -1,0 +1,1 @@
+"""What everything stands on: artifacts, files, documents, errors."""

@@ -1,0 +1,127 @@
+"""ONNX files: their one reader. It travels to a device, where the package `onnx` may be missing."""
+
+from __future__ import annotations
+
+import mmap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeprune.core.errors import EdgepruneError, ModelError, shortened
+from edgeprune.core.files import ENGINE_BYTES, inside, opened, read_bytes
+
+if TYPE_CHECKING:
+    import onnx
+
+_FIELD_TYPES = range(6)  # of protobuf, in the lowest three bits of a field's first byte
+_LENGTH, _FIXED = 2, {1: 8, 5: 4}
+_LONGEST_SHIFT = 63
+_LOCATION = b"location"
+# Of each message of onnx.proto the fields that lead to tensors, and to a tensor's external data.
+_MESSAGES: dict[str, dict[int, str]] = {
+    "Model": {7: "Graph", 25: "Function"},
+    "Graph": {1: "Node", 5: "Tensor", 15: "Sparse"},
+    "Function": {7: "Node", 11: "Attribute"},
+    "Node": {5: "Attribute"},
+    "Attribute": {5: "Tensor", 6: "Graph", 10: "Tensor", 11: "Graph", 22: "Sparse", 23: "Sparse"},
+    "Sparse": {1: "Tensor", 2: "Tensor"},
+    "Tensor": {13: "Entry"},
+}
+
+
+def read_onnx(path: Path, error: type[EdgepruneError] = ModelError, weights: bool = False) -> onnx.ModelProto:
+    """Read an ONNX file.
+
+    Args:
+        weights: also those that lie in files beside it; else they stay where they are.
+
+    Raises:
+        error: it cannot be read, see `files.opened`, is no ONNX file, or holds no network.
+        ImportError: `onnx` is not installed.
+    """
+    import onnx
+    from onnx.external_data_helper import load_external_data_for_model
+
+    with opened(path, error, ENGINE_BYTES) as stream:  # before gigabytes of zeros are read
+        first = stream.read(1)
+    if not first or not first[0] >> 3 or first[0] & 7 not in _FIELD_TYPES:
+        raise error(f"{path}: not an ONNX file")
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(read_bytes(path, error, ENGINE_BYTES))
+    except (EdgepruneError, MemoryError):
+        raise
+    except Exception as exc:  # protobuf raises classes of its own
+        raise error(f"{path}: not an ONNX file: {shortened(exc)}") from exc
+    if not model.graph.node and not model.graph.input:
+        raise error(f"{path}: not an ONNX file: it holds no network")
+    if weights:
+        for file in external_files(path, error):
+            with opened(file, error):
+                pass
+        try:
+            load_external_data_for_model(model, str(path.parent))
+        except Exception as exc:  # onnx checks offsets, lengths and links, each with an error of its own
+            said = " ".join(str(exc).split()) or type(exc).__name__
+            raise error(f"{path}: its external weights cannot be read: {said}") from exc
+    return model
+
+
+def external_files(path: Path, error: type[EdgepruneError] = ModelError) -> tuple[Path, ...]:
+    """Return the files beside an ONNX file that hold weights of it, sorted; none of what is no ONNX file.
+
+    The fields are found by their numbers in onnx.proto, since a device that runs a network need not have the
+    package `onnx`.
+
+    Raises:
+        error: the file cannot be read, or a name leads out of its folder.
+    """
+    with opened(path, error, ENGINE_BYTES) as stream:
+        try:
+            with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                names = _locations(content) if content.find(_LOCATION) >= 0 else set()
+        except (ValueError, IndexError):  # empty, or not of this format, which `read_onnx` tells
+            return ()
+    return tuple(sorted(inside(path.parent, name, error) for name in names))
+
+
+def _locations(content: mmap.mmap) -> set[str]:
+    """Return the values of ``location`` in the external data of all tensors of a model."""
+    found: set[str] = set()
+    todo: list[tuple[str, int, int]] = [("Model", 0, len(content))]
+    while todo:
+        kind, at, end = todo.pop()
+        told: dict[int, bytes] = {}
+        while at < end:
+            key, at = _varint(content, at)
+            number, wire = key >> 3, key & 7
+            if wire == _LENGTH:
+                size, at = _varint(content, at)
+                if size > end - at:
+                    raise ValueError("a field is cut off")
+                if kind == "Entry":
+                    told[number] = content[at : at + size]
+                elif inner := _MESSAGES[kind].get(number):
+                    todo.append((inner, at, at + size))
+                at += size
+            elif wire in _FIXED:
+                at += _FIXED[wire]
+            elif wire == 0:
+                _, at = _varint(content, at)
+            else:
+                raise ValueError("a group, which no ONNX file holds")
+        if told.get(1) == _LOCATION:
+            found.add(told.get(2, b"").decode())
+    return found
+
+
+def _varint(content: mmap.mmap, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = content[at]
+        value |= (byte & 0x7F) << shift
+        at += 1
+        if byte < 0x80:
+            return value, at
+        shift += 7
+        if shift > _LONGEST_SHIFT:
+            raise ValueError("a number of more than ten bytes")

@@ -1,0 +1,1 @@
+"""torch -> ONNX, and what is put into the graph beside the network."""

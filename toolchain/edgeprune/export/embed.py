@@ -1,0 +1,166 @@
+"""Preprocessing and NMS inside the ONNX graph, as a file of its own beside the one that was measured.
+
+``scale`` takes the letterboxed image as it lies in memory: uint8 (1, imgsz, imgsz, 3), BGR as OpenCV has it.
+``nms`` gives detections (n, 6) of x1, y1, x2, y2 in pixels of the input, score and class, most confident
+first, by the spec's selection for deployment: ONNX's NonMaxSuppression suppresses within a class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from edgeprune.backends import get_backend
+from edgeprune.config.recipe import EmbedPart
+from edgeprune.config.targets import DeviceProfile
+from edgeprune.core.errors import ConfigError
+from edgeprune.core.onnx_files import read_onnx
+from edgeprune.images.postprocess import Postprocess, detector
+from edgeprune.images.preprocess import Preprocess
+from edgeprune.images.spec import Spec
+from edgeprune.models import Predict
+
+IMAGE, DETECTIONS = "image", "detections"
+_NAME = "/edgeprune/"
+
+
+def check(parts: Sequence[EmbedPart], post: Postprocess, profiles: Sequence[DeviceProfile]) -> None:
+    """Refuse early what could not be embedded at the end of a build.
+
+    Raises:
+        ConfigError: ``nms`` for a head that needs none, or a target that does not get an ONNX file.
+    """
+    if "nms" in parts and post.head != "raw":
+        raise ConfigError(f"export.embed: head {post.head!r} has no duplicates to suppress; leave nms out")
+    others = [found.name for found in profiles if (found.backend, found.format) != ("onnxruntime", "onnx")]
+    if parts and others:
+        raise ConfigError(f"export.embed: only ONNX Runtime takes such a file; leave out {', '.join(others)}")
+
+
+def embed(model: Path, spec: Spec, parts: Sequence[EmbedPart], out: Path) -> Path:
+    """Write `out`, the ONNX file `model` with the parts of its spec inside; it has to pass `check`."""
+    network = read_onnx(model, weights=True)
+    if "scale" in parts:
+        _scale(network.graph, spec.preprocess)
+    if "nms" in parts:
+        _nms(network.graph, spec.postprocess)
+    # The spec of the plain file would be wrong for this one.
+    kept = {
+        entry.key: entry.value for entry in network.metadata_props if not entry.key.startswith("edgeprune.")
+    }
+    helper.set_model_props(network, kept | {"edgeprune.embedded": ",".join(parts)})
+    onnx.checker.check_model(network)
+    onnx.save(network, out)
+    return out
+
+
+def predictor(embedded: Path, spec: Spec, parts: Sequence[EmbedPart]) -> tuple[Predict, Postprocess]:
+    """Return an embedded file as a predictor on the plain file's inputs, and how its outputs are read."""
+    session = get_backend("onnxruntime").load(embedded, "fp32", 1, {})
+
+    def predict(images: np.ndarray[Any, np.dtype[np.float32]]) -> list[np.ndarray[Any, Any]]:
+        if "scale" in parts:
+            pixels = np.rint(images / np.float32(spec.preprocess.scale)).astype(np.uint8)
+            images = np.ascontiguousarray(pixels.transpose(0, 2, 3, 1)[..., ::-1])
+        outputs = session(images)
+        return [output[None] for output in outputs] if "nms" in parts else outputs
+
+    post = spec.postprocess
+    return predict, detector(post.names, end2end=True) if "nms" in parts else post
+
+
+def as_deployed(post: Postprocess) -> Postprocess:
+    """Return a spec whose accuracy is that of a deployment: of the boxes that an application sees."""
+    return replace(post, evaluation=post.deployment)
+
+
+def _scale(graph: onnx.GraphProto, spec: Preprocess) -> None:
+    """Put Cast, Transpose, the order of the colours and the scale before the network."""
+    network_input = graph.input[0].name
+    nodes = [
+        _node("Cast", [IMAGE], "float", to=TensorProto.FLOAT),
+        _node("Transpose", [f"{_NAME}float"], "planes", perm=[0, 3, 1, 2]),
+        _node("Gather", [f"{_NAME}planes", _constant(graph, "rgb", np.array([2, 1, 0]))], "coloured", axis=1),
+        # Divided in float32, as `to_tensor` does, so that the network sees the same bits.
+        helper.make_node(
+            "Div",
+            [f"{_NAME}coloured", _constant(graph, "range", np.float32(1 / spec.scale))],
+            [network_input],
+            name=f"{_NAME}scaled",
+        ),
+    ]
+    for place, node in enumerate(nodes):
+        graph.node.insert(place, node)
+    del graph.input[0]
+    shape = [1, spec.imgsz, spec.imgsz, 3]
+    graph.input.insert(0, helper.make_tensor_value_info(IMAGE, TensorProto.UINT8, shape))
+
+
+def _nms(graph: onnx.GraphProto, post: Postprocess) -> None:
+    """Put NonMaxSuppression behind the network, and gather what it selects."""
+
+    def constant(name: str, value: Any) -> str:
+        return _constant(graph, name, np.asarray(value))
+
+    def add(kind: str, inputs: Sequence[str], name: str, outputs: int = 1, **attributes: Any) -> str:
+        graph.node.append(_node(kind, inputs, name, outputs, **attributes))
+        return f"{_NAME}{name}"
+
+    chosen_by = post.deployment
+    assert chosen_by is not None
+    limit = constant("limit", np.array([chosen_by.max_detections], np.int64))
+    columns = graph.output[0].name
+    sizes = constant("sizes", np.array([4, len(post.names)], np.int64))
+    add("Split", [columns, sizes], "boxes", 2, axis=1)
+    scores = f"{_NAME}boxes1"
+    if not chosen_by.multi_label:  # of a box only the score of its best class is left
+        best = add("ArgMax", [scores], "class", axis=1, keepdims=1)
+        classes = constant("classes", np.arange(len(post.names), dtype=np.int64)[None, :, None])
+        is_best = add("Equal", [best, classes], "is_best")
+        scores = add("Where", [is_best, scores, constant("none", np.float32(0))], "best_score")
+    boxes = add("Transpose", [f"{_NAME}boxes"], "rows", perm=[0, 2, 1])
+    chosen = add(
+        "NonMaxSuppression",
+        [boxes, scores, limit, constant("iou", np.array([chosen_by.iou], np.float32)),
+         constant("confidence", np.array([chosen_by.confidence], np.float32))],
+        "selected",
+        center_point_box=1,
+    )  # fmt: skip
+    score = add("GatherND", [scores, chosen], "score")
+    add("Split", [chosen, constant("three", np.array([1, 1, 1], np.int64))], "index", 3, axis=1)
+    label = add("Cast", [f"{_NAME}index1"], "label", to=TensorProto.FLOAT)
+    anchor = add("Squeeze", [f"{_NAME}index2", constant("last", np.array([1], np.int64))], "anchor")
+    first = add("Squeeze", [boxes, constant("batch", np.array([0], np.int64))], "flat")
+    kept = add("Gather", [first, anchor], "kept", axis=0)
+    add("Split", [kept, constant("pair", np.array([2, 2], np.int64))], "centre", 2, axis=1)
+    half = add("Div", [f"{_NAME}centre1", constant("two", np.float32(2))], "half")
+    low = add("Sub", [f"{_NAME}centre", half], "low")
+    high = add("Add", [f"{_NAME}centre", half], "high")
+    column = add("Unsqueeze", [score, constant("tail", np.array([1], np.int64))], "column")
+    every = add("Concat", [low, high, column, label], "every", axis=1)
+    count = add("Min", [add("Shape", [score], "found"), limit], "count")
+    add("TopK", [score, count], "best", 2, axis=0)
+    graph.node.append(
+        helper.make_node(
+            "Gather", [every, f"{_NAME}best1"], [DETECTIONS], name=f"{_NAME}{DETECTIONS}", axis=0
+        )
+    )
+    del graph.output[:]
+    graph.output.append(helper.make_tensor_value_info(DETECTIONS, TensorProto.FLOAT, ["n", 6]))
+
+
+def _node(kind: str, inputs: Sequence[str], name: str, outputs: int = 1, **attributes: Any) -> onnx.NodeProto:
+    """Make a node whose outputs have its name, from the second on with their number."""
+    made = [f"{_NAME}{name}{index or ''}" for index in range(outputs)]
+    return helper.make_node(kind, list(inputs), made, name=f"{_NAME}{name}", **attributes)
+
+
+def _constant(graph: onnx.GraphProto, name: str, value: np.ndarray[Any, Any] | np.generic) -> str:
+    graph.initializer.append(numpy_helper.from_array(np.asarray(value), f"{_NAME}{name}/value"))
+    return f"{_NAME}{name}/value"

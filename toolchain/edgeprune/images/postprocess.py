@@ -1,0 +1,100 @@
+"""Decoding as data: how a network's outputs become detections or classes, the twin of `images/preprocess.py`.
+
+The arithmetic is that of ultralytics' `non_max_suppression`. Which boxes count is another matter for a
+validator, which needs the whole curve of mAP, than for an application: both are told, each by its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import ConfigDict, Field
+
+Head = Literal["raw", "end2end", "scores"]
+Boxes = Literal["xywh", "xyxy"]
+
+DEPLOYED = 0.25
+"""The confidence of a deployment: what ultralytics' `predict` asks for."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which of the boxes that a network gives are its detections.
+
+    Attributes:
+        confidence: detections of at most this score are dropped.
+        iou: of two boxes of one class that overlap by more, the less confident one is dropped (greedy NMS);
+            None where no NMS follows.
+        max_detections: so many are kept of an image, the most confident ones.
+        multi_label: whether a column counts once for each class above `confidence`, or for its best one only.
+    """
+
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
+
+    confidence: Annotated[float, Field(ge=0, lt=1)]
+    iou: Annotated[float, Field(gt=0, le=1)] | None = None
+    max_detections: Annotated[int, Field(ge=1)] | None = None
+    multi_label: bool = False
+
+
+@dataclass(frozen=True)
+class Postprocess:
+    """How the first output of a network is read.
+
+    Boxes are in pixels of the network's input. Where the image lies in it follows from `Preprocess`; a
+    coordinate of the image is ``(x - left) * image_width / width``, with the `Placement` of the letterbox.
+
+    Attributes:
+        task: ``detect`` or ``classify``.
+        head: ``raw`` is (1, 4 + classes, anchors), a box and a score for each class in a column; ``end2end``
+            is (1, detections, 6) of box, score and class, free of duplicates; ``scores`` is (1, classes).
+        names: of the classes, in the order of the output.
+        boxes: centre and size, or two corners; None where there are none.
+        activated: whether the scores are probabilities already, so that no sigmoid or softmax follows.
+        evaluation: what the accuracy is measured with, as ultralytics' validator does; None where there are
+            no boxes.
+        deployment: what an application goes by, as ultralytics' `predict` does; None with the other.
+    """
+
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
+
+    task: Literal["detect", "classify"]
+    head: Head
+    names: tuple[str, ...]
+    boxes: Boxes | None = None
+    activated: bool = True
+    evaluation: Selection | None = None
+    deployment: Selection | None = None
+
+
+def detector(names: tuple[str, ...], end2end: bool) -> Postprocess:
+    """Return the spec of a detector: boxes and scores of all anchors, or detections that need no NMS."""
+    most = 300
+    if end2end:
+        validated, deployed = (Selection(least, max_detections=most) for least in (0.001, DEPLOYED))
+        return Postprocess("detect", "end2end", names, "xyxy", True, validated, deployed)
+    validated = Selection(0.001, 0.7, most, multi_label=True)
+    return Postprocess("detect", "raw", names, "xywh", True, validated, Selection(DEPLOYED, 0.7, most))
+
+
+def classifier(names: tuple[str, ...]) -> Postprocess:
+    """Return the spec of a classifier that gives probabilities."""
+    return Postprocess("classify", "scores", names)
+
+
+def with_names(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a postprocess as JSON has it with both selections by their names.
+
+    The first form held the evaluation's alone, its keys beside the others. A deployment of such a file takes
+    the best class of a box, above `DEPLOYED`, and suppresses as the evaluation does.
+    """
+    keys = {field.name for field in fields(Selection)}
+    flat = {key: value for key, value in data.items() if key in keys}
+    rest = {key: value for key, value in data.items() if key not in keys}
+    if not flat or "evaluation" in data or "deployment" in data:
+        return dict(data)
+    if flat.get("confidence") is None:  # of a classifier
+        return rest
+    return rest | {"evaluation": flat, "deployment": flat | {"confidence": DEPLOYED, "multi_label": False}}

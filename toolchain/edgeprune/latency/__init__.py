@@ -1,0 +1,1 @@
+"""What layers cost at each width on the target, and widths chosen by it."""

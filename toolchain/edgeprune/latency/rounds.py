@@ -1,0 +1,142 @@
+"""Rounds of latency: many networks visited in turns by one worker process, and what their rounds say."""
+
+from __future__ import annotations
+
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeprune.bench.ask import ask
+from edgeprune.core.artifact import Artifact
+from edgeprune.core.documents import read_record
+from edgeprune.core.errors import DeviceError
+from edgeprune.latency.micronet import Micronet, write_micronet
+from edgeprune.latency.shipped import Subject
+from edgeprune.records.latency_table import TableKey
+from edgeprune.runners import Runner, require_timed
+from edgeprune.worker.turns import said_by
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured.
+
+    Attributes:
+        rounds: visits of each network, spread over the run of its chunk.
+        queries, seconds: least queries and about the time of one visit.
+        axis: most widths of a grid's side.
+        scans: how many of the most expensive shapes are scanned for the step.
+        chunk: about how many layers share a worker process; a killed run loses at most one chunk.
+    """
+
+    rounds: int = 40
+    queries: int = 3
+    seconds: float = 0.002
+    axis: int = 4
+    scans: int = 3
+    chunk: int = 80
+    timeout_s: float = 1800.0
+
+
+def measured_rounds(
+    nets: Sequence[Micronet],
+    wholes: Mapping[str, Artifact],
+    subject: Subject,
+    key: TableKey,
+    plan: Plan,
+    runner: Runner,
+    say: Callable[[float], None],
+) -> tuple[dict[str, list[float]], float]:
+    """Measure networks in one worker process; return the rounds of each, in ms, by name.
+
+    Beside them it returns the share of a core's time that others took; 0 where the kernel does not tell.
+
+    Args:
+        nets: layers of the subject, with their surroundings.
+        wholes: engines of whole networks, visited in the same rounds.
+        key: under which options and environment it is measured.
+        say: called with the share that is done, in [0, 1].
+
+    Raises:
+        DeviceError: the worker crashed, hung or answered with garbage, or the device is emulated.
+    """
+    require_timed(runner)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        entries = []
+        with zipfile.ZipFile(folder / "nets.zip", "w") as archive:
+            for index, net in enumerate(nets):
+                path = folder / f"{index}.onnx"
+                write_micronet(net, subject.precision, subject.profile.scheme, path)
+                archive.write(path, path.name)
+                entries.append({"name": net.name, "engine": path.name, "size": [net.height, net.width]})
+        for whole, engine in wholes.items():
+            size = [subject.imgsz, subject.imgsz]
+            entries.append({"name": whole, "engine": runner.push(engine.path), "size": size})
+        job = {
+            "backend": subject.profile.backend,
+            "precision": subject.precision,
+            "threads": subject.threads,
+            "options": key.options,
+            "environment": key.environment,
+            "nets": entries,
+            "archive": runner.push(folder / "nets.zip"),
+            "rounds": plan.rounds,
+            "queries": plan.queries,
+            "seconds": plan.seconds,
+        }
+
+        def follow(line: str) -> None:
+            said = said_by(line)
+            if "share" in said:  # loading takes about as long as a third of the rounds
+                say(0.25 * said["share"] if said["phase"] == "load" else 0.25 + 0.75 * said["share"])
+
+        answer = ask(runner, "layers", job, folder, plan.timeout_s, follow)
+        rounds, foreign = _rounds(answer, {entry["name"] for entry in entries}, plan.rounds)
+    return {name: [ns / 1e6 for ns in values] for name, values in rounds.items()}, foreign
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What the layers' worker answers; see `worker/layers.py`."""
+
+    rounds_ns: dict[str, list[float]]
+    foreign: float | None
+    version: str | None = None
+
+
+def _rounds(path: Path, names: set[Any], rounds: int) -> tuple[dict[str, list[float]], float]:
+    garbage = "the layers' worker answered with garbage; the same command tries again"
+    try:
+        answer = read_record(_Answer, path, DeviceError)
+    except DeviceError as exc:
+        raise DeviceError(garbage) from exc
+    found = answer.rounds_ns
+    if set(found) != names or any(len(values) != rounds for values in found.values()):
+        raise DeviceError(garbage)
+    return found, answer.foreign or 0.0
+
+
+def cost(times: Mapping[str, Sequence[float]], net: Micronet) -> list[float]:
+    """Return what the layer alone took in each round, in ms: with it less without it, never below zero."""
+    before, after = (times[around.name] for around in net.around)
+    rounds = zip(times[net.name], before, after, strict=True)
+    return [max(0.0, whole - (left + right) / 2) for whole, left, right in rounds]
+
+
+def at_one_pace(times: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
+    """Take the machine's moods out of the rounds: each is divided by how slow all networks were in it."""
+    table = np.array(list(times.values()))
+    pace = np.median(table / np.median(table, axis=1, keepdims=True), axis=0)
+    return {name: list(map(float, row)) for name, row in zip(times, table / pace, strict=True)}
+
+
+def summary(rounds: Sequence[float]) -> dict[str, Any]:
+    """Return the median, the distance between the quartiles and the count, by their names in the table."""
+    low, median, high = (float(value) for value in np.quantile(rounds, (0.25, 0.5, 0.75)))
+    return {"ms": median, "iqr_ms": high - low, "n": len(rounds)}

@@ -1,0 +1,151 @@
+"""A network as it ships: loaded, cut to widths, exported, quantised and compiled for one target."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import nn
+
+from edgeprune.backends import get_backend, options_for
+from edgeprune.bench.subject import stock_images
+from edgeprune.bench.testbed import Testbed
+from edgeprune.config.recipe import ExportRecipe
+from edgeprune.config.targets import DeviceProfile, Precision
+from edgeprune.core.artifact import Artifact, digest
+from edgeprune.core.errors import ConfigError
+from edgeprune.export.onnx import export, export_program
+from edgeprune.images.preprocess import Preprocess
+from edgeprune.models import ModelAdapter
+from edgeprune.prune.groups import find_groups, remove, trace
+from edgeprune.quantize import CalibrationSet, quantize
+from edgeprune.records.latency_table import TableKey
+
+_CALIBRATION_IMAGES = 4
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is profiled: a network on a target at a precision."""
+
+    adapter: ModelAdapter
+    model: nn.Module
+    digest: str
+    imgsz: int
+    profile: DeviceProfile
+    precision: Precision
+    threads: int
+
+
+def subject_of(
+    adapter: ModelAdapter,
+    path: Path,
+    imgsz: int | None,
+    profile: DeviceProfile,
+    precision: Precision | None,
+    threads: int,
+) -> Subject:
+    """Load a checkpoint as what is to be profiled.
+
+    Raises:
+        ConfigError: the checkpoint does not tell its image size and none is given, or the size is no multiple
+            of the network's stride.
+        ModelError: it cannot be read.
+    """
+    model = adapter.load(path)
+    info = adapter.info(model)
+    side = imgsz or info.imgsz
+    if side is None:
+        raise ConfigError(f"{path}: the checkpoint does not tell its image size; give --imgsz")
+    if side % info.stride:
+        raise ConfigError(f"--imgsz: {side} is not a multiple of the network's stride {info.stride}")
+    return Subject(
+        adapter, adapter.prunable(model), digest(path), side, profile, precision or profile.ship, threads
+    )
+
+
+def cut_widths(adapter: ModelAdapter, model: nn.Module, imgsz: int, keep: Mapping[str, int]) -> nn.Module:
+    """Return a copy of a prunable network whose groups keep their first so many channels.
+
+    Which channels stay does not matter to latency.
+    """
+    twin = copy.deepcopy(model)
+    fixed = adapter.unprunable(twin)
+    graph = trace(twin, torch.zeros(1, 3, imgsz, imgsz), fixed)
+    for group in find_groups(graph, twin, fixed):
+        if keep.get(group.name, group.width) < group.width:
+            remove(graph, group, list(range(keep[group.name], group.width)))
+    return twin
+
+
+def compiled(subject: Subject, model: nn.Module, out: Path) -> Artifact:
+    """Export, quantise and compile a network as it would ship; calibrated on stock photographs.
+
+    Args:
+        out: folder for what is made on the way; made if it is not there.
+    """
+    adapter, profile = subject.adapter, subject.profile
+    spec = adapter.preprocess(subject.imgsz)
+    backend = get_backend(profile.backend)
+    photos = _photographs(subject.imgsz, out / "images")
+    info = adapter.info(model)
+    info = replace(info, end2end=info.end2end and backend.END2END)
+    module = adapter.exportable(model, info.end2end)
+    if backend.SOURCE == "program":
+        taken = export_program(module, spec, out)
+    else:
+        taken, _ = export(module, info, spec, photos[:1], ExportRecipe(), "original", out / "model.onnx")
+    if subject.precision == "int8":
+        taken = quantize(taken, profile.scheme, CalibrationSet(photos, spec), adapter, _made(out / "int8"))
+    return backend.compile(taken, profile, subject.precision, _made(out / "compiled"))
+
+
+def engine_of(
+    adapter: ModelAdapter, checkpoint: Path, imgsz: int, profile: DeviceProfile, threads: int, out: Path
+) -> Artifact:
+    """Export, quantise and compile a checkpoint as it would ship, for timing.
+
+    Raises:
+        CompileError: the runtime cannot use it.
+    """
+    subject = subject_of(adapter, checkpoint, imgsz, profile, profile.ship, threads)
+    return compiled(subject, subject.model, out)
+
+
+def key_of(subject: Subject, environment: Mapping[str, str], testbed: Testbed) -> TableKey:
+    """Return what a table measured there and now is true of."""
+    device = testbed.machine
+    profile = subject.profile
+    return TableKey(
+        machine=device["machine"],
+        board=device["board"],
+        cpu=device["cpu"],
+        cores=device["cores"],
+        runtime=profile.backend,
+        runtime_version=str(testbed.version(profile.backend)),
+        precision=subject.precision,
+        threads=subject.threads,
+        options=options_for(profile, subject.precision),
+        environment=dict(environment),
+    )
+
+
+def _photographs(imgsz: int, folder: Path) -> tuple[Path, ...]:
+    """Write a few stock photographs as image files: calibration reads files."""
+    folder.mkdir(parents=True)
+    paths = []
+    for index, tensor in enumerate(stock_images(Preprocess(imgsz))[:_CALIBRATION_IMAGES]):
+        image = (tensor.transpose(1, 2, 0)[:, :, ::-1] * 255).round().astype(np.uint8)
+        paths.append(folder / f"{index}.png")
+        cv2.imwrite(str(paths[-1]), image)
+    return tuple(paths)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    return folder

@@ -1,0 +1,204 @@
+"""Cut a network to a latency: importance and the target's latency table decide the widths together."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import nn
+
+from edgeprune.config.recipe import PruneRecipe, Recipe
+from edgeprune.config.targets import DeviceProfile
+from edgeprune.core.errors import ConfigError
+from edgeprune.core.files import write_text_atomically
+from edgeprune.export.onnx import predictor
+from edgeprune.gate.pairs import on_runner
+from edgeprune.gate.race import RACE_BLOCK, Race, race
+from edgeprune.images.dataset import Dataset
+from edgeprune.images.preprocess import Preprocess
+from edgeprune.latency.knapsack import allot, width_options
+from edgeprune.latency.paced import Engine, jobs_beside, measured_pace, pace_of, paced_ms
+from edgeprune.latency.shipped import Subject, compiled, subject_of
+from edgeprune.models import ModelAdapter
+from edgeprune.prune.passes import Gauges, apply_passes
+from edgeprune.prune.recalibrate import recalibrate
+from edgeprune.prune.stages import batches, evidence_for
+from edgeprune.prune.surgery import account, cut_to, score_groups
+from edgeprune.records.latency_table import LatencyTable
+from edgeprune.records.pruning import PassReport, Pruning
+from edgeprune.runners import Runner
+
+
+class Cut(BaseModel):
+    """One cut to a latency.
+
+    Attributes:
+        keep: channels of every prunable group afterwards.
+        predicted_ms: latency of the whole network by the table.
+        importance: share of the network's importance that was kept, in [0, 1].
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    keep: dict[str, int]
+    predicted_ms: float
+    importance: float
+
+
+def cut_to_latency(
+    adapter: ModelAdapter,
+    source: Path,
+    dataset: Dataset,
+    spec: Preprocess,
+    recipe: Recipe,
+    table: LatencyTable,
+    goal_ms: float,
+    out: Path,
+) -> Cut:
+    """Write `out/model.pt`, cut to a predicted latency and re-calibrated, and `out/cut.json`.
+
+    Args:
+        source: checkpoint of the network that the table is of, or of one cut from it.
+        goal_ms: whole-network latency to reach by the table.
+
+    Raises:
+        BudgetError: no widths reach the goal.
+        ConfigError: the table is of another network.
+    """
+    model = adapter.prunable(adapter.load(source))
+    example = torch.zeros(1, 3, spec.imgsz, spec.imgsz)
+    evidence = evidence_for(adapter, model, dataset, spec, recipe)
+    scores = score_groups(model, adapter.unprunable, example, recipe.prune, evidence)
+    if unknown := next((name for name in scores if name not in table.original), None):
+        raise ConfigError(f"the latency table has no group {unknown}: it is of another network")
+    options = {
+        name: [
+            width
+            for width in width_options(table.original[name], table.step, recipe.prune.max_ratio)
+            if width <= len(score)
+        ]
+        for name, score in scores.items()
+    }
+    found = allot(
+        {name: score.tolist() for name, score in scores.items()}, options, table.predictor(), goal_ms
+    )
+    pruned = cut_to(model, adapter.unprunable, example, recipe.prune.skip, scores, found.keep)
+    recalibrate(pruned, batches(dataset, spec, recipe.seed))
+    adapter.save(pruned, out / "model.pt")
+    cut = Cut(keep=found.keep, predicted_ms=found.predicted_ms, importance=found.importance)
+    write_text_atomically(out / "cut.json", cut.model_dump_json())
+    return cut
+
+
+def raced(
+    adapter: ModelAdapter,
+    before: Path,
+    after: Path,
+    imgsz: int,
+    profile: DeviceProfile,
+    table: LatencyTable,
+    runner: Runner,
+) -> Race:
+    """Measure two checkpoints side by side on the target, in the precision and environment of the table.
+
+    Raises:
+        CompileError: the runtime cannot use one of them.
+        DeviceError: a worker crashed, hung or answered with garbage.
+    """
+    subject = subject_of(adapter, before, imgsz, profile, profile.ship, table.key.threads)
+    networks = {"before": subject.model, "after": adapter.prunable(adapter.load(after))}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        jobs = jobs_beside(_engines(subject, networks, folder), profile, pace_of(table), folder)
+        return race(jobs[0], jobs[1], on_runner(runner, RACE_BLOCK))
+
+
+def reshape(
+    adapter: ModelAdapter,
+    source: Path,
+    dataset: Dataset,
+    spec: Preprocess,
+    recipe: Recipe,
+    profile: DeviceProfile,
+    table: LatencyTable | None,
+    runner: Runner | None,
+    out: Path,
+) -> tuple[PassReport, ...]:
+    """Write `out/model.pt`, the network after the recipe's passes (depth, rewriting, activation).
+
+    Args:
+        table: of this network on the target; None where it is not measured, or no pass needs it.
+        runner: of the device that the target is measured on; None where it is not measured.
+
+    Raises:
+        ConfigError: a pass needs a measurement that is not to be had here.
+    """
+    model = adapter.prunable(adapter.load(source))
+    info = adapter.info(model)
+
+    def accuracy(net: nn.Module) -> float:
+        predict = predictor(adapter.exportable(net))
+        return adapter.evaluate(predict, dataset, "val", spec, info.postprocess).score
+
+    gauges, step = Gauges(accuracy, metric=info.metric), profile.step
+    if table is not None:
+        step, gauges = table.step, replace(gauges, layer_ms=table.factor_ms)
+    example = torch.zeros(1, 3, spec.imgsz, spec.imgsz)
+    with tempfile.TemporaryDirectory() as name:
+        if runner is not None:
+            subject = subject_of(adapter, source, spec.imgsz, profile, profile.ship, recipe.bench.threads)
+            gauges = replace(gauges, latency=_latency_gauge(subject, table, runner, Path(name)))
+        changed, reports = apply_passes(model, adapter.unprunable, example, recipe.prune, step, gauges)
+    adapter.save(changed, out / "model.pt")
+    return reports
+
+
+def _latency_gauge(
+    subject: Subject, table: LatencyTable | None, runner: Runner, folder: Path
+) -> Callable[[nn.Module], float]:
+    """Return what measures networks, in ms, beside the one that they were made from, compiled once."""
+    original = _engines(subject, {"original": subject.model}, folder)
+    if table is not None:
+        pace = pace_of(table)
+    else:
+        pace = measured_pace(original["original"], subject.profile, subject.threads, runner, folder)
+
+    def latency(network: nn.Module) -> float:
+        with tempfile.TemporaryDirectory() as name:
+            changed = _engines(subject, {"changed": network}, Path(name))
+            return paced_ms(original | changed, subject.profile, pace, runner, Path(name))
+
+    return latency
+
+
+def _engines(subject: Subject, networks: Mapping[str, nn.Module], folder: Path) -> dict[str, Engine]:
+    return {
+        name: (compiled(subject, network, folder / name), subject.imgsz) for name, network in networks.items()
+    }
+
+
+def descended(
+    adapter: ModelAdapter,
+    before: Path,
+    after: Path,
+    imgsz: int,
+    recipe: PruneRecipe,
+    step: int,
+    goal: str,
+) -> Pruning:
+    """Return the account of all cuts together: of `before`, unpruned, and `after`, which was cut from it.
+
+    Args:
+        step: channels that the widths are multiples of, as the latency table has it.
+        goal: what was pruned to, in words.
+    """
+    models = [adapter.prunable(adapter.load(path)) for path in (before, after)]
+    example = torch.zeros(1, 3, imgsz, imgsz)
+    report = account(models[0], models[1], adapter.unprunable, example, recipe, goal, 0.0, step)
+    widths = [layer for layer in report.layers if layer.prunable]
+    kept = sum(layer.after for layer in widths) / sum(layer.before for layer in widths)
+    return report.model_copy(update={"metric": adapter.info(models[0]).metric, "ratio": 1 - kept})

@@ -1,0 +1,1 @@
+"""`edgeprune build`: the stages in order, each from artifact to artifact, cached by what goes into it."""

@@ -1,0 +1,109 @@
+"""What could be run instead of pruning: the original at a smaller input, a smaller model of the family.
+
+They are built and measured like any row, near the latency of the pruned one, and are never chosen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import isqrt
+
+from edgeprune.bench.side_by_side import speedup
+from edgeprune.config.targets import DeviceProfile
+from edgeprune.core.artifact import Artifact, digest
+from edgeprune.core.errors import ConfigError
+from edgeprune.pipeline.context import Build, Candidate
+from edgeprune.pipeline.convert import source
+from edgeprune.pipeline.measure import measured
+from edgeprune.pipeline.rows import candidate, exported
+from edgeprune.records.summary import ExportCheck, Variant
+
+MOST_SIZES = 3
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A model to compare with, and the build as it is for that model: its input size, its classes."""
+
+    variant: Variant
+    model: Artifact
+    context: Build
+
+
+def smaller_model(context: Build) -> Rival:
+    """Load the smaller model that the request names, at the input size that it was trained for.
+
+    Raises:
+        ConfigError: it finds other classes, or does another task.
+        ModelError: it cannot be read.
+    """
+    path, adapter = context.request.smaller, context.adapter
+    assert path is not None
+    model = adapter.load(path, context.request.trust)
+    info = adapter.info(model)
+    if (info.task, info.names) != (context.info.task, context.info.names):
+        raise ConfigError(
+            f"--smaller {path}: it was trained for {info.task} of {', '.join(info.names)}, "
+            f"not for {context.info.task} of {', '.join(context.info.names)}: train it on the same data"
+        )
+    place = context.store.stage(
+        "smaller",
+        {"model": digest(path), "versions": context.using("ultralytics")},
+        lambda out: adapter.save(model, out / "model.pt"),
+    )
+    own = replace(context, info=info).at(info.imgsz or context.spec.imgsz)
+    return Rival("smaller", context.network(place / "model.pt"), own)
+
+
+def alternatives(
+    context: Build, original: Artifact, smaller: Rival | None, candidates: list[Candidate]
+) -> tuple[list[Candidate], dict[str, ExportCheck]]:
+    """Return the alternatives to pruning in the precision that ships, and their export checks by ONNX digest.
+
+    Args:
+        candidates: rows of the original and the pruned models; those that tell the input sizes near the
+            pruned model's latency are timed briefly.
+    """
+    profiles = [profile for profile in context.request.targets if context.testbed.measures(profile)]
+    ships = [entry for entry in candidates if entry.profile in profiles and _ships(entry)]
+    results = {name: result for name, (result, _) in measured(context, ships, "quick").items()}
+    rows: list[Candidate] = []
+    checks: dict[str, ExportCheck] = {}
+    for profile in profiles:
+        own = {entry.variant: results[entry.name] for entry in ships if entry.profile == profile}
+        gain = speedup(own["original"], own["pruned"])
+        sizes = sizes_near(context.spec.imgsz, context.info.stride, 1 / gain.times if gain else 1.0)
+        rivals = [Rival("resized", original, context.at(size)) for size in sizes]
+        for rival in [*rivals, *([smaller] if smaller else [])]:
+            row, onnx, check = _row(rival, profile)
+            rows.append(row)
+            checks[onnx] = check
+    return rows, checks
+
+
+def sizes_near(imgsz: int, stride: int, share: float) -> tuple[int, ...]:
+    """Return up to three smaller input sizes, the largest first, near the one that takes `share` of the time.
+
+    The time of a convolutional network goes about with the area of its input; what does not shrink with it
+    makes the small ones slower than that, so that one size below the estimate is among them.
+
+    Args:
+        imgsz: side of the input that the time is a share of, in pixels.
+        stride: every size is a multiple of it.
+    """
+    steps = imgsz // stride
+    reached = min(isqrt(int(steps * steps * share)), steps)
+    last = max(1, reached - 1)
+    first = min(steps - 1, last + MOST_SIZES - 1)
+    return tuple(stride * step for step in range(first, last - 1, -1))
+
+
+def _ships(entry: Candidate) -> bool:
+    return entry.precision == entry.profile.ship
+
+
+def _row(rival: Rival, profile: DeviceProfile) -> tuple[Candidate, str, ExportCheck]:
+    context = rival.context.on(profile)
+    onnx, check = exported(context, rival.model, rival.variant)
+    taken = source(context, profile, rival.model, onnx, rival.variant)
+    return candidate(context, profile, rival.variant, profile.ship, taken), onnx.sha256, check

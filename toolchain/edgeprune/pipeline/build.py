@@ -1,0 +1,129 @@
+"""`build`: the stages in order, each a plain function from artifact to artifact, cached by what goes into it.
+
+original -> (pruned -> finetuned) -> onnx -> int8 or fp16 -> engine -> accuracy -> bench -> verdict
+"""
+
+from __future__ import annotations
+
+from edgeprune.bench.testbed import Testbed, local
+from edgeprune.core.artifact import STAGES, SUMMARY, Artifact, Store, digest, require_own_folder
+from edgeprune.core.errors import ConfigError
+from edgeprune.core.packages import distribution_named, version_of, versions_of
+from edgeprune.models import adapter_of, get_adapter
+from edgeprune.models.trust import trusting
+from edgeprune.pipeline.alternatives import alternatives, smaller_model
+from edgeprune.pipeline.context import Build, BuildRequest, Candidate, Notify
+from edgeprune.pipeline.convert import scheme_of, source
+from edgeprune.pipeline.load import loaded, tried
+from edgeprune.pipeline.measure import measured
+from edgeprune.pipeline.mixed_precision import guarded
+from edgeprune.pipeline.prune import pruned
+from edgeprune.pipeline.rows import exported
+from edgeprune.pipeline.summarize import summarise, write_outputs
+from edgeprune.quantize import require_method
+from edgeprune.records.pruning import Pruning
+from edgeprune.records.summary import ExportCheck, Summary, Variant, save_summary
+from edgeprune.runners.runtimes import RUNTIMES
+
+MODULES = {
+    "edgeprune": "edgeprune", "torch": "torch", "ultralytics": "ultralytics",
+    "torch-pruning": "torch_pruning", "onnx": "onnx", "onnxsim": "onnxsim", "nncf": "nncf", "pnnx": "pnnx",
+    **{name: runtime.module for name, runtime in RUNTIMES.items()},
+}  # fmt: skip
+"""Whose versions the keys of stages hold, and their modules: several distributions may bring a runtime's.
+
+An editable edgeprune lists no modules, so its own version is looked up by its name."""
+
+
+def build(request: BuildRequest, notify: Notify, testbed: Testbed | None = None) -> Summary:
+    """Run every stage that is not there yet, choose a row, and write `summary.json` and `best/`.
+
+    Args:
+        testbed: the device that the targets are measured on; this machine by default.
+
+    Raises:
+        EdgepruneError: bad input, or a stage that failed; whole stages stay for the next build.
+    """
+    elsewhere = (profile.name for profile in request.targets)
+    require_own_folder(request.out, (SUMMARY, "best", "report.html", "report.md", *elsewhere))
+    store = Store(request.out / STAGES)
+    with store.locked(), trusting(request.trust):
+        original, context = start(request, store, notify, testbed)
+        smaller = smaller_model(context) if request.smaller else None
+        baseline, context = tried(context, original)
+        candidates: list[Candidate] = []
+        checks: dict[str, ExportCheck] = {}
+        prunings: dict[str, Pruning] = {}
+        for profile in request.targets:
+            models: dict[Variant, Artifact] = {"original": original}
+            if request.recipe.prune.enabled:
+                models["pruned"], prunings[profile.name] = pruned(context, original, profile)
+            for variant, model in models.items():
+                own = context.on(profile)
+                onnx, check = exported(own, model, variant)
+                checks[onnx.sha256] = check
+                taken = source(own, profile, model, onnx, variant)
+                candidates += [
+                    guarded(own, profile, variant, precision, taken, onnx, baseline)
+                    for precision in profile.precisions
+                ]
+        if request.recipe.bench.compare:
+            rivals, more = alternatives(context, original, smaller, candidates)
+            candidates += rivals
+            checks |= more
+        results = measured(
+            context, [entry for entry in candidates if context.testbed.measures(entry.profile)]
+        )
+        summary = summarise(context, candidates, results, baseline, prunings, tuple(checks.values()))
+        write_outputs(context, candidates, summary)
+        save_summary(summary, request.out)
+    return summary
+
+
+def start(
+    request: BuildRequest, store: Store, notify: Notify, testbed: Testbed | None = None
+) -> tuple[Artifact, Build]:
+    """Check the request, and return the original as an artifact with what every stage sees.
+
+    Args:
+        testbed: the device that the targets are measured on; this machine by default.
+    """
+    if request.recipe.bench.compare and not request.recipe.prune.enabled:
+        raise ConfigError(
+            "bench.compare: pruning is off, so there is nothing to compare; drop --compare or --no-prune"
+        )
+    for profile in request.targets:
+        if "int8" in profile.precisions:
+            require_method(scheme_of(request.recipe, profile), request.recipe.quantize.method)
+    notify("load", 0.0, str(request.model))
+    adapter = get_adapter(request.adapter) if request.adapter else adapter_of(request.model)
+    model = adapter.load(request.model, request.trust)
+    info = adapter.info(model)
+    imgsz = request.recipe.imgsz or info.imgsz
+    if imgsz is None:
+        raise ConfigError(f"{request.model}: the checkpoint does not tell its input size; give --imgsz")
+    if imgsz % info.stride:
+        lower = max(info.stride, imgsz // info.stride * info.stride)
+        raise ConfigError(
+            f"imgsz: {imgsz} is not a multiple of the model's stride {info.stride}; "
+            f"{lower} and {lower + info.stride} are the nearest"
+        )
+    if request.recipe.export.embed:
+        from edgeprune.export.embed import check
+
+        check(request.recipe.export.embed, info.postprocess, request.targets)
+    dataset = loaded(request, adapter, info, store, notify)
+    found = versions_of(MODULES.values())
+    versions = {name: found.get(module, "absent") for name, module in MODULES.items()}
+    if own := distribution_named("edgeprune"):
+        versions["edgeprune"] = version_of(own)
+    spec, bed = adapter.preprocess(imgsz), testbed or local()
+    context = Build(request, store, adapter, notify, dataset, info, spec, versions, bed)
+    # Later stages, ultralytics' trainer among them, only ever read this copy, written by edgeprune itself.
+    place = store.stage(
+        "original",
+        {"model": digest(request.model), "versions": context.using("ultralytics")},
+        lambda out: adapter.save(model, out / "model.pt"),
+    )
+    notify("load", 1.0, f"{info.family}, {len(info.names)} classes, {imgsz} px")
+    return context.network(place / "model.pt"), context

@@ -1,0 +1,185 @@
+"""What the stages of one build share: the request, the data, the facts, rows before they are judged."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from edgeprune.backends import get_backend
+from edgeprune.bench.testbed import Testbed
+from edgeprune.config.recipe import Recipe
+from edgeprune.config.targets import DeviceProfile
+from edgeprune.core.artifact import Artifact, Built, Store
+from edgeprune.core.documents import read_json, read_record
+from edgeprune.core.errors import OutputError
+from edgeprune.core.files import write_text_atomically
+from edgeprune.images.dataset import Dataset
+from edgeprune.images.preprocess import Preprocess
+from edgeprune.models import ModelAdapter, ModelInfo
+from edgeprune.records.scores import Accuracy
+from edgeprune.records.sensitivity import Guard
+from edgeprune.records.summary import AheadOfTime, Variant, variant_name
+from edgeprune.worker.sensors.cpu import read_model
+
+SELECTION_SPLIT = "val"
+_BUILT = "built.json"
+
+Notify = Callable[[str, float, str], None]
+"""Called with the stage, the share of it that is done in [0, 1], and a few words."""
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """What a build is asked for.
+
+    Attributes:
+        command: the command line, for the report's "how to reproduce".
+        adapter: name of the kind of model; None takes the one of what the checkpoint holds.
+        smaller: trained checkpoint of a smaller model of the family, to compare pruning with.
+        trust: unpickle the checkpoint without the allow-list.
+        skip_bad: leave out the images that cannot be used, instead of ending with them.
+    """
+
+    model: Path
+    data: Path
+    targets: tuple[DeviceProfile, ...]
+    recipe: Recipe
+    out: Path
+    command: str
+    adapter: str | None = None
+    trust: bool = False
+    smaller: Path | None = None
+    skip_bad: bool = False
+
+
+@dataclass(frozen=True)
+class Build:
+    """What every stage of one build sees.
+
+    Attributes:
+        testbed: the device that its targets are measured on.
+        choosing: whether accuracy is measured only on the split that choices are made on.
+    """
+
+    request: BuildRequest
+    store: Store
+    adapter: ModelAdapter
+    notify: Notify
+    dataset: Dataset
+    info: ModelInfo
+    spec: Preprocess
+    versions: dict[str, str]
+    testbed: Testbed
+    choosing: bool = False
+
+    @property
+    def recipe(self) -> Recipe:
+        """The request's recipe."""
+        return self.request.recipe
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that accuracy is measured on: the one the choice is made on, and the reported one."""
+        if self.choosing:
+            return (SELECTION_SPLIT,)
+        return tuple(dict.fromkeys((SELECTION_SPLIT, self.dataset.report_split)))
+
+    def at(self, imgsz: int) -> Build:
+        """Return the same build at another input size, in pixels."""
+        return replace(self, spec=replace(self.spec, imgsz=imgsz))
+
+    def on(self, profile: DeviceProfile) -> Build:
+        """Return the same build as the target's runtime can run it: without an end-to-end head if need be."""
+        if not self.info.end2end or get_backend(profile.backend).END2END:
+            return self
+        return replace(self, info=replace(self.info, end2end=False))
+
+    def network(self, path: Path, parent: Artifact | None = None) -> Artifact:
+        """Describe a checkpoint by the network in it, so that what follows is keyed by what that is.
+
+        Args:
+            path: written by the adapter in a stage of this build.
+            parent: what it was made from.
+        """
+        from edgeprune.models.identity import identity
+
+        digest = identity(self.adapter.load(path))
+        return Artifact(path, "torch", "fp32", digest, parent.sha256 if parent else None)
+
+    def calibration_images(self) -> tuple[Path, ...]:
+        """Return the calibration images: chosen as the recipe says, the same for every scheme and model."""
+        from edgeprune.quantize.selection import chosen
+
+        settings = self.recipe.quantize
+        spec = replace(self.spec, imgsz=0)  # the choice is the same at any input size
+        inputs = {
+            "data": self.dataset.fingerprint(settings.split),
+            "choice": settings.model_dump(include={"images", "split", "select"}),
+            "seed": self.recipe.seed,
+            "spec": asdict(spec),
+            "versions": self.using(),
+        }
+
+        def make(out: Path) -> None:
+            self.notify("quantize", 0.0, f"choosing calibration images ({settings.select})")
+            images = chosen(
+                self.dataset, settings.split, settings.images, settings.select, self.recipe.seed, spec
+            )
+            of_split = {image: index for index, image in enumerate(self.dataset.images[settings.split])}
+            write_text_atomically(out / "images.json", json.dumps([of_split[image] for image in images]))
+
+        place = self.store.stage("calibration-images", inputs, make)
+        picked = read_json(place / "images.json", OutputError)
+        return tuple(self.dataset.images[settings.split][index] for index in picked)
+
+    def using(self, *packages: str) -> dict[str, str]:
+        """Return the versions of edgeprune and of `packages`, for the key of a stage."""
+        return {name: self.versions.get(name, "absent") for name in ("edgeprune", *packages)}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One row before it is measured."""
+
+    profile: DeviceProfile
+    variant: Variant
+    imgsz: int
+    precision: str
+    artifact: Artifact
+    accuracy: dict[str, Accuracy]
+    quantized_ops: int | None = None
+    reference: Path | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+    convolutions: int | None = None
+    ahead_of_time: AheadOfTime | None = None
+    guard: Guard | None = None
+
+    @property
+    def name(self) -> str:
+        """Unique name of the row, as `Row.label` has it."""
+        return f"{self.profile.name} {variant_name(self.variant, self.imgsz)} {self.precision}"
+
+
+@contextmanager
+def building(backend: str, out: Path) -> Iterator[None]:
+    """Keep in `out` where a runtime compiles an engine, which is here, and how long that takes."""
+    started = time.perf_counter()
+    yield
+    built = Built(
+        device=read_model(),
+        arch=platform.machine(),
+        runtime=f"{backend} {get_backend(backend).version()}",
+        seconds=round(time.perf_counter() - started, 3),
+    )
+    write_text_atomically(out / _BUILT, json.dumps(asdict(built)))
+
+
+def built_in(place: Path) -> Built | None:
+    """Return what `building` kept in a folder; None of one that was made before there was such an account."""
+    path = place / _BUILT
+    return read_record(Built, path, OutputError) if path.is_file() else None

@@ -1,0 +1,192 @@
+"""From a float model to what a target's compiler takes: a program, fp16, int8 in its scheme, `.ort`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from edgeprune.backends import get_backend
+from edgeprune.config.recipe import Recipe
+from edgeprune.config.targets import DeviceProfile
+from edgeprune.converters.environments import pins_of
+from edgeprune.core.artifact import Artifact, Kind
+from edgeprune.core.documents import read_record
+from edgeprune.core.errors import ConfigError, OutputError
+from edgeprune.core.files import inside, write_text_atomically
+from edgeprune.pipeline.context import Build, building, built_in
+from edgeprune.quantize import CalibrationSet, quantize
+from edgeprune.quantize.qdq import TABLE, calibrate
+from edgeprune.quantize.schemes import QDQ_SCHEMES, describe
+from edgeprune.quantize.selection import images_sha256
+from edgeprune.records.summary import Variant, variant_name
+
+NOT_OF_RANGES = frozenset(("guard", "scheme", "decode", "aware_epochs"))
+"""Keys of `quantize` that no activation range depends on."""
+CALIBRATION: Final = "calibration.json"
+"""The account of an int8 artifact's calibration, beside it in its stage: images, hash, method, scheme."""
+
+
+@dataclass(frozen=True)
+class _Quantised:
+    path: str
+    kind: Kind
+
+
+def source(
+    context: Build, profile: DeviceProfile, model: Artifact, onnx: Artifact, variant: Variant
+) -> Artifact:
+    """Return what the target's compiler takes: the ONNX file, or the exported program of the same model."""
+    if get_backend(profile.backend).SOURCE == "onnx":
+        return onnx
+    inputs = {
+        "model": model.sha256,
+        "imgsz": context.spec.imgsz,
+        "end2end": context.info.end2end,
+        "versions": context.using("torch", "ultralytics"),
+    }
+
+    def make(out: Path) -> None:
+        from edgeprune.export.onnx import export_program
+
+        context.notify("export", 0.0, f"{variant_name(variant, context.spec.imgsz)} to a torch program")
+        module = context.adapter.exportable(context.adapter.load(model.path), context.info.end2end)
+        export_program(module, context.spec, out)
+
+    place = context.store.stage("program", inputs, make)
+    return Artifact.of(place / "program", "program", "fp32", model.sha256)
+
+
+def scheme_of(recipe: Recipe, profile: DeviceProfile) -> str:
+    """Return the int8 scheme of a target: the recipe's, or the one of the target's profile.
+
+    Raises:
+        ConfigError: the target's runtime does not read what that scheme writes.
+    """
+    scheme = recipe.quantize.scheme or profile.scheme
+    reads_qdq = profile.scheme in QDQ_SCHEMES or profile.backend == "openvino"
+    if scheme != profile.scheme and not (reads_qdq and scheme in QDQ_SCHEMES):
+        raise ConfigError(
+            f"quantize.scheme: {profile.name} runs on {profile.backend}, which does not read what {scheme!r} "
+            f"writes; leave it out to take {profile.scheme!r}"
+        )
+    return scheme
+
+
+def converted(
+    context: Build,
+    profile: DeviceProfile,
+    precision: str,
+    model: Artifact,
+    variant: Variant,
+    keep: Sequence[str] = (),
+) -> Artifact:
+    """Return a model in the form that a target's compiler takes at a precision."""
+    if precision == "fp16" and get_backend(profile.backend).HALF_GRAPH:
+        return _half(context, model)
+    if precision != "int8":
+        return model
+    scheme = scheme_of(context.recipe, profile)
+    made = quantised(context, profile, model, variant, scheme, keep)
+    rules = QDQ_SCHEMES.get(scheme)
+    return made if rules is None or rules.rest == "float" else _half(context, made)
+
+
+def quantised(
+    context: Build,
+    profile: DeviceProfile,
+    model: Artifact,
+    variant: Variant,
+    scheme: str,
+    keep: Sequence[str] = (),
+) -> Artifact:
+    """Return the int8 form of a model in a scheme, what is not int8 in it in float32.
+
+    Args:
+        keep: names of ONNX nodes that stay in float beside those that the scheme leaves there.
+    """
+    calibration, described = calibrated(context, scheme, model)
+    decode = context.recipe.quantize.decode
+    inputs: dict[str, Any] = {
+        "model": model.sha256,
+        "calibration": described,
+        "converter": pins_of(profile.backend),
+        **({"keep": sorted(keep)} if keep else {}),
+        **({"decode": True} if decode else {}),
+    }
+
+    def make(out: Path) -> None:
+        name = variant_name(variant, context.spec.imgsz)
+        floats = f", {len(keep)} more nodes in float" if keep else ""
+        context.notify("quantize", 0.0, f"{name} in scheme {scheme}, {described['count']} images{floats}")
+        artifact = quantize(model, scheme, calibration, None if decode else context.adapter, out, keep)
+        write_text_atomically(out / CALIBRATION, json.dumps(described, indent=1) + "\n")
+        write_text_atomically(
+            out / "artifact.json", json.dumps({"path": artifact.path.name, "kind": artifact.kind})
+        )
+        context.notify("quantize", 1.0, f"{name} in scheme {scheme}")
+
+    place = context.store.stage(f"int8-{scheme}", inputs, make)
+    noted = read_record(_Quantised, place / "artifact.json", OutputError)
+    return Artifact.of(inside(place, noted.path, OutputError), noted.kind, "int8", model.sha256)
+
+
+def _half(context: Build, onnx: Artifact) -> Artifact:
+    """Return an ONNX file with fp16 in place of float32."""
+    from edgeprune.quantize.half import half_precision, to_fp16
+
+    def make(out: Path) -> None:
+        to_fp16(onnx, out)
+
+    inputs = {"onnx": onnx.sha256, "versions": context.using("onnxruntime")}
+    place = context.store.stage("fp16", inputs, make)
+    return Artifact.of(place / "model.onnx", "onnx", half_precision(onnx), onnx.sha256)
+
+
+def ort_format(context: Build, onnx: Artifact) -> Artifact:
+    """Return the `.ort` file of an ONNX file, as ONNX Runtime's builds for phones load it."""
+    from edgeprune.backends.ort_format import to_ort
+
+    def make(out: Path) -> None:
+        with building("onnxruntime", out):
+            to_ort(onnx, out)
+
+    inputs = {"onnx": onnx.sha256, "versions": context.using("onnxruntime")}
+    place = context.store.stage("ort", inputs, make)
+    return Artifact.of(place / "model.ort", "engine", onnx.precision, onnx.sha256, built_in(place))
+
+
+def calibrated(context: Build, scheme: str, onnx: Artifact) -> tuple[CalibrationSet, dict[str, Any]]:
+    """Return the calibration of a model in a scheme, its activation ranges read, and an account of it.
+
+    The account is JSON-like and holds all that an int8 file of the model depends on, beside the model.
+    """
+    recipe = context.recipe
+    images = context.calibration_images()
+    settings = recipe.quantize
+    calibration = CalibrationSet(
+        images, context.spec, settings.method, settings.equalise, settings.correct_bias
+    )
+    described = {
+        "scheme": describe(scheme),
+        **settings.model_dump(exclude={"images", *NOT_OF_RANGES}),
+        "seed": recipe.seed,
+        "count": len(images),
+        "images_sha256": images_sha256(images),
+        "images": [str(image) for image in images],
+        "preprocess": asdict(context.spec),
+        "versions": context.using("onnx", "onnxruntime", "openvino", "nncf", "ncnn", "pnnx"),
+    }
+    if scheme not in QDQ_SCHEMES:  # the quantiser reads the images itself
+        return calibration, described
+
+    def make(out: Path) -> None:
+        context.notify(
+            "quantize", 0.0, f"activation ranges by {calibration.method or 'minmax'}, {len(images)} images"
+        )
+        calibrate(onnx, scheme, calibration, out)
+
+    place = context.store.stage("calibration", {"onnx": onnx.sha256, "calibration": described}, make)
+    return replace(calibration, table=place / TABLE), described

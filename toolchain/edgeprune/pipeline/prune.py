@@ -1,0 +1,165 @@
+"""The stages that make a model smaller: prune it, train it back. Cached by what goes into each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+from pydantic import TypeAdapter
+
+from edgeprune.config.recipe import DEFAULT_RATIO, Recipe, Regularised
+from edgeprune.config.targets import DeviceProfile
+from edgeprune.core.artifact import Artifact
+from edgeprune.core.documents import read_record
+from edgeprune.core.errors import OutputError
+from edgeprune.core.files import write_text_atomically
+from edgeprune.pipeline.context import Build
+from edgeprune.pipeline.prune_to_latency import Goal, descend, latency_goal, latency_table, speed_budget
+from edgeprune.pipeline.train import aware, finetuned, sparsified
+from edgeprune.records.latency_table import LatencyTable
+from edgeprune.records.pruning import PassReport, Pruning
+
+_PASSES = TypeAdapter(tuple[PassReport, ...])
+
+
+def pruned(context: Build, original: Artifact, profile: DeviceProfile) -> tuple[Artifact, Pruning]:
+    """Return the pruned model of a target, trained back, and the account of what was removed."""
+    recipe = context.recipe
+    dense, training = sparsified(context, original)
+    dense, passes = _reshaped(context, dense, profile)
+    changed = any(one.applied for one in passes)
+    student, report = _cut(context, dense, original, profile, changed)
+    report = report.model_copy(update={"sparse": training, "passes": passes})
+    if recipe.finetune.epochs:
+        student = finetuned(context, student, original)
+    if recipe.quantize.aware_epochs and "int8" in profile.precisions:
+        student = aware(context, student, original, profile)
+    return student, report
+
+
+def _reshaped(
+    context: Build, model: Artifact, profile: DeviceProfile
+) -> tuple[Artifact, tuple[PassReport, ...]]:
+    """Return the model after the recipe's passes (depth, convolutions, activation), and their account."""
+    from edgeprune.latency.to_latency import reshape
+
+    there = context.testbed.measures(profile)
+    recipe = _decided(context.recipe, there)
+    settings = recipe.prune
+    if not settings.depth and not settings.rewrite and settings.activation == "keep":
+        return model, ()
+    by_table = there and (settings.depth or settings.rewrite)
+    table = latency_table(context, model, profile, settings.rewrite) if by_table else None
+    inputs = {
+        "model": model.sha256,
+        "depth": settings.depth,
+        "rewrite": settings.rewrite,
+        "activation": settings.activation,
+        "skip": settings.skip,
+        "imgsz": context.spec.imgsz,
+        "val": context.dataset.fingerprint("val"),
+        "versions": context.using("torch", "ultralytics"),
+    }
+    if there:  # what is not measured is the same for every target
+        inputs["judged"] = {
+            "target": profile.traits,
+            "threads": recipe.bench.threads,
+            "table": table and table.model_dump(mode="json"),
+            "machine": context.testbed.machine,
+            "versions": context.using(profile.backend),
+        }
+
+    def make(out: Path) -> None:
+        context.notify("passes", 0.0, "depth, convolutions, activation")
+        reports = reshape(
+            context.adapter,
+            model.path,
+            context.dataset,
+            context.spec,
+            recipe,
+            profile,
+            table,
+            context.testbed.runner if there else None,
+            out,
+        )
+        write_text_atomically(out / "passes.json", _PASSES.dump_json(reports).decode())
+        context.notify(
+            "passes", 1.0, "; ".join(what for one in reports for what in one.applied) or "none kept"
+        )
+
+    place = context.store.stage("reshaped", inputs, make)
+    reports = read_record(tuple[PassReport, ...], place / "passes.json", OutputError)
+    return context.network(place / "model.pt", model), reports
+
+
+def _decided(recipe: Recipe, is_measured: bool) -> Recipe:
+    """Return a recipe that names its activation: only what is measured and trained is swapped unasked."""
+    if recipe.prune.activation != "auto":
+        return recipe
+    activation = "relu" if is_measured and recipe.finetune.epochs else "keep"
+    return recipe.model_copy(update={"prune": recipe.prune.model_copy(update={"activation": activation})})
+
+
+def _cut(
+    context: Build, dense: Artifact, teacher: Artifact, profile: DeviceProfile, changed: bool
+) -> tuple[Artifact, Pruning]:
+    """Cut a model to the recipe's goal; without one, to its budgets of speed where these ask for it.
+
+    Args:
+        changed: whether it has blocks, convolutions or activations that its weights do not know yet.
+    """
+    recipe = context.recipe
+    budget = speed_budget(recipe) if context.testbed.measures(profile) else None
+    if budget or recipe.prune.goal in ("latency_ms", "speedup"):
+        table = latency_table(context, dense, profile)
+        goal = latency_goal(recipe, table)
+        if goal:
+            if changed and recipe.finetune.epochs:  # each cut will be judged: they come first
+                dense = finetuned(context, dense, teacher)
+            return _to_latency(context, dense, teacher, profile, table, goal)
+        context.notify("prune", 1.0, f"fast enough unpruned: {table.whole_ms:.2f} ms by the latency table")
+    return _to_size(context, dense, profile)
+
+
+def _to_latency(
+    context: Build,
+    dense: Artifact,
+    teacher: Artifact,
+    profile: DeviceProfile,
+    table: LatencyTable,
+    goal: Goal,
+) -> tuple[Artifact, Pruning]:
+    from edgeprune.latency.to_latency import descended
+
+    descent = descend(context, dense, teacher, profile, table, goal)
+    recipe, imgsz = context.recipe.prune, context.spec.imgsz
+    report = descended(context.adapter, dense.path, descent.model.path, imgsz, recipe, table.step, goal.words)
+    return descent.model, report.model_copy(update={"iterations": descent.iterations})
+
+
+def _to_size(context: Build, dense: Artifact, profile: DeviceProfile) -> tuple[Artifact, Pruning]:
+    from edgeprune.prune.stages import cut
+
+    recipe = context.recipe
+    inputs = {
+        "model": dense.sha256,
+        "prune": recipe.prune.model_dump() | {"default_ratio": DEFAULT_RATIO},
+        "step": profile.step,
+        "imgsz": context.spec.imgsz,
+        "seed": recipe.seed,
+        "train": context.dataset.fingerprint("train"),
+        "val": context.dataset.fingerprint("val"),
+        "versions": context.using("torch", "torch-pruning", "ultralytics"),
+    }
+
+    def make(out: Path) -> None:
+        untrained = recipe.prune.criterion in get_args(Regularised) and recipe.sparse.epochs == 0
+        note = ", on weights without sparse training (sparse.epochs is 0)" if untrained else ""
+        context.notify("prune", 0.0, f"{recipe.prune.criterion}, steps of {profile.step} channels{note}")
+        report = cut(context.adapter, dense, context.dataset, context.spec, recipe, profile.step, out)
+        kept = report.params_after / report.params_before
+        context.notify("prune", 1.0, f"{kept:.0%} of the parameters kept")
+
+    place = context.store.stage("pruned", inputs, make)
+    report = read_record(Pruning, place / "pruning.json", OutputError)
+    return context.network(place / "model.pt", dense), report

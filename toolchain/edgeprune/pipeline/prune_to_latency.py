@@ -1,0 +1,285 @@
+"""Pruning to a latency: cut a little, prove it faster on the target, recover, and so on to the budget.
+
+Each iteration is a few cached stages, so that a build that was stopped goes on with the next one. What the
+target does not run faster is refused; when accuracy falls through the floor the last good model is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from edgeprune.config.recipe import Recipe
+from edgeprune.config.targets import DeviceProfile
+from edgeprune.core.artifact import Artifact
+from edgeprune.core.documents import read_record
+from edgeprune.core.errors import BudgetError, ConfigError, OutputError
+from edgeprune.core.files import write_text_atomically
+from edgeprune.gate.race import Race
+from edgeprune.pipeline.context import SELECTION_SPLIT, Build
+from edgeprune.pipeline.train import finetuned
+from edgeprune.records.latency_table import LatencyTable, load_table, save_table
+from edgeprune.records.pruning import Iteration
+from edgeprune.records.scores import Accuracy
+
+MOST_REFUSED = 3
+CLOSE = 1.02
+"""What is this near to its goal has reached it: two networks of one latency differ by as much in pairs."""
+
+
+@dataclass(frozen=True)
+class Descent:
+    """Where the iterations have come to.
+
+    Attributes:
+        model: the last one that was kept, recovered.
+        predicted_ms: its latency by the table.
+        measured_ms: what the pairs on the target have made of the unpruned network's latency.
+    """
+
+    model: Artifact
+    predicted_ms: float
+    measured_ms: float
+    iterations: tuple[Iteration, ...]
+
+
+class Goal(NamedTuple):
+    """A latency to prune to, and what asks for it in the words of the report."""
+
+    ms: float
+    words: str
+
+
+def latency_goal(recipe: Recipe, table: LatencyTable) -> Goal | None:
+    """Return the latency to prune to: the recipe's own, its speed-up's, or the one that its budgets ask for.
+
+    None when it has no such goal, or when the unpruned network is fast enough for its budgets.
+    """
+    settings = recipe.prune
+    if settings.latency_ms is not None:
+        return Goal(settings.latency_ms, f"{settings.latency_ms:.2f} ms")
+    if settings.speedup is not None:
+        ms = table.whole_ms / settings.speedup
+        return Goal(ms, f"speed-up {settings.speedup:g} ({ms:.2f} ms)")
+    budget = speed_budget(recipe)
+    return budget if budget and budget.ms < table.whole_ms else None
+
+
+def speed_budget(recipe: Recipe) -> Goal | None:
+    """Return the stricter of the budgets of latency and frame rate, None where a goal of pruning is given."""
+    fps, ms = recipe.budget.min_fps, recipe.budget.max_latency_ms
+    if recipe.prune.goal is not None:
+        return None
+    goals = [Goal(1000 / fps, f"{fps:g} FPS ({1000 / fps:.2f} ms)")] if fps is not None else []
+    goals += [Goal(ms, f"{ms:.2f} ms")] if ms is not None else []
+    return min(goals, default=None)
+
+
+def latency_table(
+    context: Build, model: Artifact, profile: DeviceProfile, rewrite: Sequence[str] = ()
+) -> LatencyTable:
+    """Return the latency table of a model on the device, in the precision that ships; measured once.
+
+    Args:
+        rewrite: kinds of rewriting whose factors it holds too.
+
+    Raises:
+        ConfigError: the target is not measured there.
+    """
+    from edgeprune.latency.profile import profile_model
+    from edgeprune.latency.shipped import subject_of
+
+    if not context.testbed.measures(profile):
+        raise ConfigError(
+            f"{profile.name}: this target is not measured here, so nothing can be pruned to a latency; "
+            "give prune.ratio or prune.macs"
+        )
+    inputs = {
+        "model": model.sha256,
+        "imgsz": context.spec.imgsz,
+        "target": profile.traits,
+        "threads": context.recipe.bench.threads,
+        "machine": context.testbed.machine,
+        "versions": context.using("torch", "torch-pruning", profile.backend),
+    }
+    if rewrite:
+        inputs["rewrite"] = list(rewrite)
+
+    def make(out: Path) -> None:
+        subject = subject_of(
+            context.adapter,
+            model.path,
+            context.spec.imgsz,
+            profile,
+            profile.ship,
+            context.recipe.bench.threads,
+        )
+        table = profile_model(subject, context.testbed, context.notify, rewrite=rewrite)
+        save_table(table, out / "table.json")
+
+    table = load_table(context.store.stage("table", inputs, make) / "table.json")
+    for caveat in table.caveats() if table.foreign else ():
+        context.notify("table", 1.0, caveat)
+    return table
+
+
+def descend(
+    context: Build,
+    start: Artifact,
+    teacher: Artifact,
+    profile: DeviceProfile,
+    table: LatencyTable,
+    wanted: Goal,
+) -> Descent:
+    """Cut a model step by step to a latency, keeping what is proven faster and still accurate.
+
+    The table chooses the widths and the target has the last word: where the last network came out slower than
+    predicted, the table is asked for as much less, and it goes on until the measured latency is at the goal.
+
+    Args:
+        start: the unpruned model, or one trained to be sparse.
+        teacher: what the recovery distils from.
+
+    Raises:
+        BudgetError: no widths reach the goal, or no cut was faster on the target.
+        ConfigError: the unpruned model reaches it.
+    """
+    settings, goal = context.recipe.prune, wanted.ms
+    if goal >= table.whole_ms:
+        raise ConfigError(
+            f"{profile.name}: unpruned it takes {table.whole_ms:.2f} ms and the goal is {goal:.2f} ms: "
+            "there is nothing to prune; build with --no-prune"
+        )
+    try:
+        cut(context, start, table, goal)  # out of reach: known now, and not after hours of recovery
+    except BudgetError as exc:
+        raise BudgetError(f"{profile.name}: {wanted.words}: {exc}") from exc
+    metric = context.info.metric
+    floor = torch_accuracy(context, start) - settings.floor
+    now = Descent(start, table.whole_ms, table.whole_ms, ())
+    aim = now.measured_ms
+    refused = 0
+    while now.measured_ms > goal * CLOSE and refused < MOST_REFUSED:
+        aim = goal if settings.one_shot else max(goal, aim * (1 - settings.stride))
+        context.notify("prune", _share(table.whole_ms, aim, goal), f"to {aim:.2f} ms of {goal:.2f} ms")
+        try:
+            step, cut_ms = cut(context, now.model, table, aim * now.predicted_ms / now.measured_ms)
+        except BudgetError:
+            break  # the goal itself is within reach: what is out of reach is to make up for the table's error
+        run = _raced(context, profile, now.model, step, table)
+        why = "" if run.faster else f"not faster on the target ({run.change:+.1%}, at most {run.high:+.1%})"
+        score = None
+        model = step
+        if not why and not settings.one_shot:
+            model = finetuned(context, step, teacher, settings.step_epochs)
+            score = torch_accuracy(context, model)
+            why = "" if score >= floor else f"{metric} {score:.4f} is below the floor {floor:.4f}"
+        entry = Iteration(
+            goal_ms=aim,
+            predicted_before_ms=now.predicted_ms,
+            predicted_ms=cut_ms,
+            measured_ms=run.after_ms,
+            before_ms=run.before_ms,
+            change=run.change,
+            metric=metric,
+            score=score,
+            refused=why,
+        )
+        entries = (*now.iterations, entry)
+        if not why:
+            now, refused = Descent(model, cut_ms, now.measured_ms * (1 + run.change), entries), 0
+            continue
+        now = replace(now, iterations=entries)
+        if score is not None or settings.one_shot:
+            break  # rolled back: smaller ones will not be more accurate
+        refused += 1
+    if now.model == start:
+        raise BudgetError(f"{profile.name}: no cut was kept: {now.iterations[-1].refused}")
+    return now
+
+
+def _share(whole: float, aim: float, goal: float) -> float:
+    return (whole - aim) / (whole - goal)
+
+
+def cut(context: Build, model: Artifact, table: LatencyTable, goal_ms: float) -> tuple[Artifact, float]:
+    """Return a model cut to a latency by the table, not trained, and the latency the table predicts, ms."""
+    from edgeprune.latency.to_latency import Cut, cut_to_latency
+
+    recipe = context.recipe
+    inputs = {
+        "model": model.sha256,
+        "table": table.model_dump(mode="json"),
+        "goal_ms": goal_ms,
+        "prune": recipe.prune.model_dump(),
+        "imgsz": context.spec.imgsz,
+        "seed": recipe.seed,
+        "train": context.dataset.fingerprint("train"),
+        "versions": context.using("torch", "torch-pruning", "ultralytics"),
+    }
+
+    def make(out: Path) -> None:
+        cut_to_latency(
+            context.adapter, model.path, context.dataset, context.spec, recipe, table, goal_ms, out
+        )
+
+    place = context.store.stage("cut", inputs, make)
+    found = read_record(Cut, place / "cut.json", OutputError)
+    return context.network(place / "model.pt", model), found.predicted_ms
+
+
+def _raced(
+    context: Build, profile: DeviceProfile, before: Artifact, after: Artifact, table: LatencyTable
+) -> Race:
+    """Measure two models side by side on the target, in the precision that ships."""
+    from edgeprune.latency.to_latency import raced
+
+    inputs = {
+        "before": before.sha256,
+        "after": after.sha256,
+        "target": profile.traits,
+        "table": table.key.model_dump(),
+        "imgsz": context.spec.imgsz,
+        "machine": context.testbed.machine,
+        "versions": context.using("torch", "onnx", profile.backend),
+    }
+
+    def make(out: Path) -> None:
+        run = raced(
+            context.adapter,
+            before.path,
+            after.path,
+            context.spec.imgsz,
+            profile,
+            table,
+            context.testbed.runner,
+        )
+        write_text_atomically(out / "race.json", run.model_dump_json())
+
+    place = context.store.stage("raced", inputs, make)
+    return read_record(Race, place / "race.json", OutputError)
+
+
+def torch_accuracy(context: Build, model: Artifact) -> float:
+    """Return the score of a model in torch on the split that choices are made on."""
+    from edgeprune.export.onnx import predictor
+
+    inputs = {
+        "model": model.sha256,
+        "imgsz": context.spec.imgsz,
+        "data": context.dataset.fingerprint(SELECTION_SPLIT),
+        "versions": context.using("torch", "ultralytics"),
+    }
+
+    def make(out: Path) -> None:
+        context.notify("evaluate", 0.0, f"torch fp32 on {SELECTION_SPLIT}")
+        module = context.adapter.exportable(context.adapter.load(model.path))
+        found = context.adapter.evaluate(
+            predictor(module), context.dataset, SELECTION_SPLIT, context.spec, context.info.postprocess
+        )
+        write_text_atomically(out / "accuracy.json", found.model_dump_json())
+
+    place = context.store.stage("torch-accuracy", inputs, make)
+    return read_record(Accuracy, place / "accuracy.json", OutputError).score

@@ -1,0 +1,252 @@
+"""The stages from a model to its rows: export, quantise, compile, evaluate. Cached by what goes into each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from edgeprune.backends import get_backend, options_for, rtx
+from edgeprune.bench.jobs import reference_outputs, write_reference
+from edgeprune.config.targets import DeviceProfile
+from edgeprune.converters.environments import pins_of
+from edgeprune.core.artifact import Artifact, keep_path, kept_path
+from edgeprune.core.documents import read_json, read_record
+from edgeprune.core.errors import CompileError, OutputError
+from edgeprune.core.files import write_text_atomically
+from edgeprune.core.onnx_files import read_onnx
+from edgeprune.images.spec import Spec
+from edgeprune.pipeline.context import SELECTION_SPLIT, Build, Candidate, building, built_in
+from edgeprune.pipeline.convert import converted, ort_format
+from edgeprune.pipeline.measure import bench_images, tuned
+from edgeprune.records.scores import Accuracy
+from edgeprune.records.summary import AheadOfTime, ExportCheck, Variant, variant_name
+
+EMBEDDED = "model-embedded.onnx"
+SAME_SCORE = 1e-3
+
+
+def exported(context: Build, model: Artifact, variant: Variant) -> tuple[Artifact, ExportCheck]:
+    """Return the model as ONNX, simplified, and how far it is from torch on real images."""
+    from edgeprune.export.onnx import export
+
+    images = context.dataset.sample("val", context.recipe.export.check_images, context.recipe.seed)
+    inputs = {
+        "model": model.sha256,
+        "variant": variant,
+        "imgsz": context.spec.imgsz,
+        "end2end": context.info.end2end,
+        "spec": Spec(preprocess=context.spec, postprocess=context.info.postprocess).metadata(),
+        "export": context.recipe.export.model_dump(exclude={"embed"}),
+        "images": [context.dataset.index.digest(image) for image in images],
+        "versions": context.using("torch", "ultralytics", "onnx", "onnxsim"),
+    }
+
+    def make(out: Path) -> None:
+        name = variant_name(variant, context.spec.imgsz)
+        context.notify("export", 0.0, f"{name} to ONNX")
+        module = context.adapter.exportable(context.adapter.load(model.path), context.info.end2end)
+        _, check = export(
+            module, context.info, context.spec, images, context.recipe.export, variant, out / "model.onnx"
+        )
+        write_text_atomically(out / "check.json", check.model_dump_json())
+        boxes = "" if check.box_px is None else f"{check.box_px:.2g} px, "
+        context.notify("export", 1.0, f"{name}: {boxes}{check.score:.2g} in score from torch")
+
+    place = context.store.stage("onnx", inputs, make)
+    check = read_record(ExportCheck, place / "check.json", OutputError)
+    check = check.model_copy(update={"imgsz": context.spec.imgsz})
+    return Artifact.of(place / "model.onnx", "onnx", "fp32", model.sha256), check
+
+
+def candidate(
+    context: Build,
+    profile: DeviceProfile,
+    variant: Variant,
+    precision: str,
+    model: Artifact,
+    keep: Sequence[str] = (),
+) -> Candidate:
+    """Return the row of a model on a target: converted, compiled and evaluated, not yet timed.
+
+    Args:
+        context, model: those of `Build.on` and `source` for this target.
+        keep: names of ONNX nodes that an int8 row leaves in float beside those that its scheme does.
+    """
+    artifact, where, accuracy = assessed(context, profile, variant, precision, model, keep)
+    if profile.built_on == "device":
+        proof = _built_ahead(context, profile, variant, precision, artifact)
+        return Candidate(
+            profile, variant, context.spec.imgsz, precision, artifact, accuracy, ahead_of_time=proof
+        )
+    ops = None
+    if profile.runs_here or get_backend(profile.backend).GRAPH_IN_FILE:
+        ops = read_json(where / "quantized_ops.json", OutputError)
+    environment = tuned(context, profile, artifact)
+    return Candidate(
+        profile,
+        variant,
+        context.spec.imgsz,
+        precision,
+        artifact,
+        accuracy,
+        ops,
+        where / "reference.npz",
+        environment,
+        convolutions(model) if model.kind == "onnx" else None,
+    )
+
+
+def assessed(
+    context: Build,
+    profile: DeviceProfile,
+    variant: Variant,
+    precision: str,
+    model: Artifact,
+    keep: Sequence[str] = (),
+) -> tuple[Artifact, Path, dict[str, Accuracy]]:
+    """Return the engine of a row, the folder of its evaluation and its accuracies.
+
+    For a target that is built on the device it is the file for that build; its arithmetic is measured on this
+    host, its latency can only be measured there.
+    """
+    model = converted(context, profile, precision, model, variant, keep)
+    if profile.format == "ort":
+        model = ort_format(context, model)
+    if profile.built_on == "device":
+        return model, *evaluated(context, "onnxruntime", {}, model, precision)
+    engine = compiled(context, profile, variant, precision, model)
+    return engine, *evaluated(context, profile.backend, options_for(profile, precision), engine, precision)
+
+
+def compiled(
+    context: Build, profile: DeviceProfile, variant: Variant, precision: str, model: Artifact
+) -> Artifact:
+    """Return the engine of a converted model."""
+    inputs = {
+        "artifact": model.sha256,
+        "precision": precision,
+        "backend": profile.backend,
+        "options": options_for(profile, precision),
+        "versions": context.using(profile.backend, "pnnx"),
+        "converter": pins_of(profile.backend),
+    }
+    backend = get_backend(profile.backend)
+
+    def make(out: Path) -> None:
+        name = variant_name(variant, context.spec.imgsz)
+        context.notify("compile", 0.0, f"{profile.name} {name} {precision}")
+        with building(profile.backend, out):
+            engine = backend.compile(model, profile, precision, out)
+        keep_path(out, engine.path.name)
+
+    place = context.store.stage("engine", inputs, make)
+    return Artifact.of(kept_path(place), "engine", precision, model.sha256, built_in(place))
+
+
+def convolutions(model: Artifact) -> int:
+    """Count the convolutions of an ONNX file."""
+
+    return sum(node.op_type == "Conv" for node in read_onnx(model.path).graph.node)
+
+
+def _built_ahead(
+    context: Build, profile: DeviceProfile, variant: Variant, precision: str, model: Artifact
+) -> AheadOfTime | None:
+    """Prove a file for TensorRT by an ahead-of-time build where TensorRT-RTX is installed; else None.
+
+    What the builder said is kept in the build folder's `logs/`, of a failure too.
+    """
+    version = rtx.version()
+    if profile.backend != "tensorrt" or version is None:
+        return None
+    inputs = {"artifact": model.sha256, "rtx": version, "for": rtx.CAPABILITIES, "versions": context.using()}
+    name = f"{profile.name}-{variant}-{precision}"
+
+    def make(out: Path) -> None:
+        context.notify("prove", 0.0, f"{name} in TensorRT-RTX {version}")
+        proof = rtx.prove(model.path, context.request.out / "logs" / f"{name}.tensorrt-rtx.log")
+        write_text_atomically(out / "proof.json", json.dumps(asdict(proof)))
+        context.notify("prove", 1.0, f"{name}: built for {', '.join(proof.capabilities)}")
+
+    place = context.store.stage("tensorrt-rtx", inputs, make)
+    return read_record(AheadOfTime, place / "proof.json", OutputError)
+
+
+def evaluated(
+    context: Build, backend_name: str, options: dict[str, str], engine: Artifact, precision: str
+) -> tuple[Path, dict[str, Accuracy]]:
+    """Return the folder of an engine's evaluation, its outputs in it as reference, and its accuracies."""
+    backend = get_backend(backend_name)
+    inputs = {
+        "engine": engine.sha256,
+        "precision": precision,
+        "options": options,
+        "imgsz": context.spec.imgsz,
+        "data": {split: context.dataset.fingerprint(split) for split in context.splits},
+        "versions": context.using(backend_name, "ultralytics"),
+    }
+
+    def make(out: Path) -> None:
+        session = backend.load(engine.path, precision, context.recipe.bench.threads, options)
+        for index, split in enumerate(context.splits):
+            context.notify("evaluate", index / len(context.splits), f"{backend_name} {precision} on {split}")
+            accuracy = context.adapter.evaluate(
+                session, context.dataset, split, context.spec, context.info.postprocess
+            )
+            write_text_atomically(out / f"{split}.json", accuracy.model_dump_json())
+        ops = backend.quantized_ops(engine.path) if precision == "int8" else None
+        write_text_atomically(out / "quantized_ops.json", json.dumps(ops))
+        write_reference(reference_outputs(session, bench_images(context)), out / "reference.npz")
+        context.notify("evaluate", 1.0, f"{backend_name} {precision}")
+
+    place = context.store.stage("accuracy", inputs, make)
+    return place, {
+        split: read_record(Accuracy, place / f"{split}.json", OutputError) for split in context.splits
+    }
+
+
+def embedded(context: Build, engine: Artifact, plain: Accuracy) -> Path:
+    """Return the ONNX file of a row with the recipe's parts of the spec inside, as accurate as without.
+
+    With NMS in the graph that is the accuracy as deployed: both are judged by what an application sees.
+
+    Args:
+        plain: accuracy of the row on the selection split.
+
+    Raises:
+        CompileError: its accuracy on the selection split is another than that of the plain file.
+    """
+    from edgeprune.export.embed import as_deployed, embed, predictor
+
+    parts = context.recipe.export.embed
+    spec = Spec(preprocess=context.spec, postprocess=context.info.postprocess)
+    inputs = {
+        "engine": engine.sha256,
+        "parts": parts,
+        "spec": spec.metadata(),
+        "data": context.dataset.fingerprint(SELECTION_SPLIT),
+        "versions": context.using("onnx", "onnxruntime", "ultralytics"),
+    }
+
+    def make(out: Path) -> None:
+        context.notify("embed", 0.0, " and ".join(parts))
+        predict, post = predictor(embed(engine.path, spec, parts, out / EMBEDDED), spec, parts)
+        found = context.adapter.evaluate(predict, context.dataset, SELECTION_SPLIT, context.spec, post)
+        without = plain
+        if "nms" in parts:
+            session = get_backend("onnxruntime").load(engine.path, engine.precision, 1, {})
+            deployed = as_deployed(spec.postprocess)
+            without = context.adapter.evaluate(
+                session, context.dataset, SELECTION_SPLIT, context.spec, deployed
+            )
+        # Equal scores may be suppressed in another order.
+        if abs(found.score - without.score) > SAME_SCORE:
+            raise CompileError(
+                f"export.embed: {found.metric} on {found.split} is {found.score:.4f} with "
+                f"{' and '.join(parts)} inside the graph, {without.score:.4f} without; leave export.embed out"
+            )
+        context.notify("embed", 1.0, f"{found.metric} {found.score:.4f}, {without.score:.4f} without")
+
+    return context.store.stage("embedded", inputs, make) / EMBEDDED

@@ -1,0 +1,306 @@
+"""From candidates and measurements to the summary: rows, speed-ups, verdict, and what a user takes away."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+
+from edgeprune.backends import options_for
+from edgeprune.backends.ort_format import config_of
+from edgeprune.backends.tensorrt import device_commands
+from edgeprune.bench.side_by_side import speedup
+from edgeprune.bench.statistics import achieved_fps, latency_ms
+from edgeprune.config.targets import DeviceProfile
+from edgeprune.core.artifact import Artifact, digest
+from edgeprune.core.files import write_text_atomically
+from edgeprune.images.spec import FILE as SPEC_FILE
+from edgeprune.images.spec import Spec
+from edgeprune.pipeline.context import SELECTION_SPLIT, Build, Candidate
+from edgeprune.pipeline.rows import EMBEDDED, embedded
+from edgeprune.pipeline.sanity import warnings
+from edgeprune.pipeline.verdict import (
+    Compare,
+    by_medians,
+    choose,
+    comparison,
+    nearest_miss,
+    overall_verdict,
+    refuse,
+    target_verdict,
+    ties,
+)
+from edgeprune.quantize.selection import images_sha256
+from edgeprune.records.bench_result import BenchResult
+from edgeprune.records.pruning import Pruning
+from edgeprune.records.scores import Accuracy
+from edgeprune.records.speedup import Speedup
+from edgeprune.records.summary import Calibration, ExportCheck, Row, Summary, TargetSummary, data_warnings
+
+
+def summarise(
+    context: Build,
+    candidates: list[Candidate],
+    results: dict[str, tuple[BenchResult, Path]],
+    baseline: dict[str, Accuracy],
+    prunings: dict[str, Pruning],
+    checks: tuple[ExportCheck, ...],
+) -> Summary:
+    """Join what was built and measured into the summary, with the verdict and the chosen row.
+
+    Args:
+        results: measurement and its file, by the name of the candidate.
+        baseline: accuracy of the original in fp32 by split: what every drop is counted from.
+        prunings: by target.
+    """
+    request, recipe = context.request, context.recipe
+    rows = [_row(context, entry, results.get(entry.name), baseline) for entry in candidates]
+    compare = comparing({name: result for name, (result, _) in results.items()})
+    reference = _reference(rows)
+    rows = [_compared(row, reference, compare) for row in rows]
+    judged = refuse(rows, recipe.budget, compare)
+    chosen = choose(judged)
+    miss = None if chosen else nearest_miss(judged, recipe.budget)
+    split = context.dataset.report_split
+    targets = {
+        profile.name: _target(
+            profile,
+            [row for row in judged if row.target == profile.name],
+            split,
+            prunings.get(profile.name),
+            compare,
+            recipe.bench.compare,
+        )
+        for profile in request.targets
+    }
+    images = context.calibration_images()
+    summary = Summary(
+        created_utc=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        command=request.command,
+        model={"path": str(request.model), "sha256": digest(request.model), "family": context.info.family},
+        data={
+            "path": str(request.data),
+            "names": list(context.dataset.names),
+            "images": {name: len(found) for name, found in context.dataset.images.items()},
+            "skipped": list(context.dataset.skipped),
+        },
+        imgsz=context.spec.imgsz,
+        split=split,
+        selection_split=SELECTION_SPLIT,
+        budget=recipe.budget.model_dump(),
+        bench_profile=recipe.bench.profile,
+        threads=recipe.bench.threads,
+        targets=targets,
+        chosen=chosen,
+        verdict=overall_verdict(chosen, judged, miss, compare),
+        reference=reference.label if reference else None,
+        tied=ties(chosen, judged, compare),
+        nearest_miss=miss,
+        calibration=Calibration(
+            images=len(images),
+            seed=recipe.seed,
+            split=recipe.quantize.split,
+            list_sha256=_list_hash(images),
+            images_sha256=images_sha256(images),
+            select=recipe.quantize.select,
+            method=recipe.quantize.method,
+        ),
+        exports=checks,
+        environment=context.testbed.environment,
+        versions=context.versions,
+        seconds=dict(context.store.seconds),
+    )
+    return summary.model_copy(
+        update={
+            "warnings": (
+                *data_warnings(context.dataset.notes),
+                *warnings(summary, {name: result for name, (result, _) in results.items()}),
+            )
+        }
+    )
+
+
+def _row(
+    context: Build,
+    entry: Candidate,
+    measured: tuple[BenchResult, Path] | None,
+    baseline: dict[str, Accuracy],
+) -> Row:
+    out = context.request.out
+    drops = {
+        split: accuracy.model_copy(update={"drop": baseline[split].score - accuracy.score})
+        for split, accuracy in entry.accuracy.items()
+    }
+    reported = drops[context.dataset.report_split]
+    row = Row(
+        target=entry.profile.name,
+        variant=entry.variant,
+        imgsz=entry.imgsz,
+        precision=entry.precision,
+        runtime=entry.profile.backend,
+        size_mb=entry.artifact.size_bytes / 1e6,
+        metric=reported.metric,
+        lenient=reported.lenient,
+        score=reported.score,
+        drop=reported.drop,
+        val=drops[SELECTION_SPLIT],
+        per_class=reported.per_class,
+        quantized_ops=entry.quantized_ops,
+        convolutions=entry.convolutions,
+        environment=entry.environment,
+        ahead_of_time=entry.ahead_of_time,
+        guard=entry.guard,
+        artifact=entry.artifact.path.relative_to(out).as_posix(),
+        sha256=entry.artifact.sha256,
+        built=entry.artifact.built,
+    )
+    if measured is None:
+        return row.model_copy(update={"flags": ("accuracy_on_host",)})
+    result, path = measured
+    latency = latency_ms(result)
+    return row.model_copy(
+        update={
+            "p50_ms": latency.p50,
+            "p90_ms": latency.p90,
+            "fps": achieved_fps(result.blocks),
+            "peak_mb": result.memory.peak_hwm if result.memory else None,
+            "flags": tuple(dict.fromkeys(flag.code for flag in result.flags)),
+            "bench": path.relative_to(out).as_posix(),
+            "runtime_version": result.backend.get("version"),
+            "quantized_ops": _counted(result, entry),
+        }
+    )
+
+
+def _counted(result: BenchResult, entry: Candidate) -> int | None:
+    """Return the convolutions of an int8 row in integers: those that the device counted, where it could."""
+    there: int | None = result.backend.get("quantized_ops") if entry.precision == "int8" else None
+    return entry.quantized_ops if there is None else there
+
+
+def _reference(rows: list[Row]) -> Row | None:
+    """Return the row that speed-ups are counted from: the original fp32, on ONNX Runtime if measured."""
+    floats = [row for row in rows if row.variant == "original" and row.precision == "fp32" and row.p50_ms]
+    return next((row for row in floats if row.runtime == "onnxruntime"), floats[0] if floats else None)
+
+
+def comparing(results: Mapping[str, BenchResult]) -> Compare:
+    """Return what compares two measured rows by the turns that they took in these results."""
+
+    def compare(before: Row, after: Row) -> Speedup | None:
+        found = None
+        if before.label in results and after.label in results:
+            found = speedup(results[before.label], results[after.label])
+        return found or by_medians(before, after)
+
+    return compare
+
+
+def _compared(row: Row, reference: Row | None, compare: Compare) -> Row:
+    """Return a row with its speed-up over the reference, as far as both were measured."""
+    gain = compare(reference, row) if reference else None
+    return row.model_copy(update={"speedup": gain.times if gain else None, "gain": gain})
+
+
+def _target(
+    profile: DeviceProfile,
+    rows: list[Row],
+    split: str,
+    pruning: Pruning | None,
+    compare: Compare,
+    rivals: bool,
+) -> TargetSummary:
+    commands: tuple[str, ...] = ()
+    if profile.backend == "tensorrt":
+        commands = tuple(
+            line
+            for row in rows
+            for line in device_commands(
+                _device_file(row.variant, row.precision, ".onnx"), options_for(profile, row.precision)
+            )
+        )
+    if pruning:
+        floats = (row.val for row in rows if (row.variant, row.precision) == ("pruned", "fp32"))
+        recovered = next(floats, None)
+        after = recovered.score if recovered else None
+        pruning = pruning.model_copy(update={"score_after_recovery": after})
+    return TargetSummary(
+        rows=tuple(rows),
+        chosen=choose(rows),
+        verdict=target_verdict(rows, compare),
+        comparison=comparison(rows, compare) if rivals else None,
+        split=split,
+        pruning=pruning,
+        on_device=commands,
+    )
+
+
+def _device_file(variant: str, precision: str, suffix: str) -> str:
+    return f"{variant}-{precision}{suffix}"
+
+
+def write_outputs(context: Build, candidates: list[Candidate], summary: Summary) -> None:
+    """Leave what a user takes away: `best/` with the chosen engine, a folder for each target built elsewhere.
+
+    Beside the engine lie `preprocess.json` (what an image and the output go through) and `runtime.json` (how
+    the runtime has to be started for the measured numbers: options, threads, environment variables).
+    """
+    spec = Spec(preprocess=context.spec, postprocess=context.info.postprocess).to_json()
+    out = context.request.out
+    chosen = summary.chosen
+    folders: dict[str, dict[str, Path]] = {}
+    if chosen:
+        place = out / chosen.artifact
+        folders["best"] = {place.name: place}
+        if context.recipe.export.embed and chosen.val:
+            engine = Artifact.of(place, "engine", chosen.precision)
+            folders["best"][EMBEDDED] = embedded(context, engine, chosen.val)
+    for entry in candidates:
+        if not context.testbed.measures(entry.profile):
+            path = entry.artifact.path
+            for source in filter(Path.exists, (path, config_of(path))):
+                name = _device_file(entry.variant, entry.precision, source.name.removeprefix(path.stem))
+                folders.setdefault(entry.profile.name, {})[name] = source
+    if not chosen:
+        shutil.rmtree(out / "best", ignore_errors=True)
+    for folder, files in folders.items():
+        partial = out / f".partial-{folder}"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        for name, source in files.items():
+            copy = shutil.copytree if source.is_dir() else shutil.copyfile
+            copy(source, partial / name)
+        write_text_atomically(partial / SPEC_FILE, spec)
+        if folder == "best" and chosen:
+            write_text_atomically(partial / "runtime.json", _runtime(context, chosen))
+        if folder in summary.targets and summary.targets[folder].on_device:
+            script = "\n".join(
+                ("#!/bin/sh", "set -e", 'cd "$(dirname "$0")"', *summary.targets[folder].on_device)
+            )
+            write_text_atomically(partial / "build.sh", script + "\n")
+        shutil.rmtree(out / folder, ignore_errors=True)
+        partial.rename(out / folder)
+
+
+def _runtime(context: Build, row: Row) -> str:
+    profile = next(profile for profile in context.request.targets if profile.name == row.target)
+    facts = {
+        "target": row.target,
+        "variant": row.variant,
+        "engine": Path(row.artifact).name,
+        "sha256": row.sha256,
+        "backend": row.runtime,
+        "version": row.runtime_version,
+        "precision": row.precision,
+        "options": options_for(profile, row.precision),
+        "threads": context.recipe.bench.threads,
+        "environment": row.environment,
+    }
+    return json.dumps(facts, indent=1) + "\n"
+
+
+def _list_hash(images: tuple[Path, ...]) -> str:
+    return hashlib.sha256("\n".join(str(image) for image in images).encode()).hexdigest()

@@ -1,0 +1,149 @@
+"""The stages that train: towards sparsity before the cut, back to accuracy after it, and for int8."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from edgeprune.config.recipe import DEFAULT_RATIO, Recipe
+from edgeprune.config.targets import DeviceProfile, SchemeName
+from edgeprune.core.artifact import Artifact
+from edgeprune.core.documents import read_record
+from edgeprune.core.errors import EdgepruneError, InterruptedBuildError, OutputError
+from edgeprune.images.dataset import Dataset
+from edgeprune.models import Progress
+from edgeprune.pipeline.context import Build
+from edgeprune.pipeline.convert import scheme_of
+from edgeprune.quantize.schemes import QDQ_SCHEMES
+from edgeprune.records.pruning import SparseTraining
+
+Train = Callable[[Path, Path | None, Dataset, int, Recipe, Path, Progress], None]
+"""An adapter's training of a student: its checkpoint, its teacher's, data, image size, recipe, where to."""
+
+
+def sparsified(context: Build, original: Artifact) -> tuple[Artifact, SparseTraining | None]:
+    """Return the model trained with the criterion's regulariser and the record, or the original and None."""
+    recipe = context.recipe
+    if recipe.sparse.epochs == 0:
+        return original, None
+    prune, tuning = recipe.prune, recipe.finetune
+    growing = {"ratio": prune.ratio, "default_ratio": DEFAULT_RATIO, "max_ratio": prune.max_ratio}
+    inputs = {
+        "model": original.sha256,
+        "criterion": prune.criterion,
+        "skip": prune.skip,
+        "doomed": growing if prune.criterion == "growing_reg" else None,
+        "sparse": recipe.sparse.model_dump(),
+        "training": tuning.model_dump(exclude={"epochs", "patience", "distill"}),
+        "seed": recipe.seed,
+        "imgsz": context.spec.imgsz,
+        "train": context.dataset.fingerprint("train"),
+        "val": context.dataset.fingerprint("val"),
+        "versions": context.using("torch", "torch-pruning", "ultralytics"),
+    }
+
+    def make(out: Path) -> None:
+        words = f"{prune.criterion} at strength {recipe.sparse.strength:.3g}"
+        context.notify("sparse", 0.0, words)
+        try:
+            context.adapter.sparsify(
+                original.path,
+                context.dataset,
+                context.spec.imgsz,
+                recipe,
+                out,
+                lambda share, text: context.notify("sparse", share, f"{words}, {text}"),
+            )
+        except EdgepruneError:
+            if (log := out / "sparse.log").is_file():  # the stage's own folder goes away
+                shutil.copy(log, context.request.out)
+            raise
+
+    place = context.store.stage("sparse", inputs, make)
+    training = read_record(SparseTraining, place / "sparse.json", OutputError)
+    return context.network(place / "model.pt", original), training
+
+
+def finetuned(context: Build, student: Artifact, teacher: Artifact, epochs: int | None = None) -> Artifact:
+    """Return a pruned model trained back, taught by the unpruned one.
+
+    Args:
+        epochs: instead of the recipe's own, for a short recovery.
+    """
+    recipe = context.recipe
+    if epochs is not None:
+        recipe = recipe.model_copy(update={"finetune": recipe.finetune.model_copy(update={"epochs": epochs})})
+    inputs = {"finetune": recipe.finetune.model_dump()}
+    return _trained(context, "finetuned", inputs, recipe, student, teacher, context.adapter.finetune)
+
+
+def aware(context: Build, student: Artifact, teacher: Artifact, profile: DeviceProfile) -> Artifact:
+    """Return a model trained on with int8's rounding in every pass, for the scheme of a target.
+
+    Targets whose activations have the same kind of range share one training.
+    """
+    rules = QDQ_SCHEMES.get(scheme_of(context.recipe, profile))
+    scheme: SchemeName = "ort-s8s8" if rules is not None and rules.symmetric else "ort-u8s8"
+    recipe = context.recipe
+    recipe = recipe.model_copy(update={"quantize": recipe.quantize.model_copy(update={"scheme": scheme})})
+    inputs = {
+        "epochs": recipe.quantize.aware_epochs,
+        "scheme": scheme,
+        "training": recipe.finetune.model_dump(exclude={"epochs"}),
+    }
+    return _trained(context, "aware", inputs, recipe, student, teacher, context.adapter.train_aware)
+
+
+def _trained(
+    context: Build,
+    stage: str,
+    inputs: Mapping[str, Any],
+    recipe: Recipe,
+    student: Artifact,
+    teacher: Artifact,
+    train: Train,
+) -> Artifact:
+    """Run a training as a stage; `inputs` are what it depends on beside models, data and versions."""
+    taught = recipe.finetune.distill
+    inputs = {
+        "student": student.sha256,
+        "teacher": teacher.sha256 if taught else None,
+        "seed": recipe.seed,
+        "imgsz": context.spec.imgsz,
+        "train": context.dataset.fingerprint("train"),
+        "val": context.dataset.fingerprint("val"),
+        "versions": context.using("torch", "ultralytics"),
+        **inputs,
+    }
+
+    def make(out: Path) -> None:
+        best = out / "model.pt"
+        try:
+            train(
+                student.path,
+                teacher.path if taught else None,
+                context.dataset,
+                context.spec.imgsz,
+                recipe,
+                best,
+                lambda share, text: context.notify(stage, share, text),
+            )
+        except KeyboardInterrupt as exc:
+            raise InterruptedBuildError(_rescued(best, context.request.out)) from exc
+        except EdgepruneError:
+            if (log := out / "finetune.log").is_file():  # the stage's own folder goes away
+                shutil.copy(log, context.request.out)
+            raise
+
+    place = context.store.stage(stage, inputs, make)
+    return context.network(place / "model.pt", student)
+
+
+def _rescued(best: Path, out: Path) -> str:
+    if not best.is_file():
+        return "interrupted before the first epoch of a training ended; the same command starts it again"
+    kept = out / "interrupted.pt"
+    best.replace(kept)
+    return f"interrupted in training; the best checkpoint so far is {kept}"

@@ -1,0 +1,115 @@
+"""What making a network smaller reports: sparse training, passes, cuts and the widths that are left."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from edgeprune.records.scores import Record, ScoredRecord
+
+
+class LayerWidth(Record):
+    """Output channels of one convolution before and after pruning."""
+
+    layer: str
+    before: int
+    after: int
+    prunable: bool = True
+
+
+GAMMA_QUANTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
+SMALL_GAMMA: Final = 0.01
+"""A batch-norm scale below this passes next to nothing on."""
+
+
+class SparseEpoch(ScoredRecord):
+    """The batch-norm scales of the prunable channels after one epoch of sparse training.
+
+    Attributes:
+        epoch: from 1; 0 is before the training.
+        strength: of the regulariser in this epoch; null before the training.
+        quantiles: of the absolute scales, at `GAMMA_QUANTILES`.
+        share_small: share of the absolute scales below `SMALL_GAMMA`.
+        score: of the averaged weights on val, as the trainer measured it.
+    """
+
+    epoch: int
+    strength: float | None
+    quantiles: tuple[float, ...]
+    share_small: float
+    score: float | None
+
+
+class SparseTraining(Record):
+    """Training with a regulariser before the cut: `sparse.json` is this."""
+
+    criterion: str
+    strength: float
+    epochs: tuple[SparseEpoch, ...]
+
+
+PassName = Literal["depth", "rewrite", "activation"]
+
+
+class PassReport(ScoredRecord):
+    """What a pass before width pruning changed, and what it left for being no faster or too costly.
+
+    Attributes:
+        applied: what was changed, one phrase each; empty when the pass was undone.
+        refused: what was not, and why, one sentence each.
+        ms_before, ms_after: on the target, measured; null when the target is not measured here.
+        score_before, score_after: on val, before any training; null when nothing was tried.
+    """
+
+    name: PassName
+    applied: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+    ms_before: float | None = None
+    ms_after: float | None = None
+    score_before: float | None = None
+    score_after: float | None = None
+
+
+class Iteration(ScoredRecord):
+    """One cut on the way to a latency.
+
+    Attributes:
+        goal_ms: what was aimed at; the table is asked for less where it was too hopeful before.
+        predicted_before_ms, predicted_ms: what the table says of the widths before the cut and after it.
+        before_ms, measured_ms: p50 of the model before the cut and after it, measured in pairs.
+        change: median of (time after / time before) - 1 over the pairs.
+        score: on val, after the short recovery; null without one.
+        refused: why the cut was not kept; empty when it was.
+    """
+
+    goal_ms: float
+    predicted_before_ms: float
+    predicted_ms: float
+    before_ms: float
+    measured_ms: float
+    change: float
+    score: float | None = None
+    refused: str = ""
+
+
+class Pruning(ScoredRecord):
+    """What surgery and recovery did to the network.
+
+    Attributes:
+        whole: blocks, with their classes, that kept all channels as the dependency graph cannot follow them.
+    """
+
+    criterion: str
+    goal: str
+    ratio: float
+    step: int
+    params_before: int
+    params_after: int
+    macs_before: int
+    macs_after: int
+    score_after_surgery: float | None = None
+    score_after_recovery: float | None = None
+    layers: tuple[LayerWidth, ...] = ()
+    whole: tuple[str, ...] = ()
+    sparse: SparseTraining | None = None
+    iterations: tuple[Iteration, ...] = ()
+    passes: tuple[PassReport, ...] = ()

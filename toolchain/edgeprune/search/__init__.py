@@ -1,0 +1,1 @@
+"""Search: one Optuna study over widths, depth, activation and image size; the strength of sparse training."""

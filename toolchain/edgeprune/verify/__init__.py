@@ -1,0 +1,1 @@
+"""Whether this machine and this device work and compute right."""

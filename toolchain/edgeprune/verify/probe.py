@@ -1,0 +1,130 @@
+"""Prove that a runtime works here: compile and run a one-layer model in it, and check what it computes.
+
+``python -m edgeprune.verify.probe RUNTIME`` does it in the foreground.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from edgeprune.backends import WITH_PROVIDERS, get_backend, providers
+from edgeprune.config.targets import DeviceProfile, load_profile, target_files
+from edgeprune.converters.environments import GET, SCRIPTS, installed
+from edgeprune.core.artifact import Artifact
+from edgeprune.core.documents import read_mapping
+from edgeprune.core.errors import ConfigError, EdgepruneError, RuntimeMissingError
+from edgeprune.core.processes import own_python
+
+NOT_INSTALLED = "not installed"
+MADE = {"litert": "probe.tflite", "executorch": "probe-executorch"}
+"""The same model, converted by `benchmarks/make_probes.py`: converters take a minute and may not be there."""
+TIMEOUT_S = 120.0
+
+
+def probe_apart(name: str) -> tuple[bool, str]:
+    """Run `probe` in a fresh process: a runtime built for another CPU dies by SIGILL, not by an exception.
+
+    Returns:
+        Whether the runtime works, and one line saying what ran or what is wrong.
+    """
+    with tempfile.TemporaryDirectory() as folder:  # the working folder too: runtimes write into it
+        args = own_python("edgeprune.verify.probe", name)
+        try:
+            done = subprocess.run(
+                args, capture_output=True, text=True, timeout=TIMEOUT_S, cwd=folder, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return False, f"gave no answer in {TIMEOUT_S:.0f} s"
+    if done.returncode < 0:
+        why = {signal.SIGILL: ": it was built for another CPU", signal.SIGKILL: ": out of memory?"}
+        death = signal.Signals(-done.returncode)
+        return False, f"killed by {death.name}{why.get(death, '')}"
+    output = done.stdout if done.returncode == 0 else done.stderr
+    answer = (output.strip().splitlines() or ["crashed without a message"])[-1]
+    return done.returncode == 0 and answer.startswith("ok "), answer.removeprefix("ok ")
+
+
+def probe(name: str, folder: Path) -> str:
+    """Compile a one-layer model in the runtime `name`, run it, and compare its output with numpy's.
+
+    Returns:
+        One line saying what ran.
+
+    Raises:
+        EdgepruneError: the runtime is missing, refuses the model, or computes something else.
+    """
+    import numpy as np
+
+    try:
+        backend = get_backend(name)
+        version = backend.version()
+    except ImportError as exc:
+        raise RuntimeMissingError(f"{NOT_INSTALLED}: {exc}") from exc
+    if version is None:
+        raise RuntimeMissingError(NOT_INSTALLED)
+    profile = _profile_for(name)
+    precision = profile.precisions[0]
+    options = profile.options.get(precision, {})
+    rng = np.random.default_rng(0)
+    weight = rng.standard_normal((8, 3), dtype=np.float32)
+    images = rng.random((1, 3, 32, 32), dtype=np.float32)
+    if name in MADE:
+        engine, did = SCRIPTS / MADE[name], "ran"
+    else:
+        model = write_conv(folder / "probe.onnx", weight.reshape(8, 3, 1, 1).tobytes())
+        engine, did = backend.compile(model, profile, precision, folder).path, "compiled and ran"
+    (output,) = backend.load(engine, precision, 1, options)(images)
+    expected = np.maximum(np.einsum("oi,nihw->nohw", weight, images), 0)
+    error = float(np.linalg.norm(output - expected) / np.linalg.norm(expected))
+    # fp16 and bf16 keep 11 and 8 bits of mantissa.
+    if not error < (1e-4 if precision == "fp32" else 1e-2):
+        raise EdgepruneError(f"{version} runs, but computes wrong results: relative error {error:.1e}")
+    found = f"; runs on {', '.join(providers(name))}" if name in WITH_PROVIDERS else ""
+    converter = "" if name not in MADE or installed(name) else f"; no converter: {GET.format(name)}"
+    return f"{version}; {did} a {precision} model{found}{converter}"
+
+
+def write_conv(path: Path, weight: bytes) -> Artifact:
+    """Write a 1x1 convolution (8, 3) with ReLU over images of (1, 3, 32, 32) as ONNX, opset 17."""
+    from onnx import TensorProto, checker, helper, save
+
+    kernel = helper.make_tensor("weight", TensorProto.FLOAT, (8, 3, 1, 1), weight, raw=True)
+    nodes = [
+        helper.make_node("Conv", ["images", "weight"], ["hidden"]),
+        helper.make_node("Relu", ["hidden"], ["output0"]),
+    ]
+    image = helper.make_tensor_value_info("images", TensorProto.FLOAT, (1, 3, 32, 32))
+    output = helper.make_tensor_value_info("output0", TensorProto.FLOAT, (1, 8, 32, 32))
+    graph = helper.make_graph(nodes, "probe", [image], [output], [kernel])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    checker.check_model(model)
+    save(model, path)
+    return Artifact.of(path, "onnx", "fp32")
+
+
+def _profile_for(backend: str) -> DeviceProfile:
+    profiles = [
+        load_profile(path)
+        for path in target_files().values()
+        if "alias" not in read_mapping(path, ConfigError)
+    ]
+    return max(
+        (p for p in profiles if p.backend == backend),
+        key=lambda found: found.runs_here and not found.provider,
+    )
+
+
+def _main(name: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            print("ok", probe(name, Path(folder)))
+        except EdgepruneError as exc:
+            print(exc)
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1])

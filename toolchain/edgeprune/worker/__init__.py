@@ -1,0 +1,1 @@
+"""All that travels to a device: workers, scenarios, sensors. Standard library, numpy and the runtime."""

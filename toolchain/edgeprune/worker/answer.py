@@ -1,0 +1,113 @@
+"""The worker that only answers: one fresh process that loads an engine and writes what it computes.
+
+``python -m edgeprune.worker.answer JOB.json OUT.json``. The job is a `records.bench_result.Job`; the
+outputs go to ``OUT.json.npz``, the rest of the answer, an `Answer` of `bench/answers.py`, to ``OUT.json``.
+It reads no clock but to end in time. It travels to the device: it needs the standard library, numpy and the
+runtime.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeprune.backends import get_backend
+from edgeprune.core.artifact import digest_with_weights
+from edgeprune.core.errors import ModelError
+from edgeprune.worker.benchmark import serve, set_variables
+from edgeprune.worker.scenarios.block import say
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from edgeprune.backends import Session
+
+MOST_BYTES = 1 << 30  # of one answer, and about that of all together
+
+
+def main(argv: Sequence[str]) -> int:
+    """Answer one job; see `serve` of `worker/benchmark.py`."""
+    return serve(argv, lambda job: run(job, Path(f"{argv[1]}.npz")))
+
+
+def run(job: dict[str, Any], outputs: Path) -> dict[str, Any]:
+    """Load the engine, write its outputs for the inputs, and tell what ran.
+
+    Args:
+        job: also ``seconds``, after which no further input is taken; None for all of them.
+
+    Raises:
+        CompileError: the runtime cannot load the engine.
+        ModelError: the engine is not the one the job was written for, or its outputs are too large to keep.
+    """
+    set_variables(job)
+    import numpy as np
+
+    engine = Path(job["engine"])
+    if digest_with_weights(engine) != job["engine_sha256"]:
+        raise ModelError(f"{engine}: not the engine this comparison was planned for (its sha256 differs)")
+    backend = get_backend(job["backend"])
+    say("load", share=0.0)
+    session = backend.load(engine, job["precision"], job["threads"], job["options"])
+    images = np.load(job["inputs"])
+    try:
+        rows, irregular = _answers(session, images, job.get("seconds"))
+    except ModelError as exc:
+        raise ModelError(f"{job['name']}: {exc}") from exc
+    arrays: dict[str, Any] = {}
+    if not irregular:
+        arrays = {f"out{i}": np.concatenate(each) for i, each in enumerate(zip(*rows, strict=True))}
+    np.savez(outputs, **arrays)
+    return {
+        "machine": platform.machine(),
+        "version": backend.version(),
+        "actual": session.actual,
+        "quantized_ops": backend.quantized_ops(engine) if job["precision"] == "int8" else None,
+        "irregular": irregular,
+    }
+
+
+def _answers(
+    session: Session, images: np.ndarray[Any, Any], seconds: float | None
+) -> tuple[list[Any], str | None]:
+    """Return the outputs of the images, one list an image, and what is irregular in them, if anything."""
+    import numpy as np
+
+    begun, kept = time.monotonic(), 0
+    rows: list[Any] = []
+    for index in range(len(images)):
+        say("answer", share=index / len(images))
+        answer = session(images[index : index + 1])
+        if trouble := _irregular(answer, rows[0] if rows else answer):
+            return rows, trouble
+        size = sum(output.nbytes for output in answer)
+        if size > MOST_BYTES:
+            raise ModelError(f"one answer takes {size >> 20} MB: at most {MOST_BYTES >> 20} MB are kept")
+        kept += size
+        rows.append([np.array(output) for output in answer])
+        if seconds is not None and (time.monotonic() - begun > seconds or kept > MOST_BYTES):
+            break
+    return rows, None
+
+
+def _irregular(answer: Any, first: Any) -> str | None:
+    """Tell why outputs cannot be laid side by side: not numbers, no batch of one, or of another shape."""
+    if not answer:
+        return "it has no output"
+    for index, output in enumerate(answer):
+        shape, kind = getattr(output, "shape", None), getattr(getattr(output, "dtype", None), "kind", "O")
+        if shape is None or kind not in "biuf":
+            return f"its output {index} is not an array of numbers"
+        if not shape or shape[0] != 1:
+            return f"its output {index} has the shape {shape}, without a batch of 1 in front"
+        if len(answer) != len(first) or shape != first[index].shape:
+            return "the shapes of its outputs change with the input"
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,68 @@
+"""Where the time around the network goes: one image from its pixels to its detections, stage by stage.
+
+A stage that this device cannot run as the project does is None: OpenCV or Pillow may be missing for `pre`,
+the spec of the outputs for `post`; the CPU has no copies to time.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+from edgeprune.backends import Staged
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from edgeprune.backends import Session
+    from edgeprune.images.postprocess import Postprocess, Selection
+    from edgeprune.images.preprocess import Preprocess
+
+STAGES = ("pre", "h2d", "compute", "d2h", "post")
+PASSES = 32
+
+
+def stages_ms(
+    job: dict[str, Any], session: Session, clock: Callable[[], int] = time.perf_counter_ns
+) -> dict[str, float | None]:
+    """Return the median time of each stage over some passes with the job's image, ms, or None."""
+    import numpy as np
+
+    from edgeprune.images.decode import decode
+    from edgeprune.images.pixels import to_input
+
+    image = np.load(job["image"])
+    pre = cast("Preprocess", SimpleNamespace(**job["preprocess"]))
+    told = job["postprocess"]
+    post = cast("Postprocess", SimpleNamespace(**told)) if told else None
+    # An application's: what a validator goes by leaves hundreds of boxes to NMS.
+    deployed = told and told["deployment"] and cast("Selection", SimpleNamespace(**told["deployment"]))
+    try:
+        tensor, _ = to_input(image, pre)
+    except ImportError:
+        tensor = None
+    spent: dict[str, list[float]] = defaultdict(list)
+
+    def timed(stage: str, call: Callable[..., Any], *args: object) -> Any:
+        start = clock()
+        result = call(*args)
+        spent[stage].append((clock() - start) / 1e6)
+        return result
+
+    taken: np.ndarray[Any, Any] = np.load(job["inputs"], mmap_mode="r")[:1] if tensor is None else tensor
+    for _ in range(PASSES):
+        if tensor is not None:
+            taken, _ = timed("pre", to_input, image, pre)
+        outputs = timed("compute", session, taken)
+        if post is not None:
+            timed("post", decode, outputs[0], post, deployed)
+    if isinstance(session, Staged):
+        del spent["compute"]
+        for _ in range(PASSES):
+            for stage, ms in session.stages_ms(taken).items():
+                spent[stage].append(ms)
+    return {stage: statistics.median(spent[stage]) if spent[stage] else None for stage in STAGES}
