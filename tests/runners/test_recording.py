@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,19 @@ def test_a_replay_gives_the_recorded_samples_and_says_so(
         assert one.replayed is None and other.replayed == other.started_utc
         (flag,) = (flag for flag in other.flags if flag.code == "replayed")
         assert flag.evidence == f"nothing was measured: recorded {other.replayed} on local"
+
+
+def test_a_recording_from_before_the_workers_moved_is_replayed(
+    recorded: tuple[Path, list[BenchResult]], convnet: Path, convnet_int8: Path, tmp_path: Path
+) -> None:
+    old = shutil.copytree(recorded[0], tmp_path / "old")
+    calls = (old / CALLS).read_text()
+    assert "edgeprune.worker.turns" in calls
+    for now, before in (("turns", "turns"), ("benchmark", "worker"), ("telemetry", "telemetry")):
+        calls = calls.replace(f"edgeprune.worker.{now}", f"edgeprune.bench.{before}")
+    (old / CALLS).write_text(calls)
+    again = measured(subjects(convnet, convnet_int8), runner_for(f"replay://{old}"))
+    assert [result.run_id for result in again] == [result.run_id for result in recorded[1]]
 
 
 def test_what_was_not_recorded_is_refused(

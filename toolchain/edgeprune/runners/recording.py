@@ -44,6 +44,24 @@ class Recording:
     machine: str
 
 
+_MOVED = {
+    "edgeprune.bench.worker": "edgeprune.worker.benchmark",
+    "edgeprune.bench.turns": "edgeprune.worker.turns",
+    "edgeprune.bench.telemetry": "edgeprune.worker.telemetry",
+    "edgeprune.bench.answer_worker": "edgeprune.worker.answer",
+    "edgeprune.bench.facts_worker": "edgeprune.worker.facts",
+    "edgeprune.bench.layer_worker": "edgeprune.worker.layers",
+    "edgeprune.bench.node_worker": "edgeprune.worker.nodes",
+}
+"""What recordings of 0.2 and before call the modules that are run on a device."""
+
+
+def _by_todays_names(asked: str) -> str:
+    for before, now in _MOVED.items():
+        asked = asked.replace(f'"{before}"', f'"{now}"')
+    return asked
+
+
 @dataclass(frozen=True)
 class _Call:
     """One process as it was recorded; what failed has no output."""
@@ -174,7 +192,7 @@ class ReplayRunner:
         self.recording = read_record(Recording, self._folder / RECORDING, ConfigError)
         for number, line in enumerate(read_lines(self._folder / CALLS, ConfigError), 1):
             call = parse_record(_Call, line, f"{self._folder / CALLS}:{number}", ConfigError)
-            self._left.setdefault(call.asked, []).append(call)
+            self._left.setdefault(_by_todays_names(call.asked), []).append(call)
         self.machine = self.recording.machine
         return self
 
