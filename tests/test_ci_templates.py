@@ -33,7 +33,7 @@ sys.exit(int(os.environ.get("ENDS", "0")))
 """
 # The whole command, with real workers, as few samples as pairs can have and no warm-up to speak of.
 SHORT = """#!{python}
-from edgeprune.bench import pairs
+from edgeprune.gate import pairs
 from edgeprune.bench.protocol import BenchProfile
 pairs.on_runner.__defaults__ = (
     BenchProfile(blocks=1, min_queries=64, min_seconds=0.02, warmup_s=0.0, warmup_cap_s=0.1),

@@ -101,7 +101,7 @@ def test_a_worker_that_fails_there_is_one_line(
     ended = run("bench", convnet, "--device", ADDRESS)
     assert ended.code == 4
     assert ended.error.startswith(
-        f"edgeprune: {convnet.name}: {ADDRESS}: python3.11 -m edgeprune.bench.answer"
+        f"edgeprune: {convnet.name}: {ADDRESS}: python3.11 -m edgeprune.worker.answer"
     )
 
 

@@ -95,7 +95,7 @@ def test_a_target_that_is_not_the_device_is_refused(
 @pytest.mark.parametrize("told", ["{", '{"environment": {}, "versions": {}}'])
 def test_a_device_that_tells_garbage_of_itself(device: Device, told: str) -> None:
     device.python_is(
-        f'case "$*" in *facts_worker*) echo \'{told}\'; exit 0;; esac; exec "{sys.executable}" "$@"'
+        f'case "$*" in *worker.facts*) echo \'{told}\'; exit 0;; esac; exec "{sys.executable}" "$@"'
     )
     with SshRunner(device.address()) as runner, pytest.raises(DeviceError, match="asked what it is"):
         as_testbed(runner, resolve_targets(("x86-ort",)))

@@ -36,7 +36,7 @@ DEATHS = {
 
 def worker_does(place: Place, script: str) -> None:
     """Let the worker be a shell script on the device, whose other processes are as they were."""
-    place.python_is(f'case "$*" in *bench.worker*) {script};; esac; exec "{sys.executable}" "$@"')
+    place.python_is(f'case "$*" in *worker.benchmark*) {script};; esac; exec "{sys.executable}" "$@"')
 
 
 def test_a_bench_on_a_device(run: Any, place: Place, convnet: Path, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprune.report.cells import MISSING, ending, flatten, number, plain, word
+from edgeprune.core.text import flatten
+from edgeprune.report.cells import MISSING, ending, number, plain, word
 
 
 def test_a_missing_number_is_a_dash_with_its_reason_and_never_zero() -> None:

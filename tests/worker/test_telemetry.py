@@ -149,7 +149,7 @@ def test_it_ends_with_the_process_that_started_it_and_leaves_its_samples(
     out = tmp_path / "out"
     code = f"""
 import os, sys
-from edgeprune.bench import telemetry
+from edgeprune.worker import telemetry
 with telemetry.beside({str(out)!r}) as beside:
     beside.watch(os.getpid())
     while not beside.samples(os.getpid()):

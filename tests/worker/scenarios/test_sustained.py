@@ -21,7 +21,7 @@ SCRIPT = f"""
 import functools, json, sys, time
 from benchmarks.leaky_worker import Leaking
 from edgeprune.backends import onnxruntime
-from edgeprune.bench import worker
+from edgeprune.worker import benchmark
 from edgeprune.worker.scenarios import SCENARIOS, sustained
 
 clock = lambda: time.perf_counter_ns() * {FASTER}
@@ -29,7 +29,7 @@ SCENARIOS["sustained"] = functools.partial(sustained.run, clock=clock)
 load = onnxruntime.load
 if sys.argv[3] == "leak":
     onnxruntime.load = lambda *how: Leaking(load(*how), 8.0, clock)
-sys.exit(worker.main(sys.argv[1:3]))
+sys.exit(benchmark.main(sys.argv[1:3]))
 """
 
 
