@@ -201,6 +201,7 @@ class Store:
         self.root = root
         self.reused: list[str] = []
         self.seconds: dict[str, float] = {}
+        self.versions: dict[str, str] = {}
         self._counted: set[Path] = set()
 
     @contextmanager

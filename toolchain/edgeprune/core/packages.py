@@ -58,6 +58,16 @@ def _listed(distribution: metadata.Distribution) -> set[str]:
     return found
 
 
+def version_named(name: str) -> str | None:
+    """Return the version of a package on this machine, None where it is not installed.
+
+    Args:
+        name: of the distribution, or of the module that another one brings (``onnxruntime-gpu``).
+    """
+    found = distribution_named(name) or next(distributions_of(name.replace("-", "_")), None)
+    return None if found is None else version_of(found)
+
+
 def name_of(distribution: metadata.Distribution) -> str:
     """Return the name of a distribution as pip shows it; `UNKNOWN` where its metadata is damaged."""
     return _field(distribution, "Name")

@@ -46,13 +46,15 @@ def smaller_model(context: Build) -> Rival:
             f"--smaller {path}: it was trained for {info.task} of {', '.join(info.names)}, "
             f"not for {context.info.task} of {', '.join(context.info.names)}: train it on the same data"
         )
-    place = context.store.stage(
+    smaller = context.stage(
         "smaller",
-        {"model": digest(path), "versions": context.using("ultralytics")},
+        {"model": digest(path)},
         lambda out: adapter.save(model, out / "model.pt"),
+        lambda place: context.network(place / "model.pt"),
+        uses=context.of_model,
     )
     own = replace(context, info=info).at(info.imgsz or context.spec.imgsz)
-    return Rival("smaller", context.network(place / "model.pt"), own)
+    return Rival("smaller", smaller, own)
 
 
 def alternatives(

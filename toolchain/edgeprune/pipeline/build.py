@@ -5,10 +5,12 @@ original -> (pruned -> finetuned) -> onnx -> int8 or fp16 -> engine -> accuracy 
 
 from __future__ import annotations
 
+from functools import cache
+
 from edgeprune.bench.testbed import Testbed, local
 from edgeprune.core.artifact import STAGES, SUMMARY, Artifact, Store, digest, require_own_folder
 from edgeprune.core.errors import ConfigError
-from edgeprune.core.packages import distribution_named, version_of, versions_of
+from edgeprune.core.packages import version_named
 from edgeprune.models import adapter_of, get_adapter
 from edgeprune.models.trust import trusting
 from edgeprune.pipeline.alternatives import alternatives, smaller_model
@@ -23,16 +25,6 @@ from edgeprune.pipeline.summarize import summarise, write_outputs
 from edgeprune.quantize import require_method
 from edgeprune.records.pruning import Pruning
 from edgeprune.records.summary import ExportCheck, Summary, Variant, save_summary
-from edgeprune.runners.runtimes import RUNTIMES
-
-MODULES = {
-    "edgeprune": "edgeprune", "torch": "torch", "ultralytics": "ultralytics",
-    "torch-pruning": "torch_pruning", "onnx": "onnx", "onnxsim": "onnxsim", "nncf": "nncf", "pnnx": "pnnx",
-    **{name: runtime.module for name, runtime in RUNTIMES.items()},
-}  # fmt: skip
-"""Whose versions the keys of stages hold, and their modules: several distributions may bring a runtime's.
-
-An editable edgeprune lists no modules, so its own version is looked up by its name."""
 
 
 def build(request: BuildRequest, notify: Notify, testbed: Testbed | None = None) -> Summary:
@@ -113,17 +105,15 @@ def start(
 
         check(request.recipe.export.embed, info.postprocess, request.targets)
     dataset = loaded(request, adapter, info, store, notify)
-    found = versions_of(MODULES.values())
-    versions = {name: found.get(module, "absent") for name, module in MODULES.items()}
-    if own := distribution_named("edgeprune"):
-        versions["edgeprune"] = version_of(own)
     spec, bed = adapter.preprocess(imgsz), testbed or local()
-    context = Build(request, store, adapter, notify, dataset, info, spec, versions, bed)
+    context = Build(request, store, adapter, notify, dataset, info, spec, cache(version_named), bed)
     # Later stages, ultralytics' trainer among them, only ever read this copy, written by edgeprune itself.
-    place = store.stage(
+    original = context.stage(
         "original",
-        {"model": digest(request.model), "versions": context.using("ultralytics")},
+        {"model": digest(request.model)},
         lambda out: adapter.save(model, out / "model.pt"),
+        lambda place: context.network(place / "model.pt"),
+        uses=context.of_model,
     )
     notify("load", 1.0, f"{info.family}, {len(info.names)} classes, {imgsz} px")
-    return context.network(place / "model.pt"), context
+    return original, context

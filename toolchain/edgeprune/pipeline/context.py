@@ -1,21 +1,22 @@
-"""What the stages of one build share: the request, the data, the facts, rows before they are judged."""
+"""What the stages of one build share: the request, the data, the facts, how a stage is declared."""
 
 from __future__ import annotations
 
 import json
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 from edgeprune.backends import get_backend
 from edgeprune.bench.testbed import Testbed
 from edgeprune.config.recipe import Recipe
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.artifact import Artifact, Built, Store
-from edgeprune.core.documents import read_json, read_record
+from edgeprune.core.documents import read_record
 from edgeprune.core.errors import OutputError
 from edgeprune.core.files import write_text_atomically
 from edgeprune.images.dataset import Dataset
@@ -24,10 +25,15 @@ from edgeprune.models import ModelAdapter, ModelInfo
 from edgeprune.records.scores import Accuracy
 from edgeprune.records.sensitivity import Guard
 from edgeprune.records.summary import AheadOfTime, Variant, variant_name
+from edgeprune.runners.runtimes import RUNTIMES
 from edgeprune.worker.sensors.cpu import read_model
 
 SELECTION_SPLIT = "val"
 _BUILT = "built.json"
+ABSENT = "absent"
+"""What a key holds as the version of a package that is not installed."""
+
+T = TypeVar("T")
 
 Notify = Callable[[str, float, str], None]
 """Called with the stage, the share of it that is done in [0, 1], and a few words."""
@@ -62,6 +68,7 @@ class Build:
     """What every stage of one build sees.
 
     Attributes:
+        version: returns the version of a package on this machine, None where it is not installed.
         testbed: the device that its targets are measured on.
         choosing: whether accuracy is measured only on the split that choices are made on.
     """
@@ -73,7 +80,7 @@ class Build:
     dataset: Dataset
     info: ModelInfo
     spec: Preprocess
-    versions: dict[str, str]
+    version: Callable[[str], str | None]
     testbed: Testbed
     choosing: bool = False
 
@@ -117,12 +124,11 @@ class Build:
 
         settings = self.recipe.quantize
         spec = replace(self.spec, imgsz=0)  # the choice is the same at any input size
-        inputs = {
+        parts = {
             "data": self.dataset.fingerprint(settings.split),
             "choice": settings.model_dump(include={"images", "split", "select"}),
             "seed": self.recipe.seed,
             "spec": asdict(spec),
-            "versions": self.using(),
         }
 
         def make(out: Path) -> None:
@@ -133,13 +139,73 @@ class Build:
             of_split = {image: index for index, image in enumerate(self.dataset.images[settings.split])}
             write_text_atomically(out / "images.json", json.dumps([of_split[image] for image in images]))
 
-        place = self.store.stage("calibration-images", inputs, make)
-        picked = read_json(place / "images.json", OutputError)
+        read = reader_of(tuple[int, ...], "images.json")
+        picked = self.stage("calibration-images", parts, make, read)
         return tuple(self.dataset.images[settings.split][index] for index in picked)
 
-    def using(self, *packages: str) -> dict[str, str]:
-        """Return the versions of edgeprune and of `packages`, for the key of a stage."""
-        return {name: self.versions.get(name, "absent") for name in ("edgeprune", *packages)}
+    def stage(
+        self,
+        name: str,
+        parts: Mapping[str, Any],
+        make: Callable[[Path], None],
+        read: Callable[[Path], T],
+        *,
+        uses: Sequence[str] = (),
+        times: Sequence[str] = (),
+    ) -> T:
+        """Return what a stage made: from the store where it is there, else made now.
+
+        Its key holds, beside `parts`, the version of edgeprune and of all that makes the result: packages on
+        this machine, runtimes on the device where they run.
+
+        Args:
+            name: names the stage's folder.
+            parts: all else that the result depends on, JSON-like.
+            make: writes the stage's files into the folder that it is given.
+            read: takes the folder of the whole stage.
+            uses: packages of this machine, by distribution, see `of_runtime` and `of_model`.
+            times: runtimes that the device runs, for a stage that measures there. What it measures is true
+                only of that machine, so the key holds this as well.
+
+        Raises:
+            EdgepruneError: as `make` and `read` raised it.
+        """
+        inputs = {**parts, "versions": self.versions(uses)}
+        if times:
+            bed = self.testbed
+            there = {backend: bed.version(backend) or ABSENT for backend in sorted(times)}
+            inputs |= {"machine": bed.machine, "device_versions": there}
+        return read(self.store.stage(name, inputs, make))
+
+    def versions(self, packages: Sequence[str]) -> dict[str, str]:
+        """Return the versions of edgeprune and of packages on this machine, and note them for the summary."""
+        found = {name: self.version(name) or ABSENT for name in ("edgeprune", *packages)}
+        self.store.versions |= found
+        return found
+
+    @property
+    def of_model(self) -> tuple[str, ...]:
+        """The packages that load, train and evaluate the network."""
+        return ("torch", "ultralytics")
+
+    @property
+    def of_pruning(self) -> tuple[str, ...]:
+        """The packages that cut the network's channels."""
+        return ("torch-pruning", *self.of_model)
+
+    @property
+    def of_export(self) -> tuple[str, ...]:
+        """The packages that turn the network into an ONNX file."""
+        return ("onnx", "onnxsim", *self.of_model)
+
+    def of_runtime(self, backend: str) -> tuple[str, ...]:
+        """Return the packages of a runtime, for stages that compile or evaluate on this machine."""
+        return (RUNTIMES[backend].module,)
+
+
+def reader_of(kind: type[T], file: str) -> Callable[[Path], T]:
+    """Return what reads a record of a type from a file of a stage's folder."""
+    return lambda place: read_record(kind, place / file, OutputError)
 
 
 @dataclass(frozen=True)

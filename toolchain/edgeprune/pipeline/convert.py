@@ -41,12 +41,7 @@ def source(
     """Return what the target's compiler takes: the ONNX file, or the exported program of the same model."""
     if get_backend(profile.backend).SOURCE == "onnx":
         return onnx
-    inputs = {
-        "model": model.sha256,
-        "imgsz": context.spec.imgsz,
-        "end2end": context.info.end2end,
-        "versions": context.using("torch", "ultralytics"),
-    }
+    parts = {"model": model.sha256, "imgsz": context.spec.imgsz, "end2end": context.info.end2end}
 
     def make(out: Path) -> None:
         from edgeprune.export.onnx import export_program
@@ -55,8 +50,10 @@ def source(
         module = context.adapter.exportable(context.adapter.load(model.path), context.info.end2end)
         export_program(module, context.spec, out)
 
-    place = context.store.stage("program", inputs, make)
-    return Artifact.of(place / "program", "program", "fp32", model.sha256)
+    def read(place: Path) -> Artifact:
+        return Artifact.of(place / "program", "program", "fp32", model.sha256)
+
+    return context.stage("program", parts, make, read, uses=context.of_model)
 
 
 def scheme_of(recipe: Recipe, profile: DeviceProfile) -> str:
@@ -109,7 +106,7 @@ def quantised(
     """
     calibration, described = calibrated(context, scheme, model)
     decode = context.recipe.quantize.decode
-    inputs: dict[str, Any] = {
+    parts: dict[str, Any] = {
         "model": model.sha256,
         "calibration": described,
         "converter": pins_of(profile.backend),
@@ -128,9 +125,11 @@ def quantised(
         )
         context.notify("quantize", 1.0, f"{name} in scheme {scheme}")
 
-    place = context.store.stage(f"int8-{scheme}", inputs, make)
-    noted = read_record(_Quantised, place / "artifact.json", OutputError)
-    return Artifact.of(inside(place, noted.path, OutputError), noted.kind, "int8", model.sha256)
+    def read(place: Path) -> Artifact:
+        noted = read_record(_Quantised, place / "artifact.json", OutputError)
+        return Artifact.of(inside(place, noted.path, OutputError), noted.kind, "int8", model.sha256)
+
+    return context.stage(f"int8-{scheme}", parts, make, read)
 
 
 def _half(context: Build, onnx: Artifact) -> Artifact:
@@ -140,9 +139,10 @@ def _half(context: Build, onnx: Artifact) -> Artifact:
     def make(out: Path) -> None:
         to_fp16(onnx, out)
 
-    inputs = {"onnx": onnx.sha256, "versions": context.using("onnxruntime")}
-    place = context.store.stage("fp16", inputs, make)
-    return Artifact.of(place / "model.onnx", "onnx", half_precision(onnx), onnx.sha256)
+    def read(place: Path) -> Artifact:
+        return Artifact.of(place / "model.onnx", "onnx", half_precision(onnx), onnx.sha256)
+
+    return context.stage("fp16", {"onnx": onnx.sha256}, make, read, uses=context.of_runtime("onnxruntime"))
 
 
 def ort_format(context: Build, onnx: Artifact) -> Artifact:
@@ -153,9 +153,10 @@ def ort_format(context: Build, onnx: Artifact) -> Artifact:
         with building("onnxruntime", out):
             to_ort(onnx, out)
 
-    inputs = {"onnx": onnx.sha256, "versions": context.using("onnxruntime")}
-    place = context.store.stage("ort", inputs, make)
-    return Artifact.of(place / "model.ort", "engine", onnx.precision, onnx.sha256, built_in(place))
+    def read(place: Path) -> Artifact:
+        return Artifact.of(place / "model.ort", "engine", onnx.precision, onnx.sha256, built_in(place))
+
+    return context.stage("ort", {"onnx": onnx.sha256}, make, read, uses=context.of_runtime("onnxruntime"))
 
 
 def calibrated(context: Build, scheme: str, onnx: Artifact) -> tuple[CalibrationSet, dict[str, Any]]:
@@ -177,7 +178,7 @@ def calibrated(context: Build, scheme: str, onnx: Artifact) -> tuple[Calibration
         "images_sha256": images_sha256(images),
         "images": [str(image) for image in images],
         "preprocess": asdict(context.spec),
-        "versions": context.using("onnx", "onnxruntime", "openvino", "nncf", "ncnn", "pnnx"),
+        "versions": context.versions(("onnx", "onnxruntime", "openvino", "nncf", "ncnn", "pnnx")),
     }
     if scheme not in QDQ_SCHEMES:  # the quantiser reads the images itself
         return calibration, described
@@ -188,5 +189,6 @@ def calibrated(context: Build, scheme: str, onnx: Artifact) -> tuple[Calibration
         )
         calibrate(onnx, scheme, calibration, out)
 
-    place = context.store.stage("calibration", {"onnx": onnx.sha256, "calibration": described}, make)
-    return replace(calibration, table=place / TABLE), described
+    parts = {"onnx": onnx.sha256, "calibration": described}
+    table = context.stage("calibration", parts, make, lambda place: place / TABLE)
+    return replace(calibration, table=table), described

@@ -16,11 +16,10 @@ from edgeprune.bench.tune import fastest_environment
 from edgeprune.config.recipe import BenchLength
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.artifact import Artifact
-from edgeprune.core.documents import read_record
-from edgeprune.core.errors import DataError, OutputError
+from edgeprune.core.errors import DataError
 from edgeprune.core.files import write_text_atomically
 from edgeprune.images.preprocess import load_input
-from edgeprune.pipeline.context import SELECTION_SPLIT, Build, Candidate
+from edgeprune.pipeline.context import SELECTION_SPLIT, Build, Candidate, reader_of
 from edgeprune.records.bench_result import BenchResult, Job, load_result, result_file, save_result
 
 BENCH_INPUTS = 32
@@ -31,13 +30,11 @@ def tuned(context: Build, profile: DeviceProfile, engine: Artifact) -> dict[str,
     choices = profile.environments_for(engine.precision)
     if not choices or not context.testbed.measures(profile):
         return {}
-    inputs = {
+    parts = {
         "engine": engine.sha256,
         "options": options_for(profile, engine.precision),
         "choices": choices,
         "threads": context.recipe.bench.threads,
-        "machine": context.testbed.machine,
-        "versions": context.using(profile.backend),
     }
 
     def make(out: Path) -> None:
@@ -49,8 +46,8 @@ def tuned(context: Build, profile: DeviceProfile, engine: Artifact) -> dict[str,
         write_text_atomically(out / "environment.json", json.dumps(best))
         context.notify("tune", 1.0, " ".join(f"{key}={value}" for key, value in best.items()) or "as it is")
 
-    place = context.store.stage("tuned", inputs, make)
-    return read_record(dict[str, str], place / "environment.json", OutputError)
+    read = reader_of(dict[str, str], "environment.json")
+    return context.stage("tuned", parts, make, read, times=(profile.backend,))
 
 
 def measured(
@@ -65,7 +62,7 @@ def measured(
         return {}
     settings = context.recipe.bench
     length = length or settings.profile
-    inputs = {
+    parts = {
         "rows": {
             entry.name: [
                 entry.artifact.sha256,
@@ -76,9 +73,7 @@ def measured(
         },
         "imgsz": context.spec.imgsz,
         "bench": {"profile": length, "threads": settings.threads},
-        "machine": context.testbed.machine,
         "data": context.dataset.fingerprint(SELECTION_SPLIT),
-        "versions": context.using("onnxruntime", "openvino", "ncnn"),
     }
 
     def make(out: Path) -> None:
@@ -109,9 +104,12 @@ def measured(
         for file in tensors.values():
             file.unlink()
 
-    place = context.store.stage("bench", inputs, make)
-    paths = {entry.name: place / result_file(entry.name) for entry in candidates}
-    return {name: (load_result(path), path) for name, path in paths.items()}
+    def read(place: Path) -> dict[str, tuple[BenchResult, Path]]:
+        paths = {entry.name: place / result_file(entry.name) for entry in candidates}
+        return {name: (load_result(path), path) for name, path in paths.items()}
+
+    runtimes = {entry.profile.backend for entry in candidates}
+    return context.stage("bench", parts, make, read, times=tuple(runtimes))
 
 
 def bench_images(context: Build) -> Any:

@@ -16,11 +16,9 @@ from edgeprune.backends import get_backend, options_for
 from edgeprune.bench.node_times import node_times
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.artifact import Artifact
-from edgeprune.core.documents import read_record
-from edgeprune.core.errors import OutputError
 from edgeprune.core.files import write_text_atomically
 from edgeprune.images.preprocess import load_input
-from edgeprune.pipeline.context import SELECTION_SPLIT, Build, Candidate
+from edgeprune.pipeline.context import SELECTION_SPLIT, Build, Candidate, reader_of
 from edgeprune.pipeline.convert import quantised, scheme_of
 from edgeprune.pipeline.guard import Rung, ladder, search
 from edgeprune.pipeline.measure import bench_images
@@ -146,8 +144,7 @@ def sensitivities(
     def make(out: Path) -> None:
         write_text_atomically(out / "sensitivity.json", text + "\n")
 
-    context.store.stage("sensitivity", {"engine": engine.sha256, "layers": text}, make)
-    return ranked
+    return context.stage("sensitivity", {"engine": engine.sha256, "layers": text}, make, lambda _: ranked)
 
 
 class _Parts:
@@ -204,13 +201,12 @@ class _Parts:
         self, name: str, unit: Unit, more: Mapping[str, Any], measure: Callable[[Any], float]
     ) -> float:
         context = self.context
-        inputs = {
+        parts = {
             "onnx": self.onnx.sha256,
             "source": self.source.sha256,
             "nodes": unit.nodes,
             "imgsz": context.spec.imgsz,
             "data": context.dataset.fingerprint(SELECTION_SPLIT),
-            "versions": context.using("onnxruntime", "ultralytics"),
             **more,
         }
 
@@ -220,8 +216,8 @@ class _Parts:
                 path.write_bytes(self.part(unit).SerializeToString())
                 write_text_atomically(out / "value.json", json.dumps(measure(self._load(path))))
 
-        place = context.store.stage(name, inputs, make)
-        return read_record(float, place / "value.json", OutputError)
+        uses = (*context.of_runtime("onnxruntime"), *context.of_model)
+        return context.stage(name, parts, make, reader_of(float, "value.json"), uses=uses)
 
     def _load(self, path: Path) -> Any:
         return self.backend.load(path, "int8", self.context.recipe.bench.threads, {})
@@ -237,14 +233,12 @@ def _times(
     if not context.testbed.measures(profile) or profile.backend not in COUNTERS:
         return {}
     options, threads = options_for(profile, "int8"), context.recipe.bench.threads
-    inputs = {
+    parts = {
         "onnx": onnx.sha256,
         "int8": int8.sha256,
         "layers": [unit.nodes for unit in layers],
         "options": options,
         "threads": threads,
-        "machine": context.testbed.machine,
-        "versions": context.using(profile.backend),
     }
 
     def make(out: Path) -> None:
@@ -262,5 +256,6 @@ def _times(
         pairs = {unit.name: [ms[unit.name] for ms in both] for unit in layers}
         write_text_atomically(out / "times.json", json.dumps(pairs))
 
-    place = context.store.stage("layer-times", inputs, make)
-    return read_record(dict[str, tuple[float, float]], place / "times.json", OutputError)
+    read = reader_of(dict[str, tuple[float, float]], "times.json")
+    compiled = context.of_runtime(profile.backend)
+    return context.stage("layer-times", parts, make, read, uses=compiled, times=(profile.backend,))

@@ -50,7 +50,7 @@ def _reshaped(
         return model, ()
     by_table = there and (settings.depth or settings.rewrite)
     table = latency_table(context, model, profile, settings.rewrite) if by_table else None
-    inputs = {
+    parts = {
         "model": model.sha256,
         "depth": settings.depth,
         "rewrite": settings.rewrite,
@@ -58,15 +58,12 @@ def _reshaped(
         "skip": settings.skip,
         "imgsz": context.spec.imgsz,
         "val": context.dataset.fingerprint("val"),
-        "versions": context.using("torch", "ultralytics"),
     }
     if there:  # what is not measured is the same for every target
-        inputs["judged"] = {
+        parts["judged"] = {
             "target": profile.traits,
             "threads": recipe.bench.threads,
             "table": table and table.model_dump(mode="json"),
-            "machine": context.testbed.machine,
-            "versions": context.using(profile.backend),
         }
 
     def make(out: Path) -> None:
@@ -87,9 +84,13 @@ def _reshaped(
             "passes", 1.0, "; ".join(what for one in reports for what in one.applied) or "none kept"
         )
 
-    place = context.store.stage("reshaped", inputs, make)
-    reports = read_record(tuple[PassReport, ...], place / "passes.json", OutputError)
-    return context.network(place / "model.pt", model), reports
+    def read(place: Path) -> tuple[Artifact, tuple[PassReport, ...]]:
+        reports = read_record(tuple[PassReport, ...], place / "passes.json", OutputError)
+        return context.network(place / "model.pt", model), reports
+
+    uses = (*context.of_model, *(context.of_runtime(profile.backend) if there else ()))
+    times = (profile.backend,) if there else ()
+    return context.stage("reshaped", parts, make, read, uses=uses, times=times)
 
 
 def _decided(recipe: Recipe, is_measured: bool) -> Recipe:
@@ -141,7 +142,7 @@ def _to_size(context: Build, dense: Artifact, profile: DeviceProfile) -> tuple[A
     from edgeprune.prune.stages import cut
 
     recipe = context.recipe
-    inputs = {
+    parts = {
         "model": dense.sha256,
         "prune": recipe.prune.model_dump() | {"default_ratio": DEFAULT_RATIO},
         "step": profile.step,
@@ -149,7 +150,6 @@ def _to_size(context: Build, dense: Artifact, profile: DeviceProfile) -> tuple[A
         "seed": recipe.seed,
         "train": context.dataset.fingerprint("train"),
         "val": context.dataset.fingerprint("val"),
-        "versions": context.using("torch", "torch-pruning", "ultralytics"),
     }
 
     def make(out: Path) -> None:
@@ -160,6 +160,8 @@ def _to_size(context: Build, dense: Artifact, profile: DeviceProfile) -> tuple[A
         kept = report.params_after / report.params_before
         context.notify("prune", 1.0, f"{kept:.0%} of the parameters kept")
 
-    place = context.store.stage("pruned", inputs, make)
-    report = read_record(Pruning, place / "pruning.json", OutputError)
-    return context.network(place / "model.pt", dense), report
+    def read(place: Path) -> tuple[Artifact, Pruning]:
+        report = read_record(Pruning, place / "pruning.json", OutputError)
+        return context.network(place / "model.pt", dense), report
+
+    return context.stage("pruned", parts, make, read, uses=context.of_pruning)

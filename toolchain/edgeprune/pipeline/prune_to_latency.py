@@ -18,7 +18,7 @@ from edgeprune.core.documents import read_record
 from edgeprune.core.errors import BudgetError, ConfigError, OutputError
 from edgeprune.core.files import write_text_atomically
 from edgeprune.gate.race import Race
-from edgeprune.pipeline.context import SELECTION_SPLIT, Build
+from edgeprune.pipeline.context import SELECTION_SPLIT, Build, reader_of
 from edgeprune.pipeline.train import finetuned
 from edgeprune.records.latency_table import LatencyTable, load_table, save_table
 from edgeprune.records.pruning import Iteration
@@ -96,16 +96,14 @@ def latency_table(
             f"{profile.name}: this target is not measured here, so nothing can be pruned to a latency; "
             "give prune.ratio or prune.macs"
         )
-    inputs = {
+    parts = {
         "model": model.sha256,
         "imgsz": context.spec.imgsz,
         "target": profile.traits,
         "threads": context.recipe.bench.threads,
-        "machine": context.testbed.machine,
-        "versions": context.using("torch", "torch-pruning", profile.backend),
     }
     if rewrite:
-        inputs["rewrite"] = list(rewrite)
+        parts["rewrite"] = list(rewrite)
 
     def make(out: Path) -> None:
         subject = subject_of(
@@ -119,7 +117,14 @@ def latency_table(
         table = profile_model(subject, context.testbed, context.notify, rewrite=rewrite)
         save_table(table, out / "table.json")
 
-    table = load_table(context.store.stage("table", inputs, make) / "table.json")
+    table = context.stage(
+        "table",
+        parts,
+        make,
+        lambda place: load_table(place / "table.json"),
+        uses=(*context.of_pruning, *context.of_runtime(profile.backend)),
+        times=(profile.backend,),
+    )
     for caveat in table.caveats() if table.foreign else ():
         context.notify("table", 1.0, caveat)
     return table
@@ -209,7 +214,7 @@ def cut(context: Build, model: Artifact, table: LatencyTable, goal_ms: float) ->
     from edgeprune.latency.to_latency import Cut, cut_to_latency
 
     recipe = context.recipe
-    inputs = {
+    parts = {
         "model": model.sha256,
         "table": table.model_dump(mode="json"),
         "goal_ms": goal_ms,
@@ -217,7 +222,6 @@ def cut(context: Build, model: Artifact, table: LatencyTable, goal_ms: float) ->
         "imgsz": context.spec.imgsz,
         "seed": recipe.seed,
         "train": context.dataset.fingerprint("train"),
-        "versions": context.using("torch", "torch-pruning", "ultralytics"),
     }
 
     def make(out: Path) -> None:
@@ -225,9 +229,11 @@ def cut(context: Build, model: Artifact, table: LatencyTable, goal_ms: float) ->
             context.adapter, model.path, context.dataset, context.spec, recipe, table, goal_ms, out
         )
 
-    place = context.store.stage("cut", inputs, make)
-    found = read_record(Cut, place / "cut.json", OutputError)
-    return context.network(place / "model.pt", model), found.predicted_ms
+    def read(place: Path) -> tuple[Artifact, float]:
+        found = read_record(Cut, place / "cut.json", OutputError)
+        return context.network(place / "model.pt", model), found.predicted_ms
+
+    return context.stage("cut", parts, make, read, uses=context.of_pruning)
 
 
 def _raced(
@@ -236,14 +242,12 @@ def _raced(
     """Measure two models side by side on the target, in the precision that ships."""
     from edgeprune.latency.to_latency import raced
 
-    inputs = {
+    parts = {
         "before": before.sha256,
         "after": after.sha256,
         "target": profile.traits,
         "table": table.key.model_dump(),
         "imgsz": context.spec.imgsz,
-        "machine": context.testbed.machine,
-        "versions": context.using("torch", "onnx", profile.backend),
     }
 
     def make(out: Path) -> None:
@@ -258,19 +262,24 @@ def _raced(
         )
         write_text_atomically(out / "race.json", run.model_dump_json())
 
-    place = context.store.stage("raced", inputs, make)
-    return read_record(Race, place / "race.json", OutputError)
+    return context.stage(
+        "raced",
+        parts,
+        make,
+        reader_of(Race, "race.json"),
+        uses=(*context.of_export, *context.of_runtime(profile.backend)),
+        times=(profile.backend,),
+    )
 
 
 def torch_accuracy(context: Build, model: Artifact) -> float:
     """Return the score of a model in torch on the split that choices are made on."""
     from edgeprune.export.onnx import predictor
 
-    inputs = {
+    parts = {
         "model": model.sha256,
         "imgsz": context.spec.imgsz,
         "data": context.dataset.fingerprint(SELECTION_SPLIT),
-        "versions": context.using("torch", "ultralytics"),
     }
 
     def make(out: Path) -> None:
@@ -281,5 +290,5 @@ def torch_accuracy(context: Build, model: Artifact) -> float:
         )
         write_text_atomically(out / "accuracy.json", found.model_dump_json())
 
-    place = context.store.stage("torch-accuracy", inputs, make)
-    return read_record(Accuracy, place / "accuracy.json", OutputError).score
+    read = reader_of(Accuracy, "accuracy.json")
+    return context.stage("torch-accuracy", parts, make, read, uses=context.of_model).score

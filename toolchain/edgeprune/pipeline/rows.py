@@ -17,7 +17,7 @@ from edgeprune.core.errors import CompileError, OutputError
 from edgeprune.core.files import write_text_atomically
 from edgeprune.core.onnx_files import read_onnx
 from edgeprune.images.spec import Spec
-from edgeprune.pipeline.context import SELECTION_SPLIT, Build, Candidate, building, built_in
+from edgeprune.pipeline.context import SELECTION_SPLIT, Build, Candidate, building, built_in, reader_of
 from edgeprune.pipeline.convert import converted, ort_format
 from edgeprune.pipeline.measure import bench_images, tuned
 from edgeprune.records.scores import Accuracy
@@ -32,7 +32,7 @@ def exported(context: Build, model: Artifact, variant: Variant) -> tuple[Artifac
     from edgeprune.export.onnx import export
 
     images = context.dataset.sample("val", context.recipe.export.check_images, context.recipe.seed)
-    inputs = {
+    parts = {
         "model": model.sha256,
         "variant": variant,
         "imgsz": context.spec.imgsz,
@@ -40,7 +40,6 @@ def exported(context: Build, model: Artifact, variant: Variant) -> tuple[Artifac
         "spec": Spec(preprocess=context.spec, postprocess=context.info.postprocess).metadata(),
         "export": context.recipe.export.model_dump(exclude={"embed"}),
         "images": [context.dataset.index.digest(image) for image in images],
-        "versions": context.using("torch", "ultralytics", "onnx", "onnxsim"),
     }
 
     def make(out: Path) -> None:
@@ -54,10 +53,12 @@ def exported(context: Build, model: Artifact, variant: Variant) -> tuple[Artifac
         boxes = "" if check.box_px is None else f"{check.box_px:.2g} px, "
         context.notify("export", 1.0, f"{name}: {boxes}{check.score:.2g} in score from torch")
 
-    place = context.store.stage("onnx", inputs, make)
-    check = read_record(ExportCheck, place / "check.json", OutputError)
-    check = check.model_copy(update={"imgsz": context.spec.imgsz})
-    return Artifact.of(place / "model.onnx", "onnx", "fp32", model.sha256), check
+    def read(place: Path) -> tuple[Artifact, ExportCheck]:
+        check = read_record(ExportCheck, place / "check.json", OutputError)
+        check = check.model_copy(update={"imgsz": context.spec.imgsz})
+        return Artifact.of(place / "model.onnx", "onnx", "fp32", model.sha256), check
+
+    return context.stage("onnx", parts, make, read, uses=context.of_export)
 
 
 def candidate(
@@ -124,12 +125,11 @@ def compiled(
     context: Build, profile: DeviceProfile, variant: Variant, precision: str, model: Artifact
 ) -> Artifact:
     """Return the engine of a converted model."""
-    inputs = {
+    parts = {
         "artifact": model.sha256,
         "precision": precision,
         "backend": profile.backend,
         "options": options_for(profile, precision),
-        "versions": context.using(profile.backend, "pnnx"),
         "converter": pins_of(profile.backend),
     }
     backend = get_backend(profile.backend)
@@ -141,8 +141,10 @@ def compiled(
             engine = backend.compile(model, profile, precision, out)
         keep_path(out, engine.path.name)
 
-    place = context.store.stage("engine", inputs, make)
-    return Artifact.of(kept_path(place), "engine", precision, model.sha256, built_in(place))
+    def read(place: Path) -> Artifact:
+        return Artifact.of(kept_path(place), "engine", precision, model.sha256, built_in(place))
+
+    return context.stage("engine", parts, make, read, uses=context.of_runtime(profile.backend))
 
 
 def convolutions(model: Artifact) -> int:
@@ -161,7 +163,7 @@ def _built_ahead(
     version = rtx.version()
     if profile.backend != "tensorrt" or version is None:
         return None
-    inputs = {"artifact": model.sha256, "rtx": version, "for": rtx.CAPABILITIES, "versions": context.using()}
+    parts = {"artifact": model.sha256, "rtx": version, "for": rtx.CAPABILITIES}
     name = f"{profile.name}-{variant}-{precision}"
 
     def make(out: Path) -> None:
@@ -170,8 +172,7 @@ def _built_ahead(
         write_text_atomically(out / "proof.json", json.dumps(asdict(proof)))
         context.notify("prove", 1.0, f"{name}: built for {', '.join(proof.capabilities)}")
 
-    place = context.store.stage("tensorrt-rtx", inputs, make)
-    return read_record(AheadOfTime, place / "proof.json", OutputError)
+    return context.stage("tensorrt-rtx", parts, make, reader_of(AheadOfTime, "proof.json"))
 
 
 def evaluated(
@@ -179,13 +180,12 @@ def evaluated(
 ) -> tuple[Path, dict[str, Accuracy]]:
     """Return the folder of an engine's evaluation, its outputs in it as reference, and its accuracies."""
     backend = get_backend(backend_name)
-    inputs = {
+    parts = {
         "engine": engine.sha256,
         "precision": precision,
         "options": options,
         "imgsz": context.spec.imgsz,
         "data": {split: context.dataset.fingerprint(split) for split in context.splits},
-        "versions": context.using(backend_name, "ultralytics"),
     }
 
     def make(out: Path) -> None:
@@ -201,10 +201,13 @@ def evaluated(
         write_reference(reference_outputs(session, bench_images(context)), out / "reference.npz")
         context.notify("evaluate", 1.0, f"{backend_name} {precision}")
 
-    place = context.store.stage("accuracy", inputs, make)
-    return place, {
-        split: read_record(Accuracy, place / f"{split}.json", OutputError) for split in context.splits
-    }
+    def read(place: Path) -> tuple[Path, dict[str, Accuracy]]:
+        return place, {
+            split: read_record(Accuracy, place / f"{split}.json", OutputError) for split in context.splits
+        }
+
+    uses = (*context.of_runtime(backend_name), *context.of_model)
+    return context.stage("accuracy", parts, make, read, uses=uses)
 
 
 def embedded(context: Build, engine: Artifact, plain: Accuracy) -> Path:
@@ -220,22 +223,21 @@ def embedded(context: Build, engine: Artifact, plain: Accuracy) -> Path:
     """
     from edgeprune.export.embed import as_deployed, embed, predictor
 
-    parts = context.recipe.export.embed
+    inside = context.recipe.export.embed
     spec = Spec(preprocess=context.spec, postprocess=context.info.postprocess)
-    inputs = {
+    parts = {
         "engine": engine.sha256,
-        "parts": parts,
+        "parts": inside,
         "spec": spec.metadata(),
         "data": context.dataset.fingerprint(SELECTION_SPLIT),
-        "versions": context.using("onnx", "onnxruntime", "ultralytics"),
     }
 
     def make(out: Path) -> None:
-        context.notify("embed", 0.0, " and ".join(parts))
-        predict, post = predictor(embed(engine.path, spec, parts, out / EMBEDDED), spec, parts)
+        context.notify("embed", 0.0, " and ".join(inside))
+        predict, post = predictor(embed(engine.path, spec, inside, out / EMBEDDED), spec, inside)
         found = context.adapter.evaluate(predict, context.dataset, SELECTION_SPLIT, context.spec, post)
         without = plain
-        if "nms" in parts:
+        if "nms" in inside:
             session = get_backend("onnxruntime").load(engine.path, engine.precision, 1, {})
             deployed = as_deployed(spec.postprocess)
             without = context.adapter.evaluate(
@@ -245,8 +247,10 @@ def embedded(context: Build, engine: Artifact, plain: Accuracy) -> Path:
         if abs(found.score - without.score) > SAME_SCORE:
             raise CompileError(
                 f"export.embed: {found.metric} on {found.split} is {found.score:.4f} with "
-                f"{' and '.join(parts)} inside the graph, {without.score:.4f} without; leave export.embed out"
+                f"{' and '.join(inside)} inside the graph, {without.score:.4f} without; "
+                "leave export.embed out"
             )
         context.notify("embed", 1.0, f"{found.metric} {found.score:.4f}, {without.score:.4f} without")
 
-    return context.store.stage("embedded", inputs, make) / EMBEDDED
+    uses = (*context.of_export, *context.of_runtime("onnxruntime"))
+    return context.stage("embedded", parts, make, lambda place: place / EMBEDDED, uses=uses)

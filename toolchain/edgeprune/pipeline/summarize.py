@@ -110,7 +110,7 @@ def summarise(
         ),
         exports=checks,
         environment=context.testbed.environment,
-        versions=context.versions,
+        versions=dict(sorted(context.store.versions.items())),
         seconds=dict(context.store.seconds),
     )
     return summary.model_copy(

@@ -30,7 +30,7 @@ def sparsified(context: Build, original: Artifact) -> tuple[Artifact, SparseTrai
         return original, None
     prune, tuning = recipe.prune, recipe.finetune
     growing = {"ratio": prune.ratio, "default_ratio": DEFAULT_RATIO, "max_ratio": prune.max_ratio}
-    inputs = {
+    parts = {
         "model": original.sha256,
         "criterion": prune.criterion,
         "skip": prune.skip,
@@ -41,7 +41,6 @@ def sparsified(context: Build, original: Artifact) -> tuple[Artifact, SparseTrai
         "imgsz": context.spec.imgsz,
         "train": context.dataset.fingerprint("train"),
         "val": context.dataset.fingerprint("val"),
-        "versions": context.using("torch", "torch-pruning", "ultralytics"),
     }
 
     def make(out: Path) -> None:
@@ -61,9 +60,11 @@ def sparsified(context: Build, original: Artifact) -> tuple[Artifact, SparseTrai
                 shutil.copy(log, context.request.out)
             raise
 
-    place = context.store.stage("sparse", inputs, make)
-    training = read_record(SparseTraining, place / "sparse.json", OutputError)
-    return context.network(place / "model.pt", original), training
+    def read(place: Path) -> tuple[Artifact, SparseTraining]:
+        training = read_record(SparseTraining, place / "sparse.json", OutputError)
+        return context.network(place / "model.pt", original), training
+
+    return context.stage("sparse", parts, make, read, uses=context.of_pruning)
 
 
 def finetuned(context: Build, student: Artifact, teacher: Artifact, epochs: int | None = None) -> Artifact:
@@ -75,8 +76,8 @@ def finetuned(context: Build, student: Artifact, teacher: Artifact, epochs: int 
     recipe = context.recipe
     if epochs is not None:
         recipe = recipe.model_copy(update={"finetune": recipe.finetune.model_copy(update={"epochs": epochs})})
-    inputs = {"finetune": recipe.finetune.model_dump()}
-    return _trained(context, "finetuned", inputs, recipe, student, teacher, context.adapter.finetune)
+    parts = {"finetune": recipe.finetune.model_dump()}
+    return _trained(context, "finetuned", parts, recipe, student, teacher, context.adapter.finetune)
 
 
 def aware(context: Build, student: Artifact, teacher: Artifact, profile: DeviceProfile) -> Artifact:
@@ -88,34 +89,33 @@ def aware(context: Build, student: Artifact, teacher: Artifact, profile: DeviceP
     scheme: SchemeName = "ort-s8s8" if rules is not None and rules.symmetric else "ort-u8s8"
     recipe = context.recipe
     recipe = recipe.model_copy(update={"quantize": recipe.quantize.model_copy(update={"scheme": scheme})})
-    inputs = {
+    parts = {
         "epochs": recipe.quantize.aware_epochs,
         "scheme": scheme,
         "training": recipe.finetune.model_dump(exclude={"epochs"}),
     }
-    return _trained(context, "aware", inputs, recipe, student, teacher, context.adapter.train_aware)
+    return _trained(context, "aware", parts, recipe, student, teacher, context.adapter.train_aware)
 
 
 def _trained(
     context: Build,
     stage: str,
-    inputs: Mapping[str, Any],
+    parts: Mapping[str, Any],
     recipe: Recipe,
     student: Artifact,
     teacher: Artifact,
     train: Train,
 ) -> Artifact:
-    """Run a training as a stage; `inputs` are what it depends on beside models, data and versions."""
+    """Run a training as a stage; `parts` are what it depends on beside models, data and versions."""
     taught = recipe.finetune.distill
-    inputs = {
+    parts = {
         "student": student.sha256,
         "teacher": teacher.sha256 if taught else None,
         "seed": recipe.seed,
         "imgsz": context.spec.imgsz,
         "train": context.dataset.fingerprint("train"),
         "val": context.dataset.fingerprint("val"),
-        "versions": context.using("torch", "ultralytics"),
-        **inputs,
+        **parts,
     }
 
     def make(out: Path) -> None:
@@ -137,8 +137,10 @@ def _trained(
                 shutil.copy(log, context.request.out)
             raise
 
-    place = context.store.stage(stage, inputs, make)
-    return context.network(place / "model.pt", student)
+    def read(place: Path) -> Artifact:
+        return context.network(place / "model.pt", student)
+
+    return context.stage(stage, parts, make, read, uses=context.of_model)
 
 
 def _rescued(best: Path, out: Path) -> str:

@@ -15,10 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.artifact import Artifact, keep_path, kept_path
-from edgeprune.core.documents import read_record
-from edgeprune.core.errors import OutputError
 from edgeprune.core.files import write_text_atomically
-from edgeprune.pipeline.context import Build
+from edgeprune.pipeline.context import Build, reader_of
 from edgeprune.pipeline.prune_to_latency import torch_accuracy
 from edgeprune.pipeline.train import finetuned
 from edgeprune.records.latency_table import LatencyTable
@@ -163,7 +161,7 @@ def _suggested(trial: Trial, space: Space) -> dict[str, Any]:
 
 def _cut(bench: Bench, choice: Choice) -> Artifact:
     context = bench.context
-    inputs = {
+    parts = {
         "model": bench.original.sha256,
         "choice": asdict(choice),
         "prune": context.recipe.prune.model_dump(),
@@ -171,7 +169,6 @@ def _cut(bench: Bench, choice: Choice) -> Artifact:
         "imgsz": context.spec.imgsz,
         "seed": context.recipe.seed,
         "train": context.dataset.fingerprint("train"),
-        "versions": context.using("torch", "torch-pruning", "ultralytics"),
     }
 
     def make(out: Path) -> None:
@@ -180,20 +177,21 @@ def _cut(bench: Bench, choice: Choice) -> Artifact:
         model = realised(context.adapter, bench.network, choice, bench.table, context.dataset, context.recipe)
         context.adapter.save(model, out / "model.pt")
 
-    place = context.store.stage("trial", inputs, make)
-    return context.network(place / "model.pt", bench.original)
+    def read(place: Path) -> Artifact:
+        return context.network(place / "model.pt", bench.original)
+
+    return context.stage("trial", parts, make, read, uses=context.of_pruning)
 
 
 def timed(bench: Bench, student: Artifact, imgsz: int) -> float:
     """Return a checkpoint's latency on the target in ms, measured in turns with the unpruned network."""
     context, table = bench.context, bench.table
-    inputs = {
+    parts = {
         "model": student.sha256,
         "imgsz": imgsz,
         "target": bench.profile.traits,
         "table": table.key.model_dump(),
         "whole_ms": table.whole_ms,
-        "versions": context.using("torch", "onnx", bench.profile.backend),
     }
 
     def make(out: Path) -> None:
@@ -210,18 +208,18 @@ def timed(bench: Bench, student: Artifact, imgsz: int) -> float:
             ms = paced_ms(engines, bench.profile, pace_of(table), context.testbed.runner, folder)
         write_text_atomically(out / "latency.json", json.dumps({"ms": ms}))
 
-    place = context.store.stage("latency", inputs, make)
-    return read_record(dict[str, float], place / "latency.json", OutputError)["ms"]
+    read = reader_of(dict[str, float], "latency.json")
+    times = (bench.profile.backend,)
+    return context.stage("latency", parts, make, read, uses=_compiling(bench), times=times)["ms"]
 
 
 def _unpruned_engine(bench: Bench) -> Artifact:
     context, table = bench.context, bench.table
-    inputs = {
+    parts = {
         "model": bench.original.sha256,
         "imgsz": table.imgsz,
         "target": bench.profile.traits,
         "threads": table.key.threads,
-        "versions": context.using("torch", "onnx", bench.profile.backend),
     }
 
     def make(out: Path) -> None:
@@ -233,5 +231,11 @@ def _unpruned_engine(bench: Bench) -> Artifact:
         path = engine.path.relative_to(out).as_posix()
         keep_path(out, path)
 
-    place = context.store.stage("unpruned", inputs, make)
-    return Artifact.of(kept_path(place), "engine", bench.profile.ship, bench.original.sha256)
+    def read(place: Path) -> Artifact:
+        return Artifact.of(kept_path(place), "engine", bench.profile.ship, bench.original.sha256)
+
+    return context.stage("unpruned", parts, make, read, uses=_compiling(bench))
+
+
+def _compiling(bench: Bench) -> tuple[str, ...]:
+    return (*bench.context.of_export, *bench.context.of_runtime(bench.profile.backend))
