@@ -16,12 +16,14 @@ from made_summaries import a_summary
 def write_build(folder: Path, targets: Mapping[str, Mapping[str, Path]]) -> Path:
     """Write a build of ONNX files: by target and precision the file of a row, which is copied into it.
 
+    A target may be the path of a profile; it travels with the build.
+
     A target that is this machine is measured; its last row is the chosen one. An int8 row has an environment.
     """
     summaries = {}
-    for name, files in targets.items():
-        (profile,) = resolve_targets((name,))
-        rows = []
+    for target, files in targets.items():
+        (profile,) = resolve_targets((target,))
+        name, rows = profile.name, []
         for precision, source in files.items():
             engine = folder / name / f"{precision}.onnx"
             engine.parent.mkdir(parents=True, exist_ok=True)
@@ -42,7 +44,9 @@ def write_build(folder: Path, targets: Mapping[str, Mapping[str, Path]]) -> Path
                 )
             )
         chosen = rows[-1] if profile.runs_here else None
-        summaries[name] = TargetSummary(rows=tuple(rows), chosen=chosen, verdict="-", split="test")
+        summaries[name] = TargetSummary(
+            profile=profile, rows=tuple(rows), chosen=chosen, verdict="-", split="test"
+        )
     data = {"path": str(folder / "gone.yaml")}
     update = {"targets": summaries, "chosen": next(iter(summaries.values())).chosen, "data": data}
     save_summary(a_summary().model_copy(update=update), folder)

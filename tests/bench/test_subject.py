@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -174,3 +175,54 @@ def test_a_link_out_of_the_build_is_not_followed(build_folder: Path, tmp_path_fa
     engine.symlink_to(elsewhere)
     with pytest.raises(ModelError, match="a path inside this folder is expected"):
         subjects_of(build_folder)
+
+
+OWN = """description: an edge PC that only the maker of the build has
+arch: [x86_64, aarch64]
+backend: onnxruntime
+precisions: [fp32]
+ship: fp32
+channel_step: {fp32: 8}
+scheme: ort-u8s8
+options: {fp32: OPTIONS}
+"""
+
+
+def build_elsewhere(folder: Path, convnet: Path, options: str = "{}") -> Path:
+    """Write a build for a profile given as a path, which is gone afterwards."""
+    file = folder / "edge-pc.yaml"
+    file.write_text(OWN.replace("OPTIONS", options))
+    build = write_build(folder / "build", {str(file): {"fp32": convnet}})
+    file.unlink()
+    return build
+
+
+def test_a_profile_travels_with_its_build(tmp_path: Path, convnet: Path) -> None:
+    build = build_elsewhere(tmp_path, convnet, '{"session.intra_op.allow_spinning": "0"}')
+    for target in (None, "edge-pc"):
+        (subject,) = subjects_of(build, target)
+        assert subject.profile.description.startswith("an edge PC")
+        assert subject.profile.options == {"fp32": {"session.intra_op.allow_spinning": "0"}}
+
+
+def test_an_option_that_names_a_file_is_not_taken_from_a_build(
+    tmp_path: Path, convnet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    build = build_elsewhere(tmp_path, convnet, '{"ep.context_file_path": "/tmp/written"}')
+    with pytest.raises(ConfigError, match=r"option 'ep\.context_file_path' names a file.*edgeprune/targets"):
+        subjects_of(build)
+    own = tmp_path / "config" / "edgeprune" / "targets" / "edge-pc.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text(OWN.replace("OPTIONS", '{"ep.context_file_path": "/tmp/written"}'))
+    assert subjects_of(build)[0].profile.names_path == "ep.context_file_path"
+
+
+def test_a_profile_that_stands_under_another_name_is_refused(tmp_path: Path, convnet: Path) -> None:
+    build = build_elsewhere(tmp_path, convnet)
+    summary = build / "summary.json"
+    told = json.loads(summary.read_text())
+    told["targets"]["edge-pc"]["profile"]["name"] = "other"
+    summary.write_text(json.dumps(told))
+    with pytest.raises(NotComparableError, match="the profile of another target stands here: 'other'"):
+        subjects_of(build)

@@ -97,6 +97,20 @@ def test_targets_lists_every_profile_with_its_description(run: Any) -> None:
     assert "NVIDIA Jetson Orin" in ended.stdout
 
 
+def test_targets_lists_the_users_own_profiles_and_says_what_is_wrong_with_one(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    folder = tmp_path / "edgeprune" / "targets"
+    folder.mkdir(parents=True)
+    (folder / "edge-pc.yaml").write_text("description: my edge PC\nbackend: onnx\n")
+    ended = run("targets", "--json")
+    (own,) = [entry for entry in json.loads(ended.stdout) if entry["own"]]
+    assert own["name"] == "edge-pc" and "backend" in own["not_here"]
+    shown = run("targets").stdout
+    assert "Yours, in" in shown and "edge-pc" in shown.splitlines()[-1]
+
+
 def test_targets_show_prints_a_profile_that_reads_back(run: Any) -> None:
     (shown,) = json.loads(run("targets", "show", "jetson", "--json").stdout)
     assert DeviceProfile.model_validate(shown) == resolve_targets(("jetson",))[0]

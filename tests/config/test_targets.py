@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 
 from edgeprune.backends import BACKENDS
 from edgeprune.config import targets as device
-from edgeprune.config.targets import DeviceProfile, load_profile, resolve_targets, target_files
+from edgeprune.config.targets import (
+    DeviceProfile,
+    load_profile,
+    resolve_targets,
+    shipped_profiles,
+    target_files,
+)
 from edgeprune.core.documents import read_mapping, validate
 from edgeprune.core.errors import ConfigError
 
@@ -203,3 +209,43 @@ def test_any_data_is_a_sound_profile_or_one_line(changes: dict[str, Any]) -> Non
 
 def test_the_choices_are_those_that_exist() -> None:
     assert set(device.get_args(device.BackendName)) == set(BACKENDS)
+
+
+OWN = """description: my edge PC
+arch: [x86_64, aarch64]
+backend: onnxruntime
+precisions: [fp32]
+ship: fp32
+channel_step: {fp32: 8}
+scheme: ort-u8s8
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder of the user's own profiles, with one in it."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    folder = tmp_path / "edgeprune" / "targets"
+    folder.mkdir(parents=True)
+    (folder / "edge-pc.yaml").write_text(OWN)
+    return folder
+
+
+def test_a_profile_in_the_users_folder_goes_by_its_name(own: Path) -> None:
+    (profile,) = resolve_targets(("edge-pc",))
+    assert profile == load_profile(own / "edge-pc.yaml")
+    assert set(target_files()) == {*FILES, "edge-pc"}
+
+
+def test_a_profile_of_the_users_stands_in_place_of_a_shipped_one(own: Path) -> None:
+    (own / "x86-ort.yaml").write_text(OWN)
+    assert resolve_targets(("x86-ort",))[0].description == "my edge PC"
+    assert next(one for one in shipped_profiles() if one.name == "x86-ort").description != "my edge PC"
+
+
+def test_an_option_that_names_a_file_is_told() -> None:
+    profile = resolve_targets(("x86-openvino",))[0]
+    assert profile.names_path is None
+    assert all(one.names_path is None for one in shipped_profiles())
+    named = profile.model_copy(update={"options": {"int8": {"CACHE_DIR": "/tmp/cache"}}})
+    assert named.names_path == "CACHE_DIR"

@@ -19,7 +19,7 @@ from edgeprune.bench.foreign import described
 from edgeprune.bench.jobs import build_job, write_image, write_inputs
 from edgeprune.bench.testbed import suits
 from edgeprune.config.limits import LIMITS
-from edgeprune.config.targets import DeviceProfile, resolve_targets, target_files
+from edgeprune.config.targets import DeviceProfile, resolve_targets, shipped_profiles
 from edgeprune.core.artifact import STAGES, SUMMARY, Artifact
 from edgeprune.core.errors import CompileError, ConfigError, EdgepruneError, ModelError, NotComparableError
 from edgeprune.core.files import inside
@@ -184,23 +184,26 @@ def _of_build(
     folder: Path, target: str | None, chosen_only: bool, machine: str | None
 ) -> tuple[Subject, ...]:
     summary = load_summary(folder)
-    names = (
-        {profile.name for profile in resolve_targets((target,), machine)} if target else set(summary.targets)
-    )
+    names = set(summary.targets)
+    if target and target not in names:
+        names &= {profile.name for profile in resolve_targets((target,), machine)}
+    elif target:
+        names = {target}
+    profiles = {name: summary.profile_of(name) for name in names}
     if machine is not None:
-        names = {name for name in names if _loads_there(resolve_targets((name,))[0], machine)}
+        profiles = {name: one for name, one in profiles.items() if _loads_there(one, machine)}
     rows = [
         row
         for name, entry in summary.targets.items()
         for row in (filter(None, [entry.chosen]) if chosen_only else entry.rows)
-        if name in names and (machine is not None or row.p50_ms is not None)
+        if name in profiles and (machine is not None or row.p50_ms is not None)
     ]
     if not rows:
         kind = "chosen " if chosen_only else "measured " if machine is None else ""
         where = f" on {target}" if target else ""
         there = f" that a device of {machine} Linux loads as it is" if machine else ""
         raise ModelError(f"{folder}: this build has no {kind}row{where}{there}")
-    return tuple(_of_row(folder, row) for row in rows)
+    return tuple(_of_row(folder, row, profiles[row.target]) for row in rows)
 
 
 def _loads_there(profile: DeviceProfile, machine: str) -> bool:
@@ -208,12 +211,11 @@ def _loads_there(profile: DeviceProfile, machine: str) -> bool:
     return suits(profile, machine) and (profile.built_on == "host" or profile.format == "ort")
 
 
-def _of_row(folder: Path, row: Row) -> Subject:
+def _of_row(folder: Path, row: Row, profile: DeviceProfile) -> Subject:
     path = inside(folder, row.artifact, ModelError)
     engine = Artifact.of(path, "engine", row.precision, built=row.built)
     if engine.sha256 != row.sha256:
         raise ModelError(f"{engine.path}: the engine is not the one that the build measured; build it again")
-    profile = resolve_targets((row.target,))[0]
     return Subject(row.label, engine, profile, row.environment, row.val, row.p50_ms)
 
 
@@ -241,8 +243,7 @@ def _of_engine(path: Path, target: str | None, machine: str | None) -> Subject:
 def _fitting(backend: str, machine: str | None) -> list[DeviceProfile]:
     """Return the shipped targets that run a runtime's engines on a machine, this very one by default."""
     machine = machine or platform.machine()
-    profiles = resolve_targets(tuple(target_files()), machine)
-    return [one for one in profiles if one.backend == backend and suits(one, machine)]
+    return [one for one in shipped_profiles() if one.backend == backend and suits(one, machine)]
 
 
 def _recognised(path: Path) -> tuple[str, Recognised]:

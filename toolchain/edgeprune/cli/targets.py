@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgeprune.cli import echo_json
 from edgeprune.cli.options import json_option
 from edgeprune.cli.usage import Group
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @click.group(cls=Group, invoke_without_command=True)
@@ -44,23 +47,9 @@ def show_command(name: str, as_json: bool) -> None:
 
 
 def _list(as_json: bool) -> None:
-    from edgeprune.backends import absence
-    from edgeprune.config.targets import load_profile, target_files
-    from edgeprune.core.documents import read_mapping
-    from edgeprune.core.errors import ConfigError
+    from edgeprune.config.targets import own_folder, target_files
 
-    files = target_files()
-    rows: list[dict[str, Any]] = [
-        {
-            "name": name,
-            "description": str(data.get("description", "")),
-            "backend": data.get("backend"),
-            "precisions": data.get("precisions"),
-            "alias": data.get("alias"),
-            "not_here": None if "alias" in data else absence(load_profile(files[name])),
-        }
-        for name, data in ((name, read_mapping(path, ConfigError)) for name, path in files.items())
-    ]
+    rows = [_row(path) for path in target_files().values()]
     if as_json:
         echo_json(json.dumps(rows, indent=1))
         return
@@ -70,3 +59,29 @@ def _list(as_json: bool) -> None:
     for row in rows:
         why = f" (not here: {row['not_here']})" if row["not_here"] else ""
         hang(console, f"{row['name']:<{width}}  ", f"{row['description']}{why}")
+    if own := [str(row["name"]) for row in rows if row["own"]]:
+        hang(console, "", f"Yours, in {own_folder()}: {', '.join(own)}")
+
+
+def _row(path: Path) -> dict[str, Any]:
+    """Return what the list says of a profile or alias; of a file that is none, why."""
+    from edgeprune.backends import absence
+    from edgeprune.config.targets import load_profile, own_folder
+    from edgeprune.core.documents import read_mapping
+    from edgeprune.core.errors import ConfigError
+
+    data: dict[str, Any] = {}
+    try:
+        data = read_mapping(path, ConfigError)
+        not_here = None if "alias" in data else absence(load_profile(path))
+    except ConfigError as exc:
+        not_here = str(exc)
+    return {
+        "name": path.stem,
+        "description": str(data.get("description", "")),
+        "backend": data.get("backend"),
+        "precisions": data.get("precisions"),
+        "alias": data.get("alias"),
+        "not_here": not_here,
+        "own": path.parent == own_folder(),
+    }

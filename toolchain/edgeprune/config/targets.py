@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from edgeprune.core.documents import read_mapping, validate
 from edgeprune.core.errors import ConfigError, which_target
-from edgeprune.core.resources import bundled
+from edgeprune.core.resources import bundled, config_dir
 from edgeprune.core.variables import require_tuning
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
@@ -105,11 +105,35 @@ class DeviceProfile(BaseModel):
         here = platform.machine() in self.arch and platform.system().lower() == self.system
         return self.built_on == "host" and here
 
+    @property
+    def names_path(self) -> str | None:
+        """The first runtime option that reads or writes a file of its own, None where none does."""
+        pairs = ((key, value) for options in self.options.values() for key, value in options.items())
+        return next((key for key, value in pairs if "/" in value or "\\" in value), None)
 
-def target_files(folder: Path | None = None) -> dict[str, Path]:
-    """Return every profile and alias file by name, sorted."""
-    folder = folder or bundled("targets")
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+def own_folder() -> Path | None:
+    """Return the folder of the user's own profiles, if they have a home folder; it need not be there."""
+    try:
+        return config_dir() / "targets"
+    except ConfigError:
+        return None
+
+
+def target_files() -> dict[str, Path]:
+    """Return every profile and alias file by name, sorted: those that are shipped, and the user's own.
+
+    A profile of the user's stands in place of a shipped one of its name.
+    """
+    folders = filter(None, (bundled("targets"), own_folder()))
+    found = {path.stem: path for folder in folders for path in folder.glob("*.yaml")}
+    return dict(sorted(found.items()))
+
+
+def shipped_profiles() -> tuple[DeviceProfile, ...]:
+    """Return the profiles that are shipped, by name; aliases stand for some of them."""
+    files = sorted(bundled("targets").glob("*.yaml"))
+    return tuple(load_profile(path) for path in files if "alias" not in read_mapping(path, ConfigError))
 
 
 def load_profile(path: Path) -> DeviceProfile:

@@ -10,7 +10,7 @@ from edgeprune.backends import options_for
 from edgeprune.bench.node_times import INFERENCES, NodeTimes, node_times
 from edgeprune.bench.subject import input_size, stock_images
 from edgeprune.bench.testbed import as_testbed
-from edgeprune.config.targets import DeviceProfile, resolve_targets
+from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.errors import CompileError, ConfigError, DeviceError, ModelError
 from edgeprune.core.files import inside
@@ -124,7 +124,7 @@ def _notes(summary: Summary, row: Row) -> list[str]:
 
 def _engine_times(folder: Path, summary: Summary, row: Row, runner: Runner, inferences: int) -> EngineTimes:
     engine = _engine(folder, summary, row)
-    profile = resolve_targets((row.target,))[0]
+    profile = summary.profile_of(row.target)
     bed = as_testbed(runner, (profile,))
     bed.require(profile)
     imgsz = input_size(engine.path)

@@ -228,6 +228,7 @@ def _target(
         after = recovered.score if recovered else None
         pruning = pruning.model_copy(update={"score_after_recovery": after})
     return TargetSummary(
+        profile=profile,
         rows=tuple(rows),
         chosen=choose(rows),
         verdict=target_verdict(rows, compare),

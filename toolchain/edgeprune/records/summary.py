@@ -11,10 +11,17 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from edgeprune.config.targets import Variables
+from edgeprune.config.targets import (
+    DeviceProfile,
+    Variables,
+    load_profile,
+    own_folder,
+    resolve_targets,
+    target_files,
+)
 from edgeprune.core.artifact import SUMMARY, Built
 from edgeprune.core.documents import parse_record
-from edgeprune.core.errors import NotComparableError
+from edgeprune.core.errors import ConfigError, NotComparableError
 from edgeprune.core.files import read_bytes, to_text, write_text_atomically
 from edgeprune.images.reading.notes import Note, NoteCode
 from edgeprune.records.pruning import Pruning
@@ -192,9 +199,11 @@ class TargetSummary(Record):
     """One target of a build: its rows, what was chosen on it, and what still has to be done on the device.
 
     Attributes:
+        profile: the target's, as the build read it; null in files of builds that did not keep it.
         comparison: whether pruning is worth it beside the alternatives; null when none were asked for.
     """
 
+    profile: DeviceProfile | None = None
     rows: tuple[Row, ...]
     chosen: Row | None
     verdict: str
@@ -262,6 +271,10 @@ class Summary(Record):
         if not self.targets:
             raise ValueError("targets: at least one is expected")
         for name, target in self.targets.items():
+            if target.profile and target.profile.name != name:
+                raise ValueError(
+                    f"targets.{name}: the profile of another target stands here: {target.profile.name!r}"
+                )
             rows = (*target.rows, *filter(None, [target.chosen]))
             if strange := next((row.target for row in rows if row.target != name), None):
                 raise ValueError(f"targets.{name}: a row of another target stands here: {strange!r}")
@@ -272,6 +285,26 @@ class Summary(Record):
     def rows(self) -> tuple[Row, ...]:
         """Return the rows of all targets, in order."""
         return tuple(row for target in self.targets.values() for row in target.rows)
+
+    def profile_of(self, target: str) -> DeviceProfile:
+        """Return the profile of one of the build's targets: the one that it was built for.
+
+        Raises:
+            ConfigError: the build did not keep it and none of its name is here, or it tells the runtime to
+                read or write files: that is taken only from a profile of the user's own, never from a build.
+        """
+        kept = self.targets[target].profile
+        if kept is None:
+            return resolve_targets((target,))[0]
+        if kept.names_path is None:
+            return kept
+        here = target_files().get(target)
+        if here and (own := load_profile(here)).traits == kept.traits:
+            return own
+        raise ConfigError(
+            f"{target}: its option {kept.names_path!r} names a file, which is not taken from a build: put "
+            f"its profile into {own_folder() or 'your configuration folder'}"
+        )
 
     @property
     def metric(self) -> Metric:

@@ -12,11 +12,10 @@ import tempfile
 from pathlib import Path
 
 from edgeprune.backends import WITH_PROVIDERS, get_backend, providers
-from edgeprune.config.targets import DeviceProfile, load_profile, target_files
+from edgeprune.config.targets import DeviceProfile, shipped_profiles
 from edgeprune.converters.environments import GET, SCRIPTS, installed
 from edgeprune.core.artifact import Artifact
-from edgeprune.core.documents import read_mapping
-from edgeprune.core.errors import ConfigError, EdgepruneError, RuntimeMissingError
+from edgeprune.core.errors import EdgepruneError, RuntimeMissingError
 from edgeprune.core.processes import own_python
 
 NOT_INSTALLED = "not installed"
@@ -107,13 +106,8 @@ def write_conv(path: Path, weight: bytes) -> Artifact:
 
 
 def _profile_for(backend: str) -> DeviceProfile:
-    profiles = [
-        load_profile(path)
-        for path in target_files().values()
-        if "alias" not in read_mapping(path, ConfigError)
-    ]
     return max(
-        (p for p in profiles if p.backend == backend),
+        (p for p in shipped_profiles() if p.backend == backend),
         key=lambda found: found.runs_here and not found.provider,
     )
 
