@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeprune.backends import get_backend, options_for
+from edgeprune.backends import get_backend
 from edgeprune.bench import node_times as timing
 from edgeprune.bench.node_times import NodeTime, node_times
 from edgeprune.config.targets import resolve_targets
@@ -81,9 +81,7 @@ def test_every_runtime_counts_the_same_work(
     monkeypatch.setattr(timing, "WARMUP_S", 0.0)
     engine = engines[backend]
     profile = next(one for one in resolve_targets(("cpu",)) if one.backend == backend)
-    told = node_times(
-        engine, backend, 1, options_for(profile, "fp32"), random_images, LocalRunner(), inferences=10
-    )
+    told = node_times(engine, profile, 1, random_images, LocalRunner(), inferences=10)
     costs = layer_costs(told.nodes, weights_of(engine.path), 32)
     counted = sorted((cost for cost in costs if cost.weights), key=lambda cost: -(cost.macs or 0))
     assert [cost.weights.groups for cost in counted if cost.weights] == [1, 8]

@@ -35,7 +35,7 @@ Exported = dict[str, tuple[Artifact, ExportCheck]]
 
 def export_to(model: nn.Module, dataset: Dataset, out: Path) -> tuple[Artifact, ExportCheck]:
     module, info = adapter.exportable(model), adapter.info(model)
-    return export(module, info, SPEC, dataset.images["val"][:2], ExportRecipe(), "pruned", out, "parent")
+    return export(module, info, SPEC, dataset.images["val"][:2], ExportRecipe(), "pruned", out)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -57,7 +57,7 @@ def test_so_does_the_onnx_file_of_a_pruned_network(
 
 
 def assert_whole(artifact: Artifact, check: ExportCheck) -> None:
-    assert (artifact.kind, artifact.precision, artifact.parent) == ("onnx", "fp32", "parent")
+    assert (artifact.kind, artifact.precision) == ("onnx", "fp32")
     assert check.images == 2
     assert check.box_px < 0.01
     assert check.score < 1e-4

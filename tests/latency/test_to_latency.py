@@ -18,6 +18,7 @@ from edgeprune.latency import to_latency
 from edgeprune.latency.shipped import key_of, subject_of
 from edgeprune.latency.to_latency import Cut, cut_to_latency, descended, raced
 from edgeprune.models import get_adapter
+from edgeprune.prune.stages import PruneContext
 from edgeprune.records.latency_table import LatencyTable
 from edgeprune.runners.local import LocalRunner
 from made_tables import made_table
@@ -41,7 +42,7 @@ def short_race(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def cut(table: LatencyTable, source: Path, data: Dataset, goal_ms: float, out: Path) -> Cut:
-    return cut_to_latency(ADAPTER, source, data, SPEC, Recipe(), table, goal_ms, out)
+    return cut_to_latency(PruneContext(ADAPTER, data, SPEC, Recipe()), source, table, goal_ms, out)
 
 
 def test_a_cut_keeps_to_its_goal_and_is_measured(

@@ -31,7 +31,7 @@ from edgeprune.models import ModelInfo, adapter_of
 from edgeprune.prune.criteria import CRITERIA
 from edgeprune.prune.groups import Group, find_groups, remove, trace
 from edgeprune.prune.recalibrate import recalibrate
-from edgeprune.prune.stages import batches, evidence_for
+from edgeprune.prune.stages import PruneContext, batches, evidence_for
 from edgeprune.prune.surgery import prune
 from edgeprune.records.pruning import SparseTraining
 
@@ -82,7 +82,7 @@ def student(teacher: Path, digits: Dataset, tmp_path_factory: pytest.TempPathFac
 
 
 def pruned(model: nn.Module, digits: Dataset, recipe: PruneRecipe) -> nn.Module:
-    evidence = evidence_for(adapter, model, digits, SPEC, Recipe(prune=recipe))
+    evidence = evidence_for(PruneContext(adapter, digits, SPEC, Recipe(prune=recipe)), model)
     return prune(model, adapter.unprunable, EXAMPLE, recipe, 8, evidence).model
 
 
@@ -158,7 +158,7 @@ def test_what_the_linear_layer_reads_counts(
         head.conv.bn.bias[8] = -1
     fixed = adapter.unprunable(model)
     group = last_group(find_groups(trace(model, EXAMPLE, fixed), model, fixed))
-    scores = CRITERIA[criterion](group, evidence_for(adapter, model, digits, SPEC, recipe))
+    scores = CRITERIA[criterion](group, evidence_for(PruneContext(adapter, digits, SPEC, recipe), model))
     assert scores.shape == (1280,)
     assert float(scores.mean()) == pytest.approx(1)
     assert scores[8] == 0 if criterion == "apoz" else scores.argmax() == 7

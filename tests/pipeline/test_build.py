@@ -149,13 +149,13 @@ def test_a_stage_is_made_again_when_and_only_when_its_inputs_change(
 def test_surgery_is_judged_on_the_output_that_the_family_has(
     family: str, checkpoints: dict[str, Path], tiny: Dataset, tmp_path: Path
 ) -> None:
-    from edgeprune.prune.stages import cut
+    from edgeprune.prune.stages import PruneContext, cut
     from edgeprune.records.pruning import Pruning
 
     adapter = get_adapter("ultralytics")
     original = Artifact.of(checkpoints[family], "torch", "fp32")
     recipe = load_recipe(None, ("prune.ratio=0.5", "prune.criterion=l1"))
-    report = cut(adapter, original, tiny, Preprocess(64), recipe, 16, tmp_path)
+    report = cut(PruneContext(adapter, tiny, Preprocess(64), recipe), original, 16, tmp_path)
     assert report.score_after_surgery is not None
     assert Pruning.model_validate_json((tmp_path / "pruning.json").read_text()) == report
     kept = sum(weight.numel() for weight in adapter.load(tmp_path / "model.pt").parameters())

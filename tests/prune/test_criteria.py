@@ -19,7 +19,7 @@ from edgeprune.images.preprocess import Preprocess
 from edgeprune.prune.criteria import CRITERIA, NEEDS
 from edgeprune.prune.evidence import Evidence, Need, gather
 from edgeprune.prune.groups import Group, find_groups, trace
-from edgeprune.prune.stages import evidence_for
+from edgeprune.prune.stages import PruneContext, evidence_for
 from edgeprune.prune.surgery import score_groups
 
 SPEC = Preprocess(64)
@@ -127,7 +127,7 @@ def test_a_channel_of_zeros_is_the_least_important(
             elif isinstance(module, nn.BatchNorm2d):
                 module.weight[indices[3]] = 0
     recipe = Recipe(prune=PruneRecipe(criterion=name, images=3))
-    assert CRITERIA[name](group, evidence_for(adapter, model, tiny, SPEC, recipe)).argmin() == 3
+    assert CRITERIA[name](group, evidence_for(PruneContext(adapter, tiny, SPEC, recipe), model)).argmin() == 3
 
 
 @pytest.mark.parametrize("name", CRITERIA)
@@ -305,7 +305,7 @@ def test_only_what_a_criterion_needs_is_gathered(
 ) -> None:
     for name in ("l1", "apoz", "taylor"):
         recipe = Recipe(seed=4, prune=PruneRecipe(criterion=name, images=2, combine=(0.5, 0.5)))
-        evidence = evidence_for(adapter, traced[0], tiny, SPEC, recipe)
+        evidence = evidence_for(PruneContext(adapter, tiny, SPEC, recipe), traced[0])
         assert (evidence.seed, evidence.combine) == (4, (0.5, 0.5))
         assert {need for need in get_args(Need) if getattr(evidence, need)} == {NEEDS.get(name)} - {None}
 

@@ -19,7 +19,7 @@ from edgeprune.images.preprocess import Preprocess
 from edgeprune.prune.criteria import CRITERIA
 from edgeprune.prune.evidence import Evidence
 from edgeprune.prune.groups import count_macs, find_groups, kept_whole, members, structure, trace
-from edgeprune.prune.stages import evidence_for
+from edgeprune.prune.stages import PruneContext, evidence_for
 from edgeprune.prune.surgery import Pruned, cut_to, prune, score_groups
 
 EXAMPLE = torch.zeros(1, 3, 64, 64)
@@ -59,7 +59,7 @@ def test_every_changed_width_is_on_the_step_and_the_network_runs(
     family, scope = cell
     model = models[family]
     prunes = PruneRecipe(ratio=0.5, max_ratio=0.7, scope=scope, criterion=criterion, images=2)
-    evidence = evidence_for(adapter, model, tiny, Preprocess(64), Recipe(prune=prunes))
+    evidence = evidence_for(PruneContext(adapter, tiny, Preprocess(64), Recipe(prune=prunes)), model)
     result = prune(model, adapter.unprunable, EXAMPLE, prunes, step, evidence)
     before, after = convolutions(model), convolutions(result.model)
     assert before.keys() == after.keys()

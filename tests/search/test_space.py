@@ -13,6 +13,7 @@ from edgeprune.adapters.ultralytics import detect as adapter
 from edgeprune.config.recipe import PruneRecipe, Recipe
 from edgeprune.images.dataset import Dataset
 from edgeprune.images.preprocess import Preprocess
+from edgeprune.prune.stages import PruneContext
 from edgeprune.records.latency_table import LatencyTable
 from edgeprune.search import space as search
 from edgeprune.search.space import (
@@ -52,7 +53,8 @@ def test_parameters_and_choices_go_back_and_forth(space: Space, data: st.DataObj
 
 @pytest.fixture(scope="module")
 def network(checkpoints: dict[str, Path], tiny: Dataset) -> Scored:
-    return scored(adapter, checkpoints["yolov8n"], tiny, Preprocess(64), Recipe())
+    context = PruneContext(adapter, tiny, Preprocess(64), Recipe())
+    return scored(context, checkpoints["yolov8n"])
 
 
 @pytest.fixture(scope="module")

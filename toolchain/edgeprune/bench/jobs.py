@@ -34,20 +34,14 @@ def build_job(
     *,
     threads: int,
     inputs: Path,
-    reference: Path | None = None,
     environment: Mapping[str, str] | None = None,
-    image: Path | None = None,
-    spec: Mapping[str, Any] | None = None,
 ) -> Job:
     """Return the job that measures `engine` on this machine as the device profile wants it run.
 
     Args:
         name: unique name of the row.
         inputs: file of `write_inputs`.
-        reference: file of `write_reference`, computed by this very engine during evaluation.
         environment: variables that the runtime reads when it is imported.
-        image: file of `write_image`, to time the stages around the network on; `spec` then says how, as
-            ``preprocess`` and ``postprocess`` (None where it is not known).
     """
     return Job(
         name=name,
@@ -62,9 +56,6 @@ def build_job(
         environment=dict(environment or {}),
         tolerance=TOLERANCE[engine.precision],
         inputs=str(inputs),
-        reference=None if reference is None else str(reference),
-        image=None if image is None else str(image),
-        **(spec or {}),
     )
 
 

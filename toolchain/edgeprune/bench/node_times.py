@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeprune.backends import options_for
 from edgeprune.bench.ask import ask
 from edgeprune.bench.jobs import write_inputs
+from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.documents import read_json
 from edgeprune.core.errors import ConfigError, DeviceError
@@ -84,15 +86,14 @@ class NodeTimes:
 
 def node_times(
     engine: Artifact,
-    backend: str,
+    profile: DeviceProfile,
     threads: int,
-    options: Mapping[str, str],
     images: np.ndarray[Any, Any],
     runner: Runner,
     environment: Mapping[str, str] | None = None,
     inferences: int = INFERENCES,
 ) -> NodeTimes:
-    """Run an engine on a device with its runtime's counters.
+    """Run an engine on a device with its runtime's counters, with the options of its target's profile.
 
     Args:
         images: float32, shape (n, 3, H, W), at least 16 distinct ones; they are rotated over.
@@ -104,16 +105,16 @@ def node_times(
         DeviceError: the process crashed, hung or answered with garbage, or the device is emulated.
     """
     require_timed(runner)
-    if backend not in COUNTERS:
-        raise ConfigError(f"{backend}: nodes are timed by the counters of {', '.join(COUNTERS)} only")
+    if profile.backend not in COUNTERS:
+        raise ConfigError(f"{profile.backend}: nodes are timed by the counters of {', '.join(COUNTERS)} only")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         job = {
             "engine": runner.push(engine.path),
             "precision": engine.precision,
-            "backend": backend,
+            "backend": profile.backend,
             "threads": threads,
-            "options": dict(options),
+            "options": options_for(profile, engine.precision),
             "environment": dict(environment or {}),
             "inputs": runner.push(write_inputs(images, folder / "inputs.npy")),
             "inferences": inferences,

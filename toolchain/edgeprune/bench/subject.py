@@ -93,9 +93,10 @@ def make_job(subject: Subject, threads: int, folder: Path) -> Job:
         threads=threads,
         inputs=write_inputs(stock_images(spec["preprocess"]), folder / "inputs.npy"),
         environment=subject.environment,
-        image=write_image(photograph(), folder / "image.npy"),
-        spec={part: value and asdict(value) for part, value in spec.items()},
     )
+    photo = write_image(photograph(), folder / "image.npy")
+    stages = {part: value and asdict(value) for part, value in spec.items()}
+    job = job.model_copy(update={"image": str(photo), **stages})
     reference = reference_of(job, folder / "answer")
     return job.model_copy(update={"reference": reference and str(reference)})
 

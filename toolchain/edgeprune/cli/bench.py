@@ -57,10 +57,7 @@ if TYPE_CHECKING:
 def command(
     path: Path,
     target: str | None,
-    threads: int,
     devices: tuple[str, ...],
-    record: Path | None,
-    against: str | None,
     out: Path | None,
     history: str | None,
     as_json: bool,
@@ -70,6 +67,7 @@ def command(
 
     On an emulated device nothing is timed: outputs are compared with this machine's, exit 5 if they differ.
     """
+    threads, record, against = (asked.pop(name) for name in ("threads", "record", "against"))
     if any(map(is_emulated, devices)):
         if len(devices) > 1:
             raise click.UsageError("an emulated device is not measured: name it alone")

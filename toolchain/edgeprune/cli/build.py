@@ -9,30 +9,23 @@ import click
 from edgeprune.cli import echo, echo_json
 from edgeprune.cli.numbers import Milliseconds, number
 from edgeprune.cli.options import (
-    data_option,
+    Asked,
+    build_options,
     device_option,
-    existing,
     imgsz_option,
     json_option,
     max_drop_option,
-    model_option,
-    out_option,
-    recipe_option,
-    set_option,
-    skip_bad_option,
-    trust_option,
+    recipe_options,
 )
 from edgeprune.cli.progress import stage_progress
 from edgeprune.cli.usage import Command
 
 
 @click.command(cls=Command)
-@model_option
-@data_option
+@build_options()
 @click.option(
     "--target", "targets", required=True, multiple=True, metavar="NAME", help="Device profile; repeatable."
 )
-@out_option
 @imgsz_option
 @click.option("--ratio", type=number("ratio"), help="Share of the channels to prune.")
 @click.option(
@@ -76,23 +69,12 @@ from edgeprune.cli.usage import Command
 @click.option("--threads", type=number("threads"), help="Threads of the runtime.")
 @device_option
 @click.option("--seed", type=number("seed"), help="Seed of every draw.")
-@recipe_option
-@set_option
-@trust_option
-@skip_bad_option
+@recipe_options
 @json_option
 def command(
-    model: str,
-    data: str,
+    asked: Asked,
     targets: tuple[str, ...],
-    out: Path,
-    recipe_file: Path | None,
-    assignments: tuple[str, ...],
-    no_prune: bool,
-    compare: bool,
     smaller: str | None,
-    trust_model: bool,
-    skip_bad_images: bool,
     device: str,
     strict: bool,
     as_json: bool,
@@ -103,32 +85,20 @@ def command(
     Stages are cached in the build folder: the same command again goes on where the last one ended.
     """
     from edgeprune.bench.testbed import as_testbed
-    from edgeprune.config.recipe import load_recipe
     from edgeprune.config.targets import resolve_targets
     from edgeprune.core.errors import BudgetError
-    from edgeprune.core.resources import own_command_line
     from edgeprune.pipeline.build import build
-    from edgeprune.pipeline.context import BuildRequest
     from edgeprune.report.console import terminal
     from edgeprune.report.html import write_html
     from edgeprune.report.markdown import write_markdown
     from edgeprune.report.terminal import print_summary
     from edgeprune.runners.devices import runner_for
 
-    recipe = load_recipe(
-        recipe_file, assignments, **_recipe_keys(options, no_prune, compare or smaller is not None)
-    )
+    recipe = asked.recipe(**_recipe_keys(options, compare=smaller is not None))
+    out = asked.out
     with runner_for(device) as runner, stage_progress(quiet=False) as notify:
-        request = BuildRequest(
-            model=existing(model, "model"),
-            data=existing(data, "data"),
-            targets=resolve_targets(targets, runner.machine),
-            recipe=recipe,
-            out=out,
-            command=own_command_line(),
-            trust=trust_model,
-            skip_bad=skip_bad_images,
-            smaller=Path(smaller) if smaller else None,
+        request = asked.request(
+            recipe, resolve_targets(targets, runner.machine), smaller=Path(smaller) if smaller else None
         )
         summary = build(request, notify, as_testbed(runner, request.targets))
     write_html(out)
@@ -148,7 +118,7 @@ def command(
         raise BudgetError(f"{out}: --strict: {found}; each is explained above and in summary.json")
 
 
-def _recipe_keys(options: dict[str, object], no_prune: bool, compare: bool) -> dict[str, object]:
+def _recipe_keys(options: dict[str, object], compare: bool) -> dict[str, object]:
     """Map the options onto the recipe's keys; an option that was not given leaves the recipe's value."""
     keys = {
         "imgsz": "imgsz",
@@ -167,6 +137,10 @@ def _recipe_keys(options: dict[str, object], no_prune: bool, compare: bool) -> d
         "threads": "bench__threads",
         "seed": "seed",
     }
-    chosen = {keys[name]: value for name, value in options.items()}
-    flags = {"prune__enabled": False if no_prune else None, "bench__compare": True if compare else None}
+    chosen = {keys[name]: value for name, value in options.items() if name in keys}
+    compare = compare or bool(options["compare"])
+    flags = {
+        "prune__enabled": False if options["no_prune"] else None,
+        "bench__compare": True if compare else None,
+    }
     return chosen | flags

@@ -6,6 +6,7 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,14 @@ import click
 
 from edgeprune.cli import echo, echo_json, warn
 from edgeprune.cli.numbers import number
-from edgeprune.cli.options import force_option, history_option, json_option, place_option, threads_option
+from edgeprune.cli.options import (
+    force_option,
+    grouped,
+    history_option,
+    json_option,
+    place_option,
+    threads_option,
+)
 from edgeprune.cli.outputs import require_apart
 from edgeprune.cli.progress import Notify, stage_progress
 from edgeprune.cli.usage import Command
@@ -26,6 +34,20 @@ if TYPE_CHECKING:
     from edgeprune.records.bench_result import Job
     from edgeprune.runners import Runner
     from edgeprune.runners.known import Place
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is compared, by which rules, and where."""
+
+    baseline: Path
+    candidate: Path | None
+    target: str | None
+    threads: int
+    device: str
+    tau: float | None
+    max_drop: float
+    force: bool
 
 
 @click.command(cls=Command)
@@ -61,18 +83,12 @@ if TYPE_CHECKING:
 @force_option
 @history_option
 @json_option
+@grouped("asked", Asked)
 def command(
-    baseline: Path,
-    candidate: Path | None,
-    target: str | None,
-    tau: float | None,
-    max_drop: float,
+    asked: Asked,
     budgets: tuple[str, ...],
     reports: tuple[str, ...],
     aa: int | None,
-    threads: int,
-    device: str,
-    force: bool,
     history: str | None,
     as_json: bool,
 ) -> None:
@@ -82,12 +98,13 @@ def command(
     by target. Exit 0 pass, 10 regression, 7 budget not met, 8 inconclusive, 6 not comparable.
     """
     if aa is not None:
-        if candidate or reports or budgets or history:
+        if asked.candidate or reports or budgets or history:
             raise click.UsageError(
                 "--aa runs the baseline alone: no --candidate, --budget, --report or --history"
             )
-        _against_itself(baseline, target, aa, threads, device, as_json)
+        _against_itself(asked, aa, as_json)
         return
+    baseline, candidate = asked.baseline, asked.candidate
     if candidate is None:
         raise click.UsageError("Missing option '--candidate'.")
     from edgeprune.core.errors import NotComparableError
@@ -105,14 +122,14 @@ def command(
             from edgeprune.history.recording import require_history
 
             require_history(history)
-        limits, place = tuple(parse_budget(text) for text in budgets), place_of(device)
+        limits, place = tuple(parse_budget(text) for text in budgets), place_of(asked.device)
         with runner_for(place.address) as runner, stage_progress() as notify:
-            pairs = _paired(baseline, candidate, target or place.target, runner)
+            pairs = _paired(baseline, candidate, asked.target or place.target, runner)
             if not pairs:
                 raise NotComparableError(f"{baseline} and {candidate} have no target in common")
-            rules = Rules(tau, limits, len(pairs), force, _aa_folder(place))
+            rules = Rules(asked.tau, limits, len(pairs), asked.force, _aa_folder(place))
             for name, (before, after) in pairs.items():
-                results[name] = _gate(before, after, rules, max_drop, threads, runner, notify)
+                results[name] = _gate(before, after, rules, asked, runner, notify)
         results.update(share_error_rate(results))
     if history:
         from edgeprune.history.recording import record_checks
@@ -191,16 +208,15 @@ def _gate(
     before: Subject,
     after: Subject,
     rules: Rules,
-    max_drop: float,
-    threads: int,
+    asked: Asked,
     runner: Runner,
     notify: Notify,
 ) -> GateResult:
     from edgeprune.gate.judged import paired_accuracy
     from edgeprune.gate.run import run_gate
 
-    accuracy = paired_accuracy(before.accuracy, after.accuracy, max_drop, rules.force)
-    with _ready({"baseline": before, "candidate": after}, threads, runner) as (jobs, measure):
+    accuracy = paired_accuracy(before.accuracy, after.accuracy, asked.max_drop, asked.force)
+    with _ready({"baseline": before, "candidate": after}, asked.threads, runner) as (jobs, measure):
         result = run_gate(
             jobs[0],
             jobs[1],
@@ -219,19 +235,17 @@ def _stored(before: Subject, after: Subject) -> tuple[str, ...]:
     return (f"stored with the build: p50 {', '.join(told)}; not gated on",) if told else ()
 
 
-def _against_itself(
-    baseline: Path, target: str | None, pairs: int, threads: int, device: str, as_json: bool
-) -> None:
+def _against_itself(asked: Asked, pairs: int, as_json: bool) -> None:
     """Run, keep and print an A/A run of each target's chosen row."""
     from edgeprune.gate.aa import run_aa, save_aa
     from edgeprune.runners.devices import runner_for
     from edgeprune.runners.known import place_of
 
-    place = place_of(device)
+    place = place_of(asked.device)
     runs = {}
     with runner_for(place.address) as runner, stage_progress() as notify:
-        for name, subject in _chosen(baseline, target or place.target, runner).items():
-            with _ready({"baseline": subject}, threads, runner) as (jobs, measure):
+        for name, subject in _chosen(asked.baseline, asked.target or place.target, runner).items():
+            with _ready({"baseline": subject}, asked.threads, runner) as (jobs, measure):
                 run = run_aa(
                     jobs[0],
                     pairs,

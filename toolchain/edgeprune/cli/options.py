@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,22 +13,15 @@ import click
 from edgeprune.cli.numbers import number
 
 if TYPE_CHECKING:
+    from edgeprune.config.recipe import Recipe
     from edgeprune.config.targets import DeviceProfile
+    from edgeprune.pipeline.context import BuildRequest
 
 model_option = click.option(
     "--model", required=True, metavar="FILE", help="Trained checkpoint (.pt); `digits` is the bundled demo."
 )
-data_option = click.option(
-    "--data",
-    required=True,
-    metavar="PATH",
-    help="data.yaml of the data set, a classifier's folder; `digits` is the demo's.",
-)
 target_option = click.option(
     "--target", required=True, metavar="NAME", help="Device profile; one target, not an alias."
-)
-out_option = click.option(
-    "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Build folder."
 )
 imgsz_option = click.option(
     "--imgsz", type=number("imgsz"), help="Input size in pixels; the checkpoint's own by default."
@@ -37,18 +33,6 @@ max_drop_option = click.option(
 )
 threads_option = click.option(
     "--threads", type=number("threads"), default=1, show_default=True, help="Threads of the runtime."
-)
-recipe_option = click.option(
-    "--recipe", "recipe_file", type=click.Path(path_type=Path, dir_okay=False), help="Recipe (YAML)."
-)
-set_option = click.option(
-    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any key of the recipe."
-)
-trust_option = click.option(
-    "--trust-model", is_flag=True, help="Unpickle the checkpoint, which runs the code in it."
-)
-skip_bad_option = click.option(
-    "--skip-bad-images", is_flag=True, help="Leave out images and labels that cannot be used, and say which."
 )
 _DEVICE: dict[str, Any] = {
     "default": "local",
@@ -101,3 +85,101 @@ def existing(path: str, demo: str) -> Path:
     if path == "digits" and not Path(path).exists():
         return digits_model() if demo == "model" else digits_data()
     return Path(path)
+
+
+def grouped(name: str, kind: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return a decorator that hands the options of a dataclass's fields to a command as one record."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def grouping(**given: Any) -> None:
+            own = {field.name: given.pop(field.name) for field in fields(kind)}
+            command(**{name: kind(**own)}, **given)
+
+        return grouping
+
+    return decorate
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What every command is given that works on a checkpoint and its data."""
+
+    model: str
+    data: str
+    out: Path
+    recipe_file: Path | None
+    assignments: tuple[str, ...]
+    trust_model: bool
+    skip_bad_images: bool
+
+    def recipe(self, **keys: object) -> Recipe:
+        """Return the recipe: its file's, changed by `--set`, then by the options of the command itself."""
+        from edgeprune.config.recipe import load_recipe
+
+        return load_recipe(self.recipe_file, self.assignments, **keys)
+
+    def request(self, recipe: Recipe, targets: tuple[DeviceProfile, ...], **more: Any) -> BuildRequest:
+        """Return what a build is asked for."""
+        from edgeprune.core.resources import own_command_line
+        from edgeprune.pipeline.context import BuildRequest
+
+        return BuildRequest(
+            model=existing(self.model, "model"),
+            data=existing(self.data, "data"),
+            targets=targets,
+            recipe=recipe,
+            out=self.out,
+            command=own_command_line(),
+            trust=self.trust_model,
+            skip_bad=self.skip_bad_images,
+            **more,
+        )
+
+
+def build_options(folder: str = "Build folder.") -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return what gives a command ``--model``, ``--data`` and ``--out``, and all of `Asked` as ``asked``.
+
+    `recipe_options` stand last in its help, so they are added apart.
+
+    Args:
+        folder: what ``--out`` is.
+    """
+    out = click.Path(path_type=Path, file_okay=False)
+    own = (
+        model_option,
+        click.option(
+            "--data",
+            required=True,
+            metavar="PATH",
+            help="data.yaml of the data set, a classifier's folder; `digits` is the demo's.",
+        ),
+        click.option("--out", required=True, type=out, help=folder),
+    )
+    return lambda command: _with(own, grouped("asked", Asked)(command))
+
+
+def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add ``--recipe``, ``--set``, ``--trust-model`` and ``--skip-bad-images`` to a command."""
+    file = click.Path(path_type=Path, dir_okay=False)
+    own = (
+        click.option("--recipe", "recipe_file", type=file, help="Recipe (YAML)."),
+        click.option(
+            "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any key of the recipe."
+        ),
+        click.option(
+            "--trust-model", is_flag=True, help="Unpickle the checkpoint, which runs the code in it."
+        ),
+        click.option(
+            "--skip-bad-images",
+            is_flag=True,
+            help="Leave out images and labels that cannot be used, and say which.",
+        ),
+    )
+    return _with(own, command)
+
+
+def _with(options: Sequence[Callable[..., Any]], command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(options):
+        command = option(command)
+    return command

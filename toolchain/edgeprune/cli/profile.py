@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,7 +22,7 @@ from edgeprune.cli.progress import stage_progress
 from edgeprune.cli.usage import Command
 
 if TYPE_CHECKING:
-    from edgeprune.config.targets import Precision
+    pass
 
 
 @click.command(cls=Command)
@@ -50,13 +50,11 @@ if TYPE_CHECKING:
 def command(
     model: str,
     target: str,
-    precision: Precision | None,
-    imgsz: int | None,
-    threads: int,
     device: str,
     out: Path | None,
     plot: Path | None,
     as_json: bool,
+    **network: Any,
 ) -> None:
     """Measure what every layer of a model costs at each width on a device, and find the channel step.
 
@@ -71,7 +69,7 @@ def command(
 
     profile, path = one_target(target), existing(model, "model")
     require_apart((out, plot), [path])
-    subject = subject_of(adapter_of(path), path, imgsz, profile, precision, threads)
+    subject = subject_of(adapter_of(path), path, profile=profile, **network)
     with runner_for(device) as runner, stage_progress() as notify:
         table = profile_model(subject, as_testbed(runner, [profile]), notify)
     if out:

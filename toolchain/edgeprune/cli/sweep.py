@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from edgeprune.cli import echo, echo_json
 from edgeprune.cli.numbers import number
 from edgeprune.cli.options import (
-    data_option,
-    existing,
+    Asked,
+    build_options,
     imgsz_option,
     json_option,
     max_drop_option,
-    model_option,
-    out_option,
-    recipe_option,
-    set_option,
-    skip_bad_option,
-    trust_option,
+    recipe_options,
 )
 from edgeprune.cli.progress import stage_progress
 from edgeprune.cli.usage import Command
 
 
 @click.command(cls=Command)
-@model_option
-@data_option
-@out_option
+@build_options()
 @click.option("--criterion", help="slim, group_slim, group_sl or growing_reg; the recipe's by default.")
 @click.option(
     "--epochs", type=number("some_epochs"), default=5, show_default=True, help="Epochs of each trial."
@@ -36,55 +27,29 @@ from edgeprune.cli.usage import Command
 @click.option("--trials", type=number("sweep_trials"), default=5, show_default=True, help="Most trials.")
 @max_drop_option
 @imgsz_option
-@recipe_option
-@set_option
-@trust_option
-@skip_bad_option
+@recipe_options
 @json_option
 def command(
-    model: str,
-    data: str,
-    out: Path,
+    asked: Asked,
     criterion: str | None,
     epochs: int,
     trials: int,
     max_drop: float | None,
     imgsz: int | None,
-    recipe_file: Path | None,
-    assignments: tuple[str, ...],
-    trust_model: bool,
-    skip_bad_images: bool,
     as_json: bool,
 ) -> None:
     """Train MODEL at several strengths of a criterion's regulariser; pick the largest within the budget.
 
     Trials are cached in the build folder: the same command goes on where it ended; a build there reuses them.
     """
-    from edgeprune.config.recipe import load_recipe
-    from edgeprune.core.resources import own_command_line
-    from edgeprune.pipeline.context import BuildRequest
     from edgeprune.report.console import terminal
     from edgeprune.report.terminal import print_warnings
     from edgeprune.search.sparsity import sweep
 
-    recipe = load_recipe(
-        recipe_file,
-        assignments,
-        prune__criterion=criterion,
-        sparse__epochs=epochs,
-        budget__max_drop=max_drop,
-        imgsz=imgsz,
+    recipe = asked.recipe(
+        prune__criterion=criterion, sparse__epochs=epochs, budget__max_drop=max_drop, imgsz=imgsz
     )
-    request = BuildRequest(
-        model=existing(model, "model"),
-        data=existing(data, "data"),
-        targets=(),
-        recipe=recipe,
-        out=out,
-        command=own_command_line(),
-        trust=trust_model,
-        skip_bad=skip_bad_images,
-    )
+    request = asked.request(recipe, ())
     with stage_progress() as notify:
         found = sweep(request, trials, notify)
     print_warnings(found.warnings, terminal(stderr=True))

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from edgeprune.backends import options_for
 from edgeprune.bench.node_times import INFERENCES, NodeTimes, node_times
 from edgeprune.bench.subject import input_size, stock_images
 from edgeprune.bench.testbed import as_testbed
@@ -130,9 +129,8 @@ def _engine_times(folder: Path, summary: Summary, row: Row, runner: Runner, infe
     imgsz = input_size(engine.path)
     told = node_times(
         engine,
-        profile.backend,
+        profile,
         summary.threads,
-        options_for(profile, row.precision),
         stock_images(Preprocess(imgsz)),
         runner,
         row.environment,

@@ -43,7 +43,6 @@ def export(
     recipe: ExportRecipe,
     variant: Variant,
     out: Path,
-    parent: str | None = None,
 ) -> tuple[Artifact, ExportCheck]:
     """Write `out` as a float32 ONNX file with static shapes and prove that it computes what torch does.
 
@@ -81,7 +80,7 @@ def export(
             f"{variant}: the ONNX file differs from torch by {found}{check.score:.3g} in score on "
             f"{check.images} images; allowed are {allowed}{recipe.score_tolerance:g}"
         )
-    return Artifact.of(out, "onnx", "fp32", parent), check
+    return Artifact.of(out, "onnx", "fp32"), check
 
 
 def compare(

@@ -11,23 +11,21 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
-from edgeprune.config.recipe import PruneRecipe, Recipe
+from edgeprune.config.recipe import PruneRecipe
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.errors import ConfigError
 from edgeprune.core.files import write_text_atomically
 from edgeprune.export.onnx import predictor
 from edgeprune.gate.pairs import on_runner
 from edgeprune.gate.race import RACE_BLOCK, Race, race
-from edgeprune.images.dataset import Dataset
-from edgeprune.images.preprocess import Preprocess
 from edgeprune.latency.knapsack import allot, width_options
 from edgeprune.latency.paced import Engine, jobs_beside, measured_pace, pace_of, paced_ms
 from edgeprune.latency.shipped import Subject, compiled, subject_of
 from edgeprune.models import ModelAdapter
 from edgeprune.prune.passes import Gauges, apply_passes
 from edgeprune.prune.recalibrate import recalibrate
-from edgeprune.prune.stages import batches, evidence_for
-from edgeprune.prune.surgery import account, cut_to, score_groups
+from edgeprune.prune.stages import PruneContext, batches, evidence_for
+from edgeprune.prune.surgery import Terms, account, cut_to, score_groups
 from edgeprune.records.latency_table import LatencyTable
 from edgeprune.records.pruning import PassReport, Pruning
 from edgeprune.runners import Runner
@@ -50,14 +48,7 @@ class Cut(BaseModel):
 
 
 def cut_to_latency(
-    adapter: ModelAdapter,
-    source: Path,
-    dataset: Dataset,
-    spec: Preprocess,
-    recipe: Recipe,
-    table: LatencyTable,
-    goal_ms: float,
-    out: Path,
+    context: PruneContext, source: Path, table: LatencyTable, goal_ms: float, out: Path
 ) -> Cut:
     """Write `out/model.pt`, cut to a predicted latency and re-calibrated, and `out/cut.json`.
 
@@ -69,9 +60,10 @@ def cut_to_latency(
         BudgetError: no widths reach the goal.
         ConfigError: the table is of another network.
     """
+    adapter, recipe, spec = context.adapter, context.recipe, context.spec
     model = adapter.prunable(adapter.load(source))
     example = torch.zeros(1, 3, spec.imgsz, spec.imgsz)
-    evidence = evidence_for(adapter, model, dataset, spec, recipe)
+    evidence = evidence_for(context, model)
     scores = score_groups(model, adapter.unprunable, example, recipe.prune, evidence)
     if unknown := next((name for name in scores if name not in table.original), None):
         raise ConfigError(f"the latency table has no group {unknown}: it is of another network")
@@ -87,7 +79,7 @@ def cut_to_latency(
         {name: score.tolist() for name, score in scores.items()}, options, table.predictor(), goal_ms
     )
     pruned = cut_to(model, adapter.unprunable, example, recipe.prune.skip, scores, found.keep)
-    recalibrate(pruned, batches(dataset, spec, recipe.seed))
+    recalibrate(pruned, batches(context.dataset, spec, recipe.seed))
     adapter.save(pruned, out / "model.pt")
     cut = Cut(keep=found.keep, predicted_ms=found.predicted_ms, importance=found.importance)
     write_text_atomically(out / "cut.json", cut.model_dump_json())
@@ -118,11 +110,8 @@ def raced(
 
 
 def reshape(
-    adapter: ModelAdapter,
+    context: PruneContext,
     source: Path,
-    dataset: Dataset,
-    spec: Preprocess,
-    recipe: Recipe,
     profile: DeviceProfile,
     table: LatencyTable | None,
     runner: Runner | None,
@@ -137,12 +126,13 @@ def reshape(
     Raises:
         ConfigError: a pass needs a measurement that is not to be had here.
     """
+    adapter, recipe, spec = context.adapter, context.recipe, context.spec
     model = adapter.prunable(adapter.load(source))
     info = adapter.info(model)
 
     def accuracy(net: nn.Module) -> float:
         predict = predictor(adapter.exportable(net))
-        return adapter.evaluate(predict, dataset, "val", spec, info.postprocess).score
+        return adapter.evaluate(predict, context.dataset, "val", spec, info.postprocess).score
 
     gauges, step = Gauges(accuracy, metric=info.metric), profile.step
     if table is not None:
@@ -198,7 +188,7 @@ def descended(
     """
     models = [adapter.prunable(adapter.load(path)) for path in (before, after)]
     example = torch.zeros(1, 3, imgsz, imgsz)
-    report = account(models[0], models[1], adapter.unprunable, example, recipe, goal, 0.0, step)
+    report = account(models[0], models[1], adapter.unprunable, example, recipe, Terms(goal, 0.0, step))
     widths = [layer for layer in report.layers if layer.prunable]
     kept = sum(layer.after for layer in widths) / sum(layer.before for layer in widths)
     return report.model_copy(update={"metric": adapter.info(models[0]).metric, "ratio": 1 - kept})

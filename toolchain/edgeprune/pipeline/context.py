@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgeprune.backends import get_backend
 from edgeprune.bench.testbed import Testbed
@@ -27,6 +27,9 @@ from edgeprune.records.sensitivity import Guard
 from edgeprune.records.summary import AheadOfTime, Variant, variant_name
 from edgeprune.runners.runtimes import RUNTIMES
 from edgeprune.worker.sensors.cpu import read_model
+
+if TYPE_CHECKING:
+    from edgeprune.prune.stages import PruneContext
 
 SELECTION_SPLIT = "val"
 _BUILT = "built.json"
@@ -88,6 +91,13 @@ class Build:
     def recipe(self) -> Recipe:
         """The request's recipe."""
         return self.request.recipe
+
+    @property
+    def pruning(self) -> PruneContext:
+        """What a network of this build is pruned with."""
+        from edgeprune.prune.stages import PruneContext
+
+        return PruneContext(self.adapter, self.dataset, self.spec, self.recipe)
 
     @property
     def splits(self) -> tuple[str, ...]:

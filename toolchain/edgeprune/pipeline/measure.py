@@ -88,9 +88,8 @@ def measured(
                 entry.profile,
                 threads=settings.threads,
                 inputs=tensors[entry.imgsz],
-                reference=entry.reference,
                 environment=entry.environment,
-            )
+            ).model_copy(update={"reference": entry.reference and str(entry.reference)})
             for entry in candidates
         ]
         results = measure(

@@ -248,7 +248,7 @@ def _times(
             engine = get_backend(profile.backend).compile(onnx, profile, "int8", Path(folder))
             both = [
                 unit_ms(
-                    node_times(one, profile.backend, threads, options, images, context.testbed.runner).nodes,
+                    node_times(one, profile, threads, images, context.testbed.runner).nodes,
                     layers,
                 )
                 for one in (engine, int8)

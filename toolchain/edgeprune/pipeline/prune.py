@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -69,11 +70,8 @@ def _reshaped(
     def make(out: Path) -> None:
         context.notify("passes", 0.0, "depth, convolutions, activation")
         reports = reshape(
-            context.adapter,
+            replace(context.pruning, recipe=recipe),
             model.path,
-            context.dataset,
-            context.spec,
-            recipe,
             profile,
             table,
             context.testbed.runner if there else None,
@@ -156,7 +154,7 @@ def _to_size(context: Build, dense: Artifact, profile: DeviceProfile) -> tuple[A
         untrained = recipe.prune.criterion in get_args(Regularised) and recipe.sparse.epochs == 0
         note = ", on weights without sparse training (sparse.epochs is 0)" if untrained else ""
         context.notify("prune", 0.0, f"{recipe.prune.criterion}, steps of {profile.step} channels{note}")
-        report = cut(context.adapter, dense, context.dataset, context.spec, recipe, profile.step, out)
+        report = cut(context.pruning, dense, profile.step, out)
         kept = report.params_after / report.params_before
         context.notify("prune", 1.0, f"{kept:.0%} of the parameters kept")
 

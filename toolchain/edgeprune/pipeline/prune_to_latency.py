@@ -225,9 +225,7 @@ def cut(context: Build, model: Artifact, table: LatencyTable, goal_ms: float) ->
     }
 
     def make(out: Path) -> None:
-        cut_to_latency(
-            context.adapter, model.path, context.dataset, context.spec, recipe, table, goal_ms, out
-        )
+        cut_to_latency(context.pruning, model.path, table, goal_ms, out)
 
     def read(place: Path) -> tuple[Artifact, float]:
         found = read_record(Cut, place / "cut.json", OutputError)

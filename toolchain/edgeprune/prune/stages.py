@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +28,17 @@ RECALIBRATION_IMAGES = 64
 _BATCH = 16
 
 
-def cut(
-    adapter: ModelAdapter,
-    original: Artifact,
-    dataset: Dataset,
-    spec: Preprocess,
-    recipe: Recipe,
-    step: int,
-    out: Path,
-) -> Pruning:
+@dataclass(frozen=True)
+class PruneContext:
+    """What a network is pruned with: how its kind is handled, data to judge by, its input, the recipe."""
+
+    adapter: ModelAdapter
+    dataset: Dataset
+    spec: Preprocess
+    recipe: Recipe
+
+
+def cut(context: PruneContext, original: Artifact, step: int, out: Path) -> Pruning:
     """Write `out/model.pt` and `out/pruning.json`: the pruned network before any training, and its account.
 
     Its batch norms are measured again; no weight is trained. Swapped activations that no training has seen
@@ -45,10 +47,11 @@ def cut(
     Args:
         step: channel step; every pruned width is a multiple of it.
     """
+    adapter, dataset, spec, recipe = context.adapter, context.dataset, context.spec, context.recipe
     model = adapter.prunable(adapter.load(original.path))
     ease(model)
     example = torch.zeros(1, 3, spec.imgsz, spec.imgsz)
-    evidence = evidence_for(adapter, model, dataset, spec, recipe)
+    evidence = evidence_for(context, model)
     pruned = prune(model, adapter.unprunable, example, recipe.prune, step, evidence)
     recalibrate(pruned.model, batches(dataset, spec, recipe.seed))
     accuracy = adapter.evaluate(
@@ -63,19 +66,18 @@ def cut(
     return report
 
 
-def evidence_for(
-    adapter: ModelAdapter, model: nn.Module, dataset: Dataset, spec: Preprocess, recipe: Recipe
-) -> Evidence:
+def evidence_for(context: PruneContext, model: nn.Module) -> Evidence:
     """Gather what the recipe's criterion reads besides the weights, on images of the train split.
 
     Args:
         model: the very network that is scored, from `adapter.prunable`; it is left as it is.
     """
+    recipe, adapter = context.recipe, context.adapter
     evidence = Evidence(recipe.seed, recipe.prune.combine)
     need = NEEDS.get(recipe.prune.criterion)
     if need is None:
         return evidence
-    images = adapter.labelled_images(dataset, spec, recipe.prune.images, recipe.seed)
+    images = adapter.labelled_images(context.dataset, context.spec, recipe.prune.images, recipe.seed)
     gathered: dict[str, Any] = {need: gather(model, need, images, adapter.loss)}
     return replace(evidence, **gathered)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -68,7 +68,7 @@ def prune(
     if ratio > recipe.max_ratio:
         raise ConfigError(f"prune.ratio: {ratio:g} is above prune.max_ratio {recipe.max_ratio:g}")
     pruned = cut(ratio)
-    report = account(model, pruned, fixed, example, recipe, goal, ratio, step)
+    report = account(model, pruned, fixed, example, recipe, Terms(goal, ratio, step))
     if report.params_after == report.params_before:
         raise ConfigError(
             f"{goal} prunes nothing: rounded to steps of {step} channels every layer keeps its width; "
@@ -77,23 +77,29 @@ def prune(
     return Pruned(pruned, report)
 
 
+class Terms(NamedTuple):
+    """What a cut was asked for: its goal in words, the share of channels, the channel step."""
+
+    goal: str
+    ratio: float
+    step: int
+
+
 def account(
     before: nn.Module,
     after: nn.Module,
     fixed: Callable[[nn.Module], Sequence[nn.Module]],
     example: torch.Tensor,
     recipe: PruneRecipe,
-    goal: str,
-    ratio: float,
-    step: int,
+    terms: Terms,
 ) -> Pruning:
     """Return the account of what was cut from a network: size, work, and the widths of every layer."""
     macs, parameters = zip(count_macs(before, example), count_macs(after, example), strict=True)
     return Pruning(
         criterion=recipe.criterion,
-        goal=goal,
-        ratio=ratio,
-        step=step,
+        goal=terms.goal,
+        ratio=terms.ratio,
+        step=terms.step,
         params_before=parameters[0],
         params_after=parameters[1],
         macs_before=macs[0],

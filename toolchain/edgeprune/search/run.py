@@ -131,7 +131,7 @@ def _prepared(
     recipe = context.recipe
     terms = _terms(request, context)
     context.notify("score", 0.0, recipe.prune.criterion)
-    network = scored(context.adapter, original.path, context.dataset, context.spec, recipe)
+    network = scored(context.pruning, original.path)
     context.notify("score", 1.0, recipe.prune.criterion)
 
     def space(table: LatencyTable) -> Space:

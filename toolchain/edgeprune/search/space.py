@@ -18,7 +18,6 @@ from torch import nn
 from edgeprune.config.recipe import PruneRecipe, Recipe
 from edgeprune.core.errors import BudgetError, ConfigError
 from edgeprune.images.dataset import Dataset
-from edgeprune.images.preprocess import Preprocess
 from edgeprune.latency.knapsack import allot, width_options
 from edgeprune.models import ModelAdapter
 from edgeprune.prune.activation import swap_activation
@@ -27,7 +26,7 @@ from edgeprune.prune.factorise import rewritable, rewrite
 from edgeprune.prune.groups import kept_whole
 from edgeprune.prune.layers import deployed_layers
 from edgeprune.prune.recalibrate import recalibrate
-from edgeprune.prune.stages import batches, evidence_for
+from edgeprune.prune.stages import PruneContext, batches, evidence_for
 from edgeprune.prune.surgery import cut_to, score_groups
 from edgeprune.prune.worth import rewrites_worth_it
 from edgeprune.records.latency_table import LatencyTable
@@ -110,12 +109,13 @@ class Scored:
     scores: Mapping[str, torch.Tensor]
 
 
-def scored(adapter: ModelAdapter, source: Path, dataset: Dataset, spec: Preprocess, recipe: Recipe) -> Scored:
+def scored(context: PruneContext, source: Path) -> Scored:
     """Load a checkpoint and score its groups with the recipe's criterion."""
+    adapter = context.adapter
     model = adapter.prunable(adapter.load(source))
-    evidence = evidence_for(adapter, model, dataset, spec, recipe)
-    example = torch.zeros(1, 3, spec.imgsz, spec.imgsz)
-    return Scored(model, score_groups(model, adapter.unprunable, example, recipe.prune, evidence))
+    evidence = evidence_for(context, model)
+    example = torch.zeros(1, 3, context.spec.imgsz, context.spec.imgsz)
+    return Scored(model, score_groups(model, adapter.unprunable, example, context.recipe.prune, evidence))
 
 
 def space_of(
