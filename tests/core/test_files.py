@@ -15,7 +15,6 @@ import pytest
 
 from edgeprune.core.errors import DataError, OutputError
 from edgeprune.core.files import (
-    opened_lock,
     read_bytes,
     read_lines,
     read_parts,
@@ -169,16 +168,3 @@ def test_what_is_written_to_the_standard_output_goes_between_what_is_printed(
     with (tmp_path / "log").open("wb") as log:
         subprocess.run([sys.executable, "-c", code], stdout=log, cwd=tmp_path, check=True, timeout=60)
     assert (tmp_path / "log").read_text() == "before\ntext\nafter\n"
-
-
-def test_a_lock_follows_no_link_and_cuts_nothing_off(tmp_path: Path) -> None:
-    precious = tmp_path / "precious"
-    precious.write_text("content")
-    (tmp_path / "link").symlink_to(precious)
-    _fifo(tmp_path / "fifo")
-    for name in ("link", "fifo"):
-        with pytest.raises(OutputError), opened_lock(tmp_path / name, "the folder"):
-            raise AssertionError(f"{name} is no lock")
-    with opened_lock(precious, "the folder"):
-        pass
-    assert precious.read_text() == "content"

@@ -11,8 +11,8 @@ from zipfile import ZipFile
 
 import pytest
 
-from edgeprune.core.artifact import exclusive
 from edgeprune.core.errors import DeviceError
+from edgeprune.core.locks import exclusive
 from edgeprune.runners import debian, sysroot
 from edgeprune.runners.debian import Package
 from edgeprune.runners.sysroot import ARCHITECTURES, MARKER, SHA256, WHEELS, contents, parts, site, system

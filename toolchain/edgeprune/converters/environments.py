@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, get_args
 
 from edgeprune.config.targets import BackendName
-from edgeprune.core.artifact import Artifact, content_key, exclusive
+from edgeprune.core.artifact import Artifact, content_key
 from edgeprune.core.documents import read_json
 from edgeprune.core.errors import (
     CompileError,
@@ -30,6 +30,7 @@ from edgeprune.core.errors import (
     how_it_ended,
 )
 from edgeprune.core.files import read_bytes, write_text_atomically
+from edgeprune.core.locks import exclusive
 from edgeprune.core.resources import cache_dir
 from edgeprune.core.scratch import goes_with_this_run
 from edgeprune.runners.local import kill_group, last_line

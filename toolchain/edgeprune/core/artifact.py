@@ -5,7 +5,6 @@ Standard library only: this file travels to the device with the benchmark worker
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -21,7 +20,7 @@ from typing import Any, Literal
 
 from edgeprune.core.documents import read_json
 from edgeprune.core.errors import LONGEST, CompileError, EdgepruneError, ModelError, OutputError
-from edgeprune.core.files import inside, opened_lock, read_parts, size_of, write_text_atomically
+from edgeprune.core.files import inside, read_parts, size_of, write_text_atomically
 from edgeprune.core.onnx_files import external_files
 
 Kind = Literal["torch", "onnx", "program", "engine"]
@@ -140,28 +139,6 @@ def content_key(inputs: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-@contextmanager
-def exclusive(lock: Path, what: str, busy: str, waiting: Callable[[], None] | None = None) -> Iterator[None]:
-    """Hold a lock file for this process; its folder is made if it is not there.
-
-    Args:
-        what: the folder, and `busy` who else holds it, in the words of the errors.
-        waiting: called when another process holds the lock, which is then waited for; None to raise instead.
-
-    Raises:
-        OutputError: the folder cannot be written, or another process holds the lock.
-    """
-    with opened_lock(lock, what) as held:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
-            if waiting is None:
-                raise OutputError(f"{lock.parent}: {busy}") from exc
-            waiting()
-            fcntl.flock(held, fcntl.LOCK_EX)
-        yield
-
-
 def require_own_folder(out: Path, names: Iterable[str]) -> None:
     """Refuse an output folder where a user's own files lie under the names that are to be written.
 
@@ -211,6 +188,8 @@ class Store:
         Raises:
             OutputError: the folder cannot be written, another build holds it, or the disk ran full meanwhile.
         """
+        from edgeprune.core.locks import exclusive  # a device, where this file travels to, has no filelock
+
         busy = "another edgeprune build is at work in this folder"
         with exclusive(self.root / _LOCK, "the output folder", busy):
             for left in self.root.glob(".partial-*"):

@@ -13,7 +13,6 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -173,29 +172,6 @@ def write_text_atomically(path: Path, text: str | Iterable[str]) -> None:
             _replace(Path(os.path.realpath(path)), parts, stat.S_IMODE(found.st_mode) if found else 0o644)
     except (OSError, ValueError) as exc:
         raise OutputError(f"{path}: cannot be written: {reason(exc)}") from exc
-
-
-@contextmanager
-def opened_lock(lock: Path, what: str) -> Iterator[FileIO]:
-    """Open a lock file, which is made if it is not there; the caller locks it with `fcntl.flock`.
-
-    Args:
-        what: the folder that it locks, in the words of the error.
-
-    Raises:
-        OutputError: the folder cannot be written, or what lies there is a link or no regular file.
-    """
-    try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        # Nothing of it is ever written or cut off, whatever it may be.
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        stream = FileIO(os.open(lock, flags, 0o644), "r+")
-    except (OSError, ValueError) as exc:
-        raise OutputError(f"{lock.parent}: {what} cannot be written: {reason(exc)}") from exc
-    with stream:
-        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-            raise OutputError(f"{lock}: a lock is a regular file: remove what is there")
-        yield stream
 
 
 def reason(exc: BaseException) -> str:

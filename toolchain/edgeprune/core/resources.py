@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from platformdirs.unix import Unix
+
 from edgeprune.core.errors import ConfigError
 from edgeprune.core.redaction import without_password
 
@@ -27,22 +29,29 @@ def bundled(folder: str) -> Path:
 
 def config_dir() -> Path:
     """Return the user's configuration folder for edgeprune (in the XDG configuration folder)."""
-    return _below_home("XDG_CONFIG_HOME", ".config")
+    return _own("user_config_path", "XDG_CONFIG_HOME")
 
 
 def cache_dir() -> Path:
     """Return the user's cache folder for edgeprune (``$EDGEPRUNE_CACHE``, else the XDG cache folder)."""
     if own := os.environ.get("EDGEPRUNE_CACHE"):
         return Path(own).expanduser()
-    return _below_home("XDG_CACHE_HOME", ".cache")
+    return _own("user_cache_path", "XDG_CACHE_HOME")
 
 
-def _below_home(variable: str, usual: str) -> Path:
-    base = os.environ.get(variable)
+def _own(kind: str, variable: str) -> Path:
+    """Return one of this user's folders by the XDG rules, which hold here on every system."""
     try:
-        return (Path(base) if base else Path.home() / usual) / "edgeprune"
+        place: Path = getattr(Unix("edgeprune"), kind)
     except RuntimeError as exc:  # of a user without an entry in passwd, as in many containers
-        raise ConfigError(f"no home folder is known here: set HOME, or {variable}") from exc
+        raise _no_home(variable) from exc
+    if not place.is_absolute():  # what older versions of platformdirs return then
+        raise _no_home(variable)
+    return place
+
+
+def _no_home(variable: str) -> ConfigError:
+    return ConfigError(f"no home folder is known here: set HOME, or {variable}")
 
 
 def own_command() -> list[str]:

@@ -7,7 +7,6 @@ The folder is held by a lock that ends with its process, so one that nobody hold
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import getpass
 import os
 import shutil
@@ -15,6 +14,8 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from filelock import FileLock
 
 PREFIX = "edgeprune-run-"
 _OWNER = "owner"
@@ -80,8 +81,7 @@ def _use(folder: str | None) -> None:
 def _held(folder: Path) -> Iterator[None]:
     """Hold the lock by which others see that the folder is in use; under its name it is always held."""
     aside = folder / f".{_OWNER}"
-    with aside.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(aside):
         aside.rename(folder / _OWNER)
         yield
 
@@ -91,9 +91,8 @@ def _sweep(base: Path) -> None:
         with contextlib.suppress(OSError):
             if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
                 continue
-            if not (folder / _OWNER).exists() and time.time() - folder.stat().st_mtime > _BORN_WITHIN_S:
-                shutil.rmtree(folder, ignore_errors=True)
-            handle = os.open(folder / _OWNER, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-            with os.fdopen(handle) as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises while its run goes on
+            if (folder / _OWNER).exists():
+                with FileLock(folder / _OWNER, blocking=False):  # raises an OSError while its run goes on
+                    shutil.rmtree(folder, ignore_errors=True)
+            elif time.time() - folder.stat().st_mtime > _BORN_WITHIN_S:
                 shutil.rmtree(folder, ignore_errors=True)

@@ -8,7 +8,6 @@ by its split and number, so the same packages render the same bytes each time.
 
 from __future__ import annotations
 
-import fcntl
 import importlib.util
 import shutil
 from collections.abc import Callable, Mapping
@@ -18,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from edgeprune.core.errors import DataError, OutputError
-from edgeprune.core.files import opened_lock, reason
+from edgeprune.core.files import reason
+from edgeprune.core.locks import exclusive
 from edgeprune.core.resources import bundled, cache_dir
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ def digits_data(cache: Path | None = None) -> Path:
     place, partial = cache / NAME, cache / f"{NAME}.partial"
     if not place.is_dir():
         try:
-            with opened_lock(cache / f"{NAME}.lock", "the cache") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            busy = "another process is rendering the demo set"
+            with exclusive(cache / f"{NAME}.lock", "the cache", busy, waiting=lambda: None):
                 if not place.is_dir():
                     shutil.rmtree(partial, ignore_errors=True)  # what a killed render left
                     render(partial)

@@ -20,10 +20,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from edgeprune.core.artifact import content_key, exclusive
+from edgeprune.core.artifact import content_key
 from edgeprune.core.documents import read_json
 from edgeprune.core.errors import DeviceError, OutputError
 from edgeprune.core.files import write_text_atomically
+from edgeprune.core.locks import exclusive
 from edgeprune.core.resources import cache_dir
 from edgeprune.runners.debian import MIRROR, SUITE, Say, unpack_packages
 from edgeprune.runners.local import run_process
