@@ -37,13 +37,14 @@ lint: $(DEV)
 types: $(DEV)
 	$(BIN)/mypy
 
-# The stamps are remade when pyproject.toml changes, and not otherwise. The dev extra contains what a run needs.
+comma := ,
+# The stamps are remade when pyproject.toml changes, and not otherwise. The second contains the first.
 $(RUN): pyproject.toml
-	$(call install,.)
+	$(call install,.[build])
 	touch $@
 
 $(DEV): pyproject.toml
-	$(call install,.[dev])
+	$(call install,.[build$(comma)dev])
 	touch $(RUN) $@
 
 # One pip command for everything, so that torch and torchvision are resolved together. A server without a display

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from edgeprune.backends import options_for
 from edgeprune.bench.node_times import INFERENCES, NodeTime, NodeTimes, node_times
-from edgeprune.bench.subject import Subject, input_size, stock_images, subjects_of
+from edgeprune.bench.stock import stock_images
+from edgeprune.bench.subject import Subject, input_size, subjects_of
 from edgeprune.explain.attribution import measured_row
 from edgeprune.explain.layer_costs import feature_map
 from edgeprune.images.preprocess import Preprocess

@@ -17,7 +17,8 @@ from typing import NamedTuple
 from edgeprune.bench.jobs import build_job, write_inputs
 from edgeprune.bench.protocol import PROFILES, measure
 from edgeprune.bench.statistics import latency_ms
-from edgeprune.bench.subject import stock_images, subjects_of
+from edgeprune.bench.stock import stock_images
+from edgeprune.bench.subject import subjects_of
 from edgeprune.cli.progress import stage_progress
 from edgeprune.config.targets import DeviceProfile, resolve_targets
 from edgeprune.core.artifact import Artifact

@@ -18,7 +18,7 @@ from edgeprune.adapters.ultralytics import detect as adapter
 from edgeprune.bench.jobs import build_job, write_inputs
 from edgeprune.bench.protocol import BenchProfile, measure
 from edgeprune.bench.statistics import latency_ms
-from edgeprune.bench.subject import stock_images
+from edgeprune.bench.stock import stock_images
 from edgeprune.bench.testbed import local
 from edgeprune.cli.progress import stage_progress
 from edgeprune.config.targets import resolve_targets

@@ -20,7 +20,7 @@ COPY toolchain toolchain
 # One pip command, so that torch and torchvision are resolved together with the rest. Of equal versions pip takes the
 # one with a local part (2.x+cpu), so the CPU wheels win over the CUDA build of several GB.
 # The image has no libGL, which opencv-python wants; its headless twin is the same module without windows.
-RUN pip install --constraint constraints.txt --extra-index-url https://download.pytorch.org/whl/cpu . \
+RUN pip install --constraint constraints.txt --extra-index-url https://download.pytorch.org/whl/cpu '.[build]' \
     && pip uninstall --yes opencv-python \
     && pip install --constraint constraints.txt --force-reinstall --no-deps opencv-python-headless
 

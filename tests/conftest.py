@@ -31,6 +31,14 @@ os.environ.pop("COLUMNS", None)  # pytest-xdist gives its workers one, and tests
 if TYPE_CHECKING:
     from torch import nn
 
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what tests have measured, such as the size of an install."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            terminalreporter.write_line(f"{name}: {value}")
+
+
 IMAGE = (3, 32, 32)
 FAMILIES = ("yolov5n", "yolov8n", "yolo11n", "yolo26n")
 NAMES = ("ant", "bee", "cat")

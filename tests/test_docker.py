@@ -89,6 +89,7 @@ def test_nothing_in_the_image_is_bound_to_one_architecture(path: Path) -> None:
 def test_the_constraints_pin_every_dependency_inside_its_range() -> None:
     lines = (ROOT / "docker" / "constraints.txt").read_text().splitlines()
     pins = {pin.name: pin for pin in (Requirement(line) for line in lines if not line.startswith("#"))}
-    for wanted in (Requirement(text) for text in PYPROJECT["project"]["dependencies"]):
+    project = PYPROJECT["project"]
+    for wanted in map(Requirement, project["dependencies"] + project["optional-dependencies"]["build"]):
         (version,) = (spec.version for spec in pins[wanted.name].specifier if spec.operator == "==")
         assert wanted.specifier.contains(version), f"{wanted} against {version}"

@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 
 from edgeprune.backends import get_backend
-from edgeprune.bench.subject import input_size, make_job, stock_images, subjects_of
+from edgeprune.bench.subject import input_size, make_job, subjects_of
 from edgeprune.config.targets import resolve_targets
 from edgeprune.core.artifact import Artifact, digest
 from edgeprune.core.errors import CompileError, ConfigError, ModelError, NotComparableError
-from edgeprune.images.preprocess import Preprocess
 from made_builds import write_build
 
 HOST = {profile.backend: profile for profile in resolve_targets(("cpu",))}
@@ -144,13 +143,6 @@ def test_a_job_carries_the_inputs_the_reference_and_the_environment(build_folder
         and job.precision == "int8"
         and job.backend == "onnxruntime"
     )
-
-
-def test_stock_images_are_distinct_photographs_and_always_the_same() -> None:
-    images = stock_images(Preprocess(48))
-    assert images.shape == (32, 3, 48, 48) and 0 <= images.min() < images.max() <= 1
-    assert len({image.tobytes() for image in images}) == 32
-    assert np.array_equal(images, stock_images(Preprocess(48)))
 
 
 def test_an_engine_that_does_not_take_one_square_image_is_refused(tmp_path: Path) -> None:

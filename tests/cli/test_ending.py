@@ -187,7 +187,7 @@ def test_a_limit_of_file_sizes_is_one_line(tmp_path: Path, convnet: Path, blocks
 
 @pytest.mark.parametrize(
     ("limit", "said"),
-    [("n 6", "too many open files (ulimit -n)"), ("v 700000", "the memory is full, or a limit")],
+    [("n 6", "too many open files (ulimit -n)"), ("v 300000", "the memory is full, or a limit")],
 )
 def test_a_limit_of_files_or_memory_is_one_line(tmp_path: Path, convnet: Path, limit: str, said: str) -> None:
     done = _shell(f"ulimit -{limit}; $E bench {convnet}", tmp_path)

@@ -246,3 +246,25 @@ def test_what_makes_int8_or_timings_doubtful_is_a_warning(
 def test_one_failure_is_a_failure() -> None:
     assert not _diagnosis(MACHINE, Check("openvino", "fail", "not installed", "pip install openvino")).ok
     assert _diagnosis(MACHINE, Check("tensorrt", "warn", "not installed")).ok
+
+
+def test_a_light_install_is_told_what_is_absent_and_is_not_ill(
+    monkeypatch: pytest.MonkeyPatch, install: Callable[..., None]
+) -> None:
+    there = doctor.distribution_named
+    monkeypatch.setattr(doctor, "distribution_named", lambda name: None if "torch" in name else there(name))
+    install(
+        "edgeprune",
+        "Version: 1.0\nProvides-Extra: build\nRequires-Dist: numpy\n"
+        "Requires-Dist: no-torch; extra == 'build'\nRequires-Dist: no-vision; extra == 'build'\n",
+    )
+    needed, build = check_packages()
+    assert (needed.name, needed.status) == ("numpy", "ok")
+    assert (build.name, build.status) == ("[build]", "warn")
+    assert build.detail == "no-torch, no-vision not installed"
+    assert build.advice == "to prune, train and convert: pip install 'edgeprune[build]'"
+
+    monkeypatch.setattr(doctor, "probe_apart", lambda name: (False, "not installed"))
+    assert (check_runtime("openvino").status, check_runtime("onnxruntime").status) == ("warn", "fail")
+    monkeypatch.setattr(doctor, "probe_apart", lambda name: (False, "killed by SIGILL"))
+    assert check_runtime("openvino").status == "fail"

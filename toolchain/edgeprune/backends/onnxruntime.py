@@ -26,7 +26,7 @@ from edgeprune.core.errors import (
     did_you_mean,
     shortened,
 )
-from edgeprune.core.onnx_files import read_onnx
+from edgeprune.core.onnx_outline import Outline, read_outline
 
 if TYPE_CHECKING:
     import numpy as np
@@ -184,20 +184,20 @@ def recognise(path: Path) -> Recognised | None:
     """
     if path.suffix != ".onnx" or not path.is_file():
         return None
-    graph = _graph(path)
-    inputs = _inputs(graph)
+    outline = _outline(path)
+    inputs = outline.inputs
     if len(inputs) > 1:
         names = ", ".join(value.name for value in inputs)
         raise ModelError(f"{path}: it has {len(inputs)} inputs ({names}); networks of one image are measured")
-    kind = inputs[0].type.tensor_type.elem_type
+    kind = inputs[0].kind
     if kind not in _TAKEN:
         raise ModelError(
             f"{path}: its input is of {_TYPES.get(kind, 'another type')}; export it with a float32 or "
             "float16 input, the scaling of pixels left out"
         )
-    if any(node.op_type in _INTEGER for node in graph.node):
+    if any(node.operator in _INTEGER for node in outline.nodes):
         return Recognised(path, "int8")
-    kinds = [tensor.data_type for tensor in graph.initializer if len(tensor.dims) > 1]
+    kinds = [weight.kind for weight in outline.weights if len(weight.shape) > 1]
     kinds.append(kind)
     return Recognised(path, "fp16" if kinds.count(_FLOAT16) * 2 > len(kinds) else "fp32")
 
@@ -208,30 +208,21 @@ def input_shape(engine: Path) -> list[int]:
     Raises:
         ModelError: not an ONNX file.
     """
-    return [dim.dim_value for dim in _inputs(_graph(engine))[0].type.tensor_type.shape.dim]
+    return list(_outline(engine).inputs[0].shape)
 
 
-def _graph(path: Path) -> Any:
-    graph = read_onnx(path).graph
-    if not _inputs(graph):
+def _outline(path: Path) -> Outline:
+    outline = read_outline(path)
+    if not outline.inputs:
         raise ModelError(f"{path}: not an ONNX file: it holds no network")
-    return graph
+    return outline
 
 
-def _inputs(graph: Any) -> list[Any]:
-    """Return the inputs that are given; old files list their weights among them."""
-    weights = {tensor.name for tensor in graph.initializer}
-    return [value for value in graph.input if value.name not in weights]
-
-
-def quantized_ops(engine: Path) -> int | None:
+def quantized_ops(engine: Path) -> int:
     """Count the QLinearConv nodes of the optimised graph: the convolutions that really run in integers.
 
     A Q/DQ graph that the optimiser could not fuse keeps float convolutions and is slower than fp32
     (onnxruntime#20052), so this number, not the file's Q/DQ nodes, tells whether a model is quantised.
-
-    Returns:
-        The count, or None where the `onnx` package is missing to read the graph.
     """
     if engine.suffix == ".ort":
         return operators(engine).count("QLinearConv")
@@ -240,11 +231,8 @@ def quantized_ops(engine: Path) -> int | None:
         options = _session_options(1, {})
         options.optimized_model_filepath = str(optimised)
         _open(engine, options)
-        try:
-            graph = read_onnx(optimised, CompileError).graph
-        except ImportError:
-            return None
-    return len([node for node in graph.node if node.op_type == "QLinearConv"])
+        nodes = read_outline(optimised, CompileError).nodes
+    return len([node for node in nodes if node.operator == "QLinearConv"])
 
 
 def _import() -> Any:

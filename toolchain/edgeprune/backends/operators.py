@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeprune.core.errors import CompileError
-from edgeprune.core.onnx_files import read_onnx
+from edgeprune.core.onnx_outline import read_outline
 
 _SHOWN = 3
 
@@ -29,12 +29,10 @@ def _needed_by(model: Path, operator: str) -> str:
     """Name the nodes of an ONNX file that have the operator; nothing where the file cannot tell."""
     domain, _, kind = operator.rpartition(":")
     try:
-        graph = read_onnx(model).graph
-    except Exception:  # the `onnx` package is not on every device, and only ONNX files can be read
+        nodes = read_outline(model).nodes
+    except Exception:  # only ONNX files can be read
         return ""
-    names = [
-        node.name or node.output[0] for node in graph.node if (node.domain, node.op_type) == (domain, kind)
-    ]
+    names = [node.name or node.outputs[0] for node in nodes if (node.domain, node.operator) == (domain, kind)]
     if not names:
         return ""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import kendalltau, theilslopes
 
+from edgeprune.core.ranks import kendall_tau, theil_sen
 from edgeprune.records.figures import Growth
 
 LEAK_MB_PER_MINUTE = 0.25  # 360 MB a day
@@ -40,7 +40,7 @@ def growth_of(minutes: Sequence[float], mb: Sequence[float]) -> Growth | None:
     if len(mb) < 3:
         return None
     time, memory = _thinned(np.asarray(minutes, np.float64), np.asarray(mb, np.float64))
-    slope, _, lower, upper = (float(value) for value in theilslopes(memory, time, CONFIDENCE))
+    slope, lower, upper = theil_sen(memory, time, CONFIDENCE)
     leak = _is_leak(time, memory, lower) if len(mb) >= LEAST_SAMPLES else None
     return Growth(n=len(mb), mb_per_minute=slope, lower=lower, upper=upper, leak=leak)
 
@@ -49,9 +49,9 @@ def _is_leak(time: Series, memory: Series, lower: float) -> bool:
     if lower <= LEAK_MB_PER_MINUTE:
         return False
     half = slice(len(time) // 2, None)
-    lower_of_half = theilslopes(memory[half], time[half], CONFIDENCE)[2]
-    medians = [float(np.median(part)) for part in np.array_split(memory, _PARTS)]
-    monotone = kendalltau(np.arange(_PARTS), medians).statistic
+    lower_of_half = theil_sen(memory[half], time[half], CONFIDENCE).lower
+    medians = np.asarray([np.median(part) for part in np.array_split(memory, _PARTS)])
+    monotone = kendall_tau(np.arange(_PARTS, dtype=np.float64), medians)
     return bool(lower_of_half > LEAK_MB_PER_MINUTE and monotone >= MONOTONE)
 
 

@@ -28,8 +28,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import t
 
+from edgeprune.core.distributions import student_t_quantile
 from edgeprune.records.bench_result import BenchResult, Block
 from edgeprune.records.speedup import DISTURBING, Speedup
 
@@ -84,7 +84,7 @@ def speedup_of(pairs: Sequence[Array]) -> Speedup | None:
         units = [float(np.median(part)) for part in parts]
     count = len(units)
     error = float(np.std(units, ddof=1)) * math.sqrt(1 / count if several else 1 + 1 / count)
-    width = error * float(t.ppf((1 + CONFIDENCE) / 2, count - 1))
+    width = error * student_t_quantile((1 + CONFIDENCE) / 2, count - 1)
     ends = (estimate - width, estimate + width)
     return Speedup(times=math.exp(estimate), low=math.exp(ends[0]), high=math.exp(ends[1]), turns=turns)
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binom, median_abs_deviation
 
+from edgeprune.core.distributions import binomial_quantile
 from edgeprune.records.bench_result import BenchResult, Block
 
 # MLPerf LoadGen's early-stopping minima at confidence .99: below them a percentile is not shown.
@@ -50,6 +50,7 @@ def latency_of(samples_ns: Sequence[int]) -> Latency:
     """Summarise samples in nanoseconds; there must be at least one."""
     ms = np.asarray(samples_ns, dtype=np.float64) / 1e6
     median = float(np.median(ms))
+    away = np.abs(ms - median)
     shown = {
         percent: float(np.percentile(ms, percent)) if len(ms) >= least else None
         for percent, least in PERCENTILE_MINIMA.items()
@@ -66,7 +67,7 @@ def latency_of(samples_ns: Sequence[int]) -> Latency:
         max=float(ms.max()),
         mean=mean,
         cov=float(ms.std()) / mean if mean else 0.0,
-        outliers=int(np.sum(np.abs(ms - median) > OUTLIER_MADS * median_abs_deviation(ms))),
+        outliers=int(np.sum(away > OUTLIER_MADS * np.median(away))),
         p999=float(np.percentile(ms, TAIL)) if len(ms) >= TAIL_MINIMUM else None,
         p90_bound=percentile_bound(ordered, 90),
         p99_bound=percentile_bound(ordered, 99),
@@ -82,7 +83,7 @@ def percentile_bound(ordered: npt.NDArray[np.float64], percent: float) -> float 
     Args:
         ordered: ascending.
     """
-    index = int(binom.ppf(BOUND_CONFIDENCE, len(ordered), percent / 100))
+    index = binomial_quantile(BOUND_CONFIDENCE, len(ordered), percent / 100)
     return float(ordered[index]) if index < len(ordered) else None
 
 

@@ -11,25 +11,23 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edgeprune.backends import Recognised, get_backend, recognise
 from edgeprune.bench.answers import facts_of, reference_of
 from edgeprune.bench.foreign import described
 from edgeprune.bench.jobs import build_job, write_image, write_inputs
+from edgeprune.bench.stock import photograph, stock_images
 from edgeprune.bench.testbed import suits
 from edgeprune.config.limits import LIMITS
 from edgeprune.config.targets import DeviceProfile, resolve_targets, shipped_profiles
 from edgeprune.core.artifact import STAGES, SUMMARY, Artifact
 from edgeprune.core.errors import CompileError, ConfigError, EdgepruneError, ModelError, NotComparableError
 from edgeprune.core.files import inside
-from edgeprune.images.preprocess import Preprocess, to_input
+from edgeprune.images.preprocess import Preprocess
 from edgeprune.images.spec import spec_of
 from edgeprune.records.bench_result import Job
 from edgeprune.records.scores import Accuracy
 from edgeprune.records.summary import Row, load_summary
 
-_TENSORS = 32
 _ENTRIES = 256  # of a folder in which an engine is looked for
 
 
@@ -108,28 +106,6 @@ def engine_spec(engine: Path) -> dict[str, Any]:
     except ModelError:
         return {"preprocess": Preprocess(input_size(engine)), "postprocess": None}
     return {"preprocess": spec.preprocess, "postprocess": spec.postprocess}
-
-
-def photograph() -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Return a photograph that scikit-learn ships: BGR, (427, 640, 3)."""
-    from sklearn.datasets import load_sample_images
-
-    return np.ascontiguousarray(load_sample_images().images[0][:, :, ::-1])
-
-
-def stock_images(spec: Preprocess) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Return 32 distinct crops of the photographs that scikit-learn ships: float32 (32, 3, imgsz, imgsz)."""
-    from sklearn.datasets import load_sample_images
-
-    photos = load_sample_images().images
-    generator = np.random.default_rng(0)
-    tensors = []
-    for index in range(_TENSORS):
-        photo = photos[index % len(photos)]
-        top, left = (int(generator.integers(0, side // 2)) for side in photo.shape[:2])
-        crop = np.ascontiguousarray(photo[top:, left:, ::-1])
-        tensors.append(to_input(crop, spec)[0])
-    return np.concatenate(tensors)
 
 
 def input_size(path: Path) -> int:

@@ -19,6 +19,7 @@ from edgeprune.cli.options import (
 )
 from edgeprune.cli.progress import stage_progress
 from edgeprune.cli.usage import Command
+from edgeprune.core.extras import require_build
 
 
 @click.command(cls=Command)
@@ -84,6 +85,7 @@ def command(
 
     Stages are cached in the build folder: the same command again goes on where the last one ended.
     """
+    require_build("build")
     from edgeprune.bench.testbed import as_testbed
     from edgeprune.config.targets import resolve_targets
     from edgeprune.core.errors import BudgetError

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 from edgeprune.core.errors import ConfigError, EdgepruneError, OutputError
+from edgeprune.core.extras import missing_module
 from edgeprune.core.processes import hidden_package
 
 SIGNALS = (signal.SIGTERM, signal.SIGHUP)
@@ -117,6 +118,8 @@ def require_packages() -> None:
 
 def cannot_import(exc: ImportError) -> EdgepruneError:
     """Return the error of a package that is damaged or incomplete: what is missing by itself has its own."""
+    if isinstance(exc, ModuleNotFoundError) and (missing := missing_module(exc)):
+        return missing
     if "failed to map segment" in str(exc) or "annot allocate memory" in str(exc):  # of the loader
         return EdgepruneError(f"{exc.name or 'a package'}: cannot be loaded: {NO_MEMORY}")
     return EdgepruneError(

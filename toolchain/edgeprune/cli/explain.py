@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgeprune.cli import echo, echo_json
+from edgeprune.cli import echo, echo_json, warn
 from edgeprune.cli.options import device_option, json_option
 from edgeprune.cli.outputs import require_apart
 from edgeprune.cli.usage import Command
@@ -35,8 +35,10 @@ def command(folder: Path, row: str | None, plot: Path | None, device: str, as_js
         explanation = explain(folder, runner, row)
     if plot:
         from edgeprune.report.explain import write_page
+        from edgeprune.report.svg import no_charts
 
         write_page(explanation, plot)
+        warn(no_charts())
     if as_json:
         echo_json(explanation.model_dump_json(indent=1))
     else:

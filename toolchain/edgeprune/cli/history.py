@@ -93,10 +93,12 @@ def plot_command(
 ) -> None:
     """Plot a metric over commits, a chart for each series, and mark where its level changed."""
     from edgeprune.report.history import curves_of, write_plot
+    from edgeprune.report.svg import no_charts
 
     require_apart([out], [db])
     curves = curves_of(_points(db, series, branch), metric)  # type: ignore[arg-type]  # click checked it
     write_plot(curves, out)
+    warn(no_charts())
     if as_json:
         echo_json(json.dumps([curve.described() for curve in curves]))
         return

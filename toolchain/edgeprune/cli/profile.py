@@ -20,6 +20,7 @@ from edgeprune.cli.options import (
 from edgeprune.cli.outputs import require_apart
 from edgeprune.cli.progress import stage_progress
 from edgeprune.cli.usage import Command
+from edgeprune.core.extras import require_build
 
 if TYPE_CHECKING:
     pass
@@ -60,6 +61,7 @@ def command(
 
     What was measured is kept in the cache: the same command answers at once, and an interrupted one goes on.
     """
+    require_build("profile")
     from edgeprune.bench.testbed import as_testbed
     from edgeprune.latency.profile import profile_model, table_file
     from edgeprune.latency.shipped import subject_of

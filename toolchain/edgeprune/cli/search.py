@@ -20,6 +20,7 @@ from edgeprune.cli.options import (
 )
 from edgeprune.cli.progress import stage_progress
 from edgeprune.cli.usage import Command
+from edgeprune.core.extras import require_build
 
 if TYPE_CHECKING:
     from edgeprune.search.pareto import Found
@@ -84,6 +85,7 @@ def command(
 
     Every machine that runs this command with the same --storage and --study works on the same study.
     """
+    require_build("search")
     from edgeprune.bench.testbed import as_testbed
     from edgeprune.report.console import terminal
     from edgeprune.report.search import write_page

@@ -16,6 +16,7 @@ from edgeprune.cli.options import (
 )
 from edgeprune.cli.progress import stage_progress
 from edgeprune.cli.usage import Command
+from edgeprune.core.extras import require_build
 
 
 @click.command(cls=Command)
@@ -42,6 +43,7 @@ def command(
 
     Trials are cached in the build folder: the same command goes on where it ended; a build there reuses them.
     """
+    require_build("sweep")
     from edgeprune.report.console import terminal
     from edgeprune.report.terminal import print_warnings
     from edgeprune.search.sparsity import sweep

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 from edgeprune.core.errors import EdgepruneError, ModelError, shortened
 from edgeprune.core.files import ENGINE_BYTES, inside, opened, read_bytes
+from edgeprune.core.protobuf import fields
 
 if TYPE_CHECKING:
     import onnx
 
 _FIELD_TYPES = range(6)  # of protobuf, in the lowest three bits of a field's first byte
-_LENGTH, _FIXED = 2, {1: 8, 5: 4}
-_LONGEST_SHIFT = 63
 _LOCATION = b"location"
 # Of each message of onnx.proto the fields that lead to tensors, and to a tensor's external data.
 _MESSAGES: dict[str, dict[int, str]] = {
@@ -89,39 +88,15 @@ def _locations(content: mmap.mmap) -> set[str]:
     found: set[str] = set()
     todo: list[tuple[str, int, int]] = [("Model", 0, len(content))]
     while todo:
-        kind, at, end = todo.pop()
+        kind, start, end = todo.pop()
         told: dict[int, bytes] = {}
-        while at < end:
-            key, at = _varint(content, at)
-            number, wire = key >> 3, key & 7
-            if wire == _LENGTH:
-                size, at = _varint(content, at)
-                if size > end - at:
-                    raise ValueError("a field is cut off")
-                if kind == "Entry":
-                    told[number] = content[at : at + size]
-                elif inner := _MESSAGES[kind].get(number):
-                    todo.append((inner, at, at + size))
-                at += size
-            elif wire in _FIXED:
-                at += _FIXED[wire]
-            elif wire == 0:
-                _, at = _varint(content, at)
-            else:
-                raise ValueError("a group, which no ONNX file holds")
+        for field in fields(content, start, end):
+            if field.value is not None:
+                continue
+            if kind == "Entry":
+                told[field.number] = field.bytes_in(content)
+            elif inner := _MESSAGES[kind].get(field.number):
+                todo.append((inner, field.start, field.end))
         if told.get(1) == _LOCATION:
             found.add(told.get(2, b"").decode())
     return found
-
-
-def _varint(content: mmap.mmap, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = content[at]
-        value |= (byte & 0x7F) << shift
-        at += 1
-        if byte < 0x80:
-            return value, at
-        shift += 7
-        if shift > _LONGEST_SHIFT:
-            raise ValueError("a number of more than ten bytes")

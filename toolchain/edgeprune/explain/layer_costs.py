@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from xml.etree.ElementTree import Element
 
 from pydantic import BaseModel, ConfigDict
@@ -16,7 +15,7 @@ from edgeprune.backends.openvino import ir_of
 from edgeprune.bench.node_times import NodeTime
 from edgeprune.core.documents import read_xml
 from edgeprune.core.errors import ModelError
-from edgeprune.core.onnx_files import read_onnx
+from edgeprune.core.onnx_outline import Node, read_outline
 
 CONVOLUTIONS = ("Conv", "Convolution", "GroupConvolution")
 PRODUCTS = ("MatMul", "FusedMatMul", "Gemm", "FullyConnected")
@@ -199,21 +198,23 @@ def _macs(node: NodeTime, weights: Weights | None, written: int) -> int | None:
 
 
 def _onnx_weights(path: Path) -> dict[str, Weights]:
-    graph = read_onnx(path).graph
-    shapes = {weight.name: tuple(weight.dims) for weight in graph.initializer}
-    dequantised = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "DequantizeLinear"}
-    readers: dict[str, list[Any]] = {}
-    for node in graph.node:
-        for name in node.input:
+    outline = read_outline(path)
+    shapes = {weight.name: weight.shape for weight in outline.weights}
+    dequantised = {
+        node.outputs[0]: node.inputs[0] for node in outline.nodes if node.operator == "DequantizeLinear"
+    }
+    readers: dict[str, list[Node]] = {}
+    for node in outline.nodes:
+        for name in node.inputs:
             readers.setdefault(name, []).append(node)
     found: dict[str, Weights] = {}
-    for node in graph.node:
-        kernel = dequantised.get(node.input[1], node.input[1]) if node.op_type == "Conv" else ""
+    for node in outline.nodes:
+        kernel = dequantised.get(node.inputs[1], node.inputs[1]) if node.operator == "Conv" else ""
         if kernel in shapes:
-            groups = next((int(entry.i) for entry in node.attribute if entry.name == "group"), 1)
-            one = Weights(shape=shapes[kernel], groups=groups, quantised=node.input[1] in dequantised)
-            after = readers.get(node.output[0], [])
-            names = [node.name, node.output[0], *(after[0].output if len(after) == 1 else ())]
+            groups = node.integers.get("group", 1)
+            one = Weights(shape=shapes[kernel], groups=groups, quantised=node.inputs[1] in dequantised)
+            after = readers.get(node.outputs[0], [])
+            names = [node.name, node.outputs[0], *(after[0].outputs if len(after) == 1 else ())]
             found |= dict.fromkeys(filter(None, names), one)
     return found
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from edgeprune.bench.node_times import INFERENCES, NodeTimes, node_times
-from edgeprune.bench.subject import input_size, stock_images
+from edgeprune.bench.stock import stock_images
+from edgeprune.bench.subject import input_size
 from edgeprune.bench.testbed import as_testbed
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.artifact import Artifact

@@ -12,7 +12,8 @@ from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
-from scipy import stats
+
+from edgeprune.core.distributions import student_t_quantile, student_t_tail
 
 LOOKS = (6, 10, 15, 20)
 FAIL_ALPHA, PASS_ALPHA = 0.01, 0.05
@@ -59,8 +60,8 @@ def decide(
         raise ValueError(f"the error rate is split over looks at {LOOKS} pairs, not {pairs}")
     median, mean = float(np.median(log_ratios)), float(np.mean(log_ratios))
     error = float(np.std(log_ratios, ddof=1)) / math.sqrt(pairs)
-    lower = mean - error * float(stats.t.ppf(1 - fail_alpha / len(LOOKS), pairs - 1))
-    upper = mean + error * float(stats.t.ppf(1 - PASS_ALPHA / len(LOOKS), pairs - 1))
+    lower = mean - error * student_t_quantile(1 - fail_alpha / len(LOOKS), pairs - 1)
+    upper = mean + error * student_t_quantile(1 - PASS_ALPHA / len(LOOKS), pairs - 1)
     counts = median >= math.log1p(tau)
     verdict: Verdict | None = None
     if counts and lower > 0:
@@ -82,7 +83,7 @@ def _p_value(mean: float, error: float, pairs: int) -> float:
     """Return the one-sided p-value of a mean above 0, times the number of looks."""
     if error == 0:
         return 0.0 if mean > 0 else 1.0
-    return min(1.0, len(LOOKS) * float(stats.t.sf(mean / error, pairs - 1)))
+    return min(1.0, len(LOOKS) * student_t_tail(mean / error, pairs - 1))
 
 
 def holm(p_values: Mapping[str, float], alpha: float = FAIL_ALPHA) -> frozenset[str]:

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from scipy.stats import rankdata
+
+from edgeprune.core.ranks import average_ranks
 
 ALPHA = 0.01
 LEAST_SIDE = 3
@@ -92,7 +93,7 @@ def change_points(values: Sequence[float], alpha: float = ALPHA, seed: int = 0) 
 
 def _cut(series: Array, alpha: float, generator: np.random.Generator) -> tuple[list[int], float]:
     """Return where a series is cut, once or at both ends of a stretch, and its p-value; nowhere else."""
-    ranks = rankdata(series)[None]
+    ranks = average_ranks(series)[None]
     for starts, stops in (_splits(len(series)), _stretches(len(series))):
         if not len(starts):
             continue

@@ -38,11 +38,11 @@ class Placement:
 
 def letterbox(image: Image, spec: Preprocess) -> tuple[Image, Placement]:
     """Scale and pad a BGR image of shape (h, w, 3) to (imgsz, imgsz, 3), uint8."""
-    import cv2
-
     height, width = image.shape[:2]
     ratio = spec.imgsz / max(height, width)
     if ratio != 1:
+        import cv2
+
         width, height = (min(math.ceil(side * ratio), spec.imgsz) for side in (width, height))
         image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
     # -0.1 / +0.1 split an odd padding as ultralytics' LetterBox does.
@@ -54,11 +54,11 @@ def letterbox(image: Image, spec: Preprocess) -> tuple[Image, Placement]:
 
 def centre_crop(image: Image, spec: Preprocess) -> tuple[Image, Placement]:
     """Scale and cut a BGR image of shape (h, w, 3) to (imgsz, imgsz, 3), uint8, as torchvision does."""
-    from PIL import Image as Pillow
-
     height, width = image.shape[:2]
     short = min(height, width)
     if short != spec.imgsz:
+        from PIL import Image as Pillow
+
         height, width = (spec.imgsz * side // short for side in (height, width))
         resized = Pillow.fromarray(image).resize((width, height), Pillow.Resampling.BILINEAR)
         image = np.asarray(resized, dtype=np.uint8)

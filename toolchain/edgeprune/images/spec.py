@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from edgeprune.core.artifact import lone
 from edgeprune.core.documents import parse_json, read_json, read_xml, validate
 from edgeprune.core.errors import ConfigError, ModelError
-from edgeprune.core.onnx_files import read_onnx
+from edgeprune.core.onnx_outline import read_outline
 from edgeprune.images.postprocess import Postprocess, with_names
 from edgeprune.images.preprocess import Preprocess
 
@@ -77,7 +77,7 @@ def onnx_texts(path: Path) -> dict[str, str]:
     Raises:
         ModelError: not an ONNX file.
     """
-    found = {entry.key: entry.value for entry in read_onnx(path).metadata_props}
+    found = read_outline(path).metadata
     return {part: found[f"{PREFIX}.{part}"] for part in PARTS if f"{PREFIX}.{part}" in found}
 
 

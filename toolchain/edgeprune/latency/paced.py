@@ -10,7 +10,7 @@ from edgeprune.bench.jobs import build_job, write_inputs
 from edgeprune.bench.protocol import BenchProfile, measure
 from edgeprune.bench.side_by_side import speedup
 from edgeprune.bench.statistics import latency_ms
-from edgeprune.bench.subject import stock_images
+from edgeprune.bench.stock import stock_images
 from edgeprune.bench.tune import fastest_environment
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.artifact import Artifact

@@ -18,7 +18,7 @@ from edgeprune import __version__
 from edgeprune.backends import get_backend
 from edgeprune.bench.flags import CONTENDED
 from edgeprune.bench.jobs import build_job, write_inputs
-from edgeprune.bench.subject import stock_images
+from edgeprune.bench.stock import stock_images
 from edgeprune.bench.testbed import Testbed
 from edgeprune.bench.tune import fastest_environment
 from edgeprune.core.artifact import Artifact, Store, content_key, keep_path, kept_path

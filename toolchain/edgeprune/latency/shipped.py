@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from edgeprune.backends import get_backend, options_for
-from edgeprune.bench.subject import stock_images
+from edgeprune.bench.stock import stock_images
 from edgeprune.bench.testbed import Testbed
 from edgeprune.config.recipe import ExportRecipe
 from edgeprune.config.targets import DeviceProfile, Precision

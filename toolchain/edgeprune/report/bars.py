@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from edgeprune.records.pruning import LayerWidth, Pruning
 from edgeprune.report.cells import ending
 from edgeprune.report.facts import Report
-from edgeprune.report.svg import BLUE, INK, MUTED, ORANGE, beside, figure, row_name, to_svg
+from edgeprune.report.svg import BLUE, INK, MUTED, ORANGE, beside, chart, figure, row_name, to_svg
 
 LAYERS_A_CHART = 32
 _NAME_LIMIT = 26
 
 
+@chart
 def memory(report: Report) -> str | None:
     """Draw peak resident memory: what the imports take, what the loaded engine adds, what inference adds."""
     rows = [row for row in report.summary.rows() if row.peak_mb is not None]
@@ -51,6 +52,7 @@ def channels(pruning: Pruning, name: str) -> list[str]:
     return [_channels(part, widest, f"{name}-{index}") for index, part in enumerate(parts)]
 
 
+@chart
 def _channels(layers: Sequence[LayerWidth], widest: int, name: str) -> str:
     with figure(0.55 + 0.185 * len(layers)) as (drawn, axes):
         places = [-index for index in range(len(layers))]

@@ -10,12 +10,24 @@ from edgeprune.bench.statistics import latency_ms, median_ms, pooled_ns
 from edgeprune.records.bench_result import BenchResult
 from edgeprune.records.summary import Row
 from edgeprune.report.facts import Report
-from edgeprune.report.svg import INK, MUTED, RULE, beside, colour_of, figure, log_axis, row_name, to_svg
+from edgeprune.report.svg import (
+    INK,
+    MUTED,
+    RULE,
+    beside,
+    chart,
+    colour_of,
+    figure,
+    log_axis,
+    row_name,
+    to_svg,
+)
 
 # Places on the axis 1 / (1 - share), where each further nine takes the same room.
 NINES = {2.0: "50 %", 10.0: "90 %", 100.0: "99 %", 1000.0: "99.9 %", 10000.0: "99.99 %"}
 
 
+@chart
 def latency_percentiles(report: Report) -> str | None:
     """Draw latency over percentile, nines spread out: a mode is a step, a tail is what rises at the right."""
     measured = report.measured()
@@ -70,6 +82,7 @@ def _label_starts(drawn: Any, axes: Any, report: Report, starts: list[tuple[floa
         )
 
 
+@chart
 def latency_histograms(report: Report) -> str | None:
     """Draw each row's latency histogram over its own median: modes, and whether processes agree."""
     measured = report.measured()

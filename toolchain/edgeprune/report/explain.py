@@ -12,7 +12,7 @@ from edgeprune.report.cells import Cell, Head, Table, ending, number, plain, tab
 from edgeprune.report.console import draw, hang, say
 from edgeprune.report.facts import save_page
 from edgeprune.report.page import captioned, markup, page, paragraph
-from edgeprune.report.svg import BLUE, INK, ORANGE, beside, figure, to_svg
+from edgeprune.report.svg import BLUE, INK, ORANGE, beside, chart, figure, to_svg
 
 if TYPE_CHECKING:
     from edgeprune.explain.attribution import Split
@@ -156,6 +156,7 @@ def write_page(explanation: Explanation, path: Path) -> None:
     save_page(path, page(explanation.row, parts))
 
 
+@chart
 def _factor_bars(split: Split) -> str:
     with figure(0.9 + 0.3 * len(split.factors)) as (drawn, axes):
         for index, one in enumerate(split.factors):
@@ -166,6 +167,7 @@ def _factor_bars(split: Split) -> str:
         return to_svg(drawn, "factors", "What each change multiplies the speed by")
 
 
+@chart
 def _layer_bars(engine: EngineTimes) -> str:
     with figure(0.9 + 0.24 * len(engine.layers)) as (drawn, axes):
         for index, layer in enumerate(engine.layers):

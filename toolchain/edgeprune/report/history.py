@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from edgeprune.core.errors import ConfigError, DataError
+from edgeprune.core.errors import ConfigError, DataError, RuntimeMissingError
 from edgeprune.history import Metric
 from edgeprune.history.changes import Change, change_points
 from edgeprune.history.entry import UNITS, Point, Series
@@ -19,7 +19,7 @@ from edgeprune.report.cells import Cell, Head, Table, number, plain, table, word
 from edgeprune.report.console import draw, say
 from edgeprune.report.facts import save_page
 from edgeprune.report.page import captioned, page, paragraph
-from edgeprune.report.svg import BLUE, COLOURS, INK, MUTED, ORANGE, PAPER, figure, to_svg
+from edgeprune.report.svg import BLUE, COLOURS, INK, MUTED, ORANGE, PAPER, chart, figure, no_charts, to_svg
 
 _WORDS: dict[Metric, str] = {
     "p50": "p50 latency",
@@ -115,6 +115,7 @@ def write_plot(curves: Sequence[Curve], path: Path) -> Path:
 
     Raises:
         ConfigError: another suffix, or several series for one SVG file.
+        RuntimeMissingError: matplotlib, which an SVG file needs, is not installed.
         OutputError: it cannot be written.
     """
     if path.suffix == ".svg":
@@ -124,12 +125,14 @@ def write_plot(curves: Sequence[Curve], path: Path) -> Path:
                 f"{path}: one chart holds one series, not {len(curves)}: write .html, or choose by --series "
                 f"from {found}"
             )
-        return save_page(path, _alone(chart(curves[0], "history")))
+        if missing := no_charts():
+            raise RuntimeMissingError(f"{path}: {missing}")
+        return save_page(path, _alone(draw_curve(curves[0], "history")))
     if path.suffix != ".html":
         raise ConfigError(f"{path}: a plot is an .html page or an .svg file")
     parts = []
     for index, curve in enumerate(curves):
-        parts.append(captioned(curve.title(), chart(curve, f"history-{index}"), _notes(curve)))
+        parts.append(captioned(curve.title(), draw_curve(curve, f"history-{index}"), _notes(curve)))
     return save_page(path, page(f"History of {_WORDS[curves[0].metric]}", parts))
 
 
@@ -141,7 +144,8 @@ def _notes(curve: Curve) -> str:
     return "".join(map(paragraph, said))
 
 
-def chart(curve: Curve, name: str) -> str:
+@chart
+def draw_curve(curve: Curve, name: str) -> str:
     """Draw a series over its commits as SVG: every run, the level between change points, the changes."""
     places = {point.id: place for place, point in enumerate(curve.points)}
     fit, changes = curve.fit, curve.changes

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from edgeprune.records.summary import ALTERNATIVES, Row
 from edgeprune.report.cells import plain
 from edgeprune.report.facts import Report
-from edgeprune.report.svg import INK, MUTED, PAPER, colour_of, figure, log_axis, to_svg
+from edgeprune.report.svg import INK, MUTED, PAPER, chart, colour_of, figure, log_axis, to_svg
 
 MARKERS = "osD^v"
 # A row that lost more than this is drawn at the lower edge with its value, so that the others stay apart.
@@ -24,6 +24,7 @@ class Point(NamedTuple):
     row: Row
 
 
+@chart
 def accuracy_against_latency(report: Report) -> str | None:
     """Draw the score over p50 latency of the measured rows, as SVG; None when there is none."""
     points = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgeprune.records.sensitivity import Guard, GuardTry
 from edgeprune.records.summary import Row, Summary
 from edgeprune.report.cells import Cell, Head, Table, number, plain, table, word
-from edgeprune.report.svg import BLUE, MUTED, ORANGE, figure, log_axis, to_svg
+from edgeprune.report.svg import BLUE, MUTED, ORANGE, chart, figure, log_axis, to_svg
 
 NAMED = 12  # layers that a sentence names
 NOT_EVALUATED = "not evaluated: its error is too small to matter"
@@ -77,6 +77,7 @@ def tries_table(tries: tuple[GuardTry, ...]) -> Table:
     return table(heads, rows)
 
 
+@chart
 def gain_against_error(guard: Guard, name: str) -> str | None:
     """Draw each layer: the milliseconds that int8 gains in it over the error that it leaves in the outputs.
 

@@ -9,12 +9,13 @@ from rich.console import Console
 from edgeprune.records.pruning import GAMMA_QUANTILES, SMALL_GAMMA, SparseTraining
 from edgeprune.report.cells import Cell, Head, Table, number, table
 from edgeprune.report.console import draw
-from edgeprune.report.svg import BLUE, MUTED, ORANGE, figure, to_svg
+from edgeprune.report.svg import BLUE, MUTED, ORANGE, chart, figure, to_svg
 
 if TYPE_CHECKING:
     from edgeprune.search.sparsity import Sweep
 
 
+@chart
 def gammas_by_epoch(training: SparseTraining, name: str) -> str:
     """Draw the distribution of the absolute scales over the epochs: bands of quantiles, and the median."""
     epochs = [entry.epoch for entry in training.epochs]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 from xml.etree import ElementTree
 
+from edgeprune.core.extras import how_to_get, is_there
 from edgeprune.records.summary import ALTERNATIVES, Row
 from edgeprune.report.cells import plain
 from edgeprune.report.facts import Report
@@ -47,6 +49,29 @@ _STYLE = {
     "xtick.labelsize": 9,
     "ytick.labelsize": 9,
 }
+
+
+_Args = ParamSpec("_Args")
+_Drawn = TypeVar("_Drawn", str, str | None)
+
+
+def chart(draw: Callable[_Args, _Drawn]) -> Callable[_Args, _Drawn | str]:
+    """Mark what draws a chart: without matplotlib, a sentence in its place says how to get it."""
+
+    @functools.wraps(draw)
+    def drawn(*args: _Args.args, **kwargs: _Args.kwargs) -> _Drawn | str:
+        if missing := no_charts():
+            return f"<p><em>{missing}</em></p>"
+        return draw(*args, **kwargs)
+
+    return drawn
+
+
+def no_charts() -> str | None:
+    """Return why pages have no charts on this install and what to do, None where they have."""
+    return (
+        None if is_there("charts") else f"charts need matplotlib, not installed here: {how_to_get('charts')}"
+    )
 
 
 @contextmanager

@@ -19,7 +19,8 @@ from pydantic import BaseModel, ConfigDict
 from edgeprune import __version__
 from edgeprune.bench.answers import Answer, asked
 from edgeprune.bench.jobs import TOLERANCE, build_job
-from edgeprune.bench.subject import Subject, engine_spec, stock_images
+from edgeprune.bench.stock import stock_images
+from edgeprune.bench.subject import Subject, engine_spec
 from edgeprune.core.artifact import SUMMARY
 from edgeprune.core.errors import ConfigError, DataError, ModelError, NotComparableError
 from edgeprune.core.files import write_text_atomically
@@ -137,13 +138,13 @@ def real_images(engine: Path) -> tuple[Array, str]:
     """Return preprocessed images, float32 (8, 3, H, W), and a few words about where they are from.
 
     They are of the validation split of the build that the engine lies in, as long as its data is there;
-    else crops of the photographs that scikit-learn ships.
+    else, and where OpenCV is not installed to read them, crops of photographs.
     """
     spec = engine_spec(engine)
     pre, post = spec["preprocess"], spec["postprocess"]
     for folder in engine.resolve().parents:
         if (folder / SUMMARY).is_file():
-            with contextlib.suppress(ConfigError, DataError, NotComparableError):
+            with contextlib.suppress(ConfigError, DataError, NotComparableError, ImportError):
                 summary = load_summary(folder)
                 split, data = summary.selection_split, Path(summary.data["path"])
                 classifies = post is not None and post.task == "classify"

@@ -35,7 +35,7 @@ from edgeprune.core.packages import (
     name_of,
     version_of,
 )
-from edgeprune.verify.probe import NOT_INSTALLED, probe_apart, write_conv
+from edgeprune.verify.probe import MODEL, NOT_INSTALLED, probe_apart
 from edgeprune.worker.environment import read_environment
 from edgeprune.worker.sensors.cgroup import bytes_of, cores_of
 
@@ -48,7 +48,7 @@ VECTOR = ("avx2", "avx512f", "asimd", "sve", "sve2")
 
 HOW_TO_GET = {
     "onnxruntime": "pip install onnxruntime",
-    "openvino": "pip install openvino",
+    "openvino": "pip install 'edgeprune[openvino]'",
     "ncnn": "pip install 'edgeprune[ncnn]'",
     "tensorrt": tensorrt.HOW_TO_GET,
     "litert": "pip install ai-edge-litert; for its converter: edgeprune runtimes install litert",
@@ -58,10 +58,15 @@ HOW_TO_GET = {
 # that is required cannot tell them, since it is not installed.
 BROUGHT = {"opencv-python": "cv2"}
 EXTRAS = {
-    "search": "for edgeprune search",
+    "build": "to prune, train and convert",
+    "charts": "to draw the charts of reports",
+    "postgres": "to keep the history in PostgreSQL",
+    "search": "for edgeprune search, beside [build]",
     "tensorboard": "to write the curves of fine-tuning",
     "nvidia": "to read the sensors of an NVIDIA GPU",
 }
+_OF_BUILDS = "torch-pruning"  # what nothing but the extra `build` brings
+_ALWAYS = ("onnxruntime",)  # the runtime that every install has
 _CHECKED_APART = ("dev", "rtx", *BACKENDS)
 """Extras that are no feature of their own: `check_runtime` and `check_rtx` prove what they bring."""
 HEADLESS = (
@@ -221,7 +226,8 @@ def _governor_check(governor: str | None) -> Check:
 def check_packages() -> tuple[Check, ...]:
     """Check each package that edgeprune's own metadata requires: installed, new enough, importable.
 
-    Then each of its extras that is not a runtime: what it lacks is a warning.
+    So is what the extra `build` brings, once it is installed. What other extras lack, runtimes apart, is a
+    warning.
     """
     own = distribution_named("edgeprune")
     if own is None:
@@ -231,9 +237,19 @@ def check_packages() -> tuple[Check, ...]:
     if not wanted:
         return (Check("edgeprune", "fail", "its metadata lists no requirements", "install edgeprune again"),)
     # An extra's requirement carries a marker that is false without that extra.
-    needed = [_package(one) for one in wanted if one.marker is None or one.marker.evaluate({"extra": ""})]
-    extras = [name for name in own.metadata.get_all("Provides-Extra") or () if name not in _CHECKED_APART]
+    needed = [_package(one) for one in wanted if _of_extra(one, "build" if _builds() else "")]
+    apart = (*_CHECKED_APART, "build") if _builds() else _CHECKED_APART
+    extras = [name for name in own.metadata.get_all("Provides-Extra") or () if name not in apart]
     return (*needed, *filter(None, (_extra(name, wanted) for name in extras)))
+
+
+def _builds() -> bool:
+    """Whether this install is to prune, train and convert, not only to measure."""
+    return distribution_named(_OF_BUILDS) is not None
+
+
+def _of_extra(one: Requirement, extra: str) -> bool:
+    return one.marker is None or one.marker.evaluate({"extra": extra})
 
 
 def _requirements(distribution: metadata.Distribution) -> list[Requirement]:
@@ -247,7 +263,7 @@ def _package(wanted: Requirement) -> Check:
     get = f"pip install '{_plainly(wanted)}'"
     found = _bringing(wanted.name)
     if found is None:
-        return Check(wanted.name, "fail", "not installed", get)
+        return Check(wanted.name, "fail", NOT_INSTALLED, get)
     version, modules = version_of(found), modules_of(found)
     again = f"pip install --force-reinstall --no-deps '{_plainly(wanted)}'"
     if version == UNKNOWN:
@@ -268,10 +284,11 @@ def _package(wanted: Requirement) -> Check:
 
 def _extra(name: str, wanted: Sequence[Requirement]) -> Check | None:
     """Check an extra of edgeprune; None where it needs nothing on this machine."""
-    needed = [one for one in wanted if one.marker and one.marker.evaluate({"extra": name})]
-    needed = [one for one in needed if not one.marker.evaluate({"extra": ""})]  # type: ignore[union-attr]
+    needed = [one for one in wanted if _of_extra(one, name) and not _of_extra(one, "")]
     checks = [_package(one) for one in needed]
-    lacks = [f"{check.name} {check.detail}" for check in checks if check.status != "ok"]
+    missing = [check.name for check in checks if check.detail == NOT_INSTALLED]
+    lacks = [f"{', '.join(missing)} {NOT_INSTALLED}"] if missing else []
+    lacks += [f"{one.name} {one.detail}" for one in checks if one.status != "ok" and one.name not in missing]
     if not checks or not lacks:
         return (
             Check(f"[{name}]", "ok", ", ".join(f"{one.name} {one.detail}" for one in checks))
@@ -313,6 +330,7 @@ def check_runtime(name: str) -> Check:
     """Prove in a process of its own that the runtime `name` compiles and runs a model here.
 
     A runtime that the target `cpu` does not need gets a warning, not a failure, when it does not work.
+    So does one that is not there on an install which only measures.
     """
     works, detail = probe_apart(name)
     if works:
@@ -321,7 +339,8 @@ def check_runtime(name: str) -> Check:
     advice = (
         HOW_TO_GET[name] if missing else f"see the whole story with: python -m edgeprune.verify.probe {name}"
     )
-    return Check(name, "fail" if name in _needed_runtimes() else "warn", detail, advice)
+    fails = name in _needed_runtimes() and (_builds() or name in _ALWAYS or not missing)
+    return Check(name, "fail" if fails else "warn", detail, advice)
 
 
 def check_rtx() -> Check:
@@ -331,9 +350,8 @@ def check_rtx() -> Check:
         why = "to have files for TensorRT proven on this machine (Linux on x86-64)"
         return Check(name, "warn", NOT_INSTALLED, f"{why}: {rtx.HOW_TO_GET}")
     with tempfile.TemporaryDirectory() as folder:
-        model = write_conv(Path(folder) / "probe.onnx", bytes(8 * 3 * 4))
         try:
-            proof = rtx.prove(model.path, Path(folder) / "log")
+            proof = rtx.prove(MODEL, Path(folder) / "log")
         except EdgepruneError as exc:
             said = read_bytes(Path(folder) / "log", OutputError).decode(errors="replace").strip().splitlines()
             return Check(name, "warn", " ".join([*said[-1:], str(exc)]), f"reinstall: {rtx.HOW_TO_GET}")

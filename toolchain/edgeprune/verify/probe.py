@@ -19,6 +19,8 @@ from edgeprune.core.errors import EdgepruneError, RuntimeMissingError
 from edgeprune.core.processes import own_python
 
 NOT_INSTALLED = "not installed"
+MODEL = SCRIPTS / "probe.onnx"
+"""A 1x1 convolution (8, 3) with ReLU over images of (1, 3, 32, 32); a file, so `onnx` may be missing."""
 MADE = {"litert": "probe.tflite", "executorch": "probe-executorch"}
 """The same model, converted by `benchmarks/make_probes.py`: converters take a minute and may not be there."""
 TIMEOUT_S = 120.0
@@ -74,7 +76,7 @@ def probe(name: str, folder: Path) -> str:
     if name in MADE:
         engine, did = SCRIPTS / MADE[name], "ran"
     else:
-        model = write_conv(folder / "probe.onnx", weight.reshape(8, 3, 1, 1).tobytes())
+        model = Artifact.of(MODEL, "onnx", "fp32")
         engine, did = backend.compile(model, profile, precision, folder).path, "compiled and ran"
     (output,) = backend.load(engine, precision, 1, options)(images)
     expected = np.maximum(np.einsum("oi,nihw->nohw", weight, images), 0)
@@ -85,24 +87,6 @@ def probe(name: str, folder: Path) -> str:
     found = f"; runs on {', '.join(providers(name))}" if name in WITH_PROVIDERS else ""
     converter = "" if name not in MADE or installed(name) else f"; no converter: {GET.format(name)}"
     return f"{version}; {did} a {precision} model{found}{converter}"
-
-
-def write_conv(path: Path, weight: bytes) -> Artifact:
-    """Write a 1x1 convolution (8, 3) with ReLU over images of (1, 3, 32, 32) as ONNX, opset 17."""
-    from onnx import TensorProto, checker, helper, save
-
-    kernel = helper.make_tensor("weight", TensorProto.FLOAT, (8, 3, 1, 1), weight, raw=True)
-    nodes = [
-        helper.make_node("Conv", ["images", "weight"], ["hidden"]),
-        helper.make_node("Relu", ["hidden"], ["output0"]),
-    ]
-    image = helper.make_tensor_value_info("images", TensorProto.FLOAT, (1, 3, 32, 32))
-    output = helper.make_tensor_value_info("output0", TensorProto.FLOAT, (1, 8, 32, 32))
-    graph = helper.make_graph(nodes, "probe", [image], [output], [kernel])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    checker.check_model(model)
-    save(model, path)
-    return Artifact.of(path, "onnx", "fp32")
 
 
 def _profile_for(backend: str) -> DeviceProfile:

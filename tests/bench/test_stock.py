@@ -1,0 +1,38 @@
+"""The stock images: photographs, distinct, always the same, and scaled as OpenCV scales."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from sklearn.datasets import load_sample_images
+
+from edgeprune.bench.stock import photograph, stock_images
+from edgeprune.images.pixels import CENTRE_CROP, LETTERBOX
+from edgeprune.images.preprocess import Preprocess
+
+
+def test_stock_images_are_distinct_photographs_and_always_the_same() -> None:
+    images = stock_images(Preprocess(48))
+    assert images.shape == (32, 3, 48, 48) and 0 <= images.min() < images.max() <= 1
+    assert len({image.tobytes() for image in images}) == 32
+    assert np.array_equal(images, stock_images(Preprocess(48)))
+
+
+def test_the_photographs_are_those_of_scikit_learn() -> None:
+    assert photograph().flags.c_contiguous
+    assert np.array_equal(photograph()[:, :, ::-1], load_sample_images().images[0])
+
+
+@pytest.mark.parametrize("imgsz", [160, 640])
+@pytest.mark.parametrize("resize", [LETTERBOX, CENTRE_CROP])
+def test_they_are_scaled_as_opencv_scales(imgsz: int, resize: str) -> None:
+    (found, *_) = stock_images(Preprocess(imgsz, resize=resize))  # type: ignore[arg-type]
+    generator = np.random.default_rng(0)
+    photo = load_sample_images().images[0]
+    top, left = (int(generator.integers(0, side // 2)) for side in photo.shape[:2])
+    side = min(427 - top, 640 - left)
+    crop = np.ascontiguousarray(photo[top : top + side, left : left + side])
+    expected = cv2.resize(crop, (imgsz, imgsz), interpolation=cv2.INTER_LINEAR)
+    apart = np.abs(found.transpose(1, 2, 0) * 255 - expected)
+    assert apart.max() < 1.5 and apart.mean() < 0.2
