@@ -173,7 +173,6 @@ def float_models(
             ExportRecipe(),
             "original",
             out,
-            "parent",
         )
     return exported
 

@@ -21,7 +21,8 @@ def test_stock_images_are_distinct_photographs_and_always_the_same() -> None:
 
 def test_the_photographs_are_those_of_scikit_learn() -> None:
     assert photograph().flags.c_contiguous
-    assert np.array_equal(photograph()[:, :, ::-1], load_sample_images().images[0])
+    apart = photograph()[:, :, ::-1].astype(int) - load_sample_images().images[0]
+    assert np.abs(apart).mean() < 1  # decoders of JPEG differ a little
 
 
 @pytest.mark.parametrize("imgsz", [160, 640])
