@@ -1,8 +1,10 @@
 # Python (>= 3.10) and make are all that has to be on the machine: the rest is installed into .venv.
 #
 #   make demo    install, then build the demo: prune, quantise, compile and measure it on this CPU
-#   make test    install with the dev extra, then ruff, mypy and pytest
+#   make test    install with the extras build and dev, then pytest, and ruff and mypy beside it
 #   make lint, make types
+#
+# PYTEST has more options for pytest, as in: make test PYTEST=--durations=40
 
 PYTHON ?= python3
 VENV := .venv
@@ -27,8 +29,11 @@ demo: $(RUN)
 	$(BIN)/edgeprune $(DEMO)
 	@echo "The report is $(CURDIR)/demo-build/report.html"
 
-test: lint types
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+# Lint and types run beside the tests; what they say is shown at the end, and what fails of the three fails the whole.
+test: $(DEV)
+	@$(MAKE) --no-print-directory --keep-going lint types > $(VENV)/checks.log 2>&1 & checks=$$!; \
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(PYTEST); tests=$$?; \
+	wait $$checks; checked=$$?; cat $(VENV)/checks.log; exit $$((tests ? tests : checked))
 
 lint: $(DEV)
 	$(BIN)/ruff check

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+# Before anything computes: two workers of pytest-xdist and what they start share the cores.
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
 
 import cv2
 import numpy as np
@@ -23,6 +29,7 @@ from edgeprune.images.preprocess import Preprocess
 from edgeprune.records.summary import ExportCheck
 from edgeprune.runners import remote
 from edgeprune.runners.ssh import CONFIG_VARIABLE
+from made_once import made_once
 from postgres_server import running as running_postgres
 from sshd import SSHD, Device, running
 
@@ -147,9 +154,11 @@ def checkpoints(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> d
     """Return an untrained checkpoint of each family, three classes, 64 px."""
     from edgeprune.adapters.ultralytics import detect as adapter
 
-    folder = tmp_path_factory.mktemp("checkpoints")
-    for family in FAMILIES:
-        adapter.save(build_detector(family), folder / f"{family}.pt")
+    def make(folder: Path) -> None:
+        for family in FAMILIES:
+            adapter.save(build_detector(family), folder / f"{family}.pt")
+
+    folder = made_once(tmp_path_factory, "checkpoints", make)
     return {family: folder / f"{family}.pt" for family in FAMILIES}
 
 
@@ -161,19 +170,27 @@ def float_models(
     from edgeprune.adapters.ultralytics import detect as adapter
     from edgeprune.export.onnx import export
 
-    folder, images = tmp_path_factory.mktemp("float"), tiny.images["val"][:2]
+    def make(folder: Path) -> None:
+        for family, path in checkpoints.items():
+            model = adapter.load(path)
+            artifact, check = export(
+                adapter.exportable(model),
+                adapter.info(model),
+                Preprocess(64),
+                tiny.images["val"][:2],
+                ExportRecipe(),
+                "original",
+                folder / f"{family}.onnx",
+            )
+            told = {"artifact": asdict(artifact) | {"path": str(artifact.path)}, "check": check.model_dump()}
+            (folder / f"{family}.json").write_text(json.dumps(told))
+
+    folder = made_once(tmp_path_factory, "float", make)
     exported = {}
-    for family, path in checkpoints.items():
-        model, out = adapter.load(path), folder / f"{family}.onnx"
-        exported[family] = export(
-            adapter.exportable(model),
-            adapter.info(model),
-            Preprocess(64),
-            images,
-            ExportRecipe(),
-            "original",
-            out,
-        )
+    for family in checkpoints:
+        told = json.loads((folder / f"{family}.json").read_text())
+        artifact = Artifact(**told["artifact"] | {"path": Path(told["artifact"]["path"])})
+        exported[family] = artifact, ExportCheck(**told["check"])
     return exported
 
 
@@ -207,7 +224,8 @@ def write_dataset(folder: Path) -> Path:
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """Return a data set of 20 tiny images, three classes. Tests that change it write one of their own."""
-    return load_dataset(write_dataset(tmp_path_factory.mktemp("tiny")), classes=len(NAMES))
+    folder = made_once(tmp_path_factory, "tiny", write_dataset)
+    return load_dataset(folder / "data.yaml", classes=len(NAMES))
 
 
 CLASSIFIERS = ("yolov8n-cls", "yolo11n-cls", "yolo26n-cls")
@@ -232,7 +250,8 @@ def write_digits(folder: Path) -> Path:
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """Return a data set of 45 scans of three digits, one folder a class."""
-    return load_folders(write_digits(tmp_path_factory.mktemp("digits")), DIGITS)
+    folder = made_once(tmp_path_factory, "digits", write_digits)
+    return load_folders(folder, DIGITS)
 
 
 @pytest.fixture(scope="session")
@@ -243,15 +262,18 @@ def classifiers(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> d
 
     from edgeprune.adapters.ultralytics import classify as adapter
 
-    folder = tmp_path_factory.mktemp("classifiers")
-    for seed, family in enumerate(CLASSIFIERS):
-        torch.manual_seed(seed)
-        model = ClassificationModel(f"{family}.yaml", nc=len(DIGITS), verbose=False).eval()
-        lively(model)
-        model.names = dict(enumerate(DIGITS))
-        # Digits are not mirrored, and nothing of so small an image may be erased.
-        model.args = {"imgsz": 64, "task": "classify", "fliplr": 0.0, "erasing": 0.0, "auto_augment": None}
-        adapter.save(model, folder / f"{family}.pt")
+    def make(folder: Path) -> None:
+        for seed, family in enumerate(CLASSIFIERS):
+            torch.manual_seed(seed)
+            model = ClassificationModel(f"{family}.yaml", nc=len(DIGITS), verbose=False).eval()
+            lively(model)
+            model.names = dict(enumerate(DIGITS))
+            # Digits are not mirrored, and nothing of so small an image may be erased.
+            args = {"imgsz": 64, "task": "classify", "fliplr": 0.0, "erasing": 0.0, "auto_augment": None}
+            model.args = args
+            adapter.save(model, folder / f"{family}.pt")
+
+    folder = made_once(tmp_path_factory, "classifiers", make)
     return {family: folder / f"{family}.pt" for family in CLASSIFIERS}
 
 

@@ -23,6 +23,7 @@ from edgeprune.cli import main
 from edgeprune.images.dataset import Dataset
 from edgeprune.quantize import nncf_openvino
 from edgeprune.runners.local import LocalRunner
+from made_once import made_once
 
 TINY = BenchProfile(
     blocks=1, min_queries=60, min_seconds=0.05, warmup_s=0.0, warmup_cap_s=0.2, cold_runs=2, timeout_s=120.0
@@ -123,21 +124,36 @@ def _fast_biases(count: int) -> Iterator[None]:
 def built(
     checkpoints: dict[str, Path], tiny: Dataset, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Built]:
-    """Return a build of a tiny yolov8n for this CPU and for a Jetson that is not there."""
+    """Return a build of a tiny yolov8n for this CPU and for a Jetson that is not there.
+
+    Tests write into it, so each worker has a copy of the one that was made.
+    """
+
+    def make(folder: Path) -> None:
+        ended, options = _build(checkpoints["yolov8n"], tiny.source, folder / "out")
+        assert ended.code == 0, (ended.errors, ended.exception)
+        (folder / "ended.json").write_text(json.dumps([options, ended.stdout, ended.errors]))
+
+    made = made_once(tmp_path_factory, "built", make)
     out = tmp_path_factory.mktemp("build") / "out"
+    shutil.copytree(made / "out", out)
+    told = (made / "ended.json").read_text().replace(str(made / "out"), str(out))
+    options, stdout, errors = json.loads(told)
+    summary = json.loads((out / "summary.json").read_text())
+    yield Built(out, tuple(options), Ended(0, stdout, errors, None), summary)
+    shutil.rmtree(out)
+
+
+def _build(model: Path, data: Path, out: Path) -> tuple[Ended, tuple[str, ...]]:
     options = (
-        *("--model", str(checkpoints["yolov8n"]), "--data", str(tiny.source), "--out", str(out)),
+        *("--model", str(model), "--data", str(data), "--out", str(out)),
         *("--imgsz", "64", "--target", "cpu", "--target", "jetson", "--ratio", "0.5"),
         *("--epochs", "1", "--bench", "quick", "--max-drop", "1", "--set", "quantize.images=4"),
         *("--set", "finetune.batch=6", "--set", "prune.activation=keep"),  # which is faster, is not certain
     )
     with _quick_bench(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(nncf_openvino, "_few_for_biases", _fast_biases)
-        ended = _run("build", *options)
-    assert ended.code == 0, (ended.errors, ended.exception)
-    summary = json.loads((out / "summary.json").read_text())
-    yield Built(out, options, ended, summary)
-    shutil.rmtree(out)
+        return _run("build", *options), options
 
 
 def _write_wheel(folder: Path, name: str) -> None:
