@@ -19,6 +19,7 @@ import yaml
 
 from conftest import build_detector, write_dataset
 from edgeprune.core.artifact import digest
+from edgeprune.core.resources import bundled
 from edgeprune.images.dataset import Dataset
 from made_tables import made_table
 
@@ -388,6 +389,15 @@ def test_a_calibration_method_that_a_target_lacks_is_told_before_anything_runs(
     assert ended.code == 3
     assert "the quantiser of scheme nncf has no 'entropy', only minmax, percentile, mse" in ended.error
     assert not [left for left in (tmp_path / "out").rglob("*") if left.is_file() and left.name != ".lock"]
+
+
+def test_accuracy_cannot_be_measured_on_a_device_yet(build: Build, tmp_path: Path) -> None:
+    profile = yaml.safe_load((bundled("targets") / "jetson.yaml").read_text()) | {"evaluate_on": "device"}
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(profile))
+    ended = build(target=path)
+    assert ended.code == 3
+    assert "mine: evaluate_on: a build measures accuracy on this machine only" in ended.error
 
 
 def test_an_image_that_cannot_be_read_is_named_at_load(build: Build, tmp_path: Path) -> None:

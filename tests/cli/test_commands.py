@@ -15,6 +15,7 @@ import yaml
 
 from edgeprune.cli import COMMANDS
 from edgeprune.config.targets import DeviceProfile, resolve_targets, target_files
+from edgeprune.core.resources import bundled
 from edgeprune.verify import doctor
 
 
@@ -116,6 +117,19 @@ def test_targets_show_prints_a_profile_that_reads_back(run: Any) -> None:
     assert DeviceProfile.model_validate(shown) == resolve_targets(("jetson",))[0]
     documents = list(yaml.safe_load_all(run("targets", "show", "cpu").stdout))
     assert [entry["name"] for entry in documents] == [entry.name for entry in resolve_targets(("cpu",))]
+
+
+def test_a_profile_of_before_is_shown_with_one_warning_of_what_to_write(run: Any, tmp_path: Path) -> None:
+    data = yaml.safe_load((bundled("targets") / "jetson.yaml").read_text())
+    places = {key: data.pop(key) for key in ("compile_on", "evaluate_on", "time_on")}
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(data | {"built_on": "device"}))
+    ended = run("targets", "show", path)
+    assert ended.code == 0 and places.items() <= yaml.safe_load(ended.stdout).items()
+    assert ended.error == (
+        f"edgeprune: warning: {path}: in place of `built_on: device` write `compile_on: device`, "
+        "`evaluate_on: host`, `time_on: device`"
+    )
 
 
 def test_an_unknown_target_is_refused(run: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from edgeprune.config.targets import (
     target_files,
 )
 from edgeprune.core.documents import read_mapping, validate
-from edgeprune.core.errors import ConfigError
+from edgeprune.core.errors import ConfigError, OldFormWarning
 
 SOUND: dict[str, Any] = {
     "description": "a test target",
@@ -137,6 +138,10 @@ def test_an_alias_of_something_unknown_is_refused(tmp_path: Path) -> None:
         ({"arch": ["x86-64"]}, "arch.0: 'x86-64' is not one of x86_64, aarch64 (did you mean 'x86_64'?)"),
         ({"options": {"int8": 3}}, "options.int8: a section of keys and values is expected, not 3"),
         ({"host": "10.0.0.1"}, "unknown key 'host'"),
+        ({"compile_on": "board"}, "compile_on: 'board' is not one of host, device"),
+        ({"compile_on": "device"}, "time_on: what only the device compiles is timed there"),
+        ({"built_on": "board"}, "built_on: it was 'host' or 'device'; compile_on, evaluate_on, time_on took"),
+        ({"built_on": "host", "time_on": "device"}, "unknown key 'built_on'"),
     ],
 )
 def test_a_mistake_names_its_key_and_what_was_meant(
@@ -174,12 +179,41 @@ def test_unreadable_files_are_refused(tmp_path: Path) -> None:
 
 def test_runs_here_needs_the_architecture_and_an_engine_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     here = validate(DeviceProfile, SOUND | {"name": "here"}, "test", ConfigError)
-    on_device = validate(DeviceProfile, SOUND | {"name": "there", "built_on": "device"}, "test", ConfigError)
+    on_device = validate(DeviceProfile, SOUND | {"name": "there", "time_on": "device"}, "test", ConfigError)
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     assert here.runs_here
     assert not on_device.runs_here
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     assert not here.runs_here
+
+
+@pytest.mark.parametrize(
+    ("old", "places"),
+    [
+        ({"built_on": "host"}, ("host", "host", "host")),
+        ({"built_on": "device"}, ("device", "host", "device")),
+        ({"built_on": "device", "format": "ort"}, ("host", "host", "device")),
+    ],
+)
+def test_a_profile_of_before_is_read_and_told_what_to_write(
+    old: dict[str, str], places: tuple[str, str, str], tmp_path: Path
+) -> None:
+    path = _write(tmp_path, SOUND | old)
+    with pytest.warns(OldFormWarning) as told:
+        profile = load_profile(path)
+    assert (profile.compile_on, profile.evaluate_on, profile.time_on) == places
+    compile_on, evaluate_on, time_on = places
+    assert str(told[0].message) == (
+        f"{path}: in place of `built_on: {old['built_on']}` write `compile_on: {compile_on}`, "
+        f"`evaluate_on: {evaluate_on}`, `time_on: {time_on}`"
+    )
+
+
+def test_no_shipped_profile_is_written_as_before() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", OldFormWarning)
+        for path in PROFILES.values():
+            load_profile(path)
 
 
 def test_a_profile_cannot_be_changed() -> None:

@@ -178,7 +178,7 @@ def absence(profile: DeviceProfile) -> str | None:
 
     Whether the runtime itself works is what `edgeprune doctor` proves.
     """
-    if profile.built_on == "device":
+    if profile.time_on == "device":
         return "run on the device itself"
     if platform.machine() not in profile.arch:
         return f"needs {' or '.join(profile.arch)}"

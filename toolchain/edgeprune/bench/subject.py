@@ -184,8 +184,8 @@ def _of_build(
 
 
 def _loads_there(profile: DeviceProfile, machine: str) -> bool:
-    """Whether a device loads the files of a target; those for TensorRT are what it builds an engine from."""
-    return suits(profile, machine) and (profile.built_on == "host" or profile.format == "ort")
+    """Whether a device loads the files of a target, and does not compile them first."""
+    return suits(profile, machine) and profile.compile_on == "host"
 
 
 def _of_row(folder: Path, row: Row, profile: DeviceProfile) -> Subject:

@@ -46,10 +46,10 @@ class Testbed:
         return {key: self.environment[key] for key in _IDENTITY}
 
     def measures(self, profile: DeviceProfile) -> bool:
-        """Whether engines of a target are measured there: of its kind, and built on the host."""
+        """Whether engines of a target are measured there: of its kind, and compiled on the host."""
         if self.is_local:
             return profile.runs_here
-        return suits(profile, self.runner.machine) and profile.built_on == "host"
+        return suits(profile, self.runner.machine) and profile.compile_on == "host"
 
     def version(self, backend: str) -> str | None:
         """Return the version of a runtime on the device, None where it is not there."""
@@ -88,7 +88,7 @@ def as_testbed(runner: Runner, profiles: Sequence[DeviceProfile]) -> Testbed:
     """
     if runner.name == LOCAL:
         return local()
-    backends = [one.backend for one in profiles if suits(one, runner.machine) and one.built_on == "host"]
+    backends = [one.backend for one in profiles if suits(one, runner.machine) and one.compile_on == "host"]
     backends = list(dict.fromkeys(backends))
     python = runner.python(*(RUNTIMES[name].module for name in backends))
     return Testbed(runner, *facts_of(runner, python, backends))

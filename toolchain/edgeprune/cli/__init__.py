@@ -9,6 +9,7 @@ import signal
 import sys
 import traceback
 import warnings
+from collections.abc import Iterator
 from importlib import import_module
 from io import TextIOWrapper
 from typing import Any
@@ -29,7 +30,7 @@ from edgeprune.cli.ending import (
     require_working_folder,
 )
 from edgeprune.cli.usage import Group, in_one_line, require_writable
-from edgeprune.core.errors import EdgepruneError, InterruptedBuildError, OutputError
+from edgeprune.core.errors import EdgepruneError, InterruptedBuildError, OldFormWarning, OutputError
 from edgeprune.core.redaction import without_password
 from edgeprune.core.scratch import private_temporary_folder
 
@@ -228,6 +229,24 @@ def main(debug: bool) -> None:
     """
     if not debug and not sys.warnoptions:
         warnings.simplefilter("ignore")
+    click.get_current_context().with_resource(_showing_old_forms())
+
+
+@contextlib.contextmanager
+def _showing_old_forms() -> Iterator[None]:
+    """Print each `OldFormWarning` once, as a warning of ours."""
+    with warnings.catch_warnings():
+        plainly = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, OldFormWarning):
+                warn(str(message))
+            else:
+                plainly(message, category, *where, **more)
+
+        warnings.showwarning = show
+        warnings.filterwarnings("default", category=OldFormWarning)
+        yield
 
 
 def echo(text: str, err: bool = False) -> None:

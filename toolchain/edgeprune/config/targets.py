@@ -7,13 +7,14 @@ machine architecture, so that `cpu` means the right thing on x86-64 and on aarch
 from __future__ import annotations
 
 import platform
+import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from edgeprune.core.documents import read_mapping, validate
-from edgeprune.core.errors import ConfigError, which_target
+from edgeprune.core.errors import ConfigError, OldFormWarning, which_target
 from edgeprune.core.resources import bundled, config_dir
 from edgeprune.core.variables import require_tuning
 
@@ -24,6 +25,8 @@ SchemeName = Literal[
     "ort-u8s8", "ort-s8s8", "nncf", "trt-s8s8", "ncnn-minmax", "ncnn-kl", "litert-s8", "executorch-s8"
 ]  # fmt: skip
 Architecture = Literal["x86_64", "aarch64"]
+Place = Literal["host", "device"]
+_PLACES = ("compile_on", "evaluate_on", "time_on")
 
 
 Variables = Annotated[dict[str, str], AfterValidator(require_tuning)]
@@ -45,7 +48,11 @@ class DeviceProfile(BaseModel):
         environments: by precision, sets of environment variables that the build tries beside the plain
             one; the fastest by measurement is kept.
         system: operating system; with `arch` it decides whether rows are timed on this machine.
-        built_on: ``host`` when this machine builds the engine, ``device`` if only that can.
+        compile_on: where the engine is compiled: on the ``host``, or on the ``device`` if only that can.
+        evaluate_on: where accuracy is measured. For an engine that only the device compiles, the ``host``
+            measures the file that it is compiled from.
+        time_on: where latency is measured: the ``host`` times what is of its own kind, and has the device
+            that a command names time the rest; ``device`` says that the host never does.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,7 +70,9 @@ class DeviceProfile(BaseModel):
     provider: str | None = None
     format: Literal["onnx", "ort"] = "onnx"
     environments: dict[Precision, tuple[Variables, ...]] = {}
-    built_on: Literal["host", "device"] = "host"
+    compile_on: Place = "host"
+    evaluate_on: Place = "host"
+    time_on: Place = "host"
     notes: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -80,6 +89,8 @@ class DeviceProfile(BaseModel):
             raise ValueError(f"provider: {self.backend} leaves no choice; leave this key out")
         if self.format == "ort" and self.backend != "onnxruntime":
             raise ValueError(f"format: 'ort' is a format of onnxruntime, not of {self.backend}")
+        if self.compile_on == "device" and self.time_on == "host":
+            raise ValueError("time_on: what only the device compiles is timed there: write time_on: device")
         return self
 
     @property
@@ -101,9 +112,9 @@ class DeviceProfile(BaseModel):
 
     @property
     def runs_here(self) -> bool:
-        """Whether this machine has the target's architecture and system and builds its engine."""
+        """Whether this machine has the target's architecture and system, and times its engine."""
         here = platform.machine() in self.arch and platform.system().lower() == self.system
-        return self.built_on == "host" and here
+        return self.time_on == "host" and here
 
     @property
     def names_path(self) -> str | None:
@@ -139,11 +150,28 @@ def shipped_profiles() -> tuple[DeviceProfile, ...]:
 def load_profile(path: Path) -> DeviceProfile:
     """Read and validate one profile.
 
+    A profile with ``built_on``, as they were up to 0.3, is read, with an `OldFormWarning` that says what to
+    write.
+
     Raises:
         ConfigError: an unreadable file, an unknown key, or a value outside its choices.
     """
     data = read_mapping(path, ConfigError) | {"name": path.stem}
+    if "built_on" in data and not any(key in data for key in _PLACES):
+        data = _with_places(data, path)
     return validate(DeviceProfile, data, str(path), ConfigError)
+
+
+def _with_places(data: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return a profile's keys with the three that took the place of ``built_on``."""
+    place = data["built_on"]
+    if place not in ("host", "device"):
+        raise ConfigError(f"{path}: built_on: it was 'host' or 'device'; {', '.join(_PLACES)} took its place")
+    compiled = "host" if data.get("format") == "ort" else place  # the host has always written these files
+    places = {"compile_on": compiled, "evaluate_on": "host", "time_on": place}
+    lines = ", ".join(f"`{key}: {value}`" for key, value in places.items())
+    warnings.warn(f"{path}: in place of `built_on: {place}` write {lines}", OldFormWarning, stacklevel=2)
+    return {key: value for key, value in data.items() if key != "built_on"} | places
 
 
 def resolve_targets(names: tuple[str, ...], machine: str | None = None) -> tuple[DeviceProfile, ...]:

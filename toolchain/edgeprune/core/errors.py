@@ -29,6 +29,10 @@ class ConfigError(EdgepruneError):
     """A recipe, profile or option holds an unknown key or an impossible value."""
 
 
+class OldFormWarning(UserWarning):
+    """A file of the user's is written as an earlier version had it: it is read, and told what to write."""
+
+
 class ModelError(EdgepruneError):
     """The model file cannot be used: missing, truncated, unsafe, of another kind, or non-finite weights."""
 

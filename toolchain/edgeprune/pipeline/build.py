@@ -84,6 +84,11 @@ def start(
         raise ConfigError(
             "bench.compare: pruning is off, so there is nothing to compare; drop --compare or --no-prune"
         )
+    if on_device := [profile.name for profile in request.targets if profile.evaluate_on == "device"]:
+        raise ConfigError(
+            f"{', '.join(on_device)}: evaluate_on: a build measures accuracy on this machine only; write "
+            "evaluate_on: host"
+        )
     for profile in request.targets:
         if "int8" in profile.precisions:
             require_method(scheme_of(request.recipe, profile), request.recipe.quantize.method)

@@ -76,7 +76,7 @@ def candidate(
         keep: names of ONNX nodes that an int8 row leaves in float beside those that its scheme does.
     """
     artifact, where, accuracy = assessed(context, profile, variant, precision, model, keep)
-    if profile.built_on == "device":
+    if profile.compile_on == "device":
         proof = _built_ahead(context, profile, variant, precision, artifact)
         return Candidate(
             profile, variant, context.spec.imgsz, precision, artifact, accuracy, ahead_of_time=proof
@@ -109,15 +109,16 @@ def assessed(
 ) -> tuple[Artifact, Path, dict[str, Accuracy]]:
     """Return the engine of a row, the folder of its evaluation and its accuracies.
 
-    For a target that is built on the device it is the file for that build; its arithmetic is measured on this
-    host, its latency can only be measured there.
+    For a target whose engine only the device compiles it is the file for that; its arithmetic is measured on
+    this host.
     """
     model = converted(context, profile, precision, model, variant, keep)
-    if profile.format == "ort":
-        model = ort_format(context, model)
-    if profile.built_on == "device":
+    if profile.compile_on == "device":
         return model, *evaluated(context, "onnxruntime", {}, model, precision)
-    engine = compiled(context, profile, variant, precision, model)
+    if profile.format == "ort":
+        engine = ort_format(context, model)
+    else:
+        engine = compiled(context, profile, variant, precision, model)
     return engine, *evaluated(context, profile.backend, options_for(profile, precision), engine, precision)
 
 
