@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.backends import Recognised, options_for
 from edgeprune.backends.exported import exported_facts
 from edgeprune.core.artifact import Artifact, lone
+from edgeprune.core.backend_types import Converter, Recognised
 from edgeprune.core.documents import read_json
 from edgeprune.core.errors import CompileError, ModelError, RuntimeMissingError, shortened
 from edgeprune.core.files import ENGINE_BYTES, read_bytes
@@ -23,8 +23,17 @@ from edgeprune.core.packages import UNKNOWN, module_version
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgeprune.config.targets import DeviceProfile
-
+MODULE = "executorch"
+PIP = ("executorch",)
+PACKAGES = ("executorch",)
+HOW_TO_GET = "pip install executorch; for its converter: edgeprune runtimes install executorch"
+CONVERTER = Converter(
+    ("executorch==1.5.1", "torchao==0.18.0", "torch==2.13.0"),
+    "PyTorch to .pte for XNNPACK, float and int8",
+    "executorch_convert.py",
+)
+PROBE = "probe-executorch"
+SCHEMES = ("executorch-s8",)
 PROVIDER = "XNNPACK"
 SOURCE = "program"
 END2END = False  # the operators that choose the best boxes have no kernels in XNNPACK
@@ -78,7 +87,7 @@ def version() -> str | None:
     return module_version("executorch", "executorch") or UNKNOWN
 
 
-def compile(model: Artifact, profile: DeviceProfile, precision: str, out: Path) -> Artifact:
+def compile(model: Artifact, precision: str, options: Mapping[str, str], out: Path) -> Artifact:
     """Convert an exported program, or take over the folder of a quantiser, and prove that it loads.
 
     Returns:
@@ -98,7 +107,7 @@ def compile(model: Artifact, profile: DeviceProfile, precision: str, out: Path) 
         convert_program("executorch", model, engine)
     else:
         shutil.copytree(model.path, engine)
-    load(engine, precision, 1, options_for(profile, precision))
+    load(engine, precision, 1, options)
     return Artifact.of(engine, "engine", precision, parent=model.sha256)
 
 

@@ -13,18 +13,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.backends import Recognised, options_for
 from edgeprune.core.artifact import Artifact
+from edgeprune.core.backend_types import Converter, Recognised
 from edgeprune.core.errors import CompileError, RuntimeMissingError, shortened
 from edgeprune.core.packages import UNKNOWN, module_version
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgeprune.config.targets import DeviceProfile
-
     Operators = Sequence[Mapping[str, Any]]
 
+MODULE = "ai_edge_litert"
+PIP = ("ai-edge-litert",)
+PACKAGES = ("ai-edge-litert",)
+HOW_TO_GET = "pip install ai-edge-litert; for its converter: edgeprune runtimes install litert"
+CONVERTER = Converter(
+    ("litert-torch==0.10.0", "ai-edge-quantizer==0.10.0", "ai-edge-litert==2.3.0", "torch==2.13.0"),
+    "PyTorch to .tflite, float and int8",
+    "litert_convert.py",
+)
+PROBE = "probe.tflite"
+SCHEMES = ("litert-s8",)
 PROVIDER = "XNNPACK"
 SOURCE = "program"
 END2END = False  # the operators that choose the best boxes have no kernels in XNNPACK
@@ -82,7 +91,7 @@ def version() -> str | None:
     return module_version("ai_edge_litert", "ai-edge-litert") or UNKNOWN
 
 
-def compile(model: Artifact, profile: DeviceProfile, precision: str, out: Path) -> Artifact:
+def compile(model: Artifact, precision: str, options: Mapping[str, str], out: Path) -> Artifact:
     """Convert an exported program, or take over the `.tflite` file of a quantiser, and prove that it loads.
 
     Raises:
@@ -98,7 +107,7 @@ def compile(model: Artifact, profile: DeviceProfile, precision: str, out: Path) 
         convert_program("litert", model, engine)
     else:
         shutil.copyfile(model.path, engine)
-    load(engine, precision, 1, options_for(profile, precision))
+    load(engine, precision, 1, options)
     return Artifact.of(engine, "engine", precision, parent=model.sha256)
 
 

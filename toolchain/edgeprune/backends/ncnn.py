@@ -7,15 +7,16 @@ outputs are called and what shapes they have, because ncnn's own files know no b
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.backends import Recognised, options_for
 from edgeprune.backends.exported import exported_facts
 from edgeprune.backends.ncnn_files import INT8_TERM, MAGIC, PARAM, layers_of, param_of, stores_halves
 from edgeprune.core.artifact import WEIGHTS, Artifact
+from edgeprune.core.backend_types import Figures, Recognised, Tool
 from edgeprune.core.documents import read_json
 from edgeprune.core.errors import CompileError, RuntimeMissingError
 from edgeprune.core.files import write_text_atomically
@@ -24,14 +25,20 @@ from edgeprune.core.onnx_files import read_onnx
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgeprune.config.targets import DeviceProfile
-
+MODULE = "ncnn"
+PIP = ("ncnn",)
+PACKAGES = ("ncnn", "pnnx")
+HOW_TO_GET = "pip install 'edgeprune[ncnn]'"
+WHEELS = {
+    "aarch64": {"ncnn==1.0.20261020": "0503da4f3960ee2e555feef55db13adffd6c62eb59a4bd22f8083b12d1757ad8"}
+}
 PROVIDER = "CPU"
 VULKAN = "Vulkan"
 ENGINE = "engine"
 TAKES = "an ncnn .param with its .bin"
 SHAPES = "model.json"
 SOURCE = "onnx"
+SCHEMES = ("ncnn-minmax", "ncnn-kl")
 END2END = False  # it has neither GatherElements nor Mod, which choosing the best boxes takes
 HALF_GRAPH = False  # it rounds the float graph by itself
 GRAPH_IN_FILE = True
@@ -94,7 +101,7 @@ def version() -> str | None:
     return str(ncnn.__version__)
 
 
-def providers() -> tuple[str, ...]:
+def devices() -> tuple[str, ...]:
     """Return what can execute here: the CPU, and Vulkan where ncnn finds a GPU.
 
     Raises:
@@ -103,7 +110,7 @@ def providers() -> tuple[str, ...]:
     return (PROVIDER, VULKAN) if import_ncnn().get_gpu_count() > 0 else (PROVIDER,)
 
 
-def compile(model: Artifact, profile: DeviceProfile, precision: str, out: Path) -> Artifact:
+def compile(model: Artifact, precision: str, options: Mapping[str, str], out: Path) -> Artifact:
     """Convert an ONNX file by pnnx and prove the result, or take over the folder that `ncnn_int8` wrote.
 
     In fp16 the weights are stored so, too; whether kernels compute in it is told by `Session.actual`.
@@ -118,10 +125,10 @@ def compile(model: Artifact, profile: DeviceProfile, precision: str, out: Path) 
     engine = out / ENGINE
     if model.path.is_dir():
         shutil.copytree(model.path, engine)
-        load(engine, precision, 1, options_for(profile, precision))
+        load(engine, precision, 1, options)
     else:
         convert(model.path, engine, half=precision == "fp16")
-        load(engine, precision, 1, options_for(profile, precision))
+        load(engine, precision, 1, options)
     return Artifact.of(engine, "engine", precision, parent=model.sha256)
 
 
@@ -275,7 +282,7 @@ def _set(opt: Any, name: str, value: str) -> None:
     if name == "provider":
         if value not in (PROVIDER, VULKAN):
             raise CompileError(f"provider: ncnn has {PROVIDER} and {VULKAN}, not {value!r}")
-        if value == VULKAN and VULKAN not in providers():
+        if value == VULKAN and VULKAN not in devices():
             raise RuntimeMissingError(
                 "ncnn finds no GPU here: Vulkan needs one and its driver (libvulkan.so.1)"
             )
@@ -377,3 +384,31 @@ def _require_equal(onnx_file: Path, engine: Path, shape: list[int], half: bool) 
                 f"{onnx_file}: pnnx's network differs from ONNX Runtime by {error:.2g} (relative L2) in "
                 f"output {index}; allowed is {tolerance:g}"
             )
+
+
+def _benchncnn(engine: Path, options: Mapping[str, str], threads: int, seconds: float) -> list[str]:
+    _, channels, height, width = input_shape(engine)
+    model = [f"param={param_of(engine)}", f"shape=[{width},{height},{channels}]"]
+    return ["128", str(threads), "0", "-1", "0", *model]
+
+
+def _read_benchncnn(text: str) -> Figures:
+    """Read the line of the network that was named, which ends in `.param`.
+
+    One of before ncnn#4782 leaves `param=` unread and times networks of its own. Of a network that it cannot
+    load it says 0.00 ms, and exits with 0.
+    """
+    said = re.search(r"\.param\s+min =\s*([\d.]+)\s+max =\s*([\d.]+)\s+avg =\s*([\d.]+)", text)
+    if said is None or not float(said[3]):
+        return Figures()
+    return Figures(min=float(said[1]), max=float(said[2]), mean=float(said[3]))
+
+
+TOOL = Tool(
+    "benchncnn",
+    "build it with ncnn of June 2023 or newer (-DNCNN_BUILD_BENCHMARK=ON), and put it on the PATH",
+    _benchncnn,
+    _read_benchncnn,
+    "it has only a mean, of 128 queries, which compares with our mean. Its weights are zero and its "
+    "input is constant, so int8 and denormals cost other than in earnest; it allows fp16 in any row",
+)

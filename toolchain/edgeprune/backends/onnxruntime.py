@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import re
 import shutil
+import statistics
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.backends import Recognised, options_for
 from edgeprune.backends.operators import lacking
-from edgeprune.backends.ort_format import operators
+from edgeprune.backends.ort_format import config_of, operators, to_ort
+from edgeprune.backends.precisions import precision_of
 from edgeprune.core.artifact import Artifact, parts_of
+from edgeprune.core.backend import QDQ
+from edgeprune.core.backend_types import Figures, NodeCounter, Recognised, Tool
+from edgeprune.core.documents import read_json
 from edgeprune.core.errors import (
     CompileError,
     ConfigError,
@@ -31,10 +35,17 @@ from edgeprune.core.onnx_outline import Outline, read_outline
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgeprune.config.targets import DeviceProfile
-
+MODULE = "onnxruntime"
+PIP = ("onnxruntime",)
+PACKAGES = ("onnxruntime",)
+HOW_TO_GET = "pip install onnxruntime"
+WHEELS = {  # the newest that runs under qemu 7.2: 1.28.0, 1.30.0, 1.31.1 and 1.32.0 crash when they load
+    "aarch64": {"onnxruntime==1.27.0": "2eb083321af8a236a84c7c140a7f4cecbfa2a987a18c07c78db471c20cd390ef"}
+}
 PROVIDER = "CPUExecutionProvider"
 SOURCE = "onnx"
+SCHEMES = QDQ
+FORMATS = ("onnx", "ort")
 END2END = True
 HALF_GRAPH = True
 GRAPH_IN_FILE = False
@@ -98,6 +109,44 @@ class OrtSession:
         return outputs
 
 
+class OrtCounter:
+    """An engine with ONNX Runtime's profiler, which writes the times of all inferences to a file."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self._input = session.get_inputs()[0].name
+
+    def __call__(self, images: np.ndarray[Any, Any]) -> None:
+        """Run one inference."""
+        self._session.run(None, {self._input: images})
+
+    def note(self) -> None:
+        """Keep nothing: the profiler does."""
+
+    def nodes(self, count: int) -> list[dict[str, Any]]:
+        """Return the nodes with their medians over the last inferences."""
+        events = read_json(Path(self._session.end_profiling()), CompileError)
+        taken: dict[tuple[str, str], list[float]] = defaultdict(list)
+        nodes: dict[tuple[str, str], dict[str, Any]] = {}
+        for event in events:
+            if event["cat"] != "Node" or not event["name"].endswith("_kernel_time"):
+                continue
+            args = event["args"]
+            key = event["name"].removesuffix("_kernel_time"), args["node_index"]
+            taken[key].append(event["dur"] / 1e3)
+            kind = next((kind for one in args["input_type_shape"] for kind in one), "")
+            nodes[key] = {
+                "name": key[0],
+                "operator": args["op_name"],
+                "kernel": "",
+                "inputs": [shape for one in args["input_type_shape"] for shape in one.values()],
+                "outputs": [shape for one in args["output_type_shape"] for shape in one.values()],
+                "precision": precision_of(kind),
+                "layers": [key[0]],
+            }
+        return [node | {"ms": statistics.median(taken[key][-count:])} for key, node in nodes.items()]
+
+
 def version() -> str | None:
     """Return the version of the onnxruntime that is installed here, or None."""
     try:
@@ -117,7 +166,7 @@ def providers() -> tuple[str, ...]:
     return tuple(name for name in found if name != "AzureExecutionProvider")  # it asks a cloud service
 
 
-def compile(model: Artifact, profile: DeviceProfile, precision: str, out: Path) -> Artifact:
+def compile(model: Artifact, precision: str, options: Mapping[str, str], out: Path) -> Artifact:
     """Copy the ONNX file into `out` as the engine and prove that this runtime loads it.
 
     The optimised graph is not stored: it is bound to the CPU it was made on.
@@ -133,7 +182,7 @@ def compile(model: Artifact, profile: DeviceProfile, precision: str, out: Path) 
         beside = out / part.relative_to(model.path.parent)
         beside.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(part, beside)
-    load(engine, precision, 1, options_for(profile, precision))
+    load(engine, precision, 1, options)
     return Artifact.of(engine, "engine", precision, parent=model.sha256)
 
 
@@ -154,6 +203,16 @@ def load(engine: Path, precision: str, threads: int, options: Mapping[str, str])
     ort = _import()
     session = _open(engine, _session_options(threads, options), _providers(options))
     return OrtSession(session, threads, str(ort.__version__))
+
+
+def count_nodes(
+    engine: Path, precision: str, threads: int, options: Mapping[str, str], folder: Path
+) -> NodeCounter:
+    """Load an engine with the profiler, which writes into `folder`; the rest is as in `load`."""
+    settings = _session_options(threads, options)
+    settings.enable_profiling = True
+    settings.profile_file_prefix = str(folder / "profile")
+    return OrtCounter(_open(engine, settings, _providers(options)))
 
 
 def nodes_by_provider(session: Any) -> dict[str, int] | None:
@@ -216,6 +275,16 @@ def _outline(path: Path) -> Outline:
     if not outline.inputs:
         raise ModelError(f"{path}: not an ONNX file: it holds no network")
     return outline
+
+
+def write_format(model: Artifact, kind: str, out: Path) -> Artifact:
+    """Write the ``ort`` file of an ONNX artifact; see `ort_format.to_ort`, also for the errors."""
+    return to_ort(model, out)
+
+
+def parts(engine: Path) -> tuple[Path, ...]:
+    """Return an engine and, of a ``.ort`` file, the list of its operators, which a small build needs."""
+    return tuple(filter(Path.exists, (engine, config_of(engine))))
 
 
 def quantized_ops(engine: Path) -> int:
@@ -287,3 +356,39 @@ def _open(engine: Path, options: Any, providers: Sequence[Any] = (PROVIDER,)) ->
             operator = next(filter(None, lacks.groups()))
             raise lacking(f"ONNX Runtime {version()}", engine, [operator]) from exc
         raise CompileError(f"{engine}: ONNX Runtime cannot load this graph: {shortened(exc)}") from exc
+
+
+def _perf_test(engine: Path, options: Mapping[str, str], threads: int, seconds: float) -> list[str]:
+    named, *groups = split(options)
+    own, entries = ([f"{key}|{value}" for key, value in group.items()] for group in groups)
+    # It calls the providers by their names in lower case: CPUExecutionProvider is cpu, and so on.
+    provider = named.removesuffix("ExecutionProvider").lower()
+    how = ["-e", provider, "-x", str(threads), "-y", "1", "-m", "duration", "-t", str(max(1, round(seconds)))]
+    how += ["-i", " ".join(own)] if own else []
+    how += ["-C", " ".join(entries)] if entries else []
+    return [*how, "-I", "-s", str(engine)]
+
+
+def _read_perf_test(text: str) -> Figures:
+    said = re.findall(r"^(Min|Max|P\d+) Latency(?: is|:)\s*([-+.\deE]+) s", text, re.MULTILINE)
+    found = {name: float(seconds) * 1e3 for name, seconds in said}
+    mean = re.search(r"^Average (?:inference )?time cost(?: total)?:\s*([\d.]+) ms", text, re.MULTILINE)
+    fps = re.search(r"^Number of inferences per second:\s*([\d.]+)", text, re.MULTILINE)
+    return Figures(
+        p50=found.get("P50"),
+        p90=found.get("P90"),
+        p99=found.get("P99"),
+        mean=float(mean[1]) if mean else None,
+        min=found.get("Min"),
+        max=found.get("Max"),
+        fps=float(fps[1]) if fps else None,
+    )
+
+
+TOOL = Tool(
+    "onnxruntime_perf_test",
+    "build it with ONNX Runtime (build.sh --build_shared_lib), and put it on the PATH",
+    _perf_test,
+    _read_perf_test,
+    "its P50 compares with our p50. It feeds one random tensor and warms up by one query",
+)

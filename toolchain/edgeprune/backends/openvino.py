@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import re
 import shutil
+import statistics
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.backends import Recognised, options_for
 from edgeprune.backends.operators import lacking
+from edgeprune.backends.precisions import precision_of
 from edgeprune.core.artifact import WEIGHTS, Artifact, lone
+from edgeprune.core.backend import QDQ
+from edgeprune.core.backend_types import Figures, NodeCounter, Recognised, Tool
 from edgeprune.core.documents import read_xml
 from edgeprune.core.errors import (
     CompileError,
@@ -30,10 +34,16 @@ from edgeprune.core.files import read_bytes
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgeprune.config.targets import DeviceProfile
-
+MODULE = "openvino"
+PIP = ("openvino",)
+PACKAGES = ("openvino",)
+HOW_TO_GET = "pip install 'edgeprune[openvino]'"
+WHEELS = {
+    "aarch64": {"openvino==2026.4.1": "bea1eb3733c34ef331adc945da0ccda5937865031139073663be84c517ffda22"}
+}
 PROVIDER = "CPU"
 SOURCE = "onnx"
+SCHEMES = ("nncf", *QDQ)
 END2END = True
 HALF_GRAPH = False
 GRAPH_IN_FILE = False
@@ -56,6 +66,7 @@ class OpenVinoSession:
 
     Attributes:
         compile_ms: time of compiling, reading the model is not in it.
+        request: OpenVINO's own.
         actual: ``provider`` (the device that executes), ``precision`` of the floating-point kernels as read
             back from the compiled model, ``threads``, ``streams`` and ``version``; None for what the device
             does not tell.
@@ -63,7 +74,7 @@ class OpenVinoSession:
 
     def __init__(self, compiled: Any, version: str, compile_ms: float | None = None) -> None:
         self.compile_ms = compile_ms
-        self._request = compiled.create_infer_request()
+        self.request = compiled.create_infer_request()
         self._outputs = len(compiled.outputs)
         hint = _property(compiled, "INFERENCE_PRECISION_HINT")
         precision = None if hint is None else str(hint.to_string())
@@ -80,8 +91,46 @@ class OpenVinoSession:
     def __call__(self, images: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
         """Run on float32 images of shape (1, 3, H, W) and return new arrays, one an output."""
         # The input is read in place; outputs are copied, since the request reuses its own memory.
-        results = self._request.infer(images, share_inputs=True, share_outputs=False)
+        results = self.request.infer(images, share_inputs=True, share_outputs=False)
         return [results[index] for index in range(self._outputs)]
+
+
+class OpenVinoCounter:
+    """An engine with OpenVINO's `PERF_COUNT`: the request tells the times of its last inference."""
+
+    def __init__(self, session: OpenVinoSession) -> None:
+        self._session = session
+        self._taken: dict[str, list[float]] = defaultdict(list)
+        self._facts: dict[str, dict[str, Any]] = {}
+
+    def __call__(self, images: np.ndarray[Any, Any]) -> None:
+        """Run one inference."""
+        self._session(images)
+
+    def note(self) -> None:
+        """Keep what the nodes of the last inference took; those that were fused into others ran none."""
+        for info in self._session.request.profiling_info:
+            if info.status == info.Status.EXECUTED:
+                self._taken[info.node_name].append(info.real_time.total_seconds() * 1e3)
+                self._facts[info.node_name] = {"operator": info.node_type, "kernel": info.exec_type}
+
+    def nodes(self, count: int) -> list[dict[str, Any]]:
+        """Return the nodes with their medians over the last inferences."""
+        graph = self._session.request.get_compiled_model().get_runtime_model()
+        told = {
+            node.get_friendly_name(): {
+                "inputs": [list(port.get_shape()) for port in node.inputs()],
+                "outputs": [list(port.get_shape()) for port in node.outputs()],
+                "precision": precision_of(runtime_info(node, "runtimePrecision")),
+                "layers": runtime_info(node, "originalLayersNames").split(","),
+            }
+            for node in graph.get_ops()
+        }
+        none: dict[str, Any] = {"inputs": [], "outputs": [], "precision": "", "layers": []}
+        return [
+            {"name": name, "ms": statistics.median(self._taken[name][-count:])} | facts | told.get(name, none)
+            for name, facts in self._facts.items()
+        ]
 
 
 def version() -> str | None:
@@ -102,7 +151,7 @@ def providers() -> tuple[str, ...]:
     return tuple(_import().Core().available_devices)
 
 
-def compile(model: Artifact, profile: DeviceProfile, precision: str, out: Path) -> Artifact:
+def compile(model: Artifact, precision: str, options: Mapping[str, str], out: Path) -> Artifact:
     """Turn an ONNX file into IR with fp32 weights, or take over the IR folder that NNCF wrote.
 
     Returns:
@@ -122,7 +171,7 @@ def compile(model: Artifact, profile: DeviceProfile, precision: str, out: Path) 
         keep_spec(network, model.path)
         # compress_to_fp16 is on by default and would round the weights of every "fp32" row.
         openvino.save_model(network, str(engine / IR), compress_to_fp16=False)
-    load(engine, precision, 1, options_for(profile, precision))
+    load(engine, precision, 1, options)
     return Artifact.of(engine, "engine", precision, parent=model.sha256)
 
 
@@ -152,6 +201,13 @@ def load_many(
     """
     compiled, compile_ms = _compiled(engine, threads, options, count)
     return [OpenVinoSession(compiled, str(version()), compile_ms) for _ in range(count)]
+
+
+def count_nodes(
+    engine: Path, precision: str, threads: int, options: Mapping[str, str], folder: Path
+) -> NodeCounter:
+    """Load an engine with OpenVINO's counters; arguments and errors are those of `load`."""
+    return OpenVinoCounter(load(engine, precision, threads, {**options, "PERF_COUNT": "YES"}))
 
 
 def recognise(path: Path) -> Recognised | None:
@@ -290,3 +346,35 @@ def _operator(told: str) -> str:
     """Turn OpenVINO's ``domain.Type``, or ``Type-17`` for ONNX's own domain, into ``domain:Type``."""
     domain, _, kind = re.sub(r"-\d+$", "", told).rpartition(".")
     return f"{domain}:{kind}" if domain else kind
+
+
+def _benchmark_app(engine: Path, options: Mapping[str, str], threads: int, seconds: float) -> list[str]:
+    hint = options.get("INFERENCE_PRECISION_HINT")
+    precision = ["-infer_precision", hint] if hint else []
+    model = ["-m", str(ir_of(engine)), "-d", options.get("provider", PROVIDER)]
+    how = ["-api", "sync", "-hint", "none", "-nthreads", str(threads), "-nstreams", "1"]
+    how += ["-ip", "f32"]  # left alone it gives an image's input the type u8, which is another network
+    return [*model, *how, *precision, "-t", str(max(1, round(seconds)))]
+
+
+def _read_benchmark_app(text: str) -> Figures:
+    said = re.findall(r"(Median|Average|Min|Max):\s+([\d.]+) (ms|us)\b", text)  # us of a fast network
+    found = {name.lower(): float(value) / (1 if unit == "ms" else 1e3) for name, value, unit in said}
+    fps = re.search(r"Throughput:\s+([\d.]+) FPS", text)
+    return Figures(
+        p50=found.get("median"),
+        mean=found.get("average"),
+        min=found.get("min"),
+        max=found.get("max"),
+        fps=float(fps[1]) if fps else None,
+    )
+
+
+TOOL = Tool(
+    "benchmark_app",
+    "pip install openvino",
+    _benchmark_app,
+    _read_benchmark_app,
+    "its median compares with our p50. It feeds one random tensor, set before the clock starts, and "
+    "warms up by one query",
+)

@@ -22,33 +22,22 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgeprune.backends.nvidia import build_engine, make_log
+from edgeprune.core.backend_types import Proof
 from edgeprune.core.documents import read_json
 from edgeprune.core.errors import CompileError, RuntimeMissingError
 from edgeprune.core.files import write_text_atomically
 from edgeprune.core.packages import module_version
 from edgeprune.core.processes import own_python
 
+NAME = "tensorrt-rtx"
+WHY = "to have files for TensorRT proven on this machine (Linux on x86-64)"
 HOW_TO_GET = "pip install 'edgeprune[rtx]'"
 CAPABILITIES = ("SM86", "SM89")
 TIMEOUT_S = 1800.0
-
-
-@dataclass(frozen=True)
-class Proof:
-    """A build that succeeded.
-
-    Attributes:
-        version: of TensorRT-RTX.
-        capabilities: compute capabilities of the GPUs that it was built for, such as ``SM86``.
-    """
-
-    version: str
-    capabilities: tuple[str, ...]
 
 
 def version() -> str | None:

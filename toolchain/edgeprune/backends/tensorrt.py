@@ -20,9 +20,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.backends import Recognised, options_for
 from edgeprune.backends.nvidia import build_engine, make_log
 from edgeprune.core.artifact import Artifact
+from edgeprune.core.backend import QDQ
+from edgeprune.core.backend_types import Figures, Recognised, Tool
 from edgeprune.core.documents import parse_json
 from edgeprune.core.errors import CompileError, ConfigError, ModelError, RuntimeMissingError, shortened
 from edgeprune.core.files import ENGINE_BYTES, read_bytes
@@ -30,10 +31,13 @@ from edgeprune.core.files import ENGINE_BYTES, read_bytes
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgeprune.config.targets import DeviceProfile
-
+MODULE = "tensorrt"
+PIP = ("cuda-python",)  # TensorRT itself is part of the device's own system
+PACKAGES = ("tensorrt",)
 PROVIDER = "TensorRT"
+PROVER = "edgeprune.backends.rtx"
 SOURCE = "onnx"
+SCHEMES = QDQ
 END2END = True
 HALF_GRAPH = True
 GRAPH_IN_FILE = False
@@ -166,7 +170,7 @@ def version() -> str | None:
     return str(tensorrt.__version__)
 
 
-def compile(model: Artifact, profile: DeviceProfile, precision: str, out: Path) -> Artifact:
+def compile(model: Artifact, precision: str, options: Mapping[str, str], out: Path) -> Artifact:
     """Build `out/model.engine` from an ONNX file, for the GPU of this machine.
 
     The builder times its kernels; what it learns is kept in the user's cache folder, one file for each GPU
@@ -174,11 +178,11 @@ def compile(model: Artifact, profile: DeviceProfile, precision: str, out: Path) 
 
     Raises:
         CompileError: the parser or the builder refuses the graph.
-        ConfigError: the profile has an option that is none.
+        ConfigError: an option is none of TensorRT's.
         RuntimeMissingError: TensorRT, cuda-python or the GPU is missing.
     """
-    settings = _settings(options_for(profile, precision))
-    trt, cuda = _import(f"{profile.name}: ")
+    settings = _settings(options)
+    trt, cuda = _import("")
     cache = _timing_cache(trt, cuda)
 
     def configure(config: Any) -> None:
@@ -363,3 +367,33 @@ def _weight_types(layers: Iterable[Any]) -> list[str]:
         for layer in layers
         if isinstance(layer, dict) and layer.get("ParameterType") == "Convolution" and "Weights" in layer
     ]
+
+
+def _trtexec(engine: Path, options: Mapping[str, str], threads: int, seconds: float) -> list[str]:
+    return [f"--loadEngine={engine}", "--warmUp=2000", f"--duration={max(1, round(seconds))}"]
+
+
+def _read_trtexec(text: str) -> Figures:
+    line = re.search(r"\] Latency: (.*)$", text, re.MULTILINE)
+    found = dict(re.findall(r"([\w()%]+) = ([\d.]+) ms", line[1])) if line else {}
+    fps = re.search(r"Throughput: ([\d.]+) qps", text)
+    ms = {name: float(value) for name, value in found.items()}
+    return Figures(
+        p50=ms.get("median"),
+        p90=ms.get("percentile(90%)"),
+        p99=ms.get("percentile(99%)"),
+        mean=ms.get("mean"),
+        min=ms.get("min"),
+        max=ms.get("max"),
+        fps=float(fps[1]) if fps else None,
+    )
+
+
+TOOL = Tool(
+    "trtexec",
+    "it comes with TensorRT (/usr/src/tensorrt/bin): put it on the PATH",
+    _trtexec,
+    _read_trtexec,
+    "its latency is the sum of transfers and GPU time by CUDA's clock, ours is by the host's, with "
+    "launch and sync; trtexec 11 leaves the transfers off unless asked",
+)

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
-from edgeprune.backends import BACKENDS, get_backend
+from edgeprune.backends import all_backends
 
 # By the end of the name, as Ultralytics' exporter and the vendors' compilers write it.
 FILES: Final[Mapping[str, str]] = {
@@ -47,7 +47,7 @@ _CHECKPOINTS = (".pt", ".pth", ".ckpt", ".safetensors")
 
 def taken() -> str:
     """Say what `bench` and `check` take, by the runtimes there are."""
-    kinds = [told for name in BACKENDS if (told := get_backend(name).TAKES)]
+    kinds = [backend.TAKES for backend in all_backends() if backend.TAKES]
     return f"a build folder, {', '.join(kinds[:-1])} or {kinds[-1]}, or the folder of one"
 
 

@@ -10,13 +10,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from edgeprune.backends import all_backends, known_backends
 from edgeprune.bench.testbed import facts_of
 from edgeprune.core.errors import DeviceError, EdgepruneError
 from edgeprune.runners.adb import attached
 from edgeprune.runners.devices import LOCAL, runner_for
 from edgeprune.runners.emulated import SCHEME
 from edgeprune.runners.known import Place, known_places, place_of
-from edgeprune.runners.runtimes import RUNTIMES
 from edgeprune.runners.sysroot import ARCHITECTURES, parts
 from edgeprune.worker.sensors.thermal import hottest
 
@@ -68,7 +68,9 @@ def _emulated() -> Iterator[Seen]:
         found = parts(machine)
         if "debian" not in found:
             continue
-        wheels = [wheel.split("==") for name in found if name in RUNTIMES for wheel in found[name]["wheels"]]
+        wheels = [
+            wheel.split("==") for name in found if name in known_backends() for wheel in found[name]["wheels"]
+        ]
         lacking = None if shutil.which(architecture.emulator) else f"there is no {architecture.emulator} here"
         address = f"{SCHEME}://{machine}"
         yield Seen(
@@ -95,7 +97,7 @@ def _seen(place: Place) -> Seen:
                 python = runner.python()
             except DeviceError as exc:
                 python, lacking = "python3", str(exc)
-            state = _state(*facts_of(runner, python, RUNTIMES))
+            state = _state(*facts_of(runner, python, [one.name for one in all_backends()]))
     except EdgepruneError as exc:
         # What keeps its Python from measuring may be what keeps it from answering.
         return Seen(**facts, reachable=lacking is not None, state=None, error=lacking or str(exc))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.backends import options_for
+from edgeprune.backends import all_backends, get_backend, options_for
 from edgeprune.bench.ask import ask
 from edgeprune.bench.jobs import write_inputs
 from edgeprune.config.targets import DeviceProfile
@@ -16,7 +16,6 @@ from edgeprune.core.artifact import Artifact
 from edgeprune.core.documents import read_json
 from edgeprune.core.errors import ConfigError, DeviceError
 from edgeprune.runners import Runner, require_timed
-from edgeprune.worker.nodes import COUNTERS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,8 +104,9 @@ def node_times(
         DeviceError: the process crashed, hung or answered with garbage, or the device is emulated.
     """
     require_timed(runner)
-    if profile.backend not in COUNTERS:
-        raise ConfigError(f"{profile.backend}: nodes are timed by the counters of {', '.join(COUNTERS)} only")
+    if get_backend(profile.backend).count_nodes is None:
+        able = ", ".join(one.name for one in all_backends() if one.count_nodes)
+        raise ConfigError(f"{profile.backend}: nodes are timed by the counters of {able} only")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         job = {

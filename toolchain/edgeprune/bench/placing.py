@@ -10,11 +10,11 @@ from edgeprune.bench.protocol import Progress
 from edgeprune.bench.scenario_runs import measure_setup
 from edgeprune.bench.setup import Setup
 from edgeprune.bench.subject import Subject, make_job
+from edgeprune.core.backend import modules_of
 from edgeprune.core.errors import IncompleteError
 from edgeprune.records.bench_result import BenchResult, Flag
 from edgeprune.runners import Runner
 from edgeprune.runners.recording import RecordingRunner, ReplayRunner
-from edgeprune.runners.runtimes import RUNTIMES
 
 
 def measure_subjects(
@@ -36,7 +36,7 @@ def measure_subjects(
         DeviceError: the device lacks a runtime; or, as an `IncompleteError` with what was finished, its
             worker crashed, hung, or answered with garbage.
     """
-    runner.python(*(RUNTIMES[subject.profile.backend].module for subject in subjects))
+    runner.python(*modules_of(subject.profile.backend for subject in subjects))
     with tempfile.TemporaryDirectory() as folder:
         jobs = []
         for index, subject in enumerate(subjects):

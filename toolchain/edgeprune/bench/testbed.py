@@ -8,12 +8,12 @@ from typing import Any
 
 from edgeprune.backends import get_backend
 from edgeprune.config.targets import DeviceProfile
+from edgeprune.core.backend import modules_of
 from edgeprune.core.documents import parse_json
 from edgeprune.core.errors import CompileError, DeviceError
 from edgeprune.runners import Runner
 from edgeprune.runners.devices import LOCAL
 from edgeprune.runners.local import LocalRunner
-from edgeprune.runners.runtimes import RUNTIMES
 from edgeprune.worker.environment import read_environment
 
 _FACTS_TIMEOUT_S = 120.0
@@ -90,7 +90,7 @@ def as_testbed(runner: Runner, profiles: Sequence[DeviceProfile]) -> Testbed:
         return local()
     backends = [one.backend for one in profiles if suits(one, runner.machine) and one.compile_on == "host"]
     backends = list(dict.fromkeys(backends))
-    python = runner.python(*(RUNTIMES[name].module for name in backends))
+    python = runner.python(*modules_of(backends))
     return Testbed(runner, *facts_of(runner, python, backends))
 
 
@@ -106,7 +106,7 @@ def facts_of(runner: Runner, python: str, backends: Iterable[str]) -> tuple[dict
     Raises:
         DeviceError: it failed, or answered with garbage.
     """
-    modules = {RUNTIMES[backend].module: backend for backend in backends}
+    modules = modules_of(backends)
     asked = (python, "-m", "edgeprune.worker.facts", *modules)
     told = runner.run(asked, _FACTS_TIMEOUT_S).stdout
     try:

@@ -16,6 +16,7 @@ from edgeprune.cli.options import history_option, json_option, threads_option
 from edgeprune.cli.progress import stage_progress
 from edgeprune.cli.scenario import read_scenario, scenario_options
 from edgeprune.cli.usage import Command
+from edgeprune.core.backend import vendor_tools
 
 if TYPE_CHECKING:
     from edgeprune.bench.sessions import Outcome
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--against",
-    type=click.Choice(["benchmark_app", "onnxruntime_perf_test", "trtexec", "benchncnn"]),
+    type=click.Choice(list(vendor_tools())),
     help="Also run the vendor's tool here, and print both.",
 )
 @click.option(

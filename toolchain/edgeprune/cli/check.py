@@ -279,10 +279,10 @@ def _aa_folder(place: Place) -> Path:
 def _ready(sides: Mapping[str, Subject], threads: int, runner: Runner) -> Iterator[tuple[list[Job], Measure]]:
     """Yield a job for each side, with its inputs and reference written, and what measures them."""
     from edgeprune.bench.subject import make_job
+    from edgeprune.core.backend import modules_of
     from edgeprune.gate.pairs import on_runner
-    from edgeprune.runners.runtimes import RUNTIMES
 
-    runner.python(*(RUNTIMES[subject.profile.backend].module for subject in sides.values()))
+    runner.python(*modules_of(subject.profile.backend for subject in sides.values()))
     with tempfile.TemporaryDirectory() as folder:
         jobs = []
         for side, subject in sides.items():

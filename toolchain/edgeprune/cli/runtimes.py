@@ -40,7 +40,7 @@ def remove_command(name: str) -> None:
 
 
 def _list(as_json: bool) -> None:
-    from edgeprune.converters.environments import ENVIRONMENTS, GET, folder_of, installed, size_bytes
+    from edgeprune.converters.environments import GET, converters, folder_of, installed, size_bytes
 
     rows = [
         {
@@ -53,7 +53,7 @@ def _list(as_json: bool) -> None:
             "path": str(folder_of(name)) if installed(name) else None,
             "get": GET.format(name),
         }
-        for name, made_of in ENVIRONMENTS.items()
+        for name, made_of in converters().items()
     ]
     if as_json:
         echo_json(json.dumps(rows, indent=1))

@@ -8,27 +8,35 @@ from __future__ import annotations
 
 import platform
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from edgeprune.core.backend import get_backend, known_backends, known_schemes
 from edgeprune.core.documents import read_mapping, validate
-from edgeprune.core.errors import ConfigError, OldFormWarning, which_target
+from edgeprune.core.errors import ConfigError, OldFormWarning, did_you_mean, which_target
 from edgeprune.core.resources import bundled, config_dir
 from edgeprune.core.variables import require_tuning
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-BackendName = Literal["onnxruntime", "openvino", "tensorrt", "ncnn", "litert", "executorch"]
-SchemeName = Literal[
-    "ort-u8s8", "ort-s8s8", "nncf", "trt-s8s8", "ncnn-minmax", "ncnn-kl", "litert-s8", "executorch-s8"
-]  # fmt: skip
 Architecture = Literal["x86_64", "aarch64"]
 Place = Literal["host", "device"]
 _PLACES = ("compile_on", "evaluate_on", "time_on")
 
 
+def _known(name: str, names: Collection[str]) -> str:
+    if name not in names:
+        raise ValueError(f"{name!r} is not one of {', '.join(names)}{did_you_mean(name, names)}")
+    return name
+
+
+BackendName = Annotated[str, AfterValidator(lambda name: _known(name, known_backends()))]
+"""A runtime that comes along, or one that an installed package brings."""
+SchemeName = Annotated[str, AfterValidator(lambda name: _known(name, known_schemes()))]
+"""An int8 scheme that any of them takes."""
 Variables = Annotated[dict[str, str], AfterValidator(require_tuning)]
 """Environment variables that a row is run with: only those that tune a runtime, see `core/variables.py`."""
 
@@ -44,7 +52,8 @@ class DeviceProfile(BaseModel):
         options: runtime options by precision, handed to the backend as they are.
         provider: what executes in runtimes that leave a choice: a provider of ONNX Runtime, a device of
             OpenVINO. None is the CPU.
-        format: what ONNX Runtime is given: the ``onnx`` file, or ``ort`` for its builds for phones.
+        format: what the runtime is given: ``onnx`` for what it compiles of such a file; ``ort`` is for ONNX
+            Runtime's builds for phones.
         environments: by precision, sets of environment variables that the build tries beside the plain
             one; the fastest by measurement is kept.
         system: operating system; with `arch` it decides whether rows are timed on this machine.
@@ -68,7 +77,7 @@ class DeviceProfile(BaseModel):
     scheme: SchemeName
     options: dict[Precision, dict[str, str]] = {}
     provider: str | None = None
-    format: Literal["onnx", "ort"] = "onnx"
+    format: str = "onnx"
     environments: dict[Precision, tuple[Variables, ...]] = {}
     compile_on: Place = "host"
     evaluate_on: Place = "host"
@@ -85,10 +94,17 @@ class DeviceProfile(BaseModel):
                 raise ValueError(
                     f"channel_step.{precision}: a step of at least 1 is needed for each precision"
                 )
-        if self.provider is not None and self.backend not in ("onnxruntime", "openvino"):
+        backend = get_backend(self.backend)
+        if self.provider is not None and backend.providers is None:
             raise ValueError(f"provider: {self.backend} leaves no choice; leave this key out")
-        if self.format == "ort" and self.backend != "onnxruntime":
-            raise ValueError(f"format: 'ort' is a format of onnxruntime, not of {self.backend}")
+        if self.format not in backend.FORMATS:
+            raise ValueError(
+                f"format: {self.backend} takes {' or '.join(backend.FORMATS)}, not {self.format!r}"
+            )
+        if self.scheme not in backend.SCHEMES:
+            raise ValueError(
+                f"scheme: {self.backend} takes {' or '.join(backend.SCHEMES)}, not {self.scheme!r}"
+            )
         if self.compile_on == "device" and self.time_on == "host":
             raise ValueError("time_on: what only the device compiles is timed there: write time_on: device")
         return self

@@ -14,12 +14,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, get_args
+from typing import IO
 
-from edgeprune.config.targets import BackendName
 from edgeprune.core.artifact import Artifact, content_key
+from edgeprune.core.backend import all_backends, get_backend, known_backends
+from edgeprune.core.backend_types import Converter
 from edgeprune.core.documents import read_json
 from edgeprune.core.errors import (
     CompileError,
@@ -45,55 +45,38 @@ Say = Callable[[str], None]
 """Called with a few words about what is being done."""
 
 
-@dataclass(frozen=True)
-class Environment:
-    """What an isolated environment holds.
-
-    Attributes:
-        pins: requirements for pip, each of one exact version; the first names the converter.
-        purpose: what it is for, in a few words.
-    """
-
-    pins: tuple[str, ...]
-    purpose: str
+def converters() -> dict[str, Converter]:
+    """Return the converters that need an environment, by the runtime that they convert for."""
+    return {backend.name: backend.CONVERTER for backend in all_backends() if backend.CONVERTER}
 
 
-ENVIRONMENTS: dict[str, Environment] = {
-    "litert": Environment(
-        ("litert-torch==0.10.0", "ai-edge-quantizer==0.10.0", "ai-edge-litert==2.3.0", "torch==2.13.0"),
-        "PyTorch to .tflite, float and int8",
-    ),
-    "executorch": Environment(
-        ("executorch==1.5.1", "torchao==0.18.0", "torch==2.13.0"),
-        "PyTorch to .pte for XNNPACK, float and int8",
-    ),
-}
-
-
-def environment(name: str) -> Environment:
-    """Return the environment of that name.
+def converter(name: str) -> Converter:
+    """Return the converter of a runtime.
 
     Raises:
         ConfigError: there is none.
     """
-    if name not in ENVIRONMENTS:
-        if name in get_args(BackendName):
+    found = converters()
+    if name not in found:
+        if name in known_backends():
             raise ConfigError(
                 f"{name} needs no environment of its own; `edgeprune doctor` says how to get it"
             )
-        known = ", ".join(ENVIRONMENTS)
-        raise ConfigError(f"unknown runtime {name!r}{did_you_mean(name, ENVIRONMENTS)}; there are {known}")
-    return ENVIRONMENTS[name]
+        raise ConfigError(
+            f"unknown runtime {name!r}{did_you_mean(name, found)}; there are {', '.join(found)}"
+        )
+    return found[name]
 
 
 def pins_of(name: str) -> tuple[str, ...]:
     """Return what a runtime's converter is pinned to: nothing for one that needs no environment."""
-    return ENVIRONMENTS[name].pins if name in ENVIRONMENTS else ()
+    found = get_backend(name).CONVERTER
+    return found.pins if found else ()
 
 
 def folder_of(name: str) -> Path:
     """Return where the environment lies, or would lie: it depends on its pins and on this interpreter."""
-    made_of = {"pins": environment(name).pins, "python": sys.version_info[:3], "machine": platform.machine()}
+    made_of = {"pins": converter(name).pins, "python": sys.version_info[:3], "machine": platform.machine()}
     return cache_dir() / "runtimes" / f"{name}-{content_key(made_of)}"
 
 
@@ -140,7 +123,7 @@ def install(name: str, say: Say) -> Path:
             return place
         log = place.parent / f"{name}-install.log"
         try:
-            _make(place, environment(name), log, say)
+            _make(place, converter(name), log, say)
         except BaseException:
             shutil.rmtree(place, ignore_errors=True)
             raise
@@ -157,7 +140,7 @@ def remove(name: str) -> bool:
     Raises:
         OutputError: another process is installing it.
     """
-    environment(name)
+    converter(name)
     root = cache_dir() / "runtimes"
     if not root.is_dir():
         return False
@@ -173,7 +156,7 @@ def convert_program(name: str, program: Artifact, engine: Path, more: Sequence[s
     """Write `engine` from an exported program, with the converter of a runtime in its environment.
 
     Args:
-        name: of the environment; its script is `converters/scripts/NAME_convert.py`.
+        name: of the runtime, whose `CONVERTER` names the script.
         more: further arguments of the script.
 
     Raises:
@@ -181,7 +164,7 @@ def convert_program(name: str, program: Artifact, engine: Path, more: Sequence[s
         RuntimeMissingError: the environment is not installed.
     """
     args = [str(program.path / "model.pt2"), str(engine), *more]
-    run_converter(name, f"{name}_convert.py", args, engine.parent.parent / f"{name}-convert.log")
+    run_converter(name, converter(name).script, args, engine.parent.parent / f"{name}-convert.log")
 
 
 def run_converter(
@@ -190,7 +173,7 @@ def run_converter(
     """Run a script of `converters/scripts/` in an environment; everything it prints goes to `log`.
 
     Args:
-        script: file name in `converters/scripts/`.
+        script: a name in `converters/scripts/`, or a path.
         timeout: seconds after which it and all its children are killed.
 
     Raises:
@@ -199,10 +182,10 @@ def run_converter(
         RuntimeMissingError: the environment is not installed.
     """
     # -I: neither our packages (PYTHONPATH) nor the user's get in the way of the pins.
-    _run([str(python_of(name)), "-I", str(SCRIPTS / script), *args], script, log, timeout)
+    _run([str(python_of(name)), "-I", str(SCRIPTS / script), *args], Path(script).name, log, timeout)
 
 
-def _make(place: Path, made_of: Environment, log: Path, say: Say) -> None:
+def _make(place: Path, made_of: Converter, log: Path, say: Say) -> None:
     shutil.rmtree(place, ignore_errors=True)  # what an interrupted installation left
     log.unlink(missing_ok=True)
     say(f"virtual environment at {place}")

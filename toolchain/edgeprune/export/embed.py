@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeprune.backends import get_backend
+from edgeprune.backends import REFERENCE, get_backend
 from edgeprune.config.recipe import EmbedPart
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.errors import ConfigError
@@ -38,7 +38,7 @@ def check(parts: Sequence[EmbedPart], post: Postprocess, profiles: Sequence[Devi
     """
     if "nms" in parts and post.head != "raw":
         raise ConfigError(f"export.embed: head {post.head!r} has no duplicates to suppress; leave nms out")
-    others = [found.name for found in profiles if (found.backend, found.format) != ("onnxruntime", "onnx")]
+    others = [found.name for found in profiles if (found.backend, found.format) != (REFERENCE, "onnx")]
     if parts and others:
         raise ConfigError(f"export.embed: only ONNX Runtime takes such a file; leave out {', '.join(others)}")
 
@@ -62,7 +62,7 @@ def embed(model: Path, spec: Spec, parts: Sequence[EmbedPart], out: Path) -> Pat
 
 def predictor(embedded: Path, spec: Spec, parts: Sequence[EmbedPart]) -> tuple[Predict, Postprocess]:
     """Return an embedded file as a predictor on the plain file's inputs, and how its outputs are read."""
-    session = get_backend("onnxruntime").load(embedded, "fp32", 1, {})
+    session = get_backend(REFERENCE).load(embedded, "fp32", 1, {})
 
     def predict(images: np.ndarray[Any, np.dtype[np.float32]]) -> list[np.ndarray[Any, Any]]:
         if "scale" in parts:

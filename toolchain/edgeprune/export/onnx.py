@@ -15,7 +15,7 @@ import onnx
 import torch
 from torch import nn
 
-from edgeprune.backends import get_backend
+from edgeprune.backends import REFERENCE, get_backend
 from edgeprune.config.recipe import ExportRecipe
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.errors import CompileError, shortened
@@ -87,7 +87,7 @@ def compare(
     reference: Predict, onnx_file: Path, spec: Preprocess, images: Sequence[Path], variant: Variant
 ) -> ExportCheck:
     """Return the largest differences of boxes (pixels) and scores between two predictors on real images."""
-    session = get_backend("onnxruntime").load(onnx_file, "fp32", 1, {})
+    session = get_backend(REFERENCE).load(onnx_file, "fp32", 1, {})
     box: float | None = None
     score = 0.0
     for image in images:

@@ -102,7 +102,9 @@ def compiled(subject: Subject, model: nn.Module, out: Path) -> Artifact:
         taken, _ = export(module, info, spec, photos[:1], ExportRecipe(), "original", out / "model.onnx")
     if subject.precision == "int8":
         taken = quantize(taken, profile.scheme, CalibrationSet(photos, spec), adapter, _made(out / "int8"))
-    return backend.compile(taken, profile, subject.precision, _made(out / "compiled"))
+    return backend.compile(
+        taken, subject.precision, options_for(profile, subject.precision), _made(out / "compiled")
+    )
 
 
 def engine_of(

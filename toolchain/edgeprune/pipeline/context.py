@@ -25,7 +25,6 @@ from edgeprune.models import ModelAdapter, ModelInfo
 from edgeprune.records.scores import Accuracy
 from edgeprune.records.sensitivity import Guard
 from edgeprune.records.summary import AheadOfTime, Variant, variant_name
-from edgeprune.runners.runtimes import RUNTIMES
 from edgeprune.worker.sensors.cpu import read_model
 
 if TYPE_CHECKING:
@@ -210,7 +209,7 @@ class Build:
 
     def of_runtime(self, backend: str) -> tuple[str, ...]:
         """Return the packages of a runtime, for stages that compile or evaluate on this machine."""
-        return (RUNTIMES[backend].module,)
+        return get_backend(backend).PACKAGES
 
 
 def reader_of(kind: type[T], file: str) -> Callable[[Path], T]:

@@ -1,4 +1,4 @@
-"""From a float model to what a target's compiler takes: a program, fp16, int8 in its scheme, `.ort`."""
+"""From a float model to what a target's compiler takes: a program, fp16, int8 in a scheme, other formats."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from edgeprune.backends import get_backend
+from edgeprune.backends import REFERENCE, get_backend
 from edgeprune.config.recipe import Recipe
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.converters.environments import pins_of
-from edgeprune.core.artifact import Artifact, Kind
+from edgeprune.core.artifact import Artifact, Kind, keep_path, kept_path
 from edgeprune.core.documents import read_record
 from edgeprune.core.errors import ConfigError, OutputError
 from edgeprune.core.files import inside, write_text_atomically
@@ -63,8 +63,7 @@ def scheme_of(recipe: Recipe, profile: DeviceProfile) -> str:
         ConfigError: the target's runtime does not read what that scheme writes.
     """
     scheme = recipe.quantize.scheme or profile.scheme
-    reads_qdq = profile.scheme in QDQ_SCHEMES or profile.backend == "openvino"
-    if scheme != profile.scheme and not (reads_qdq and scheme in QDQ_SCHEMES):
+    if scheme not in get_backend(profile.backend).SCHEMES:
         raise ConfigError(
             f"quantize.scheme: {profile.name} runs on {profile.backend}, which does not read what {scheme!r} "
             f"writes; leave it out to take {profile.scheme!r}"
@@ -142,21 +141,24 @@ def _half(context: Build, onnx: Artifact) -> Artifact:
     def read(place: Path) -> Artifact:
         return Artifact.of(place / "model.onnx", "onnx", half_precision(onnx), onnx.sha256)
 
-    return context.stage("fp16", {"onnx": onnx.sha256}, make, read, uses=context.of_runtime("onnxruntime"))
+    return context.stage("fp16", {"onnx": onnx.sha256}, make, read, uses=context.of_runtime(REFERENCE))
 
 
-def ort_format(context: Build, onnx: Artifact) -> Artifact:
-    """Return the `.ort` file of an ONNX file, as ONNX Runtime's builds for phones load it."""
-    from edgeprune.backends.ort_format import to_ort
+def in_format(context: Build, profile: DeviceProfile, onnx: Artifact) -> Artifact:
+    """Return the engine of an ONNX file in the format of a target, such as `.ort` for phones."""
+    write = get_backend(profile.backend).write_format
 
     def make(out: Path) -> None:
-        with building("onnxruntime", out):
-            to_ort(onnx, out)
+        if write is None:
+            raise ConfigError(f"{profile.name}: format: {profile.backend} does not write {profile.format!r}")
+        with building(profile.backend, out):
+            keep_path(out, write(onnx, profile.format, out).path.name)
 
     def read(place: Path) -> Artifact:
-        return Artifact.of(place / "model.ort", "engine", onnx.precision, onnx.sha256, built_in(place))
+        return Artifact.of(kept_path(place), "engine", onnx.precision, onnx.sha256, built_in(place))
 
-    return context.stage("ort", {"onnx": onnx.sha256}, make, read, uses=context.of_runtime("onnxruntime"))
+    uses = context.of_runtime(profile.backend)
+    return context.stage(profile.format, {"onnx": onnx.sha256}, make, read, uses=uses)
 
 
 def calibrated(context: Build, scheme: str, onnx: Artifact) -> tuple[CalibrationSet, dict[str, Any]]:

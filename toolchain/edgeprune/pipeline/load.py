@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from edgeprune.backends import get_backend
+from edgeprune.backends import REFERENCE, get_backend
 from edgeprune.core.artifact import Artifact, Store, content_key
 from edgeprune.core.errors import DataError
 from edgeprune.images.dataset import Dataset
@@ -58,7 +58,7 @@ def tried(context: Build, original: Artifact) -> tuple[dict[str, Accuracy], Buil
         DataError: it finds next to nothing on this data set, so that no drop could be seen.
     """
     onnx, _ = exported(context, original, "original")
-    found = evaluated(context, "onnxruntime", {}, onnx, "fp32")[1]
+    found = evaluated(context, REFERENCE, {}, onnx, "fp32")[1]
     notes = require_working(context, original, onnx, found)
     dataset = replace(context.dataset, notes=(*context.dataset.notes, *notes))
     return found, replace(context, dataset=dataset)
@@ -116,6 +116,6 @@ def _causes(context: Build, original: Artifact, onnx: Artifact, found: Accuracy)
                 f"at the {trained} px that it was trained at it has {there:.4f}: an input of {built} px does "
                 "not suit it",
             )
-    predict = get_backend("onnxruntime").load(onnx.path, "fp32", context.recipe.bench.threads, {})
+    predict = get_backend(REFERENCE).load(onnx.path, "fp32", context.recipe.bench.threads, {})
     post = context.info.postprocess
     return context.adapter.causes(predict, context.dataset, SELECTION_SPLIT, context.spec, post)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeprune.backends import get_backend, options_for
+from edgeprune.backends import REFERENCE, get_backend, options_for
 from edgeprune.bench.node_times import node_times
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.artifact import Artifact
@@ -29,7 +29,6 @@ from edgeprune.quantize.units import Unit, constants_of, int8_units, only_int8, 
 from edgeprune.records.scores import Accuracy
 from edgeprune.records.sensitivity import Guard, LayerSensitivity
 from edgeprune.records.summary import Variant, variant_name
-from edgeprune.worker.nodes import COUNTERS
 
 IMAGES = 16
 PATIENCE = 5
@@ -70,7 +69,7 @@ def guarded(
     if score - before.score <= budget:
         return row()
     context.notify("guard", 0.0, f"{name}: {before.metric} drops by {score - before.score:.4f} on val")
-    plain = evaluated(context, "onnxruntime", {}, onnx, "fp32")[1][SELECTION_SPLIT].score
+    plain = evaluated(context, REFERENCE, {}, onnx, "fp32")[1][SELECTION_SPLIT].score
     if score - plain > budget:
         context.notify("guard", 1.0, f"{name}: so it does in float, by {score - plain:.4f}")
         return row()
@@ -152,7 +151,7 @@ class _Parts:
 
     def __init__(self, context: Build, onnx: Artifact, source: Artifact, part: Callable[[Unit], Any]) -> None:
         self.context, self.onnx, self.source, self.part = context, onnx, source, part
-        self.backend = get_backend("onnxruntime")
+        self.backend = get_backend(REFERENCE)
 
     def errors(self, layers: Sequence[Unit]) -> dict[str, float]:
         """Return the error of the outputs for each layer, on a few images of val."""
@@ -216,7 +215,7 @@ class _Parts:
                 path.write_bytes(self.part(unit).SerializeToString())
                 write_text_atomically(out / "value.json", json.dumps(measure(self._load(path))))
 
-        uses = (*context.of_runtime("onnxruntime"), *context.of_model)
+        uses = (*context.of_runtime(REFERENCE), *context.of_model)
         return context.stage(name, parts, make, reader_of(float, "value.json"), uses=uses)
 
     def _load(self, path: Path) -> Any:
@@ -230,7 +229,7 @@ def _times(
 
     The float engine runs with the options of the int8 one: so do the layers that stay in float in it.
     """
-    if not context.testbed.measures(profile) or profile.backend not in COUNTERS:
+    if not context.testbed.measures(profile) or get_backend(profile.backend).count_nodes is None:
         return {}
     options, threads = options_for(profile, "int8"), context.recipe.bench.threads
     parts = {
@@ -245,7 +244,7 @@ def _times(
         context.notify("times", 0.0, "of the layers")
         images = bench_images(context)
         with tempfile.TemporaryDirectory() as folder:
-            engine = get_backend(profile.backend).compile(onnx, profile, "int8", Path(folder))
+            engine = get_backend(profile.backend).compile(onnx, "int8", options, Path(folder))
             both = [
                 unit_ms(
                     node_times(one, profile, threads, images, context.testbed.runner).nodes,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from edgeprune.backends import get_backend, options_for, rtx
+from edgeprune.backends import REFERENCE, get_backend, options_for
 from edgeprune.bench.jobs import reference_outputs, write_reference
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.converters.environments import pins_of
@@ -18,7 +18,7 @@ from edgeprune.core.files import write_text_atomically
 from edgeprune.core.onnx_files import read_onnx
 from edgeprune.images.spec import Spec
 from edgeprune.pipeline.context import SELECTION_SPLIT, Build, Candidate, building, built_in, reader_of
-from edgeprune.pipeline.convert import converted, ort_format
+from edgeprune.pipeline.convert import converted, in_format
 from edgeprune.pipeline.measure import bench_images, tuned
 from edgeprune.records.scores import Accuracy
 from edgeprune.records.summary import AheadOfTime, ExportCheck, Variant, variant_name
@@ -114,9 +114,9 @@ def assessed(
     """
     model = converted(context, profile, precision, model, variant, keep)
     if profile.compile_on == "device":
-        return model, *evaluated(context, "onnxruntime", {}, model, precision)
-    if profile.format == "ort":
-        engine = ort_format(context, model)
+        return model, *evaluated(context, REFERENCE, {}, model, precision)
+    if profile.format != "onnx":
+        engine = in_format(context, profile, model)
     else:
         engine = compiled(context, profile, variant, precision, model)
     return engine, *evaluated(context, profile.backend, options_for(profile, precision), engine, precision)
@@ -139,7 +139,7 @@ def compiled(
         name = variant_name(variant, context.spec.imgsz)
         context.notify("compile", 0.0, f"{profile.name} {name} {precision}")
         with building(profile.backend, out):
-            engine = backend.compile(model, profile, precision, out)
+            engine = backend.compile(model, precision, options_for(profile, precision), out)
         keep_path(out, engine.path.name)
 
     def read(place: Path) -> Artifact:
@@ -157,23 +157,24 @@ def convolutions(model: Artifact) -> int:
 def _built_ahead(
     context: Build, profile: DeviceProfile, variant: Variant, precision: str, model: Artifact
 ) -> AheadOfTime | None:
-    """Prove a file for TensorRT by an ahead-of-time build where TensorRT-RTX is installed; else None.
+    """Prove a file by an ahead-of-time build where the runtime's prover is installed; else None.
 
     What the builder said is kept in the build folder's `logs/`, of a failure too.
     """
-    version = rtx.version()
-    if profile.backend != "tensorrt" or version is None:
+    prover = get_backend(profile.backend).prover
+    version = prover.version() if prover else None
+    if prover is None or version is None:
         return None
-    parts = {"artifact": model.sha256, "rtx": version, "for": rtx.CAPABILITIES}
+    parts = {"artifact": model.sha256, "prover": version, "for": prover.CAPABILITIES}
     name = f"{profile.name}-{variant}-{precision}"
 
     def make(out: Path) -> None:
-        context.notify("prove", 0.0, f"{name} in TensorRT-RTX {version}")
-        proof = rtx.prove(model.path, context.request.out / "logs" / f"{name}.tensorrt-rtx.log")
+        context.notify("prove", 0.0, f"{name} in {prover.NAME} {version}")
+        proof = prover.prove(model.path, context.request.out / "logs" / f"{name}.{prover.NAME}.log")
         write_text_atomically(out / "proof.json", json.dumps(asdict(proof)))
         context.notify("prove", 1.0, f"{name}: built for {', '.join(proof.capabilities)}")
 
-    return context.stage("tensorrt-rtx", parts, make, reader_of(AheadOfTime, "proof.json"))
+    return context.stage(prover.NAME, parts, make, reader_of(AheadOfTime, "proof.json"))
 
 
 def evaluated(
@@ -239,7 +240,7 @@ def embedded(context: Build, engine: Artifact, plain: Accuracy) -> Path:
         found = context.adapter.evaluate(predict, context.dataset, SELECTION_SPLIT, context.spec, post)
         without = plain
         if "nms" in inside:
-            session = get_backend("onnxruntime").load(engine.path, engine.precision, 1, {})
+            session = get_backend(REFERENCE).load(engine.path, engine.precision, 1, {})
             deployed = as_deployed(spec.postprocess)
             without = context.adapter.evaluate(
                 session, context.dataset, SELECTION_SPLIT, context.spec, deployed
@@ -253,5 +254,5 @@ def embedded(context: Build, engine: Artifact, plain: Accuracy) -> Path:
             )
         context.notify("embed", 1.0, f"{found.metric} {found.score:.4f}, {without.score:.4f} without")
 
-    uses = (*context.of_export, *context.of_runtime("onnxruntime"))
+    uses = (*context.of_export, *context.of_runtime(REFERENCE))
     return context.stage("embedded", parts, make, lambda place: place / EMBEDDED, uses=uses)

@@ -9,9 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 
-from edgeprune.backends import options_for
-from edgeprune.backends.ort_format import config_of
-from edgeprune.backends.tensorrt import device_commands
+from edgeprune.backends import REFERENCE, get_backend, options_for
 from edgeprune.bench.side_by_side import speedup
 from edgeprune.bench.statistics import achieved_fps, latency_ms
 from edgeprune.config.targets import DeviceProfile
@@ -184,7 +182,7 @@ def _counted(result: BenchResult, entry: Candidate) -> int | None:
 def _reference(rows: list[Row]) -> Row | None:
     """Return the row that speed-ups are counted from: the original fp32, on ONNX Runtime if measured."""
     floats = [row for row in rows if row.variant == "original" and row.precision == "fp32" and row.p50_ms]
-    return next((row for row in floats if row.runtime == "onnxruntime"), floats[0] if floats else None)
+    return next((row for row in floats if row.runtime == REFERENCE), floats[0] if floats else None)
 
 
 def comparing(results: Mapping[str, BenchResult]) -> Compare:
@@ -214,11 +212,11 @@ def _target(
     rivals: bool,
 ) -> TargetSummary:
     commands: tuple[str, ...] = ()
-    if profile.backend == "tensorrt":
+    if by_hand := get_backend(profile.backend).device_commands:
         commands = tuple(
             line
             for row in rows
-            for line in device_commands(
+            for line in by_hand(
                 _device_file(row.variant, row.precision, ".onnx"), options_for(profile, row.precision)
             )
         )
@@ -262,7 +260,7 @@ def write_outputs(context: Build, candidates: list[Candidate], summary: Summary)
     for entry in candidates:
         if not context.testbed.measures(entry.profile):
             path = entry.artifact.path
-            for source in filter(Path.exists, (path, config_of(path))):
+            for source in get_backend(entry.profile.backend).parts(path):
                 name = _device_file(entry.variant, entry.precision, source.name.removeprefix(path.stem))
                 folders.setdefault(entry.profile.name, {})[name] = source
     if not chosen:

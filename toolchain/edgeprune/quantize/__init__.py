@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast, get_args
 
+from edgeprune.backends import all_backends
 from edgeprune.config.recipe import CalibrationMethod
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.errors import ConfigError
@@ -25,7 +26,9 @@ SCHEMES: dict[str, str] = {
     "litert-s8": "edgeprune.quantize.programs",
     "executorch-s8": "edgeprune.quantize.programs",
 }
-"""The module of each scheme; what the schemes of one module differ in stands in its own table."""
+"""The module of each scheme; what the schemes of one module differ in stands in its own table.
+
+A scheme that is not here is of the runtime that has it in `SCHEMES`, and has a function `quantize`."""
 METHODS_OF: dict[str, tuple[CalibrationMethod, ...]] = {
     "nncf": ("minmax", "percentile", "mse"),
     "ncnn-minmax": (),
@@ -71,7 +74,7 @@ def require_method(scheme: str, method: CalibrationMethod | None) -> None:
     Raises:
         ConfigError: it does not.
     """
-    offered = METHODS_OF.get(scheme, get_args(CalibrationMethod))
+    offered = METHODS_OF.get(scheme, get_args(CalibrationMethod) if scheme in SCHEMES else ())
     if method is not None and method not in offered:
         choice = f"only {', '.join(offered)}" if offered else "only its own: leave it out"
         raise ConfigError(f"quantize.method: the quantiser of scheme {scheme} has no {method!r}, {choice}")
@@ -101,9 +104,19 @@ def quantize(
     require_method(scheme, calibration.method)
     require_content(calibration.images)
     names = _node_names(model)
-    module = cast(Quantizer, import_module(SCHEMES[scheme]))
+    quantizer = _quantizer(scheme)
     float_nodes = list(dict.fromkeys([*(adapter.float_nodes(names) if adapter else ()), *keep]))
-    return module.quantize(model, scheme, calibration, float_nodes, out)
+    return quantizer(model, scheme, calibration, float_nodes, out)
+
+
+def _quantizer(scheme: str) -> Callable[..., Artifact]:
+    if scheme in SCHEMES:
+        return cast(Quantizer, import_module(SCHEMES[scheme])).quantize
+    found = (backend.quantize for backend in all_backends() if scheme in backend.SCHEMES)
+    own = next(filter(None, found), None)
+    if own is None:
+        raise ConfigError(f"quantize.scheme: the runtime of {scheme!r} has no quantiser of it")
+    return own
 
 
 def _node_names(model: Artifact) -> list[str]:

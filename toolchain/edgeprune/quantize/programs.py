@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeprune.backends import executorch, litert
+from edgeprune.backends import all_backends
 from edgeprune.converters.environments import convert_program
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.documents import read_record
@@ -18,11 +18,6 @@ from edgeprune.images.preprocess import load_input
 from edgeprune.quantize import CalibrationSet
 
 NODES = "nodes.json"
-_MADE_BY = {
-    "litert-s8": ("litert", litert.ENGINE),
-    "executorch-s8": ("executorch", executorch.ENGINE),
-}
-"""The environment that a scheme's converter runs in, and what its engine is called."""
 
 
 def node_names(program: Artifact) -> dict[str, str]:
@@ -44,9 +39,9 @@ def quantize(
         CompileError: the converter failed; the message names its log.
         RuntimeMissingError: its environment is not installed.
     """
-    name, file = _MADE_BY[scheme]
+    backend = next(one for one in all_backends() if scheme in one.SCHEMES)
     names = node_names(model)
-    engine = out / file
+    engine = out / backend.ENGINE
     with tempfile.TemporaryDirectory(dir=out) as folder:
         keep, inputs = Path(folder) / "keep.json", Path(folder) / "inputs"
         keep.write_text(json.dumps([names[node] for node in float_nodes if node in names]), encoding="utf-8")
@@ -54,5 +49,5 @@ def quantize(
         # One file an image: the converter reads one at a time, so memory does not grow with their number.
         for index, image in enumerate(calibration.images):
             np.save(inputs / f"{index:06}.npy", load_input(image, calibration.spec)[0])
-        convert_program(name, model, engine, ["--inputs", str(inputs), "--keep", str(keep)])
+        convert_program(backend.name, model, engine, ["--inputs", str(inputs), "--keep", str(keep)])
     return Artifact.of(engine, "engine", "int8", model.sha256)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 
+from edgeprune.backends import all_backends
 from edgeprune.bench.derived import hottest_c
 from edgeprune.bench.statistics import PERCENTILE_MINIMA, latency_ms, median_ms
 from edgeprune.core.text import flatten
@@ -105,7 +106,8 @@ def evaluated_elsewhere(summary: Summary, name: str) -> str:
 
 def ahead_of_time(target: TargetSummary) -> str:
     """Say what a build without the device proves of the files for TensorRT; empty for other targets."""
-    rows = [row for row in target.rows if target.on_device and row.runtime == "tensorrt"]
+    proven = {backend.name for backend in all_backends() if backend.PROVER}
+    rows = [row for row in target.rows if target.on_device and row.runtime in proven]
     proofs = {row.ahead_of_time: None for row in rows if row.ahead_of_time}
     made = [
         f"parsed and built ahead of time for {', '.join(proof.capabilities)} "

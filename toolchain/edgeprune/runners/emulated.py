@@ -15,12 +15,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from edgeprune.core.backend import all_backends, modules_of
 from edgeprune.core.errors import ConfigError, DeviceError, did_you_mean
 from edgeprune.runners import Completed
 from edgeprune.runners.debian import Say
 from edgeprune.runners.local import LocalRunner, run_process
-from edgeprune.runners.runtimes import RUNTIMES
-from edgeprune.runners.sysroot import ARCHITECTURES, PYTHON, WHEELS, contents, site, system
+from edgeprune.runners.sysroot import ARCHITECTURES, PYTHON, contents, site, system, wheels_for
 from edgeprune.runners.travel import write_package
 
 SCHEME = "emulated"
@@ -88,10 +88,11 @@ class EmulatedRunner(LocalRunner):
         Raises:
             DeviceError: a runtime has no wheel there that is known to work, or it cannot be fetched.
         """
-        backends = {runtime.module: backend for backend, runtime in RUNTIMES.items()}
+        backends = modules_of(one.name for one in all_backends())
         names = ("numpy", *(backends[module] for module in needs))
-        if unknown := [name for name in names if name not in WHEELS]:
-            known = ", ".join(name for name in WHEELS if name != "numpy")
+        wheels = wheels_for(self.machine)
+        if unknown := [name for name in names if name not in wheels]:
+            known = ", ".join(name for name in wheels if name != "numpy")
             raise DeviceError(f"{self.name}: {unknown[0]} cannot be emulated, only {known}")
         for name in names:
             if name not in self._sites:

@@ -17,7 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+from edgeprune.config.targets import resolve_targets
 from edgeprune.core.artifact import digest, parts_of
+from edgeprune.core.backend import get_backend
 from edgeprune.core.errors import ConfigError, DeviceError, DroppedError, how_it_ended
 from edgeprune.runners import Completed
 from edgeprune.runners.connection import Connection
@@ -25,7 +27,6 @@ from edgeprune.runners.local import last_line
 from edgeprune.runners.travel import write_package
 
 SETUP = "edgeprune device setup {}"
-UNASKED = ("onnxruntime", "openvino")  # what that installs without a target: the runtimes of `cpu`
 SILENCE_S = 60.0  # a device that follows a process says something every 5 s
 # Seconds to wait before each new try after a drop; they count anew once the device has answered.
 BACKOFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 30.0, 30.0)
@@ -105,7 +106,7 @@ class RemoteRunner:
                 lambda: self._connection.ask("find_python", candidates=candidates, modules=modules)
             )
             if not found["python"]:
-                others = [module for module in needs if module not in UNASKED]
+                others = [module for module in needs if module not in unasked(self.machine)]
                 target = f" --target NAME, one that runs {' or '.join(others)}" if others else ""
                 raise DeviceError(
                     f"{self.name}: no Python there has {' and '.join(modules)} ({found['reasons'][0]}): "
@@ -240,6 +241,13 @@ class RemoteRunner:
     def _fetch(self, remote: str, aside: Path) -> None:
         if self._connection.fetch(remote, aside) != digest(aside):
             raise DroppedError(f"{self.name}: {remote!r}: it did not arrive whole")
+
+
+def unasked(machine: str) -> set[str]:
+    """Return the modules that `SETUP` installs without a target: of the runtimes of `cpu` on that machine."""
+    with contextlib.suppress(ConfigError):
+        return {get_backend(profile.backend).MODULE for profile in resolve_targets(("cpu",), machine)}
+    return set()
 
 
 class _Push:

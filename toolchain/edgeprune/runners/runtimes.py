@@ -1,39 +1,16 @@
-"""What a runtime is called by Python and by pip, and how it gets onto a device."""
+"""How a runtime gets onto a device."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from edgeprune.core.backend import get_backend
 from edgeprune.core.errors import DeviceError
 from edgeprune.runners.remote import RemoteRunner
 
 INSTALL_TIMEOUT_S = 3600.0
 LOAD_TIMEOUT_S = 120.0
 OLDEST = (3, 10)
-
-
-@dataclass(frozen=True)
-class Runtime:
-    """A runtime's Python package.
-
-    Attributes:
-        module: the name it is imported by.
-        packages: what pip installs; TensorRT itself is part of the device's own system.
-    """
-
-    module: str
-    packages: tuple[str, ...]
-
-
-RUNTIMES: dict[str, Runtime] = {
-    "onnxruntime": Runtime("onnxruntime", ("onnxruntime",)),
-    "openvino": Runtime("openvino", ("openvino",)),
-    "tensorrt": Runtime("tensorrt", ("cuda-python",)),
-    "ncnn": Runtime("ncnn", ("ncnn",)),
-    "litert": Runtime("ai_edge_litert", ("ai-edge-litert",)),
-    "executorch": Runtime("executorch", ("executorch",)),
-}
 
 
 def install(backend: str, runner: RemoteRunner, say: Callable[[str], None]) -> str:
@@ -54,8 +31,9 @@ def install(backend: str, runner: RemoteRunner, say: Callable[[str], None]) -> s
             f"{runner.name}: its python3 is {'.'.join(map(str, runner.version))}: install Python "
             f"{'.'.join(map(str, OLDEST))} or newer there"
         )
-    runtime, venv = RUNTIMES[backend], f"{runner.root}/venv"
-    python, wanted = f"{venv}/bin/python", ("numpy", *runtime.packages)
+    runtime, venv = get_backend(backend), f"{runner.root}/venv"
+    python, wanted = f"{venv}/bin/python", ("numpy", *runtime.PIP)
+    modules = ("numpy", runtime.MODULE) if runtime.MODULE else ("numpy",)
     say(f"virtual environment at {venv}")
     try:
         runner.run(("python3", "-m", "venv", "--system-site-packages", venv), INSTALL_TIMEOUT_S)
@@ -65,8 +43,8 @@ def install(backend: str, runner: RemoteRunner, say: Callable[[str], None]) -> s
     pip = (python, "-m", "pip", "install", "--no-input", "--disable-pip-version-check")
     runner.run((*pip, *wanted), INSTALL_TIMEOUT_S, say)
     try:
-        runner.run((python, "-c", f"import numpy, {runtime.module}"), LOAD_TIMEOUT_S)
+        runner.run((python, "-c", f"import {', '.join(modules)}"), LOAD_TIMEOUT_S)
     except DeviceError as exc:
-        there = f"pip has installed {', '.join(wanted)} there, but {runtime.module} does not load"
+        there = f"pip has installed {', '.join(wanted)} there, but {modules[-1]} does not load"
         raise DeviceError(f"{exc}; {there}") from exc
     return python

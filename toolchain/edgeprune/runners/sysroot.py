@@ -14,13 +14,14 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from edgeprune.core.artifact import content_key
+from edgeprune.core.backend import all_backends
 from edgeprune.core.documents import read_json
 from edgeprune.core.errors import DeviceError, OutputError
 from edgeprune.core.files import write_text_atomically
@@ -39,21 +40,9 @@ PACKAGES = (
     "libc6", "libgcc-s1", "libstdc++6", "libgomp1", "zlib1g", "libexpat1", "libffi8", "libbz2-1.0",
     "liblzma5", "libssl3", "libpython3.11-minimal", "python3.11-minimal", "libpython3.11-stdlib",
 )  # fmt: skip
-# Of ONNX Runtime the newest that runs under qemu 7.2: 1.28.0, 1.30.0, 1.31.1 and 1.32.0 crash when they load.
-WHEELS: dict[str, tuple[str, ...]] = {
-    "numpy": ("numpy==2.2.6",),
-    "onnxruntime": ("onnxruntime==1.27.0",),
-    "openvino": ("openvino==2026.4.1",),
-    "ncnn": ("ncnn==1.0.20261020",),
-}
-# Of the file that PyPI has of each for that architecture and Python; pip takes no other.
-SHA256: dict[str, dict[str, str]] = {
-    "aarch64": {
-        "numpy==2.2.6": "b64d8d4d17135e00c8e346e0a738deb17e754230d7e0810ac5012750bbd85a5a",
-        "onnxruntime==1.27.0": "2eb083321af8a236a84c7c140a7f4cecbfa2a987a18c07c78db471c20cd390ef",
-        "openvino==2026.4.1": "bea1eb3733c34ef331adc945da0ccda5937865031139073663be84c517ffda22",
-        "ncnn==1.0.20261020": "0503da4f3960ee2e555feef55db13adffd6c62eb59a4bd22f8083b12d1757ad8",
-    },
+# With the sha256 of the file that PyPI has for that architecture and Python; pip takes no other.
+NUMPY: dict[str, dict[str, str]] = {
+    "aarch64": {"numpy==2.2.6": "b64d8d4d17135e00c8e346e0a738deb17e754230d7e0810ac5012750bbd85a5a"},
 }
 
 
@@ -98,15 +87,21 @@ def system(machine: str, say: Say) -> Path:
     return _made(machine, "debian", made_of, make, say)
 
 
+def wheels_for(machine: str) -> dict[str, Mapping[str, str]]:
+    """Return the wheels of numpy and of each runtime that is known to work there, pinned by their sha256."""
+    told = {backend.name: backend.WHEELS.get(machine, {}) for backend in all_backends()}
+    return {"numpy": NUMPY[machine], **{name: wheels for name, wheels in told.items() if wheels}}
+
+
 def site(machine: str, name: str, say: Say) -> Path:
-    """Return the folder with the wheels of `WHEELS` for an architecture, made if it is not there.
+    """Return the folder with the wheels of numpy or of a runtime, made if it is not there.
 
     Raises:
         DeviceError: there is no pip, or it does not find them for that architecture or cannot fetch them.
         OutputError: the cache cannot be written.
     """
-    wheels = WHEELS[name]
-    pinned = [f"{wheel} --hash=sha256:{SHA256[machine][wheel]}" for wheel in wheels]
+    wheels = wheels_for(machine)[name]
+    pinned = [f"{wheel} --hash=sha256:{sha256}" for wheel, sha256 in wheels.items()]
 
     def make(folder: Path) -> dict[str, Any]:
         if find_spec("pip") is None:
@@ -116,13 +111,13 @@ def site(machine: str, name: str, say: Say) -> Path:
             requirements.write("\n".join(pinned))
             requirements.flush()
             _install(machine, folder, requirements.name)
-        return {"wheels": wheels}
+        return {"wheels": [*wheels]}
 
     return _made(machine, name, {"wheels": pinned, "python": PYTHON, "suite": SUITE}, make, say)
 
 
 def parts(machine: str) -> dict[str, dict[str, Any]]:
-    """Return what the whole parts in the cache were made of, by name: ``debian`` and names of `WHEELS`.
+    """Return what the whole parts in the cache were made of, by name: ``debian``, ``numpy`` and runtimes.
 
     Of parts of several versions it is the one that was used last.
     """

@@ -12,6 +12,8 @@ TRAVELS = (
     "__init__.py",
     "core/__init__.py",
     "core/artifact.py",
+    "core/backend.py",
+    "core/backend_types.py",
     "core/documents.py",
     "core/errors.py",
     "core/files.py",

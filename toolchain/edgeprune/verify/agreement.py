@@ -22,6 +22,7 @@ from edgeprune.bench.jobs import TOLERANCE, build_job
 from edgeprune.bench.stock import stock_images
 from edgeprune.bench.subject import Subject, engine_spec
 from edgeprune.core.artifact import SUMMARY
+from edgeprune.core.backend import modules_of
 from edgeprune.core.errors import ConfigError, DataError, ModelError, NotComparableError
 from edgeprune.core.files import write_text_atomically
 from edgeprune.core.resources import own_command
@@ -32,8 +33,7 @@ from edgeprune.records.bench_result import Job, result_file
 from edgeprune.records.summary import load_summary
 from edgeprune.runners import Runner
 from edgeprune.runners.local import LocalRunner
-from edgeprune.runners.runtimes import RUNTIMES
-from edgeprune.runners.sysroot import WHEELS
+from edgeprune.runners.sysroot import wheels_for
 
 if TYPE_CHECKING:
     from edgeprune.runners.emulated import EmulatedRunner
@@ -122,9 +122,10 @@ def compare_subjects(
     Raises:
         DeviceError: the device lacks a runtime, or its worker crashed, hung, or answered with garbage.
     """
-    ordered = sorted(subjects, key=lambda subject: subject.profile.backend not in WHEELS)
+    able = wheels_for(runner.machine)
+    ordered = sorted(subjects, key=lambda subject: subject.profile.backend not in able)
     for index, subject in enumerate(ordered):
-        runner.python(RUNTIMES[subject.profile.backend].module)
+        runner.python(*modules_of([subject.profile.backend]))
 
         def say(share: float, text: str, index: int = index, name: str = subject.name) -> None:
             on_share((index + share) / len(subjects), f"{name}, {text}")

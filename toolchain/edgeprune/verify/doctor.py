@@ -23,8 +23,9 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion
 from pydantic import BaseModel, ConfigDict, computed_field
 
-from edgeprune.backends import BACKENDS, rtx, tensorrt
+from edgeprune.backends import BACKENDS, all_backends, get_backend, known_backends
 from edgeprune.config.targets import resolve_targets
+from edgeprune.core.backend_types import Prover
 from edgeprune.core.errors import ConfigError, EdgepruneError, OutputError
 from edgeprune.core.files import read_bytes
 from edgeprune.core.packages import (
@@ -46,14 +47,6 @@ INT8_DOT = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
 BF16 = ("avx512_bf16", "amx_bf16", "bf16")
 VECTOR = ("avx2", "avx512f", "asimd", "sve", "sve2")
 
-HOW_TO_GET = {
-    "onnxruntime": "pip install onnxruntime",
-    "openvino": "pip install 'edgeprune[openvino]'",
-    "ncnn": "pip install 'edgeprune[ncnn]'",
-    "tensorrt": tensorrt.HOW_TO_GET,
-    "litert": "pip install ai-edge-litert; for its converter: edgeprune runtimes install litert",
-    "executorch": "pip install executorch; for its converter: edgeprune runtimes install executorch",
-}
 # Modules that another distribution may bring instead, such as opencv-python-headless: the metadata of the one
 # that is required cannot tell them, since it is not installed.
 BROUGHT = {"opencv-python": "cv2"}
@@ -68,7 +61,7 @@ EXTRAS = {
 _OF_BUILDS = "torch-pruning"  # what nothing but the extra `build` brings
 _ALWAYS = ("onnxruntime",)  # the runtime that every install has
 _CHECKED_APART = ("dev", "rtx", *BACKENDS)
-"""Extras that are no feature of their own: `check_runtime` and `check_rtx` prove what they bring."""
+"""Extras that are no feature of their own: `check_runtime` and `check_prover` prove what they bring."""
 HEADLESS = (
     "pip uninstall --yes opencv-python && pip install --force-reinstall --no-deps opencv-python-headless"
 )
@@ -140,15 +133,16 @@ class Diagnosis(_Record):
 
 def diagnose() -> Diagnosis:
     """Look at this machine, its packages and its runtimes."""
-    with ThreadPoolExecutor(len(BACKENDS)) as pool:
-        runtimes = pool.map(check_runtime, BACKENDS)
+    names = known_backends()
+    with ThreadPoolExecutor(len(names)) as pool:
+        runtimes = pool.map(check_runtime, names)
         machine = inspect_machine()
         return Diagnosis(
             machine=machine,
             system=_system_checks(machine),
             packages=check_packages(),
             runtimes=tuple(runtimes),
-            ahead_of_time=(check_rtx(),),
+            ahead_of_time=tuple(check_prover(found) for one in all_backends() if (found := one.prover)),
         )
 
 
@@ -337,27 +331,28 @@ def check_runtime(name: str) -> Check:
         return Check(name, "ok", detail)
     missing = detail.startswith(NOT_INSTALLED)
     advice = (
-        HOW_TO_GET[name] if missing else f"see the whole story with: python -m edgeprune.verify.probe {name}"
+        get_backend(name).HOW_TO_GET
+        if missing
+        else f"see the whole story with: python -m edgeprune.verify.probe {name}"
     )
     fails = name in _needed_runtimes() and (_builds() or name in _ALWAYS or not missing)
     return Check(name, "fail" if fails else "warn", detail, advice)
 
 
-def check_rtx() -> Check:
-    """Prove that TensorRT-RTX builds a model ahead of time here; what does not run models is no runtime."""
-    name = "tensorrt-rtx"
-    if rtx.version() is None:
-        why = "to have files for TensorRT proven on this machine (Linux on x86-64)"
-        return Check(name, "warn", NOT_INSTALLED, f"{why}: {rtx.HOW_TO_GET}")
+def check_prover(prover: Prover) -> Check:
+    """Prove that a model is built ahead of time here; what does not run models is no runtime."""
+    if prover.version() is None:
+        return Check(prover.NAME, "warn", NOT_INSTALLED, f"{prover.WHY}: {prover.HOW_TO_GET}")
     with tempfile.TemporaryDirectory() as folder:
         try:
-            proof = rtx.prove(MODEL, Path(folder) / "log")
+            proof = prover.prove(MODEL, Path(folder) / "log")
         except EdgepruneError as exc:
             said = read_bytes(Path(folder) / "log", OutputError).decode(errors="replace").strip().splitlines()
-            return Check(name, "warn", " ".join([*said[-1:], str(exc)]), f"reinstall: {rtx.HOW_TO_GET}")
-    return Check(
-        name, "ok", f"{proof.version}; built a model for {', '.join(proof.capabilities)} without a GPU"
-    )
+            return Check(
+                prover.NAME, "warn", " ".join([*said[-1:], str(exc)]), f"reinstall: {prover.HOW_TO_GET}"
+            )
+    built = f"built a model for {', '.join(proof.capabilities)} without a GPU"
+    return Check(prover.NAME, "ok", f"{proof.version}; {built}")
 
 
 def _needed_runtimes() -> set[str]:

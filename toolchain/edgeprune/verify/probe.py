@@ -11,8 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from edgeprune.backends import WITH_PROVIDERS, get_backend, providers
-from edgeprune.config.targets import DeviceProfile, shipped_profiles
+from edgeprune.backends import get_backend, options_for, providers
+from edgeprune.config.targets import Precision, shipped_profiles
 from edgeprune.converters.environments import GET, SCRIPTS, installed
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.errors import EdgepruneError, RuntimeMissingError
@@ -21,8 +21,6 @@ from edgeprune.core.processes import own_python
 NOT_INSTALLED = "not installed"
 MODEL = SCRIPTS / "probe.onnx"
 """A 1x1 convolution (8, 3) with ReLU over images of (1, 3, 32, 32); a file, so `onnx` may be missing."""
-MADE = {"litert": "probe.tflite", "executorch": "probe-executorch"}
-"""The same model, converted by `benchmarks/make_probes.py`: converters take a minute and may not be there."""
 TIMEOUT_S = 120.0
 
 
@@ -67,33 +65,35 @@ def probe(name: str, folder: Path) -> str:
         raise RuntimeMissingError(f"{NOT_INSTALLED}: {exc}") from exc
     if version is None:
         raise RuntimeMissingError(NOT_INSTALLED)
-    profile = _profile_for(name)
-    precision = profile.precisions[0]
-    options = profile.options.get(precision, {})
+    precision, options = _asked_for(name)
     rng = np.random.default_rng(0)
     weight = rng.standard_normal((8, 3), dtype=np.float32)
     images = rng.random((1, 3, 32, 32), dtype=np.float32)
-    if name in MADE:
-        engine, did = SCRIPTS / MADE[name], "ran"
+    if backend.PROBE:  # the same model: converters take a minute and may not be there
+        engine, did = SCRIPTS / backend.PROBE, "ran"
+    elif backend.SOURCE != "onnx":
+        return version
     else:
         model = Artifact.of(MODEL, "onnx", "fp32")
-        engine, did = backend.compile(model, profile, precision, folder).path, "compiled and ran"
+        engine, did = backend.compile(model, precision, options, folder).path, "compiled and ran"
     (output,) = backend.load(engine, precision, 1, options)(images)
     expected = np.maximum(np.einsum("oi,nihw->nohw", weight, images), 0)
     error = float(np.linalg.norm(output - expected) / np.linalg.norm(expected))
     # fp16 and bf16 keep 11 and 8 bits of mantissa.
     if not error < (1e-4 if precision == "fp32" else 1e-2):
         raise EdgepruneError(f"{version} runs, but computes wrong results: relative error {error:.1e}")
-    found = f"; runs on {', '.join(providers(name))}" if name in WITH_PROVIDERS else ""
-    converter = "" if name not in MADE or installed(name) else f"; no converter: {GET.format(name)}"
+    found = f"; runs on {', '.join(providers(name))}" if backend.providers else ""
+    converter = "" if backend.CONVERTER is None or installed(name) else f"; no converter: {GET.format(name)}"
     return f"{version}; {did} a {precision} model{found}{converter}"
 
 
-def _profile_for(backend: str) -> DeviceProfile:
-    return max(
-        (p for p in shipped_profiles() if p.backend == backend),
-        key=lambda found: found.runs_here and not found.provider,
-    )
+def _asked_for(backend: str) -> tuple[Precision, dict[str, str]]:
+    """Return a precision and the options of a shipped target of a runtime; plain fp32 where there is none."""
+    fit = [profile for profile in shipped_profiles() if profile.backend == backend]
+    if not fit:
+        return "fp32", {}
+    nearest = max(fit, key=lambda found: found.runs_here and not found.provider)
+    return nearest.precisions[0], options_for(nearest, nearest.precisions[0])
 
 
 def _main(name: str) -> None:
