@@ -29,11 +29,12 @@ import numpy as np
 from benchmarks.gate import read
 from scipy.stats import quantile_test
 
-from edgeprune.bench.against import TOOLS, as_a_worker
+from edgeprune.bench.against import as_a_worker
 from edgeprune.bench.protocol import TURN_QUERIES, blocks_of
 from edgeprune.bench.statistics import median_ms
 from edgeprune.bench.subject import Subject, make_job, subjects_of
 from edgeprune.cli.progress import stage_progress
+from edgeprune.core.backend import vendor_tools
 from edgeprune.core.errors import CompileError, ConfigError, EdgepruneError
 from edgeprune.records.bench_result import Block, Job, WorkerReport
 from edgeprune.worker.turns import said_by
@@ -100,7 +101,7 @@ def compared(subject: Subject, job: Job, loop: Path, turns: int, folder: Path) -
         theirs = int(said[-1].split()[0]) / 1e6
     else:
         _, said = in_turns([worker, app_command(subject, job, turns, folder)], job, turns)
-        p50 = TOOLS["benchmark_app"].read("".join(said)).p50
+        p50 = vendor_tools()["benchmark_app"][1].read("".join(said)).p50
         if p50 is None:
             raise CompileError("benchmark_app: no median is in what it printed")
         theirs = p50
@@ -243,7 +244,7 @@ def app_command(subject: Subject, job: Job, turns: int, folder: Path) -> list[st
         inputs.mkdir()
         for index, tensor in enumerate(np.load(job.inputs)):
             np.save(inputs / f"{index:02}.npy", tensor[None])
-    options = TOOLS["benchmark_app"].options(subject, job.threads, 1)
+    options = vendor_tools()["benchmark_app"][1].options(subject.engine.path, job.options, job.threads, 1)
     fed = ["-i", str(inputs), "-inference_only", "False", "-niter", str(turns * TURN_QUERIES)]
     return [sys.executable, str(APP), str(TURN_QUERIES), *options, *fed]
 

@@ -18,11 +18,11 @@ import numpy.typing as npt
 import torch
 from onnx import TensorProto, checker, helper, save
 
-from edgeprune.backends import executorch, litert
-from edgeprune.converters.environments import SCRIPTS
+from edgeprune.backends import get_backend
+from edgeprune.converters.environments import SCRIPTS, convert_program
 from edgeprune.export.onnx import export_program
 from edgeprune.images.preprocess import Preprocess
-from edgeprune.verify.probe import MADE, MODEL
+from edgeprune.verify.probe import MODEL
 
 
 def weights() -> npt.NDArray[np.float32]:
@@ -53,8 +53,8 @@ def main() -> None:
     module = torch.nn.Sequential(layer, torch.nn.ReLU()).eval()
     with tempfile.TemporaryDirectory() as folder:
         program = export_program(module, Preprocess(32), Path(folder))
-        litert.convert(program, Path(folder) / "out" / MADE["litert"])
-        executorch.convert(program, Path(folder) / "out" / MADE["executorch"])
+        for name in ("litert", "executorch"):
+            convert_program(name, program, Path(folder) / "out" / get_backend(name).PROBE)
         shutil.copytree(Path(folder) / "out", SCRIPTS, dirs_exist_ok=True)
 
 

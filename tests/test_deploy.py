@@ -82,7 +82,7 @@ def folder_of(adapter: ModelAdapter, weights: Path, profile: DeviceProfile, imgs
     if profile.format == "ort":
         engine = to_ort(made, best).path
     else:
-        engine = get_backend(profile.backend).compile(made, profile, "fp32", best).path
+        engine = get_backend(profile.backend).compile(made, "fp32", options_for(profile, "fp32"), best).path
     (best / FILE).write_text(spec.to_json(), encoding="utf-8")
     runtime = {
         "engine": engine.name, "backend": profile.backend, "precision": "fp32", "threads": 1,

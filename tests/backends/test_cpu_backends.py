@@ -25,7 +25,7 @@ def profile(request: pytest.FixtureRequest) -> DeviceProfile:
 
 def _compiled(profile: DeviceProfile, model: Path, precision: str, out: Path) -> Artifact:
     source = Artifact.of(model, "onnx", precision)
-    return get_backend(profile.backend).compile(source, profile, precision, out)
+    return get_backend(profile.backend).compile(source, precision, options_for(profile, precision), out)
 
 
 def test_an_engine_knows_its_parent_and_lies_in_the_folder(
@@ -96,7 +96,7 @@ def test_openvino_keeps_full_weights_and_takes_over_an_ir_folder(convnet: Path, 
     first = _compiled(profile, convnet, "fp32", tmp_path / "first")
     weights = 16 * 3 * 9 + 16 * 16 * 9
     assert (first.path / "model.bin").stat().st_size >= 4 * weights
-    again = get_backend("openvino").compile(first, profile, "fp32", tmp_path / "again")
+    again = get_backend("openvino").compile(first, "fp32", options_for(profile, "fp32"), tmp_path / "again")
     assert again.sha256 == first.sha256
     assert again.parent == first.sha256
 

@@ -15,7 +15,6 @@ from conftest import build_detector
 from edgeprune.adapters.ultralytics import detect as adapter
 from edgeprune.backends import ncnn, ncnn_files, onnxruntime, pnnx
 from edgeprune.config.recipe import ExportRecipe
-from edgeprune.config.targets import DeviceProfile, load_profile, target_files
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.errors import CompileError, RuntimeMissingError
 from edgeprune.export.onnx import export
@@ -30,14 +29,9 @@ SPEC = Preprocess(64)
 
 
 @pytest.fixture(scope="module")
-def profile() -> DeviceProfile:
-    return load_profile(target_files()["x86-ncnn"])
-
-
-@pytest.fixture(scope="module")
-def engine(convnet: Path, profile: DeviceProfile, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+def engine(convnet: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     out = tmp_path_factory.mktemp("ncnn")
-    return ncnn.compile(Artifact.of(convnet, "onnx", "fp32"), profile, "fp32", out)
+    return ncnn.compile(Artifact.of(convnet, "onnx", "fp32"), "fp32", {}, out)
 
 
 def test_the_engine_computes_what_the_onnx_file_does(
@@ -70,10 +64,8 @@ def test_the_session_tells_what_it_uses(engine: Artifact) -> None:
     assert half["precision"] in {"fp16", "fp32"}  # fp32 on a CPU whose kernels have no fp16
 
 
-def test_fp16_halves_the_file(
-    engine: Artifact, convnet: Path, profile: DeviceProfile, tmp_path: Path
-) -> None:
-    half = ncnn.compile(Artifact.of(convnet, "onnx", "fp32"), profile, "fp16", tmp_path)
+def test_fp16_halves_the_file(engine: Artifact, convnet: Path, tmp_path: Path) -> None:
+    half = ncnn.compile(Artifact.of(convnet, "onnx", "fp32"), "fp16", {}, tmp_path)
     whole, small = ((path.path / ncnn_files.BIN).stat().st_size for path in (engine, half))
     assert small < 0.6 * whole
 
@@ -92,10 +84,10 @@ def test_an_image_is_not_written_to_and_an_output_not_overwritten(
 
 @pytest.mark.parametrize("family", ["yolov5n", "yolov8n", "yolo11n", "yolo26n"])
 def test_detectors_keep_boxes_and_scores(
-    float_models: Exported, profile: DeviceProfile, tiny: Dataset, tmp_path: Path, family: str
+    float_models: Exported, tiny: Dataset, tmp_path: Path, family: str
 ) -> None:
     source = float_models[family][0]
-    session = ncnn.load(ncnn.compile(source, profile, "fp32", tmp_path).path, "fp32", 1, {})
+    session = ncnn.load(ncnn.compile(source, "fp32", {}, tmp_path).path, "fp32", 1, {})
     expected = onnxruntime.load(source.path, "fp32", 1, {})
     for image in tiny.images["val"][:2]:
         tensor, _ = load_input(image, SPEC)
@@ -111,7 +103,7 @@ def test_reading_and_writing_the_files_keeps_every_byte(engine: Artifact, tmp_pa
     assert texts[0] == texts[1]
 
 
-def test_an_operator_that_ncnn_lacks_is_named(tiny: Dataset, tmp_path: Path, profile: DeviceProfile) -> None:
+def test_an_operator_that_ncnn_lacks_is_named(tiny: Dataset, tmp_path: Path) -> None:
     model = build_detector("yolo26n")
     adapter.head_of(model).end2end = True
     images = tiny.images["val"][:1]
@@ -119,13 +111,13 @@ def test_an_operator_that_ncnn_lacks_is_named(tiny: Dataset, tmp_path: Path, pro
     path = tmp_path / "end2end.onnx"
     source, _ = export(module, info, SPEC, images, ExportRecipe(), "original", path)
     with pytest.raises(CompileError, match=r"ncnn [\d.]+ has no operator .*TopK \(") as caught:
-        ncnn.compile(source, profile, "fp32", tmp_path / "stages" / "out")
+        ncnn.compile(source, "fp32", {}, tmp_path / "stages" / "out")
     assert caught.value.exit_code == 5
     assert "\n" not in str(caught.value)
 
 
 def test_a_converter_that_dies_leaves_its_log(
-    tmp_path: Path, profile: DeviceProfile, convnet: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, convnet: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dying = tmp_path / "pnnx"
     dying.write_text("#!/bin/sh\necho pass_level2\nkill -SEGV $$\n")
@@ -133,7 +125,7 @@ def test_a_converter_that_dies_leaves_its_log(
     monkeypatch.setattr(pnnx, "_program", lambda: dying)
     stage = tmp_path / "stages" / ".partial-engine"
     with pytest.raises(CompileError, match=r"pnnx crashed \(SIGSEGV\); what it printed is in ") as caught:
-        ncnn.compile(Artifact.of(convnet, "onnx", "fp32"), profile, "fp32", stage)
+        ncnn.compile(Artifact.of(convnet, "onnx", "fp32"), "fp32", {}, stage)
     log = Path(str(caught.value).rpartition(" ")[2])
     assert caught.value.exit_code == 5
     assert stage not in log.parents  # the store removes a stage that failed
@@ -141,15 +133,15 @@ def test_a_converter_that_dies_leaves_its_log(
 
 
 def test_a_converter_that_hangs_is_stopped(
-    tmp_path: Path, convnet: Path, profile: DeviceProfile, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, convnet: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pnnx, "TIMEOUT_S", 0.0)
     with pytest.raises(CompileError, match="pnnx gave no answer in 0 s"):
-        ncnn.compile(Artifact.of(convnet, "onnx", "fp32"), profile, "fp32", tmp_path / "stages" / "out")
+        ncnn.compile(Artifact.of(convnet, "onnx", "fp32"), "fp32", {}, tmp_path / "stages" / "out")
 
 
 def test_a_network_that_pnnx_makes_wrong_is_refused(
-    tmp_path: Path, convnet: Path, profile: DeviceProfile, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, convnet: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     convert = pnnx.convert
 
@@ -161,12 +153,12 @@ def test_a_network_that_pnnx_makes_wrong_is_refused(
 
     monkeypatch.setattr(pnnx, "convert", wrong)
     with pytest.raises(CompileError, match=r"pnnx's network differs from ONNX Runtime by"):
-        ncnn.compile(Artifact.of(convnet, "onnx", "fp32"), profile, "fp32", tmp_path / "out")
+        ncnn.compile(Artifact.of(convnet, "onnx", "fp32"), "fp32", {}, tmp_path / "out")
 
 
 @pytest.mark.parametrize("module", ["ncnn", "pnnx"])
 def test_what_is_not_installed_is_named_with_the_command(
-    module: str, tmp_path: Path, convnet: Path, profile: DeviceProfile, monkeypatch: pytest.MonkeyPatch
+    module: str, tmp_path: Path, convnet: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = builtins.__import__
 
@@ -180,7 +172,7 @@ def test_what_is_not_installed_is_named_with_the_command(
     else:
         monkeypatch.setattr(pnnx, "find_spec", lambda name: None)
     with pytest.raises(RuntimeMissingError, match=rf"{module}.* not installed here: pip install .*pnnx"):
-        ncnn.compile(Artifact.of(convnet, "onnx", "fp32"), profile, "fp32", tmp_path / "out")
+        ncnn.compile(Artifact.of(convnet, "onnx", "fp32"), "fp32", {}, tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -192,7 +184,7 @@ def test_an_option_that_ncnn_does_not_have_is_refused(engine: Artifact, name: st
 
 
 def test_vulkan_is_never_pretended(engine: Artifact) -> None:
-    if ncnn.VULKAN in ncnn.providers():
+    if ncnn.VULKAN in ncnn.devices():
         assert ncnn.load(engine.path, "fp32", 1, {"provider": ncnn.VULKAN}).actual["vulkan"]
     else:
         with pytest.raises(RuntimeMissingError, match="no GPU"):

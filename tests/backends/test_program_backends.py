@@ -17,7 +17,6 @@ from edgeprune.core.errors import CompileError, RuntimeMissingError
 from edgeprune.images.dataset import Dataset
 from edgeprune.images.preprocess import Preprocess, load_input
 from edgeprune.quantize import CalibrationSet, quantize
-from edgeprune.verify.probe import MADE
 
 NAMES = ("litert", "executorch")
 SPEC = Preprocess(64)
@@ -39,7 +38,7 @@ def converter(runtime: str) -> str:
 
 
 def test_the_engine_that_doctor_runs_gives_evidence_of_what_ran(runtime: str) -> None:
-    session = get_backend(runtime).load(SCRIPTS / MADE[runtime], "fp32", 1, {})
+    session = get_backend(runtime).load(SCRIPTS / get_backend(runtime).PROBE, "fp32", 1, {})
     images = np.random.default_rng(1).random((2, 3, 32, 32), dtype=np.float32)
     (first,) = session(images[:1])
     kept = first.copy()
@@ -50,7 +49,7 @@ def test_the_engine_that_doctor_runs_gives_evidence_of_what_ran(runtime: str) ->
     assert (actual["provider"], actual["precision"], actual["threads"]) == ("XNNPACK", "fp32", 1)
     assert actual["delegated"] == 1.0
     assert actual["left"] == {}
-    assert get_backend(runtime).quantized_ops(SCRIPTS / MADE[runtime]) == 0
+    assert get_backend(runtime).quantized_ops(SCRIPTS / get_backend(runtime).PROBE) == 0
 
 
 def test_a_file_that_is_no_model_and_an_option_are_refused_in_one_line(runtime: str, tmp_path: Path) -> None:
@@ -60,7 +59,7 @@ def test_a_file_that_is_no_model_and_an_option_are_refused_in_one_line(runtime: 
         get_backend(runtime).load(broken, "fp32", 1, {})
     assert "\n" not in str(caught.value)
     with pytest.raises(CompileError, match="takes no options, fast is given"):
-        get_backend(runtime).load(SCRIPTS / MADE[runtime], "fp32", 1, {"fast": "1"})
+        get_backend(runtime).load(SCRIPTS / get_backend(runtime).PROBE, "fp32", 1, {"fast": "1"})
 
 
 @pytest.mark.parametrize(
@@ -78,19 +77,17 @@ def test_a_runtime_that_is_not_installed_says_how_to_get_it(
     monkeypatch.setitem(sys.modules, module, None)
     backend = get_backend(name)
     assert backend.version() is None
-    (profile,) = resolve_targets((f"x86-{name}",))
     with pytest.raises(RuntimeMissingError, match=get):
-        backend.compile(Artifact(tmp_path, "program", "fp32", "0"), profile, "fp32", tmp_path / "out")
+        backend.compile(Artifact(tmp_path, "program", "fp32", "0"), "fp32", {}, tmp_path / "out")
 
 
 def test_without_the_converter_the_command_that_gets_it_is_told(
     runtime: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EDGEPRUNE_CACHE", str(tmp_path))
-    (profile,) = resolve_targets((f"x86-{runtime}",))
     program = Artifact(tmp_path, "program", "fp32", "0")
     with pytest.raises(RuntimeMissingError, match=f"edgeprune runtimes install {runtime}"):
-        get_backend(runtime).compile(program, profile, "fp32", tmp_path / "out")
+        get_backend(runtime).compile(program, "fp32", {}, tmp_path / "out")
 
 
 def test_what_lies_between_a_delegates_border_tensors_is_in_it() -> None:
@@ -139,14 +136,14 @@ def test_the_real_converters_keep_what_the_network_computes(
     (profile,) = resolve_targets((f"x86-{converter}",))
     image, _ = load_input(tiny.images["val"][0], SPEC)
     expected = predictor(adapter.exportable(adapter.load(checkpoints["yolov8n"])))(image)[0]
-    engine = backend.compile(program, profile, "fp32", tmp_path / "float")
+    engine = backend.compile(program, "fp32", {}, tmp_path / "float")
     (got,) = backend.load(engine.path, "fp32", 1, {})(image)
     assert np.abs(got - expected)[:, :4].max() < 0.01  # pixels
     assert np.abs(got - expected)[:, 4:].max() < 1e-4
     calibration = CalibrationSet(tiny.sample("train", 3, seed=0), SPEC)
     (tmp_path / "int8").mkdir()
     made = quantize(program, profile.scheme, calibration, adapter, tmp_path / "int8")
-    integer = backend.compile(made, profile, "int8", tmp_path / "engine")
+    integer = backend.compile(made, "int8", {}, tmp_path / "engine")
     (got,) = backend.load(integer.path, "int8", 1, {})(image)
     # One scale over boxes and scores would make every score 0.
     assert np.corrcoef(got[:, 4:].ravel(), expected[:, 4:].ravel())[0, 1] > 0.95

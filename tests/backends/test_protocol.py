@@ -12,6 +12,7 @@ CALLS = ("version", "compile", "load", "load_many", "recognise", "input_shape", 
 @pytest.mark.parametrize("name", BACKENDS)
 def test_each_runtime_offers_the_whole_protocol(name: str) -> None:
     backend = get_backend(name)
-    assert all(hasattr(backend, fact) for fact in Backend.__annotations__)
+    assert isinstance(backend, Backend) and backend.name == name
     assert all(callable(getattr(backend, call)) for call in CALLS)
+    assert backend.PACKAGES and backend.MODULE and backend.HOW_TO_GET
     assert backend.SOURCE in ("onnx", "program")

@@ -79,7 +79,8 @@ def test_the_provider_of_a_profile_is_an_option_of_every_precision(tmp_path: Pat
     ("keys", "complaint"),
     [
         ({"backend": "tensorrt", "provider": "GPU"}, "provider: tensorrt leaves no choice"),
-        ({"format": "ort"}, "format: 'ort' is a format of onnxruntime"),
+        ({"scheme": "litert-s8"}, "scheme: openvino takes nncf or ort-u8s8 or .*, not 'litert-s8'"),
+        ({"format": "ort"}, "format: openvino takes onnx, not 'ort'"),
     ],
 )
 def test_a_profile_cannot_ask_for_what_its_runtime_does_not_have(
@@ -105,7 +106,9 @@ def test_a_build_for_a_device_that_is_not_here_ends_with_the_reason(convnet: Pat
     _missing("openvino")
     (npu,) = resolve_targets(("intel-npu-openvino",))
     with pytest.raises(RuntimeMissingError, match="finds no NPU here"):
-        get_backend("openvino").compile(Artifact.of(convnet, "onnx", "fp32"), npu, "fp16", tmp_path)
+        get_backend("openvino").compile(
+            Artifact.of(convnet, "onnx", "fp32"), "fp16", options_for(npu, "fp16"), tmp_path
+        )
 
 
 class Gpu:
@@ -152,9 +155,8 @@ def test_an_operator_that_the_runtime_lacks_is_named_with_its_node(
     runtime: str, domain: str, tmp_path: Path
 ) -> None:
     model = Artifact.of(_with_odd_operator(tmp_path / "odd.onnx", domain), "onnx", "fp32")
-    profile = resolve_targets((f"x86-{'ort' if runtime == 'onnxruntime' else runtime}",))[0]
     with pytest.raises(CompileError) as caught:
-        get_backend(runtime).compile(model, profile, "fp32", tmp_path / "out")
+        get_backend(runtime).compile(model, "fp32", {}, tmp_path / "out")
     message = str(caught.value)
     operator = f"{domain}:Frobnicate" if domain else "Frobnicate"
     assert f"has no operator {operator} (node /model.3/odd)" in message
@@ -184,8 +186,7 @@ def test_a_runtime_that_is_not_installed_says_how_to_get_it(
     monkeypatch.setitem(__import__("sys").modules, runtime, None)
     backend = get_backend(runtime)
     assert backend.version() is None
-    profile = resolve_targets((f"x86-{'ort' if runtime == 'onnxruntime' else runtime}",))[0]
     with pytest.raises(RuntimeMissingError, match=f"pip install {runtime}"):
-        backend.compile(Artifact.of(convnet, "onnx", "fp32"), profile, "fp32", tmp_path)
+        backend.compile(Artifact.of(convnet, "onnx", "fp32"), "fp32", {}, tmp_path)
     with pytest.raises(RuntimeMissingError, match=f"pip install {runtime}"):
         providers(runtime)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeprune.backends import tensorrt
+from edgeprune.backends import options_for, tensorrt
 from edgeprune.config.targets import DeviceProfile, resolve_targets
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.errors import ConfigError, RuntimeMissingError
@@ -37,7 +37,9 @@ def profile(**options: str) -> DeviceProfile:
 @absent
 def test_without_tensorrt_the_errors_hold_the_command(convnet: Path, tmp_path: Path) -> None:
     for action in (
-        lambda: tensorrt.compile(Artifact.of(convnet, "onnx", "fp16"), JETSON, "fp16", tmp_path),
+        lambda: tensorrt.compile(
+            Artifact.of(convnet, "onnx", "fp16"), "fp16", options_for(JETSON, "fp16"), tmp_path
+        ),
         lambda: tensorrt.load(tmp_path / "model.engine", "fp16", 1, {}),
         lambda: tensorrt.quantized_ops(tmp_path / "model.engine"),
     ):
@@ -58,7 +60,7 @@ def test_an_option_that_tensorrt_does_not_take_is_an_error_everywhere(convnet: P
         ({"avg_timing_iterations": "many"}, "avg_timing_iterations: a whole number is expected, not 'many'"),
     ):
         with pytest.raises(ConfigError, match=said):
-            tensorrt.compile(model, profile(**options), "int8", tmp_path)
+            tensorrt.compile(model, "int8", options_for(profile(**options), "int8"), tmp_path)
         with pytest.raises(ConfigError, match=said):
             tensorrt.device_commands("model.onnx", options)
 

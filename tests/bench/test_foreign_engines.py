@@ -15,7 +15,7 @@ import pytest
 from onnx import TensorProto, helper
 
 import edgeprune.models  # noqa: F401  # ultralytics must not install what it misses
-from edgeprune.backends import BACKENDS, get_backend
+from edgeprune.backends import BACKENDS, get_backend, options_for
 from edgeprune.backends.executorch import FACTS
 from edgeprune.bench.subject import input_size, subjects_of
 from edgeprune.config.targets import resolve_targets
@@ -77,7 +77,9 @@ def folders(convnet: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     made = {}
     for backend in ("openvino", "ncnn"):
         profile = HOST.get(backend) or resolve_targets(("x86-ncnn",))[0]
-        engine = get_backend(backend).compile(model, profile, "fp32", root / backend).path
+        engine = (
+            get_backend(backend).compile(model, "fp32", options_for(profile, "fp32"), root / backend).path
+        )
         made[backend] = engine.rename(root / f"best_{backend}_model")
         (made[backend] / "metadata.yaml").write_text(METADATA)
     for ending in (".xml", ".bin"):

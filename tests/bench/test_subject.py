@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeprune.backends import get_backend
+from edgeprune.backends import get_backend, options_for
 from edgeprune.bench.subject import input_size, make_job, subjects_of
 from edgeprune.config.targets import resolve_targets
 from edgeprune.core.artifact import Artifact, digest
@@ -26,7 +26,11 @@ ORT, OPENVINO = HOST["onnxruntime"], HOST["openvino"]
 def ir(convnet: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the tiny network as an OpenVINO IR folder."""
     model = Artifact.of(convnet, "onnx", "fp32")
-    return get_backend("openvino").compile(model, OPENVINO, "fp32", tmp_path_factory.mktemp("ir")).path
+    return (
+        get_backend("openvino")
+        .compile(model, "fp32", options_for(OPENVINO, "fp32"), tmp_path_factory.mktemp("ir"))
+        .path
+    )
 
 
 @pytest.fixture

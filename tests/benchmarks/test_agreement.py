@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import agreement
-from edgeprune.backends import get_backend
+from edgeprune.backends import get_backend, options_for
 from edgeprune.bench.subject import make_job, subjects_of
 from edgeprune.config.targets import resolve_targets
 from edgeprune.core.artifact import Artifact
@@ -29,7 +29,7 @@ def job(convnet: Path) -> Job:
 def test_benchmark_app_and_a_worker_time_the_same_engine_in_turns(convnet: Path, tmp_path: Path) -> None:
     profile = next(one for one in resolve_targets(("cpu",)) if one.backend == "openvino")
     engine = get_backend("openvino").compile(
-        Artifact.of(convnet, "onnx", "fp32"), profile, "fp32", tmp_path / "engine"
+        Artifact.of(convnet, "onnx", "fp32"), "fp32", options_for(profile, "fp32"), tmp_path / "engine"
     )
     (subject,) = subjects_of(engine.path)
     (folder := tmp_path / "job").mkdir()

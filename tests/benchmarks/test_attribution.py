@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from edgeprune.backends import get_backend
+from edgeprune.backends import get_backend, options_for
 from edgeprune.bench import node_times
 from edgeprune.bench.node_times import NodeTime
 from edgeprune.config.targets import resolve_targets
@@ -39,7 +39,7 @@ def build(convnet: Path, convnet_int8: Path, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp("build")
     shutil.copyfile(convnet_int8, folder / "int8.onnx")
     ir = get_backend("openvino").compile(
-        Artifact.of(convnet, "onnx", "fp32"), HOST["openvino"], "fp32", folder
+        Artifact.of(convnet, "onnx", "fp32"), "fp32", options_for(HOST["openvino"], "fp32"), folder
     )
     engines = {"onnxruntime": Artifact.of(folder / "int8.onnx", "engine", "int8"), "openvino": ir}
     targets = {}

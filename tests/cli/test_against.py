@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 
-from edgeprune.bench.against import TOOLS, Figures, as_a_worker, with_tool
+from edgeprune.backends import options_for
+from edgeprune.bench.against import as_a_worker, with_tool
 from edgeprune.bench.subject import Subject
 from edgeprune.config.targets import resolve_targets
 from edgeprune.core.artifact import Artifact
+from edgeprune.core.backend import vendor_tools
+from edgeprune.core.backend_types import Figures
 from edgeprune.records.bench_result import BenchResult
 from edgeprune.runners import Completed
 from edgeprune.runners.local import LocalRunner
@@ -42,19 +45,19 @@ DATA = Path(__file__).parents[1] / "data" / "against"
     ],
 )
 def test_recorded_output_is_read(tool: str, file: str, figures: Figures) -> None:
-    read = TOOLS[tool].read((DATA / file).read_text())
+    read = vendor_tools()[tool][1].read((DATA / file).read_text())
     assert vars(read) == pytest.approx(vars(figures))
 
 
 def test_benchmark_app_tells_fast_networks_in_microseconds() -> None:
-    read = TOOLS["benchmark_app"].read
+    read = vendor_tools()["benchmark_app"][1].read
     assert read("[ INFO ]    Median:        34.19 us\n[ INFO ]    Average:       0.04 ms\n") == Figures(
         p50=0.03419, mean=0.04
     )
 
 
 def test_benchncnn_is_read_only_of_the_network_that_it_was_given() -> None:
-    read = TOOLS["benchncnn"].read
+    read = vendor_tools()["benchncnn"][1].read
     assert read("a b/model.ncnn.param  min =   13.01  max =   13.23  avg =   13.13\n") == Figures(
         mean=13.13, min=13.01, max=13.23
     )
@@ -63,17 +66,16 @@ def test_benchncnn_is_read_only_of_the_network_that_it_was_given() -> None:
     assert read(unloaded) == Figures(), "it ends with 0 although it ran nothing"
 
 
-@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize("tool", vendor_tools())
 def test_nothing_is_read_into_another_text(tool: str) -> None:
-    assert TOOLS[tool].read("Segmentation fault\nLatency = fast\n") == Figures()
+    assert vendor_tools()[tool][1].read("Segmentation fault\nLatency = fast\n") == Figures()
 
 
 @pytest.mark.parametrize("tool", ["benchmark_app", "onnxruntime_perf_test", "trtexec"])
 def test_each_is_asked_for_the_same_engine_and_threads(tool: str, convnet: Path) -> None:
     target = {"benchmark_app": "x86-openvino", "onnxruntime_perf_test": "x86-ort", "trtexec": "jetson"}
     (profile, *_) = resolve_targets((target[tool],))
-    subject = Subject("row", Artifact.of(convnet, "engine", "fp32"), profile, {})
-    options = TOOLS[tool].options(subject, 3, 10.0)
+    options = vendor_tools()[tool][1].options(convnet, options_for(profile, "fp32"), 3, 10.0)
     assert any(str(convnet) in option for option in options)
     if tool != "trtexec":  # threads are not the GPU's
         assert "3" in options
@@ -83,8 +85,8 @@ def test_onnxruntimes_own_tool_gets_the_provider_and_the_options_of_the_row(conv
     (profile,) = resolve_targets(("x86-ort",))
     entries = {"session.intra_op.allow_spinning": "0", "provider.intra_op_num_threads": "3"}
     own = profile.model_copy(update={"provider": "XnnpackExecutionProvider", "options": {"fp32": entries}})
-    tool, engine = TOOLS["onnxruntime_perf_test"], Artifact.of(convnet, "engine", "fp32")
-    plain, asked = (tool.options(Subject("row", engine, one, {}), 3, 1.0) for one in (profile, own))
+    tool = vendor_tools()["onnxruntime_perf_test"][1]
+    plain, asked = (tool.options(convnet, options_for(one, "fp32"), 3, 1.0) for one in (profile, own))
     assert plain[plain.index("-e") + 1] == "cpu" and "-C" not in plain and "-i" not in plain
     assert asked[asked.index("-e") + 1] == "xnnpack"
     assert asked[asked.index("-C") + 1] == "session.intra_op.allow_spinning|0"

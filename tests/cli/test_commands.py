@@ -160,7 +160,7 @@ def test_doctor_fails_when_a_needed_package_does(run: Any, monkeypatch: pytest.M
     broken = doctor.Check("onnx", "fail", "not installed", "pip install onnx")
     monkeypatch.setattr(doctor, "check_packages", lambda: (broken,))
     monkeypatch.setattr(doctor, "check_runtime", lambda name: doctor.Check(name, "ok", "works"))
-    monkeypatch.setattr(doctor, "check_rtx", lambda: doctor.Check("tensorrt-rtx", "ok", "works"))
+    monkeypatch.setattr(doctor, "check_prover", lambda prover: doctor.Check("tensorrt-rtx", "ok", "works"))
     ended = run("doctor")
     assert ended.code == 5
     assert re.search(r"FAIL +onnx +not installed\n +-> pip install onnx", ended.stdout)

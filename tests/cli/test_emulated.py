@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgeprune.backends import ncnn
 from edgeprune.runners import debian, emulated
 from edgeprune.runners.emulated import EmulatedRunner
-from edgeprune.runners.sysroot import MARKER, WHEELS
+from edgeprune.runners.sysroot import MARKER
 from edgeprune.verify import agreement
 from made_builds import write_build
 
@@ -186,9 +187,7 @@ def test_a_row_that_cannot_be_emulated_keeps_no_other_from_being_compared(
     dies: Callable[[str, int], None], run: Any, convnet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dies("exit 1", 9)
-    wheels = {name: pins for name, pins in WHEELS.items() if name != "ncnn"}
-    for module in (agreement, emulated):
-        monkeypatch.setattr(module, "WHEELS", wheels)
+    monkeypatch.setattr(ncnn, "WHEELS", {})
     build = write_build(tmp_path / "build", {"arm64-ncnn": {"fp32": convnet}, "arm64-ort": {"fp32": convnet}})
     ended = run("bench", build, "--device", ADDRESS)
     assert ended.code == 4 and "arm64-ort original fp32" in ended.stdout

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from edgeprune.backends import get_backend
+from edgeprune.backends import get_backend, options_for
 from edgeprune.bench import node_times
 from edgeprune.config.targets import resolve_targets
 from edgeprune.core.artifact import Artifact
@@ -42,7 +42,7 @@ def folder(convnet: Path, convnet_int8: Path, tmp_path: Path) -> Path:
             continue
         place = out / "stages" / f"engine-{backend}-{precision}"
         model = Artifact.of(convnet_int8 if precision == "int8" else convnet, "onnx", precision)
-        engine = get_backend(backend).compile(model, HOST[backend], precision, place)
+        engine = get_backend(backend).compile(model, precision, options_for(HOST[backend], precision), place)
         rows.append(
             Row(
                 target=HOST[backend].name, variant="original", precision=precision, runtime=backend,

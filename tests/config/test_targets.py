@@ -12,8 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprune.backends import BACKENDS
-from edgeprune.config import targets as device
+from edgeprune.backends import BACKENDS, get_backend, known_backends
 from edgeprune.config.targets import (
     DeviceProfile,
     load_profile,
@@ -241,8 +240,11 @@ def test_any_data_is_a_sound_profile_or_one_line(changes: dict[str, Any]) -> Non
         assert profile.ship in profile.precisions
 
 
-def test_the_choices_are_those_that_exist() -> None:
-    assert set(device.get_args(device.BackendName)) == set(BACKENDS)
+def test_a_runtime_is_told_by_the_registry_and_its_schemes_by_itself(tmp_path: Path) -> None:
+    for name in known_backends():
+        path = _write(tmp_path, SOUND | {"backend": name, "scheme": get_backend(name).SCHEMES[0]})
+        assert load_profile(path).backend == name
+    assert "is not one of onnxruntime, openvino, " in _complaint(_write(tmp_path, SOUND | {"backend": "mnn"}))
 
 
 OWN = """description: my edge PC

@@ -6,13 +6,15 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from click.testing import CliRunner
 
 from edgeprune.cli import main
 from edgeprune.converters import environments as isolated
-from edgeprune.converters.environments import Environment
+from edgeprune.core import backend
+from edgeprune.core.backend_types import Converter
 from edgeprune.core.errors import CompileError, ConfigError, OutputError, RuntimeMissingError
 
 SCRIPTS = {
@@ -25,6 +27,16 @@ SCRIPTS = {
 }
 
 
+def _offer(version: str, patch: pytest.MonkeyPatch) -> None:
+    """Let a runtime `tool` be the only one there is, with a converter of that version."""
+    module = ModuleType("tool_runtime")
+    converter = Converter((f"tool=={version}",), "a test", "write.py")
+    for name, fact in {"version": None, "compile": None, "load": None, "CONVERTER": converter}.items():
+        setattr(module, name, fact)
+    patch.setitem(sys.modules, module.__name__, module)
+    patch.setattr(backend, "BACKENDS", {"tool": module.__name__})
+
+
 @pytest.fixture
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Offer an environment `tool` without packages, in a cache of its own; return the cache's folder."""
@@ -34,7 +46,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (scripts / name).write_text(code)
     monkeypatch.setenv("EDGEPRUNE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(isolated, "SCRIPTS", scripts)
-    monkeypatch.setattr(isolated, "ENVIRONMENTS", {"tool": Environment(("tool==1.0",), "a test")})
+    _offer("1.0", monkeypatch)
     return tmp_path / "cache"
 
 
@@ -118,7 +130,7 @@ def test_an_installation_that_fails_leaves_its_log_and_nothing_else(
 def test_environments_of_other_pins_are_removed_once_the_new_one_is_whole(
     made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(isolated, "ENVIRONMENTS", {"tool": Environment(("tool==2.0",), "a test")})
+    _offer("2.0", monkeypatch)
     assert not isolated.installed("tool")
     monkeypatch.setattr(isolated, "_run", _only_venv)
     assert isolated.install("tool", lambda text: None) != made
@@ -150,7 +162,7 @@ def test_the_command_lists_and_removes(made: Path) -> None:
     assert CliRunner().invoke(main, ["runtimes", "remove", "other"]).exit_code == 3
 
 
-@pytest.mark.parametrize("name", isolated.ENVIRONMENTS)
+@pytest.mark.parametrize("name", isolated.converters())
 def test_every_pin_is_exact(name: str) -> None:
     assert all(pin.count("==") == 1 for pin in isolated.pins_of(name))
     assert isolated.pins_of("onnxruntime") == ()

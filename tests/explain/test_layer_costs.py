@@ -49,7 +49,7 @@ def engines(network: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     model = Artifact.of(network, "onnx", "fp32")
     return {
         profile.backend: get_backend(profile.backend).compile(
-            model, profile, "fp32", tmp_path_factory.mktemp(profile.backend)
+            model, "fp32", options_for(profile, "fp32"), tmp_path_factory.mktemp(profile.backend)
         )
         for profile in resolve_targets(("cpu",))
     }

@@ -12,7 +12,7 @@ import pytest
 
 from conftest import NAMES
 from edgeprune.adapters.ultralytics import detect as adapter
-from edgeprune.backends import get_backend
+from edgeprune.backends import get_backend, options_for
 from edgeprune.backends.ort_format import to_ort
 from edgeprune.config.recipe import ExportRecipe
 from edgeprune.config.targets import resolve_targets
@@ -83,7 +83,10 @@ def test_no_conversion_loses_it(float_models: Exported, tiny: Dataset, tmp_path:
     whole = quantize(model, "trt-s8s8", calibration, [], int8)
     assert spec_of(whole.path) == spec_of(to_fp16(whole, mixed).path) == RAW
     profile = resolve_targets(("x86-openvino",))[0]
-    assert spec_of(get_backend("openvino").compile(model, profile, "fp32", openvino).path) == RAW
+    assert (
+        spec_of(get_backend("openvino").compile(model, "fp32", options_for(profile, "fp32"), openvino).path)
+        == RAW
+    )
     session: Any = get_backend("onnxruntime").load(to_ort(model, phone).path, "fp32", 1, {})
     assert session._session.get_modelmeta().custom_metadata_map.items() >= RAW.metadata().items()
 

@@ -15,7 +15,7 @@ from edgeprune.core.errors import DeviceError
 from edgeprune.core.locks import exclusive
 from edgeprune.runners import debian, sysroot
 from edgeprune.runners.debian import Package
-from edgeprune.runners.sysroot import ARCHITECTURES, MARKER, SHA256, WHEELS, contents, parts, site, system
+from edgeprune.runners.sysroot import ARCHITECTURES, MARKER, NUMPY, contents, parts, site, system, wheels_for
 
 
 def quiet(share: float, text: str) -> None:
@@ -120,8 +120,7 @@ def test_without_pip_the_command_that_gets_it_is_told(home: Path, monkeypatch: p
 
 def test_wheels_that_pip_cannot_get_are_one_line(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setattr(sysroot, "WHEELS", {"numpy": ("edgeprune-no-such-wheel==1",)})
-    monkeypatch.setattr(sysroot, "SHA256", {"aarch64": {"edgeprune-no-such-wheel==1": "0" * 64}})
+    monkeypatch.setattr(sysroot, "NUMPY", {"aarch64": {"edgeprune-no-such-wheel==1": "0" * 64}})
     with pytest.raises(DeviceError, match=r"wheels for aarch64: .*No matching distribution") as caught:
         site("aarch64", "numpy", quiet)
     assert "\n" not in str(caught.value)
@@ -131,7 +130,7 @@ def test_wheels_that_pip_cannot_get_are_one_line(home: Path, monkeypatch: pytest
 def test_a_wheel_that_is_not_the_pinned_one_is_refused(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (pin,) = WHEELS["numpy"]
+    (pin,) = NUMPY["aarch64"]
     stem = pin.replace("==", "-")
     about = "Metadata-Version: 2.1\nName: {}\nVersion: {}\n".format(*pin.split("=="))
     with ZipFile(tmp_path / f"{stem}-cp311-cp311-manylinux_2_17_aarch64.whl", "w") as wheel:
@@ -148,5 +147,7 @@ def test_a_wheel_that_is_not_the_pinned_one_is_refused(
 
 def test_every_wheel_is_pinned_by_its_content() -> None:
     for machine in ARCHITECTURES:
-        assert SHA256[machine].keys() == {wheel for wheels in WHEELS.values() for wheel in wheels}
-        assert all(re.fullmatch("[0-9a-f]{64}", sha256) for sha256 in SHA256[machine].values())
+        wheels = wheels_for(machine)
+        assert {"numpy", "onnxruntime", "openvino", "ncnn"} <= wheels.keys()
+        pins = [pin for pinned in wheels.values() for pin in pinned.items()]
+        assert all("==" in wheel and re.fullmatch("[0-9a-f]{64}", sha256) for wheel, sha256 in pins)

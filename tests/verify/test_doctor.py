@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
-from edgeprune.backends import BACKENDS
+from edgeprune.backends import BACKENDS, get_backend, rtx
 from edgeprune.verify import doctor
 from edgeprune.verify.doctor import Check, Diagnosis, check_packages, check_runtime, lines
 from made_machines import MACHINE
@@ -55,11 +55,11 @@ def test_only_a_runtime_that_the_cpu_target_needs_is_a_failure(
     check = check_runtime(name)
     assert (check.name, check.status, check.detail) == (name, status, detail)
     whole_story = f"see the whole story with: python -m edgeprune.verify.probe {name}"
-    assert check.advice == (doctor.HOW_TO_GET[name] if "not installed" in detail else whole_story)
+    assert check.advice == (get_backend(name).HOW_TO_GET if "not installed" in detail else whole_story)
 
 
 def test_tensorrt_rtx_is_proven_by_a_build_or_the_command_is_given() -> None:
-    check = doctor.check_rtx()
+    check = doctor.check_prover(rtx)
     assert check.name == "tensorrt-rtx"
     if find_spec("tensorrt_rtx"):
         assert check.status == "ok", check
@@ -74,15 +74,15 @@ def test_a_tensorrt_rtx_that_does_not_load_is_told_with_its_last_words(
 ) -> None:
     (tmp_path / "tensorrt_rtx.py").write_text("raise ImportError('libcuda.so.1: cannot open')\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(doctor.rtx, "version", lambda: "1.0")
-    check = doctor.check_rtx()
+    monkeypatch.setattr(rtx, "version", lambda: "1.0")
+    check = doctor.check_prover(rtx)
     assert check.status == "warn"
     assert "libcuda.so.1: cannot open" in check.detail
     assert _diagnosis(MACHINE, check).ok
 
 
 def test_there_is_advice_for_every_runtime() -> None:
-    assert set(doctor.HOW_TO_GET) == set(BACKENDS)
+    assert all(get_backend(name).HOW_TO_GET for name in BACKENDS)
 
 
 def test_every_needed_package_is_checked_and_no_extra() -> None:

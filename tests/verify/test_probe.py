@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 import edgeprune.verify.probe
-from edgeprune.backends import BACKENDS
+from edgeprune.backends import BACKENDS, get_backend
 from edgeprune.core.artifact import Artifact
+from edgeprune.core.backend import backend_of
 from edgeprune.core.errors import EdgepruneError, RuntimeMissingError
 from edgeprune.verify.probe import probe, probe_apart
 
 
-class Backend:
+class Scaling:
     """A runtime that scales its exact result by `factor`."""
 
     def __init__(self, factor: float, installed: str | None = "9.9") -> None:
@@ -28,7 +29,7 @@ class Backend:
     def version(self) -> str | None:
         return self.installed
 
-    def compile(self, model: Artifact, profile: object, precision: str, out: Path) -> Artifact:
+    def compile(self, model: Artifact, precision: str, options: Mapping[str, str], out: Path) -> Artifact:
         return model
 
     def load(
@@ -41,11 +42,11 @@ class Backend:
         return lambda images: [self.factor * np.maximum(np.einsum("oi,nihw->nohw", weight, images), 0)]
 
 
-@pytest.mark.parametrize("name", [name for name in BACKENDS if name not in edgeprune.verify.probe.MADE])
+@pytest.mark.parametrize("name", [name for name in BACKENDS if not get_backend(name).PROBE])
 def test_a_runtime_that_computes_right_is_well(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(edgeprune.verify.probe, "get_backend", lambda name: Backend(1.0))
+    monkeypatch.setattr(edgeprune.verify.probe, "get_backend", lambda name: backend_of(name, Scaling(1.0)))
     assert probe(name, tmp_path).startswith("9.9; compiled and ran a")
 
 
@@ -53,13 +54,15 @@ def test_a_runtime_that_computes_right_is_well(
 def test_a_runtime_that_computes_wrong_is_ill(
     factor: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(edgeprune.verify.probe, "get_backend", lambda name: Backend(factor))
+    monkeypatch.setattr(edgeprune.verify.probe, "get_backend", lambda name: backend_of(name, Scaling(factor)))
     with pytest.raises(EdgepruneError, match=r"9\.9 runs, but computes wrong results"):
         probe("onnxruntime", tmp_path)
 
 
 def test_a_runtime_that_is_not_installed_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(edgeprune.verify.probe, "get_backend", lambda name: Backend(1.0, installed=None))
+    monkeypatch.setattr(
+        edgeprune.verify.probe, "get_backend", lambda name: backend_of(name, Scaling(1.0, installed=None))
+    )
     with pytest.raises(RuntimeMissingError, match="not installed"):
         probe("tensorrt", tmp_path)
 

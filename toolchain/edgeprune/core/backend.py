@@ -13,7 +13,6 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 from edgeprune.core.backend_types import Converter, NodeCounter, Prover, Recognised, Session, Tool
@@ -139,7 +138,7 @@ def get_backend(name: str) -> Backend:
         ConfigError: there is none, or the package that brings it cannot be used.
     """
     if name in BACKENDS:
-        return _told_by(name, import_module(BACKENDS[name]))
+        return backend_of(name, import_module(BACKENDS[name]))
     point = plugins().get(name)
     if point is None:
         raise ConfigError(f"unknown runtime {name!r}{did_you_mean(name, known_backends())}")
@@ -148,7 +147,7 @@ def get_backend(name: str) -> Backend:
         module = point.load()
     except Exception as exc:  # it is another's code
         raise ConfigError(f"runtime {name!r} of the package {package}: it cannot be loaded: {exc}") from exc
-    told = _told_by(name, module)
+    told = backend_of(name, module)
     get = told.HOW_TO_GET or f"pip install {package}"
     return replace(told, PACKAGES=(package, *told.PACKAGES), HOW_TO_GET=get)
 
@@ -186,8 +185,12 @@ def vendor_tools() -> dict[str, tuple[str, Tool]]:
     return {backend.TOOL.name: (backend.name, backend.TOOL) for backend in all_backends() if backend.TOOL}
 
 
-def _told_by(name: str, module: ModuleType) -> Backend:
-    """Return the runtime that a module tells of."""
+def backend_of(name: str, module: Any) -> Backend:
+    """Return the runtime that a module tells of.
+
+    Raises:
+        ConfigError: it lacks what each runtime owes.
+    """
     ending = Path(getattr(module, "ENGINE", "")).suffix
     told: dict[str, Any] = {
         "name": name,
@@ -198,7 +201,7 @@ def _told_by(name: str, module: ModuleType) -> Backend:
     told |= {one.name: getattr(module, one.name) for one in fields(Backend)[1:] if hasattr(module, one.name)}
     owed = [one.name for one in fields(Backend) if one.default is one.default_factory is MISSING]
     if missing := [fact for fact in owed if fact not in told]:
-        raise ConfigError(f"runtime {name!r}: its module {module.__name__} has no {' and no '.join(missing)}")
+        raise ConfigError(f"runtime {name!r}: its module has no {' and no '.join(missing)}")
     return Backend(**told)
 
 
