@@ -1,11 +1,19 @@
-"""What travels to a device: the workers and what they import, as one zip file that Python imports from."""
+"""What travels to a device: the workers and what they import, as one zip file that Python imports from.
+
+The modules of runtimes that other packages bring go with them, under the entry points that name them.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import edgeprune
+from edgeprune.core.backend import GROUP, get_backend, plugins
+from edgeprune.core.errors import ConfigError
 
 # Standard library, numpy and the runtime are all that these need; tests/test_imports.py holds them to it.
 TRAVELS = (
@@ -37,9 +45,38 @@ TRAVELS = (
 def write_package(path: Path) -> Path:
     """Write the zip file; the same sources always give the same bytes, so it is pushed once."""
     package = Path(edgeprune.__file__).parent
+    files = {file: file.relative_to(package.parent) for pattern in TRAVELS for file in package.glob(pattern)}
+    points = dict(_travelling())
+    for module in {module.partition(".")[0] for module in points.values()}:
+        files |= _sources(module)
+    texts = {place.as_posix(): file.read_bytes() for file, place in files.items()}
+    if points:
+        listed = "".join(f"{name} = {module}\n" for name, module in sorted(points.items()))
+        about = "Metadata-Version: 2.1\nName: edgeprune-runtimes\nVersion: 0\n"
+        texts |= {
+            "edgeprune_runtimes.dist-info/METADATA": about.encode(),
+            "edgeprune_runtimes.dist-info/entry_points.txt": f"[{GROUP}]\n{listed}".encode(),
+        }
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for pattern in TRAVELS:
-            for file in sorted(package.glob(pattern)):
-                entry = zipfile.ZipInfo(f"edgeprune/{file.relative_to(package).as_posix()}")  # dated 1980
-                archive.writestr(entry, file.read_bytes(), zipfile.ZIP_DEFLATED)
+        for name, text in sorted(texts.items()):
+            archive.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED)  # dated 1980
     return path
+
+
+def _travelling() -> Iterator[tuple[str, str]]:
+    """Yield name and module of each runtime of another package that goes to a device."""
+    for name, point in plugins().items():
+        with contextlib.suppress(ConfigError):
+            if get_backend(name).TRAVELS:
+                yield name, point.value
+
+
+def _sources(module: str) -> dict[Path, Path]:
+    """Return the files of a top-level module or package, each with its place in the archive."""
+    spec = find_spec(module)
+    if spec is None or spec.origin is None:
+        return {}
+    origin = Path(spec.origin)
+    found = origin.parent.rglob("*.py") if spec.submodule_search_locations else (origin,)
+    top = origin.parents[1] if spec.submodule_search_locations else origin.parent
+    return {file: file.relative_to(top) for file in found}
