@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import edgeprune
+from edgeprune.core.backend import all_backends
 from edgeprune.runners import travel
 from rooms import ROOMS, allowed, table
 
@@ -31,16 +32,12 @@ TORCH_HOMES = (
 TAKES_TENSORS = "backends.executorch"  # its runtime is called with torch tensors; only in its functions
 # Each vendor's SDK, and the modules that may import it inside their functions.
 VENDORS = {
+    **{backend.MODULE: (f"backends.{backend.name}", "quantize") for backend in all_backends()},
     "onnxruntime": ("backends.onnxruntime", "backends.ort_format", "quantize"),
-    "openvino": ("backends.openvino", "quantize"),
     "nncf": ("quantize",),
-    "tensorrt": ("backends.tensorrt",),
     "tensorrt_rtx": ("backends.rtx",),
     "cuda": ("backends.tensorrt",),
-    "ncnn": ("backends.ncnn", "quantize"),
     "pnnx": (),  # only its program is run
-    "ai_edge_litert": ("backends.litert",),
-    "executorch": ("backends.executorch",),
     "pynvml": ("worker.sensors.nvidia",),
 }
 TRAVELS = tuple(

@@ -122,7 +122,7 @@ def test_its_module_goes_to_a_device_and_is_found_there(site: Path, convnet: Pat
         "from edgeprune.backends import get_backend as get; print(get('reference').load.__code__.co_filename)"
     )
     path = [str(archive), *(entry for entry in safe_path() if entry != str(site))]
-    start = f"import sys; sys.path[:] = {path!r}; {code}"
+    start = f"import sys; sys.path[:] = {path!r}; {code}; print(load.__code__.co_filename)"
     told = subprocess.run([sys.executable, "-I", "-c", start], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == f"{archive}/outside_runtime.py"
 

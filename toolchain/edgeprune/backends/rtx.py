@@ -33,7 +33,7 @@ from edgeprune.core.files import write_text_atomically
 from edgeprune.core.packages import module_version
 from edgeprune.core.processes import own_python
 
-NAME = "tensorrt-rtx"
+NAME = "TensorRT-RTX"
 WHY = "to have files for TensorRT proven on this machine (Linux on x86-64)"
 HOW_TO_GET = "pip install 'edgeprune[rtx]'"
 CAPABILITIES = ("SM86", "SM89")

@@ -138,7 +138,7 @@ class Prover(Protocol):
     """A module that builds a model ahead of time, as a proof for a runtime that is only on the device.
 
     Attributes:
-        NAME: what it is called, also in the names of stages and logs.
+        NAME: what it is called; in lower case in the names of checks, stages and logs.
         WHY: what it is good for, in a few words.
     """
 

@@ -17,7 +17,7 @@ from edgeprune.core.documents import read_record
 from edgeprune.core.errors import ConfigError, OutputError
 from edgeprune.core.files import inside, write_text_atomically
 from edgeprune.pipeline.context import Build, building, built_in
-from edgeprune.quantize import CalibrationSet, quantize
+from edgeprune.quantize import CalibrationSet, packages_of, quantize
 from edgeprune.quantize.qdq import TABLE, calibrate
 from edgeprune.quantize.schemes import QDQ_SCHEMES, describe
 from edgeprune.quantize.selection import images_sha256
@@ -180,7 +180,7 @@ def calibrated(context: Build, scheme: str, onnx: Artifact) -> tuple[Calibration
         "images_sha256": images_sha256(images),
         "images": [str(image) for image in images],
         "preprocess": asdict(context.spec),
-        "versions": context.versions(("onnx", "onnxruntime", "openvino", "nncf", "ncnn", "pnnx")),
+        "versions": context.versions(packages_of(scheme)),
     }
     if scheme not in QDQ_SCHEMES:  # the quantiser reads the images itself
         return calibration, described

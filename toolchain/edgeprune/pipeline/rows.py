@@ -170,11 +170,11 @@ def _built_ahead(
 
     def make(out: Path) -> None:
         context.notify("prove", 0.0, f"{name} in {prover.NAME} {version}")
-        proof = prover.prove(model.path, context.request.out / "logs" / f"{name}.{prover.NAME}.log")
+        proof = prover.prove(model.path, context.request.out / "logs" / f"{name}.{prover.NAME.lower()}.log")
         write_text_atomically(out / "proof.json", json.dumps(asdict(proof)))
         context.notify("prove", 1.0, f"{name}: built for {', '.join(proof.capabilities)}")
 
-    return context.stage(prover.NAME, parts, make, reader_of(AheadOfTime, "proof.json"))
+    return context.stage(prover.NAME.lower(), parts, make, reader_of(AheadOfTime, "proof.json"))
 
 
 def evaluated(

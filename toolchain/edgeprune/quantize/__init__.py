@@ -59,7 +59,13 @@ class CalibrationSet:
 
 
 class Quantizer(Protocol):
-    """What each module of this package offers."""
+    """What each module of this package offers.
+
+    Attributes:
+        PACKAGES: distributions whose versions belong into the key of what it makes.
+    """
+
+    PACKAGES: tuple[str, ...]
 
     def quantize(
         self, model: Artifact, scheme: str, calibration: CalibrationSet, float_nodes: Sequence[str], out: Path
@@ -109,9 +115,20 @@ def quantize(
     return quantizer(model, scheme, calibration, float_nodes, out)
 
 
+def packages_of(scheme: str) -> tuple[str, ...]:
+    """Return the packages whose versions belong into the key of what a scheme's quantiser makes."""
+    if scheme in SCHEMES:
+        return _module(scheme).PACKAGES
+    return tuple(name for backend in all_backends() if scheme in backend.SCHEMES for name in backend.PACKAGES)
+
+
+def _module(scheme: str) -> Quantizer:
+    return cast(Quantizer, import_module(SCHEMES[scheme]))
+
+
 def _quantizer(scheme: str) -> Callable[..., Artifact]:
     if scheme in SCHEMES:
-        return cast(Quantizer, import_module(SCHEMES[scheme])).quantize
+        return _module(scheme).quantize
     found = (backend.quantize for backend in all_backends() if scheme in backend.SCHEMES)
     own = next(filter(None, found), None)
     if own is None:

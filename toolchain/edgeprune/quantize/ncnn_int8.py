@@ -27,6 +27,7 @@ from edgeprune.core.onnx_files import read_onnx
 from edgeprune.images.preprocess import load_input
 from edgeprune.quantize import CalibrationSet
 
+PACKAGES = ("onnx", "ncnn", "pnnx")
 BINS, LEVELS = 2048, 128
 _EPSILON = 1e-4  # ncnn2table's: keeps the divergence finite where one of the two is empty
 # ncnn reads one scale a group of a depthwise layer (term 1), one an output channel of the others (term 2).

@@ -17,6 +17,7 @@ from edgeprune.images.preprocess import load_input
 from edgeprune.quantize import CalibrationSet
 from edgeprune.quantize.ranges import PERCENTILE
 
+PACKAGES = ("onnx", "nncf", "openvino")
 BIAS_IMAGES = 25
 """Images that biases are corrected on, or all if there are fewer."""
 

@@ -17,6 +17,7 @@ from edgeprune.core.errors import OutputError
 from edgeprune.images.preprocess import load_input
 from edgeprune.quantize import CalibrationSet
 
+PACKAGES: tuple[str, ...] = ()  # the pins of its environment stand in the key
 NODES = "nodes.json"
 
 

@@ -23,6 +23,7 @@ from edgeprune.quantize.equalise import equalise
 from edgeprune.quantize.schemes import QDQ_SCHEMES, QdqScheme, reduces_range
 from edgeprune.quantize.selection import require_content
 
+PACKAGES = ("onnx", "onnxruntime")
 TABLE: Final = "table.json"
 
 

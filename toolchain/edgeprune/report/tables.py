@@ -18,7 +18,6 @@ from edgeprune.report.heading import unfit_by
 from edgeprune.report.machine import date_words, machine_facts, time_words
 
 NOT_MEASURED = "not measured in this build"
-HOW_TO_CHECK = "pip install 'edgeprune[rtx]'"
 NOT_THERE = "not measured: the device was not there"
 # Flags of a row itself, which no measurement raised.
 _OWN_FLAGS = {
@@ -105,19 +104,22 @@ def evaluated_elsewhere(summary: Summary, name: str) -> str:
 
 
 def ahead_of_time(target: TargetSummary) -> str:
-    """Say what a build without the device proves of the files for TensorRT; empty for other targets."""
-    proven = {backend.name for backend in all_backends() if backend.PROVER}
-    rows = [row for row in target.rows if target.on_device and row.runtime in proven]
+    """Say what a build without the device proves of the files for it; empty where nothing proves them."""
+    provers = {backend.name: backend.prover for backend in all_backends()}
+    rows = [row for row in target.rows if target.on_device and provers.get(row.runtime)]
+    prover = provers[rows[0].runtime] if rows else None
+    if prover is None:
+        return ""
     proofs = {row.ahead_of_time: None for row in rows if row.ahead_of_time}
     made = [
         f"parsed and built ahead of time for {', '.join(proof.capabilities)} "
-        f"by TensorRT-RTX {proof.version}: "
+        f"by {prover.NAME} {proof.version}: "
         + ", ".join(f"{row.name} {row.precision}" for row in rows if row.ahead_of_time == proof)
         for proof in proofs
     ]
     unproven = [f"{row.name} {row.precision}" for row in rows if row.ahead_of_time is None]
     if unproven:
-        made.append(f"not checked ({HOW_TO_CHECK}): {', '.join(unproven)}")
+        made.append(f"not checked ({prover.HOW_TO_GET}): {', '.join(unproven)}")
     return f"Files {'; '.join(made)}." if made else ""
 
 

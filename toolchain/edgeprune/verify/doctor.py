@@ -341,18 +341,17 @@ def check_runtime(name: str) -> Check:
 
 def check_prover(prover: Prover) -> Check:
     """Prove that a model is built ahead of time here; what does not run models is no runtime."""
+    name = prover.NAME.lower()
     if prover.version() is None:
-        return Check(prover.NAME, "warn", NOT_INSTALLED, f"{prover.WHY}: {prover.HOW_TO_GET}")
+        return Check(name, "warn", NOT_INSTALLED, f"{prover.WHY}: {prover.HOW_TO_GET}")
     with tempfile.TemporaryDirectory() as folder:
         try:
             proof = prover.prove(MODEL, Path(folder) / "log")
         except EdgepruneError as exc:
             said = read_bytes(Path(folder) / "log", OutputError).decode(errors="replace").strip().splitlines()
-            return Check(
-                prover.NAME, "warn", " ".join([*said[-1:], str(exc)]), f"reinstall: {prover.HOW_TO_GET}"
-            )
+            return Check(name, "warn", " ".join([*said[-1:], str(exc)]), f"reinstall: {prover.HOW_TO_GET}")
     built = f"built a model for {', '.join(proof.capabilities)} without a GPU"
-    return Check(prover.NAME, "ok", f"{proof.version}; {built}")
+    return Check(name, "ok", f"{proof.version}; {built}")
 
 
 def _needed_runtimes() -> set[str]:
