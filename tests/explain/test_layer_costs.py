@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeprune.backends import get_backend
+from edgeprune.backends import get_backend, options_for
 from edgeprune.bench import node_times as timing
 from edgeprune.bench.node_times import NodeTime, node_times
 from edgeprune.config.targets import resolve_targets

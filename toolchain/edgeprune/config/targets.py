@@ -12,9 +12,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
-from edgeprune.core.backend import get_backend, known_backends, known_schemes
+from edgeprune.core.backend import Backend, get_backend, known_backends, known_schemes
 from edgeprune.core.documents import read_mapping, validate
 from edgeprune.core.errors import ConfigError, OldFormWarning, did_you_mean, which_target
 from edgeprune.core.resources import bundled, config_dir
@@ -27,16 +27,22 @@ Place = Literal["host", "device"]
 _PLACES = ("compile_on", "evaluate_on", "time_on")
 
 
+_OF_A_USER = "a file of a user's"
+"""Context of a validation: such a profile names what is installed here, the one in a build need not."""
+
+
 def _known(name: str, names: Collection[str]) -> str:
     if name not in names:
         raise ValueError(f"{name!r} is not one of {', '.join(names)}{did_you_mean(name, names)}")
     return name
 
 
-BackendName = Annotated[str, AfterValidator(lambda name: _known(name, known_backends()))]
-"""A runtime that comes along, or one that an installed package brings."""
+def _installed(name: str, info: ValidationInfo) -> str:
+    return _known(name, known_backends()) if info.context == _OF_A_USER else name
+
+
 SchemeName = Annotated[str, AfterValidator(lambda name: _known(name, known_schemes()))]
-"""An int8 scheme that any of them takes."""
+"""An int8 scheme that any runtime takes."""
 Variables = Annotated[dict[str, str], AfterValidator(require_tuning)]
 """Environment variables that a row is run with: only those that tune a runtime, see `core/variables.py`."""
 
@@ -70,11 +76,11 @@ class DeviceProfile(BaseModel):
     description: str
     arch: tuple[Architecture, ...]
     system: Literal["linux", "android"] = "linux"
-    backend: BackendName
+    backend: Annotated[str, AfterValidator(_installed)]
     precisions: tuple[Precision, ...] = Field(min_length=1)
     ship: Precision = "int8"
     channel_step: dict[Precision, int]
-    scheme: SchemeName
+    scheme: str
     options: dict[Precision, dict[str, str]] = {}
     provider: str | None = None
     format: str = "onnx"
@@ -85,7 +91,7 @@ class DeviceProfile(BaseModel):
     notes: tuple[str, ...] = ()
 
     @model_validator(mode="after")
-    def _consistent(self) -> DeviceProfile:
+    def _consistent(self, info: ValidationInfo) -> DeviceProfile:
         if self.ship not in self.precisions:
             raise ValueError(f"ship: {self.ship!r} is not among precisions {list(self.precisions)}")
         for precision in self.precisions:
@@ -94,20 +100,23 @@ class DeviceProfile(BaseModel):
                 raise ValueError(
                     f"channel_step.{precision}: a step of at least 1 is needed for each precision"
                 )
-        backend = get_backend(self.backend)
-        if self.provider is not None and backend.providers is None:
-            raise ValueError(f"provider: {self.backend} leaves no choice; leave this key out")
-        if self.format not in backend.FORMATS:
-            raise ValueError(
-                f"format: {self.backend} takes {' or '.join(backend.FORMATS)}, not {self.format!r}"
-            )
-        if self.scheme not in backend.SCHEMES:
-            raise ValueError(
-                f"scheme: {self.backend} takes {' or '.join(backend.SCHEMES)}, not {self.scheme!r}"
-            )
+        if info.context == _OF_A_USER:
+            self._require_facts(get_backend(self.backend))
         if self.compile_on == "device" and self.time_on == "host":
             raise ValueError("time_on: what only the device compiles is timed there: write time_on: device")
         return self
+
+    def _require_facts(self, backend: Backend) -> None:
+        """Check what depends on the runtime; every message begins with the key."""
+        if self.provider is not None and backend.providers is None:
+            raise ValueError(f"provider: {self.backend} leaves no choice; leave this key out")
+        for key, value, taken in (
+            ("format", self.format, backend.FORMATS),
+            ("scheme", self.scheme, backend.SCHEMES),
+        ):
+            if value not in taken:
+                near = did_you_mean(value, taken)
+                raise ValueError(f"{key}: {self.backend} takes {' or '.join(taken)}, not {value!r}{near}")
 
     @property
     def step(self) -> int:
@@ -175,7 +184,7 @@ def load_profile(path: Path) -> DeviceProfile:
     data = read_mapping(path, ConfigError) | {"name": path.stem}
     if "built_on" in data and not any(key in data for key in _PLACES):
         data = _with_places(data, path)
-    return validate(DeviceProfile, data, str(path), ConfigError)
+    return validate(DeviceProfile, data, str(path), ConfigError, _OF_A_USER)
 
 
 def _with_places(data: dict[str, Any], path: Path) -> dict[str, Any]:

@@ -164,8 +164,13 @@ def read_xml(path: Path, error: type[EdgepruneError]) -> Element:
         raise error(f"{path}: not valid XML: {_said(exc)}") from exc
 
 
-def validate(kind: type[Record], data: Any, where: str, error: type[EdgepruneError]) -> Record:
+def validate(
+    kind: type[Record], data: Any, where: str, error: type[EdgepruneError], context: str | None = None
+) -> Record:
     """Validate `data` as a record, turning pydantic's report into one line that names file and keys.
+
+    Args:
+        context: what the record's own validators are told.
 
     Raises:
         error: everything that is wrong, each with the nearest known key or value; of many faults the first
@@ -174,7 +179,7 @@ def validate(kind: type[Record], data: Any, where: str, error: type[EdgepruneErr
     from pydantic import ValidationError
 
     try:
-        record: Record = _adapter(kind).validate_python(data)
+        record: Record = _adapter(kind).validate_python(data, context=context)
     except ValidationError as exc:
         raise error(f"{where}: {_all_errors(kind, exc)}") from exc
     return record

@@ -120,7 +120,7 @@ def layer_costs(
 
 
 def weights_of(engine: Path) -> dict[str, Weights]:
-    """Read the kernels of all convolutions of an ONNX file or an OpenVINO IR folder.
+    """Read the kernels of all convolutions of an ONNX file or an OpenVINO IR folder; none of other engines.
 
     Returns:
         Each by every name that a runtime may call it by: its own, those of its output and of the output of a
@@ -129,8 +129,9 @@ def weights_of(engine: Path) -> dict[str, Weights]:
     Raises:
         ModelError: the file cannot be read.
     """
-    is_ir = engine.is_dir() or engine.suffix == ".xml"
-    return _ir_weights(ir_of(engine)) if is_ir else _onnx_weights(engine)
+    if engine.suffix == ".onnx":
+        return _onnx_weights(engine)
+    return _ir_weights(ir_of(engine)) if ir_of(engine).suffix == ".xml" else {}
 
 
 def feature_map(shape: Sequence[int], imgsz: int) -> tuple[int, int] | None:
