@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import zipfile
 from collections.abc import Iterator
+from importlib.metadata import EntryPoint
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -47,11 +48,11 @@ def write_package(path: Path) -> Path:
     package = Path(edgeprune.__file__).parent
     files = {file: file.relative_to(package.parent) for pattern in TRAVELS for file in package.glob(pattern)}
     points = dict(_travelling())
-    for module in {module.partition(".")[0] for module in points.values()}:
-        files |= _sources(module)
+    for point in points.values():
+        files |= _sources(point.module.partition(".")[0])
     texts = {place.as_posix(): file.read_bytes() for file, place in files.items()}
     if points:
-        listed = "".join(f"{name} = {module}\n" for name, module in sorted(points.items()))
+        listed = "".join(f"{name} = {points[name].value}\n" for name in sorted(points))
         about = "Metadata-Version: 2.1\nName: edgeprune-runtimes\nVersion: 0\n"
         texts |= {
             "edgeprune_runtimes.dist-info/METADATA": about.encode(),
@@ -63,12 +64,12 @@ def write_package(path: Path) -> Path:
     return path
 
 
-def _travelling() -> Iterator[tuple[str, str]]:
-    """Yield name and module of each runtime of another package that goes to a device."""
+def _travelling() -> Iterator[tuple[str, EntryPoint]]:
+    """Yield name and entry point of each runtime of another package that goes to a device."""
     for name, point in plugins().items():
         with contextlib.suppress(ConfigError):
             if get_backend(name).TRAVELS:
-                yield name, point.value
+                yield name, point
 
 
 def _sources(module: str) -> dict[Path, Path]:
