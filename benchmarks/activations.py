@@ -19,6 +19,7 @@ from torch import nn
 from edgeprune.adapters.ultralytics import detect as adapter
 from edgeprune.bench.protocol import measure
 from edgeprune.bench.statistics import latency_ms
+from edgeprune.bench.testbed import local
 from edgeprune.cli.options import one_target
 from edgeprune.config.targets import Precision
 from edgeprune.latency.paced import Pace, jobs_beside, measured_pace
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for precision in options.precision:
             subject = subject_of(adapter, options.model, options.imgsz, profile, precision, 1)
             engine = compiled(subject, subject.model, folder / f"own {precision}"), subject.imgsz
-            pace = measured_pace(engine, profile, 1, runner, folder)
+            pace = measured_pace(engine, profile, 1, local(), folder)
             for kind in options.activation:
                 for ratio, step in cuts:
                     network = _changed(subject, kind, ratio, step)

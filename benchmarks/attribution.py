@@ -12,19 +12,20 @@ from __future__ import annotations
 import argparse
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgeprune.backends import options_for
-from edgeprune.bench.node_times import INFERENCES, NodeTime, NodeTimes, node_times
+from edgeprune.bench.effort import Effort
+from edgeprune.bench.node_times import NodeTime, NodeTimes, node_times
 from edgeprune.bench.stock import stock_images
 from edgeprune.bench.subject import Subject, input_size, subjects_of
+from edgeprune.bench.testbed import local
 from edgeprune.explain.attribution import measured_row
 from edgeprune.explain.layer_costs import feature_map
 from edgeprune.images.preprocess import Preprocess
 from edgeprune.records.summary import Row, load_summary
-from edgeprune.runners.local import LocalRunner
 
+EFFORT = Effort()
 LEAST_INFERENCES = 50
 DEAREST = 10
 FLAT = "flat"
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--build", type=Path, required=True, help="folder of a finished build")
     parser.add_argument("--row", help="such as 'x86-openvino pruned int8'; by default the chosen one")
-    parser.add_argument("--inferences", type=int, default=INFERENCES)
+    parser.add_argument("--inferences", type=int, default=EFFORT.inferences)
     options = parser.parse_args(arguments)
     if options.inferences < LEAST_INFERENCES:
         parser.error(f"--inferences: {options.inferences} are too few, at least {LEAST_INFERENCES}")
@@ -77,19 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def timed(subject: Subject, imgsz: int, threads: int, inferences: int) -> NodeTimes:
     """Return the times of an engine's nodes, run as the device profile wants it."""
-    options = options_for(subject.profile, subject.engine.precision)
+    bed = local(replace(EFFORT, inferences=inferences))
     images = stock_images(Preprocess(imgsz))
-    with LocalRunner() as runner:
-        return node_times(
-            subject.engine,
-            subject.profile.backend,
-            threads,
-            options,
-            images,
-            runner,
-            subject.environment,
-            inferences,
-        )
+    return node_times(subject.engine, subject.profile, threads, images, bed, subject.environment)
 
 
 def read(node: NodeTime, imgsz: int) -> Node:

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from edgeprune.bench.effort import PROFILES
 from edgeprune.bench.jobs import build_job, write_inputs
-from edgeprune.bench.protocol import PROFILES, measure
+from edgeprune.bench.protocol import measure
 from edgeprune.bench.statistics import latency_ms
 from edgeprune.bench.stock import stock_images
 from edgeprune.bench.subject import subjects_of
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         jobs = _ours(options.build, summary, set(rows), inputs) + _theirs(options.peers, summary, inputs)
         results = measure(
             jobs,
-            options.profile,
+            PROFILES[options.profile],
             runner,
             lambda done, total, text: notify("bench", done / max(total, 1), text),
         )

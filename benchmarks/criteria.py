@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import get_args
 
 from edgeprune.backends import options_for
+from edgeprune.bench.effort import Effort, TablePlan
 from edgeprune.bench.jobs import build_job, write_inputs
 from edgeprune.bench.protocol import measure
 from edgeprune.bench.statistics import latency_ms
+from edgeprune.bench.testbed import local
 from edgeprune.cli.options import existing
 from edgeprune.cli.progress import stage_progress
 from edgeprune.config.recipe import Recipe, Regularised, load_recipe
@@ -30,11 +32,10 @@ from edgeprune.core.artifact import Artifact, Store
 from edgeprune.core.errors import EdgepruneError
 from edgeprune.core.files import write_text_atomically
 from edgeprune.latency.profile import profile_model
-from edgeprune.latency.rounds import Plan
 from edgeprune.latency.shipped import subject_of
 from edgeprune.latency.to_latency import descended
 from edgeprune.pipeline.build import start
-from edgeprune.pipeline.context import Build, BuildRequest, Candidate
+from edgeprune.pipeline.context import Build, BuildRequest, Candidate, reader_of
 from edgeprune.pipeline.measure import bench_images
 from edgeprune.pipeline.prune_to_latency import cut
 from edgeprune.pipeline.rows import candidate, evaluated, exported
@@ -46,7 +47,8 @@ from edgeprune.records.pruning import Pruning
 from edgeprune.records.summary import Variant
 
 PRECISION: Precision = "int8"
-SHORT_PLAN = Plan(rounds=4, queries=2, axis=2, scans=1)
+EFFORT = Effort()
+SHORT = TablePlan(rounds=4, queries=2, axis=2, scans=1)
 SHORT_CRITERIA = ("random", "l1", "taylor")
 UNPRUNED = "unpruned"
 
@@ -98,7 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     store = Store(out / "stages")
     with store.locked(), stage_progress() as notify:
-        original, context = start(request, store, notify)
+        effort = replace(EFFORT, table=SHORT) if options.short else EFFORT
+        original, context = start(request, store, notify, local(effort))
         subject = subject_of(
             context.adapter,
             original.path,
@@ -107,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             PRECISION,
             context.recipe.bench.threads,
         )
-        table = profile_model(subject, context.testbed, notify, SHORT_PLAN if options.short else None)
+        table = profile_model(subject, context.testbed, notify)
         goal = table.whole_ms / options.speedup
         networks: list[Network] = []
         for done, criterion in enumerate(options.criteria):
@@ -132,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "goal_ms": goal,
         "table_ms": table.whole_ms,
         "machine": context.testbed.machine,
-        "versions": context.versions,
+        "versions": context.store.versions,
         "rows": [asdict(line) for line in lines],
     }
     write_text_atomically(out / "criteria.json", json.dumps(facts, indent=1) + "\n")
@@ -233,8 +236,6 @@ def timed(context: Build, networks: Sequence[Network]) -> dict[str, float]:
         "environments": {network.name: network.candidate.environment for network in networks},
         "options": options_for(networks[0].candidate.profile, PRECISION),
         "bench": {"profile": settings.profile, "threads": settings.threads},
-        "machine": context.testbed.machine,
-        "versions": context.using("onnxruntime", "openvino"),
     }
 
     def make(out: Path) -> None:
@@ -246,14 +247,13 @@ def timed(context: Build, networks: Sequence[Network]) -> dict[str, float]:
                 network.candidate.profile,
                 threads=settings.threads,
                 inputs=tensors,
-                reference=network.candidate.reference,
                 environment=network.candidate.environment,
-            )
+            ).model_copy(update={"reference": str(network.candidate.reference)})
             for network in networks
         ]
         results = measure(
             jobs,
-            settings.profile,
+            context.testbed.effort.profiles[settings.profile],
             context.testbed.runner,
             lambda done, total, text: context.notify("bench", done / max(total, 1), text),
         )
@@ -263,9 +263,10 @@ def timed(context: Build, networks: Sequence[Network]) -> dict[str, float]:
         times = {result.name: latency_ms(result).p50 for result in results}
         write_text_atomically(out / "p50.json", json.dumps(times))
 
-    place = context.store.stage("criteria-bench", inputs, make)
-    times: dict[str, float] = json.loads((place / "p50.json").read_text(encoding="utf-8"))
-    return times
+    runtimes = tuple({network.candidate.profile.backend for network in networks})
+    return context.stage(
+        "criteria-bench", inputs, make, reader_of(dict[str, float], "p50.json"), times=runtimes
+    )
 
 
 def _line(context: Build, network: Network, p50_ms: float) -> Line:

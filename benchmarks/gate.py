@@ -24,7 +24,7 @@ import onnx
 from benchmarks.slowed_copy import WORK, slowed
 from scipy.stats import binomtest
 
-from edgeprune.bench.protocol import BenchProfile
+from edgeprune.bench.effort import BenchProfile
 from edgeprune.bench.subject import make_job, subjects_of
 from edgeprune.bench.testbed import local
 from edgeprune.cli.progress import stage_progress

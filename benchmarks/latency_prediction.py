@@ -15,8 +15,9 @@ import tempfile
 from pathlib import Path
 
 from edgeprune.adapters.ultralytics import detect as adapter
+from edgeprune.bench.effort import BenchProfile
 from edgeprune.bench.jobs import build_job, write_inputs
-from edgeprune.bench.protocol import BenchProfile, measure
+from edgeprune.bench.protocol import measure
 from edgeprune.bench.statistics import latency_ms
 from edgeprune.bench.stock import stock_images
 from edgeprune.bench.testbed import local

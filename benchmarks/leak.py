@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.leaky_worker import MB_PER_MINUTE
 
-from edgeprune.bench.protocol import PROFILES
+from edgeprune.bench.effort import PROFILES
 from edgeprune.bench.scenario_runs import measure_setup
 from edgeprune.bench.setup import Setup
 from edgeprune.bench.subject import make_job, subjects_of
@@ -47,9 +47,9 @@ def main() -> int:
         job = make_job(subject, 1, Path(folder))
         told = lambda done, total, text: print(f"{done:.0f} of {total} s: {text}", file=sys.stderr)  # noqa: E731
         runs = {
-            "as it is": both.submit(measure_setup, [job], setup, "sustained", LocalRunner(), told),
+            "as it is": both.submit(measure_setup, [job], setup, PROFILES["sustained"], LocalRunner(), told),
             f"{MB_PER_MINUTE:g} MB a minute planted": both.submit(
-                measure_setup, [job], setup, "sustained", LeakyDevice()
+                measure_setup, [job], setup, PROFILES["sustained"], LeakyDevice()
             ),
         }
         results = {name: run.result()[0] for name, run in runs.items()}

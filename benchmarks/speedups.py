@@ -14,7 +14,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgeprune.bench.protocol import BenchProfile, measure
+from edgeprune.bench.effort import BenchProfile
+from edgeprune.bench.protocol import measure
 from edgeprune.bench.side_by_side import speedup
 from edgeprune.bench.statistics import achieved_fps, latency_ms
 from edgeprune.bench.subject import make_job, subjects_of

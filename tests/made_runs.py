@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from edgeprune.backends import get_backend
+from edgeprune.bench.effort import BenchProfile
 from edgeprune.bench.jobs import reference_outputs, write_inputs, write_reference
-from edgeprune.bench.protocol import BenchProfile
 from edgeprune.core.artifact import Artifact
 from edgeprune.records.bench_result import Block, Job
 from recorded import Record, Recorded, unpack

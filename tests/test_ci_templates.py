@@ -33,13 +33,10 @@ sys.exit(int(os.environ.get("ENDS", "0")))
 """
 # The whole command, with real workers, as few samples as pairs can have and no warm-up to speak of.
 SHORT = """#!{python}
-from edgeprune.gate import pairs
-from edgeprune.bench.protocol import BenchProfile
-pairs.on_runner.__defaults__ = (
-    BenchProfile(blocks=1, min_queries=64, min_seconds=0.02, warmup_s=0.0, warmup_cap_s=0.1),
-)
-from edgeprune.__main__ import main
-main()
+from edgeprune.bench.effort import BenchProfile, Effort
+from edgeprune.cli import main
+block = BenchProfile(blocks=1, min_queries=64, min_seconds=0.02, warmup_s=0.0, warmup_cap_s=0.1)
+main(obj=Effort(pairing=block))
 """
 NASTY = """a b; touch pwned $(touch pwned) `touch pwned` "q" 'r' \\ * && exit 0"""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,6 @@ from hypothesis import strategies as st
 
 from conftest import build_detector
 from edgeprune.adapters.ultralytics import detect as adapter
-from edgeprune.bench import protocol, tune
-from edgeprune.bench.protocol import BenchProfile
 from edgeprune.config.recipe import BudgetRecipe, load_recipe
 from edgeprune.config.targets import resolve_targets
 from edgeprune.core.errors import ConfigError
@@ -29,10 +26,8 @@ from edgeprune.records.scores import Accuracy
 from edgeprune.records.summary import Row, Summary, load_summary
 from edgeprune.report.html import write_html
 from edgeprune.report.markdown import write_markdown
+from made_effort import quickly
 
-TINY = BenchProfile(
-    blocks=1, min_queries=40, min_seconds=0.02, warmup_s=0.0, warmup_cap_s=0.1, timeout_s=120.0
-)
 ORT = next(profile for profile in resolve_targets(("cpu",)) if profile.backend == "onnxruntime")
 
 
@@ -63,16 +58,9 @@ def compared(
     checkpoints: dict[str, Path], tiny: Dataset, smaller: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Summary]:
     """Return a real build with both kinds of alternatives, and its folder."""
-    from edgeprune.pipeline import measure as timing
-
     out = tmp_path_factory.mktemp("compared") / "out"
-    with pytest.MonkeyPatch.context() as patch:
-        for name in protocol.PROFILES:
-            patch.setitem(protocol.PROFILES, name, TINY)
-        faster = functools.partial(tune.fastest_environment, plan=TINY)
-        patch.setattr(timing, "fastest_environment", faster)
-        wanted = request(checkpoints["yolov8n"], tiny.source, out, smaller)
-        return out, build(wanted, lambda stage, share, text: None)
+    wanted = request(checkpoints["yolov8n"], tiny.source, out, smaller)
+    return out, build(wanted, lambda stage, share, text: None, quickly())
 
 
 def test_every_alternative_is_built_at_its_own_size_and_measured(compared: tuple[Path, Summary]) -> None:

@@ -6,7 +6,6 @@ shell. `NOT_RUN` names what does not run, and why.
 
 from __future__ import annotations
 
-import functools
 import os
 import re
 import shlex
@@ -20,13 +19,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from edgeprune.bench import protocol, tune
-from edgeprune.bench.protocol import BenchProfile
 from edgeprune.cli import main
 from edgeprune.config import recipe
 from edgeprune.config.targets import resolve_targets
 from edgeprune.images import demo
-from edgeprune.pipeline import measure as timing
+from made_effort import TINY_EFFORT
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "docs" / "deploy.md"]
@@ -43,9 +40,6 @@ SHORT = (
     "quantize.images=4",
     "prune.criterion=l1",
     "prune.activation=keep",
-)
-TINY = BenchProfile(
-    blocks=1, min_queries=20, min_seconds=0.02, warmup_s=0.0, warmup_cap_s=0.1, timeout_s=300.0
 )
 
 
@@ -69,9 +63,6 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None) -
     assert data.name == "data.yaml"
     shutil.copyfile(demo.digits_model(), place / "best.pt")
     shutil.copyfile(place / "images/val/val-0000.jpg", place / "photo.jpg")
-    for name in protocol.PROFILES:
-        monkeypatch.setitem(protocol.PROFILES, name, TINY)
-    monkeypatch.setattr(timing, "fastest_environment", functools.partial(tune.fastest_environment, plan=TINY))
     whole = recipe.load_recipe
 
     def shortened(file: Path | None, assignments: tuple[str, ...] = (), **keys: Any) -> recipe.Recipe:
@@ -86,7 +77,7 @@ def run(line: str, folder: Path) -> None:
     """Run one line of a page in `folder`, as it stands there."""
     words = shlex.split(line)
     if Path(words[0]).name == "edgeprune":
-        ended = CliRunner().invoke(main, words[1:], catch_exceptions=False)
+        ended = CliRunner().invoke(main, words[1:], catch_exceptions=False, obj=TINY_EFFORT)
         assert ended.exit_code == 0, f"{line}\n{ended.output}"
         return
     shell = next((name for name in ("zsh", "fish") if f"{name}_source" in line), "bash")

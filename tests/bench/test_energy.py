@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from edgeprune.bench.effort import PROFILES
 from edgeprune.bench.energy import energy_of
-from edgeprune.bench.protocol import PROFILES
 
 MS = 10.0  # of an inference
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from edgeprune.bench.effort import BenchProfile
 from edgeprune.bench.partial import head
-from edgeprune.bench.protocol import BenchProfile, measure
+from edgeprune.bench.protocol import measure
 from edgeprune.bench.scenario_runs import measure_setup
 from edgeprune.bench.setup import Setup
 from edgeprune.core.errors import DeviceError, IncompleteError

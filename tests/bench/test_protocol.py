@@ -19,9 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprune.bench import protocol
+from edgeprune.bench.effort import PROFILES, BenchProfile
 from edgeprune.bench.jobs import build_job, write_inputs
 from edgeprune.bench.partial import head
-from edgeprune.bench.protocol import PROFILES, BenchProfile, measure, round_order, run_workers
+from edgeprune.bench.protocol import measure, round_order, run_workers
 from edgeprune.bench.side_by_side import speedup
 from edgeprune.bench.statistics import achieved_fps, latency_ms
 from edgeprune.config.targets import resolve_targets

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeprune.bench.protocol import PROFILES, BenchProfile
+from edgeprune.bench.effort import PROFILES, BenchProfile
 from edgeprune.bench.scenario_runs import measure_setup
 from edgeprune.bench.setup import CAMERA_RATES, Setup, without_model_cache
 from edgeprune.core.errors import DeviceError
@@ -19,8 +19,6 @@ from sshd import Device
 SHORT = BenchProfile(
     blocks=2, min_queries=20, min_seconds=0.05, warmup_s=0.0, warmup_cap_s=0.1, cold_runs=3, timeout_s=120.0
 )
-
-DEFAULTS = dict(PROFILES)  # before tests of commands make them brief
 
 
 def _measured(job: Job, setup: Setup) -> BenchResult:
@@ -133,10 +131,10 @@ def test_a_worker_gone_wrong_names_the_run(job: Job, tmp_path: Path) -> None:
 def test_the_defaults_are_those_of_the_protocol(job: Job) -> None:
     assert CAMERA_RATES == (30, 10, 5)
     assert [run.fps for run in Setup("paced").jobs([job])] == [30, 10, 5]
-    sustained = Setup("sustained").plan(DEFAULTS["sustained"])
+    sustained = Setup("sustained").plan(PROFILES["sustained"])
     assert (sustained.blocks, sustained.min_seconds) == (1, 600)
-    assert Setup("cold").plan(DEFAULTS["standard"]).blocks == DEFAULTS["standard"].cold_runs == 20
-    shorter = Setup("throughput", in_flight=2, seconds=3600).plan(DEFAULTS["standard"])
+    assert Setup("cold").plan(PROFILES["standard"]).blocks == PROFILES["standard"].cold_runs == 20
+    shorter = Setup("throughput", in_flight=2, seconds=3600).plan(PROFILES["standard"])
     assert (shorter.blocks, shorter.min_queries, shorter.min_seconds) == (5, 5, 3600)
     assert shorter.timeout_s > 3600
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgeprune.bench import tune
-from edgeprune.bench.protocol import BenchProfile
+from edgeprune.bench.effort import BenchProfile, Effort
 from edgeprune.records.bench_result import BenchResult, Job
 from edgeprune.runners.local import LocalRunner
 
@@ -39,7 +39,7 @@ def tuned(
 ) -> tuple[dict[str, str], Bench]:
     bench = Bench(make_block, p50_ms)
     monkeypatch.setattr(tune, "measure", bench)
-    return tune.fastest_environment(job, CHOICES, LocalRunner()), bench
+    return tune.fastest_environment(job, CHOICES, LocalRunner(), Effort().tuning), bench
 
 
 @pytest.mark.parametrize(

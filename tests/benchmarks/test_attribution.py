@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from edgeprune.backends import get_backend, options_for
-from edgeprune.bench import node_times
 from edgeprune.bench.node_times import NodeTime
 from edgeprune.config.targets import resolve_targets
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.errors import ConfigError
 from edgeprune.records.summary import Row, TargetSummary, save_summary
+from made_effort import TINY_EFFORT
 from made_summaries import a_summary
 
 HOST = {profile.backend: profile for profile in resolve_targets(("cpu",))}
@@ -29,7 +29,7 @@ def attribution() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         from benchmarks import attribution
 
-        patch.setattr(node_times, "WARMUP_S", 0.0)
+        patch.setattr(attribution, "EFFORT", TINY_EFFORT)
         yield attribution
 
 

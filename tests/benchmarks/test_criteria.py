@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,26 +10,20 @@ from typing import Any
 import pytest
 
 from edgeprune.adapters.ultralytics import detect as adapter
-from edgeprune.bench import protocol, tune
-from edgeprune.bench.protocol import BenchProfile
 from edgeprune.bench.testbed import local
 from edgeprune.config.targets import resolve_targets
 from edgeprune.core.errors import BudgetError
 from edgeprune.images.dataset import Dataset
 from edgeprune.latency.shipped import key_of
+from made_effort import TINY_EFFORT
 from made_tables import made_table
 
 ORT = next(profile.name for profile in resolve_targets(("cpu",)) if profile.backend == "onnxruntime")
-TINY = BenchProfile(
-    blocks=1, min_queries=40, min_seconds=0.02, warmup_s=0.0, warmup_cap_s=0.1, timeout_s=120.0
-)
 
 
 @pytest.fixture(scope="module")
 def criteria(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Give the benchmark, with a cache of its own and measurements of a fraction of a second."""
-    from edgeprune.pipeline import measure as timing
-
     with pytest.MonkeyPatch.context() as patch:
         from benchmarks import criteria
 
@@ -42,10 +35,7 @@ def criteria(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
                 subject.adapter, subject.model, subject.imgsz, key_of(subject, {}, local())
             ),
         )
-        for name in protocol.PROFILES:
-            patch.setitem(protocol.PROFILES, name, TINY)
-        faster = functools.partial(tune.fastest_environment, plan=TINY)
-        patch.setattr(timing, "fastest_environment", faster)
+        patch.setattr(criteria, "EFFORT", TINY_EFFORT)
         yield criteria
 
 

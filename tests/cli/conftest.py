@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 import shutil
@@ -10,7 +9,7 @@ import sys
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,16 +17,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from edgeprune.bench.protocol import PROFILES, BenchProfile
+from edgeprune.bench.effort import Effort
 from edgeprune.cli import main
 from edgeprune.images.dataset import Dataset
 from edgeprune.quantize import nncf_openvino
 from edgeprune.runners.local import LocalRunner
+from made_effort import TINY_EFFORT
 from made_once import made_once
 
-TINY = BenchProfile(
-    blocks=1, min_queries=60, min_seconds=0.05, warmup_s=0.0, warmup_cap_s=0.2, cold_runs=2, timeout_s=120.0
-)
 PROGRESS = re.compile(r"^\S+: \d+% ")
 
 
@@ -48,11 +45,11 @@ class Ended:
         return self.errors[0]
 
 
-def _run(*args: object) -> Ended:
+def _run(*args: object, effort: Effort = TINY_EFFORT) -> Ended:
     with warnings.catch_warnings(record=True) as caught:  # pytest would swallow what a user sees
         warnings.simplefilter("default")
         warnings.simplefilter("ignore", DeprecationWarning)
-        result = CliRunner().invoke(main, [str(arg) for arg in args])
+        result = CliRunner().invoke(main, [str(arg) for arg in args], obj=effort)
     errors = [line for line in result.stderr.splitlines() if line.strip() and not PROGRESS.match(line)]
     errors += [str(warning.message) for warning in caught]
     return Ended(result.exit_code, result.stdout, errors, result.exception)
@@ -63,33 +60,8 @@ Run = Callable[..., Ended]
 
 @pytest.fixture(scope="session")
 def run() -> Run:
-    """Return a function that runs a command in this process."""
+    """Return a function that runs a command in this process and measures next to nothing."""
     return _run
-
-
-@contextmanager
-def _quick_bench() -> Iterator[None]:
-    from edgeprune.bench.tune import fastest_environment
-    from edgeprune.pipeline import measure as timing
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name in PROFILES:
-            patch.setitem(PROFILES, name, TINY)
-        patch.setattr(timing, "fastest_environment", functools.partial(fastest_environment, plan=TINY))
-        yield
-
-
-@pytest.fixture(scope="session")
-def quickly() -> Callable[[], AbstractContextManager[None]]:
-    """Return the context in which the protocol's profiles measure for a fraction of a second."""
-    return _quick_bench
-
-
-@pytest.fixture(autouse=True)
-def quick_bench() -> Iterator[None]:
-    """Let every test of a command measure for a fraction of a second."""
-    with _quick_bench():
-        yield
 
 
 @dataclass(frozen=True)
@@ -151,7 +123,7 @@ def _build(model: Path, data: Path, out: Path) -> tuple[Ended, tuple[str, ...]]:
         *("--epochs", "1", "--bench", "quick", "--max-drop", "1", "--set", "quantize.images=4"),
         *("--set", "finetune.batch=6", "--set", "prune.activation=keep"),  # which is faster, is not certain
     )
-    with _quick_bench(), pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nncf_openvino, "_few_for_biases", _fast_biases)
         return _run("build", *options), options
 

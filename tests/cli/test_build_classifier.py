@@ -16,18 +16,15 @@ ORT = next(profile.name for profile in resolve_targets(("cpu",)) if profile.back
 
 
 @pytest.fixture(scope="module")
-def built(
-    run, quickly, classifiers: dict[str, Path], digits: Dataset, tmp_path_factory: pytest.TempPathFactory
-):
+def built(run, classifiers: dict[str, Path], digits: Dataset, tmp_path_factory: pytest.TempPathFactory):
     """Return the folder of a build of a tiny yolov8n-cls for ONNX Runtime on this CPU, and how it ended."""
     out = tmp_path_factory.mktemp("classifier") / "out"
-    with quickly():
-        ended = run(
-            *("build", "--model", classifiers["yolov8n-cls"], "--data", digits.source, "--out", out),
-            *("--target", ORT, "--ratio", "0.5", "--epochs", "2", "--bench", "quick", "--max-drop", "1"),
-            *("--set", "quantize.images=4", "--set", "finetune.batch=12", "--set", "finetune.device=cpu"),
-            *("--set", "prune.activation=keep"),
-        )
+    ended = run(
+        *("build", "--model", classifiers["yolov8n-cls"], "--data", digits.source, "--out", out),
+        *("--target", ORT, "--ratio", "0.5", "--epochs", "2", "--bench", "quick", "--max-drop", "1"),
+        *("--set", "quantize.images=4", "--set", "finetune.batch=12", "--set", "finetune.device=cpu"),
+        *("--set", "prune.activation=keep"),
+    )
     return out, ended
 
 

@@ -10,7 +10,6 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from edgeprune.bench.protocol import BenchProfile
 from edgeprune.core.errors import DeviceError, NotComparableError
 from edgeprune.gate import pairs
 from edgeprune.gate import run as gate
@@ -21,10 +20,6 @@ from edgeprune.records.summary import load_summary, save_summary
 from edgeprune.report.gate import FORMATS
 from edgeprune.runners import remote
 from made_builds import write_build
-
-TINY = BenchProfile(
-    blocks=1, min_queries=60, min_seconds=0.05, warmup_s=0.0, warmup_cap_s=0.2, timeout_s=120.0
-)
 
 
 def a_result(verdict: str) -> GateResult:
@@ -308,7 +303,6 @@ def test_a_missed_budget_alone_has_the_exit_code_of_a_budget(
 @pytest.fixture
 def short_pairs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Let real workers time for a moment, and keep A/A runs in a folder of the test's own; return that."""
-    monkeypatch.setattr(pairs.on_runner, "__defaults__", (TINY,))
     monkeypatch.setenv("EDGEPRUNE_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache" / "aa" / "local"
 

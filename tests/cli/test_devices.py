@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from edgeprune.bench.protocol import PROFILES
 from edgeprune.records.bench_result import load_result
 from edgeprune.runners import known
 from edgeprune.runners.local import LocalRunner
+from made_effort import quick
 from sshd import Device
 
 
@@ -57,8 +57,6 @@ def test_what_is_wrong_on_all_devices_is_said_once(run: Any) -> None:
 def test_a_result_that_broke_off_is_kept_marked_and_named(
     run: Any, convnet: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dataclasses import replace
-
     real, runs = LocalRunner.run, iter(range(99))
 
     def dies_third(self: LocalRunner, args: Any, timeout: float, on_line: Any = None) -> Any:
@@ -66,9 +64,8 @@ def test_a_result_that_broke_off_is_kept_marked_and_named(
             args = (sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
         return real(self, args, timeout, on_line)
 
-    monkeypatch.setitem(PROFILES, "quick", replace(PROFILES["quick"], blocks=3))
     monkeypatch.setattr(LocalRunner, "run", dies_third)
-    ended = run("bench", convnet, "--out", "out", "--history", "h.sqlite")
+    ended = run("bench", convnet, "--out", "out", "--history", "h.sqlite", effort=quick(blocks=3))
     assert ended.code == 4 and "killed by SIGKILL (out of memory?)" in ended.error
     kept = Path("out") / f"{convnet.name}.json"
     assert ended.error.endswith(f"what was finished is kept, marked incomplete: {kept}")

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from edgeprune.backends import get_backend, options_for
-from edgeprune.bench import node_times
 from edgeprune.config.targets import resolve_targets
 from edgeprune.core.artifact import Artifact
 from edgeprune.records.summary import Row, TargetSummary, save_summary
@@ -21,11 +20,6 @@ from sshd import Device
 HOST = {profile.backend: profile for profile in resolve_targets(("cpu",))}
 ORT = HOST["onnxruntime"].name
 MACS = 32 * 32 * 16 * 27
-
-
-@pytest.fixture(autouse=True)
-def _no_warmup(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(node_times, "WARMUP_S", 0.0)
 
 
 @pytest.fixture

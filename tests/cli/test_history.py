@@ -55,13 +55,10 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="module")
-def results(
-    quickly: Any, run: Any, convnet: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, Path]:
+def results(run: Any, convnet: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Return a folder with a real result, and the history that the same bench added it to."""
     folder = tmp_path_factory.mktemp("results")
-    with quickly():
-        ended = run("bench", convnet, "--out", folder / "out", "--history", folder / "h.sqlite")
+    ended = run("bench", convnet, "--out", folder / "out", "--history", folder / "h.sqlite")
     assert ended.code == 0 and ended.errors == []
     return folder / "out", folder / "h.sqlite"
 

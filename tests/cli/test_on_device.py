@@ -12,10 +12,7 @@ import pytest
 from edgeprune.bench.testbed import as_testbed
 from edgeprune.config.targets import resolve_targets
 from edgeprune.core.errors import CompileError, DeviceError
-from edgeprune.gate import run as gate
 from edgeprune.images.dataset import Dataset
-from edgeprune.latency import profile as profiling
-from edgeprune.latency.rounds import Plan
 from edgeprune.records.latency_table import load_table
 from edgeprune.runners.ssh import SshRunner
 from sshd import Device
@@ -29,7 +26,6 @@ def test_a_latency_table_is_the_devices(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(profiling, "PLAN", Plan(rounds=2, queries=1, seconds=0.0, axis=2, scans=1, chunk=400))
     out = tmp_path / "table.json"
     ended = run(
         *("profile", "--model", checkpoints["yolov8n"], "--target", "x86-ort", "--precision", "fp32"),
@@ -72,7 +68,6 @@ def test_a_check_compares_on_the_device(
     convnet_int8: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(gate, "MEMORY_RUNS", 1)
     ended = run(
         *("check", "--baseline", convnet, "--candidate", convnet_int8, "--target", "x86-ort"),
         *("--device", device.address()),

@@ -10,15 +10,14 @@ from typing import Any
 import pytest
 
 from edgeprune.adapters.ultralytics import detect as adapter
-from edgeprune.bench.testbed import local
 from edgeprune.config.targets import resolve_targets
 from edgeprune.latency import profile as profiling
 from edgeprune.latency.profile import profile_model
-from edgeprune.latency.rounds import Plan
 from edgeprune.latency.shipped import subject_of
 from edgeprune.prune.factorise import rewritable
 from edgeprune.prune.worth import shapes_to_compare
 from edgeprune.records.latency_table import LatencyTable, load_table
+from made_effort import quickly
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +26,6 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGEPRUNE_CACHE", str(folder))
-        patch.setattr(profiling, "PLAN", Plan(rounds=2, queries=1, seconds=0.0, axis=2, scans=1))
         yield folder
 
 
@@ -98,7 +96,7 @@ def test_the_factors_of_rewritings_are_measured_beside_and_change_nothing_else(
     subject = subject_of(adapter, checkpoints["yolov8n"], None, target, "fp32", 1)
 
     def profile(*kinds: str) -> LatencyTable:
-        return profile_model(subject, local(), lambda *_: None, rewrite=kinds)
+        return profile_model(subject, quickly(), lambda *_: None, rewrite=kinds)
 
     plain = profile()
     assert not list((cache / "profiles").glob("factors-*"))  # what is not asked for is not paid for

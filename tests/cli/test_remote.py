@@ -6,20 +6,19 @@ import json
 import platform
 import shutil
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from adbd import AdbDevice
-from edgeprune.bench.protocol import PROFILES
 from edgeprune.bench.sessions import Request, measure_on
 from edgeprune.bench.setup import Setup
 from edgeprune.records.bench_result import BenchResult, load_result, result_file
 from edgeprune.runners.devices import remote_runner_for
 from edgeprune.runners.known import place_of
 from made_builds import write_build
+from made_effort import TINY_EFFORT, quick
 from sshd import Device
 
 Place = Device | AdbDevice
@@ -78,11 +77,10 @@ def test_a_worker_that_dies_is_one_line(
     run: Any, place: Place, convnet: Path, death: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script, says = DEATHS[death]
-    if death == "hangs":
-        monkeypatch.setitem(PROFILES, "quick", replace(PROFILES["quick"], timeout_s=1.0))
+    effort = quick(timeout_s=1.0) if death == "hangs" else TINY_EFFORT
     worker_does(place, script)
     left = set(place.cache.glob("work-*"))
-    ended = run("bench", convnet, "--device", place.address())
+    ended = run("bench", convnet, "--device", place.address(), effort=effort)
     assert ended.code == 4 and ended.error.startswith(f"edgeprune: {convnet.name}: ")
     assert says.format(place.address()) in ended.error
     assert set(place.cache.glob("work-*")) <= left
@@ -91,10 +89,10 @@ def test_a_worker_that_dies_is_one_line(
 def test_what_was_finished_before_a_worker_was_killed_for_memory_is_kept_and_marked(
     run: Any, place: Place, convnet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(PROFILES, "quick", replace(PROFILES["quick"], blocks=2))
     second = tmp_path / "second"
     worker_does(place, f'[ -e "{second}" ] && kill -9 $$; touch "{second}"')
-    ended = run("bench", convnet, "--device", place.address(), "--out", tmp_path / "out")
+    out = tmp_path / "out"
+    ended = run("bench", convnet, "--device", place.address(), "--out", out, effort=quick(blocks=2))
     assert ended.code == 4 and "killed by SIGKILL (out of memory?)" in ended.error
     kept = tmp_path / "out" / result_file(convnet.name)
     assert ended.error.endswith(f"what was finished is kept, marked incomplete: {kept}")

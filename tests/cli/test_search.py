@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from edgeprune.adapters.ultralytics import detect as adapter
-from edgeprune.bench.protocol import BenchProfile
+from edgeprune.bench.effort import BenchProfile
 from edgeprune.images.dataset import Dataset
-from edgeprune.latency import paced
 from edgeprune.search import run as searching
 from edgeprune.search import space as search
 from edgeprune.search import trial as trials
@@ -36,7 +35,6 @@ def little() -> Iterator[None]:
     """Measure next to nothing, and begin with two budgets of a made-up table."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(searching, "latency_table", table_of)
-        patch.setattr(paced, "TIMING", QUICK)
         patch.setattr(search, "SEEDED", (1.0, 0.9))
         yield
 

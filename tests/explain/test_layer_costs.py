@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,13 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeprune.backends import get_backend, options_for
-from edgeprune.bench import node_times as timing
 from edgeprune.bench.node_times import NodeTime, node_times
+from edgeprune.bench.testbed import local
 from edgeprune.config.targets import resolve_targets
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.errors import ModelError
 from edgeprune.explain.layer_costs import Weights, feature_map, layer_costs, weights_of
-from edgeprune.runners.local import LocalRunner
+from made_effort import TINY_EFFORT
 
 MACS = {"dense": 32 * 32 * 8 * 27, "deep": 32 * 32 * 8 * 9}
 
@@ -78,10 +79,9 @@ def test_every_runtime_counts_the_same_work(
 ) -> None:
     if backend not in engines:
         pytest.skip("no profile of this machine runs it")
-    monkeypatch.setattr(timing, "WARMUP_S", 0.0)
     engine = engines[backend]
     profile = next(one for one in resolve_targets(("cpu",)) if one.backend == backend)
-    told = node_times(engine, profile, 1, random_images, LocalRunner(), inferences=10)
+    told = node_times(engine, profile, 1, random_images, local(replace(TINY_EFFORT, inferences=10)))
     costs = layer_costs(told.nodes, weights_of(engine.path), 32)
     counted = sorted((cost for cost in costs if cost.weights), key=lambda cost: -(cost.macs or 0))
     assert [cost.weights.groups for cost in counted if cost.weights] == [1, 8]

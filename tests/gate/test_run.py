@@ -12,11 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from edgeprune.bench.effort import Effort
 from edgeprune.core.errors import CompileError, ConfigError, NotComparableError
 from edgeprune.gate.budgets import parse_budget
 from edgeprune.gate.decision import LOOKS, Decision, decide
 from edgeprune.gate.min_effect import default_tau
-from edgeprune.gate.pairs import GATE_BLOCK, check_comparable, on_runner
+from edgeprune.gate.pairs import check_comparable, on_runner
 from edgeprune.gate.result import AccuracyPair, GateResult
 from edgeprune.gate.run import Rules, run_gate
 from edgeprune.records.bench_result import Job, WorkerReport
@@ -263,7 +264,7 @@ def test_the_gate_runs_real_workers(job: Job, tiny) -> None:
     (report,) = measure([job], "single_stream")
     assert report.block is not None
     assert len(report.block.samples_ns) >= 20
-    assert GATE_BLOCK.warmup_s >= 2
+    assert Effort().pairing.warmup_s >= 2
 
 
 @pytest.mark.parametrize(

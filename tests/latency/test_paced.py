@@ -10,6 +10,7 @@ from typing import cast
 import numpy as np
 import pytest
 
+from edgeprune.bench.testbed import local
 from edgeprune.config.targets import resolve_targets
 from edgeprune.core.artifact import Artifact
 from edgeprune.latency import paced
@@ -17,7 +18,6 @@ from edgeprune.latency.paced import pace_of, paced_ms
 from edgeprune.records.bench_result import Job
 from edgeprune.records.latency_table import LatencyTable
 from edgeprune.records.speedup import Speedup
-from edgeprune.runners.local import LocalRunner
 
 ORT = resolve_targets(("x86-ort",))[0]
 
@@ -40,7 +40,6 @@ def test_the_ratio_is_measured_and_the_table_makes_it_milliseconds(
     )
     engine = Artifact.of(convnet, "engine", "fp32")
     engines = {"unpruned": (engine, 64), "trial": (engine, 96)}
-    with LocalRunner() as runner:
-        assert paced_ms(engines, ORT, pace_of(table), runner, tmp_path) == pytest.approx(9.0)
+    assert paced_ms(engines, ORT, pace_of(table), local(), tmp_path) == pytest.approx(9.0)
     assert [(job.threads, job.environment) for job in measured] == [(2, key.environment)] * 2
     assert [np.load(job.inputs).shape[1:] for job in measured] == [(3, 64, 64), (3, 96, 96)]

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from edgeprune.bench.protocol import BenchProfile
 from edgeprune.bench.testbed import local
 from edgeprune.config.recipe import PruneRecipe, Recipe
 from edgeprune.config.targets import resolve_targets
 from edgeprune.core.errors import BudgetError, ConfigError
 from edgeprune.images.dataset import Dataset
 from edgeprune.images.preprocess import Preprocess
-from edgeprune.latency import to_latency
 from edgeprune.latency.shipped import key_of, subject_of
 from edgeprune.latency.to_latency import Cut, cut_to_latency, descended, raced
 from edgeprune.models import get_adapter
 from edgeprune.prune.stages import PruneContext
 from edgeprune.records.latency_table import LatencyTable
-from edgeprune.runners.local import LocalRunner
+from made_effort import quickly
 from made_tables import made_table
 
 ADAPTER = get_adapter("ultralytics")
@@ -34,19 +31,12 @@ def table(checkpoints: dict[str, Path]) -> LatencyTable:
     return made_table(ADAPTER, subject.model, 64, key_of(subject, {}, local()))
 
 
-@pytest.fixture
-def short_race(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    block = BenchProfile(blocks=1, min_queries=8, min_seconds=0.0, warmup_s=0.0, warmup_cap_s=0.1)
-    monkeypatch.setattr(to_latency, "RACE_BLOCK", block)
-    yield
-
-
 def cut(table: LatencyTable, source: Path, data: Dataset, goal_ms: float, out: Path) -> Cut:
     return cut_to_latency(PruneContext(ADAPTER, data, SPEC, Recipe()), source, table, goal_ms, out)
 
 
 def test_a_cut_keeps_to_its_goal_and_is_measured(
-    table: LatencyTable, checkpoints: dict[str, Path], tiny: Dataset, tmp_path: Path, short_race: None
+    table: LatencyTable, checkpoints: dict[str, Path], tiny: Dataset, tmp_path: Path
 ) -> None:
     goal = 0.7 * table.whole_ms
     found = cut(table, checkpoints["yolov8n"], tiny, goal, tmp_path)
@@ -62,7 +52,7 @@ def test_a_cut_keeps_to_its_goal_and_is_measured(
     assert all(widths[name] == kept for name, kept in found.keep.items())
     assert 0 < report.ratio < 1
 
-    run = raced(ADAPTER, checkpoints["yolov8n"], tmp_path / "model.pt", 64, ORT, table, LocalRunner())
+    run = raced(ADAPTER, checkpoints["yolov8n"], tmp_path / "model.pt", 64, ORT, table, quickly())
     assert run.pairs in (6, 10)
     assert run.before_ms > 0 and run.after_ms > 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import signal
 import subprocess
 import sys
@@ -13,8 +12,6 @@ from pathlib import Path
 import pytest
 
 from conftest import FAMILIES, write_dataset
-from edgeprune.bench import protocol, tune
-from edgeprune.bench.protocol import BenchProfile
 from edgeprune.config.recipe import load_recipe
 from edgeprune.config.targets import resolve_targets
 from edgeprune.core.artifact import Artifact
@@ -23,10 +20,8 @@ from edgeprune.images.preprocess import Preprocess
 from edgeprune.models import get_adapter
 from edgeprune.pipeline.context import BuildRequest
 from edgeprune.records.summary import Summary
+from made_effort import quickly
 
-TINY = BenchProfile(
-    blocks=1, min_queries=40, min_seconds=0.02, warmup_s=0.0, warmup_cap_s=0.1, timeout_s=120.0
-)
 HOST = {profile.backend: profile for profile in resolve_targets(("cpu",))}
 ORT = HOST["onnxruntime"]
 
@@ -53,17 +48,6 @@ build(BuildRequest(Path(model), Path(data), profiles, recipe, Path(out), "edgepr
 """
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the protocol measure for a fraction of a second."""
-    from edgeprune.pipeline import measure as timing
-
-    for name in protocol.PROFILES:
-        monkeypatch.setitem(protocol.PROFILES, name, TINY)
-    faster = functools.partial(tune.fastest_environment, plan=TINY)
-    monkeypatch.setattr(timing, "fastest_environment", faster)
-
-
 def built(
     model: Path, data: Path, out: Path, assignments: Sequence[str] = (), target: str = ORT.name
 ) -> tuple[Summary, list[tuple[str, str]]]:
@@ -74,7 +58,7 @@ def built(
     recipe = load_recipe(None, ("quantize.images=4", "budget.max_drop=1", *assignments), imgsz=64)
     recipe = recipe.model_copy(update={"prune": recipe.prune.model_copy(update={"enabled": False})})
     request = BuildRequest(model, data, resolve_targets((target,)), recipe, out, "edgeprune build")
-    return build(request, lambda stage, share, text: told.append((stage, text))), told
+    return build(request, lambda stage, share, text: told.append((stage, text)), quickly()), told
 
 
 def stages(out: Path) -> dict[str, Path]:
@@ -85,7 +69,7 @@ def stages(out: Path) -> dict[str, Path]:
 
 
 def test_a_killed_build_leaves_nothing_that_is_trusted_and_the_next_one_goes_on(
-    checkpoints: dict[str, Path], tiny: Dataset, tmp_path: Path, quick: None
+    checkpoints: dict[str, Path], tiny: Dataset, tmp_path: Path
 ) -> None:
     """With a detector that needs no NMS: its output has another shape, which accuracy has to follow."""
     model, out = checkpoints["yolo26n"], tmp_path / "out"
@@ -115,7 +99,7 @@ def test_a_killed_build_leaves_nothing_that_is_trusted_and_the_next_one_goes_on(
 
 
 def test_a_stage_is_made_again_when_and_only_when_its_inputs_change(
-    checkpoints: dict[str, Path], tmp_path: Path, quick: None
+    checkpoints: dict[str, Path], tmp_path: Path
 ) -> None:
     """On data without a test split, where accuracy is reported on the split that the choice is made on."""
     model, data, out = checkpoints["yolov8n"], write_dataset(tmp_path / "data"), tmp_path / "out"

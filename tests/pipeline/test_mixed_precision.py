@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from edgeprune.bench import node_times
 from edgeprune.config.recipe import load_recipe
 from edgeprune.config.targets import resolve_targets
 from edgeprune.core.artifact import Artifact, Store
@@ -72,7 +71,6 @@ def test_a_network_that_int8_ruined_is_recovered_and_its_float_layers_are_named(
 ) -> None:
     """All layers S8S8 and the decode in int8 too: mAP 0. The guard is stopped on its way and goes on."""
     monkeypatch.setattr(guarding, "IMAGES", 4)
-    monkeypatch.setattr(node_times, "WARMUP_S", 0.0)
     out = tmp_path / "build"
     opened = Opened(data, out, "openvino", *BAD)
     context, row, onnx, baseline = opened.rows()

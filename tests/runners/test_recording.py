@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from edgeprune.bench.effort import BenchProfile
 from edgeprune.bench.placing import measure_subjects
-from edgeprune.bench.protocol import PROFILES, BenchProfile
 from edgeprune.bench.subject import Subject, subjects_of
 from edgeprune.core.errors import ConfigError, DeviceError, IncompleteError
 from edgeprune.records.bench_result import BenchResult
@@ -20,18 +20,13 @@ from edgeprune.runners.recording import CALLS, RECORDING, RecordingRunner
 PLAN = BenchProfile(blocks=2, min_queries=40, min_seconds=0.02, warmup_s=0.0, warmup_cap_s=0.2)
 
 
-@pytest.fixture(autouse=True)
-def _short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(PROFILES, "quick", PLAN)
-
-
 def subjects(*engines: Path) -> list[Subject]:
     return [one for engine in engines for one in subjects_of(engine, "x86-ort")]
 
 
 def measured(engines: list[Subject], runner: Any, threads: int = 1) -> list[BenchResult]:
     with runner:
-        return measure_subjects(engines, threads, "quick", runner, lambda done, total, text: None)
+        return measure_subjects(engines, threads, PLAN, runner, lambda done, total, text: None)
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +35,7 @@ def recorded(
 ) -> tuple[Path, list[BenchResult]]:
     """Return a recording of two rows in turns, and the results that it was made with."""
     folder = tmp_path_factory.mktemp("recordings") / "two rows"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(PROFILES, "quick", PLAN)
-        results = measured(subjects(convnet, convnet_int8), RecordingRunner(LocalRunner(), folder))
+    results = measured(subjects(convnet, convnet_int8), RecordingRunner(LocalRunner(), folder))
     return folder, results
 
 
@@ -82,7 +75,7 @@ def test_what_was_not_recorded_is_refused(
     both = runner_for(address)
     with both, pytest.raises(DeviceError, match="this was not recorded so often"):
         for _ in range(2):
-            measure_subjects(subjects(convnet, convnet_int8), 1, "quick", both, lambda *said: None)
+            measure_subjects(subjects(convnet, convnet_int8), 1, PLAN, both, lambda *said: None)
 
 
 def test_a_failure_is_recorded_and_fails_again(convnet: Path, tmp_path: Path) -> None:

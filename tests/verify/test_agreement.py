@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgeprune.bench.effort import BenchProfile
 from edgeprune.bench.jobs import TOLERANCE
-from edgeprune.bench.protocol import BenchProfile, run_workers
+from edgeprune.bench.protocol import run_workers
 from edgeprune.core.errors import DeviceError
 from edgeprune.images.dataset import Dataset
 from edgeprune.images.postprocess import classifier

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from edgeprune.bench.protocol import BenchProfile, measure, run_workers
+from edgeprune.bench.effort import BenchProfile
+from edgeprune.bench.protocol import measure, run_workers
 from edgeprune.cli.progress import stage_progress
 from edgeprune.records.bench_result import Job
 from edgeprune.runners.local import LocalRunner

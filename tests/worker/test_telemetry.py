@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from edgeprune.bench.effort import BenchProfile
 from edgeprune.bench.energy import measure_idle
-from edgeprune.bench.protocol import BenchProfile, measure
+from edgeprune.bench.protocol import measure
 from edgeprune.records.bench_result import BenchResult, Job
 from edgeprune.runners import Completed
 from edgeprune.runners.local import LocalRunner

@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING, Any
 from edgeprune.backends import all_backends, get_backend, options_for
 from edgeprune.bench.ask import ask
 from edgeprune.bench.jobs import write_inputs
+from edgeprune.bench.testbed import Testbed
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.documents import read_json
 from edgeprune.core.errors import ConfigError, DeviceError
-from edgeprune.runners import Runner, require_timed
+from edgeprune.runners import require_timed
 
 if TYPE_CHECKING:
     import numpy as np
 
-INFERENCES = 100
-WARMUP_S = 2.0
 TIMEOUT_S = 600.0
 
 # Operators of both runtimes; one that is in no line goes by its own name.
@@ -88,21 +87,21 @@ def node_times(
     profile: DeviceProfile,
     threads: int,
     images: np.ndarray[Any, Any],
-    runner: Runner,
+    testbed: Testbed,
     environment: Mapping[str, str] | None = None,
-    inferences: int = INFERENCES,
 ) -> NodeTimes:
     """Run an engine on a device with its runtime's counters, with the options of its target's profile.
 
     Args:
         images: float32, shape (n, 3, H, W), at least 16 distinct ones; they are rotated over.
-        runner: of the device, entered.
+        testbed: the device in use.
         environment: variables that are set before the runtime is imported.
 
     Raises:
         ConfigError: the runtime has no counters that are read here.
         DeviceError: the process crashed, hung or answered with garbage, or the device is emulated.
     """
+    runner = testbed.runner
     require_timed(runner)
     if get_backend(profile.backend).count_nodes is None:
         able = ", ".join(one.name for one in all_backends() if one.count_nodes)
@@ -117,8 +116,8 @@ def node_times(
             "options": options_for(profile, engine.precision),
             "environment": dict(environment or {}),
             "inputs": runner.push(write_inputs(images, folder / "inputs.npy")),
-            "inferences": inferences,
-            "warmup_s": WARMUP_S,
+            "inferences": testbed.effort.inferences,
+            "warmup_s": testbed.effort.counting_warmup_s,
         }
         told = ask(runner, "nodes", job, folder, TIMEOUT_S)
         try:

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from edgeprune.bench.effort import BenchProfile
 from edgeprune.bench.protocol import Progress
 from edgeprune.bench.scenario_runs import measure_setup
 from edgeprune.bench.setup import Setup
@@ -20,7 +21,7 @@ from edgeprune.runners.recording import RecordingRunner, ReplayRunner
 def measure_subjects(
     subjects: Sequence[Subject],
     threads: int,
-    profile: str,
+    plan: BenchProfile,
     runner: Runner,
     on_progress: Progress,
     setup: Setup | None = None,
@@ -45,7 +46,7 @@ def measure_subjects(
             jobs.append(make_job(subject, threads, place))
         ready()
         try:
-            results = measure_setup(jobs, setup or Setup(), profile, runner, on_progress)
+            results = measure_setup(jobs, setup or Setup(), plan, runner, on_progress)
         except IncompleteError as exc:
             raise IncompleteError(str(exc), [_told(one, runner) for one in exc.results]) from exc
     return [_told(result, runner) for result in results]

@@ -9,7 +9,7 @@ import math
 import tempfile
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ import numpy as np
 
 from edgeprune.backends import get_backend
 from edgeprune.bench.derived import delegated_pct, fps_of, median_cold, minutes_of, resident_growth
+from edgeprune.bench.effort import BenchProfile
 from edgeprune.bench.energy import energy_of, measure_idle
 from edgeprune.bench.flags import derive_flags, disturbances
 from edgeprune.bench.partial import Kept, head, keeping
@@ -46,51 +47,19 @@ TURN_QUERIES, TURN_SECONDS = 4, 0.04
 TURN_SECONDS_A_JOB = 0.01
 
 
-@dataclass(frozen=True)
-class BenchProfile:
-    """How much is measured.
-
-    Attributes:
-        blocks: fresh worker processes per job.
-        min_queries, min_seconds: what the blocks of a job have to reach together, each its share.
-        warmup_iterations, warmup_s: least warm-up of a block; it goes on until two medians agree.
-        warmup_cap_s: the warm-up ends here even when they do not.
-        cold_runs: fresh processes of the scenario `cold`.
-        timeout_s: a worker that takes longer has hung; of several in turns, one that is silent for so long.
-        calm_s: how long a round that is run again waits for others to leave the cores.
-    """
-
-    blocks: int
-    min_queries: int
-    min_seconds: float
-    warmup_iterations: int = 10
-    warmup_s: float = 2.0
-    warmup_cap_s: float = 30.0
-    cold_runs: int = 5
-    timeout_s: float = 1800.0
-    calm_s: float = 0.0
-
-
-PROFILES = {
-    "quick": BenchProfile(blocks=1, min_queries=128, min_seconds=10.0, calm_s=20.0),
-    "standard": BenchProfile(blocks=5, min_queries=1024, min_seconds=60.0, cold_runs=20, calm_s=20.0),
-    "sustained": BenchProfile(blocks=1, min_queries=1, min_seconds=600.0),
-}
-
-
 def measure(
-    jobs: Sequence[Job], profile: str | BenchProfile, runner: Runner, on_progress: Progress | None = None
+    jobs: Sequence[Job], plan: BenchProfile, runner: Runner, on_progress: Progress | None = None
 ) -> tuple[BenchResult, ...]:
     """Measure all jobs side by side: in each round one fresh process of every job, in turns of a few queries.
 
     What the machine does to one job it then does to all alike. The order changes round by round. Each job
     gets one more process for its peak memory. A round that the machine disturbed is run again, once it is
-    calm or after the profile's `calm_s`, so that there are at most twice as many. Those that were disturbed
+    calm or after the plan's `calm_s`, so that there are at most twice as many. Those that were disturbed
     least count.
 
     Args:
         jobs: with unique names; what they name is pushed to the device.
-        profile: name in `PROFILES`, or how much to measure.
+        plan: how much to measure.
         on_progress: called with (processes finished, processes in all, what comes next).
 
     Returns:
@@ -99,7 +68,6 @@ def measure(
     Raises:
         IncompleteError: a worker crashed, hung, or answered with garbage; it has what was finished.
     """
-    plan = PROFILES[profile] if isinstance(profile, str) else profile
     say = on_progress or (lambda done, total, text: None)
     kept = Kept(jobs, uuid.uuid4().hex)
     total = len(jobs) * (plan.blocks + 1)

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from edgeprune.bench.effort import BenchProfile
 from edgeprune.bench.energy import measure_idle
 from edgeprune.bench.partial import Kept, keeping
 from edgeprune.bench.protocol import (
     IDLE,
-    BenchProfile,
     Progress,
     measure,
     placed,
@@ -36,7 +36,7 @@ _START_S = 2.0  # about what a process takes to start, load and check its engine
 def measure_setup(
     jobs: Sequence[Job],
     setup: Setup,
-    profile: str | BenchProfile,
+    profile: BenchProfile,
     runner: Runner,
     on_progress: Progress | None = None,
 ) -> tuple[BenchResult, ...]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeprune.bench.against import need_tool, with_tool
+from edgeprune.bench.effort import BenchProfile
 from edgeprune.bench.placing import measure_subjects
 from edgeprune.bench.setup import Setup
 from edgeprune.bench.subject import subjects_of
@@ -37,7 +38,7 @@ class Request:
     path: Path
     target: str | None
     threads: int
-    profile: str
+    profile: BenchProfile
     setup: Setup
     record: Path | None = None
     against: str | None = None

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from edgeprune.bench.protocol import PROFILES, BenchProfile
+from edgeprune.bench.effort import BenchProfile
 from edgeprune.records.bench_result import Job, Scenario
 
 CAMERA_RATES: Final = (30.0, 10.0, 5.0)
@@ -56,9 +56,8 @@ class Setup:
             case _:
                 return [_named(job, self.scenario, {"scenario": self.scenario}) for job in jobs]
 
-    def plan(self, profile: str | BenchProfile) -> BenchProfile:
+    def plan(self, plan: BenchProfile) -> BenchProfile:
         """Return how much to measure: the profile's, or so many seconds."""
-        plan = PROFILES[profile] if isinstance(profile, str) else profile
         if self.scenario == "cold":
             plan = replace(plan, blocks=plan.cold_runs)
         if self.seconds is None:

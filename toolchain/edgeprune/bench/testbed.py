@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from edgeprune.backends import get_backend
+from edgeprune.bench.effort import Effort
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.backend import modules_of
 from edgeprune.core.documents import parse_json
@@ -29,11 +30,13 @@ class Testbed:
         runner: entered, with an interpreter that imports the runtimes that were named.
         environment: what `read_environment` told there when it was entered.
         versions: of those runtimes on the device, by backend.
+        effort: how much is measured there.
     """
 
     runner: Runner
     environment: dict[str, Any]
     versions: dict[str, str]
+    effort: Effort = field(default_factory=Effort)
 
     @property
     def is_local(self) -> bool:
@@ -75,23 +78,23 @@ def suits(profile: DeviceProfile, machine: str) -> bool:
     return machine in profile.arch and profile.system == "linux"
 
 
-def local() -> Testbed:
+def local(effort: Effort | None = None) -> Testbed:
     """Return this machine."""
-    return Testbed(LocalRunner(), read_environment(), {})
+    return Testbed(LocalRunner(), read_environment(), {}, effort or Effort())
 
 
-def as_testbed(runner: Runner, profiles: Sequence[DeviceProfile]) -> Testbed:
+def as_testbed(runner: Runner, profiles: Sequence[DeviceProfile], effort: Effort | None = None) -> Testbed:
     """Return the device of a runner that has been entered, for those of the targets that it can run.
 
     Raises:
         DeviceError: its Python lacks a runtime, or it answered with garbage.
     """
     if runner.name == LOCAL:
-        return local()
+        return local(effort)
     backends = [one.backend for one in profiles if suits(one, runner.machine) and one.compile_on == "host"]
     backends = list(dict.fromkeys(backends))
     python = runner.python(*modules_of(backends))
-    return Testbed(runner, *facts_of(runner, python, backends))
+    return Testbed(runner, *facts_of(runner, python, backends), effort or Effort())
 
 
 def facts_of(runner: Runner, python: str, backends: Iterable[str]) -> tuple[dict[str, Any], dict[str, str]]:

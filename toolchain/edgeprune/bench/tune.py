@@ -9,19 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from edgeprune.bench.protocol import BenchProfile, measure
+from edgeprune.bench.effort import BenchProfile
+from edgeprune.bench.protocol import measure
 from edgeprune.bench.side_by_side import speedup
 from edgeprune.records.bench_result import Job
 
 if TYPE_CHECKING:
     from edgeprune.runners import Runner
 
-PLAN = BenchProfile(blocks=2, min_queries=64, min_seconds=1.0, warmup_s=0.5, warmup_cap_s=5.0)
 WORTH_IT = 1.03  # a special environment has to gain at least 3 % to be worth asking the user for
 
 
 def fastest_environment(
-    job: Job, choices: Sequence[Mapping[str, str]], runner: Runner, plan: BenchProfile = PLAN
+    job: Job, choices: Sequence[Mapping[str, str]], runner: Runner, plan: BenchProfile
 ) -> dict[str, str]:
     """Measure a job plain and under each set of environment variables, in turns; return the fastest set.
 

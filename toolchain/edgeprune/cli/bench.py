@@ -12,7 +12,7 @@ import click
 
 from edgeprune.cli import echo_json, warn
 from edgeprune.cli.emulated import compare, is_emulated
-from edgeprune.cli.options import history_option, json_option, threads_option
+from edgeprune.cli.options import effort, history_option, json_option, threads_option
 from edgeprune.cli.progress import stage_progress
 from edgeprune.cli.scenario import read_scenario, scenario_options
 from edgeprune.cli.usage import Command
@@ -83,7 +83,7 @@ def command(
     places = [place_of(device) for device in dict.fromkeys(devices)]
     if against and (setup.scenario != "single_stream" or [place.address for place in places] != [LOCAL]):
         raise click.UsageError("--against goes with --scenario single_stream on this machine alone")
-    request = Request(path, target, threads, profile, setup, record, against)
+    request = Request(path, target, threads, effort().profiles[profile], setup, record, against)
     several = len(places) > 1
     if history:
         require_history(history)

@@ -12,6 +12,7 @@ from edgeprune.cli.options import (
     Asked,
     build_options,
     device_option,
+    effort,
     imgsz_option,
     json_option,
     max_drop_option,
@@ -102,7 +103,7 @@ def command(
         request = asked.request(
             recipe, resolve_targets(targets, runner.machine), smaller=Path(smaller) if smaller else None
         )
-        summary = build(request, notify, as_testbed(runner, request.targets))
+        summary = build(request, notify, as_testbed(runner, request.targets, effort()))
     write_html(out)
     write_markdown(out)
     if as_json:

@@ -15,6 +15,7 @@ import click
 from edgeprune.cli import echo, echo_json, warn
 from edgeprune.cli.numbers import number
 from edgeprune.cli.options import (
+    effort,
     force_option,
     grouped,
     history_option,
@@ -127,7 +128,7 @@ def command(
             pairs = _paired(baseline, candidate, asked.target or place.target, runner)
             if not pairs:
                 raise NotComparableError(f"{baseline} and {candidate} have no target in common")
-            rules = Rules(asked.tau, limits, len(pairs), asked.force, _aa_folder(place))
+            rules = Rules(asked.tau, limits, len(pairs), asked.force, _aa_folder(place), effort().memory_runs)
             for name, (before, after) in pairs.items():
                 results[name] = _gate(before, after, rules, asked, runner, notify)
         results.update(share_error_rate(results))
@@ -289,4 +290,4 @@ def _ready(sides: Mapping[str, Subject], threads: int, runner: Runner) -> Iterat
             place = Path(folder) / side
             place.mkdir()
             jobs.append(make_job(subject, threads, place).model_copy(update={"name": side}))
-        yield jobs, on_runner(runner)
+        yield jobs, on_runner(runner, effort().pairing)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edgeprune.cli import echo, echo_json, warn
-from edgeprune.cli.options import device_option, json_option
+from edgeprune.cli.options import device_option, effort, json_option
 from edgeprune.cli.outputs import require_apart
 from edgeprune.cli.usage import Command
 
@@ -32,7 +32,7 @@ def command(folder: Path, row: str | None, plot: Path | None, device: str, as_js
 
     require_apart([plot], [folder])
     with runner_for(device) as runner:
-        explanation = explain(folder, runner, row)
+        explanation = explain(folder, runner, row, effort())
     if plot:
         from edgeprune.report.explain import write_page
         from edgeprune.report.svg import no_charts

@@ -13,6 +13,7 @@ import click
 from edgeprune.cli.numbers import number
 
 if TYPE_CHECKING:
+    from edgeprune.bench.effort import Effort
     from edgeprune.config.recipe import Recipe
     from edgeprune.config.targets import DeviceProfile
     from edgeprune.pipeline.context import BuildRequest
@@ -49,6 +50,13 @@ json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON on standard output, and only that."
 )
 force_option = click.option("--force", is_flag=True, help="Compare although the two sides differ.")
+
+
+def effort() -> Effort:
+    """Return how much the running command is to measure: what its caller handed to click, else as usual."""
+    from edgeprune.bench.effort import Effort
+
+    return click.get_current_context().find_object(Effort) or Effort()
 
 
 def address_of(device: str) -> str:

@@ -11,6 +11,7 @@ from edgeprune.cli import echo, echo_json
 from edgeprune.cli.numbers import number
 from edgeprune.cli.options import (
     device_option,
+    effort,
     existing,
     json_option,
     one_target,
@@ -73,7 +74,7 @@ def command(
     require_apart((out, plot), [path])
     subject = subject_of(adapter_of(path), path, profile=profile, **network)
     with runner_for(device) as runner, stage_progress() as notify:
-        table = profile_model(subject, as_testbed(runner, [profile]), notify)
+        table = profile_model(subject, as_testbed(runner, [profile], effort()), notify)
     if out:
         save_table(table, out)
     if plot:

@@ -13,6 +13,7 @@ from edgeprune.cli.options import (
     Asked,
     build_options,
     device_option,
+    effort,
     json_option,
     one_target,
     recipe_options,
@@ -100,7 +101,7 @@ def command(
     )
     request = SearchRequest(build=asked.request(recipe, (one_target(target),)), **choices)
     with runner_for(device) as runner, stage_progress() as notify:
-        found = search(request, notify, as_testbed(runner, request.build.targets))
+        found = search(request, notify, as_testbed(runner, request.build.targets, effort()))
         write_page(found, asked.out / PAGE)
     print_warnings(found.warnings, terminal(stderr=True))
     if as_json:

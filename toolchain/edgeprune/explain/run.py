@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from edgeprune.bench.node_times import INFERENCES, NodeTimes, node_times
+from edgeprune.bench.effort import Effort
+from edgeprune.bench.node_times import NodeTimes, node_times
 from edgeprune.bench.stock import stock_images
 from edgeprune.bench.subject import input_size
 from edgeprune.bench.testbed import as_testbed
@@ -75,7 +76,7 @@ class Explanation(_Record):
 
 
 def explain(
-    folder: Path, runner: Runner, label: str | None = None, inferences: int = INFERENCES
+    folder: Path, runner: Runner, label: str | None = None, effort: Effort | None = None
 ) -> Explanation:
     """Explain a row of a build folder; the chosen one by default.
 
@@ -93,7 +94,7 @@ def explain(
     row = measured_row(summary, label)
     engine, absent = None, None
     try:
-        engine = _engine_times(folder, summary, row, runner, inferences)
+        engine = _engine_times(folder, summary, row, runner, effort)
     except (ModelError, ConfigError, CompileError, DeviceError) as exc:
         absent = str(exc)
     return Explanation(
@@ -122,10 +123,12 @@ def _notes(summary: Summary, row: Row) -> list[str]:
     return found
 
 
-def _engine_times(folder: Path, summary: Summary, row: Row, runner: Runner, inferences: int) -> EngineTimes:
+def _engine_times(
+    folder: Path, summary: Summary, row: Row, runner: Runner, effort: Effort | None
+) -> EngineTimes:
     engine = _engine(folder, summary, row)
     profile = summary.profile_of(row.target)
-    bed = as_testbed(runner, (profile,))
+    bed = as_testbed(runner, (profile,), effort)
     bed.require(profile)
     imgsz = input_size(engine.path)
     told = node_times(
@@ -133,9 +136,8 @@ def _engine_times(folder: Path, summary: Summary, row: Row, runner: Runner, infe
         profile,
         summary.threads,
         stock_images(Preprocess(imgsz)),
-        runner,
+        bed,
         row.environment,
-        inferences,
     )
     costs = layer_costs(told.nodes, weights_of(engine.path), imgsz)
     known = engine_of(costs, profile.backend, row.precision, _steps(profile))

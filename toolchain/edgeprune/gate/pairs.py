@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from edgeprune.bench.effort import BenchProfile
 from edgeprune.bench.flags import disturbances, output_mismatch
-from edgeprune.bench.protocol import BenchProfile, backend_evidence, blocks_of, run_workers
+from edgeprune.bench.protocol import backend_evidence, blocks_of, run_workers
 from edgeprune.bench.side_by_side import log_ratios, speedup_of
 from edgeprune.bench.statistics import achieved_fps, latency_of
 from edgeprune.core.errors import CompileError, InconclusiveError, NotComparableError
@@ -17,13 +18,12 @@ from edgeprune.gate.result import Pair
 from edgeprune.records.bench_result import Job, Scenario, WorkerReport
 from edgeprune.runners import Runner
 
-GATE_BLOCK = BenchProfile(blocks=1, min_queries=64, min_seconds=2.0)
 MOST_DISTURBED = 10
 
 Measure = Callable[[Sequence[Job], Scenario], Sequence[WorkerReport]]
 
 
-def on_runner(runner: Runner, plan: BenchProfile = GATE_BLOCK) -> Measure:
+def on_runner(runner: Runner, plan: BenchProfile) -> Measure:
     """Return the measuring function of the gate: fresh workers on that device, side by side."""
     return lambda jobs, scenario: run_workers(jobs, scenario, plan, runner)
 

@@ -9,13 +9,11 @@ import math
 
 from pydantic import BaseModel, ConfigDict
 
-from edgeprune.bench.protocol import BenchProfile
 from edgeprune.gate.decision import LOOKS, decide
 from edgeprune.gate.pairs import Measure, run_pair
 from edgeprune.gate.result import Pair
 from edgeprune.records.bench_result import Job
 
-RACE_BLOCK = BenchProfile(blocks=1, min_queries=48, min_seconds=1.0, warmup_s=0.5, warmup_cap_s=5.0)
 _LOOKS = LOOKS[:2]
 
 

@@ -33,8 +33,6 @@ from edgeprune.gate.pairs import (
 from edgeprune.gate.result import AccuracyPair, GateResult, Metric, Pair, overall
 from edgeprune.records.bench_result import Job
 
-MEMORY_RUNS = 3
-
 
 @dataclass(frozen=True)
 class Rules:
@@ -47,6 +45,7 @@ class Rules:
         targets: how many targets of this check share the error rate (`family.share_error_rate`).
         force: compare although the sides differ in precision, input shape or the like.
         aa_folder: where A/A runs are kept; None neither reads nor keeps any.
+        memory_runs: processes of each side that peak memory is read of.
     """
 
     tau: float | None = None
@@ -54,6 +53,7 @@ class Rules:
     targets: int = 1
     force: bool = False
     aa_folder: Path | None = None
+    memory_runs: int = 3
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def run_gate(
     say = on_progress or (lambda done, total, text: None)
     say(0, LOOKS[-1], "peak memory")
     sides = (baseline, candidate)
-    memory = [[measure([job], "memory")[0] for _ in range(MEMORY_RUNS)] for job in sides]
+    memory = [[measure([job], "memory")[0] for _ in range(rules.memory_runs)] for job in sides]
     identities = [identity(job, runs[0]) for job, runs in zip(sides, memory, strict=True)]
     for job, runs in zip(sides, memory, strict=True):
         for flag in fallback(backend_evidence(job, runs[0], runs[0].quantized_ops)):

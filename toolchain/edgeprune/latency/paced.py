@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edgeprune.bench.jobs import build_job, write_inputs
-from edgeprune.bench.protocol import BenchProfile, measure
+from edgeprune.bench.protocol import measure
 from edgeprune.bench.side_by_side import speedup
 from edgeprune.bench.statistics import latency_ms
 from edgeprune.bench.stock import stock_images
+from edgeprune.bench.testbed import Testbed
 from edgeprune.bench.tune import fastest_environment
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.artifact import Artifact
@@ -18,13 +19,9 @@ from edgeprune.images.preprocess import Preprocess
 from edgeprune.records.bench_result import Job
 from edgeprune.records.latency_table import LatencyTable
 from edgeprune.records.speedup import Speedup
-from edgeprune.runners import Runner
 
 Engine = tuple[Artifact, int]
 """A compiled network and the side of its input, in pixels."""
-
-# Two networks have to be told apart by a few per cent; weights do not matter to latency.
-TIMING = BenchProfile(blocks=2, min_queries=96, min_seconds=2.0, warmup_s=0.5, warmup_cap_s=5.0)
 
 
 class Pace(NamedTuple):
@@ -40,16 +37,19 @@ def pace_of(table: LatencyTable) -> Pace:
     return Pace(table.whole_ms, table.key.threads, table.key.environment)
 
 
-def measured_pace(engine: Engine, profile: DeviceProfile, threads: int, runner: Runner, folder: Path) -> Pace:
+def measured_pace(
+    engine: Engine, profile: DeviceProfile, threads: int, testbed: Testbed, folder: Path
+) -> Pace:
     """Measure a network in the environment that it is fastest in: for those without a latency table.
 
     Raises:
         DeviceError: a worker crashed, hung or answered with garbage.
     """
+    runner, effort = testbed.runner, testbed.effort
     (job,) = jobs_beside({"own": engine}, profile, Pace(0.0, threads, {}), folder)
     if choices := profile.environments_for(engine[0].precision):
-        job = job.model_copy(update={"environment": fastest_environment(job, choices, runner)})
-    (result,) = measure([job], TIMING, runner)
+        job = job.model_copy(update={"environment": fastest_environment(job, choices, runner, effort.tuning)})
+    (result,) = measure([job], effort.pacing, runner)
     return Pace(latency_ms(result).p50, threads, job.environment)
 
 
@@ -73,7 +73,7 @@ def jobs_beside(engines: Mapping[str, Engine], profile: DeviceProfile, pace: Pac
 
 
 def paced_ms(
-    engines: Mapping[str, Engine], profile: DeviceProfile, pace: Pace, runner: Runner, folder: Path
+    engines: Mapping[str, Engine], profile: DeviceProfile, pace: Pace, testbed: Testbed, folder: Path
 ) -> float:
     """Return the p50 of a network on the target, in ms, at the pace of the one it came from.
 
@@ -86,7 +86,7 @@ def paced_ms(
     Raises:
         DeviceError: a worker crashed, hung or answered with garbage.
     """
-    results = measure(jobs_beside(engines, profile, pace, folder), TIMING, runner)
-    own, other = results
+    jobs = jobs_beside(engines, profile, pace, folder)
+    own, other = measure(jobs, testbed.effort.pacing, testbed.runner)
     gain = speedup(own, other) or Speedup.of_medians(latency_ms(own).p50, latency_ms(other).p50)
     return pace.own_ms / gain.times

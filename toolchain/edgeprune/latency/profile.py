@@ -29,7 +29,7 @@ from edgeprune.core.resources import cache_dir
 from edgeprune.images.preprocess import Preprocess
 from edgeprune.latency.grids import Axes, axes_of, axes_through, chunks_of, macs
 from edgeprune.latency.micronet import Micronet, layer_net
-from edgeprune.latency.rounds import Plan, at_one_pace, cost, measured_rounds, summary
+from edgeprune.latency.rounds import at_one_pace, cost, measured_rounds, summary
 from edgeprune.latency.shipped import Subject, compiled, cut_widths, key_of
 from edgeprune.latency.staircase import STEPS, derive_step, scan_widths
 from edgeprune.prune.allocation import on_step
@@ -41,7 +41,6 @@ from edgeprune.records.latency_table import Anchor, Grid, LatencyTable, Scan, Sh
 Notify = Callable[[str, float, str], None]
 
 
-PLAN = Plan()
 DISTURBED = "disturbed.json"
 """Beside the rounds of a chunk that others disturbed twice: the share of a core's time that they took."""
 
@@ -50,7 +49,6 @@ def profile_model(
     subject: Subject,
     testbed: Testbed,
     notify: Notify,
-    plan: Plan | None = None,
     root: Path | None = None,
     rewrite: Sequence[str] = (),
 ) -> LatencyTable:
@@ -75,7 +73,7 @@ def profile_model(
     testbed.require(profile)
     store = Store((root or cache_dir()) / "profiles")
     with store.locked():
-        table = _Run(subject, testbed, notify, plan or PLAN, store).table(rewrite)
+        table = _Run(subject, testbed, notify, store).table(rewrite)
         save_table(table, table_file(table, root))
     return table
 
@@ -90,8 +88,9 @@ def table_file(table: LatencyTable, root: Path | None = None) -> Path:
 class _Run:
     """One profile: its engines, its chunks, its table."""
 
-    def __init__(self, subject: Subject, testbed: Testbed, notify: Notify, plan: Plan, store: Store) -> None:
-        self.subject, self.testbed, self.notify, self.plan, self.store = subject, testbed, notify, plan, store
+    def __init__(self, subject: Subject, testbed: Testbed, notify: Notify, store: Store) -> None:
+        self.subject, self.testbed, self.notify, self.store = subject, testbed, notify, store
+        self.plan = testbed.effort.table
         self.foreign = 0.0
         self.layers, self.original = deployed_layers(subject.adapter, subject.model, subject.imgsz)
         if not self.layers:
@@ -162,7 +161,7 @@ class _Run:
             with tempfile.TemporaryDirectory() as folder:
                 tensors = write_inputs(stock_images(Preprocess(subject.imgsz)), Path(folder) / "inputs.npy")
                 job = build_job("plain", whole, subject.profile, threads=subject.threads, inputs=tensors)
-                best = fastest_environment(job, choices, self.testbed.runner)
+                best = fastest_environment(job, choices, self.testbed.runner, self.testbed.effort.tuning)
             write_text_atomically(out / "environment.json", json.dumps(best))
             self.notify("tune", 1.0, "environment of the runtime")
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from edgeprune.bench.ask import ask
+from edgeprune.bench.effort import TablePlan
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.documents import read_record
 from edgeprune.core.errors import DeviceError
@@ -22,33 +23,12 @@ from edgeprune.runners import Runner, require_timed
 from edgeprune.worker.turns import said_by
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How much is measured.
-
-    Attributes:
-        rounds: visits of each network, spread over the run of its chunk.
-        queries, seconds: least queries and about the time of one visit.
-        axis: most widths of a grid's side.
-        scans: how many of the most expensive shapes are scanned for the step.
-        chunk: about how many layers share a worker process; a killed run loses at most one chunk.
-    """
-
-    rounds: int = 40
-    queries: int = 3
-    seconds: float = 0.002
-    axis: int = 4
-    scans: int = 3
-    chunk: int = 80
-    timeout_s: float = 1800.0
-
-
 def measured_rounds(
     nets: Sequence[Micronet],
     wholes: Mapping[str, Artifact],
     subject: Subject,
     key: TableKey,
-    plan: Plan,
+    plan: TablePlan,
     runner: Runner,
     say: Callable[[float], None],
 ) -> tuple[dict[str, list[float]], float]:

@@ -11,13 +11,14 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
+from edgeprune.bench.testbed import Testbed
 from edgeprune.config.recipe import PruneRecipe
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.errors import ConfigError
 from edgeprune.core.files import write_text_atomically
 from edgeprune.export.onnx import predictor
 from edgeprune.gate.pairs import on_runner
-from edgeprune.gate.race import RACE_BLOCK, Race, race
+from edgeprune.gate.race import Race, race
 from edgeprune.latency.knapsack import allot, width_options
 from edgeprune.latency.paced import Engine, jobs_beside, measured_pace, pace_of, paced_ms
 from edgeprune.latency.shipped import Subject, compiled, subject_of
@@ -28,7 +29,6 @@ from edgeprune.prune.stages import PruneContext, batches, evidence_for
 from edgeprune.prune.surgery import Terms, account, cut_to, score_groups
 from edgeprune.records.latency_table import LatencyTable
 from edgeprune.records.pruning import PassReport, Pruning
-from edgeprune.runners import Runner
 
 
 class Cut(BaseModel):
@@ -93,7 +93,7 @@ def raced(
     imgsz: int,
     profile: DeviceProfile,
     table: LatencyTable,
-    runner: Runner,
+    testbed: Testbed,
 ) -> Race:
     """Measure two checkpoints side by side on the target, in the precision and environment of the table.
 
@@ -106,7 +106,7 @@ def raced(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         jobs = jobs_beside(_engines(subject, networks, folder), profile, pace_of(table), folder)
-        return race(jobs[0], jobs[1], on_runner(runner, RACE_BLOCK))
+        return race(jobs[0], jobs[1], on_runner(testbed.runner, testbed.effort.racing))
 
 
 def reshape(
@@ -114,14 +114,14 @@ def reshape(
     source: Path,
     profile: DeviceProfile,
     table: LatencyTable | None,
-    runner: Runner | None,
+    testbed: Testbed | None,
     out: Path,
 ) -> tuple[PassReport, ...]:
     """Write `out/model.pt`, the network after the recipe's passes (depth, rewriting, activation).
 
     Args:
         table: of this network on the target; None where it is not measured, or no pass needs it.
-        runner: of the device that the target is measured on; None where it is not measured.
+        testbed: the device that the target is measured on; None where it is not measured.
 
     Raises:
         ConfigError: a pass needs a measurement that is not to be had here.
@@ -139,28 +139,28 @@ def reshape(
         step, gauges = table.step, replace(gauges, layer_ms=table.factor_ms)
     example = torch.zeros(1, 3, spec.imgsz, spec.imgsz)
     with tempfile.TemporaryDirectory() as name:
-        if runner is not None:
+        if testbed is not None:
             subject = subject_of(adapter, source, spec.imgsz, profile, profile.ship, recipe.bench.threads)
-            gauges = replace(gauges, latency=_latency_gauge(subject, table, runner, Path(name)))
+            gauges = replace(gauges, latency=_latency_gauge(subject, table, testbed, Path(name)))
         changed, reports = apply_passes(model, adapter.unprunable, example, recipe.prune, step, gauges)
     adapter.save(changed, out / "model.pt")
     return reports
 
 
 def _latency_gauge(
-    subject: Subject, table: LatencyTable | None, runner: Runner, folder: Path
+    subject: Subject, table: LatencyTable | None, testbed: Testbed, folder: Path
 ) -> Callable[[nn.Module], float]:
     """Return what measures networks, in ms, beside the one that they were made from, compiled once."""
     original = _engines(subject, {"original": subject.model}, folder)
     if table is not None:
         pace = pace_of(table)
     else:
-        pace = measured_pace(original["original"], subject.profile, subject.threads, runner, folder)
+        pace = measured_pace(original["original"], subject.profile, subject.threads, testbed, folder)
 
     def latency(network: nn.Module) -> float:
         with tempfile.TemporaryDirectory() as name:
             changed = _engines(subject, {"changed": network}, Path(name))
-            return paced_ms(original | changed, subject.profile, pace, runner, Path(name))
+            return paced_ms(original | changed, subject.profile, pace, testbed, Path(name))
 
     return latency
 

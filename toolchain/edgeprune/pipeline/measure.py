@@ -37,11 +37,13 @@ def tuned(context: Build, profile: DeviceProfile, engine: Artifact) -> dict[str,
         "threads": context.recipe.bench.threads,
     }
 
+    bed = context.testbed
+
     def make(out: Path) -> None:
         context.notify("tune", 0.0, f"{profile.name} {engine.precision}")
         tensors = write_inputs(bench_images(context), out / "inputs.npy")
         job = build_job("plain", engine, profile, threads=context.recipe.bench.threads, inputs=tensors)
-        best = fastest_environment(job, choices, context.testbed.runner)
+        best = fastest_environment(job, choices, bed.runner, bed.effort.tuning)
         tensors.unlink()
         write_text_atomically(out / "environment.json", json.dumps(best))
         context.notify("tune", 1.0, " ".join(f"{key}={value}" for key, value in best.items()) or "as it is")
@@ -94,7 +96,7 @@ def measured(
         ]
         results = measure(
             jobs,
-            length,
+            context.testbed.effort.profiles[length],
             context.testbed.runner,
             lambda done, total, text: context.notify("bench", done / max(total, 1), text),
         )

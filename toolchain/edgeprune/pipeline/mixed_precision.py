@@ -247,7 +247,7 @@ def _times(
             engine = get_backend(profile.backend).compile(onnx, "int8", options, Path(folder))
             both = [
                 unit_ms(
-                    node_times(one, profile, threads, images, context.testbed.runner).nodes,
+                    node_times(one, profile, threads, images, context.testbed).nodes,
                     layers,
                 )
                 for one in (engine, int8)

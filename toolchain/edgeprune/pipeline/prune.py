@@ -74,7 +74,7 @@ def _reshaped(
             model.path,
             profile,
             table,
-            context.testbed.runner if there else None,
+            context.testbed if there else None,
             out,
         )
         write_text_atomically(out / "passes.json", _PASSES.dump_json(reports).decode())

@@ -256,7 +256,7 @@ def _raced(
             context.spec.imgsz,
             profile,
             table,
-            context.testbed.runner,
+            context.testbed,
         )
         write_text_atomically(out / "race.json", run.model_dump_json())
 

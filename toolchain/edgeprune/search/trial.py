@@ -205,7 +205,7 @@ def timed(bench: Bench, student: Artifact, imgsz: int) -> float:
                 context.adapter, student.path, imgsz, bench.profile, table.key.threads, folder / "engine"
             )
             engines = {"unpruned": (unpruned, table.imgsz), "trial": (engine, imgsz)}
-            ms = paced_ms(engines, bench.profile, pace_of(table), context.testbed.runner, folder)
+            ms = paced_ms(engines, bench.profile, pace_of(table), context.testbed, folder)
         write_text_atomically(out / "latency.json", json.dumps({"ms": ms}))
 
     read = reader_of(dict[str, float], "latency.json")
