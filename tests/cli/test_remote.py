@@ -18,7 +18,7 @@ from edgeprune.records.bench_result import BenchResult, load_result, result_file
 from edgeprune.runners.devices import remote_runner_for
 from edgeprune.runners.known import place_of
 from made_builds import write_build
-from made_effort import TINY_EFFORT, quick
+from made_effort import TINY, TINY_EFFORT, quick
 from sshd import Device
 
 Place = Device | AdbDevice
@@ -63,7 +63,7 @@ def test_the_rows_of_a_build_for_the_device_are_measured_in_turns_through_a_drop
         if not dropped and text.startswith("block"):
             dropped.append(place.drop())
 
-    (outcome,) = measure_on([place_of(place.address())], Request(build, None, 1, "quick", Setup()), drop)
+    (outcome,) = measure_on([place_of(place.address())], Request(build, None, 1, TINY, Setup()), drop)
     assert dropped and dropped[0] > 0 and outcome.error is None
     assert [result.name for result in outcome.results] == [f"{OWN} original fp32", f"{OWN} original int8"]
     for result in outcome.results:
