@@ -130,7 +130,7 @@ def test_the_nodes_of_a_program_are_named_so_that_adapters_find_the_decode(progr
 def test_the_real_converters_keep_what_the_network_computes(
     converter: str, program: Artifact, checkpoints: dict[str, Path], tiny: Dataset, tmp_path: Path
 ) -> None:
-    from edgeprune.export.onnx import predictor
+    from edgeprune.models.predictor import predictor
 
     backend = get_backend(converter)
     (profile,) = resolve_targets((f"x86-{converter}",))

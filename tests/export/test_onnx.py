@@ -19,10 +19,11 @@ from edgeprune.backends import get_backend
 from edgeprune.config.recipe import ExportRecipe, PruneRecipe
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.errors import CompileError
-from edgeprune.export.onnx import INPUT, OUTPUT, compare, export, predictor
+from edgeprune.export.onnx import INPUT, OUTPUT, compare, export
 from edgeprune.images.dataset import Dataset
 from edgeprune.images.preprocess import Preprocess, load_input
 from edgeprune.models import ModelInfo, Predict
+from edgeprune.models.predictor import predictor
 from edgeprune.prune.evidence import Evidence
 from edgeprune.prune.surgery import prune
 from edgeprune.records.summary import ExportCheck

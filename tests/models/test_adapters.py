@@ -8,17 +8,23 @@ from edgeprune.core.errors import ConfigError
 from edgeprune.models import MODELS, get_adapter
 
 CALLS = (
+    "recognise",
     "load",
     "save",
     "info",
     "prunable",
     "preprocess",
     "dataset",
+    "compare_reading",
+    "causes",
     "unprunable",
     "exportable",
     "float_nodes",
+    "sparsify",
     "finetune",
     "train_aware",
+    "labelled_images",
+    "loss",
     "evaluate",
 )
 

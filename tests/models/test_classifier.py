@@ -23,11 +23,12 @@ from edgeprune.adapters.ultralytics.distil import TEACHER_SHARE, SoftTargets, di
 from edgeprune.adapters.ultralytics.top_k import evaluate
 from edgeprune.config.recipe import Criterion, ExportRecipe, PruneRecipe, Recipe, load_recipe
 from edgeprune.core.errors import CompileError, ModelError
-from edgeprune.export.onnx import compare, export, predictor
+from edgeprune.export.onnx import compare, export
 from edgeprune.images.dataset import Dataset, load_folders
 from edgeprune.images.postprocess import classifier
 from edgeprune.images.preprocess import load_input
-from edgeprune.models import ModelInfo, adapter_of
+from edgeprune.models import ModelInfo, Training, adapter_of
+from edgeprune.models.predictor import predictor
 from edgeprune.prune.criteria import CRITERIA
 from edgeprune.prune.groups import Group, find_groups, remove, trace
 from edgeprune.prune.recalibrate import recalibrate
@@ -57,7 +58,7 @@ def train(student: Path, teacher: Path | None, data: Path, out: Path, epochs: in
     recipe = load_recipe(
         finetune__epochs=epochs, finetune__batch=6, finetune__device="cpu", finetune__lr0=0.002
     )
-    adapter.finetune(student, teacher, load_folders(data, DIGITS), 64, recipe, out, silent)
+    adapter.finetune(Training(student, teacher, load_folders(data, DIGITS), 64, recipe, out, silent))
 
 
 @pytest.fixture(scope="module")
@@ -289,7 +290,7 @@ def test_an_aware_training_keeps_what_a_classifier_knows(
         finetune__device="cpu",
     )
     out = tmp_path / "aware.pt"
-    adapter.train_aware(student, teacher, digits, 64, recipe, out, silent)
+    adapter.train_aware(Training(student, teacher, digits, 64, recipe, out, silent))
     assert parameters(adapter.load(out)) == parameters(adapter.load(student))
     assert list(adapter.load(out).state_dict()) == list(adapter.load(student).state_dict())
     before, after = (adapter.load(path).get_parameter("model.9.linear.weight") for path in (student, out))
@@ -307,7 +308,7 @@ def test_a_regulariser_shrinks_the_scales_of_a_classifier(
         finetune__batch=6,
         finetune__device="cpu",
     )
-    adapter.sparsify(classifiers["yolo11n-cls"], digits, 64, recipe, tmp_path, silent)
+    adapter.sparsify(Training(classifiers["yolo11n-cls"], None, digits, 64, recipe, tmp_path, silent))
     record = SparseTraining.model_validate_json((tmp_path / "sparse.json").read_text())
     assert record.epochs[-1].quantiles[2] < record.epochs[0].quantiles[2]
     assert record.epochs[-1].metric == "top-1"

@@ -19,7 +19,7 @@ from edgeprune.adapters.ultralytics.finetune import BEST, KeptShapeTrainer
 from edgeprune.config.recipe import PruneRecipe, Recipe, load_recipe
 from edgeprune.core.errors import EdgepruneError
 from edgeprune.images.dataset import Dataset, load_dataset
-from edgeprune.models import Progress
+from edgeprune.models import Progress, Training
 from edgeprune.prune.activation import Eased, silu_names, swap_activation
 from edgeprune.prune.evidence import Evidence
 from edgeprune.prune.surgery import prune
@@ -64,7 +64,7 @@ def train(
     student: Path, teacher: Path | None, dataset: Dataset, out: Path, epochs: int, progress: Progress = silent
 ) -> None:
     recipe: Recipe = load_recipe(finetune__epochs=epochs, finetune__batch=6, finetune__device="cpu")
-    adapter.finetune(student, teacher, dataset, 64, recipe, out, progress)
+    adapter.finetune(Training(student, teacher, dataset, 64, recipe, out, progress))
 
 
 @pytest.mark.parametrize(("family", "taught"), [("yolov8n", True), ("yolo26n", True), ("yolo11n", False)])

@@ -14,6 +14,7 @@ from edgeprune.adapters.ultralytics import detect as adapter
 from edgeprune.config.recipe import Recipe, load_recipe
 from edgeprune.core.errors import EdgepruneError
 from edgeprune.images.dataset import Dataset
+from edgeprune.models import Training
 from edgeprune.prune.groups import find_groups, trace
 from edgeprune.prune.sparse import couple
 from edgeprune.records.pruning import GAMMA_QUANTILES, SparseTraining
@@ -31,7 +32,8 @@ def trained(
     checkpoint: Path, dataset: Dataset, out: Path, criterion: str, strength: float
 ) -> tuple[torch.nn.Module, SparseTraining]:
     out.mkdir()
-    adapter.sparsify(checkpoint, dataset, 64, recipe(criterion, strength), out, lambda share, words: None)
+    settings = recipe(criterion, strength)
+    adapter.sparsify(Training(checkpoint, None, dataset, 64, settings, out, lambda share, words: None))
     record = SparseTraining.model_validate_json((out / "sparse.json").read_text())
     return adapter.load(out / "model.pt"), record
 
@@ -120,5 +122,7 @@ def test_ctrl_c_leaves_no_half_written_record(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        adapter.sparsify(checkpoints["yolov8n"], tiny, 64, recipe("slim", 0.1), tmp_path, press)
+        adapter.sparsify(
+            Training(checkpoints["yolov8n"], None, tiny, 64, recipe("slim", 0.1), tmp_path, press)
+        )
     assert {path.name for path in tmp_path.iterdir()} == {"sparse.log"}

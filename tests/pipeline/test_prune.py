@@ -9,20 +9,19 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from edgeprune.config.recipe import DEFAULT_RATIO, Recipe, load_recipe
+from edgeprune.config.recipe import DEFAULT_RATIO, load_recipe
 from edgeprune.config.targets import DeviceProfile, resolve_targets
 from edgeprune.core.artifact import Artifact, Store, digest
 from edgeprune.core.errors import BudgetError
 from edgeprune.gate.race import Race
 from edgeprune.images.dataset import Dataset
 from edgeprune.latency import to_latency
-from edgeprune.models import get_adapter
+from edgeprune.models import Training, get_adapter
 from edgeprune.pipeline import prune as pruning
 from edgeprune.pipeline import prune_to_latency as iterating
 from edgeprune.pipeline.build import start
@@ -190,11 +189,9 @@ def test_two_targets_that_cut_to_the_same_widths_train_once(
         torch.save(checkpoint | {"date": str(len(files))}, path)
         files.append(path.name)
 
-    def finetune(
-        student: Path, teacher: Path, dataset: Dataset, size: int, recipe: Recipe, out: Path, *_: Any
-    ) -> None:
-        trained.append(student)
-        shutil.copyfile(student, out)
+    def finetune(training: Training) -> None:
+        trained.append(training.student)
+        shutil.copyfile(training.student, training.out)
 
     monkeypatch.setattr(adapter, "save", dated)
     monkeypatch.setattr(adapter, "finetune", finetune)

@@ -13,6 +13,7 @@ from edgeprune.adapters.ultralytics import detect as adapter
 from edgeprune.config.recipe import Activation, PruneRecipe, RewriteKind, load_recipe
 from edgeprune.core.errors import ConfigError
 from edgeprune.images.dataset import Dataset
+from edgeprune.models import Training
 from edgeprune.prune.activation import ACTIVATIONS, silu_names
 from edgeprune.prune.depth import removable_blocks
 from edgeprune.prune.evidence import Evidence
@@ -128,7 +129,9 @@ def test_a_network_after_all_passes_trains_and_keeps_its_shape(
     recipe = load_recipe(finetune__epochs=1, finetune__batch=6, finetune__device="cpu")
     out = tmp_path / "out.pt"
     teacher = checkpoints["yolov8n"]
-    adapter.finetune(tmp_path / "student.pt", teacher, tiny, 64, recipe, out, lambda share, words: None)
+    adapter.finetune(
+        Training(tmp_path / "student.pt", teacher, tiny, 64, recipe, out, lambda share, words: None)
+    )
     trained = adapter.load(out)
     assert {name: p.shape for name, p in trained.named_parameters()} == {
         name: p.shape for name, p in result.named_parameters()

@@ -18,13 +18,13 @@ from edgeprune.adapters.ultralytics import detect as adapter
 from edgeprune.adapters.ultralytics.mean_ap import causes, evaluate, match
 from edgeprune.core.errors import CompileError
 from edgeprune.core.resources import bundled
-from edgeprune.export.onnx import predictor
 from edgeprune.images import demo
 from edgeprune.images.dataset import Dataset, load_dataset
 from edgeprune.images.postprocess import detector
 from edgeprune.images.preprocess import Preprocess, load_input
 from edgeprune.images.reading.labels import Labelling
 from edgeprune.models import Predict
+from edgeprune.models.predictor import predictor
 
 SPEC = Preprocess(64)
 BCCD = Path(__file__).parents[3].parent / "shared"

@@ -23,6 +23,7 @@ from edgeprune.adapters.ultralytics.rounding import (
 )
 from edgeprune.config.recipe import load_recipe
 from edgeprune.images.dataset import Dataset
+from edgeprune.models import Training
 
 weights = arrays.arrays(np.float32, (3, 4), elements=st.floats(-10, 10, width=32)).map(torch.from_numpy)
 
@@ -117,7 +118,7 @@ def test_an_aware_training_rounds_where_it_trains_and_validates_and_leaves_plain
         finetune__device="cpu",
     )
     teacher = checkpoint if taught else None
-    adapter.train_aware(checkpoint, teacher, tiny, 64, recipe, out, lambda share, text: None)
+    adapter.train_aware(Training(checkpoint, teacher, tiny, 64, recipe, out, lambda share, text: None))
     old, new = adapter.load(checkpoint), adapter.load(out)
     assert rounding == {"layers": 63, "told": 63}, "every convolution but DFL's"
     assert [(name, type(module)) for name, module in new.named_modules()] == [

@@ -23,6 +23,7 @@ from edgeprune.core.onnx_files import read_onnx
 from edgeprune.images.preprocess import Preprocess, load_input
 from edgeprune.images.spec import Spec
 from edgeprune.models import ModelInfo, Predict
+from edgeprune.models.predictor import predictor
 from edgeprune.records.summary import ExportCheck, Variant
 
 if TYPE_CHECKING:
@@ -118,16 +119,6 @@ def _unordered_difference(expected: Output, got: Output) -> tuple[Output, Output
     sure = expected[expected[:, 4] > expected[-1, 4] + TIE][:, BOX_AND_CLASS]
     distance = np.abs(sure[:, None] - got[None, :, BOX_AND_CLASS]).max(axis=2)
     return distance.min(axis=1), scores
-
-
-def predictor(module: nn.Module) -> Predict:
-    """Wrap a torch module as a predictor on arrays."""
-
-    def predict(images: np.ndarray[Any, np.dtype[np.float32]]) -> list[np.ndarray[Any, Any]]:
-        with torch.no_grad():
-            return [module(torch.from_numpy(images)).numpy()]
-
-    return predict
 
 
 def describe(model: onnx.ModelProto, info: ModelInfo, spec: Spec) -> None:

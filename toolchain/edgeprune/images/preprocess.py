@@ -70,6 +70,11 @@ class Preprocess:
     layout: Literal["NCHW"] = "NCHW"
     resize: Resize = LETTERBOX
 
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Shape of one input of the network."""
+        return (1, 3, self.imgsz, self.imgsz)
+
 
 def read_image(path: Path) -> Image:
     """Read an image file as BGR uint8 of shape (h, w, 3), as ultralytics' `imread` does.

@@ -16,13 +16,13 @@ from edgeprune.config.recipe import PruneRecipe
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.errors import ConfigError
 from edgeprune.core.files import write_text_atomically
-from edgeprune.export.onnx import predictor
 from edgeprune.gate.pairs import on_runner
 from edgeprune.gate.race import Race, race
 from edgeprune.latency.knapsack import allot, width_options
 from edgeprune.latency.paced import Engine, jobs_beside, measured_pace, pace_of, paced_ms
 from edgeprune.latency.shipped import Subject, compiled, subject_of
 from edgeprune.models import ModelAdapter
+from edgeprune.models.predictor import predictor
 from edgeprune.prune.passes import Gauges, apply_passes
 from edgeprune.prune.recalibrate import recalibrate
 from edgeprune.prune.stages import PruneContext, batches, evidence_for

@@ -1,29 +1,30 @@
-"""What can be optimised: one adapter a file, behind one protocol."""
+"""What can be optimised: one adapter a kind of model, behind one protocol."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import cast
 
-import numpy as np
-import numpy.typing as npt
-
-from edgeprune.core.errors import ConfigError, did_you_mean
+from edgeprune.core.errors import ConfigError, did_you_mean, shortened
 from edgeprune.core.resources import cache_dir
-from edgeprune.images.postprocess import Postprocess, classifier, detector
+from edgeprune.models.adapter import Array, Batch, ModelAdapter, ModelInfo, Predict, Progress, Training
 
-if TYPE_CHECKING:
-    import torch
-
-    from edgeprune.config.recipe import Recipe
-    from edgeprune.images.dataset import Dataset
-    from edgeprune.images.preprocess import Preprocess
-    from edgeprune.records.scores import Accuracy, Metric
+__all__ = [
+    "MODELS",
+    "Array",
+    "Batch",
+    "ModelAdapter",
+    "ModelInfo",
+    "Predict",
+    "Progress",
+    "Training",
+    "adapter_of",
+    "get_adapter",
+]
 
 # Here, because ultralytics reads them when it is imported, whichever adapter comes first.
 os.environ.setdefault("YOLO_AUTOINSTALL", "false")  # it would pip-install what it misses
@@ -32,178 +33,53 @@ os.environ.setdefault(
     "YOLO_CONFIG_DIR", str(cache_dir() / "ultralytics")
 )  # else it writes into the home folder
 
+GROUP = "edgeprune.models"
+"""The entry-point group by which other packages offer adapters."""
 MODELS: dict[str, str] = {
     "ultralytics": "edgeprune.adapters.ultralytics.detect",
     "ultralytics-classify": "edgeprune.adapters.ultralytics.classify",
 }
-"""Adapter modules by name; other packages add theirs through the entry-point group `edgeprune.models`."""
-TOLD_BY: dict[str, str] = {"ultralytics.nn.tasks.ClassificationModel": "ultralytics-classify"}
-"""The class in a checkpoint that tells its adapter; without one of these it is `ultralytics`."""
-
-Array = npt.NDArray[Any]
-Predict = Callable[[npt.NDArray[np.float32]], Sequence[Array]]
-"""Images float32 (1, 3, H, W) in, the network's outputs as arrays out: a torch module or any engine."""
-
-Batch = Mapping[str, Any]
-"""Labelled images in the form that the adapter's own loss takes."""
-
-Progress = Callable[[float, str], None]
-"""Called with the share done, in [0, 1], and a few words."""
-
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """What a checkpoint says of itself.
-
-    Attributes:
-        imgsz: side of the input it was trained at, in pixels, or None when the checkpoint does not tell.
-        stride: largest stride of the network; the input size must be a multiple of it.
-        end2end: whether its output is already free of duplicates (no NMS follows).
-        is_single: whether it was trained with all classes of its data as one (`single_cls`).
-    """
-
-    task: str
-    family: str
-    names: tuple[str, ...]
-    stride: int
-    imgsz: int | None
-    end2end: bool
-    is_single: bool = False
-
-    @property
-    def metric(self) -> Metric:
-        """What the model is judged by."""
-        return "top-1" if self.task == "classify" else "mAP50-95"
-
-    @property
-    def postprocess(self) -> Postprocess:
-        """How the output of the exported network is read."""
-        if self.task == "classify":
-            return classifier(self.names)
-        return detector(self.names, self.end2end)
-
-
-class ModelAdapter(Protocol):
-    """How the pipeline handles one kind of model."""
-
-    def load(self, path: Path, trust: bool = False) -> torch.nn.Module:
-        """Load a checkpoint safely as a float32 module in eval mode."""
-        ...
-
-    def save(self, model: torch.nn.Module, path: Path) -> None:
-        """Save a module so that `load` and the model's own framework read it again."""
-        ...
-
-    def info(self, model: torch.nn.Module) -> ModelInfo:
-        """Describe a loaded model."""
-        ...
-
-    def prunable(self, model: torch.nn.Module) -> torch.nn.Module:
-        """Return a copy that computes the same function and that the dependency graph can trace."""
-        ...
-
-    def preprocess(self, imgsz: int) -> Preprocess:
-        """Return how an image becomes this kind of model's input of that size, in pixels."""
-        ...
-
-    def dataset(self, path: Path, info: ModelInfo) -> Dataset:
-        """Read and list the data that the user names, for this model's classes."""
-        ...
-
-    def compare_reading(self, dataset: Dataset, work: Path) -> None:
-        """Hold images and labels against what the trainer's own loader finds; `work` is an empty folder."""
-        ...
-
-    def causes(
-        self, predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess
-    ) -> tuple[str, ...]:
-        """Return what measurements tell of why a model finds next to nothing on a split, a sentence each."""
-        ...
-
-    def unprunable(self, model: torch.nn.Module) -> list[torch.nn.Module]:
-        """Return the module instances whose output channels must stay."""
-        ...
-
-    def exportable(self, model: torch.nn.Module, end2end: bool = True) -> torch.nn.Module:
-        """Return a fused copy whose forward maps an image batch to the tuple of output tensors.
-
-        Without `end2end`, a head that is free of duplicates gives way to one that NMS follows.
-        """
-        ...
-
-    def float_nodes(self, names: Sequence[str]) -> list[str]:
-        """Return those ONNX node names that must stay in float when the graph is quantised."""
-        ...
-
-    def sparsify(
-        self,
-        model: Path,
-        dataset: Dataset,
-        imgsz: int,
-        recipe: Recipe,
-        out: Path,
-        progress: Progress,
-    ) -> None:
-        """Train a checkpoint with the criterion's regulariser; `out` gets `model.pt` and `sparse.json`."""
-        ...
-
-    def finetune(
-        self,
-        student: Path,
-        teacher: Path | None,
-        dataset: Dataset,
-        imgsz: int,
-        recipe: Recipe,
-        out: Path,
-        progress: Progress,
-    ) -> None:
-        """Train a checkpoint back with its shape kept, leaving the best weights at `out`."""
-        ...
-
-    def train_aware(
-        self,
-        student: Path,
-        teacher: Path | None,
-        dataset: Dataset,
-        imgsz: int,
-        recipe: Recipe,
-        out: Path,
-        progress: Progress,
-    ) -> None:
-        """Train a checkpoint on with the rounding of int8, leaving the best float weights at `out`."""
-        ...
-
-    def labelled_images(self, dataset: Dataset, spec: Preprocess, count: int, seed: int) -> Iterator[Batch]:
-        """Yield up to `count` images of the train split with their labels, one a batch, not augmented."""
-        ...
-
-    def loss(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
-        """Return the training loss of a model on a batch, a scalar to take gradients of."""
-        ...
-
-    def evaluate(
-        self, predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess
-    ) -> Accuracy:
-        """Measure accuracy on a split with any callable that maps images to the network's outputs."""
-        ...
+"""Adapter modules by name. The first one says what is wrong with a file that no adapter recognises."""
 
 
 def adapter_of(path: Path) -> ModelAdapter:
-    """Return the adapter of what a checkpoint holds, told by the classes it names; nothing of it is run."""
-    from edgeprune.models.safe_load import classes_in
+    """Return the adapter that recognises a checkpoint; nothing of the file is run.
 
-    return get_adapter(next((TOLD_BY[name] for name in classes_in(path) if name in TOLD_BY), "ultralytics"))
+    Adapters of other packages are asked first.
+
+    Raises:
+        ConfigError: an adapter of another package cannot be loaded.
+    """
+    default = next(iter(MODELS))
+    own = (get_adapter(name) for name in MODELS if name != default)
+    theirs = (_loaded(point) for point in _offered())
+    adapters = (adapter for source in (theirs, own) for adapter in source)
+    return next((adapter for adapter in adapters if adapter.recognise(path)), None) or get_adapter(default)
 
 
 def get_adapter(name: str) -> ModelAdapter:
     """Return the adapter of that name, from the table above or from an installed entry point.
 
     Raises:
-        ConfigError: there is no such adapter.
+        ConfigError: there is no such adapter, or it cannot be loaded.
     """
     if name in MODELS:
         return cast(ModelAdapter, import_module(MODELS[name]))
-    plugins = {point.name: point for point in entry_points(group="edgeprune.models")}
-    if name in plugins:
-        return cast(ModelAdapter, plugins[name].load())
-    raise ConfigError(f"unknown kind of model {name!r}{did_you_mean(name, [*MODELS, *plugins])}")
+    offered = {point.name: point for point in _offered()}
+    if name in offered:
+        return _loaded(offered[name])
+    raise ConfigError(f"unknown kind of model {name!r}{did_you_mean(name, [*MODELS, *offered])}")
+
+
+def _offered() -> Iterator[EntryPoint]:
+    return iter(sorted(entry_points(group=GROUP), key=lambda point: point.name))
+
+
+def _loaded(point: EntryPoint) -> ModelAdapter:
+    try:
+        return cast(ModelAdapter, point.load())
+    except Exception as exc:  # whatever another package raises when it is imported
+        raise ConfigError(
+            f"the adapter {point.name!r} ({point.value}) cannot be loaded: {shortened(exc)}; "
+            "mend or uninstall its package"
+        ) from exc

@@ -195,7 +195,7 @@ class Build:
     @property
     def of_model(self) -> tuple[str, ...]:
         """The packages that load, train and evaluate the network."""
-        return ("torch", "ultralytics")
+        return ("torch", *self.adapter.PACKAGES)
 
     @property
     def of_pruning(self) -> tuple[str, ...]:

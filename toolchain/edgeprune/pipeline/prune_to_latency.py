@@ -272,7 +272,7 @@ def _raced(
 
 def torch_accuracy(context: Build, model: Artifact) -> float:
     """Return the score of a model in torch on the split that choices are made on."""
-    from edgeprune.export.onnx import predictor
+    from edgeprune.models.predictor import predictor
 
     parts = {
         "model": model.sha256,

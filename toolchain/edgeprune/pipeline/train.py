@@ -12,15 +12,11 @@ from edgeprune.config.targets import DeviceProfile, SchemeName
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.documents import read_record
 from edgeprune.core.errors import EdgepruneError, InterruptedBuildError, OutputError
-from edgeprune.images.dataset import Dataset
-from edgeprune.models import Progress
+from edgeprune.models import Training
 from edgeprune.pipeline.context import Build
 from edgeprune.pipeline.convert import scheme_of
 from edgeprune.quantize.schemes import QDQ_SCHEMES
 from edgeprune.records.pruning import SparseTraining
-
-Train = Callable[[Path, Path | None, Dataset, int, Recipe, Path, Progress], None]
-"""An adapter's training of a student: its checkpoint, its teacher's, data, image size, recipe, where to."""
 
 
 def sparsified(context: Build, original: Artifact) -> tuple[Artifact, SparseTraining | None]:
@@ -48,12 +44,15 @@ def sparsified(context: Build, original: Artifact) -> tuple[Artifact, SparseTrai
         context.notify("sparse", 0.0, words)
         try:
             context.adapter.sparsify(
-                original.path,
-                context.dataset,
-                context.spec.imgsz,
-                recipe,
-                out,
-                lambda share, text: context.notify("sparse", share, f"{words}, {text}"),
+                Training(
+                    student=original.path,
+                    teacher=None,
+                    dataset=context.dataset,
+                    imgsz=context.spec.imgsz,
+                    recipe=recipe,
+                    out=out,
+                    progress=lambda share, text: context.notify("sparse", share, f"{words}, {text}"),
+                )
             )
         except EdgepruneError:
             if (log := out / "sparse.log").is_file():  # the stage's own folder goes away
@@ -104,7 +103,7 @@ def _trained(
     recipe: Recipe,
     student: Artifact,
     teacher: Artifact,
-    train: Train,
+    train: Callable[[Training], None],
 ) -> Artifact:
     """Run a training as a stage; `parts` are what it depends on beside models, data and versions."""
     taught = recipe.finetune.distill
@@ -122,13 +121,15 @@ def _trained(
         best = out / "model.pt"
         try:
             train(
-                student.path,
-                teacher.path if taught else None,
-                context.dataset,
-                context.spec.imgsz,
-                recipe,
-                best,
-                lambda share, text: context.notify(stage, share, text),
+                Training(
+                    student=student.path,
+                    teacher=teacher.path if taught else None,
+                    dataset=context.dataset,
+                    imgsz=context.spec.imgsz,
+                    recipe=recipe,
+                    out=best,
+                    progress=lambda share, text: context.notify(stage, share, text),
+                )
             )
         except KeyboardInterrupt as exc:
             raise InterruptedBuildError(_rescued(best, context.request.out)) from exc

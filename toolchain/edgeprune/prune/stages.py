@@ -13,10 +13,10 @@ from torch import nn
 from edgeprune.config.recipe import Recipe
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.files import write_text_atomically
-from edgeprune.export.onnx import predictor
 from edgeprune.images.dataset import Dataset
 from edgeprune.images.preprocess import Preprocess, load_input
 from edgeprune.models import ModelAdapter
+from edgeprune.models.predictor import predictor
 from edgeprune.prune.activation import ease, settle
 from edgeprune.prune.criteria import NEEDS
 from edgeprune.prune.evidence import Evidence, gather

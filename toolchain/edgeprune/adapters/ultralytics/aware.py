@@ -26,8 +26,7 @@ from edgeprune.config.recipe import Recipe
 from edgeprune.core.documents import read_record
 from edgeprune.core.errors import OutputError
 from edgeprune.core.files import write_text_atomically
-from edgeprune.images.dataset import Dataset
-from edgeprune.models import Progress
+from edgeprune.models import Training
 from edgeprune.quantize.schemes import QDQ_SCHEMES
 
 
@@ -65,32 +64,24 @@ class AwareClassifierTrainer(Aware, DistillingTrainer):
     """The trainer of classifiers."""
 
 
-def train_aware(
-    trainer_class: type[Aware],
-    student: Path,
-    teacher: Path | None,
-    dataset: Dataset,
-    imgsz: int,
-    recipe: Recipe,
-    out: Path,
-    progress: Progress,
-) -> None:
+def train_aware(trainer_class: type[Aware], training: Training) -> None:
     """Train a checkpoint for `recipe.quantize.aware_epochs` epochs with rounding; the best is at `out`.
 
     It starts at a hundredth of the learning rate of a recovery: the weights are there already, and the first
     steps of Adam move each of them by about that rate, whatever its gradient.
 
     Args:
-        recipe: `recipe.quantize.scheme` is the one to round as.
+        training: `recipe.quantize.scheme` is the one to round as.
 
     Raises:
         ModelError: the trained model has another parameter count than the student.
         EdgepruneError: ultralytics could not train; its log is named.
     """
+    recipe = training.recipe
     tuning = recipe.finetune
     taught: dict[str, Any] = {"epochs": recipe.quantize.aware_epochs, "lr0": tuning.lr0 / 100}
-    with training_folder(out.parent) as work:
+    with training_folder(training.out.parent) as work:
         write_text_atomically(work / RECIPE, recipe.model_dump_json())
-        if teacher and tuning.distill:
-            taught |= trainer_class.taught_by(teacher, work)
-        recover(trainer_class, student, dataset, imgsz, recipe, work, out, progress, taught)
+        if training.teacher and tuning.distill:
+            taught |= trainer_class.taught_by(training.teacher, work)
+        recover(trainer_class, training, work, taught)

@@ -14,7 +14,12 @@ from ultralytics.nn.tasks import BaseModel
 from edgeprune.core.errors import ModelError
 from edgeprune.models.checkpoint.rebuild import input_channels
 from edgeprune.models.checkpoint.record import TrainArgs
-from edgeprune.models.safe_load import load_checkpoint
+from edgeprune.models.safe_load import classes_in, load_checkpoint
+
+
+def names(path: Path, network: str) -> bool:
+    """Tell whether a checkpoint names a network of ultralytics, such as ``DetectionModel``."""
+    return f"ultralytics.nn.tasks.{network}" in classes_in(path)
 
 
 def load_network(path: Path, trust: bool = False) -> Any:

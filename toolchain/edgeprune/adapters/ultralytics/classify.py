@@ -23,17 +23,22 @@ from edgeprune.adapters.ultralytics import distil as distil_ultralytics
 from edgeprune.adapters.ultralytics import reading as reading_ultralytics
 from edgeprune.adapters.ultralytics import sparse as sparse_ultralytics
 from edgeprune.adapters.ultralytics import top_k as classification
-from edgeprune.config.recipe import Recipe
 from edgeprune.core.errors import ModelError
 from edgeprune.images.dataset import Dataset, load_folders
 from edgeprune.images.postprocess import Postprocess
 from edgeprune.images.preprocess import CENTRE_CROP, Preprocess, load_input
-from edgeprune.models import Batch, ModelInfo, Predict, Progress
+from edgeprune.models import Batch, ModelInfo, Predict
 from edgeprune.records.scores import Accuracy
 
+PACKAGES = ("ultralytics",)
 STRIDE = 32
 """Any input size would do for a classifier; ultralytics' trainer rounds it up to a multiple of this."""
 _SCORES = re.compile(r"^/model\.\d+/Softmax$")
+
+
+def recognise(path: Path) -> bool:
+    """Tell whether a checkpoint names a classification model among its classes."""
+    return checkpoint_ultralytics.names(path, "ClassificationModel")
 
 
 def load(path: Path, trust: bool = False) -> ClassificationModel:
@@ -56,6 +61,7 @@ prunable = ultralytics.prunable
 compare_reading = reading_ultralytics.compare_reading
 finetune = distil_ultralytics.finetune
 train_aware = partial(aware_ultralytics.train_aware, aware_ultralytics.AwareClassifierTrainer)
+sparsify = partial(sparse_ultralytics.sparsify, sparse_ultralytics.SparseClassifierTrainer)
 
 
 def info(model: nn.Module) -> ModelInfo:
@@ -105,14 +111,6 @@ def exportable(model: nn.Module, end2end: bool = True) -> nn.Module:
 def float_nodes(names: Sequence[str]) -> list[str]:
     """Return the softmax over the classes, whose small probabilities int8 would all round to 0."""
     return [name for name in names if _SCORES.match(name)]
-
-
-def sparsify(
-    model: Path, dataset: Dataset, imgsz: int, recipe: Recipe, out: Path, progress: Progress
-) -> None:
-    """Train a checkpoint with a regulariser before the cut, with the trainer in `sparse_ultralytics`."""
-    trainer = sparse_ultralytics.SparseClassifierTrainer
-    sparse_ultralytics.sparsify(trainer, model, dataset, imgsz, recipe, out, progress)
 
 
 def labelled_images(dataset: Dataset, spec: Preprocess, count: int, seed: int) -> Iterator[Batch]:

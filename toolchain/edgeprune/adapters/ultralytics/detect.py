@@ -23,19 +23,24 @@ from edgeprune.adapters.ultralytics import finetune as finetune_ultralytics
 from edgeprune.adapters.ultralytics import mean_ap as detection
 from edgeprune.adapters.ultralytics import reading as reading_ultralytics
 from edgeprune.adapters.ultralytics import sparse as sparse_ultralytics
-from edgeprune.config.recipe import Recipe
 from edgeprune.core.errors import ModelError
 from edgeprune.images.dataset import Dataset, load_dataset
 from edgeprune.images.postprocess import Postprocess
 from edgeprune.images.preprocess import Preprocess
-from edgeprune.models import Batch, ModelInfo, Predict, Progress
+from edgeprune.models import Batch, ModelInfo, Predict
 from edgeprune.models.blocks import split_blocks
 from edgeprune.records.scores import Accuracy
 
+PACKAGES = ("ultralytics",)
 _BRANCHES = ("cv2", "cv3", "one2one_cv2", "one2one_cv3")
 # The decode of the head joins boxes in pixels and scores in [0, 1]; one int8 scale over both makes every
 # score 0 (onnxruntime#10787, ultralytics#23987). Only the convolutions of the branches may be quantised.
 _DECODE = r"^/model\.{head}/(?!(one2one_)?cv[23])"
+
+
+def recognise(path: Path) -> bool:
+    """Tell whether a checkpoint names a detection model among its classes."""
+    return checkpoint_ultralytics.names(path, "DetectionModel")
 
 
 def load(path: Path, trust: bool = False) -> DetectionModel:
@@ -59,6 +64,7 @@ save = checkpoint_ultralytics.save
 compare_reading = reading_ultralytics.compare_reading
 finetune = finetune_ultralytics.finetune
 train_aware = partial(aware_ultralytics.train_aware, aware_ultralytics.AwareTrainer)
+sparsify = partial(sparse_ultralytics.sparsify, sparse_ultralytics.SparseTrainer)
 
 
 def info(model: nn.Module) -> ModelInfo:
@@ -166,15 +172,6 @@ def float_nodes(names: Sequence[str]) -> list[str]:
         return []
     decode = re.compile(_DECODE.format(head=max(heads)))
     return [name for name in names if decode.match(name)]
-
-
-def sparsify(
-    model: Path, dataset: Dataset, imgsz: int, recipe: Recipe, out: Path, progress: Progress
-) -> None:
-    """Train a checkpoint with a regulariser before the cut, with the trainer in `sparse_ultralytics`."""
-    sparse_ultralytics.sparsify(
-        sparse_ultralytics.SparseTrainer, model, dataset, imgsz, recipe, out, progress
-    )
 
 
 def labelled_images(dataset: Dataset, spec: Preprocess, count: int, seed: int) -> Iterator[Batch]:

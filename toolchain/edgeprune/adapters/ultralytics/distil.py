@@ -27,8 +27,7 @@ from edgeprune.config.recipe import Recipe
 from edgeprune.core.documents import read_record
 from edgeprune.core.errors import OutputError
 from edgeprune.core.files import write_text_atomically
-from edgeprune.images.dataset import Dataset
-from edgeprune.models import Progress
+from edgeprune.models import Training
 
 TEACHER_SHARE = 0.9
 """Of the loss; the labels have the rest. As in Tian et al., arXiv 1910.10699, and far above a half as Hinton
@@ -110,28 +109,16 @@ class DistillingTrainer(KeptShape, ClassificationTrainer):  # type: ignore[misc]
             unwrap_model(self.model).criterion = SoftTargets(teacher, recipe.finetune.temperature)
 
 
-def finetune(
-    student: Path,
-    teacher: Path | None,
-    dataset: Dataset,
-    imgsz: int,
-    recipe: Recipe,
-    out: Path,
-    progress: Progress,
-) -> None:
-    """Train `student` back and leave the best epoch on val at `out`.
-
-    Args:
-        student: checkpoint of the pruned model, written by this toolchain.
-        teacher: checkpoint of the unpruned model, or None to train without distillation.
-        out: where the best weights go, also when Ctrl-C ends the training early.
-        progress: told after every batch.
+def finetune(training: Training) -> None:
+    """Train a student back and leave the best epoch on val at `out`, also when Ctrl-C ends it early.
 
     Raises:
         ModelError: the trained model has another parameter count than the student.
         EdgepruneError: ultralytics could not train; its log is named.
     """
-    with training_folder(out.parent) as work:
-        write_text_atomically(work / RECIPE, recipe.model_dump_json())
-        taught = DistillingTrainer.taught_by(teacher, work) if teacher and recipe.finetune.distill else {}
-        recover(DistillingTrainer, student, dataset, imgsz, recipe, work, out, progress, taught)
+    with training_folder(training.out.parent) as work:
+        write_text_atomically(work / RECIPE, training.recipe.model_dump_json())
+        taught: dict[str, Any] = {}
+        if training.teacher and training.recipe.finetune.distill:
+            taught = DistillingTrainer.taught_by(training.teacher, work)
+        recover(DistillingTrainer, training, work, taught)

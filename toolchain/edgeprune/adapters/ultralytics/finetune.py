@@ -26,11 +26,9 @@ from edgeprune.adapters.ultralytics.bfloat16 import computes_bfloat16, run_in_bf
 from edgeprune.adapters.ultralytics.checkpoint import load_network, save
 from edgeprune.adapters.ultralytics.integrations import report_to_nobody
 from edgeprune.adapters.ultralytics.reading import without_fonts
-from edgeprune.config.recipe import Recipe
 from edgeprune.core.errors import EdgepruneError, ModelError, shortened
-from edgeprune.images.dataset import Dataset
 from edgeprune.images.reading.view import write_view
-from edgeprune.models import Progress
+from edgeprune.models import Progress, Training
 from edgeprune.prune.activation import ease, set_share, settle
 from edgeprune.records.scores import Metric
 
@@ -119,44 +117,26 @@ class KeptShapeTrainer(KeptShape, DetectionTrainer):  # type: ignore[misc]
     score_key = "metrics/mAP50-95(B)"
 
 
-def finetune(
-    student: Path,
-    teacher: Path | None,
-    dataset: Dataset,
-    imgsz: int,
-    recipe: Recipe,
-    out: Path,
-    progress: Progress,
-) -> None:
-    """Train `student` back and leave the epoch of the best validation mAP at `out`.
+def finetune(training: Training) -> None:
+    """Train a student back and leave the epoch of the best validation mAP at `out`.
 
-    Args:
-        student: checkpoint of the pruned model, written by this toolchain.
-        teacher: checkpoint of the unpruned model, or None to train without distillation.
-        out: where the best weights go, also when Ctrl-C ends the training early.
-        progress: told after every batch.
+    The best weights are there also when Ctrl-C ends the training early.
 
     Raises:
         ModelError: the trained model has another parameter count than the student.
         EdgepruneError: ultralytics could not train; its log is named.
     """
-    with training_folder(out.parent) as work:
-        taught = KeptShapeTrainer.taught_by(teacher, work) if teacher and recipe.finetune.distill else {}
-        recover(KeptShapeTrainer, student, dataset, imgsz, recipe, work, out, progress, taught)
+    with training_folder(training.out.parent) as work:
+        taught: dict[str, Any] = {}
+        if training.teacher and training.recipe.finetune.distill:
+            taught = KeptShapeTrainer.taught_by(training.teacher, work)
+        recover(KeptShapeTrainer, training, work, taught)
 
 
 def recover(
-    trainer_class: type[KeptShape],
-    student: Path,
-    dataset: Dataset,
-    imgsz: int,
-    recipe: Recipe,
-    work: Path,
-    out: Path,
-    progress: Progress,
-    changes: Mapping[str, Any],
+    trainer_class: type[KeptShape], training: Training, work: Path, changes: Mapping[str, Any]
 ) -> None:
-    """Train `student` in `work` for the recipe's epochs, and leave the best one's weights at `out`.
+    """Train a student in `work` for the recipe's epochs, and leave the best one's weights at its `out`.
 
     Args:
         changes: further arguments of ultralytics.
@@ -164,15 +144,15 @@ def recover(
     Raises:
         ModelError, EdgepruneError: as `finetune`.
     """
-    tuning = recipe.finetune
+    tuning = training.recipe.finetune
     changes = {"epochs": tuning.epochs, "patience": tuning.patience, **changes}
-    log = out.parent / "finetune.log"
+    log = training.out.parent / "finetune.log"
     try:
-        train(trainer_class, student, dataset, imgsz, recipe, work, log, progress, changes)
+        train(trainer_class, training, work, log, changes)
     finally:
         if found := [path for name in (BEST, LAST) for path in work.glob(f"run/weights/{name}")]:
-            found[0].replace(out)
-    check_shape(student, out)
+            found[0].replace(training.out)
+    check_shape(training.student, training.out)
 
 
 @contextmanager
@@ -183,15 +163,7 @@ def training_folder(parent: Path) -> Iterator[Path]:
 
 
 def train(
-    trainer_class: type[KeptShape],
-    checkpoint: Path,
-    dataset: Dataset,
-    imgsz: int,
-    recipe: Recipe,
-    work: Path,
-    log: Path,
-    progress: Progress,
-    changes: Mapping[str, Any],
+    trainer_class: type[KeptShape], training: Training, work: Path, log: Path, changes: Mapping[str, Any]
 ) -> None:
     """Train a checkpoint in `work`, augmented as its first training was; weights end in `work/run/weights`.
 
@@ -203,15 +175,15 @@ def train(
         EdgepruneError: ultralytics could not train; its log is named.
     """
     (place := work / "data").mkdir()
-    data = write_view(dataset, place)
-    student = own_copy(checkpoint, work / STUDENT)
-    settings = _overrides(student, data, imgsz, recipe, work) | dict(changes)
+    data = write_view(training.dataset, place)
+    student = own_copy(training.student, work / STUDENT)
+    settings = _overrides(student, data, training, work) | dict(changes)
     settings["warmup_epochs"] = min(1.0, settings["epochs"] / 10)
     overrides = dict(load_network(student).args) | settings
     try:
         with without_fonts(), _log_to(log):
             trainer = trainer_class(overrides=overrides)
-            trainer.add_callback("on_train_batch_end", _reporter(progress))
+            trainer.add_callback("on_train_batch_end", _reporter(training.progress))
             trainer.add_callback("on_train_start", _hasten)
             trainer.train()
     except (RuntimeError, ValueError, TypeError) as exc:
@@ -236,12 +208,12 @@ def check_shape(before: Path, after: Path) -> None:
         raise ModelError(f"{after}: {new} parameters after training, {old} before: the pruned shape was lost")
 
 
-def _overrides(checkpoint: Path, data: Path, imgsz: int, recipe: Recipe, work: Path) -> dict[str, Any]:
-    tuning = recipe.finetune
+def _overrides(checkpoint: Path, data: Path, training: Training, work: Path) -> dict[str, Any]:
+    tuning = training.recipe.finetune
     return {
         "model": str(checkpoint),
         "data": str(data),
-        "imgsz": imgsz,
+        "imgsz": training.imgsz,
         "batch": tuning.batch,
         "lr0": tuning.lr0,
         "optimizer": tuning.optimizer,
@@ -255,7 +227,7 @@ def _overrides(checkpoint: Path, data: Path, imgsz: int, recipe: Recipe, work: P
         # The default of 0.1 is for SGD from scratch: in the first steps AdamW would move every bias by it.
         "warmup_bias_lr": 0.0,
         "device": tuning.device,
-        "seed": recipe.seed,
+        "seed": training.recipe.seed,
         "amp": torch.cuda.is_available(),
         "project": str(work),
         "name": "run",

@@ -5,6 +5,7 @@ No callback of ultralytics fires between backward and the optimiser's step, so t
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,7 @@ from edgeprune.config.recipe import DEFAULT_RATIO, Recipe
 from edgeprune.core.documents import read_record
 from edgeprune.core.errors import OutputError
 from edgeprune.core.files import write_text_atomically
-from edgeprune.images.dataset import Dataset
-from edgeprune.models import Progress, get_adapter
+from edgeprune.models import Training, get_adapter
 from edgeprune.prune.groups import find_groups, trace
 from edgeprune.prune.sparse import REGULARISERS, add_gradients, couple
 from edgeprune.records.pruning import GAMMA_QUANTILES, SMALL_GAMMA, SparseEpoch, SparseTraining
@@ -105,37 +105,30 @@ class SparseClassifierTrainer(Regularised, DistillingTrainer):
     """The trainer of classifiers; nothing teaches them here."""
 
 
-def sparsify(
-    trainer_class: type[Regularised],
-    model: Path,
-    dataset: Dataset,
-    imgsz: int,
-    recipe: Recipe,
-    out: Path,
-    progress: Progress,
-) -> None:
+def sparsify(trainer_class: type[Regularised], training: Training) -> None:
     """Train a checkpoint for `recipe.sparse.epochs` epochs with the regulariser of `recipe.prune.criterion`.
 
     The weights are the averaged ones of the last epoch, not of the most accurate one, the least sparse.
 
     Args:
-        out: folder that gets `model.pt`, the traceable form of the network; `sparse.json`, a
-            `SparseTraining`; `sparse.log`; and `tensorboard/` where that package is installed.
+        training: its `out` is a folder. It gets `model.pt`, the traceable form of the network;
+            `sparse.json`, a `SparseTraining`; `sparse.log`; and `tensorboard/` where that package is
+            installed.
 
     Raises:
         ModelError: the network cannot be traced, or lost its shape.
         EdgepruneError: ultralytics could not train; its log is named.
     """
-    adapter = get_adapter(trainer_class.adapter)
+    adapter, out = get_adapter(trainer_class.adapter), training.out
     with training_folder(out) as work:
         dense = work / "dense.pt"
-        adapter.save(adapter.prunable(adapter.load(model)), dense)
-        write_text_atomically(work / RECIPE, recipe.model_dump_json())
+        adapter.save(adapter.prunable(adapter.load(training.student)), dense)
+        write_text_atomically(work / RECIPE, training.recipe.model_dump_json())
         changes = {
-            "epochs": recipe.sparse.epochs,
+            "epochs": training.recipe.sparse.epochs,
             "patience": 0,
         }  # 0 is never: accuracy has to give way at first
-        train(trainer_class, dense, dataset, imgsz, recipe, work, out / "sparse.log", progress, changes)
+        train(trainer_class, replace(training, student=dense), work, out / "sparse.log", changes)
         check_shape(dense, work / "run" / "weights" / LAST)
         (work / "run" / "weights" / LAST).replace(out / "model.pt")
         (work / RECORD).replace(out / RECORD)

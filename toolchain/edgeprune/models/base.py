@@ -1,0 +1,157 @@
+"""What most kinds of model answer alike, as a base class: a new adapter says only what is its own.
+
+It owes `recognise`, `load`, `save`, `info`, `preprocess`, `dataset` and `evaluate`; for criteria that read
+gradients and for `finetune` also `labelled_images` and `loss`.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from edgeprune.core.errors import ConfigError, ModelError
+from edgeprune.images.postprocess import Postprocess
+from edgeprune.models.adapter import Batch, ModelInfo, Predict, Training
+from edgeprune.models.recovery import recover
+
+if TYPE_CHECKING:
+    from edgeprune.images.dataset import Dataset
+    from edgeprune.images.preprocess import Preprocess
+    from edgeprune.records.scores import Accuracy
+
+_WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear)
+
+
+class BaseAdapter(ABC):
+    """A `ModelAdapter` with an answer to everything that has a sensible one."""
+
+    PACKAGES: tuple[str, ...] = ()
+
+    @abstractmethod
+    def recognise(self, path: Path) -> bool:
+        """Tell whether a file is a checkpoint of this kind, without running anything of it."""
+
+    @abstractmethod
+    def load(self, path: Path, trust: bool = False) -> nn.Module:
+        """Load a checkpoint, also of a pruned network, as a float32 module in eval mode, gradients on."""
+
+    @abstractmethod
+    def save(self, model: nn.Module, path: Path) -> None:
+        """Save a module, also a pruned one, so that `load` reads it again."""
+
+    @abstractmethod
+    def info(self, model: nn.Module) -> ModelInfo:
+        """Describe a loaded model."""
+
+    @abstractmethod
+    def preprocess(self, imgsz: int) -> Preprocess:
+        """Return how an image becomes the input."""
+
+    @abstractmethod
+    def dataset(self, path: Path, info: ModelInfo) -> Dataset:
+        """Read and list the data that the user names, for this model's classes."""
+
+    @abstractmethod
+    def evaluate(
+        self, predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess
+    ) -> Accuracy:
+        """Measure accuracy on a split with any callable that maps images to the network's outputs."""
+
+    def labelled_images(self, dataset: Dataset, spec: Preprocess, count: int, seed: int) -> Iterator[Batch]:
+        """Say that nothing yields labelled images here."""
+        raise ConfigError(
+            "this kind of model gives no labelled images: take a criterion that reads weights alone, such as "
+            "prune.criterion=l1, and no training (finetune.epochs=0)"
+        )
+
+    def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        """Say that there is no loss here; see `labelled_images`."""
+        raise ConfigError("this kind of model has no loss")
+
+    def prunable(self, model: nn.Module) -> nn.Module:
+        """Return a copy, gradients on, in eval mode."""
+        return copy.deepcopy(model).requires_grad_(True).eval()
+
+    def exportable(self, model: nn.Module, end2end: bool = True) -> nn.Module:
+        """Return a float32 copy, gradients off, in eval mode."""
+        return copy.deepcopy(model).float().requires_grad_(False).eval()
+
+    def unprunable(self, model: nn.Module) -> list[nn.Module]:
+        """Return the layers that make the outputs: their widths are the task's."""
+        imgsz = self.info(model).imgsz
+        if imgsz is None:
+            raise ModelError("this model does not tell its input size, so its last layers are not known")
+        return output_layers(model, torch.zeros(self.preprocess(imgsz).shape))
+
+    def compare_reading(self, dataset: Dataset, work: Path) -> None:  # noqa: B027
+        """Compare nothing: no trainer with a loader of its own reads the data."""
+
+    def causes(
+        self, predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess
+    ) -> tuple[str, ...]:
+        """Return nothing: no measurement tells why."""
+        return ()
+
+    def float_nodes(self, names: Sequence[str]) -> list[str]:
+        """Return nothing: every layer may be quantised."""
+        return []
+
+    def finetune(self, training: Training) -> None:
+        """Train with `labelled_images` and `loss`, see `models/recovery.py`."""
+        recover(self, training)
+
+    def sparsify(self, training: Training) -> None:
+        """Say that there is no sparse training here."""
+        raise ConfigError("sparse.epochs: this kind of model has no sparse training; leave it out")
+
+    def train_aware(self, training: Training) -> None:
+        """Say that there is no training with rounding here."""
+        raise ConfigError(
+            "quantize.aware_epochs: this kind of model has no quantisation-aware training; leave it out"
+        )
+
+
+def output_layers(model: nn.Module, example: torch.Tensor) -> list[nn.Module]:
+    """Return the layers with weights that the outputs come from with no other such layer in between.
+
+    Args:
+        example: an input; the outputs' graph of gradients is walked back from the outputs.
+    """
+    owners = {
+        id(parameter): module
+        for module in model.modules()
+        if isinstance(module, _WEIGHTED)
+        for parameter in module.parameters(recurse=False)
+    }
+    with torch.enable_grad():
+        outputs = model(example.requires_grad_(True))
+    waiting: list[Any] = [output.grad_fn for output in _tensors(outputs)]
+    found: dict[nn.Module, None] = {}
+    seen: set[Any] = set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        inputs = [before for before, _ in node.next_functions if before is not None]
+        # A linear layer's weight comes transposed.
+        own = [*inputs, *(later for each in inputs if each.name() == "TBackward0"
+                          for later, _ in each.next_functions)]  # fmt: skip
+        layers = {owners.get(id(getattr(each, "variable", None))) for each in own} - {None}
+        found |= dict.fromkeys(layer for layer in layers if layer is not None)
+        if not layers:
+            waiting += inputs
+    return list(found)
+
+
+def _tensors(outputs: Any) -> list[torch.Tensor]:
+    if torch.is_tensor(outputs):
+        return [outputs]
+    values = outputs.values() if isinstance(outputs, dict) else outputs
+    return [tensor for value in values for tensor in _tensors(value)]
