@@ -52,8 +52,9 @@ def row(variant: str, precision: str, p50: float | None, drop: float = 0.0, **ch
         "fps": 1000 / p50 if p50 else None,
         "peak_mb": 100.0,
         "size_mb": 5.0,
-        "map50_95": 0.5,
-        "val": Accuracy(split="val", images=9, map50=0.9, map50_95=0.6 - drop, drop=drop),
+        "metric": "mAP50-95",
+        "score": 0.5,
+        "val": Accuracy(metric="mAP50-95", split="val", images=9, score=0.6 - drop, drop=drop),
         "artifact": "stages/x",
         "sha256": "0",
     }

@@ -154,7 +154,7 @@ def row(variant: Any, precision: str, p50: float | None, rated: float, **changes
     facts: dict[str, Any] = {
         "target": "x86-ort", "variant": variant, "precision": precision, "runtime": "onnxruntime",
         "imgsz": 320, "p50_ms": p50, "size_mb": 5.0, "artifact": "stages/x", "sha256": "0",
-        "val": Accuracy(split="val", images=9, map50=0.9, map50_95=rated, drop=0.6 - rated),
+        "val": Accuracy(metric="mAP50-95", split="val", images=9, score=rated, drop=0.6 - rated),
     }  # fmt: skip
     return Row(**facts | changes)
 

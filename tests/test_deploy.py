@@ -27,7 +27,7 @@ from edgeprune.config.targets import DeviceProfile, resolve_targets
 from edgeprune.export.onnx import export
 from edgeprune.images import demo
 from edgeprune.images.dataset import Dataset, load_dataset
-from edgeprune.images.decode import decode
+from edgeprune.images.heads import HEADS
 from edgeprune.images.postprocess import Selection
 from edgeprune.images.preprocess import load_input
 from edgeprune.images.spec import FILE, Spec, spec_of
@@ -201,7 +201,7 @@ def test_an_end_to_end_head_is_read_as_the_projects_own_decoder_does(
     expected = []
     for image in images:
         tensor, place = load_input(image, spec.preprocess)
-        rows = decode(session(tensor)[0], spec.postprocess, by).astype(float)
+        rows = HEADS[spec.postprocess.head].decode(session(tensor), spec.postprocess, by).astype(float)
         height, width = cv2.imread(str(image)).shape[:2]
         rows[:, [0, 2]] = ((rows[:, [0, 2]] - place.left) * width / place.width).clip(0, width)
         rows[:, [1, 3]] = ((rows[:, [1, 3]] - place.top) * height / place.height).clip(0, height)

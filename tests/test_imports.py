@@ -27,7 +27,6 @@ TORCH_HOMES = (
     "latency.shipped",
     "latency.to_latency",
     "search.space",
-    "verify.outputs",
 )
 TAKES_TENSORS = "backends.executorch"  # its runtime is called with torch tensors; only in its functions
 # Each vendor's SDK, and the modules that may import it inside their functions.

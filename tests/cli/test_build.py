@@ -22,8 +22,8 @@ from edgeprune.records.bench_result import load_result
 from edgeprune.records.summary import load_summary
 
 ROW_KEYS = {
-    "variant", "precision", "runtime", "p50_ms", "p90_ms", "fps", "peak_mb", "size_mb", "map50", "map50_95",
-    "drop", "speedup",
+    "variant", "precision", "runtime", "p50_ms", "p90_ms", "fps", "peak_mb", "size_mb", "metric",
+    "score", "others", "drop", "speedup",
 }  # fmt: skip
 HOST = [profile.name for profile in resolve_targets(("cpu",))]
 BOTH = ("original", "pruned")
@@ -48,7 +48,7 @@ def test_every_target_has_its_rows_with_every_number(built: Any) -> None:
         for row in rows.values():
             assert row.keys() >= ROW_KEYS
             assert row["runtime"] == profile.backend
-            assert row["size_mb"] > 0 and 0 <= row["map50_95"] <= row["map50"] <= 1
+            assert row["size_mb"] > 0 and 0 <= row["score"] <= row["others"]["mAP50"] <= 1
 
 
 def test_ort_has_the_four_rows_and_openvino_shows_bf16_as_a_row_of_its_own(built: Any) -> None:
@@ -127,7 +127,7 @@ def test_pruned_widths_are_multiples_of_the_step_that_this_target_wants(built: A
     pruning = built.summary["targets"][target]["pruning"]
     assert pruning["step"] == profile.step
     assert pruning["params_after"] < pruning["params_before"]
-    assert pruning["map50_95_after_surgery"] is not None
+    assert pruning["score_after_surgery"] is not None
     layers = {layer["layer"]: layer for layer in pruning["layers"]}
     cut = [layer for layer in layers.values() if layer["after"] != layer["before"]]
     assert cut
@@ -143,8 +143,8 @@ def test_pruned_widths_are_multiples_of_the_step_that_this_target_wants(built: A
 
 def test_the_recovered_accuracy_is_that_of_the_pruned_fp32_row(built: Any) -> None:
     for target in HOST:
-        expected = built.rows(target)["pruned", "fp32"]["val"]["map50_95"]
-        assert built.summary["targets"][target]["pruning"]["map50_95_after_recovery"] == expected
+        expected = built.rows(target)["pruned", "fp32"]["val"]["score"]
+        assert built.summary["targets"][target]["pruning"]["score_after_recovery"] == expected
 
 
 def test_the_summary_is_plain_json_without_nan(built: Any) -> None:
@@ -178,7 +178,7 @@ def test_speedups_are_over_one_reference_and_drops_over_the_original(built: Any)
             found = speedup(*(load_result(built.out / one["bench"]) for one in (reference, row)))
             assert found and found.turns and row["gain"] == found.model_dump()
             assert row["speedup"] == found.times
-            assert row["drop"] == pytest.approx(reference["map50_95"] - row["map50_95"])
+            assert row["drop"] == pytest.approx(reference["score"] - row["score"])
 
 
 def test_best_holds_the_chosen_engine_and_all_it_takes_to_run_it(built: Any) -> None:

@@ -102,7 +102,7 @@ def test_two_builds_are_compared_by_their_chosen_rows_with_their_accuracy(
         assert baseline.engine_sha256 == candidate.engine_sha256 == row["sha256"]
         assert baseline.environment == row["environment"]
         accuracy = options["accuracy"]
-        assert accuracy.baseline == accuracy.candidate == row["val"]["map50_95"]
+        assert accuracy.baseline == accuracy.candidate == row["val"]["score"]
         assert accuracy.max_drop == 0.02
 
 

@@ -16,7 +16,7 @@ from edgeprune.search.sparsity import STRONGEST, WEAKEST, Trial, bisect
 
 
 def trial(strength: float, kept: bool) -> Trial:
-    return Trial(strength=strength, share_small=0, median=1, map50_95=0.5, drop=0, kept=kept)
+    return Trial(strength=strength, share_small=0, median=1, score=0.5, drop=0, kept=kept)
 
 
 @given(st.floats(-4.9, 0.9), st.integers(1, 12))
@@ -53,7 +53,7 @@ def test_a_sweep_reports_its_trials_and_resumes(
     assert [entry["strength"] for entry in found["trials"]] == [0.01, 0.316]
     assert found["strength"] == 0.316 and found["criterion"] == "slim" and found["epochs"] == 1
     for entry in found["trials"]:
-        assert entry["drop"] == pytest.approx(found["original_map50_95"] - entry["map50_95"])
+        assert entry["drop"] == pytest.approx(found["original_score"] - entry["score"])
     stages = sorted(path.name for path in (tmp_path / "out" / "stages").iterdir())
     assert sum(name.startswith("sparse-") for name in stages) == 2
 

@@ -19,9 +19,11 @@ from edgeprune.backends import get_backend
 from edgeprune.config.recipe import ExportRecipe, PruneRecipe
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.errors import CompileError
-from edgeprune.export.onnx import INPUT, OUTPUT, compare, export
+from edgeprune.export.onnx import INPUT, compare, export
 from edgeprune.images.dataset import Dataset
+from edgeprune.images.postprocess import detector
 from edgeprune.images.preprocess import Preprocess, load_input
+from edgeprune.images.spec import spec_of
 from edgeprune.models import ModelInfo, Predict
 from edgeprune.models.predictor import predictor
 from edgeprune.prune.evidence import Evidence
@@ -65,7 +67,7 @@ def assert_whole(artifact: Artifact, check: ExportCheck) -> None:
     written = onnx.load(artifact.path)
     assert [opset.version for opset in written.opset_import if not opset.domain] == [17]
     assert [value.name for value in written.graph.input] == [INPUT]
-    assert [value.name for value in written.graph.output] == [OUTPUT]
+    assert [value.name for value in written.graph.output] == ["output0"]
     assert [side.dim_value for side in written.graph.input[0].type.tensor_type.shape.dim] == [1, 3, 64, 64]
     assert [side.dim_value for side in written.graph.output[0].type.tensor_type.shape.dim] == [1, 7, 84]
     assert not any(node.op_type == "BatchNormalization" for node in written.graph.node)
@@ -117,7 +119,7 @@ class Forked(nn.Module):
         return output
 
 
-INFO = ModelInfo("detect", "forked", NAMES, stride=32, imgsz=64, end2end=False)
+INFO = ModelInfo("detect", "forked", NAMES, 32, 64, "mAP50-95", detector(NAMES, end2end=False))
 
 
 @pytest.mark.parametrize(("boxes", "scores"), [(0.5, 0.0), (0.0, 0.01)])
@@ -140,11 +142,11 @@ def test_other_weights_and_other_shapes_are_told(
 ) -> None:
     path, images = float_models["yolov5n"][0].path, tiny.images["val"][:2]
     other = predictor(adapter.exportable(adapter.load(checkpoints["yolov8n"])))
-    check = compare(other, path, SPEC, images, "original")
+    check = compare(other, path, spec_of(path), images, "original")
     assert check.box_px > 0.1
     assert check.score > 1e-3
     with pytest.raises(CompileError, match=r"original: ONNX gives shape \(1, 7, 84\), torch \(1, 8, 84\)"):
-        compare(lambda array: [np.zeros((1, 8, 84), np.float32)], path, SPEC, images, "original")
+        compare(lambda array: [np.zeros((1, 8, 84), np.float32)], path, spec_of(path), images, "original")
 
 
 def test_end_to_end_detections_are_compared_without_their_order(
@@ -160,7 +162,13 @@ def test_end_to_end_detections_are_compared_without_their_order(
     same = predictor(adapter.exportable(model))
 
     for column, change in ((2, 0.5), (4, -0.01), (5, 1.0)):
-        check = compare(changed(same, column, change), artifact.path, SPEC, tiny.images["val"][:1], "pruned")
+        check = compare(
+            changed(same, column, change),
+            artifact.path,
+            spec_of(artifact.path),
+            tiny.images["val"][:1],
+            "pruned",
+        )
         assert max(check.box_px, check.score) >= 0.9 * abs(change)
 
 

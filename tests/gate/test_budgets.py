@@ -83,7 +83,7 @@ def test_more_pairs_are_run_until_a_budget_is_decided_too(make_block: Any) -> No
 
 def test_accuracy_is_held_to_what_the_build_recorded(make_block: Any) -> None:
     machine = Machine(make_block, a=10.0, b=10.0)
-    alone = AccuracyPair(baseline=None, candidate=0.5, max_drop=0.01)
+    alone = AccuracyPair(metric="mAP50-95", baseline=None, candidate=0.5, max_drop=0.01)
     result = _gate(machine, "map50_95>=0.4", accuracy=alone)
     assert _verdicts(result) == {"map50_95>=0.4": "pass"}
     (shown,) = (metric for metric in result.metrics if metric.name == "accuracy")
@@ -91,7 +91,9 @@ def test_accuracy_is_held_to_what_the_build_recorded(make_block: Any) -> None:
     assert _verdicts(_gate(machine, "map50_95>=0.51", accuracy=alone)) == {"map50_95>=0.51": "fail"}
 
 
-@pytest.mark.parametrize("accuracy", [None, AccuracyPair(baseline=0.5, candidate=0.5, max_drop=0.01)])
+@pytest.mark.parametrize(
+    "accuracy", [None, AccuracyPair(metric="mAP50-95", baseline=0.5, candidate=0.5, max_drop=0.01)]
+)
 def test_an_accuracy_that_was_not_measured_is_refused_before_anything_runs(
     make_block: Any, accuracy: AccuracyPair | None
 ) -> None:

@@ -158,7 +158,7 @@ def test_memory_fails_above_both_limits(make_block, before: float, now: float, v
 )
 def test_accuracy_is_gated_when_it_is_known(make_block, candidate: float, verdict: str) -> None:
     machine = Machine(make_block, a=10.0, b=10.0)
-    accuracy = AccuracyPair(baseline=0.58, candidate=candidate, max_drop=0.01)
+    accuracy = AccuracyPair(metric="mAP50-95", baseline=0.58, candidate=candidate, max_drop=0.01)
     assert _gate(machine, accuracy=accuracy).verdict == verdict
 
 

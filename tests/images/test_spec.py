@@ -111,7 +111,7 @@ def test_the_int8_openvino_model_has_it_too(convnet: Path, tiny: Dataset, tmp_pa
         (
             "postprocess",
             {"head": "anchors"},
-            "postprocess.head: 'anchors' is not one of raw, end2end, scores",
+            "postprocess.head: 'anchors' is not one of raw, end2end, scores, values",
         ),
         ("postprocess", {"nms": 0.7}, "unknown key 'postprocess.nms'"),
         ("postprocess", {"deployment": {"confidence": 0.25, "iou": -1}}, "postprocess.deployment.iou"),

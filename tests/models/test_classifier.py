@@ -27,6 +27,7 @@ from edgeprune.export.onnx import compare, export
 from edgeprune.images.dataset import Dataset, load_folders
 from edgeprune.images.postprocess import classifier
 from edgeprune.images.preprocess import load_input
+from edgeprune.images.spec import spec_of
 from edgeprune.models import ModelInfo, Training, adapter_of
 from edgeprune.models.predictor import predictor
 from edgeprune.prune.criteria import CRITERIA
@@ -92,7 +93,7 @@ def test_each_family_loads_and_is_told_from_a_detector(
     classifiers: dict[str, Path], checkpoints: dict[str, Path], family: str
 ) -> None:
     model = adapter.load(classifiers[family])
-    assert adapter.info(model) == ModelInfo("classify", family, DIGITS, stride=32, imgsz=64, end2end=False)
+    assert adapter.info(model) == ModelInfo("classify", family, DIGITS, 32, 64, "top-1", classifier(DIGITS))
     assert adapter_of(classifiers[family]) is adapter
     assert adapter_of(checkpoints["yolov8n"]) is ultralytics
     with pytest.raises(
@@ -192,7 +193,7 @@ def test_a_checkpoint_as_ultralytics_trains_it_is_read(
     dataset = load_folders(data, info.names)
     ours = evaluate(predictor(adapter.exportable(trained)), dataset, "val", SPEC, info.postprocess)
     theirs = YOLO(weights).val(data=str(data), imgsz=64, plots=False, verbose=False, project=str(tmp_path))
-    assert (ours.score, ours.lenient) == pytest.approx((theirs.top1, theirs.top5))
+    assert (ours.score, ours.others["top-5"]) == pytest.approx((theirs.top1, theirs.top5))
 
 
 logits = st.lists(st.floats(-20, 20), min_size=3, max_size=3)
@@ -313,7 +314,7 @@ def test_a_regulariser_shrinks_the_scales_of_a_classifier(
     assert record.epochs[-1].quantiles[2] < record.epochs[0].quantiles[2]
     assert record.epochs[-1].metric == "top-1"
     assert record.epochs[-1].score is not None
-    assert '"top1"' in (tmp_path / "sparse.json").read_text()
+    assert '"metric":"top-1"' in (tmp_path / "sparse.json").read_text().replace(" ", "")
     assert adapter.info(adapter.load(tmp_path / "model.pt")).names == DIGITS
 
 
@@ -326,10 +327,16 @@ def test_top_1_and_top_5_count_places(digits: Dataset) -> None:
         return [scores if next(fourth) % 4 else 1 - scores]
 
     accuracy = evaluate(predict, digits, "val", SPEC, POST)
-    assert (accuracy.metric, accuracy.score, accuracy.lenient, accuracy.images) == ("top-1", 0.75, 1.0, 12)
+    assert (accuracy.metric, accuracy.score, accuracy.others["top-5"], accuracy.images) == (
+        "top-1",
+        0.75,
+        1.0,
+        12,
+    )
     assert accuracy.per_class == dict.fromkeys(DIGITS, 0.75)
     assert accuracy.model_dump(exclude={"per_class"}) == {
-        "split": "val", "images": 12, "top5": 1.0, "top1": 0.75, "drop": None,
+        "metric": "top-1", "split": "val", "images": 12, "score": 0.75, "others": {"top-5": 1.0},
+        "drop": None, "chance": 1 / 3,
     }  # fmt: skip
 
 
@@ -370,7 +377,7 @@ def test_an_exported_file_that_differs_from_torch_is_refused(
     export(module, info, SPEC, images, ExportRecipe(), "pruned", out)
     with torch.no_grad():
         module.model[-1].linear.bias[0] += 1
-    check = compare(predictor(module), out, SPEC, images, "pruned")
+    check = compare(predictor(module), out, spec_of(out), images, "pruned")
     assert check.score > 1e-3
     monkeypatch.setattr("edgeprune.export.onnx.compare", lambda *_: check)
     with pytest.raises(CompileError, match=r"torch by \S+ in score on 1 images; allowed are 0\.001$"):

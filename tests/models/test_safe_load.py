@@ -24,6 +24,7 @@ from ultralytics.nn.tasks import DetectionModel, SegmentationModel
 from conftest import FAMILIES, NAMES
 from edgeprune.adapters.ultralytics import detect as adapter
 from edgeprune.core.errors import ModelError
+from edgeprune.images.postprocess import detector
 from edgeprune.models import ModelInfo
 
 
@@ -53,7 +54,9 @@ def test_each_family_loads_ready_to_be_pruned(checkpoints: dict[str, Path], fami
     assert not model.training
     assert all(tensor.dtype == torch.float32 for tensor in model.parameters())
     assert all(tensor.requires_grad for tensor in model.parameters())
-    assert adapter.info(model) == ModelInfo("detect", family, NAMES, stride=32, imgsz=64, end2end=False)
+    assert adapter.info(model) == ModelInfo(
+        "detect", family, NAMES, 32, 64, "mAP50-95", detector(NAMES, end2end=False)
+    )
 
 
 def test_a_model_without_duplicates_says_so(checkpoints: dict[str, Path]) -> None:

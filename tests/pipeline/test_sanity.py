@@ -184,18 +184,20 @@ def test_half_precision_is_blamed_where_the_same_network_keeps_it_in_fp32() -> N
 
 def test_a_classifier_collapses_to_chance_not_to_zero() -> None:
     rows = four()
-    top1 = {"metric": "top-1", "lenient": 1.0, "score": 0.5}
-    low = Accuracy(split="val", images=9, top5=1.0, top1=0.11, drop=0.79)
-    high = Accuracy(split="val", images=9, top5=1.0, top1=0.9, drop=0.0)
-    rows = [
-        entry.model_copy(update=top1 | {"val": low if entry.precision == "int8" else high}) for entry in rows
-    ]
-    assert [warning.code for warning in warned(rows, names="abcdefghij")] == ["accuracy_collapse"] * 2
-    assert warned(rows, names="ab" * 500) == []  # a tenth of .9 is left of a thousand classes
+
+    def rated(classes: int) -> list[Row]:
+        ground: dict[str, Any] = {"metric": "top-1", "split": "val", "images": 9, "chance": 1 / classes}
+        low, high = (Accuracy(score=score, drop=0.9 - score, **ground) for score in (0.11, 0.9))
+        return [
+            entry.model_copy(update={"val": low if entry.precision == "int8" else high}) for entry in rows
+        ]
+
+    assert [warning.code for warning in warned(rated(10))] == ["accuracy_collapse"] * 2
+    assert warned(rated(1000)) == []  # a tenth of .9 is left of a thousand classes
 
 
 def test_a_model_that_finds_nothing_in_float_has_nothing_to_lose() -> None:
-    empty = Accuracy(split="val", images=9, map50=0.0, map50_95=0.0, drop=0.0)
+    empty = Accuracy(metric="mAP50-95", split="val", images=9, score=0.0, drop=0.0)
     assert warned([entry.model_copy(update={"val": empty}) for entry in four()]) == []
 
 

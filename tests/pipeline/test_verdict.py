@@ -73,10 +73,7 @@ def test_judging_changes_nothing_but_the_reasons(rows: list[Row], budget: Budget
 @given(ROWS, BUDGETS, st.data())
 def test_the_test_split_never_decides(rows: list[Row], budget: BudgetRecipe, data: st.DataObject) -> None:
     numbers = st.floats(-1, 1)
-    others = [
-        row.model_copy(update={key: data.draw(numbers) for key in ("lenient", "score", "drop")})
-        for row in rows
-    ]
+    others = [row.model_copy(update={key: data.draw(numbers) for key in ("score", "drop")}) for row in rows]
     first, second = choose(refuse(rows, budget)), choose(refuse(others, budget))
     assert (first and first.label) == (second and second.label)
     assert nearest_miss(rows, budget) == nearest_miss(others, budget)

@@ -41,7 +41,7 @@ def test_a_folder_without_a_build_is_named(tmp_path: Path) -> None:
         (lambda data: data["targets"]["x86-ort"]["rows"][0].update(target="cpu"), "targets.x86-ort"),
         (lambda data: data["targets"].pop("x86-ort"), "chosen"),
         (lambda data: data.update(targets={}), "targets"),
-        (lambda data: data.update(schema_version=2), "schema_version"),
+        (lambda data: data.update(schema_version=3), "schema_version"),
     ],
 )
 def test_what_is_no_summary_of_this_version_is_refused_with_the_place(

@@ -14,7 +14,8 @@ def _cut(predicted: float, change: float, refused: str = "") -> Iteration:
         before_ms=12.0,
         measured_ms=12.0 * (1 + change),
         change=change,
-        map50_95=None if refused else 0.57,
+        metric="mAP50-95",
+        score=None if refused else 0.57,
         refused=refused,
     )
 

@@ -21,7 +21,8 @@ def test_sparse_training_is_drawn_and_every_epoch_is_listed(
             strength=None if epoch == 0 else 0.02 / epoch,
             quantiles=(0.1, 0.5, 1.0 - epoch / 10, 1.1, 1.5),
             share_small=epoch / 8,
-            map50_95=None if epoch == 0 else 0.5,
+            metric="mAP50-95",
+            score=None if epoch == 0 else 0.5,
         )
         for epoch in range(3)
     )

@@ -18,12 +18,13 @@ from edgeprune.adapters.ultralytics.reading import compare_reading, without_font
 from edgeprune.core.artifact import digest
 from edgeprune.core.errors import DataError
 from edgeprune.images.dataset import load_dataset, load_folders
+from edgeprune.images.postprocess import detector
 from edgeprune.images.reading.labels import Labelling
 from edgeprune.images.reading.listing import IMAGE_SUFFIXES
 from edgeprune.models import ModelInfo
 from made_data import inside
 
-INFO = ModelInfo("detect", "yolov8n", NAMES, 32, 64, end2end=False)
+INFO = ModelInfo("detect", "yolov8n", NAMES, 32, 64, "mAP50-95", detector(NAMES, end2end=False))
 
 
 def test_the_suffixes_are_those_of_ultralytics() -> None:

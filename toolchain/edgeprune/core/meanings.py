@@ -167,7 +167,7 @@ SYNONYMS: Final[Mapping[str, tuple[str, ...]]] = {
     **dict.fromkeys(("memory", "ram", "mb", "memory_mb", "peak"), ("peak_mb", "max_memory_mb")),
     **dict.fromkeys(("throughput", "framerate", "rate"), ("fps", "min_fps")),
     **dict.fromkeys(("map", "map50"), ("map50_95",)),
-    **dict.fromkeys(("accuracy", "acc", "top"), ("top1",)),
+    **dict.fromkeys(("accuracy", "acc", "top"), ("top1", "score")),
     # keys of a recipe, criteria, runtimes
     **dict.fromkeys(("lr", "learning_rate"), ("lr0",)),
     **dict.fromkeys(("batch_size", "batchsize"), ("batch",)),

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -20,6 +20,7 @@ from edgeprune.config.recipe import ExportRecipe
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.errors import CompileError, shortened
 from edgeprune.core.onnx_files import read_onnx
+from edgeprune.images.heads import HEADS
 from edgeprune.images.preprocess import Preprocess, load_input
 from edgeprune.images.spec import Spec
 from edgeprune.models import ModelInfo, Predict
@@ -29,11 +30,7 @@ from edgeprune.records.summary import ExportCheck, Variant
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-INPUT, OUTPUT = "images", "output0"
-TIE = 1e-4  # scores this near may change places between two runtimes
-BOX_AND_CLASS = [0, 1, 2, 3, 5]
-
-Output = np.ndarray[Any, Any]
+INPUT = "images"
 
 
 def export(
@@ -48,13 +45,13 @@ def export(
     """Write `out` as a float32 ONNX file with static shapes and prove that it computes what torch does.
 
     Args:
-        module: maps float32 (1, 3, H, W) to one output tensor, in eval mode.
+        module: maps float32 (1, 3, H, W) to the outputs that `info` names, in eval mode.
         images: real images for the check.
 
     Raises:
         CompileError: the exporter failed, or a difference is above the recipe's tolerance.
     """
-    example = torch.zeros(1, 3, spec.imgsz, spec.imgsz)
+    example = torch.zeros(spec.shape)
     try:
         with _quiet(), torch.no_grad():
             torch.onnx.export(
@@ -63,16 +60,17 @@ def export(
                 str(out),
                 opset_version=recipe.opset,
                 input_names=[INPUT],
-                output_names=[OUTPUT],
+                output_names=list(info.outputs),
                 do_constant_folding=True,
                 dynamo=False,  # node names follow the module tree; quantisation finds the head by them
             )
     except (RuntimeError, torch.onnx.errors.OnnxExporterError) as exc:
         raise CompileError(f"{variant}: export to ONNX failed: {shortened(exc)}") from exc
     model = _simplify(read_onnx(out, CompileError, weights=True), variant)
-    describe(model, info, Spec(preprocess=spec, postprocess=info.postprocess))
+    told = Spec(preprocess=spec, postprocess=info.postprocess)
+    describe(model, info, told)
     onnx.save(model, out)
-    check = compare(predictor(module), out, spec, images, variant)
+    check = compare(predictor(module), out, told, images, variant)
     if (check.box_px or 0) > recipe.box_tolerance or check.score > recipe.score_tolerance:
         found, allowed = "", ""
         if check.box_px is not None:
@@ -85,40 +83,29 @@ def export(
 
 
 def compare(
-    reference: Predict, onnx_file: Path, spec: Preprocess, images: Sequence[Path], variant: Variant
+    reference: Predict, onnx_file: Path, spec: Spec, images: Sequence[Path], variant: Variant
 ) -> ExportCheck:
-    """Return the largest differences of boxes (pixels) and scores between two predictors on real images."""
-    session = get_backend(REFERENCE).load(onnx_file, "fp32", 1, {})
-    box: float | None = None
-    score = 0.0
-    for image in images:
-        tensor, _ = load_input(image, spec)
-        expected, got = np.asarray(reference(tensor)[0]), np.asarray(session(tensor)[0])
-        if expected.shape != got.shape:
-            raise CompileError(f"{variant}: ONNX gives shape {got.shape}, torch {expected.shape}")
-        if got.ndim == 2:  # a classifier's scores, (1, classes)
-            scores = np.abs(expected - got)
-        else:
-            boxes, scores = (
-                _unordered_difference(expected[0], got[0])
-                if got.shape[-1] == 6
-                else np.split(np.abs(expected - got), [4], axis=1)
-            )
-            box = max(box or 0.0, float(boxes.max(initial=0)))
-        score = max(score, float(scores.max()))
-    return ExportCheck(variant=variant, images=len(images), box_px=box, score=score)
+    """Return the largest differences of boxes (pixels) and scores between two predictors on real images.
 
-
-def _unordered_difference(expected: Output, got: Output) -> tuple[Output, Output]:
-    """Compare end-to-end detections (n, 6), whose order is arbitrary where scores are as good as equal.
-
-    Each detection is held against the nearest of the other side, a wrong class counting as a pixel or more.
-    Those that tie with the last one are left out: which of them make the top n is chance as well.
+    Raises:
+        CompileError: their outputs differ in shape.
     """
-    scores = np.abs(expected[:, 4] - got[:, 4])
-    sure = expected[expected[:, 4] > expected[-1, 4] + TIE][:, BOX_AND_CLASS]
-    distance = np.abs(sure[:, None] - got[None, :, BOX_AND_CLASS]).max(axis=2)
-    return distance.min(axis=1), scores
+    session = get_backend(REFERENCE).load(onnx_file, "fp32", 1, {})
+    found = []
+    for image in images:
+        tensor, _ = load_input(image, spec.preprocess)
+        expected, got = ([np.asarray(each) for each in run(tensor)] for run in (reference, session))
+        shapes = [" and ".join(str(each.shape) for each in side) for side in (got, expected)]
+        if shapes[0] != shapes[1]:
+            raise CompileError(f"{variant}: ONNX gives shape {shapes[0]}, torch {shapes[1]}")
+        found.append(HEADS[spec.postprocess.head].difference(expected, got))
+    boxes = [each.box_px for each in found if each.box_px is not None]
+    return ExportCheck(
+        variant=variant,
+        images=len(images),
+        box_px=max(boxes, default=None),
+        score=max((each.score for each in found), default=0.0),
+    )
 
 
 def describe(model: onnx.ModelProto, info: ModelInfo, spec: Spec) -> None:
@@ -177,7 +164,7 @@ def export_program(module: nn.Module, spec: Preprocess, out: Path) -> Artifact:
     Raises:
         CompileError: torch.export cannot trace the module.
     """
-    example = torch.zeros(1, 3, spec.imgsz, spec.imgsz)
+    example = torch.zeros(spec.shape)
     folder = out / "program"
     folder.mkdir(parents=True)
     try:

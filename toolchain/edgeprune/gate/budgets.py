@@ -22,6 +22,7 @@ SENSES: Final[dict[str, tuple[Sense, str]]] = {
     "p50_ms": ("<=", "ms"),
     "p90_ms": ("<=", "ms"),
     "peak_mb": ("<=", "MB"),
+    "score": (">=", ""),
     "map50_95": (">=", "mAP50-95"),
     "top1": (">=", "top-1"),
 }
@@ -30,11 +31,13 @@ _BOUNDS = {
     "p50_ms": "latency_ms",
     "p90_ms": "latency_ms",
     "peak_mb": "memory_mb",
+    "score": "accuracy",
     "map50_95": "accuracy",
     "top1": "accuracy",
 }
 TIMED = ("fps", "p50_ms", "p90_ms")
-ACCURACY = {"map50_95": "mAP50-95", "top1": "top-1"}
+ACCURACY: Final[dict[str, str | None]] = {"score": None, "map50_95": "mAP50-95", "top1": "top-1"}
+"""Budgets on the accuracy, and the metric that each asks for; `score` takes whatever it is measured by."""
 _WRITTEN = re.compile(r"\s*([\w-]+)\s*(<=|>=)\s*([-+.\w]+)\s*")
 
 
@@ -111,18 +114,21 @@ def check_measurable(budgets: Sequence[Budget], accuracy: AccuracyPair | None) -
         ConfigError: naming the budget.
     """
     for budget in budgets:
-        metric = ACCURACY.get(budget.metric)
-        if metric and (accuracy is None or accuracy.metric != metric):
+        if budget.metric not in ACCURACY:
+            continue
+        metric = ACCURACY[budget.metric]
+        if accuracy is None or metric not in (None, accuracy.metric):
             known = "no accuracy is known" if accuracy is None else f"only {accuracy.metric} is known"
             raise ConfigError(
-                f"--budget {budget.name}: {metric} of the candidate was not measured, {known}; "
-                "a build records it on its val split"
+                f"--budget {budget.name}: {metric or 'the accuracy'} of the candidate was not measured, "
+                f"{known}; a build records it on its val split"
             )
 
 
 def accuracy_budget(budget: Budget, accuracy: AccuracyPair) -> Metric:
     """Judge a budget on the accuracy that the candidate's build recorded."""
-    return _fixed(budget, accuracy.candidate, f"{accuracy.metric} {accuracy.candidate:.4f}")
+    judged = _fixed(budget, accuracy.candidate, f"{accuracy.metric} {accuracy.candidate:.4f}")
+    return judged.model_copy(update={"unit": accuracy.metric})
 
 
 def memory_budget(budget: Budget, peaks_mb: Sequence[float]) -> Metric:

@@ -65,7 +65,7 @@ class AccuracyPair(_Record):
     baseline: float | None
     candidate: float
     max_drop: float
-    metric: str = "mAP50-95"
+    metric: str
 
 
 class Metric(_Record):

@@ -23,7 +23,7 @@ from edgeprune.images.reading.labels import Boxes, Labelling, Labels, label_path
 from edgeprune.images.reading.layout import SPLITS, read_layout
 from edgeprune.images.reading.notes import Note, refuse
 
-__all__ = ["SPLITS", "Dataset", "label_path", "load_dataset", "load_folders"]
+__all__ = ["SPLITS", "Dataset", "label_path", "load_dataset", "load_folders", "read_dataset"]
 
 
 @dataclass(frozen=True)
@@ -151,6 +151,20 @@ def load_dataset(
             )
     refuse(path, faults)
     return Dataset(path, names, layout.images, labelling, notes)
+
+
+def read_dataset(path: Path, names: tuple[str, ...]) -> Dataset:
+    """Read the data at a path in the form that it has: a folder of classes, or a `data.yaml`.
+
+    Args:
+        names: classes of the model, which such folders are matched to.
+
+    Raises:
+        DataError: as `load_dataset` and `load_folders`.
+    """
+    if not path.is_dir():
+        return load_dataset(path)
+    return load_folders(path, names)
 
 
 def _other_labels(image: Path) -> str:

@@ -1,7 +1,8 @@
 """Decoding as data: how a network's outputs become detections or classes, the twin of `images/preprocess.py`.
 
-The arithmetic is that of ultralytics' `non_max_suppression`. Which boxes count is another matter for a
-validator, which needs the whole curve of mAP, than for an application: both are told, each by its name.
+What each head means, and how outputs of two runs are compared, is in `images/heads/`. Which boxes count is
+another matter for a validator, which needs the whole curve of mAP, than for an application: both are told,
+each by its name.
 """
 
 from __future__ import annotations
@@ -10,13 +11,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
-Head = Literal["raw", "end2end", "scores"]
+from edgeprune.images.heads import HEADS
+
 Boxes = Literal["xywh", "xyxy"]
 
 DEPLOYED = 0.25
 """The confidence of a deployment: what ultralytics' `predict` asks for."""
+
+
+def _require_head(name: str) -> str:
+    if name not in HEADS:
+        raise ValueError(f"{name!r} is not one of {', '.join(HEADS)}")
+    return name
 
 
 @dataclass(frozen=True)
@@ -41,15 +49,16 @@ class Selection:
 
 @dataclass(frozen=True)
 class Postprocess:
-    """How the first output of a network is read.
+    """How the outputs of a network are read.
 
     Boxes are in pixels of the network's input. Where the image lies in it follows from `Preprocess`; a
     coordinate of the image is ``(x - left) * image_width / width``, with the `Placement` of the letterbox.
 
     Attributes:
-        task: ``detect`` or ``classify``.
+        task: what the network is for, in the word of its framework, such as ``detect``.
         head: ``raw`` is (1, 4 + classes, anchors), a box and a score for each class in a column; ``end2end``
-            is (1, detections, 6) of box, score and class, free of duplicates; ``scores`` is (1, classes).
+            is (1, detections, 6) of box, score and class, free of duplicates; ``scores`` is (1, classes);
+            ``values`` are read as they are.
         names: of the classes, in the order of the output.
         boxes: centre and size, or two corners; None where there are none.
         activated: whether the scores are probabilities already, so that no sigmoid or softmax follows.
@@ -60,8 +69,8 @@ class Postprocess:
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
 
-    task: Literal["detect", "classify"]
-    head: Head
+    task: str
+    head: Annotated[str, AfterValidator(_require_head)]
     names: tuple[str, ...]
     boxes: Boxes | None = None
     activated: bool = True
@@ -82,6 +91,11 @@ def detector(names: tuple[str, ...], end2end: bool) -> Postprocess:
 def classifier(names: tuple[str, ...]) -> Postprocess:
     """Return the spec of a classifier that gives probabilities."""
     return Postprocess("classify", "scores", names)
+
+
+def values(task: str, names: tuple[str, ...] = ()) -> Postprocess:
+    """Return the spec of outputs that an application reads as they are."""
+    return Postprocess(task, "values", names, activated=False)
 
 
 def with_names(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -94,7 +94,7 @@ def compiled(subject: Subject, model: nn.Module, out: Path) -> Artifact:
     backend = get_backend(profile.backend)
     photos = _photographs(subject.imgsz, out / "images")
     info = adapter.info(model)
-    info = replace(info, end2end=info.end2end and backend.END2END)
+    info = info if backend.END2END else info.before_nms()
     module = adapter.exportable(model, info.end2end)
     if backend.SOURCE == "program":
         taken = export_program(module, spec, out)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from edgeprune.images.postprocess import Postprocess, classifier, detector
+from edgeprune.images.postprocess import Postprocess
 
 if TYPE_CHECKING:
     import torch
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgeprune.config.recipe import Recipe
     from edgeprune.images.dataset import Dataset
     from edgeprune.images.preprocess import Preprocess
-    from edgeprune.records.scores import Accuracy, Metric
+    from edgeprune.records.scores import Accuracy
 
 Array = npt.NDArray[Any]
 Predict = Callable[[npt.NDArray[np.float32]], Sequence[Array]]
@@ -36,9 +36,16 @@ class ModelInfo:
     """What a checkpoint says of itself.
 
     Attributes:
-        imgsz: side of the input it was trained at, in pixels, or None when the checkpoint does not tell.
+        task: what the network is for, in the word of its framework, such as ``detect``.
+        family: of networks, such as ``yolov8n``.
+        names: of the classes, in the order of the output.
         stride: largest stride of the network; the input size must be a multiple of it.
-        end2end: whether its output is already free of duplicates (no NMS follows).
+        imgsz: side of the input it was trained at, in pixels, or None when the checkpoint does not tell.
+        metric: name of what the model is judged by, as `Accuracy.metric` of its evaluations has it.
+        postprocess: how the outputs of the exported network are read.
+        with_nms: of a network whose output is already free of duplicates, how its other head is read, which
+            NMS follows; None of every other network.
+        outputs: names of the exported network's outputs.
         is_single: whether it was trained with all classes of its data as one (`single_cls`).
     """
 
@@ -47,20 +54,20 @@ class ModelInfo:
     names: tuple[str, ...]
     stride: int
     imgsz: int | None
-    end2end: bool
+    metric: str
+    postprocess: Postprocess
+    with_nms: Postprocess | None = None
+    outputs: tuple[str, ...] = ("output0",)
     is_single: bool = False
 
     @property
-    def metric(self) -> Metric:
-        """What the model is judged by."""
-        return "top-1" if self.task == "classify" else "mAP50-95"
+    def end2end(self) -> bool:
+        """Whether the output is already free of duplicates, where another head would need NMS."""
+        return self.with_nms is not None
 
-    @property
-    def postprocess(self) -> Postprocess:
-        """How the output of the exported network is read."""
-        if self.task == "classify":
-            return classifier(self.names)
-        return detector(self.names, self.end2end)
+    def before_nms(self) -> ModelInfo:
+        """Return the same of the head that NMS follows; a network without a choice of heads as it is."""
+        return self if self.with_nms is None else replace(self, postprocess=self.with_nms, with_nms=None)
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ class Build:
         """Return the same build as the target's runtime can run it: without an end-to-end head if need be."""
         if not self.info.end2end or get_backend(profile.backend).END2END:
             return self
-        return replace(self, info=replace(self.info, end2end=False))
+        return replace(self, info=self.info.before_nms())
 
     def network(self, path: Path, parent: Artifact | None = None) -> Artifact:
         """Describe a checkpoint by the network in it, so that what follows is keyed by what that is.

@@ -17,13 +17,14 @@ from edgeprune.bench.node_times import node_times
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.files import write_text_atomically
+from edgeprune.images.heads import HEADS
 from edgeprune.images.preprocess import load_input
 from edgeprune.pipeline.context import SELECTION_SPLIT, Build, Candidate, reader_of
 from edgeprune.pipeline.convert import quantised, scheme_of
 from edgeprune.pipeline.guard import Rung, ladder, search
 from edgeprune.pipeline.measure import bench_images
 from edgeprune.pipeline.rows import assessed, candidate, evaluated
-from edgeprune.pipeline.sensitivity import head_error, unit_ms
+from edgeprune.pipeline.sensitivity import unit_ms
 from edgeprune.quantize.schemes import QDQ_SCHEMES
 from edgeprune.quantize.units import Unit, constants_of, int8_units, only_int8, units_of
 from edgeprune.records.scores import Accuracy
@@ -164,8 +165,8 @@ class _Parts:
 
         def error(session: Any) -> float:
             pairs = zip(inputs, reference, strict=True)
-            post = context.info.postprocess
-            return float(np.mean([head_error(session(image), wanted, post) for image, wanted in pairs]))
+            head = HEADS[context.info.postprocess.head]
+            return float(np.mean([head.error(session(image), wanted) for image, wanted in pairs]))
 
         return {
             unit.name: self._stage("layer-error", unit, known, error)

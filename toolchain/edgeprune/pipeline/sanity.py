@@ -62,11 +62,8 @@ def int8_slower(summary: Summary, results: Results) -> Iterator[SanityWarning]:
 
 def accuracy_collapse(summary: Summary, results: Results) -> Iterator[SanityWarning]:
     """Yield the rows that lost the accuracy of their float twin almost entirely, above that of chance."""
-    chance = 0.0
-    if summary.metric == "top-1":
-        chance = 1 / max(1, len(summary.data.get("names", ())))
     for row in summary.rows():
-        twin = _float_twin(summary, row)
+        twin, chance = _float_twin(summary, row), row.val.chance if row.val else 0.0
         if row.val is None or twin is None or twin[1] - chance < LEAST_SCORE:
             continue
         name, score = twin

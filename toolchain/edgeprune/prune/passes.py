@@ -20,7 +20,6 @@ from edgeprune.prune.groups import find_groups, kept_whole, trace
 from edgeprune.prune.layers import layers_of
 from edgeprune.prune.worth import LayerMs, rewrites_worth_it
 from edgeprune.records.pruning import PassName, PassReport
-from edgeprune.records.scores import Metric
 
 Fixed = Callable[[nn.Module], Sequence[nn.Module]]
 
@@ -43,7 +42,7 @@ class Gauges:
     accuracy: Measure
     latency: Measure | None = None
     layer_ms: LayerMs | None = None
-    metric: Metric = "mAP50-95"
+    metric: str = "accuracy"
 
 
 def apply_passes(

@@ -25,11 +25,11 @@ from edgeprune.core.errors import ConfigError, NotComparableError
 from edgeprune.core.files import read_bytes, to_text, write_text_atomically
 from edgeprune.images.reading.notes import Note, NoteCode
 from edgeprune.records.pruning import Pruning
-from edgeprune.records.scores import Accuracy, Metric, Record, ScoredRecord
+from edgeprune.records.scores import Accuracy, MetricName, Record, ScoredRecord
 from edgeprune.records.sensitivity import Guard
 from edgeprune.records.speedup import DISTURBING, Speedup
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 Variant = Literal["original", "pruned", "resized", "smaller"]
 ALTERNATIVES: Final[tuple[Variant, ...]] = ("resized", "smaller")
 """What could be run instead of pruning: the original at a smaller input, a smaller model of the family.
@@ -86,7 +86,7 @@ class Row(ScoredRecord):
     Attributes:
         imgsz: side of the input in pixels; null is the build's own.
         p50_ms, p90_ms, fps, peak_mb: measured on the target; null if it was not there or samples are few.
-        lenient, score, drop: on the reported split (`Summary.split`).
+        score, others, drop: on the reported split (`Summary.split`), see `Accuracy`.
         speedup: how many times as fast as the reference row (`Summary.reference`): the estimate of `gain`; in
             files of before that was told, p50 of the reference over this row's.
         gain: the speed-up from the turns that both rows took, with its interval; it is not the ratio of the
@@ -115,8 +115,8 @@ class Row(ScoredRecord):
     fps: Measured | None = None
     peak_mb: Measured | None = None
     size_mb: float
-    lenient: float | None = None
     score: float | None = None
+    others: dict[MetricName, float] = Field(default_factory=dict)
     drop: float | None = None
     speedup: Measured | None = None
     gain: Speedup | None = None
@@ -241,7 +241,7 @@ class Summary(Record):
         warnings: what is wrong with the rows by themselves (`pipeline/sanity.py`), whatever the budgets say.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     created_utc: str
     command: str
     model: dict[str, Any]
@@ -264,6 +264,13 @@ class Summary(Record):
     environment: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
     seconds: dict[str, float] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_schema_1(cls, data: Any) -> Any:
+        """Take a file of schema version 1 for one of today: its records say themselves what they lack."""
+        of_1 = isinstance(data, dict) and data.get("schema_version") == 1
+        return data | {"schema_version": SCHEMA_VERSION} if of_1 else data
 
     @model_validator(mode="after")
     def _agrees(self) -> Summary:
@@ -307,9 +314,14 @@ class Summary(Record):
         )
 
     @property
-    def metric(self) -> Metric:
+    def metric(self) -> str:
         """What the rows are judged by."""
-        return next((row.metric for row in self.rows()), "mAP50-95")
+        return next((row.metric for row in self.rows()), "accuracy")
+
+    @property
+    def other_metrics(self) -> tuple[str, ...]:
+        """Names of the metrics that the rows have beside it."""
+        return tuple(dict.fromkeys(name for row in self.rows() for name in row.others))
 
 
 def save_summary(summary: Summary, folder: Path) -> Path:

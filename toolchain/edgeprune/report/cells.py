@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -80,6 +81,12 @@ def printable(text: str) -> str:
 def plain(text: object) -> str:
     """Return a text on one line: names out of a model or a data set may hold anything."""
     return "" if text is None else " ".join(printable(str(text)).split())
+
+
+def split_metric(name: str) -> tuple[str, str]:
+    """Return the word and the numbers of a metric's name, such as ``mAP`` and ``50-95``, or all of it."""
+    found = re.fullmatch(r"([A-Za-z]{2,})(\d[\d-]+)", name)
+    return (found[1], found[2]) if found else (name, "")
 
 
 def ending(name: str, limit: int) -> str:

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from edgeprune.records.summary import ALTERNATIVES, Row
-from edgeprune.report.cells import plain
+from edgeprune.report.cells import plain, split_metric
 from edgeprune.report.facts import Report
 from edgeprune.report.svg import INK, MUTED, PAPER, chart, colour_of, figure, log_axis, to_svg
 
@@ -85,7 +85,7 @@ def _label_points(drawn: Any, axes: Any, report: Report, points: Sequence[Point]
     frame = axes.get_window_extent().extents
     scale = drawn.dpi / 72
     for (_, rated, row), place, (x, y) in zip(points, shown, pixels, strict=True):
-        far = f" {row.metric.removesuffix('50-95')} {rated:.3f} ↓" if rated < floor else ""
+        far = f" {split_metric(row.metric)[0]} {rated:.3f} ↓" if rated < floor else ""
         kind = row.name if row.variant in ALTERNATIVES else row.precision
         text = f"{report.number[row.label]} {plain(kind)}{far}"
         width, height = 5.2 * scale * len(text), 9 * scale

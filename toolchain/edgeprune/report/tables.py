@@ -10,7 +10,6 @@ from edgeprune.bench.derived import hottest_c
 from edgeprune.bench.statistics import PERCENTILE_MINIMA, latency_ms, median_ms
 from edgeprune.core.text import flatten
 from edgeprune.records.pruning import Pruning
-from edgeprune.records.scores import LENIENT
 from edgeprune.records.summary import Row, Summary, TargetSummary
 from edgeprune.report.cells import Cell, Head, Line, Table, number, table, word
 from edgeprune.report.facts import Report
@@ -35,7 +34,7 @@ def row_heads(report: Report) -> tuple[Head, ...]:
         Head("p90", "ms"),
         Head("FPS", "1/s"),
         Head("speed-up", "×, 95 %"),
-        Head(LENIENT[metric], split),
+        *(Head(other, split) for other in report.summary.other_metrics),
         Head(metric, split),
         Head("drop", split),
         *([Head("drop", selection)] if selection != split else []),
@@ -60,7 +59,7 @@ def _row_line(report: Report, target: TargetSummary, row: Row) -> Line:
         number(row.p90_ms, 2, few),
         number(row.fps, 1, absent),
         speedup_cell(row, absent if row.p50_ms is None else "no reference row was measured"),
-        number(row.lenient, 4, unrated),
+        *(number(row.others.get(other), 4, unrated) for other in report.summary.other_metrics),
         number(row.score, 4, unrated),
         number(row.drop, 4, unrated if row.score is None else "the original fp32 was not evaluated"),
     ]

@@ -7,9 +7,8 @@ from collections.abc import Iterable
 from rich.console import Console
 from rich.text import Text
 
-from edgeprune.records.scores import Metric
 from edgeprune.records.summary import Row, SanityWarning, Summary, TargetSummary
-from edgeprune.report.cells import Cell, Head, Line, Table, number, plain
+from edgeprune.report.cells import Cell, Head, Line, Table, number, plain, split_metric
 from edgeprune.report.console import draw, for_terminal, say
 from edgeprune.report.heading import heading
 from edgeprune.report.sensitivity import guard_note
@@ -26,10 +25,6 @@ CHOSEN, BEST, REFUSED, WARNED = "●", "○", "✗", "⚠"
 _STYLES = {CHOSEN: "bold green", REFUSED: "dim"}
 _SPEED = (Head("p50", "ms"), Head("p90", "ms"), Head("FPS", "1/s"), Head("speed\nup ×"))
 _SIZE = (Head("peak", "MB"), Head("size", "MB"))
-_SCORE: dict[Metric, tuple[Head, ...]] = {
-    "mAP50-95": (Head("mAP\n50-95"), Head("mAP\ndrop")),
-    "top-1": (Head("top-1"), Head("top-1\ndrop")),
-}
 
 
 def print_summary(summary: Summary, console: Console) -> None:
@@ -59,7 +54,9 @@ def print_warnings(warnings: Iterable[SanityWarning], console: Console) -> None:
 def _print_target(summary: Summary, name: str, target: TargetSummary, console: Console) -> None:
     title = Text(for_terminal(plain(name)), "bold").append(f"  {for_terminal(runtimes(target))}", "dim")
     console.print(title)
-    heads = (Head("  row", numeric=False), *_SPEED, *_SCORE[summary.metric], *_SIZE)
+    stem, rest = split_metric(summary.metric)
+    rated = (Head(f"{stem}\n{rest}".strip()), Head(f"{stem}\ndrop"))
+    heads = (Head("  row", numeric=False), *_SPEED, *rated, *_SIZE)
     lines = []
     for row in target.rows:
         mark = _mark(summary, target, row)

@@ -36,7 +36,7 @@ TRAVELS = (
     "core/redaction.py",
     "core/variables.py",
     "images/__init__.py",
-    "images/decode.py",
+    "images/heads/*.py",
     "images/pixels.py",
     "backends/*.py",
     "worker/**/*.py",

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,8 @@ from edgeprune.core.backend import modules_of
 from edgeprune.core.errors import ConfigError, DataError, ModelError, NotComparableError
 from edgeprune.core.files import write_text_atomically
 from edgeprune.core.resources import own_command
-from edgeprune.images.dataset import load_dataset, load_folders
+from edgeprune.images.dataset import read_dataset
+from edgeprune.images.heads import HEADS
 from edgeprune.images.preprocess import load_input
 from edgeprune.images.spec import spec_of
 from edgeprune.records.bench_result import Job, result_file
@@ -37,7 +39,6 @@ from edgeprune.runners.sysroot import wheels_for
 
 if TYPE_CHECKING:
     from edgeprune.runners.emulated import EmulatedRunner
-    from edgeprune.verify.outputs import Shared
 
     Array = np.ndarray[Any, Any]
 
@@ -64,7 +65,7 @@ class Output(_Record):
 
 
 class Decisions(_Record):
-    """What the outputs were read as, by the artifact's own spec; see `verify.outputs.Shared`."""
+    """What the outputs were read as, by the artifact's own spec; see `images.heads.Shared`."""
 
     what: str
     count: int
@@ -148,8 +149,7 @@ def real_images(engine: Path) -> tuple[Array, str]:
             with contextlib.suppress(ConfigError, DataError, NotComparableError, ImportError):
                 summary = load_summary(folder)
                 split, data = summary.selection_split, Path(summary.data["path"])
-                classifies = post is not None and post.task == "classify"
-                dataset = load_folders(data, post.names) if classifies else load_dataset(data)
+                dataset = read_dataset(data, post.names if post else ())
                 images = [load_input(path, pre)[0] for path in dataset.sample(split, IMAGES, seed=0)]
                 return np.concatenate(images), f"{split} split of the build"
     return stock_images(pre)[:IMAGES], "stock photographs"
@@ -236,8 +236,6 @@ def _relative_l2(expected: Array, output: Array) -> float | None:
 
 
 def _decisions(engine: Path, expected: Sequence[Array], outputs: Sequence[Array]) -> Decisions | None:
-    from edgeprune.verify.outputs import shared_decisions
-
     same_shapes = bool(expected and outputs) and expected[0].shape == outputs[0].shape
     if not same_shapes or not all(np.isfinite(side[0]).all() for side in (expected, outputs)):
         return None  # the outputs tell already that they differ
@@ -245,5 +243,5 @@ def _decisions(engine: Path, expected: Sequence[Array], outputs: Sequence[Array]
         post = spec_of(engine).postprocess
     except ModelError:
         return None
-    shared: Shared = shared_decisions(expected[0], outputs[0], post)
-    return Decisions(what=shared.what, count=shared.count, shared=shared.shared)
+    shared = HEADS[post.head].shared(expected, outputs, post)
+    return None if shared is None else Decisions(**asdict(shared))

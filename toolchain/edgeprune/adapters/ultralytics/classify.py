@@ -23,9 +23,10 @@ from edgeprune.adapters.ultralytics import distil as distil_ultralytics
 from edgeprune.adapters.ultralytics import reading as reading_ultralytics
 from edgeprune.adapters.ultralytics import sparse as sparse_ultralytics
 from edgeprune.adapters.ultralytics import top_k as classification
+from edgeprune.adapters.ultralytics.top_k import METRIC
 from edgeprune.core.errors import ModelError
 from edgeprune.images.dataset import Dataset, load_folders
-from edgeprune.images.postprocess import Postprocess
+from edgeprune.images.postprocess import Postprocess, classifier
 from edgeprune.images.preprocess import CENTRE_CROP, Preprocess, load_input
 from edgeprune.models import Batch, ModelInfo, Predict
 from edgeprune.records.scores import Accuracy
@@ -69,13 +70,15 @@ def info(model: nn.Module) -> ModelInfo:
     names = cast("dict[int, str]", model.names)
     config = cast("dict[str, Any]", model.yaml)
     imgsz = cast("dict[str, Any]", model.args).get("imgsz")
+    listed = tuple(str(names[index]) for index in sorted(names))
     return ModelInfo(
         task="classify",
         family=Path(str(config.get("yaml_file", "yolo-cls"))).stem,
-        names=tuple(str(names[index]) for index in sorted(names)),
+        names=listed,
         stride=STRIDE,
         imgsz=int(imgsz) if isinstance(imgsz, int) else None,
-        end2end=False,
+        metric=METRIC,
+        postprocess=classifier(listed),
     )
 
 

@@ -23,9 +23,10 @@ from edgeprune.adapters.ultralytics import finetune as finetune_ultralytics
 from edgeprune.adapters.ultralytics import mean_ap as detection
 from edgeprune.adapters.ultralytics import reading as reading_ultralytics
 from edgeprune.adapters.ultralytics import sparse as sparse_ultralytics
+from edgeprune.adapters.ultralytics.mean_ap import METRIC
 from edgeprune.core.errors import ModelError
 from edgeprune.images.dataset import Dataset, load_dataset
-from edgeprune.images.postprocess import Postprocess
+from edgeprune.images.postprocess import Postprocess, detector
 from edgeprune.images.preprocess import Preprocess
 from edgeprune.models import Batch, ModelInfo, Predict
 from edgeprune.models.blocks import split_blocks
@@ -72,13 +73,17 @@ def info(model: nn.Module) -> ModelInfo:
     names = cast("dict[int, str]", model.names)
     config = cast("dict[str, Any]", model.yaml)
     imgsz = cast("dict[str, Any]", model.args).get("imgsz")
+    listed = tuple(str(names[index]) for index in sorted(names))
+    end2end = bool(head_of(model).end2end)
     return ModelInfo(
         task="detect",
         family=Path(str(config.get("yaml_file", "yolo"))).stem,
-        names=tuple(str(names[index]) for index in sorted(names)),
+        names=listed,
         stride=int(cast(torch.Tensor, model.stride).max()),
         imgsz=int(imgsz) if isinstance(imgsz, int) else None,
-        end2end=bool(head_of(model).end2end),
+        metric=METRIC,
+        postprocess=detector(listed, end2end),
+        with_nms=detector(listed, end2end=False) if end2end else None,
         is_single=bool(cast("dict[str, Any]", model.args).get("single_cls")),
     )
 

@@ -23,6 +23,7 @@ from edgeprune.adapters.ultralytics.finetune import (
     recover,
     training_folder,
 )
+from edgeprune.adapters.ultralytics.top_k import METRIC
 from edgeprune.config.recipe import Recipe
 from edgeprune.core.documents import read_record
 from edgeprune.core.errors import OutputError
@@ -85,7 +86,7 @@ class DistillingTrainer(KeptShape, ClassificationTrainer):  # type: ignore[misc]
     """
 
     adapter = "ultralytics-classify"
-    metric = "top-1"
+    metric = METRIC
     score_key = "metrics/accuracy_top1"
 
     @classmethod

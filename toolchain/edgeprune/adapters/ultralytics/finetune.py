@@ -25,12 +25,12 @@ from ultralytics.utils.torch_utils import unwrap_model
 from edgeprune.adapters.ultralytics.bfloat16 import computes_bfloat16, run_in_bfloat16
 from edgeprune.adapters.ultralytics.checkpoint import load_network, save
 from edgeprune.adapters.ultralytics.integrations import report_to_nobody
+from edgeprune.adapters.ultralytics.mean_ap import METRIC
 from edgeprune.adapters.ultralytics.reading import without_fonts
 from edgeprune.core.errors import EdgepruneError, ModelError, shortened
 from edgeprune.images.reading.view import write_view
 from edgeprune.models import Progress, Training
 from edgeprune.prune.activation import ease, set_share, settle
-from edgeprune.records.scores import Metric
 
 STUDENT, TEACHER = "student.pt", "teacher.pt"
 report_to_nobody()  # here, since ultralytics' own launcher imports this module in each of its processes
@@ -54,7 +54,7 @@ class KeptShape(BaseTrainer):  # type: ignore[misc]
 
     in_bfloat16: ClassVar[bool] = True
     adapter: ClassVar[str]
-    metric: ClassVar[Metric]
+    metric: ClassVar[str]
     score_key: ClassVar[str]
     best_fitness: Any
 
@@ -113,7 +113,7 @@ class KeptShapeTrainer(KeptShape, DetectionTrainer):  # type: ignore[misc]
     """The trainer of detectors."""
 
     adapter = "ultralytics"
-    metric = "mAP50-95"
+    metric = METRIC
     score_key = "metrics/mAP50-95(B)"
 
 

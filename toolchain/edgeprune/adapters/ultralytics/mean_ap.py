@@ -11,13 +11,14 @@ import torch
 from ultralytics.utils.metrics import ap_per_class, box_iou
 from ultralytics.utils.nms import non_max_suppression
 
-from edgeprune.core.errors import CompileError
 from edgeprune.images.dataset import Dataset
+from edgeprune.images.heads import HEADS
 from edgeprune.images.postprocess import Postprocess, Selection
 from edgeprune.images.preprocess import Placement, Preprocess, load_input
 from edgeprune.models import Predict
 from edgeprune.records.scores import Accuracy
 
+METRIC, LENIENT = "mAP50-95", "mAP50"
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 SURE = 0.25
 """A detection of this confidence is shown by ultralytics' `predict`."""
@@ -45,7 +46,7 @@ def causes(
     sure = int((scores >= SURE).sum())
     if as_one.score > max(0.05, 5 * right.score):
         return (
-            f"its boxes fit where classes are left out of account (mAP50-95 {as_one.score:.4f}): the class "
+            f"its boxes fit where classes are left out of account ({METRIC} {as_one.score:.4f}): the class "
             "numbers of the labels are not those of the model",
         )
     if not sure:
@@ -56,8 +57,8 @@ def causes(
         )
     return (
         f"it finds {sure} boxes with a confidence of {SURE:g} or more in {len(found)} images, and they are "
-        f"not where the labels are (mAP50 {as_one.lenient:.4f} without regard to classes): labels or images "
-        "belong to another task",
+        f"not where the labels are ({LENIENT} {as_one.others[LENIENT]:.4f} without regard to classes): "
+        "labels or images belong to another task",
     )
 
 
@@ -104,7 +105,7 @@ def detections(output: torch.Tensor, post: Postprocess, selection: Selection) ->
     Raises:
         CompileError: the output has another shape than the spec's head or holds no finite value.
     """
-    _check_output(output, post)
+    HEADS[post.head].check([output.numpy()], post)
     found: torch.Tensor = non_max_suppression(
         output,
         selection.confidence,
@@ -150,29 +151,20 @@ def _in_pixels(rows: npt.NDArray[np.float32], placement: Placement) -> torch.Ten
     return torch.from_numpy(np.concatenate([centre - half, centre + half], axis=1))
 
 
-def _check_output(output: torch.Tensor, post: Postprocess) -> None:
-    classes, end2end = len(post.names), post.head == "end2end"
-    good = output.ndim == 3 and (output.shape[2] >= 6 if end2end else output.shape[1] == 4 + classes)
-    if not good:
-        wanted = "(1, detections, 6)" if end2end else f"(1, {4 + classes}, anchors)"
-        raise CompileError(f"the network's output has shape {tuple(output.shape)}, {wanted} is expected")
-    if not torch.isfinite(output).all():
-        raise CompileError("the network's output holds NaN or infinite values")
-
-
 def _accuracy(dataset: Dataset, split: str, found: Iterable[_Found]) -> Accuracy:
     images = list(found)
     tp = np.concatenate([match(each.boxes, each.classes, each.truth) for each in images])
     if not tp.any():
-        return Accuracy(split=split, images=len(images), lenient=0.0, score=0.0)
+        return Accuracy(metric=METRIC, split=split, images=len(images), score=0.0, others={LENIENT: 0.0})
     boxes = torch.cat([each.boxes for each in images]).numpy()
     classes = torch.cat([each.classes for each in images]).numpy()
     ap, present = ap_per_class(tp, boxes[:, 4], boxes[:, 5], classes)[5:7]
     names = [dataset.distinct_names[int(index)] for index in present]
     return Accuracy(
+        metric=METRIC,
         split=split,
         images=len(images),
-        lenient=float(ap[:, 0].mean()),
         score=float(ap.mean()),
+        others={LENIENT: float(ap[:, 0].mean())},
         per_class={name: float(row.mean()) for name, row in zip(names, ap, strict=True)},
     )

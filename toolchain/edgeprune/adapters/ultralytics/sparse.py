@@ -33,7 +33,6 @@ from edgeprune.models import Training, get_adapter
 from edgeprune.prune.groups import find_groups, trace
 from edgeprune.prune.sparse import REGULARISERS, add_gradients, couple
 from edgeprune.records.pruning import GAMMA_QUANTILES, SMALL_GAMMA, SparseEpoch, SparseTraining
-from edgeprune.records.scores import Metric
 
 RECORD, EVENTS = "sparse.json", "tensorboard"
 
@@ -143,7 +142,7 @@ def gammas(model: nn.Module, names: list[str]) -> torch.Tensor:
 
 
 def described(
-    values: torch.Tensor, epoch: int, strength: float | None, score: float | None, metric: Metric
+    values: torch.Tensor, epoch: int, strength: float | None, score: float | None, metric: str
 ) -> SparseEpoch:
     """Describe the distribution of scales after an epoch; epoch 0 is before the training."""
     return SparseEpoch(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from edgeprune.core.errors import CompileError
 from edgeprune.images.dataset import Dataset
+from edgeprune.images.heads import HEADS
 from edgeprune.images.postprocess import Postprocess
 from edgeprune.images.preprocess import Preprocess, load_input
 from edgeprune.models import Predict
 from edgeprune.records.scores import Accuracy
+
+METRIC, LENIENT = "top-1", "top-5"
 
 
 def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess) -> Accuracy:
@@ -26,15 +28,15 @@ def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess, p
     scores, truth = _scores(predict, dataset, split, spec, post)
     places = np.array([_place(row, index) for row, index in zip(scores, truth, strict=True)])
     right = places == 0
+    shown = np.unique(truth)
     return Accuracy(
-        metric="top-1",
+        metric=METRIC,
         split=split,
         images=len(images),
-        lenient=float((places < 5).mean()),
         score=float(right.mean()),
-        per_class={
-            dataset.distinct_names[index]: float(right[truth == index].mean()) for index in np.unique(truth)
-        },
+        others={LENIENT: float((places < 5).mean())},
+        chance=1 / len(shown) if len(shown) > 1 else 0.0,
+        per_class={dataset.distinct_names[index]: float(right[truth == index].mean()) for index in shown},
     )
 
 
@@ -71,17 +73,12 @@ def _scores(
     predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.intp]]:
     """Return the scores (images, classes) of a split, and the class of each image."""
-    images, classes = dataset.images[split], len(post.names)
-    rows = [_checked(np.asarray(predict(load_input(image, spec)[0])[0]), classes) for image in images]
+    images, rows = dataset.images[split], []
+    for image in images:
+        outputs = [np.asarray(output) for output in predict(load_input(image, spec)[0])]
+        HEADS[post.head].check(outputs, post)
+        rows.append(outputs[0])
     return np.concatenate(rows), np.array([dataset.class_of(image) for image in images])
-
-
-def _checked(scores: npt.NDArray[np.float32], classes: int) -> npt.NDArray[np.float32]:
-    if scores.shape != (1, classes):
-        raise CompileError(f"the network's output has shape {scores.shape}, (1, {classes}) is expected")
-    if not np.isfinite(scores).all():
-        raise CompileError("the network's output holds NaN or infinite values")
-    return scores
 
 
 def _place(scores: npt.NDArray[np.float32], index: int) -> int:

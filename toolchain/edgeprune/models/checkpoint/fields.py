@@ -139,8 +139,13 @@ _TORCH: dict[str, tuple[str, ...]] = {
     "upsampling": ("Upsample",),
 }  # fmt: skip
 
-NETWORKS = ("ultralytics.nn.tasks.ClassificationModel", "ultralytics.nn.tasks.DetectionModel")
-"""What a checkpoint's whole network may be."""
+NETWORKS: Mapping[str, str] = MappingProxyType(
+    {
+        "ultralytics.nn.tasks.ClassificationModel": "classify",
+        "ultralytics.nn.tasks.DetectionModel": "detect",
+    }
+)
+"""What a checkpoint's whole network may be, and ultralytics' own word for what it does."""
 KNOWN: Mapping[str, Mapping[str, Check]] = MappingProxyType(
     {f"ultralytics.nn.modules.block.{name}": fields for name, fields in _BLOCKS.items()}
     | {f"ultralytics.nn.modules.conv.{name}": fields for name, fields in _CONVOLUTIONS.items()}

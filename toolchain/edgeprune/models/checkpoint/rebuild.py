@@ -67,7 +67,7 @@ def draft(record: Instance, told: NetworkRecord) -> Draft:
     network.names = dict(enumerate(told.names))
     network.yaml = told.config.model_dump(exclude_none=True)
     network.args = told.args.model_dump(exclude_none=True)
-    network.task = "classify" if record.cls.endswith("ClassificationModel") else "detect"
+    network.task = NETWORKS[record.cls]
     return Draft(network.eval(), builder.tensors)
 
 

@@ -32,7 +32,7 @@ def stages_ms(
     """Return the median time of each stage over some passes with the job's image, ms, or None."""
     import numpy as np
 
-    from edgeprune.images.decode import decode
+    from edgeprune.images.heads import HEADS
     from edgeprune.images.pixels import to_input
 
     image = np.load(job["image"])
@@ -59,7 +59,7 @@ def stages_ms(
             taken, _ = timed("pre", to_input, image, pre)
         outputs = timed("compute", session, taken)
         if post is not None:
-            timed("post", decode, outputs[0], post, deployed)
+            timed("post", HEADS[post.head].decode, outputs, post, deployed)
     if isinstance(session, Staged):
         del spent["compute"]
         for _ in range(PASSES):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeprune.adapters.ultralytics.mean_ap import detections
-from edgeprune.images.decode import decode
+from edgeprune.images.heads import HEADS
 from edgeprune.images.postprocess import Selection, classifier, detector
 
 NAMES = ("a", "b", "c")
@@ -37,7 +37,7 @@ def test_a_raw_head_gives_what_the_evaluator_finds(
     selection = Selection(confidence, 0.7, most, multi_label)
     output = _raw(seed, anchors)
     expected = detections(torch.from_numpy(output.copy()), post, selection).numpy()
-    found = decode(output, post, selection)
+    found = HEADS[post.head].decode([output], post, selection)
     assert found.shape == expected.shape
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
@@ -45,10 +45,10 @@ def test_a_raw_head_gives_what_the_evaluator_finds(
 def test_an_end_to_end_head_is_only_filtered_and_ordered() -> None:
     rows = np.array([[[0, 0, 9, 9, 0.3, 1], [1, 1, 5, 5, 0.8, 2], [0, 0, 1, 1, 0.1, 0]]], np.float32)
     post = detector(NAMES, end2end=True)
-    found = decode(rows, post, post.deployment)
+    found = HEADS[post.head].decode([rows], post, post.deployment)
     assert found[:, 4:].tolist() == [[pytest.approx(0.8), 2], [pytest.approx(0.3), 1]]
 
 
 def test_a_classifier_gives_its_best_class() -> None:
-    found = decode(np.array([[0.1, 0.7, 0.2]], np.float32), classifier(NAMES), None)
+    found = HEADS["scores"].decode([np.array([[0.1, 0.7, 0.2]], np.float32)], classifier(NAMES), None)
     assert found.tolist() == [[pytest.approx(0.7), 1]]

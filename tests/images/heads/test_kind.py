@@ -5,8 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgeprune.images.postprocess import classifier, detector
-from edgeprune.verify.outputs import shared_decisions
+from edgeprune.images.heads import HEADS, Shared
+from edgeprune.images.postprocess import Postprocess, classifier, detector
+
+
+def shared_decisions(one: np.ndarray, other: np.ndarray, post: Postprocess) -> Shared:
+    found = HEADS[post.head].shared([one], [other], post)
+    assert found is not None
+    return found
+
 
 NAMES = ("ant", "bee")
 DETECTOR = detector(NAMES, end2end=True)

@@ -1,0 +1,18 @@
+"""How each kind of output is read, by the name of its head in a spec: one module a kind, one line here.
+
+numpy alone: these files travel to the device with the worker.
+"""
+
+from __future__ import annotations
+
+from edgeprune.images.heads import classes, detections, values
+from edgeprune.images.heads.kind import Difference, Head, Shared
+
+__all__ = ["HEADS", "Difference", "Head", "Shared"]
+
+HEADS: dict[str, Head] = {
+    "raw": detections.RAW,
+    "end2end": detections.END2END,
+    "scores": classes.HEAD,
+    "values": values.HEAD,
+}
