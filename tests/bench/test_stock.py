@@ -19,6 +19,14 @@ def test_stock_images_are_distinct_photographs_and_always_the_same() -> None:
     assert np.array_equal(images, stock_images(Preprocess(48)))
 
 
+@pytest.mark.parametrize("size", [(24, 32), (96, 32), (288, 800)])
+def test_an_input_that_is_no_square_is_filled(size: tuple[int, int]) -> None:
+    images = stock_images(Preprocess(size))
+    assert images.shape == (32, 3, *size)
+    grey = (images == np.float32(114 / 255)).all(axis=1)
+    assert grey[:, 0].mean() < 0.5 and grey[:, :, 0].mean() < 0.5, "nothing is padded"
+
+
 def test_the_photographs_are_those_of_scikit_learn() -> None:
     assert photograph().flags.c_contiguous
     apart = photograph()[:, :, ::-1].astype(int) - load_sample_images().images[0]

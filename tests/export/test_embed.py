@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -20,8 +22,8 @@ from edgeprune.core.artifact import Artifact
 from edgeprune.core.errors import ConfigError, ModelError
 from edgeprune.export.embed import as_deployed, check, embed, predictor
 from edgeprune.images.dataset import Dataset
-from edgeprune.images.postprocess import Selection, classifier, detector
-from edgeprune.images.preprocess import Preprocess, letterbox, load_input, read_image
+from edgeprune.images.postprocess import Selection, classifier, detector, values
+from edgeprune.images.preprocess import Preprocess, letterbox, load_input, read_image, to_tensor
 from edgeprune.images.spec import Spec, spec_of
 from edgeprune.records.summary import ExportCheck
 
@@ -76,6 +78,27 @@ def test_the_accuracy_is_that_of_the_plain_file(
     expected = adapter.evaluate(session, tiny, "train", SPEC.preprocess, by)
     found = adapter.evaluate(predict, tiny, "train", SPEC.preprocess, post)
     assert found.score == pytest.approx(expected.score, abs=1e-6)
+
+
+@pytest.mark.parametrize("colour", ["RGB", "BGR"])
+def test_mean_deviation_and_colours_go_into_the_graph(colour: Any, tmp_path: Path) -> None:
+    """A network that gives its input back shows what the embedded file makes of a picture."""
+    pre = Preprocess((16, 24), colour=colour, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.25))
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Identity", ["images"], ["output0"])],
+        "same",
+        [onnx.helper.make_tensor_value_info("images", onnx.TensorProto.FLOAT, pre.shape)],
+        [onnx.helper.make_tensor_value_info("output0", onnx.TensorProto.FLOAT, pre.shape)],
+    )
+    opset = [onnx.helper.make_opsetid("", 17)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / "plain.onnx")
+    spec = Spec(preprocess=pre, postprocess=values("same"))
+    path = embed(tmp_path / "plain.onnx", spec, ("scale",), tmp_path / "embedded.onnx")
+    canvas = np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)
+    (found,) = _session(path).run(None, {"image": canvas[None]})
+    np.testing.assert_array_equal(found, to_tensor(canvas, pre))
+    predict, _ = predictor(path, spec, ("scale",))
+    np.testing.assert_array_equal(predict(to_tensor(canvas, pre))[0], found)
 
 
 def test_it_does_not_claim_the_spec_of_the_plain_file(float_models: Exported, tmp_path: Path) -> None:

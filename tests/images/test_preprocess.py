@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import cv2
@@ -13,12 +12,22 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torchvision.transforms import Normalize
 from ultralytics.data.augment import LetterBox, classify_transforms
 from ultralytics.utils.patches import imread
 
+from edgeprune.core.documents import validate
 from edgeprune.core.errors import DataError
 from edgeprune.images.dataset import Dataset
-from edgeprune.images.preprocess import CENTRE_CROP, Preprocess, letterbox, load_input, read_image, to_tensor
+from edgeprune.images.preprocess import (
+    CENTRE_CROP,
+    Preprocess,
+    centre_crop,
+    letterbox,
+    load_input,
+    read_image,
+    to_tensor,
+)
 
 
 @settings(deadline=None)
@@ -73,9 +82,51 @@ def test_the_tensor_is_rgb_in_the_unit_range_bit_for_bit_as_torch_scales_it() ->
     np.testing.assert_array_equal(tensor, theirs.numpy())
 
 
-def test_the_spec_is_plain_data() -> None:
-    spec = Preprocess(320)
-    assert Preprocess(**json.loads(json.dumps(asdict(spec)))) == spec
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+
+
+def test_mean_and_deviation_are_taken_as_torchvision_takes_them() -> None:
+    canvas = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
+    tensor = to_tensor(canvas, Preprocess((32, 48), **IMAGENET))
+    theirs = torch.from_numpy(canvas[..., ::-1].transpose(2, 0, 1)[None].copy()).float() / 255
+    theirs = Normalize(*IMAGENET.values())(theirs)
+    np.testing.assert_allclose(tensor, theirs.numpy(), atol=1e-6)
+
+
+def test_a_network_may_take_its_colours_as_opencv_has_them() -> None:
+    canvas = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    tensor = to_tensor(canvas, Preprocess(32, colour="BGR", scale=1.0))
+    np.testing.assert_array_equal(tensor[0].transpose(1, 2, 0), canvas)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 150), st.integers(1, 150), st.sampled_from(((32, 64), (96, 64), (64, 65))))
+def test_an_input_that_is_no_square_is_filled_as_far_as_proportions_allow_or_covered(
+    height: int, width: int, size: tuple[int, int]
+) -> None:
+    image = np.zeros((height, width, 3), np.uint8)
+    canvas, place = letterbox(image, Preprocess(size))
+    assert canvas.shape == (*size, 3)
+    assert place.height == size[0] or place.width == size[1]
+    assert place.left >= 0 and place.top >= 0
+    assert place.left + place.width <= size[1] and place.top + place.height <= size[0]
+    cut, place = centre_crop(image, Preprocess(size, pad=None, resize=CENTRE_CROP))
+    assert cut.shape == (*size, 3)
+    assert place.height == size[0] or place.width == size[1]
+    assert place.left <= 0 and place.top <= 0
+
+
+@pytest.mark.parametrize(
+    "spec", [Preprocess(320), Preprocess((96, 160), colour="BGR", **IMAGENET), Preprocess((64, 64))]
+)
+def test_the_spec_is_plain_data(spec: Preprocess) -> None:
+    assert validate(Preprocess, json.loads(json.dumps(spec.told())), "a file", DataError) == spec
+
+
+def test_a_spec_says_nothing_of_what_is_not_done() -> None:
+    """So that files of today's models are, byte for byte, what they were before there was more to say."""
+    assert list(Preprocess((64, 64)).told()) == ["imgsz", "colour", "scale", "pad", "layout", "resize"]
+    assert Preprocess((64, 64)).told()["imgsz"] == 64
 
 
 def test_a_file_becomes_an_input(tiny: Dataset) -> None:

@@ -106,7 +106,7 @@ def test_the_int8_openvino_model_has_it_too(convnet: Path, tiny: Dataset, tmp_pa
 @pytest.mark.parametrize(
     ("part", "change", "complaint"),
     [
-        ("preprocess", {"colour": "BGR"}, "preprocess.colour: 'BGR'"),
+        ("preprocess", {"colour": "CMYK"}, "preprocess.colour: 'CMYK' is not one of RGB, BGR"),
         ("preprocess", {"imgsz": "wide"}, "preprocess.imgsz"),
         (
             "postprocess",

@@ -12,6 +12,7 @@ from edgeprune.core.errors import ConfigError
 from edgeprune.core.files import read_bytes
 from edgeprune.core.resources import bundled
 from edgeprune.images.preprocess import Preprocess, to_input
+from edgeprune.images.size import sides
 
 _TENSORS = 32
 
@@ -24,19 +25,21 @@ def photograph() -> Image:
 
 
 def stock_images(spec: Preprocess) -> npt.NDArray[np.float32]:
-    """Return 32 distinct crops of the photographs, as inputs: float32 (32, 3, imgsz, imgsz).
+    """Return 32 distinct crops of the photographs, as inputs: float32 (32, 3, h, w).
 
     They are scaled here, by the same arithmetic wherever it runs, so that OpenCV may be missing.
     """
     photos = _photographs()
+    high, wide = sides(spec.imgsz)
     generator = np.random.default_rng(0)
     tensors = []
     for index in range(_TENSORS):
         photo = photos[index % len(photos)]
         top, left = (int(generator.integers(0, side // 2)) for side in photo.shape[:2])
-        side = min(photo.shape[0] - top, photo.shape[1] - left)
-        square = photo[top : top + side, left : left + side, ::-1]
-        tensors.append(to_input(_scaled(square, spec.imgsz), spec)[0])
+        rest = photo[top:, left:, ::-1]
+        across = min(rest.shape[1], rest.shape[0] * wide // high)
+        crop = rest[: max(2, across * high // wide), : max(2, across)]
+        tensors.append(to_input(_scaled(crop, high, wide), spec)[0])
     return np.concatenate(tensors)
 
 
@@ -47,11 +50,16 @@ def _photographs() -> list[Image]:
         return [stored[name] for name in sorted(stored.files)]
 
 
-def _scaled(image: npt.NDArray[Any], side: int) -> Image:
-    """Scale a square image to another side, bilinear between the centres of pixels."""
-    places = np.clip((np.arange(side) + 0.5) * (len(image) / side) - 0.5, 0, len(image) - 1)
-    before = np.minimum(places.astype(np.intp), len(image) - 2)
-    share = (places - before).astype(np.float32)
-    rows = image[before] * (1 - share[:, None, None]) + image[before + 1] * share[:, None, None]
-    both = rows[:, before] * (1 - share[None, :, None]) + rows[:, before + 1] * share[None, :, None]
+def _scaled(image: Image, high: int, wide: int) -> Image:
+    """Scale an image to a height and a width, bilinear between the centres of pixels."""
+    rows = _resampled(image, high)
+    both = _resampled(rows.swapaxes(0, 1), wide).swapaxes(0, 1)
     return np.ascontiguousarray(np.rint(both).astype(np.uint8))
+
+
+def _resampled(lines: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
+    """Return as many lines of an image along its first axis, linear between the centres of those there are."""
+    places = np.clip((np.arange(count) + 0.5) * (len(lines) / count) - 0.5, 0, len(lines) - 1)
+    before = np.minimum(places.astype(np.intp), len(lines) - 2)
+    share = (places - before).astype(np.float32)[:, None, None]
+    return np.asarray(lines[before] * (1 - share) + lines[before + 1] * share)

@@ -6,7 +6,7 @@ import contextlib
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from edgeprune.core.artifact import STAGES, SUMMARY, Artifact
 from edgeprune.core.errors import CompileError, ConfigError, EdgepruneError, ModelError, NotComparableError
 from edgeprune.core.files import inside
 from edgeprune.images.preprocess import Preprocess
+from edgeprune.images.size import ImageSize, size_of
 from edgeprune.images.spec import spec_of
 from edgeprune.records.bench_result import Job
 from edgeprune.records.scores import Accuracy
@@ -93,7 +94,7 @@ def make_job(subject: Subject, threads: int, folder: Path) -> Job:
         environment=subject.environment,
     )
     photo = write_image(photograph(), folder / "image.npy")
-    stages = {part: value and asdict(value) for part, value in spec.items()}
+    stages = {part: value and value.told() for part, value in spec.items()}
     job = job.model_copy(update={"image": str(photo), **stages})
     reference = reference_of(job, folder / "answer")
     return job.model_copy(update={"reference": reference and str(reference)})
@@ -108,11 +109,11 @@ def engine_spec(engine: Path) -> dict[str, Any]:
     return {"preprocess": spec.preprocess, "postprocess": spec.postprocess}
 
 
-def input_size(path: Path) -> int:
-    """Read the side of the square input of an engine of any runtime.
+def input_size(path: Path) -> ImageSize:
+    """Read the size of the input of an engine of any runtime.
 
     Raises:
-        ModelError: it does not take one image of shape (1, 3, size, size).
+        ModelError: it does not take one image of shape (1, 3, height, width).
     """
     backend, found = _recognised(path)
     told = found.precision is not None
@@ -124,18 +125,18 @@ def input_size(path: Path) -> int:
     if unfit := _unfit(shape, path.suffix == ".onnx"):
         sides = ", ".join(str(side or "?") for side in shape)
         raise ModelError(f"{path}: its input ({sides}) {unfit}")
-    return shape[2]
+    return size_of(shape[2], shape[3])
 
 
 def _unfit(shape: Sequence[int], is_onnx: bool) -> str | None:
-    """Say why a network is not measured on one square RGB image (1, 3, size, size), and what to do."""
+    """Say why a network is not measured on one RGB image (1, 3, height, width), and what to do."""
     if len(shape) != 4:
-        return "is no image; a network of images (1, 3, size, size) is measured"
+        return "is no image; a network of images (1, 3, height, width) is measured"
     batch, channels, height, width = shape
     tool = "python -m onnxruntime.tools.make_dynamic_shape_fixed with --input_name and --input_shape"
     fixed = f", or fix it by {tool} 1,3,640,640" if is_onnx else ""
     reasons = (
-        (channels != 3 and width == 3, "has its channels last; export it as (1, 3, size, size)"),
+        (channels != 3 and width == 3, "has its channels last; export it as (1, 3, height, width)"),
         (
             0 in shape,
             f"is dynamic; export it for one size and one image (dynamic=False imgsz=640 batch=1){fixed}",
@@ -146,12 +147,8 @@ def _unfit(shape: Sequence[int], is_onnx: bool) -> str | None:
         ),
         (channels != 3, f"is of {channels} channels, not 3; networks of RGB images are measured"),
         (
-            height != width,
-            f"is {height} by {width} pixels; export a square: imgsz={max(height, width)}",
-        ),
-        (
-            height > LIMITS["imgsz"].high,
-            f"is {height} pixels wide; images of up to {LIMITS['imgsz'].high} are measured",
+            max(height, width) > LIMITS["imgsz"].high,
+            f"is {height} by {width} pixels; images of up to {LIMITS['imgsz'].high} are measured",
         ),
     )
     return next((text for holds, text in reasons if holds), None)

@@ -16,6 +16,7 @@ from edgeprune.bench.node_times import NodeTime
 from edgeprune.core.documents import read_xml
 from edgeprune.core.errors import ModelError
 from edgeprune.core.onnx_outline import Node, read_outline
+from edgeprune.images.size import ImageSize, sides
 
 CONVOLUTIONS = ("Conv", "Convolution", "GroupConvolution")
 PRODUCTS = ("MatMul", "FusedMatMul", "Gemm", "FullyConnected")
@@ -55,7 +56,7 @@ class LayerCost(BaseModel):
         precision: that it runs in, such as ``int8``; empty where the runtime does not tell.
         ms: median, counted by the runtime.
         share: of the time of all nodes.
-        side: of the square feature map that it writes, in pixels; None when it writes none.
+        side: height of the feature map that it writes, in pixels; None when it writes none.
         channels: it reads and writes; None where it is no feature map.
         macs: multiply-accumulates of one inference; None of what multiplies no weights.
         moved: bytes of inputs, outputs and weights, each taken to have the precision that it runs in.
@@ -106,13 +107,13 @@ class _IrLayer:
 
 
 def layer_costs(
-    nodes: Sequence[NodeTime], weights: Mapping[str, Weights], imgsz: int
+    nodes: Sequence[NodeTime], weights: Mapping[str, Weights], imgsz: ImageSize
 ) -> tuple[LayerCost, ...]:
     """Return what each node computes and moves, the most expensive first.
 
     Args:
         weights: of the engine's convolutions by name, see `weights_of`.
-        imgsz: side of the network's input in pixels.
+        imgsz: size of the network's input in pixels.
     """
     total = sum(node.ms for node in nodes)
     costs = (_cost(node, _weights(node, weights), imgsz, total) for node in nodes)
@@ -134,16 +135,17 @@ def weights_of(engine: Path) -> dict[str, Weights]:
     return _ir_weights(ir_of(engine)) if ir_of(engine).suffix == ".xml" else {}
 
 
-def feature_map(shape: Sequence[int], imgsz: int) -> tuple[int, int] | None:
-    """Return side and channels of a square feature map, (1, C, H, W) or (1, H, W, C), or None.
+def feature_map(shape: Sequence[int], imgsz: ImageSize) -> tuple[int, int] | None:
+    """Return height and channels of a feature map, (1, C, H, W) or (1, H, W, C), or None.
 
-    Its side divides the image's, which that of no other tensor does by design.
+    It is the image divided by a whole number, which no other tensor is by design.
     """
     if len(shape) != 4:
         return None
+    high, wide = sides(imgsz)
     for channels, height, width in ((1, 2, 3), (3, 1, 2)):
-        side = shape[height]
-        if side == shape[width] and side and imgsz % side == 0:
+        side, stride = shape[height], high // max(1, shape[height])
+        if (side * stride, shape[width] * stride) == (high, wide):
             return side, shape[channels]
     return None
 
@@ -164,7 +166,7 @@ def _original(name: str) -> str:
     return _REWRITTEN.sub("", name)
 
 
-def _cost(node: NodeTime, weights: Weights | None, imgsz: int, total: float) -> LayerCost:
+def _cost(node: NodeTime, weights: Weights | None, imgsz: ImageSize, total: float) -> LayerCost:
     maps = [
         next((found for shape in shapes if (found := feature_map(shape, imgsz))), None)
         for shapes in (node.inputs, node.outputs)

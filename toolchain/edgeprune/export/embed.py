@@ -1,6 +1,6 @@
 """Preprocessing and NMS inside the ONNX graph, as a file of its own beside the one that was measured.
 
-``scale`` takes the letterboxed image as it lies in memory: uint8 (1, imgsz, imgsz, 3), BGR as OpenCV has it.
+``scale`` takes the letterboxed image as it lies in memory: uint8 (1, height, width, 3), BGR as OpenCV has it.
 ``nms`` gives detections (n, 6) of x1, y1, x2, y2 in pixels of the input, score and class, most confident
 first, by the spec's selection for deployment: ONNX's NonMaxSuppression suppresses within a class.
 """
@@ -21,8 +21,10 @@ from edgeprune.config.recipe import EmbedPart
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.errors import ConfigError
 from edgeprune.core.onnx_files import read_onnx
+from edgeprune.images.pixels import by_plane
 from edgeprune.images.postprocess import Postprocess, detector
 from edgeprune.images.preprocess import Preprocess
+from edgeprune.images.size import sides
 from edgeprune.images.spec import Spec
 from edgeprune.models import Predict
 
@@ -66,13 +68,23 @@ def predictor(embedded: Path, spec: Spec, parts: Sequence[EmbedPart]) -> tuple[P
 
     def predict(images: np.ndarray[Any, np.dtype[np.float32]]) -> list[np.ndarray[Any, Any]]:
         if "scale" in parts:
-            pixels = np.rint(images / np.float32(spec.preprocess.scale)).astype(np.uint8)
-            images = np.ascontiguousarray(pixels.transpose(0, 2, 3, 1)[..., ::-1])
+            images = _pixels(images, spec.preprocess)
         outputs = session(images)
         return [output[None] for output in outputs] if "nms" in parts else outputs
 
     post = spec.postprocess
     return predict, detector(post.names, end2end=True) if "nms" in parts else post
+
+
+def _pixels(tensor: np.ndarray[Any, np.dtype[np.float32]], spec: Preprocess) -> np.ndarray[Any, Any]:
+    """Return the picture that a tensor was made of: uint8 (1, height, width, 3), BGR."""
+    if spec.std is not None:
+        tensor = tensor * by_plane(spec.std)
+    if spec.mean is not None:
+        tensor = tensor + by_plane(spec.mean)
+    planes = np.rint(tensor / np.float32(spec.scale)).astype(np.uint8)
+    pixels = planes.transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(pixels[..., ::-1] if spec.colour == "RGB" else pixels)
 
 
 def as_deployed(post: Postprocess) -> Postprocess:
@@ -81,24 +93,31 @@ def as_deployed(post: Postprocess) -> Postprocess:
 
 
 def _scale(graph: onnx.GraphProto, spec: Preprocess) -> None:
-    """Put Cast, Transpose, the order of the colours and the scale before the network."""
-    network_input = graph.input[0].name
-    nodes = [
-        _node("Cast", [IMAGE], "float", to=TensorProto.FLOAT),
-        _node("Transpose", [f"{_NAME}float"], "planes", perm=[0, 3, 1, 2]),
-        _node("Gather", [f"{_NAME}planes", _constant(graph, "rgb", np.array([2, 1, 0]))], "coloured", axis=1),
-        # Divided in float32, as `to_tensor` does, so that the network sees the same bits.
-        helper.make_node(
-            "Div",
-            [f"{_NAME}coloured", _constant(graph, "range", np.float32(1 / spec.scale))],
-            [network_input],
-            name=f"{_NAME}scaled",
-        ),
+    """Put what turns a picture into an input before the network.
+
+    Every step is done in float32, as `to_tensor` does it, so that the network sees the same bits.
+    """
+    steps: list[tuple[str, np.ndarray[Any, Any] | np.generic | None, str, dict[str, Any]]] = [
+        ("Cast", None, "float", {"to": TensorProto.FLOAT}),
+        ("Transpose", None, "planes", {"perm": [0, 3, 1, 2]}),
     ]
+    if spec.colour == "RGB":
+        steps.append(("Gather", np.array([2, 1, 0]), "coloured", {"axis": 1}))
+    steps.append(("Div", np.float32(1 / spec.scale), "scaled", {}))
+    if spec.mean is not None:
+        steps.append(("Sub", by_plane(spec.mean), "centred", {}))
+    if spec.std is not None:
+        steps.append(("Div", by_plane(spec.std), "normalised", {}))
+    tensor, nodes = IMAGE, []
+    for kind, value, name, attributes in steps:
+        inputs = [tensor] if value is None else [tensor, _constant(graph, f"{name}_by", value)]
+        nodes.append(_node(kind, inputs, name, **attributes))
+        tensor = f"{_NAME}{name}"
+    nodes[-1].output[0] = graph.input[0].name
     for place, node in enumerate(nodes):
         graph.node.insert(place, node)
     del graph.input[0]
-    shape = [1, spec.imgsz, spec.imgsz, 3]
+    shape = [1, *sides(spec.imgsz), 3]
     graph.input.insert(0, helper.make_tensor_value_info(IMAGE, TensorProto.UINT8, shape))
 
 

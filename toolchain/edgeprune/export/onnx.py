@@ -22,6 +22,7 @@ from edgeprune.core.errors import CompileError, shortened
 from edgeprune.core.onnx_files import read_onnx
 from edgeprune.images.heads import HEADS
 from edgeprune.images.preprocess import Preprocess, load_input
+from edgeprune.images.size import sides
 from edgeprune.images.spec import Spec
 from edgeprune.models import ModelInfo, Predict
 from edgeprune.models.predictor import predictor
@@ -118,7 +119,7 @@ def describe(model: onnx.ModelProto, info: ModelInfo, spec: Spec) -> None:
         "task": info.task,
         "names": str(names),
         "stride": str(info.stride),
-        "imgsz": str([spec.preprocess.imgsz] * 2),
+        "imgsz": str(list(sides(spec.preprocess.imgsz))),
         "batch": "1",
         "channels": "3",
         "end2end": str(info.end2end),

@@ -3,6 +3,7 @@
 It is that of ultralytics' validators. For detection, with square batches (`rect=False`): the long side is
 scaled to the input size with bilinear interpolation, the rest is padded around the centre.
 For classification: the short side is scaled, with Pillow's antialiasing, and the centre is cut out.
+An input that is no square is filled as far as the image's proportions allow, or covered by it.
 
 This file travels to the device with the worker: numpy, and inside the functions OpenCV or Pillow.
 """
@@ -10,11 +11,14 @@ This file travels to the device with the worker: numpy, and inside the functions
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
+
+from edgeprune.images.size import sides
 
 if TYPE_CHECKING:
     from edgeprune.images.preprocess import Preprocess
@@ -37,45 +41,59 @@ class Placement:
 
 
 def letterbox(image: Image, spec: Preprocess) -> tuple[Image, Placement]:
-    """Scale and pad a BGR image of shape (h, w, 3) to (imgsz, imgsz, 3), uint8."""
-    height, width = image.shape[:2]
-    ratio = spec.imgsz / max(height, width)
+    """Scale and pad a BGR image of shape (h, w, 3) to the spec's height and width, uint8."""
+    (high, wide), (height, width) = sides(spec.imgsz), image.shape[:2]
+    ratio = min(high / height, wide / width)
     if ratio != 1:
         import cv2
 
-        width, height = (min(math.ceil(side * ratio), spec.imgsz) for side in (width, height))
+        width, height = min(math.ceil(width * ratio), wide), min(math.ceil(height * ratio), high)
         image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
     # -0.1 / +0.1 split an odd padding as ultralytics' LetterBox does.
-    left, top = round((spec.imgsz - width) / 2 - 0.1), round((spec.imgsz - height) / 2 - 0.1)
-    canvas = np.full((spec.imgsz, spec.imgsz, 3), spec.pad, dtype=np.uint8)
+    left, top = round((wide - width) / 2 - 0.1), round((high - height) / 2 - 0.1)
+    canvas = np.full((high, wide, 3), spec.pad, dtype=np.uint8)
     canvas[top : top + height, left : left + width] = image
     return canvas, Placement(width, height, left, top)
 
 
 def centre_crop(image: Image, spec: Preprocess) -> tuple[Image, Placement]:
-    """Scale and cut a BGR image of shape (h, w, 3) to (imgsz, imgsz, 3), uint8, as torchvision does."""
-    height, width = image.shape[:2]
-    short = min(height, width)
-    if short != spec.imgsz:
+    """Scale and cut a BGR image of shape (h, w, 3) to the spec's height and width, uint8, as torchvision."""
+    (high, wide), (height, width) = sides(spec.imgsz), image.shape[:2]
+    if high * width >= wide * height:  # its height is what has to be scaled most
+        scaled = high, high * width // height
+    else:
+        scaled = wide * height // width, wide
+    if scaled != (height, width):
         from PIL import Image as Pillow
 
-        height, width = (spec.imgsz * side // short for side in (height, width))
+        height, width = scaled
         resized = Pillow.fromarray(image).resize((width, height), Pillow.Resampling.BILINEAR)
         image = np.asarray(resized, dtype=np.uint8)
-    left, top = round((width - spec.imgsz) / 2), round((height - spec.imgsz) / 2)
-    cut = image[top : top + spec.imgsz, left : left + spec.imgsz]
+    left, top = round((width - wide) / 2), round((height - high) / 2)
+    cut = image[top : top + high, left : left + wide]
     return cut, Placement(width, height, -left, -top)
 
 
 def to_tensor(canvas: Image, spec: Preprocess) -> Tensor:
-    """Turn a resized BGR image into a float32 tensor of shape (1, 3, imgsz, imgsz), RGB, scaled."""
-    planes = np.ascontiguousarray(canvas[:, :, ::-1].transpose(2, 0, 1)[None])
+    """Turn a resized BGR image into a float32 tensor of shape (1, 3, h, w), scaled, in the spec's colours."""
+    pixels = canvas[:, :, ::-1] if spec.colour == "RGB" else canvas
+    planes = np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
     # Divided in float32, as torch does, so that both sides of a comparison see the same bits.
-    return planes.astype(np.float32) / np.float32(1 / spec.scale)
+    tensor = planes.astype(np.float32) / np.float32(1 / spec.scale)
+    if spec.mean is not None:
+        tensor -= by_plane(spec.mean)
+    if spec.std is not None:
+        tensor /= by_plane(spec.std)
+    return tensor
+
+
+def by_plane(numbers: Sequence[float]) -> Tensor:
+    """Return three numbers, one a plane of a tensor, in a shape that goes with it: float32 (1, 3, 1, 1)."""
+    return np.asarray(numbers, dtype=np.float32).reshape(1, 3, 1, 1)
 
 
 def to_input(image: Image, spec: Preprocess) -> tuple[Tensor, Placement]:
-    """Resize and scale a BGR image: float32 (1, 3, imgsz, imgsz), and where the image lies in it."""
+    """Resize and scale a BGR image: float32 (1, 3, h, w), and where the image lies in it."""
     fit = centre_crop if spec.resize == CENTRE_CROP else letterbox
     canvas, placement = fit(image, spec)
     return to_tensor(canvas, spec), placement

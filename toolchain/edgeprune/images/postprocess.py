@@ -8,7 +8,7 @@ each by its name.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field
@@ -77,6 +77,10 @@ class Postprocess:
     evaluation: Selection | None = None
     deployment: Selection | None = None
 
+    def told(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return asdict(self)
+
 
 def detector(names: tuple[str, ...], end2end: bool) -> Postprocess:
     """Return the spec of a detector: boxes and scores of all anchors, or detections that need no NMS."""
@@ -88,9 +92,9 @@ def detector(names: tuple[str, ...], end2end: bool) -> Postprocess:
     return Postprocess("detect", "raw", names, "xywh", True, validated, Selection(DEPLOYED, 0.7, most))
 
 
-def classifier(names: tuple[str, ...]) -> Postprocess:
-    """Return the spec of a classifier that gives probabilities."""
-    return Postprocess("classify", "scores", names)
+def classifier(names: tuple[str, ...], activated: bool = True) -> Postprocess:
+    """Return the spec of a classifier that gives probabilities, or logits where it is not activated."""
+    return Postprocess("classify", "scores", names, activated=activated)
 
 
 def values(task: str, names: tuple[str, ...] = ()) -> Postprocess:

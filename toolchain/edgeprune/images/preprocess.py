@@ -5,9 +5,9 @@ The arithmetic is in `images/pixels.py`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import ConfigDict, Field
@@ -25,6 +25,7 @@ from edgeprune.images.pixels import (
     to_input,
     to_tensor,
 )
+from edgeprune.images.size import input_shape, sides, size_of
 
 __all__ = [
     "CENTRE_CROP",
@@ -48,32 +49,53 @@ Resize = Literal[
 ]
 
 
+Side = Annotated[int, Field(ge=1)]
+Divisor = Annotated[float, Field(gt=0)]
+
+
 @dataclass(frozen=True)
 class Preprocess:
     """How an image file becomes the network's input.
 
     Attributes:
-        imgsz: height and width of the input, in pixels.
-        colour: channel order of the tensor.
+        imgsz: side of the square input, or its height and width, in pixels.
+        colour: order of the tensor's planes.
         scale: factor on the 0-255 values.
         pad: grey level of the letterbox; None where nothing is padded.
         layout: order of the tensor's dimensions.
         resize: `LETTERBOX` or `CENTRE_CROP`.
+        mean, std: what is taken off each plane after the scale, and what it is then divided by; None for
+            nothing.
     """
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
 
-    imgsz: Annotated[int, Field(ge=1)]
-    colour: Literal["RGB"] = "RGB"
+    imgsz: Side | tuple[Side, Side]
+    colour: Literal["RGB", "BGR"] = "RGB"
     scale: Annotated[float, Field(gt=0)] = 1 / 255
     pad: Annotated[int, Field(ge=0, le=255)] | None = 114
     layout: Literal["NCHW"] = "NCHW"
     resize: Resize = LETTERBOX
+    mean: tuple[float, float, float] | None = None
+    std: tuple[Divisor, Divisor, Divisor] | None = None
+
+    def __post_init__(self) -> None:
+        """Take a height and a width that are the same for the side of a square."""
+        if not isinstance(self.imgsz, int):
+            object.__setattr__(self, "imgsz", size_of(*sides(self.imgsz)))
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """Shape of one input of the network."""
-        return (1, 3, self.imgsz, self.imgsz)
+        return input_shape(self.imgsz)
+
+    def told(self) -> dict[str, Any]:
+        """Return it as JSON has it: what is not done to an image is left out."""
+        return {
+            key: value
+            for key, value in asdict(self).items()
+            if key not in ("mean", "std") or value is not None
+        }
 
 
 def read_image(path: Path) -> Image:
@@ -132,5 +154,5 @@ def _by_pillow(path: Path) -> Image | None:
 
 
 def load_input(path: Path, spec: Preprocess) -> tuple[Tensor, Placement]:
-    """Read, resize and scale one image: float32 (1, 3, imgsz, imgsz), and where the image lies in it."""
+    """Read, resize and scale one image: float32 (1, 3, h, w), and where the image lies in it."""
     return to_input(read_image(path), spec)

@@ -7,7 +7,6 @@ It stands in the metadata of an ONNX file, in the `rt_info` of an OpenVINO model
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +40,15 @@ class Spec(BaseModel):
 
     def to_json(self) -> str:
         """Return the content of `preprocess.json`."""
-        return json.dumps({part: asdict(getattr(self, part)) for part in PARTS}, indent=1) + "\n"
+        return json.dumps(self.told(), indent=1) + "\n"
 
     def metadata(self) -> dict[str, str]:
         """Return the entries of an ONNX file's metadata."""
-        return {f"{PREFIX}.{part}": json.dumps(asdict(getattr(self, part))) for part in PARTS}
+        return {f"{PREFIX}.{part}": json.dumps(value) for part, value in self.told().items()}
+
+    def told(self) -> dict[str, Any]:
+        """Return both parts as JSON has them."""
+        return {"preprocess": self.preprocess.told(), "postprocess": self.postprocess.told()}
 
 
 def spec_of(path: Path) -> Spec:

@@ -16,11 +16,12 @@ from edgeprune.bench.tune import fastest_environment
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.artifact import Artifact
 from edgeprune.images.preprocess import Preprocess
+from edgeprune.images.size import ImageSize
 from edgeprune.records.bench_result import Job
 from edgeprune.records.latency_table import LatencyTable
 from edgeprune.records.speedup import Speedup
 
-Engine = tuple[Artifact, int]
+Engine = tuple[Artifact, ImageSize]
 """A compiled network and the side of its input, in pixels."""
 
 

@@ -16,6 +16,7 @@ from edgeprune.bench.effort import TablePlan
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.documents import read_record
 from edgeprune.core.errors import DeviceError
+from edgeprune.images.size import sides
 from edgeprune.latency.micronet import Micronet, write_micronet
 from edgeprune.latency.shipped import Subject
 from edgeprune.records.latency_table import TableKey
@@ -56,7 +57,7 @@ def measured_rounds(
                 archive.write(path, path.name)
                 entries.append({"name": net.name, "engine": path.name, "size": [net.height, net.width]})
         for whole, engine in wholes.items():
-            size = [subject.imgsz, subject.imgsz]
+            size = list(sides(subject.imgsz))
             entries.append({"name": whole, "engine": runner.push(engine.path), "size": size})
         job = {
             "backend": subject.profile.backend,

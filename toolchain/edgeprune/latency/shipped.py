@@ -21,6 +21,7 @@ from edgeprune.core.artifact import Artifact, digest
 from edgeprune.core.errors import ConfigError
 from edgeprune.export.onnx import export, export_program
 from edgeprune.images.preprocess import Preprocess
+from edgeprune.images.size import ImageSize, input_shape, sides, size_words
 from edgeprune.models import ModelAdapter
 from edgeprune.prune.groups import find_groups, remove, trace
 from edgeprune.quantize import CalibrationSet, quantize
@@ -36,7 +37,7 @@ class Subject:
     adapter: ModelAdapter
     model: nn.Module
     digest: str
-    imgsz: int
+    imgsz: ImageSize
     profile: DeviceProfile
     precision: Precision
     threads: int
@@ -45,7 +46,7 @@ class Subject:
 def subject_of(
     adapter: ModelAdapter,
     path: Path,
-    imgsz: int | None,
+    imgsz: ImageSize | None,
     profile: DeviceProfile,
     precision: Precision | None,
     threads: int,
@@ -62,21 +63,25 @@ def subject_of(
     side = imgsz or info.imgsz
     if side is None:
         raise ConfigError(f"{path}: the checkpoint does not tell its image size; give --imgsz")
-    if side % info.stride:
-        raise ConfigError(f"--imgsz: {side} is not a multiple of the network's stride {info.stride}")
+    if any(length % info.stride for length in sides(side)):
+        raise ConfigError(
+            f"--imgsz: {size_words(side)} is not a multiple of the network's stride {info.stride}"
+        )
     return Subject(
         adapter, adapter.prunable(model), digest(path), side, profile, precision or profile.ship, threads
     )
 
 
-def cut_widths(adapter: ModelAdapter, model: nn.Module, imgsz: int, keep: Mapping[str, int]) -> nn.Module:
+def cut_widths(
+    adapter: ModelAdapter, model: nn.Module, imgsz: ImageSize, keep: Mapping[str, int]
+) -> nn.Module:
     """Return a copy of a prunable network whose groups keep their first so many channels.
 
     Which channels stay does not matter to latency.
     """
     twin = copy.deepcopy(model)
     fixed = adapter.unprunable(twin)
-    graph = trace(twin, torch.zeros(1, 3, imgsz, imgsz), fixed)
+    graph = trace(twin, torch.zeros(input_shape(imgsz)), fixed)
     for group in find_groups(graph, twin, fixed):
         if keep.get(group.name, group.width) < group.width:
             remove(graph, group, list(range(keep[group.name], group.width)))
@@ -108,7 +113,7 @@ def compiled(subject: Subject, model: nn.Module, out: Path) -> Artifact:
 
 
 def engine_of(
-    adapter: ModelAdapter, checkpoint: Path, imgsz: int, profile: DeviceProfile, threads: int, out: Path
+    adapter: ModelAdapter, checkpoint: Path, imgsz: ImageSize, profile: DeviceProfile, threads: int, out: Path
 ) -> Artifact:
     """Export, quantise and compile a checkpoint as it would ship, for timing.
 
@@ -137,7 +142,7 @@ def key_of(subject: Subject, environment: Mapping[str, str], testbed: Testbed) -
     )
 
 
-def _photographs(imgsz: int, folder: Path) -> tuple[Path, ...]:
+def _photographs(imgsz: ImageSize, folder: Path) -> tuple[Path, ...]:
     """Write a few stock photographs as image files: calibration reads files."""
     folder.mkdir(parents=True)
     paths = []

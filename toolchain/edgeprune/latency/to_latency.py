@@ -11,6 +11,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
+from edgeprune.images.size import ImageSize, input_shape
 from edgeprune.bench.testbed import Testbed
 from edgeprune.config.recipe import PruneRecipe
 from edgeprune.config.targets import DeviceProfile
@@ -62,7 +63,7 @@ def cut_to_latency(
     """
     adapter, recipe, spec = context.adapter, context.recipe, context.spec
     model = adapter.prunable(adapter.load(source))
-    example = torch.zeros(1, 3, spec.imgsz, spec.imgsz)
+    example = torch.zeros(spec.shape)
     evidence = evidence_for(context, model)
     scores = score_groups(model, adapter.unprunable, example, recipe.prune, evidence)
     if unknown := next((name for name in scores if name not in table.original), None):
@@ -90,7 +91,7 @@ def raced(
     adapter: ModelAdapter,
     before: Path,
     after: Path,
-    imgsz: int,
+    imgsz: ImageSize,
     profile: DeviceProfile,
     table: LatencyTable,
     testbed: Testbed,
@@ -137,7 +138,7 @@ def reshape(
     gauges, step = Gauges(accuracy, metric=info.metric), profile.step
     if table is not None:
         step, gauges = table.step, replace(gauges, layer_ms=table.factor_ms)
-    example = torch.zeros(1, 3, spec.imgsz, spec.imgsz)
+    example = torch.zeros(spec.shape)
     with tempfile.TemporaryDirectory() as name:
         if testbed is not None:
             subject = subject_of(adapter, source, spec.imgsz, profile, profile.ship, recipe.bench.threads)
@@ -175,7 +176,7 @@ def descended(
     adapter: ModelAdapter,
     before: Path,
     after: Path,
-    imgsz: int,
+    imgsz: ImageSize,
     recipe: PruneRecipe,
     step: int,
     goal: str,
@@ -187,7 +188,7 @@ def descended(
         goal: what was pruned to, in words.
     """
     models = [adapter.prunable(adapter.load(path)) for path in (before, after)]
-    example = torch.zeros(1, 3, imgsz, imgsz)
+    example = torch.zeros(input_shape(imgsz))
     report = account(models[0], models[1], adapter.unprunable, example, recipe, Terms(goal, 0.0, step))
     widths = [layer for layer in report.layers if layer.prunable]
     kept = sum(layer.after for layer in widths) / sum(layer.before for layer in widths)

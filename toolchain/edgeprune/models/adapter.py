@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeprune.images.postprocess import Postprocess
+from edgeprune.images.size import ImageSize
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +41,7 @@ class ModelInfo:
         family: of networks, such as ``yolov8n``.
         names: of the classes, in the order of the output.
         stride: largest stride of the network; the input size must be a multiple of it.
-        imgsz: side of the input it was trained at, in pixels, or None when the checkpoint does not tell.
+        imgsz: size of the input it was trained at, in pixels, or None when the checkpoint does not tell.
         metric: name of what the model is judged by, as `Accuracy.metric` of its evaluations has it.
         postprocess: how the outputs of the exported network are read.
         with_nms: of a network whose output is already free of duplicates, how its other head is read, which
@@ -53,7 +54,7 @@ class ModelInfo:
     family: str
     names: tuple[str, ...]
     stride: int
-    imgsz: int | None
+    imgsz: ImageSize | None
     metric: str
     postprocess: Postprocess
     with_nms: Postprocess | None = None
@@ -77,7 +78,7 @@ class Training:
     Attributes:
         student: checkpoint that is trained.
         teacher: checkpoint that it learns from beside the labels; None for labels alone.
-        imgsz: side of the input, in pixels.
+        imgsz: size of the input, in pixels.
         out: where the result goes: a checkpoint, or the folder of a sparse training.
         progress: told after every batch.
     """
@@ -85,7 +86,7 @@ class Training:
     student: Path
     teacher: Path | None
     dataset: Dataset
-    imgsz: int
+    imgsz: ImageSize
     recipe: Recipe
     out: Path
     progress: Progress
@@ -124,7 +125,7 @@ class ModelAdapter(Protocol):
         """Return a copy that computes the same function and that the dependency graph can trace."""
         ...
 
-    def preprocess(self, imgsz: int) -> Preprocess:
+    def preprocess(self, imgsz: ImageSize) -> Preprocess:
         """Return how an image becomes this kind of model's input of that size, in pixels."""
         ...
 

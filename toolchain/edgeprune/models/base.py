@@ -1,7 +1,8 @@
 """What most kinds of model answer alike, as a base class: a new adapter says only what is its own.
 
 It owes `recognise`, `load`, `save`, `info`, `preprocess`, `dataset` and `evaluate`; for criteria that read
-gradients and for `finetune` also `labelled_images` and `loss`.
+gradients and for `finetune` also `labelled_images` and `loss`. `adapters/classifier.py` has all but the first
+four for classifiers.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import nn
 
 from edgeprune.core.errors import ConfigError, ModelError
 from edgeprune.images.postprocess import Postprocess
+from edgeprune.images.size import ImageSize
 from edgeprune.models.adapter import Batch, ModelInfo, Predict, Training
 from edgeprune.models.recovery import recover
 
@@ -50,7 +52,7 @@ class BaseAdapter(ABC):
         """Describe a loaded model."""
 
     @abstractmethod
-    def preprocess(self, imgsz: int) -> Preprocess:
+    def preprocess(self, imgsz: ImageSize) -> Preprocess:
         """Return how an image becomes the input."""
 
     @abstractmethod

@@ -12,6 +12,7 @@ from edgeprune.bench.side_by_side import speedup
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.artifact import Artifact, digest
 from edgeprune.core.errors import ConfigError
+from edgeprune.images.size import ImageSize, sides, size_of
 from edgeprune.pipeline.context import Build, Candidate
 from edgeprune.pipeline.convert import source
 from edgeprune.pipeline.measure import measured
@@ -83,21 +84,28 @@ def alternatives(
     return rows, checks
 
 
-def sizes_near(imgsz: int, stride: int, share: float) -> tuple[int, ...]:
+def sizes_near(imgsz: ImageSize, stride: int, share: float) -> tuple[ImageSize, ...]:
     """Return up to three smaller input sizes, the largest first, near the one that takes `share` of the time.
 
     The time of a convolutional network goes about with the area of its input; what does not shrink with it
     makes the small ones slower than that, so that one size below the estimate is among them.
 
     Args:
-        imgsz: side of the input that the time is a share of, in pixels.
+        imgsz: size of the input that the time is a share of, in pixels; of its sides the shorter one is
+            stepped down, and the other one follows.
         stride: every size is a multiple of it.
     """
-    steps = imgsz // stride
+    height, width = sides(imgsz)
+    short = min(height, width)
+    steps = short // stride
     reached = min(isqrt(int(steps * steps * share)), steps)
     last = max(1, reached - 1)
     first = min(steps - 1, last + MOST_SIZES - 1)
-    return tuple(stride * step for step in range(first, last - 1, -1))
+
+    def at(side: int, step: int) -> int:
+        return stride * max(1, round(side * step / (stride * steps)))
+
+    return tuple(size_of(at(height, step), at(width, step)) for step in range(first, last - 1, -1))
 
 
 def _ships(entry: Candidate) -> bool:

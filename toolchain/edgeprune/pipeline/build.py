@@ -11,6 +11,7 @@ from edgeprune.bench.testbed import Testbed, local
 from edgeprune.core.artifact import STAGES, SUMMARY, Artifact, Store, digest, require_own_folder
 from edgeprune.core.errors import ConfigError
 from edgeprune.core.packages import version_named
+from edgeprune.images.size import sides, size_words
 from edgeprune.models import adapter_of, get_adapter
 from edgeprune.models.trust import trusting
 from edgeprune.pipeline.alternatives import alternatives, smaller_model
@@ -99,12 +100,13 @@ def start(
     imgsz = request.recipe.imgsz or info.imgsz
     if imgsz is None:
         raise ConfigError(f"{request.model}: the checkpoint does not tell its input size; give --imgsz")
-    if imgsz % info.stride:
-        lower = max(info.stride, imgsz // info.stride * info.stride)
-        raise ConfigError(
-            f"imgsz: {imgsz} is not a multiple of the model's stride {info.stride}; "
-            f"{lower} and {lower + info.stride} are the nearest"
-        )
+    for side in sides(imgsz):
+        if side % info.stride:
+            lower = max(info.stride, side // info.stride * info.stride)
+            raise ConfigError(
+                f"imgsz: {side} is not a multiple of the model's stride {info.stride}; "
+                f"{lower} and {lower + info.stride} are the nearest"
+            )
     if request.recipe.export.embed:
         from edgeprune.export.embed import check
 
@@ -120,5 +122,5 @@ def start(
         lambda place: context.network(place / "model.pt"),
         uses=context.of_model,
     )
-    notify("load", 1.0, f"{info.family}, {len(info.names)} classes, {imgsz} px")
+    notify("load", 1.0, f"{info.family}, {len(info.names)} classes, {size_words(imgsz)}")
     return original, context

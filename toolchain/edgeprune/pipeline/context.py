@@ -21,6 +21,7 @@ from edgeprune.core.errors import OutputError
 from edgeprune.core.files import write_text_atomically
 from edgeprune.images.dataset import Dataset
 from edgeprune.images.preprocess import Preprocess
+from edgeprune.images.size import ImageSize
 from edgeprune.models import ModelAdapter, ModelInfo
 from edgeprune.records.scores import Accuracy
 from edgeprune.records.sensitivity import Guard
@@ -105,7 +106,7 @@ class Build:
             return (SELECTION_SPLIT,)
         return tuple(dict.fromkeys((SELECTION_SPLIT, self.dataset.report_split)))
 
-    def at(self, imgsz: int) -> Build:
+    def at(self, imgsz: ImageSize) -> Build:
         """Return the same build at another input size, in pixels."""
         return replace(self, spec=replace(self.spec, imgsz=imgsz))
 
@@ -137,7 +138,7 @@ class Build:
             "data": self.dataset.fingerprint(settings.split),
             "choice": settings.model_dump(include={"images", "split", "select"}),
             "seed": self.recipe.seed,
-            "spec": asdict(spec),
+            "spec": spec.told(),
         }
 
         def make(out: Path) -> None:
@@ -223,7 +224,7 @@ class Candidate:
 
     profile: DeviceProfile
     variant: Variant
-    imgsz: int
+    imgsz: ImageSize
     precision: str
     artifact: Artifact
     accuracy: dict[str, Accuracy]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -179,7 +179,7 @@ def calibrated(context: Build, scheme: str, onnx: Artifact) -> tuple[Calibration
         "count": len(images),
         "images_sha256": images_sha256(images),
         "images": [str(image) for image in images],
-        "preprocess": asdict(context.spec),
+        "preprocess": context.spec.told(),
         "versions": context.versions(packages_of(scheme)),
     }
     if scheme not in QDQ_SCHEMES:  # the quantiser reads the images itself

@@ -14,6 +14,7 @@ from edgeprune.images.dataset import Dataset
 from edgeprune.images.reading.index import FILE, Index
 from edgeprune.images.reading.inspection import inspected
 from edgeprune.images.reading.notes import Note
+from edgeprune.images.size import size_words
 from edgeprune.models import ModelAdapter, ModelInfo
 from edgeprune.pipeline.context import SELECTION_SPLIT, Build, BuildRequest, Notify
 from edgeprune.pipeline.prune_to_latency import torch_accuracy
@@ -111,8 +112,8 @@ def _causes(context: Build, original: Artifact, onnx: Artifact, found: Accuracy)
         there = torch_accuracy(context.at(trained), original)
         if there > max(LEAST_SCORE, 2 * found.score):
             return (
-                f"at the {trained} px that it was trained at it has {there:.4f}: an input of {built} px does "
-                "not suit it",
+                f"at the {size_words(trained)} that it was trained at it has {there:.4f}: an input of "
+                f"{size_words(built)} does not suit it",
             )
     predict = get_backend(REFERENCE).load(onnx.path, "fp32", context.recipe.bench.threads, {})
     post = context.info.postprocess

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from edgeprune.config.recipe import Recipe
 from edgeprune.config.targets import DeviceProfile
@@ -96,7 +96,7 @@ def latency_table(
             f"{profile.name}: this target is not measured here, so nothing can be pruned to a latency; "
             "give prune.ratio or prune.macs"
         )
-    parts = {
+    parts: dict[str, Any] = {
         "model": model.sha256,
         "imgsz": context.spec.imgsz,
         "target": profile.traits,

@@ -10,13 +10,14 @@ import torch
 from torch import nn
 
 from edgeprune.core.errors import ModelError
+from edgeprune.images.size import ImageSize, input_shape
 from edgeprune.models import ModelAdapter
 from edgeprune.prune.groups import Group, find_groups, trace
 from edgeprune.records.latency_table import Layer, Shape
 
 
 def deployed_layers(
-    adapter: ModelAdapter, model: nn.Module, imgsz: int, skip: Sequence[str] = ()
+    adapter: ModelAdapter, model: nn.Module, imgsz: ImageSize, skip: Sequence[str] = ()
 ) -> tuple[tuple[Layer, ...], dict[str, int]]:
     """Return the layers of a prunable network that its exported form runs, and the width of every group.
 
@@ -24,13 +25,13 @@ def deployed_layers(
 
     Args:
         model: what `ModelAdapter.prunable` returned.
-        imgsz: side of the square input, in pixels.
+        imgsz: size of the input, in pixels.
         skip: glob patterns of layer names whose widths stay.
 
     Raises:
         ModelError: the network cannot be traced.
     """
-    example = torch.zeros(1, 3, imgsz, imgsz)
+    example = torch.zeros(input_shape(imgsz))
     fixed = adapter.unprunable(model)
     groups = find_groups(trace(model, example, fixed), model, fixed, skip)
     shipped = {name for name, _ in adapter.exportable(model).named_modules()}

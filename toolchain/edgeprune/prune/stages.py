@@ -50,7 +50,7 @@ def cut(context: PruneContext, original: Artifact, step: int, out: Path) -> Prun
     adapter, dataset, spec, recipe = context.adapter, context.dataset, context.spec, context.recipe
     model = adapter.prunable(adapter.load(original.path))
     ease(model)
-    example = torch.zeros(1, 3, spec.imgsz, spec.imgsz)
+    example = torch.zeros(spec.shape)
     evidence = evidence_for(context, model)
     pruned = prune(model, adapter.unprunable, example, recipe.prune, step, evidence)
     recalibrate(pruned.model, batches(dataset, spec, recipe.seed))

@@ -16,6 +16,7 @@ from edgeprune.config.targets import Variables
 from edgeprune.core.documents import read_json, validate
 from edgeprune.core.errors import ConfigError, NotComparableError
 from edgeprune.core.files import write_text_atomically
+from edgeprune.images.size import ImageSize
 
 SCHEMA_VERSION: Final = 1
 AGAIN = "run `edgeprune profile` again"
@@ -192,7 +193,7 @@ class LatencyTable(_Record):
     schema_version: Literal[1] = SCHEMA_VERSION
     key: TableKey
     model: str
-    imgsz: int
+    imgsz: ImageSize
     step: int
     original: dict[str, int]
     layers: tuple[Layer, ...]

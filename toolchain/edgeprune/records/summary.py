@@ -24,6 +24,7 @@ from edgeprune.core.documents import parse_record
 from edgeprune.core.errors import ConfigError, NotComparableError
 from edgeprune.core.files import read_bytes, to_text, write_text_atomically
 from edgeprune.images.reading.notes import Note, NoteCode
+from edgeprune.images.size import ImageSize, size_words
 from edgeprune.records.pruning import Pruning
 from edgeprune.records.scores import Accuracy, MetricName, Record, ScoredRecord
 from edgeprune.records.sensitivity import Guard
@@ -59,11 +60,11 @@ Measured = Annotated[float, Field(gt=0)]
 """What was measured: nothing takes no time or memory."""
 
 
-def variant_name(variant: Variant, imgsz: int | None) -> str:
+def variant_name(variant: Variant, imgsz: ImageSize | None) -> str:
     """Return what a variant goes by, such as ``pruned`` or ``original 288 px``."""
     if variant not in ALTERNATIVES:
         return variant
-    return f"{'original' if variant == 'resized' else variant} {imgsz} px"
+    return f"{'original' if variant == 'resized' else variant} {size_words(imgsz or 0)}"
 
 
 class AheadOfTime(Record):
@@ -84,7 +85,7 @@ class Row(ScoredRecord):
     """One variant at one precision on one target.
 
     Attributes:
-        imgsz: side of the input in pixels; null is the build's own.
+        imgsz: size of the input in pixels; null is the build's own.
         p50_ms, p90_ms, fps, peak_mb: measured on the target; null if it was not there or samples are few.
         score, others, drop: on the reported split (`Summary.split`), see `Accuracy`.
         speedup: how many times as fast as the reference row (`Summary.reference`): the estimate of `gain`; in
@@ -106,7 +107,7 @@ class Row(ScoredRecord):
 
     target: Word
     variant: Variant
-    imgsz: int | None = None
+    imgsz: ImageSize | None = None
     precision: Word
     runtime: str
     runtime_version: str | None = None
@@ -159,7 +160,7 @@ class ExportCheck(Record):
     """Largest difference between the ONNX file and torch on real images; a classifier has no boxes."""
 
     variant: Variant
-    imgsz: int | None = None
+    imgsz: ImageSize | None = None
     images: int
     box_px: float | None = None
     score: float
@@ -246,7 +247,7 @@ class Summary(Record):
     command: str
     model: dict[str, Any]
     data: dict[str, Any]
-    imgsz: int
+    imgsz: ImageSize
     split: str
     selection_split: str
     budget: dict[str, float | None]

@@ -7,6 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from edgeprune.images.size import size_words
 from edgeprune.records.summary import ALTERNATIVES, Row
 from edgeprune.report import tables
 from edgeprune.report.bars import channels, memory
@@ -62,6 +63,7 @@ def render_html(report: Report) -> str:
         device=device_words(summary.environment),
         done_on=done_on(summary),
         created=date_words(summary.created_utc),
+        size=size_words(summary.imgsz),
         tiles=tiles(report),
         budgets=tables.budget_words(summary),
         heads=tables.row_heads(report),

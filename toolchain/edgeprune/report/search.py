@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeprune.images.size import size_words
 from edgeprune.report.cells import Cell, Head, Table, number, table, word
 from edgeprune.report.facts import save_page
 from edgeprune.report.page import captioned, markup, page, paragraph
@@ -78,7 +79,7 @@ def front_table(found: Found) -> Table:
             number(100 * member.channels, 0),
             Cell(str(len(member.dropped))),
             word("SiLU" if member.activation == "keep" else member.activation),
-            Cell(str(member.imgsz)),
+            Cell(size_words(member.imgsz).removesuffix(" px")),
             word(member.checkpoint or f"on {member.host}: {member.out}"),
         ]
         for member in found.front

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
+from edgeprune.images.size import size_words
 from edgeprune.records.latency_table import Grid, LatencyTable, Scan
 from edgeprune.report.cells import Cell, Head, number, word
 from edgeprune.report.cells import table as table_of
@@ -60,7 +61,8 @@ def write_page(table: LatencyTable, path: Path) -> None:
     facts = (
         f"{key.runtime} {key.runtime_version}, {key.precision}, {key.threads} "
         f"thread{'' if key.threads == 1 else 's'}, {key.cpu or key.machine}; "
-        f"{table.imgsz} px; step {table.step} channels; the whole network takes {table.whole_ms:.2f} ms"
+        f"{size_words(table.imgsz)}; step {table.step} channels; "
+        f"the whole network takes {table.whole_ms:.2f} ms"
     )
     parts = [
         paragraph(facts),

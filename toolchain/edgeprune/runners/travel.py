@@ -38,6 +38,7 @@ TRAVELS = (
     "images/__init__.py",
     "images/heads/*.py",
     "images/pixels.py",
+    "images/size.py",
     "backends/*.py",
     "worker/**/*.py",
 )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict
 
 from edgeprune.core.errors import BudgetError
+from edgeprune.images.size import ImageSize
 from edgeprune.pipeline.context import Build
 from edgeprune.pipeline.rows import exported
 from edgeprune.records.scores import ScoredRecord
@@ -39,7 +40,7 @@ class Member(ScoredRecord):
     trial: int
     ms: float
     score: float
-    imgsz: int
+    imgsz: ImageSize
     activation: str
     dropped: tuple[str, ...]
     rewrite: bool

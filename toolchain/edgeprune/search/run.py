@@ -15,6 +15,7 @@ from edgeprune.core.errors import ConfigError, NotComparableError
 from edgeprune.core.files import write_text_atomically
 from edgeprune.core.text import flatten
 from edgeprune.images.dataset import Dataset
+from edgeprune.images.size import sides
 from edgeprune.models.trust import trusting
 from edgeprune.pipeline.build import start
 from edgeprune.pipeline.context import Build, BuildRequest, Notify
@@ -212,7 +213,9 @@ def _sizes(wanted: tuple[int, ...], context: Build) -> tuple[int, ...]:
     for size in wanted:
         if size % stride:
             raise ConfigError(f"--imgsz: {size} is not a multiple of the model's stride {stride}")
-    return wanted or (context.spec.imgsz,)
+    if not wanted and not isinstance(context.spec.imgsz, int):
+        raise ConfigError("this model's input is no square, which the search cannot choose; give --imgsz")
+    return wanted or (max(sides(context.spec.imgsz)),)
 
 
 def _data_key(dataset: Dataset) -> str:

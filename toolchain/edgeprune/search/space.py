@@ -18,6 +18,7 @@ from torch import nn
 from edgeprune.config.recipe import PruneRecipe, Recipe
 from edgeprune.core.errors import BudgetError, ConfigError
 from edgeprune.images.dataset import Dataset
+from edgeprune.images.size import input_shape
 from edgeprune.latency.knapsack import allot, width_options
 from edgeprune.models import ModelAdapter
 from edgeprune.prune.activation import swap_activation
@@ -114,7 +115,7 @@ def scored(context: PruneContext, source: Path) -> Scored:
     adapter = context.adapter
     model = adapter.prunable(adapter.load(source))
     evidence = evidence_for(context, model)
-    example = torch.zeros(1, 3, context.spec.imgsz, context.spec.imgsz)
+    example = torch.zeros(context.spec.shape)
     return Scored(model, score_groups(model, adapter.unprunable, example, context.recipe.prune, evidence))
 
 
@@ -193,7 +194,7 @@ def realised(
     before the activation is swapped: the table knows them with the one they had.
     """
     prune, fixed = recipe.prune, adapter.unprunable
-    example = torch.zeros(1, 3, table.imgsz, table.imgsz)
+    example = torch.zeros(input_shape(table.imgsz))
     model = cut_to(network.model, fixed, example, prune.skip, network.scores, choice.keep)
     model = drop_blocks(model, choice.dropped)
     if choice.rewrite:

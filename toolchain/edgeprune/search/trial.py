@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.artifact import Artifact, keep_path, kept_path
 from edgeprune.core.files import write_text_atomically
+from edgeprune.images.size import ImageSize
 from edgeprune.pipeline.context import Build, reader_of
 from edgeprune.pipeline.prune_to_latency import torch_accuracy
 from edgeprune.pipeline.train import finetuned
@@ -183,7 +184,7 @@ def _cut(bench: Bench, choice: Choice) -> Artifact:
     return context.stage("trial", parts, make, read, uses=context.of_pruning)
 
 
-def timed(bench: Bench, student: Artifact, imgsz: int) -> float:
+def timed(bench: Bench, student: Artifact, imgsz: ImageSize) -> float:
     """Return a checkpoint's latency on the target in ms, measured in turns with the unpruned network."""
     context, table = bench.context, bench.table
     parts = {

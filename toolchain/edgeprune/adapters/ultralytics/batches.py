@@ -12,6 +12,7 @@ from ultralytics.cfg import get_cfg
 
 from edgeprune.images.dataset import Dataset
 from edgeprune.images.preprocess import Preprocess, load_input
+from edgeprune.images.size import sides
 from edgeprune.models import Batch
 
 
@@ -22,12 +23,14 @@ def labelled_images(dataset: Dataset, spec: Preprocess, count: int, seed: int) -
         What ultralytics' loss takes: ``img`` float32 (1, 3, H, W), ``cls`` (n, 1), ``bboxes`` (n, 4) as
         centre, width and height in [0, 1] of the letterboxed image, ``batch_idx`` (n,).
     """
+    height, width = sides(spec.imgsz)
+    whole = torch.tensor([width, height, width, height], dtype=torch.float32)
     for path in dataset.sample("train", count, seed):
         tensor, placement = load_input(path, spec)
         rows = torch.from_numpy(dataset.boxes(path))
         size = torch.tensor([placement.width, placement.height], dtype=torch.float32)
         corner = torch.tensor([placement.left, placement.top], dtype=torch.float32)
-        boxes = torch.cat([rows[:, 1:3] * size + corner, rows[:, 3:5] * size], dim=1) / spec.imgsz
+        boxes = torch.cat([rows[:, 1:3] * size + corner, rows[:, 3:5] * size], dim=1) / whole
         yield {
             "img": torch.from_numpy(tensor),
             "cls": rows[:, :1],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -16,20 +16,19 @@ from ultralytics.nn.modules.block import Attention
 from ultralytics.nn.modules.head import Classify
 from ultralytics.nn.tasks import ClassificationModel
 
+from edgeprune.adapters import classifier, top_k
 from edgeprune.adapters.ultralytics import aware as aware_ultralytics
 from edgeprune.adapters.ultralytics import checkpoint as checkpoint_ultralytics
 from edgeprune.adapters.ultralytics import detect as ultralytics
 from edgeprune.adapters.ultralytics import distil as distil_ultralytics
 from edgeprune.adapters.ultralytics import reading as reading_ultralytics
 from edgeprune.adapters.ultralytics import sparse as sparse_ultralytics
-from edgeprune.adapters.ultralytics import top_k as classification
-from edgeprune.adapters.ultralytics.top_k import METRIC
 from edgeprune.core.errors import ModelError
+from edgeprune.images import postprocess
 from edgeprune.images.dataset import Dataset, load_folders
-from edgeprune.images.postprocess import Postprocess, classifier
-from edgeprune.images.preprocess import CENTRE_CROP, Preprocess, load_input
-from edgeprune.models import Batch, ModelInfo, Predict
-from edgeprune.records.scores import Accuracy
+from edgeprune.images.preprocess import CENTRE_CROP, Preprocess
+from edgeprune.images.size import ImageSize
+from edgeprune.models import Batch, ModelInfo
 
 PACKAGES = ("ultralytics",)
 STRIDE = 32
@@ -60,6 +59,9 @@ def load(path: Path, trust: bool = False) -> ClassificationModel:
 save = checkpoint_ultralytics.save
 prunable = ultralytics.prunable
 compare_reading = reading_ultralytics.compare_reading
+labelled_images = classifier.labelled_images
+evaluate = top_k.evaluate
+causes = top_k.causes
 finetune = distil_ultralytics.finetune
 train_aware = partial(aware_ultralytics.train_aware, aware_ultralytics.AwareClassifierTrainer)
 sparsify = partial(sparse_ultralytics.sparsify, sparse_ultralytics.SparseClassifierTrainer)
@@ -77,12 +79,12 @@ def info(model: nn.Module) -> ModelInfo:
         names=listed,
         stride=STRIDE,
         imgsz=int(imgsz) if isinstance(imgsz, int) else None,
-        metric=METRIC,
-        postprocess=classifier(listed),
+        metric=top_k.METRIC,
+        postprocess=postprocess.classifier(listed),
     )
 
 
-def preprocess(imgsz: int) -> Preprocess:
+def preprocess(imgsz: ImageSize) -> Preprocess:
     """Return how ultralytics' validator makes an input of an image for a classifier: its centre cut out."""
     return Preprocess(imgsz, pad=None, resize=CENTRE_CROP)
 
@@ -116,29 +118,6 @@ def float_nodes(names: Sequence[str]) -> list[str]:
     return [name for name in names if _SCORES.match(name)]
 
 
-def labelled_images(dataset: Dataset, spec: Preprocess, count: int, seed: int) -> Iterator[Batch]:
-    """Yield up to `count` training images with their class, one a batch, cropped and not augmented.
-
-    Yields:
-        ``img`` float32 (1, 3, H, W) and ``cls`` int64 (1,).
-    """
-    for path in dataset.sample("train", count, seed):
-        tensor, _ = load_input(path, spec)
-        yield {"img": torch.from_numpy(tensor), "cls": torch.tensor([dataset.class_of(path)])}
-
-
 def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
     """Return the cross-entropy of a batch, a scalar with a graph behind it."""
     return functional.cross_entropy(distil_ultralytics.logits_of(model(batch["img"])), batch["cls"])
-
-
-def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess) -> Accuracy:
-    """Measure top-1 and top-5 with any callable that maps images to the network's outputs."""
-    return classification.evaluate(predict, dataset, split, spec, post)
-
-
-def causes(
-    predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess
-) -> tuple[str, ...]:
-    """Return what measurements tell of why a model finds next to nothing on a split, a sentence each."""
-    return classification.causes(predict, dataset, split, spec, post)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -26,11 +26,11 @@ from edgeprune.adapters.ultralytics import sparse as sparse_ultralytics
 from edgeprune.adapters.ultralytics.mean_ap import METRIC
 from edgeprune.core.errors import ModelError
 from edgeprune.images.dataset import Dataset, load_dataset
-from edgeprune.images.postprocess import Postprocess, detector
+from edgeprune.images.postprocess import detector
 from edgeprune.images.preprocess import Preprocess
-from edgeprune.models import Batch, ModelInfo, Predict
+from edgeprune.images.size import ImageSize
+from edgeprune.models import ModelInfo
 from edgeprune.models.blocks import split_blocks
-from edgeprune.records.scores import Accuracy
 
 PACKAGES = ("ultralytics",)
 _BRANCHES = ("cv2", "cv3", "one2one_cv2", "one2one_cv3")
@@ -63,6 +63,10 @@ def load(path: Path, trust: bool = False) -> DetectionModel:
 
 save = checkpoint_ultralytics.save
 compare_reading = reading_ultralytics.compare_reading
+labelled_images = batches_ultralytics.labelled_images
+loss = batches_ultralytics.loss
+evaluate = detection.evaluate
+causes = detection.causes
 finetune = finetune_ultralytics.finetune
 train_aware = partial(aware_ultralytics.train_aware, aware_ultralytics.AwareTrainer)
 sparsify = partial(sparse_ultralytics.sparsify, sparse_ultralytics.SparseTrainer)
@@ -100,7 +104,7 @@ def prunable(model: nn.Module) -> nn.Module:
     return twin.requires_grad_(True).eval()
 
 
-def preprocess(imgsz: int) -> Preprocess:
+def preprocess(imgsz: ImageSize) -> Preprocess:
     """Return how ultralytics' validator makes an input of an image for a detector: letterboxed."""
     return Preprocess(imgsz)
 
@@ -177,25 +181,3 @@ def float_nodes(names: Sequence[str]) -> list[str]:
         return []
     decode = re.compile(_DECODE.format(head=max(heads)))
     return [name for name in names if decode.match(name)]
-
-
-def labelled_images(dataset: Dataset, spec: Preprocess, count: int, seed: int) -> Iterator[Batch]:
-    """Yield up to `count` training images with their boxes, one a batch, letterboxed and not augmented."""
-    return batches_ultralytics.labelled_images(dataset, spec, count, seed)
-
-
-def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
-    """Return the sum of the detection losses of a batch, with the gains of the checkpoint's training."""
-    return batches_ultralytics.loss(model, batch)
-
-
-def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess) -> Accuracy:
-    """Measure detection mAP with any callable that maps images to the network's outputs."""
-    return detection.evaluate(predict, dataset, split, spec, post)
-
-
-def causes(
-    predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess
-) -> tuple[str, ...]:
-    """Return what measurements tell of why a model finds next to nothing on a split, a sentence each."""
-    return detection.causes(predict, dataset, split, spec, post)

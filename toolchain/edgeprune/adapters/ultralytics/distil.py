@@ -14,6 +14,7 @@ from torch.nn import functional
 from ultralytics.models.yolo.classify import ClassificationTrainer
 from ultralytics.utils.torch_utils import unwrap_model
 
+from edgeprune.adapters.top_k import METRIC
 from edgeprune.adapters.ultralytics.checkpoint import load_network
 from edgeprune.adapters.ultralytics.finetune import (
     RECIPE,
@@ -23,7 +24,6 @@ from edgeprune.adapters.ultralytics.finetune import (
     recover,
     training_folder,
 )
-from edgeprune.adapters.ultralytics.top_k import METRIC
 from edgeprune.config.recipe import Recipe
 from edgeprune.core.documents import read_record
 from edgeprune.core.errors import OutputError

@@ -36,7 +36,8 @@ def stages_ms(
     from edgeprune.images.pixels import to_input
 
     image = np.load(job["image"])
-    pre = cast("Preprocess", SimpleNamespace(**job["preprocess"]))
+    as_they_are = {"mean": None, "std": None}  # of a spec that does nothing to the colours
+    pre = cast("Preprocess", SimpleNamespace(**as_they_are | job["preprocess"]))
     told = job["postprocess"]
     post = cast("Postprocess", SimpleNamespace(**told)) if told else None
     # An application's: what a validator goes by leaves hundreds of boxes to NMS.
