@@ -45,16 +45,23 @@ MODELS: dict[str, str] = {
 def adapter_of(path: Path) -> ModelAdapter:
     """Return the adapter that recognises a checkpoint; nothing of the file is run.
 
-    Adapters of other packages are asked first.
+    Adapters of other packages are asked first. The first of `MODELS` takes what none recognises.
 
     Raises:
-        ConfigError: an adapter of another package cannot be loaded.
+        ConfigError: none recognises it, and an adapter of another package cannot be loaded.
     """
-    default = next(iter(MODELS))
-    own = (get_adapter(name) for name in MODELS if name != default)
-    theirs = (_loaded(point) for point in _offered())
-    adapters = (adapter for source in (theirs, own) for adapter in source)
-    return next((adapter for adapter in adapters if adapter.recognise(path)), None) or get_adapter(default)
+    damaged: list[ConfigError] = []
+    for name in (*(point.name for point in _offered()), *reversed(MODELS)):
+        try:
+            adapter = get_adapter(name)
+        except ConfigError as exc:
+            damaged.append(exc)
+            continue
+        if adapter.recognise(path):
+            return adapter
+    if damaged and path.is_file():
+        raise damaged[0]
+    return get_adapter(next(iter(MODELS)))
 
 
 def get_adapter(name: str) -> ModelAdapter:
