@@ -153,7 +153,8 @@ def test_the_sizes_surround_the_one_that_takes_that_share(steps: int, stride: in
 def row(variant: Any, precision: str, p50: float | None, rated: float, **changes: Any) -> Row:
     facts: dict[str, Any] = {
         "target": "x86-ort", "variant": variant, "precision": precision, "runtime": "onnxruntime",
-        "imgsz": 320, "p50_ms": p50, "size_mb": 5.0, "artifact": "stages/x", "sha256": "0",
+        "imgsz": 320, "p50_ms": p50, "size_mb": 5.0, "metric": "mAP50-95", "artifact": "stages/x",
+        "sha256": "0",
         "val": Accuracy(metric="mAP50-95", split="val", images=9, score=rated, drop=0.6 - rated),
     }  # fmt: skip
     return Row(**facts | changes)

@@ -13,7 +13,7 @@ from made_contexts import told
 def test_a_row_of_another_device_tells_the_version_of_its_runtime_there(context: Build) -> None:
     engine = context.request.out / "model.onnx"
     engine.write_bytes(b"an engine")
-    accuracy = Accuracy(split="val", metric="top-1", score=0.5, lenient=0.5, images=4, per_class={})
+    accuracy = Accuracy(split="val", metric="top-1", score=0.5, images=4, per_class={})
     profile = resolve_targets(("x86-ort",))[0]
     scores = dict.fromkeys(context.splits, accuracy)
     row = Candidate(profile, "original", 32, "fp32", Artifact.of(engine, "engine", "fp32"), scores)

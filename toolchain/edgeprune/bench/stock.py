@@ -58,7 +58,7 @@ def _scaled(image: Image, high: int, wide: int) -> Image:
 
 
 def _resampled(lines: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
-    """Return as many lines of an image along its first axis, linear between the centres of those there are."""
+    """Return so many lines of an image along its first axis, linear between the centres of its own."""
     places = np.clip((np.arange(count) + 0.5) * (len(lines) / count) - 0.5, 0, len(lines) - 1)
     before = np.minimum(places.astype(np.intp), len(lines) - 2)
     share = (places - before).astype(np.float32)[:, None, None]
