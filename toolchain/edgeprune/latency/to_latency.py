@@ -11,7 +11,6 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
-from edgeprune.images.size import ImageSize, input_shape
 from edgeprune.bench.testbed import Testbed
 from edgeprune.config.recipe import PruneRecipe
 from edgeprune.config.targets import DeviceProfile
@@ -19,6 +18,7 @@ from edgeprune.core.errors import ConfigError
 from edgeprune.core.files import write_text_atomically
 from edgeprune.gate.pairs import on_runner
 from edgeprune.gate.race import Race, race
+from edgeprune.images.size import ImageSize, input_shape
 from edgeprune.latency.knapsack import allot, width_options
 from edgeprune.latency.paced import Engine, jobs_beside, measured_pace, pace_of, paced_ms
 from edgeprune.latency.shipped import Subject, compiled, subject_of
