@@ -122,7 +122,7 @@ def test_a_converter_that_dies_leaves_its_log(
     dying = tmp_path / "pnnx"
     dying.write_text("#!/bin/sh\necho pass_level2\nkill -SEGV $$\n")
     dying.chmod(0o755)
-    monkeypatch.setattr(pnnx, "_program", lambda: dying)
+    monkeypatch.setattr(pnnx, "program_of_pnnx", lambda: dying)
     stage = tmp_path / "stages" / ".partial-engine"
     with pytest.raises(CompileError, match=r"pnnx crashed \(SIGSEGV\); what it printed is in ") as caught:
         ncnn.compile(Artifact.of(convnet, "onnx", "fp32"), "fp32", {}, stage)

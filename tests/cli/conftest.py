@@ -9,7 +9,6 @@ import sys
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,10 @@ from click.testing import CliRunner
 from edgeprune.bench.effort import Effort
 from edgeprune.cli import main
 from edgeprune.images.dataset import Dataset
-from edgeprune.quantize import nncf_openvino
 from edgeprune.runners.local import LocalRunner
 from made_effort import TINY_EFFORT
 from made_once import made_once
+from made_quick import fast_biases
 
 PROGRESS = re.compile(r"^\S+: \d+% ")
 
@@ -79,19 +78,6 @@ class Built:
         return {(row["variant"], row["precision"]): row for row in rows}
 
 
-@contextmanager
-def _fast_biases(count: int) -> Iterator[None]:
-    """Let NNCF correct biases in its fast way: the other one is proven in tests/quantize, and takes long."""
-    import nncf
-
-    plain = nncf.quantize
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            nncf, "quantize", lambda *given, **how: plain(*given, **how | {"fast_bias_correction": True})
-        )
-        yield
-
-
 @pytest.fixture(scope="session")
 def built(
     checkpoints: dict[str, Path], tiny: Dataset, tmp_path_factory: pytest.TempPathFactory
@@ -123,8 +109,7 @@ def _build(model: Path, data: Path, out: Path) -> tuple[Ended, tuple[str, ...]]:
         *("--epochs", "1", "--bench", "quick", "--max-drop", "1", "--set", "quantize.images=4"),
         *("--set", "finetune.batch=6", "--set", "prune.activation=keep"),  # which is faster, is not certain
     )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nncf_openvino, "_few_for_biases", _fast_biases)
+    with fast_biases():
         return _run("build", *options), options
 
 

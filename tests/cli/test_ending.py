@@ -180,7 +180,7 @@ def test_a_working_folder_that_was_removed_is_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("blocks", [0, 8, 2000])
 def test_a_limit_of_file_sizes_is_one_line(tmp_path: Path, convnet: Path, blocks: int) -> None:
-    done = _shell(f"ulimit -f {blocks}; $E bench {convnet} --out out", tmp_path)
+    done = _shell(f"ulimit -f {blocks}; $E bench {convnet} --seconds 0.05 --out out", tmp_path)
     assert done.returncode in (3, 4) and len(done.stderr.splitlines()) == 1
     assert "ulimit -f" in done.stderr or "File too large" in done.stderr
 
@@ -190,7 +190,7 @@ def test_a_limit_of_file_sizes_is_one_line(tmp_path: Path, convnet: Path, blocks
     [("n 6", "too many open files (ulimit -n)"), ("v 300000", "the memory is full, or a limit")],
 )
 def test_a_limit_of_files_or_memory_is_one_line(tmp_path: Path, convnet: Path, limit: str, said: str) -> None:
-    done = _shell(f"ulimit -{limit}; $E bench {convnet}", tmp_path)
+    done = _shell(f"ulimit -{limit}; $E bench {convnet} --seconds 0.05", tmp_path)
     assert done.returncode == 3 and said in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
 
 
@@ -200,7 +200,7 @@ SHADOWS = ("statistics", "random", "platform", "json", "torch", "numpy", "click"
 def test_modules_of_the_working_folder_are_not_imported(tmp_path: Path, convnet: Path) -> None:
     for name in SHADOWS:
         (tmp_path / f"{name}.py").write_text("open('ran', 'w')\nraise SystemExit('ran')\n")
-    for args in (["targets"], ["doctor", "--json"], ["bench", str(convnet), "--json"]):
+    for args in (["targets"], ["doctor", "--json"], ["bench", str(convnet), "--seconds", "0.05", "--json"]):
         done = _said(args, tmp_path)
         assert done.returncode == 0, done.stderr
     assert not (tmp_path / "ran").exists()
@@ -211,7 +211,7 @@ def test_modules_of_pythonpath_come_behind_pythons_own(tmp_path: Path, convnet: 
     folder.mkdir()
     (folder / "statistics.py").write_text("raise SystemExit('ran')\n")
     env = os.environ | {"PYTHONPATH": str(folder)}
-    done = _said(["bench", str(convnet), "--json"], tmp_path, env=env)
+    done = _said(["bench", str(convnet), "--seconds", "0.05", "--json"], tmp_path, env=env)
     assert done.returncode == 0, done.stderr
 
 

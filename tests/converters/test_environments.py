@@ -101,7 +101,7 @@ def test_an_interrupted_installation_is_not_trusted_and_made_again(
     (made / isolated.MARKER).unlink()
     (made / "half-written").touch()
     assert not isolated.installed("tool")
-    monkeypatch.setattr(isolated, "_run", _only_venv)
+    monkeypatch.setattr(isolated, "run_logged", _only_venv)
     assert isolated.install("tool", lambda text: None) == made
     assert isolated.installed("tool")
     assert not (made / "half-written").exists()
@@ -132,14 +132,14 @@ def test_environments_of_other_pins_are_removed_once_the_new_one_is_whole(
 ) -> None:
     _offer("2.0", monkeypatch)
     assert not isolated.installed("tool")
-    monkeypatch.setattr(isolated, "_run", _only_venv)
+    monkeypatch.setattr(isolated, "run_logged", _only_venv)
     assert isolated.install("tool", lambda text: None) != made
     assert not made.exists()
 
 
 def test_two_installations_at_once_are_refused(stand_in: Path) -> None:
     with (
-        isolated._locked(stand_in / "runtimes", "tool"),
+        isolated.locked(stand_in / "runtimes", "tool"),
         pytest.raises(OutputError, match="another process is installing or removing tool"),
     ):
         isolated.install("tool", lambda text: None)

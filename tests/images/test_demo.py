@@ -6,8 +6,10 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
+import numpy as np
 import pytest
 import yaml
 
@@ -51,13 +53,20 @@ def test_only_the_scans_of_a_split_are_drawn(
 ) -> None:
     from sklearn.datasets import load_digits
 
-    scans = load_digits().images
-    of_split = {scans[index].tobytes() for index in demo.SCANS[split]}
-    drawn = []
-    glyph = demo._glyph
-    monkeypatch.setattr(demo, "_glyph", lambda scan, rng: (drawn.append(scan.tobytes()), glyph(scan, rng))[1])
-    demo.render(tmp_path, {split: 5})
-    assert drawn and set(drawn) <= of_split
+    demo.render(tmp_path / "all", {split: 5})
+    found = load_digits()
+    inside = np.isin(np.arange(len(found.images)), demo.SCANS[split])
+    assert 0 < inside.sum() < len(inside)
+    for kept, drawn in ((inside, "same"), (~inside, "other")):
+        images = np.where(kept[:, None, None], found.images, 16 - found.images)
+        scans = SimpleNamespace(images=images, target=found.target)
+        monkeypatch.setattr("sklearn.datasets.load_digits", lambda scans=scans: scans)
+        demo.render(tmp_path / drawn, {split: 5})
+    every, same, other = (
+        [file.read_bytes() for file in sorted((tmp_path / name).rglob("*.jpg"))]
+        for name in ("all", "same", "other")
+    )
+    assert len(every) == 5 and same == every and other != every
 
 
 def test_labels_are_valid_and_every_class_occurs(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def bench(
         return table
 
     monkeypatch.setattr(pruning, "latency_table", latency_table)
-    monkeypatch.setattr(iterating, "_raced", lambda *_: FASTER)
+    monkeypatch.setattr(iterating, "race_models", lambda *_: FASTER)
 
     def prune(profile: DeviceProfile = HERE, **options: float | str) -> Pruning:
         settings = ("prune.one_shot=true", "prune.criterion=l1")
@@ -114,7 +114,7 @@ def test_a_frame_rate_that_no_widths_reach_names_the_fastest_before_anything_is_
 def test_the_activation_is_swapped_unasked_where_that_is_measured_faster_and_trained(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, gain: float, applied: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr(to_latency, "_latency_gauge", lambda *_: lambda net: 10 + gain * len(silu_names(net)))
+    monkeypatch.setattr(to_latency, "latency_gauge", lambda *_: lambda net: 10 + gain * len(silu_names(net)))
     monkeypatch.setattr(pruning, "finetuned", lambda context, student, *_: student)
     (swap,) = bench.prune(finetune__epochs=1).passes
     assert (swap.name, swap.applied) == ("activation", applied)
@@ -144,7 +144,7 @@ def test_what_a_pass_changed_is_trained_before_a_cut_is_judged(
         return model, (PassReport(name="rewrite", applied=("model.5: spatial of rank 48",) * changed),)
 
     descend = pruning.descend
-    monkeypatch.setattr(pruning, "_reshaped", reshaped)
+    monkeypatch.setattr(pruning, "apply_passes", reshaped)
     monkeypatch.setattr(pruning, "finetuned", finetuned)
     monkeypatch.setattr(pruning, "descend", lambda *given: (happened.append("cut"), descend(*given))[1])
     bench.prune(prune__speedup=1.3, finetune__epochs=1)

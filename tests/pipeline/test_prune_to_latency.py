@@ -58,7 +58,7 @@ def target(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Descent]:
         monkeypatch.setattr(iterating, "cut", lambda context, model, table, goal: (_model(goal), goal))
         monkeypatch.setattr(
             iterating,
-            "_raced",
+            "race_models",
             lambda context, profile, before, after, table: _race(_real(after) / _real(before) - 1),
         )
         monkeypatch.setattr(iterating, "torch_accuracy", lambda context, model: accuracy(float(model.sha256)))

@@ -80,14 +80,14 @@ def test_two_sessions_may_push_the_same_file_at_once(
 ) -> None:
     file = tmp_path / "engine"
     file.write_bytes(os.urandom(1 << 16))
-    copy, pushed = runner._connection._copy, []
+    copy, pushed = runner.connection.copy, []
 
     def then_another(*words: str, **more: Any) -> None:
         copy(*words, **more)
         with AdbRunner(phone.address()) as other:
             pushed.append(phone.here(other.push(file)).read_bytes())
 
-    monkeypatch.setattr(runner._connection, "_copy", then_another)
+    monkeypatch.setattr(runner.connection, "copy", then_another)
     assert phone.here(runner.push(file)).read_bytes() == pushed[0] == file.read_bytes()
     assert not list(phone.cache.glob(f"files/{digest(file)}.*"))
 

@@ -81,7 +81,7 @@ def test_a_file_that_does_not_stay_whole_there_is_not_taken_for_pushed(
 ) -> None:
     file = tmp_path / "engine"
     file.write_text("content")
-    monkeypatch.setattr(runner, "_send", lambda *_: None)
+    monkeypatch.setattr(runner, "send", lambda *_: None)
     with pytest.raises(DeviceError, match=r"'engine': it arrived, but is not whole there"):
         runner.push(file)
 

@@ -59,16 +59,16 @@ def test_two_sessions_may_push_the_same_file_at_once(device: Device, tmp_path: P
     with SshRunner(device.address()) as one, SshRunner(device.address()) as two:
         which = {"root": one.root, "sha256": sha256}
         with (
-            one._connection.open("receive", offset=0, **which) as slow,
-            two._connection.open("receive", offset=0, **which) as late,
+            one.connection.open("receive", offset=0, **which) as slow,
+            two.connection.open("receive", offset=0, **which) as late,
         ):
             slow.send(content[:first])
-            assert any(one._connection.ask("stored", **which)["offset"] >= first for _ in range(200))
+            assert any(one.connection.ask("stored", **which)["offset"] >= first for _ in range(200))
             late.send(content[: first // 2])  # both had asked before there was anything
             with SshRunner(device.address()) as third:
                 assert Path(third.push(file)).read_bytes() == content
             # And one that goes on with what has been kept meanwhile.
-            with two._connection.open("receive", offset=first, **which) as behind:
+            with two.connection.open("receive", offset=first, **which) as behind:
                 behind.send(content[first:])
                 behind.end_of_input()
                 assert behind.answer()["right"]
@@ -183,7 +183,7 @@ def test_an_address_is_taken_apart() -> None:
 
 def test_nothing_is_left_on_this_machine(device: Device) -> None:
     with SshRunner(device.address()) as runner:
-        folder = runner._connection._folder
+        folder = runner.connection._folder
         assert (folder / "s").is_socket() and len(str(folder / "s")) < 60
     assert not folder.exists()
     masters = [

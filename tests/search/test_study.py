@@ -109,7 +109,7 @@ def test_a_missing_driver_and_a_missing_optuna_say_what_to_install(monkeypatch: 
 def test_a_study_of_another_program_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     storage = open_storage(f"sqlite:///{tmp_path}/study.db")
     optuna.create_study(storage=storage, study_name="theirs")
-    monkeypatch.setattr(subject, "_PATIENCE_S", 0)
+    monkeypatch.setattr(subject, "PATIENCE_S", 0)
     with pytest.raises(ConfigError, match="theirs: a study that `edgeprune search` did not make"):
         joined(storage, "theirs", lambda: pytest.fail("it is there"), seed=0)
 

@@ -129,7 +129,7 @@ def bystander():
 def test_samples_come_while_it_runs_and_name_the_watched_process(
     bystander, tmp_path: Path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(telemetry, "_END_WITHIN_S", 30.0)
+    monkeypatch.setattr(telemetry, "END_WITHIN_S", 30.0)
     first, second = _watched(tmp_path / "out", bystander.pid)[:2]
     assert first["rss_kb"] > 1000
     assert second["t"] > first["t"]

@@ -183,5 +183,5 @@ def test_a_program_that_is_absent_fails_or_hangs_says_nothing(monkeypatch: pytes
     assert files.said_by("false") is None
     assert files.said_by("true") is None
     assert files.said_by("echo", "hello") == "hello"
-    monkeypatch.setattr(files, "_PATIENCE_S", 0.01)
+    monkeypatch.setattr(files, "PATIENCE_S", 0.01)
     assert files.said_by("sleep", "60") is None

@@ -30,7 +30,7 @@ def convert(onnx_file: Path, out: Path, logs: Path, half: bool = False) -> None:
         RuntimeMissingError: pnnx is not installed.
     """
     out.mkdir(parents=True, exist_ok=True)
-    program = _program()
+    program = program_of_pnnx()
     with tempfile.TemporaryDirectory(dir=out) as folder:
         place = Path(folder)
         _prepare(onnx_file, place / "model.onnx")
@@ -47,7 +47,12 @@ def convert(onnx_file: Path, out: Path, logs: Path, half: bool = False) -> None:
             (place / name).replace(out / name)
 
 
-def _program() -> Path:
+def program_of_pnnx() -> Path:
+    """Return the converter that the package `pnnx` brings.
+
+    Raises:
+        RuntimeMissingError: it is not installed.
+    """
     spec = find_spec("pnnx")  # imports nothing: the package itself would load torch
     places = (spec.submodule_search_locations if spec else None) or ()
     program = next((path for place in places if (path := Path(place) / "pnnx").is_file()), None)

@@ -118,7 +118,7 @@ def install(name: str, say: Say) -> Path:
     place = folder_of(name)
     if goes_with_this_run(place):
         raise ConfigError("no home folder is known here, so nothing stays: set HOME, or EDGEPRUNE_CACHE")
-    with _locked(place.parent, name):
+    with locked(place.parent, name):
         if installed(name):
             return place
         log = place.parent / f"{name}-install.log"
@@ -144,7 +144,7 @@ def remove(name: str) -> bool:
     root = cache_dir() / "runtimes"
     if not root.is_dir():
         return False
-    with _locked(root, name):
+    with locked(root, name):
         found = _folders(name)
         for place in found:
             (place / MARKER).unlink(missing_ok=True)  # half removed is not installed
@@ -182,22 +182,30 @@ def run_converter(
         RuntimeMissingError: the environment is not installed.
     """
     # -I: neither our packages (PYTHONPATH) nor the user's get in the way of the pins.
-    _run([str(python_of(name)), "-I", str(SCRIPTS / script), *args], Path(script).name, log, timeout)
+    run_logged([str(python_of(name)), "-I", str(SCRIPTS / script), *args], Path(script).name, log, timeout)
 
 
 def _make(place: Path, made_of: Converter, log: Path, say: Say) -> None:
     shutil.rmtree(place, ignore_errors=True)  # what an interrupted installation left
     log.unlink(missing_ok=True)
     say(f"virtual environment at {place}")
-    _run([sys.executable, "-I", "-m", "venv", str(place)], "venv", log, INSTALL_TIMEOUT_S)
+    run_logged([sys.executable, "-I", "-m", "venv", str(place)], "venv", log, INSTALL_TIMEOUT_S)
     say(", ".join(made_of.pins))
     pip = [str(_python(place)), "-I", "-m", "pip", "install", "--no-input", *made_of.pins]
-    _run(pip, "pip install", log, INSTALL_TIMEOUT_S)
+    run_logged(pip, "pip install", log, INSTALL_TIMEOUT_S)
     total = sum(file.lstat().st_size for file in place.rglob("*"))
     write_text_atomically(place / MARKER, json.dumps({"pins": made_of.pins, "bytes": total}) + "\n")
 
 
-def _run(args: Sequence[str], what: str, log: Path, timeout: float) -> None:
+def run_logged(args: Sequence[str], what: str, log: Path, timeout: float) -> None:
+    """Run a process, appending what it prints to a log.
+
+    Args:
+        what: of it, for the errors.
+
+    Raises:
+        CompileError: it failed, crashed, or did not end in time.
+    """
     with log.open("a", errors="replace") as stream:
         _wait(args, what, stream, log, timeout)
 
@@ -231,6 +239,7 @@ def _folders(name: str) -> list[Path]:
     return [place for place in root.glob(f"{name}-*") if place.is_dir()]
 
 
-def _locked(root: Path, name: str) -> contextlib.AbstractContextManager[None]:
+def locked(root: Path, name: str) -> contextlib.AbstractContextManager[None]:
+    """Hold the lock of an environment, below the folder of all; another process that holds it is an error."""
     busy = f"another process is installing or removing {name}"
     return exclusive(root / f".{name}.lock", "the cache", busy)

@@ -142,13 +142,13 @@ def reshape(
     with tempfile.TemporaryDirectory() as name:
         if testbed is not None:
             subject = subject_of(adapter, source, spec.imgsz, profile, profile.ship, recipe.bench.threads)
-            gauges = replace(gauges, latency=_latency_gauge(subject, table, testbed, Path(name)))
+            gauges = replace(gauges, latency=latency_gauge(subject, table, testbed, Path(name)))
         changed, reports = apply_passes(model, adapter.unprunable, example, recipe.prune, step, gauges)
     adapter.save(changed, out / "model.pt")
     return reports
 
 
-def _latency_gauge(
+def latency_gauge(
     subject: Subject, table: LatencyTable | None, testbed: Testbed, folder: Path
 ) -> Callable[[nn.Module], float]:
     """Return what measures networks, in ms, beside the one that they were made from, compiled once."""

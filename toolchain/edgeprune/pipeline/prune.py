@@ -27,7 +27,7 @@ def pruned(context: Build, original: Artifact, profile: DeviceProfile) -> tuple[
     """Return the pruned model of a target, trained back, and the account of what was removed."""
     recipe = context.recipe
     dense, training = sparsified(context, original)
-    dense, passes = _reshaped(context, dense, profile)
+    dense, passes = apply_passes(context, dense, profile)
     changed = any(one.applied for one in passes)
     student, report = _cut(context, dense, original, profile, changed)
     report = report.model_copy(update={"sparse": training, "passes": passes})
@@ -38,7 +38,7 @@ def pruned(context: Build, original: Artifact, profile: DeviceProfile) -> tuple[
     return student, report
 
 
-def _reshaped(
+def apply_passes(
     context: Build, model: Artifact, profile: DeviceProfile
 ) -> tuple[Artifact, tuple[PassReport, ...]]:
     """Return the model after the recipe's passes (depth, convolutions, activation), and their account."""

@@ -173,7 +173,7 @@ def descend(
             step, cut_ms = cut(context, now.model, table, aim * now.predicted_ms / now.measured_ms)
         except BudgetError:
             break  # the goal itself is within reach: what is out of reach is to make up for the table's error
-        run = _raced(context, profile, now.model, step, table)
+        run = race_models(context, profile, now.model, step, table)
         why = "" if run.faster else f"not faster on the target ({run.change:+.1%}, at most {run.high:+.1%})"
         score = None
         model = step
@@ -234,7 +234,7 @@ def cut(context: Build, model: Artifact, table: LatencyTable, goal_ms: float) ->
     return context.stage("cut", parts, make, read, uses=context.of_pruning)
 
 
-def _raced(
+def race_models(
     context: Build, profile: DeviceProfile, before: Artifact, after: Artifact, table: LatencyTable
 ) -> Race:
     """Measure two models side by side on the target, in the precision that ships."""

@@ -48,7 +48,7 @@ def quantize(
     )
     try:
         # Its bars would be in the way of a command's JSON.
-        with redirect_stdout(StringIO()), _few_for_biases(len(calibration.images)):
+        with redirect_stdout(StringIO()), few_for_biases(len(calibration.images)):
             quantised = nncf.quantize(
                 network,
                 images,
@@ -72,7 +72,7 @@ def quantize(
 
 
 @contextmanager
-def _few_for_biases(count: int) -> Iterator[None]:
+def few_for_biases(count: int) -> Iterator[None]:
     """Let NNCF correct biases on `BIAS_IMAGES` of `count` images; its own rule is a fifth of them.
 
     This correction keeps the activations of its images, 8 MB an image of 320 px in a yolov8n, so memory would

@@ -106,13 +106,13 @@ class AdbConnection(Connection):
         """
         arrived = f"{root}/files/{sha256}.{self._session}.partial"
         size = file.stat().st_size
-        self._copy("push", str(file.resolve()), arrived, size=size, where=f"{root}/files")
+        self.copy("push", str(file.resolve()), arrived, size=size, where=f"{root}/files")
         return bool(self.ask("keep", root=root, sha256=sha256, arrived=arrived)["right"])
 
     def fetch(self, remote: str, local: Path) -> str:
         """Copy a file by the sync service; return the sha256 that it has on the device."""
         promised = self.ask("describe", path=remote)
-        self._copy("pull", remote, str(local.absolute()), size=promised["size"], where=remote)
+        self.copy("pull", remote, str(local.absolute()), size=promised["size"], where=remote)
         return str(promised["sha256"])
 
     def explain(self, code: int, said: str) -> DeviceError:
@@ -132,7 +132,16 @@ class AdbConnection(Connection):
             return self._dropped("the connection ended before the answer")
         return DeviceError(f"{self.name}: no answer from the device: {reason}")
 
-    def _copy(self, *words: str, size: int, where: str) -> None:
+    def copy(self, *words: str, size: int, where: str) -> None:
+        """Let adb copy a file, by its own words `push` or `pull`.
+
+        Args:
+            size: of the file, bytes: the time that it may take.
+            where: the folder or file of the device, for the errors.
+
+        Raises:
+            DeviceError: adb cannot.
+        """
         timeout = QUERY_TIMEOUT_S + size / SLOWEST
         done = _adb(self.name, "-s", self._attach(), *words, timeout=timeout)
         if done.returncode == 0:

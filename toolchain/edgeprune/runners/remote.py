@@ -64,16 +64,16 @@ class RemoteRunner:
             raise ConfigError(f"--device {address!r}: name a folder without a colon in its path")
         self.name = address
         self._folder, self._connect = folder, connect
-        self._connection: Connection
+        self.connection: Connection
         self._work = ""
         self._package = ""
         self._python = ""
         self._pushed = 0
 
     def __enter__(self) -> RemoteRunner:
-        self._connection = self._connect()
+        self.connection = self._connect()
         try:
-            opened = self._connection.ask("open_work", root=self._folder)
+            opened = self.connection.ask("open_work", root=self._folder)
             self.machine, self.root, self._work = opened["machine"], opened["root"], opened["work"]
             self.version = tuple(opened["version"])
             with tempfile.TemporaryDirectory() as folder:
@@ -89,9 +89,9 @@ class RemoteRunner:
         try:
             if self._work:
                 with contextlib.suppress(DeviceError):  # out of reach: the next session sweeps, days later
-                    self._connection.ask("close_work", work=self._work)
+                    self.connection.ask("close_work", work=self._work)
         finally:
-            self._connection.close()
+            self.connection.close()
 
     def python(self, *needs: str) -> str:
         """Return the interpreter there that imports numpy and the modules `needs`; asked again, the same.
@@ -103,7 +103,7 @@ class RemoteRunner:
             candidates = [f"{self.root}/venv/bin/python", "python3"]
             modules = sorted({"numpy", *needs})
             found = self._persist(
-                lambda: self._connection.ask("find_python", candidates=candidates, modules=modules)
+                lambda: self.connection.ask("find_python", candidates=candidates, modules=modules)
             )
             if not found["python"]:
                 others = [module for module in needs if module not in unasked(self.machine)]
@@ -134,11 +134,11 @@ class RemoteRunner:
         request = {"job": job, "args": list(args), "variables": variables, "timeout": timeout}
         output = _Output(on_line)
         try:
-            self._persist(lambda: self._connection.ask("start", **request))
+            self._persist(lambda: self.connection.ask("start", **request))
             ended = self._persist(lambda: self._follow(job, output), lambda: output.received)
         except BaseException:
             with contextlib.suppress(DeviceError):
-                self._connection.ask("stop", job=job)
+                self.connection.ask("stop", job=job)
             raise
         stdout, stderr = output.text("stdout"), output.text("stderr")
         if ended["error"]:
@@ -174,7 +174,7 @@ class RemoteRunner:
         folder = f"{self._work}/{self._pushed}"
         lacking = self._place(folder, hashed)
         for sha256, offset in lacking.items():
-            self._send(sources[sha256], sha256, offset)
+            self.send(sources[sha256], sha256, offset)
         if lacking and self._place(folder, hashed):
             raise DeviceError(f"{self.name}: {name!r}: it arrived, but is not whole there any more")
         return f"{folder}/{name}"
@@ -213,7 +213,7 @@ class RemoteRunner:
             time.sleep(wait)
 
     def _follow(self, job: str, output: _Output) -> dict[str, Any]:
-        with self._connection.open("follow", job=job, at=output.offsets()) as exchange:
+        with self.connection.open("follow", job=job, at=output.offsets()) as exchange:
             exchange.end_of_input()
             while "ended" not in (said := exchange.answer(SILENCE_S)):
                 if said["stream"]:
@@ -224,22 +224,30 @@ class RemoteRunner:
     def _place(self, folder: str, files: list[tuple[str, str]]) -> dict[str, int]:
         """Name files there; return what of them the device lacks, with the bytes that it has of each."""
         request = {"root": self.root, "folder": folder, "files": files}
-        lacking: dict[str, int] = self._persist(lambda: self._connection.ask("place", **request))["lacking"]
+        lacking: dict[str, int] = self._persist(lambda: self.connection.ask("place", **request))["lacking"]
         return lacking
 
-    def _send(self, file: Path, sha256: str, offset: int) -> None:
+    def send(self, file: Path, sha256: str, offset: int) -> None:
+        """Send the rest of a file to the device and keep it there, whole.
+
+        Args:
+            offset: bytes of it that the device has already.
+
+        Raises:
+            DeviceError: it does not arrive whole.
+        """
         for start in (offset, None):
-            attempt = _Push(self._connection, self.root, file, sha256, start)
+            attempt = _Push(self.connection, self.root, file, sha256, start)
             if self._persist(attempt, attempt.progress):
                 return
             # Not the beginning of this file after all: once more from its first byte.
-            self._persist(lambda: self._connection.ask("discard", root=self.root, sha256=sha256))
+            self._persist(lambda: self.connection.ask("discard", root=self.root, sha256=sha256))
         raise DeviceError(
             f"{self.name}: {file.name!r}: what arrives there is not what is sent (sha256 differs)"
         )
 
     def _fetch(self, remote: str, aside: Path) -> None:
-        if self._connection.fetch(remote, aside) != digest(aside):
+        if self.connection.fetch(remote, aside) != digest(aside):
             raise DroppedError(f"{self.name}: {remote!r}: it did not arrive whole")
 
 
@@ -256,7 +264,7 @@ class _Push:
     def __init__(
         self, connection: Connection, root: str, file: Path, sha256: str, offset: int | None
     ) -> None:
-        self._connection, self._file, self._offset = connection, file, offset
+        self.connection, self._file, self._offset = connection, file, offset
         self._which = {"root": root, "sha256": sha256}
         self._arrived = 0
 
@@ -268,12 +276,12 @@ class _Push:
         """Return whether the file is whole and right there."""
         offset, self._offset = self._offset, None  # after a drop it has to be asked for
         if offset is None:
-            state = self._connection.ask("stored", **self._which)
+            state = self.connection.ask("stored", **self._which)
             if state["whole"]:
                 return True
             offset = int(state["offset"])
         self._arrived = offset
-        return self._connection.send(self._file, offset=offset, **self._which)
+        return self.connection.send(self._file, offset=offset, **self._which)
 
 
 class _Output:

@@ -28,7 +28,7 @@ MOST_FAILED = 3
 _PLAN, _POPULATION = "plan", "population"
 _OPENINGS = 5  # workers that start together trip over each other's CREATE TABLE
 _MADE_TWICE = ("already exists", "duplicate", "unique constraint")
-_PATIENCE_S = 30
+PATIENCE_S = 30
 
 Params = Mapping[str, Any]
 Objective = Callable[["Trial"], tuple[float, float]]
@@ -151,7 +151,7 @@ def joined(
             study.set_user_attr(_POPULATION, max(2, len(seeds)))
             study.set_user_attr(_PLAN, plan)  # last: who finds a plan finds the seeds too
     study = optuna.load_study(study_name=name, storage=storage)
-    for _ in range(_PATIENCE_S):
+    for _ in range(PATIENCE_S):
         attrs = study.user_attrs
         if _PLAN in attrs:
             study.sampler = optuna.samplers.NSGAIISampler(

@@ -34,7 +34,7 @@ HZ = 1.0
 SUFFIX = ".telemetry.jsonl"
 # Tells a worker that the process which started it has telemetry already, and in which file.
 VARIABLE = "EDGEPRUNE_TELEMETRY"
-_END_WITHIN_S = 5.0
+END_WITHIN_S = 5.0
 _FIRST_WITHIN_S, _LOOK_S = 5.0, 0.02
 _LOADS = ("gpu_load_pct", "gpu_mhz", "emc_load_pct", "emc_mhz")  # what no other sensor tells
 
@@ -104,7 +104,7 @@ def _end(process: subprocess.Popen[str]) -> None:
         if process.stdin:
             process.stdin.close()
     try:
-        process.wait(_END_WITHIN_S)
+        process.wait(END_WITHIN_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 ROOT = Path("/")
-_PATIENCE_S = 5.0
+PATIENCE_S = 5.0
 
 Ask = Callable[..., "str | None"]
 
@@ -57,7 +57,7 @@ def said_by(*command: str) -> str | None:
             text=True,
             errors="replace",
             check=False,
-            timeout=_PATIENCE_S,
+            timeout=PATIENCE_S,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
