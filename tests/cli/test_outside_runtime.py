@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
 from edgeprune.bench.foreign import described
 from edgeprune.bench.protocol import BenchProfile
+from edgeprune.core.artifact import Artifact
 from edgeprune.core.backend import get_backend, known_backends, plugins
 from edgeprune.core.errors import ConfigError
 from edgeprune.core.processes import safe_path
@@ -23,6 +25,7 @@ from edgeprune.gate import run as gate
 from edgeprune.images.dataset import Dataset
 from edgeprune.runners.travel import write_package
 from made_builds import write_build
+from sshd import Device
 
 TINY = BenchProfile(
     blocks=1, min_queries=8, min_seconds=0.05, warmup_s=0.0, warmup_cap_s=0.2, timeout_s=120.0
@@ -140,6 +143,18 @@ def test_its_module_goes_to_a_device_and_is_found_there(site: Path, convnet: Pat
     start = f"import sys; sys.path[:] = {path!r}; {code}; print(load.__code__.co_filename)"
     told = subprocess.run([sys.executable, "-I", "-c", start], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == f"{archive}/outside_runtime.py"
+
+
+def test_a_device_runs_it_without_having_the_package(
+    run: Any, site: Path, profile: Path, convnet: Path, device: Device, tmp_path: Path
+) -> None:
+    install(site)
+    engine = get_backend(NAME).compile(Artifact.of(convnet, "onnx", "fp32"), "fp32", {}, tmp_path / "engine")
+    ended = run("bench", engine.path, "--target", profile, "--device", device.address(), "--json")
+    assert ended.code == 0, ended.errors
+    (result,) = json.loads(ended.stdout)
+    assert (result["backend"]["name"], result["backend"]["version"]) == (NAME, np.__version__)
+    assert not any(flag["code"] == "output_mismatch" for flag in result["flags"])
 
 
 def test_one_that_does_not_load_is_named_and_keeps_no_other_from_working(

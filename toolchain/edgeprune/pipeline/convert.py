@@ -157,8 +157,8 @@ def in_format(context: Build, profile: DeviceProfile, onnx: Artifact) -> Artifac
     def read(place: Path) -> Artifact:
         return Artifact.of(kept_path(place), "engine", onnx.precision, onnx.sha256, built_in(place))
 
-    uses = context.of_runtime(profile.backend)
-    return context.stage(profile.format, {"onnx": onnx.sha256}, make, read, uses=uses)
+    parts = {"onnx": onnx.sha256, "backend": profile.backend, "format": profile.format}
+    return context.stage(profile.format, parts, make, read, uses=context.of_runtime(profile.backend))
 
 
 def calibrated(context: Build, scheme: str, onnx: Artifact) -> tuple[CalibrationSet, dict[str, Any]]:

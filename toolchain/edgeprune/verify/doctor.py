@@ -23,7 +23,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion
 from pydantic import BaseModel, ConfigDict, computed_field
 
-from edgeprune.backends import BACKENDS, all_backends, get_backend, known_backends
+from edgeprune.backends import BACKENDS, REFERENCE, all_backends, get_backend, known_backends
 from edgeprune.config.targets import resolve_targets
 from edgeprune.core.backend_types import Prover
 from edgeprune.core.errors import ConfigError, EdgepruneError, OutputError
@@ -59,7 +59,7 @@ EXTRAS = {
     "nvidia": "to read the sensors of an NVIDIA GPU",
 }
 _OF_BUILDS = "torch-pruning"  # what nothing but the extra `build` brings
-_ALWAYS = ("onnxruntime",)  # the runtime that every install has
+_ALWAYS = (REFERENCE,)  # the runtime that every install has
 _CHECKED_APART = ("dev", "rtx", *BACKENDS)
 """Extras that are no feature of their own: `check_runtime` and `check_prover` prove what they bring."""
 HEADLESS = (
