@@ -7,6 +7,7 @@ import subprocess
 import sys
 import venv
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +16,17 @@ import pytest
 import yaml
 
 from edgeprune.bench.foreign import described
-from edgeprune.bench.protocol import BenchProfile
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.backend import get_backend, known_backends, plugins
 from edgeprune.core.errors import ConfigError
 from edgeprune.core.processes import safe_path
 from edgeprune.gate import pairs
-from edgeprune.gate import run as gate
 from edgeprune.images.dataset import Dataset
 from edgeprune.runners.travel import write_package
 from made_builds import write_build
+from made_effort import TINY, TINY_EFFORT
 from sshd import Device
 
-TINY = BenchProfile(
-    blocks=1, min_queries=8, min_seconds=0.05, warmup_s=0.0, warmup_cap_s=0.2, timeout_s=120.0
-)
 NAME, PACKAGE = "plain", "edgeprune-plain"
 SOURCE = Path(__file__).parents[1] / "outside_runtime.py"
 PROFILE = {
@@ -81,9 +78,7 @@ def test_it_builds_benches_checks_and_explains(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     install(site)
-    monkeypatch.setattr(pairs.on_runner, "__defaults__", (TINY,))
-    monkeypatch.setattr(pairs, "MOST_DISTURBED", 1)
-    monkeypatch.setattr(gate, "MEMORY_RUNS", 1)
+    monkeypatch.setattr(pairs, "MOST_DISTURBED", 0)  # a busy machine does not make this test long
     out = tmp_path / "out"
     ended = run(
         *("build", "--model", classifiers["yolov8n-cls"], "--data", digits.source, "--out", out),
@@ -99,7 +94,8 @@ def test_it_builds_benches_checks_and_explains(
     (result,) = json.loads(ended.stdout)
     assert result["backend"]["name"] == NAME and result["backend"]["provider_actual"] == "CPU"
 
-    ended = run("check", "--baseline", out, "--candidate", out, "--tau", "0.5", "--json")
+    effort = replace(TINY_EFFORT, pairing=replace(TINY, min_queries=8))
+    ended = run("check", "--baseline", out, "--candidate", out, "--tau", "0.5", "--json", effort=effort)
     result = json.loads(ended.stdout)["mine"]
     assert (ended.code, result["verdict"]) in ((0, "pass"), (8, "inconclusive")), "as busy as the machine is"
     assert result["pairs"] and result["candidate"]["runtime"] == NAME
