@@ -94,8 +94,8 @@ def test_it_builds_benches_checks_and_explains(
     (result,) = json.loads(ended.stdout)
     assert result["backend"]["name"] == NAME and result["backend"]["provider_actual"] == "CPU"
 
-    effort = replace(TINY_EFFORT, pairing=replace(TINY, min_queries=8))
-    ended = run("check", "--baseline", out, "--candidate", out, "--tau", "0.5", "--json", effort=effort)
+    effort = replace(TINY_EFFORT, pairing=replace(TINY, min_queries=16))
+    ended = run("check", "--baseline", out, "--candidate", out, "--tau", "0.95", "--json", effort=effort)
     result = json.loads(ended.stdout)["mine"]
     assert (ended.code, result["verdict"]) in ((0, "pass"), (8, "inconclusive")), "as busy as the machine is"
     assert result["pairs"] and result["candidate"]["runtime"] == NAME
