@@ -15,15 +15,12 @@ from hypothesis import strategies as st
 from edgeprune.bench.effort import Effort
 from edgeprune.core.errors import CompileError, ConfigError, NotComparableError
 from edgeprune.gate.budgets import parse_budget
-from edgeprune.gate.decision import LOOKS, Decision, decide
-from edgeprune.gate.min_effect import default_tau
+from edgeprune.gate.decision import LOOKS
 from edgeprune.gate.pairs import check_comparable, on_runner
 from edgeprune.gate.result import AccuracyPair, GateResult
 from edgeprune.gate.run import Rules, run_gate
 from edgeprune.records.bench_result import Job, WorkerReport
 from edgeprune.runners.local import LocalRunner
-from edgeprune.worker.sensors.jetson import read_jetson
-from recorded import Record
 from simulated import Machine, make_job
 
 MIB = 1.048576
@@ -34,55 +31,6 @@ def _gate(
     machine: Machine, tau: float = 0.05, accuracy: AccuracyPair | None = None, **rules: Any
 ) -> GateResult:
     return run_gate(make_job("a"), make_job("b"), Rules(tau, **rules), machine, accuracy=accuracy)
-
-
-def _decided(ratios: np.ndarray, tau: float = 0.05) -> Decision:
-    for look in LOOKS:
-        decision = decide(ratios[:look].tolist(), tau)
-        if decision.verdict:
-            return decision
-    raise AssertionError("the last look has to decide")
-
-
-@pytest.mark.parametrize("noise", ["normal", "heavy tails", "slow process", "drift"])
-def test_error_rates_on_simulated_noise(noise: str) -> None:
-    random = np.random.default_rng(11)
-
-    def pairs(effect: float) -> np.ndarray:
-        base = random.normal(0, 0.02, 20)
-        if noise == "heavy tails":
-            base = 0.012 * random.standard_t(3, 20)
-        elif noise == "slow process":  # now and then a process is 20 % slow, on either side
-            base += 0.2 * (random.integers(-1, 2, 20) * (random.random(20) < 0.1))
-        elif noise == "drift":  # balanced order turns a steady drift into an alternating error
-            base += 0.02 * np.tile([1, -1], 10)
-        return base + math.log1p(effect)
-
-    runs = 1000
-    same = [_decided(pairs(0.0)).verdict for _ in range(runs)]
-    worse = [_decided(pairs(0.10)).verdict for _ in range(runs)]
-    assert same.count("fail") / runs <= 0.005
-    assert worse.count("pass") / runs <= 0.005
-    assert worse.count("fail") / runs >= 0.95
-
-
-@given(st.lists(st.floats(-0.5, 0.5), min_size=20, max_size=20), st.floats(0.01, 0.2))
-@settings(max_examples=50)
-def test_a_decision_keeps_to_its_rule(ratios: list[float], tau: float) -> None:
-    for look in LOOKS:
-        decision = decide(ratios[:look], tau)
-        assert decision.lower <= float(np.mean(ratios[:look])) + 1e-12
-        assert decision.upper >= float(np.mean(ratios[:look])) - 1e-12
-        fails = decision.median >= math.log1p(tau) and decision.lower > 0
-        assert (decision.verdict == "fail") == fails
-        assert (decision.verdict == "pass") == (not fails and decision.upper < math.log(1.05))
-        if look == LOOKS[-1]:
-            assert decision.verdict is not None
-
-
-def test_there_is_no_look_between_the_looks() -> None:
-    with pytest.raises(ValueError, match="not 7"):
-        decide([0.0] * 7, 0.05)
 
 
 def test_equal_sides_pass_at_the_first_look(make_block) -> None:
@@ -265,49 +213,6 @@ def test_the_gate_runs_real_workers(job: Job, tiny) -> None:
     assert report.block is not None
     assert len(report.block.samples_ns) >= 20
     assert Effort().pairing.warmup_s >= 2
-
-
-@pytest.mark.parametrize(
-    ("clocks", "tau"),
-    [
-        ({"cpu0": ("2000", "2000"), "cpu1": ("800", "2000")}, 0.03),
-        ({"cpu0": ("800", "2000"), "cpu1": ("2000", "2000")}, 0.05),
-        ({}, 0.05),
-    ],
-)
-def test_the_default_tau_is_finer_only_where_the_clocks_of_the_cores_in_use_are_locked(
-    clocks: dict[str, tuple[str, str]], tau: float
-) -> None:
-    frequency = {
-        core: {"scaling_min_freq": low, "scaling_max_freq": high} for core, (low, high) in clocks.items()
-    }
-    assert default_tau({"affinity": [0], "frequency": frequency or None}, "CPUExecutionProvider") == tau
-
-
-@pytest.mark.parametrize(
-    ("board", "root", "gpu_hz", "tau"),
-    [
-        ("jetson-nano", True, (), 0.03),  # held by jetson_clocks, which says so
-        ("jetson-nano", False, (), 0.05),  # only root is told, so nothing is known of the GPU
-        ("jetson-orin-nano", True, (), 0.05),  # as it boots
-        ("jetson-orin-nano", True, ("612000000", "612000000"), 0.05),  # the memory's clock is free
-        ("jetson-orin-nano", False, ("306000000", "612000000"), 0.05),
-        ("jetson-orin-nano", False, ("612000000", "612000000"), 0.03),
-    ],
-)
-def test_on_a_jetsons_gpu_its_clock_counts_too(
-    recorded: Record, board: str, root: bool, gpu_hz: tuple[str, ...], tau: float
-) -> None:
-    device = recorded(board)
-    device.write("/etc/nv_tegra_release", "# R32 (release), REVISION: 7.1")
-    if not root:
-        del device.said["jetson_clocks --show"]
-    for file, hz in zip(("min_freq", "max_freq"), gpu_hz, strict=False):
-        device.write(f"/sys/class/devfreq/17000000.gpu/{file}", hz)
-    env = LOCKED | {"jetson": read_jetson(device.root, device.ask)}
-    assert default_tau(env, "TensorRT") == tau
-    assert default_tau(env, "CPUExecutionProvider") == 0.03  # it computes on the cores, which are locked
-    assert default_tau(env | {"frequency": None}, "TensorRT") == 0.05
 
 
 @pytest.mark.parametrize(
