@@ -10,7 +10,13 @@ import pytest
 
 from edgeprune.bench.derived import delegated_pct
 from edgeprune.bench.flags import derive_flags
+from edgeprune.records.facts import RuntimeFacts
 from edgeprune.records.figures import Growth, Minute
+
+
+def flags_of(blocks: Any, backend: Any, *more: Any, **rest: Any) -> Any:
+    return derive_flags(blocks, RuntimeFacts.model_validate(backend), *more, **rest)
+
 
 BACKEND = {
     "provider_requested": "CPU",
@@ -23,7 +29,7 @@ QUIET: dict[str, Any] = {"affinity": [0, 1], "throttle_events": 3, "pi_throttled
 
 
 def _codes(blocks: list[Any], backend: dict[str, Any] | None = None, **env_after: Any) -> dict[str, str]:
-    flags = derive_flags(blocks, BACKEND | (backend or {}), QUIET, QUIET | env_after)
+    flags = flags_of(blocks, BACKEND | (backend or {}), QUIET, QUIET | env_after)
     assert all(flag.evidence for flag in flags)
     return {flag.code: flag.severity for flag in flags}
 
@@ -33,7 +39,7 @@ def test_a_quiet_run_has_no_flag(make_block) -> None:
 
 
 def test_what_cannot_be_read_is_not_held_against_a_run(make_block) -> None:
-    assert derive_flags([make_block(STEADY)], BACKEND, {}, {}) == ()
+    assert flags_of([make_block(STEADY)], BACKEND, {}, {}) == ()
 
 
 @pytest.mark.parametrize(
@@ -76,7 +82,7 @@ def test_nodes_that_another_provider_took_are_a_warning(
     make_block, nodes: dict[str, int] | None, flagged: bool
 ) -> None:
     backend = BACKEND | {"provider_requested": "XNN", "provider_actual": "XNN", "provider_nodes": nodes}
-    flags = {flag.code: flag for flag in derive_flags([make_block(STEADY)], backend, {}, {})}
+    flags = {flag.code: flag for flag in flags_of([make_block(STEADY)], backend, {}, {})}
     assert ("partial_fallback" in flags) is flagged
     if flagged:
         assert flags["partial_fallback"].severity == "warning"
@@ -97,7 +103,7 @@ def test_operators_that_a_delegate_left_are_a_warning(make_block) -> None:
         "left": told["left"],
         "delegated_pct": delegated_pct(told, "XNNPACK"),
     }
-    (flag,) = derive_flags([make_block(STEADY)], backend, {}, {})
+    (flag,) = flags_of([make_block(STEADY)], backend, {}, {})
     assert (flag.code, flag.severity) == ("partial_fallback", "warning")
     assert flag.evidence == "XNNPACK took 80.0 % of the operators and left RESIZE 2, GATHER 1"
 
@@ -123,7 +129,7 @@ def test_unlocked_clocks_and_mixed_cores_count_on_allowed_cores_only(make_block)
     env = {"affinity": [0, 1], "capacity": {"cpu0": "1024", "cpu1": "1024", "cpu2": "400"}}
 
     def codes(**changes: Any) -> set[str]:
-        return {flag.code for flag in derive_flags([make_block(STEADY)], BACKEND, env | changes, env)}
+        return {flag.code for flag in flags_of([make_block(STEADY)], BACKEND, env | changes, env)}
 
     assert codes(frequency={"cpu0": locked, "cpu2": free}) == set()
     assert codes(frequency={"cpu0": locked, "cpu1": free}) == {"clocks_unlocked"}
@@ -140,7 +146,7 @@ def test_heat_is_the_last_minute_beside_the_first(make_block) -> None:
     block = make_block(list(np.linspace(10.0, 11.0, 800)))  # the quarters differ, the minutes decide
 
     def codes(*p50_ms: float | None) -> list[str]:
-        return [flag.code for flag in derive_flags([block], BACKEND, {}, {}, _minutes(*p50_ms))]
+        return [flag.code for flag in flags_of([block], BACKEND, {}, {}, _minutes(*p50_ms))]
 
     assert codes(10.0, 12.0, 10.4) == []
     assert codes(10.0, 10.0, 10.6) == ["drift"]
@@ -151,7 +157,7 @@ def test_heat_is_the_last_minute_beside_the_first(make_block) -> None:
 @pytest.mark.parametrize(("leak", "flagged"), [(True, True), (False, False), (None, False)])
 def test_a_leak_is_a_warning_with_its_slope(make_block, leak: bool | None, flagged: bool) -> None:
     growth = Growth(n=600, mb_per_minute=1.02, lower=0.98, upper=1.05, leak=leak)
-    flags = derive_flags([make_block(STEADY)], BACKEND, {}, {}, growth=growth)
+    flags = flags_of([make_block(STEADY)], BACKEND, {}, {}, growth=growth)
     assert [(flag.code, flag.severity) for flag in flags] == ([("leak", "warning")] if flagged else [])
     if flagged:
         assert "1.02 MB a minute" in flags[0].evidence and "0.98" in flags[0].evidence
@@ -159,13 +165,13 @@ def test_a_leak_is_a_warning_with_its_slope(make_block, leak: bool | None, flagg
 
 def test_cross_talk_is_a_mismatch_with_its_count(make_block) -> None:
     block = make_block(STEADY, output_ok=False, output_error=0.0, cross_talk=3, cross_talk_error=0.4)
-    (flag,) = derive_flags([block], BACKEND, {}, {})
+    (flag,) = flags_of([block], BACKEND, {}, {})
     assert (flag.code, flag.severity) == ("output_mismatch", "invalid")
     assert flag.evidence.startswith("3 of 800 answers beside others") and "0.4" in flag.evidence
 
 
 def test_a_cold_start_without_blocks_has_no_flag_of_theirs() -> None:
-    assert derive_flags((), BACKEND, QUIET, QUIET) == ()
+    assert flags_of((), BACKEND, QUIET, QUIET) == ()
 
 
 Machine = Callable[..., dict[str, str]]
@@ -179,7 +185,7 @@ def machine(make_block) -> Machine:
         before: dict[str, Any], after: dict[str, Any] | None = None, telemetry: Any = ()
     ) -> dict[str, str]:
         after = before if after is None else after
-        found = derive_flags([make_block(STEADY)], BACKEND, before, after, telemetry=telemetry)
+        found = flags_of([make_block(STEADY)], BACKEND, before, after, telemetry=telemetry)
         return {flag.code: flag.evidence for flag in found}
 
     return flags

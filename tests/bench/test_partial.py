@@ -142,8 +142,8 @@ def test_only_the_memory_of_a_row_can_be_lacking(job: Job) -> None:
 def test_a_row_of_which_nothing_finished_says_what_was_asked_and_no_number(job: Job, tmp_path: Path) -> None:
     _, (result,) = broken_off([job], 1, DEATHS["crashes"][0])
     assert result.blocks == () and result.memory is None and not result.valid
-    assert result.backend["provider_actual"] is None and result.backend["threads"] == 1
-    assert result.artifact["sha256"] == job.engine_sha256
+    assert result.backend.provider_actual is None and result.backend.threads == 1
+    assert result.artifact.sha256 == job.engine_sha256
     assert load_result(save_result(result, tmp_path / "r.json")) == result
 
 
@@ -152,7 +152,7 @@ def test_other_scenarios_keep_theirs_as_well(job: Job, scenario: Any) -> None:
     with pytest.raises(IncompleteError) as caught:
         measure_setup([job], Setup(scenario, in_flight=2), PLAN, FailsAt(3, DEATHS["crashes"][0]))
     (result,) = caught.value.results
-    assert result.scenario["name"] == scenario and not result.valid
+    assert result.scenario.name == scenario and not result.valid
     assert len(result.cold_runs if scenario == "cold" else result.blocks) == 2
 
 

@@ -83,15 +83,15 @@ def test_the_samples_are_raw_and_enough(results: tuple[BenchResult, ...]) -> Non
 
 def test_the_evidence_tells_what_really_ran(results: tuple[BenchResult, ...]) -> None:
     fp32, int8 = results
-    assert fp32.backend["precision_actual"] == "fp32"
-    assert fp32.backend["quantized_ops"] == 0
-    assert int8.backend["precision_actual"] == "int8"
-    assert int8.backend["quantized_ops"] == 2
-    assert fp32.backend["provider_actual"] == "CPUExecutionProvider"
-    assert fp32.backend["threads"] == 1
-    assert fp32.backend["delegated_pct"] == 100 and fp32.backend["left"] is None
-    assert fp32.scenario["inputs"]["n"] == 16
-    assert fp32.scenario["inputs"]["shape"] == [1, 3, 32, 32]
+    assert fp32.backend.precision_actual == "fp32"
+    assert fp32.backend.quantized_ops == 0
+    assert int8.backend.precision_actual == "int8"
+    assert int8.backend.quantized_ops == 2
+    assert fp32.backend.provider_actual == "CPUExecutionProvider"
+    assert fp32.backend.threads == 1
+    assert fp32.backend.delegated_pct == 100 and fp32.backend.left is None
+    assert fp32.scenario.inputs.n == 16
+    assert fp32.scenario.inputs.shape == (1, 3, 32, 32)
     assert all(block.output_ok and block.output_error == 0 for block in fp32.blocks)
     assert all(block.output_ok is None for block in int8.blocks)
     assert fp32.cold_ms is not None

@@ -31,7 +31,7 @@ def test_paced_has_a_result_for_each_rate(job: Job, tmp_path: Path) -> None:
     fast, slow = measure_setup([job], Setup("paced", fps=(200.0, 100.0)), SHORT, LocalRunner())
     assert (fast.name, slow.name) == ("tiny fp32 paced 200 FPS", "tiny fp32 paced 100 FPS")
     for result, rate in ((fast, 200.0), (slow, 100.0)):
-        assert result.scenario["name"] == "paced" and result.scenario["fps_target"] == rate
+        assert result.scenario.name == "paced" and result.scenario.fps_target == rate
         assert len({block.pid for block in result.blocks}) == 2
         assert result.fps is not None and result.fps.target == rate
         assert 0 < result.fps.achieved <= rate * 1.001
@@ -47,7 +47,7 @@ def test_paced_has_a_result_for_each_rate(job: Job, tmp_path: Path) -> None:
 def test_throughput_keeps_several_in_flight_and_compares_them(job: Job, tmp_path: Path) -> None:
     result = _measured(job, Setup("throughput", in_flight=3))
     assert result.name == "tiny fp32 throughput x3"
-    assert result.scenario["in_flight"] == 3
+    assert result.scenario.in_flight == 3
     for block in result.blocks:
         assert block.cross_talk == 0 and block.output_ok
         assert len(block.samples_ns) >= 10
@@ -67,11 +67,11 @@ def test_sustained_tells_minutes_and_memory(job: Job, tmp_path: Path) -> None:
 def test_cold_starts_fresh_processes_and_names_the_caches(job: Job, tmp_path: Path) -> None:
     result = _measured(job, Setup("cold"))
     assert result.blocks == () and result.fps is None
-    assert len(result.cold_runs) == 3 == len(result.scenario["file_cache"])
+    assert len(result.cold_runs) == 3 == len(result.scenario.file_cache)
     assert all(run.load > 0 and run.first_infer > 0 for run in result.cold_runs)
     assert result.cold_ms is not None
     assert result.cold_ms.load == sorted(run.load for run in result.cold_runs)[1]
-    assert {"engine_cached_before", "engine_cached_after"} == set(result.scenario["file_cache"][0])
+    assert result.scenario.file_cache[0].engine_cached_before is not None
     assert load_result(save_result(result, tmp_path / "cold.json")) == result
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from edgeprune.bench.side_by_side import log_ratios, own_ns, speedup, speedup_of
 from edgeprune.records.bench_result import BenchResult, Block, Flag
+from edgeprune.records.facts import RuntimeFacts
 from edgeprune.records.speedup import Speedup
 
 RECORDED = json.loads((Path(__file__).parents[1] / "data/side_by_side/recorded.json").read_text())
@@ -35,7 +36,13 @@ def block(samples_ns: Sequence[int], turns: Sequence[int] = (), waits_ns: Sequen
 def run(blocks: Sequence[Block], flags: Sequence[str] = (), **facts: Any) -> BenchResult:
     found = [Flag(code=code, severity="invalid", evidence="-") for code in flags]
     return BenchResult.model_construct(
-        **{"run_id": "one", "blocks": tuple(blocks), "flags": tuple(found), "backend": {"threads": 1}} | facts
+        **{
+            "run_id": "one",
+            "blocks": tuple(blocks),
+            "flags": tuple(found),
+            "backend": RuntimeFacts(threads=1),
+        }
+        | facts
     )
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from edgeprune.bench import tune
 from edgeprune.bench.effort import BenchProfile, Effort
 from edgeprune.records.bench_result import BenchResult, Job
+from edgeprune.records.facts import RuntimeFacts
 from edgeprune.runners.local import LocalRunner
 
 CHOICES = ({"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI"}, {"ONEDNN_MAX_CPU_ISA": "AVX2"})
@@ -28,7 +29,11 @@ class Bench:
         self.sessions.append(jobs)
         return tuple(
             BenchResult.model_construct(
-                run_id="one", name=job.name, backend={}, blocks=(self.make_block([ms] * 40),), flags=()
+                run_id="one",
+                name=job.name,
+                backend=RuntimeFacts(),
+                blocks=(self.make_block([ms] * 40),),
+                flags=(),
             )
             for job, ms in zip(jobs, self.p50_ms, strict=True)
         )

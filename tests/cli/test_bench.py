@@ -28,7 +28,7 @@ def test_json_is_all_of_standard_output_and_holds_every_sample(run: Any, convnet
     assert ended.code == 0
     (result,) = (BenchResult.model_validate(entry) for entry in json.loads(ended.stdout))
     assert len(result.blocks[0].samples_ns) >= 60 and result.blocks[0].output_ok
-    assert result.backend["precision_actual"] == "int8" and result.backend["threads"] == 2
+    assert result.backend.precision_actual == "int8" and result.backend.threads == 2
 
 
 def test_the_results_are_kept_where_they_are_asked_for(run: Any, convnet: Path, tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_the_results_are_kept_where_they_are_asked_for(run: Any, convnet: Path, 
     shutil.copyfile(convnet, engine)
     assert run("bench", engine, "--out", tmp_path / "results").code == 0
     (path,) = (tmp_path / "results").iterdir()
-    assert load_result(path).artifact["path"] == str(engine) and path.name.endswith("é.json")
+    assert load_result(path).artifact.path == str(engine) and path.name.endswith("é.json")
 
 
 def test_all_measured_rows_of_a_build_run_in_one_session(

@@ -46,7 +46,7 @@ def test_a_bench_on_a_device(run: Any, place: Place, convnet: Path, tmp_path: Pa
     assert ended.code == 0 and ended.errors == []
     (result,) = (BenchResult.model_validate(entry) for entry in json.loads(ended.stdout))
     assert len(result.blocks[0].samples_ns) >= 60 and result.blocks[0].output_ok
-    assert result.artifact["path"] == str(engine) and result.memory
+    assert result.artifact.path == str(engine) and result.memory
     assert result.env_before["machine"] and result.env_before["kernel"]  # as the worker read them there
     assert any(sample["rss_kb"] for sample in result.telemetry)
     assert set(place.cache.glob("work-*")) <= left and not list(tmp_path.rglob("pwned"))
@@ -68,7 +68,7 @@ def test_the_rows_of_a_build_for_the_device_are_measured_in_turns_through_a_drop
     assert [result.name for result in outcome.results] == [f"{OWN} original fp32", f"{OWN} original int8"]
     for result in outcome.results:
         assert len(result.blocks[0].samples_ns) >= 60 and result.blocks[0].output_ok and result.memory
-    assert outcome.results[1].backend["environment"] == {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+    assert outcome.results[1].backend.environment == {"ONEDNN_MAX_CPU_ISA": "AVX2"}
     assert {score and score.score for _, score in outcome.accuracies} == {0.5}
 
 

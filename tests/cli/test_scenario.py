@@ -74,4 +74,4 @@ def test_the_json_holds_the_scenarios_figures_and_the_files_their_names(
 def test_the_profile_sustained_is_the_scenario_of_that_name(run: Any, convnet: Path) -> None:
     ended = run("bench", convnet, "--profile", "sustained", "--json")
     (result,) = (BenchResult.model_validate(entry) for entry in json.loads(ended.stdout))
-    assert result.scenario["name"] == "sustained" and result.minutes
+    assert result.scenario.name == "sustained" and result.minutes

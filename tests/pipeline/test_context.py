@@ -65,4 +65,4 @@ def test_a_latency_is_measured_again_for_another_version_of_any_runtime_on_the_d
     for there in ("1.0", "1.1"):
         build = replace(context, testbed=board(**{profile.backend: there}))
         found, _ = measure.measured(build, [row], "quick")[row.name]
-        assert found.backend["version"] == there
+        assert found.backend.version == there

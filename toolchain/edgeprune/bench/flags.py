@@ -13,6 +13,7 @@ import numpy as np
 from edgeprune.bench.machine_flags import charging, clocks, invalid, jit_cache_cold, throttled, warning
 from edgeprune.bench.statistics import PERCENTILE_MINIMA, median_ms, pooled_ns
 from edgeprune.records.bench_result import Block, Flag
+from edgeprune.records.facts import RuntimeFacts
 from edgeprune.records.figures import Growth, Minute
 from edgeprune.worker.sensors.contention import SHORTEST_JUDGED_S
 
@@ -24,7 +25,7 @@ _FEWEST_FOR_DRIFT = 40
 
 def derive_flags(
     blocks: Sequence[Block],
-    backend: Mapping[str, Any],
+    backend: RuntimeFacts,
     env_before: Mapping[str, Any],
     env_after: Mapping[str, Any],
     minutes: Sequence[Minute] = (),
@@ -68,29 +69,31 @@ def disturbances(
         yield invalid("swap", f"{swapped} kB of the worker were swapped out")
 
 
-def fallback(backend: Mapping[str, Any]) -> Iterator[Flag]:
+def fallback(backend: RuntimeFacts) -> Iterator[Flag]:
     """Yield a flag where the provider or the precision is not the one that was asked for."""
-    for what in ("provider", "precision"):
-        requested, actual = backend[f"{what}_requested"], backend[f"{what}_actual"]
+    pairs = {
+        "provider": (backend.provider_requested, backend.provider_actual),
+        "precision": (backend.precision_requested, backend.precision_actual),
+    }
+    for what, (requested, actual) in pairs.items():
         if requested != actual:
             yield invalid("fallback", f"{what} asked for: {requested}, really used: {actual}")
 
 
-def _partly_elsewhere(backend: Mapping[str, Any]) -> Iterator[Flag]:
+def _partly_elsewhere(backend: RuntimeFacts) -> Iterator[Flag]:
     """Yield a flag where a runtime tells who took each node, or what its delegate left."""
-    requested = backend["provider_requested"]
-    nodes: Mapping[str, int] = backend.get("provider_nodes") or {}
+    requested, nodes = backend.provider_requested, backend.provider_nodes or {}
     rest = {name: count for name, count in nodes.items() if name != requested}
     if rest and requested in nodes:
         yield warning(
             "partial_fallback",
             f"{requested} took {nodes[requested]} of {sum(nodes.values())} nodes, {_counts(rest)}",
         )
-    left: Mapping[str, int] = backend.get("left") or {}
-    if left and requested == backend["provider_actual"]:
+    if backend.left and requested == backend.provider_actual and backend.delegated_pct is not None:
         yield warning(
             "partial_fallback",
-            f"{requested} took {backend['delegated_pct']:.1f} % of the operators and left {_counts(left)}",
+            f"{requested} took {backend.delegated_pct:.1f} % of the operators "
+            f"and left {_counts(backend.left)}",
         )
 
 

@@ -13,6 +13,7 @@ from edgeprune.backends import get_backend
 from edgeprune.core.errors import DeviceError, IncompleteError, OutputError
 from edgeprune.core.resources import own_command, own_commit
 from edgeprune.records.bench_result import BenchResult, Flag, Job, WorkerReport
+from edgeprune.records.facts import BuiltOn, EngineFacts, RuntimeFacts, ScenarioFacts, Tool
 
 if TYPE_CHECKING:
     MakeResult = Callable[[Job, Sequence[WorkerReport], WorkerReport | None, str, datetime], BenchResult]
@@ -110,15 +111,15 @@ def head(job: Job, run_id: str, started: datetime) -> dict[str, Any]:
         "run_id": run_id,
         "started_utc": started.isoformat(timespec="seconds"),
         "name": job.name,
-        "tool": {"name": "edgeprune", "version": __version__, "commit": own_commit(), "argv": own_command()},
-        "artifact": {
-            "path": job.engine,
-            "sha256": job.engine_sha256,
-            "precision": job.precision,
-            "parent": job.engine_parent,
-            "built_on": built and {"device": built.device, "arch": built.arch, "runtime": built.runtime},
-            "build_s": built and built.seconds,
-        },
+        "tool": Tool(version=__version__, commit=own_commit(), argv=tuple(own_command())),
+        "artifact": EngineFacts(
+            path=job.engine,
+            sha256=job.engine_sha256,
+            precision=job.precision,
+            parent=job.engine_parent,
+            built_on=built and BuiltOn(device=built.device, arch=built.arch, runtime=built.runtime),
+            build_s=built and built.seconds,
+        ),
     }
 
 
@@ -127,7 +128,7 @@ def _unmeasured(job: Job, run_id: str, started: datetime) -> BenchResult:
     return BenchResult(
         **head(job, run_id, started),
         backend=_asked(job),
-        scenario={"name": job.scenario, "fps_target": job.fps, "batch": 1, "in_flight": job.in_flight},
+        scenario=ScenarioFacts(name=job.scenario, fps_target=job.fps, in_flight=job.in_flight),
         blocks=(),
         cold_ms=None,
         memory=None,
@@ -137,15 +138,12 @@ def _unmeasured(job: Job, run_id: str, started: datetime) -> BenchResult:
     )
 
 
-def _asked(job: Job) -> dict[str, Any]:
-    return {
-        "name": job.backend,
-        "version": None,
-        "provider_requested": job.options.get("provider", get_backend(job.backend).PROVIDER),
-        "provider_actual": None,
-        "precision_requested": job.precision,
-        "precision_actual": None,
-        "threads": job.threads,
-        "options": job.options,
-        "environment": job.environment,
-    }
+def _asked(job: Job) -> RuntimeFacts:
+    return RuntimeFacts(
+        name=job.backend,
+        provider_requested=job.options.get("provider", get_backend(job.backend).PROVIDER),
+        precision_requested=job.precision,
+        threads=job.threads,
+        options=job.options,
+        environment=job.environment,
+    )

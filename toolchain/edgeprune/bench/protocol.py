@@ -28,6 +28,7 @@ from edgeprune.core.documents import read_record
 from edgeprune.core.errors import DeviceError, DroppedError
 from edgeprune.core.files import write_text_atomically
 from edgeprune.records.bench_result import BenchResult, Block, Job, Scenario, WorkerReport
+from edgeprune.records.facts import RuntimeFacts, ScenarioFacts
 from edgeprune.runners import require_timed
 from edgeprune.worker.live import words
 from edgeprune.worker.telemetry import SUFFIX, unfinished
@@ -220,30 +221,30 @@ def blocks_of(reports: Sequence[WorkerReport]) -> tuple[Block, ...]:
     return tuple(report.block for report in reports if report.block is not None)
 
 
-def backend_evidence(job: Job, report: WorkerReport, quantized_ops: int | None) -> dict[str, Any]:
+def backend_evidence(job: Job, report: WorkerReport, quantized_ops: int | None) -> RuntimeFacts:
     """Return what was asked of the runtime beside what it really used.
 
     A row is int8 when the runtime executes integer convolutions, whatever precision the rest has.
     """
     runs_integers = job.precision == "int8" and quantized_ops != 0
     requested = job.options.get("provider", get_backend(job.backend).PROVIDER)
-    return {
-        "name": job.backend,
-        "version": report.version,
-        "provider_requested": requested,
-        "provider_actual": report.actual["provider"],
-        "provider_nodes": report.actual.get("nodes"),
-        "delegated_pct": delegated_pct(report.actual, requested),
-        "left": report.actual.get("left"),
-        "precision_requested": job.precision,
-        "precision_actual": "int8" if runs_integers else report.actual["precision"],
-        "quantized_ops": quantized_ops,
-        "threads": report.actual["threads"],
-        "streams": report.actual["streams"],
-        "affinity": report.env_before.get("affinity"),
-        "options": job.options,
-        "environment": job.environment,
-    }
+    return RuntimeFacts(
+        name=job.backend,
+        version=report.version,
+        provider_requested=requested,
+        provider_actual=report.actual["provider"],
+        provider_nodes=report.actual.get("nodes"),
+        delegated_pct=delegated_pct(report.actual, requested),
+        left=report.actual.get("left"),
+        precision_requested=job.precision,
+        precision_actual="int8" if runs_integers else report.actual["precision"],
+        quantized_ops=quantized_ops,
+        threads=report.actual["threads"],
+        streams=report.actual["streams"],
+        affinity=report.env_before.get("affinity"),
+        options=job.options,
+        environment=job.environment,
+    )
 
 
 def result_of(
@@ -270,15 +271,14 @@ def result_of(
     return BenchResult(
         **head(job, run_id, started),
         backend=backend,
-        scenario={
-            "name": job.scenario,
-            "fps_target": job.fps,
-            "batch": 1,
-            "in_flight": job.in_flight,
-            "inputs": first.inputs,
-            "timing_boundary": "host input ready to outputs readable on the host",
-            "file_cache": [report.file_cache for report in reports if report.file_cache] or None,
-        },
+        scenario=ScenarioFacts(
+            name=job.scenario,
+            fps_target=job.fps,
+            in_flight=job.in_flight,
+            inputs=first.inputs,
+            timing_boundary="host input ready to outputs readable on the host",
+            file_cache=tuple(report.file_cache for report in reports if report.file_cache) or None,
+        ),
         blocks=blocks,
         cold_ms=median_cold(cold_runs) if cold_runs else first.cold,
         cold_runs=cold_runs,

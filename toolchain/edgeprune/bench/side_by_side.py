@@ -52,7 +52,7 @@ def speedup(before: BenchResult, after: BenchResult) -> Speedup | None:
     if before.run_id != after.run_id:
         return None
     disturbed = any(flag.code in DISTURBING for result in (before, after) for flag in result.flags)
-    threads = [int(result.backend.get("threads") or 1) for result in (before, after)]
+    threads = [int(result.backend.threads or 1) for result in (before, after)]
     found = speedup_of(
         [
             log_ratios(one, other, *threads)

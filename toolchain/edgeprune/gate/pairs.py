@@ -35,10 +35,10 @@ def identity(job: Job, report: WorkerReport) -> dict[str, Any]:
         "device": f"{env.get('board') or env.get('cpu')} ({env.get('machine')})",
         "runtime": job.backend,
         "runtime version": report.version,
-        "provider": evidence["provider_actual"],
+        "provider": evidence.provider_actual,
         "threads": job.threads,
-        "precision": evidence["precision_actual"],
-        "input shape": report.inputs["shape"],
+        "precision": evidence.precision_actual,
+        "input shape": list(report.inputs.shape),
     }
 
 

@@ -38,7 +38,7 @@ def record_bench(
     commit = commit_here()
     with open_history(place) as history:
         history.add(
-            [of_bench(result, commit, accuracies.get(result.artifact["sha256"])) for result in results]
+            [of_bench(result, commit, accuracies.get(result.artifact.sha256 or "")) for result in results]
         )
     return commit.trouble
 

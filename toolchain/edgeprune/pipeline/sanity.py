@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from edgeprune.bench.side_by_side import speedup
 from edgeprune.pipeline.verdict import AS_FAST, fastest
 from edgeprune.records.bench_result import BenchResult
+from edgeprune.records.facts import RuntimeFacts
 from edgeprune.records.pruning import Pruning
 from edgeprune.records.speedup import Speedup
 from edgeprune.records.summary import Row, SanityWarning, Summary, WarningCode
@@ -112,9 +113,9 @@ def _lost_by(row: Row, twin: str, least: float, pruning: Pruning | None) -> tupl
 def no_effect(summary: Summary, results: Results) -> Iterator[SanityWarning]:
     """Yield what was asked for and changed nothing: int8, half precision, pruning, threads."""
     for row in summary.rows():
-        backend = results[row.label].backend if row.label in results else {}
+        backend = _ran(row, results)
         found = [*_integers(row), *_same_file(summary, row), *_halves(row, backend)]
-        threads = backend.get("threads")
+        threads = backend.threads
         if threads not in (None, summary.threads):
             found.append(
                 (
@@ -142,9 +143,12 @@ def fallback(summary: Summary, results: Results) -> Iterator[SanityWarning]:
     A reduced precision that ran as fp32 is no fallback of its own: `no_effect` tells it.
     """
     for row in summary.rows():
-        backend = results[row.label].backend if row.label in results else {}
-        for what in ("provider", "precision"):
-            asked, came = backend.get(f"{what}_requested"), backend.get(f"{what}_actual")
+        backend = _ran(row, results)
+        pairs = {
+            "provider": (backend.provider_requested, backend.provider_actual),
+            "precision": (backend.precision_requested, backend.precision_actual),
+        }
+        for what, (asked, came) in pairs.items():
             told = what == "precision" and (asked == "int8" or _ran_as_fp32(backend))
             if asked != came and not told:
                 yield SanityWarning(
@@ -272,13 +276,18 @@ def _same_file(summary: Summary, row: Row) -> Iterable[tuple[str, str]]:
             )
 
 
-def _halves(row: Row, backend: Mapping[str, object]) -> Iterable[tuple[str, str]]:
+def _halves(row: Row, backend: RuntimeFacts) -> Iterable[tuple[str, str]]:
     if _ran_as_fp32(backend):
         yield (
-            f"{row.label} asked for {backend['precision_requested']} and ran in fp32",
+            f"{row.label} asked for {backend.precision_requested} and ran in fp32",
             "Leave the precision out of the target: it is not what ran.",
         )
 
 
-def _ran_as_fp32(backend: Mapping[str, object]) -> bool:
-    return backend.get("precision_requested") in HALVES and backend.get("precision_actual") == "fp32"
+def _ran(row: Row, results: Results) -> RuntimeFacts:
+    """Return what a row ran on; of one that was not measured nothing is known."""
+    return results[row.label].backend if row.label in results else RuntimeFacts()
+
+
+def _ran_as_fp32(backend: RuntimeFacts) -> bool:
+    return backend.precision_requested in HALVES and backend.precision_actual == "fp32"

@@ -167,7 +167,7 @@ def _row(
             "peak_mb": result.memory.peak_hwm if result.memory else None,
             "flags": tuple(dict.fromkeys(flag.code for flag in result.flags)),
             "bench": path.relative_to(out).as_posix(),
-            "runtime_version": result.backend.get("version"),
+            "runtime_version": result.backend.version,
             "quantized_ops": _counted(result, entry),
         }
     )
@@ -175,7 +175,7 @@ def _row(
 
 def _counted(result: BenchResult, entry: Candidate) -> int | None:
     """Return the convolutions of an int8 row in integers: those that the device counted, where it could."""
-    there: int | None = result.backend.get("quantized_ops") if entry.precision == "int8" else None
+    there: int | None = result.backend.quantized_ops if entry.precision == "int8" else None
     return entry.quantized_ops if there is None else there
 
 

@@ -16,6 +16,7 @@ from edgeprune.core.artifact import Built
 from edgeprune.core.documents import read_record
 from edgeprune.core.errors import DataError
 from edgeprune.core.files import write_text_atomically
+from edgeprune.records.facts import EngineFacts, FileCache, InputFacts, RuntimeFacts, ScenarioFacts, Tool
 from edgeprune.records.figures import Fps, Growth, Minute, Record, Stages
 
 SCHEMA_VERSION = 1
@@ -197,7 +198,7 @@ class WorkerReport(Record):
 
     Attributes:
         actual: what the session says it really uses (`Session.actual`).
-        inputs: ``n``, ``shape`` of one query and ``sha256`` of the tensors that were rotated.
+        inputs: the tensors that were rotated.
         file_cache: share of the engine's file in the page cache before and after it was dropped, of `cold`.
         quantized_ops: integer convolutions of the optimised graph, told by the `memory` scenario only.
         telemetry: samples taken beside the worker, see `worker/telemetry.py`.
@@ -206,11 +207,11 @@ class WorkerReport(Record):
     pid: int
     version: str | None
     actual: dict[str, Any]
-    inputs: dict[str, Any]
+    inputs: InputFacts
     cold: Cold
     block: Block | None
     stages_ms: Stages | None = None
-    file_cache: dict[str, Any] | None = None
+    file_cache: FileCache | None = None
     memory: Memory | None
     quantized_ops: int | None
     env_before: dict[str, Any]
@@ -242,10 +243,10 @@ class BenchResult(Record):
     name: str
     device: str | None = None
     replayed: str | None = None
-    tool: dict[str, Any]
-    artifact: dict[str, Any]
-    backend: dict[str, Any]
-    scenario: dict[str, Any]
+    tool: Tool
+    artifact: EngineFacts
+    backend: RuntimeFacts
+    scenario: ScenarioFacts
     blocks: tuple[Block, ...]
     disturbed: tuple[Block, ...] = ()
     cold_ms: Cold | None

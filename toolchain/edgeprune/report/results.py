@@ -36,7 +36,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         _PEAK,
     ),
     "throughput": (
-        ("in flight", lambda result: float(result.scenario["in_flight"]), 0),
+        ("in flight", lambda result: float(result.scenario.in_flight), 0),
         _N,
         _FPS,
         _P50,
@@ -78,7 +78,7 @@ def print_results(results: Sequence[BenchResult], console: Console) -> None:
     and temperature have columns where some result has them, and each energy a line that says what it is of.
     """
     for name, columns in COLUMNS.items():
-        chosen = [result for result in results if result.scenario["name"] == name]
+        chosen = [result for result in results if result.scenario.name == name]
         if chosen:
             _print(chosen, columns, console)
     for result in results:
