@@ -43,13 +43,13 @@ def test_nothing_private_is_patched(file: Path) -> None:
 # or a whole command.
 ELSEWHERE = {
     "adapters/ultralytics/test_classify.py": ("adapters/top_k", "adapters/ultralytics/distil"),
-    "adapters/ultralytics/test_finetune.py": ("adapters/ultralytics/detect", "models/recovery"),
+    "adapters/ultralytics/test_finetune.py": ("adapters/ultralytics/detect",),
     "adapters/ultralytics/test_rounding.py": ("adapters/ultralytics/aware",),
     "backends/test_cpu_backends.py": ("backends/onnxruntime", "backends/openvino"),
     "backends/test_ncnn.py": ("backends/ncnn_files", "backends/pnnx"),
     "backends/test_program_backends.py": ("backends/executorch", "backends/litert"),
     "backends/test_rtx.py": ("backends/nvidia",),
-    "bench/test_flags.py": ("bench/machine_flags", "records/figures"),
+    "bench/test_flags.py": ("bench/machine_flags", "records/facts", "records/figures"),
     "bench/test_foreign_engines.py": ("bench/foreign", "bench/inventory"),
     "bench/test_protocol.py": (
         "bench/effort",
@@ -71,7 +71,7 @@ ELSEWHERE = {
     "cli/test_emulated.py": ("runners/emulated", "worker/answer"),
     "cli/test_ending.py": ("core/scratch",),
     "cli/test_explain.py": ("explain/run", "report/explain"),
-    "cli/test_outside_model.py": ("adapters/classifier",),
+    "cli/test_outside_model.py": ("adapters/classifier", "models/recovery"),
     "cli/test_outside_runtime.py": ("core/backend", "core/backend_types"),
     "cli/test_profile.py": ("latency/profile", "latency/rounds", "report/staircase"),
     "cli/test_search.py": ("report/search", "search/pareto", "search/run", "search/trial"),
@@ -94,7 +94,7 @@ ELSEWHERE = {
     "models/test_hostile_checkpoints.py": ("models/checkpoint/fields", "models/checkpoint/names"),
     "models/test_safe_load.py": ("adapters/ultralytics/checkpoint",),
     "pipeline/test_build.py": ("pipeline/load", "pipeline/rows", "pipeline/train"),
-    "pipeline/test_sanity.py": ("records/pruning", "records/scores"),
+    "pipeline/test_sanity.py": ("records/pruning",),
     "prune/test_criteria.py": ("prune/evidence", "prune/groups", "prune/stages"),
     "prune/test_surgery.py": ("prune/whole",),
     "quantize/test_calibration.py": ("quantize/bias", "quantize/qdq"),

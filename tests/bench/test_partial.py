@@ -161,5 +161,5 @@ def test_a_result_keeps_the_command_and_not_the_password_in_it(
 ) -> None:
     command = ["edgeprune", "bench", "a:b@c.onnx", "--history"]
     monkeypatch.setattr(sys, "argv", [*command, "postgresql://ci:s3cr:t@db.local:5432/edgeprune"])
-    told = head(job, "run", datetime.now(timezone.utc))["tool"]["argv"]
-    assert told == [*command, "postgresql://ci:***@db.local:5432/edgeprune"]
+    told = head(job, "run", datetime.now(timezone.utc))["tool"].argv
+    assert told == (*command, "postgresql://ci:***@db.local:5432/edgeprune")

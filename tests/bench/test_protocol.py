@@ -30,6 +30,7 @@ from edgeprune.core.artifact import Artifact, Built
 from edgeprune.core.errors import DataError, DeviceError
 from edgeprune.core.resources import bundled
 from edgeprune.records.bench_result import BenchResult, Job, load_result, save_result
+from edgeprune.records.facts import BuiltOn
 from edgeprune.runners.local import LocalRunner
 from edgeprune.worker import benchmark as worker
 from simulated import Machine, make_job
@@ -302,18 +303,14 @@ def test_a_result_tells_what_its_engine_was_made_of_and_which_code_measured_it(c
     engine = Artifact.of(convnet, "engine", "fp32", parent="ab" * 32, built=built)
     job = build_job("row", engine, profile, threads=1, inputs=Path("inputs.npy"))
     told = head(job, "run", datetime(2026, 1, 1, tzinfo=timezone.utc))
-    assert told["artifact"]["parent"] == "ab" * 32 and told["artifact"]["sha256"] == engine.sha256
-    assert told["artifact"]["built_on"] == {
-        "device": "a CPU",
-        "arch": "x86_64",
-        "runtime": "onnxruntime 1.32.0",
-    }
-    assert told["artifact"]["build_s"] == 0.25
+    facts = told["artifact"]
+    assert (facts.parent, facts.sha256, facts.build_s) == ("ab" * 32, engine.sha256, 0.25)
+    assert facts.built_on == BuiltOn(device="a CPU", arch="x86_64", runtime="onnxruntime 1.32.0")
     root = bundled("targets").parent
     command = ["git", "-C", str(root), "rev-parse", "HEAD"]
     asked = subprocess.run(command, capture_output=True, text=True, check=False)
     expected = asked.stdout.strip() if (root / ".git").exists() and not asked.returncode else ""
-    assert (told["tool"]["commit"] or "").removesuffix("-dirty") == expected
+    assert (told["tool"].commit or "").removesuffix("-dirty") == expected
 
 
 LONG = BenchProfile(blocks=3, min_queries=1, min_seconds=0.0, calm_s=7.0)
