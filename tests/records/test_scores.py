@@ -33,6 +33,12 @@ def test_a_classifiers_accuracy_of_schema_1_is_read() -> None:
     assert (found.metric, found.score, found.others, found.chance) == ("top-1", 0.75, {"top-5": 1.0}, 0.5)
 
 
+@pytest.mark.parametrize("told", [5, "ab", None, [1]])
+def test_a_damaged_accuracy_of_schema_1_is_refused(told: object) -> None:
+    with pytest.raises(ValidationError):
+        Accuracy.model_validate({"split": "val", "images": 1, "top1": 0.5, "per_class": told})
+
+
 def test_a_detectors_accuracy_of_schema_1_is_read() -> None:
     found = Accuracy.model_validate({"split": "val", "images": 5, "map50": 0.9, "map50_95": 0.6})
     assert (found.metric, found.score, found.others, found.chance) == ("mAP50-95", 0.6, {"mAP50": 0.9}, 0)

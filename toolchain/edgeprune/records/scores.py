@@ -61,7 +61,8 @@ class Accuracy(ScoredRecord):
         """Add what files of schema version 1 left to the reader: a classifier may guess."""
         if not isinstance(data, dict) or not any(key.startswith("top1") for key in data):
             return data
-        classes = len(data.get("per_class") or ())
+        told = data.get("per_class")
+        classes = len(told) if isinstance(told, dict) else 0
         return {"chance": 1 / classes if classes > 1 else 0.0} | data
 
 
