@@ -23,7 +23,7 @@ from edgeprune.bench.testbed import local
 from edgeprune.cli.options import one_target
 from edgeprune.config.targets import Precision
 from edgeprune.latency.paced import Pace, jobs_beside, measured_pace
-from edgeprune.latency.shipped import Subject, compiled, cut_widths, subject_of
+from edgeprune.latency.shipped import Subject, compile_shipped, cut_widths, subject_of
 from edgeprune.prune.activation import ACTIVATIONS, swap_activation
 from edgeprune.prune.allocation import on_step
 from edgeprune.prune.layers import deployed_layers
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         jobs = [_job(REFERENCE, float32, float32.model, Pace(0.0, 1, {}), folder)]
         for precision in options.precision:
             subject = subject_of(adapter, options.model, options.imgsz, profile, precision, 1)
-            engine = compiled(subject, subject.model, folder / f"own {precision}"), subject.imgsz
+            engine = compile_shipped(subject, subject.model, folder / f"own {precision}"), subject.imgsz
             pace = measured_pace(engine, profile, 1, local(), folder)
             for kind in options.activation:
                 for ratio, step in cuts:
@@ -88,7 +88,7 @@ def _changed(subject: Subject, kind: str, ratio: float, step: int) -> nn.Module:
 
 
 def _job(name: str, subject: Subject, network: nn.Module, pace: Pace, folder: Path) -> Job:
-    engine = compiled(subject, network, folder / name), subject.imgsz
+    engine = compile_shipped(subject, network, folder / name), subject.imgsz
     (job,) = jobs_beside({name: engine}, subject.profile, pace, folder)
     return job
 

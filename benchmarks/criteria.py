@@ -33,13 +33,13 @@ from edgeprune.core.errors import EdgepruneError
 from edgeprune.core.files import write_text_atomically
 from edgeprune.latency.profile import profile_model
 from edgeprune.latency.shipped import subject_of
-from edgeprune.latency.to_latency import descended
+from edgeprune.latency.to_latency import describe_descent
 from edgeprune.pipeline.build import start
 from edgeprune.pipeline.context import Build, BuildRequest, Candidate, reader_of
 from edgeprune.pipeline.measure import bench_images
 from edgeprune.pipeline.prune_to_latency import cut
-from edgeprune.pipeline.rows import candidate, evaluated, exported
-from edgeprune.pipeline.train import finetuned, sparsified
+from edgeprune.pipeline.rows import candidate, evaluate_engine, export_model
+from edgeprune.pipeline.train import finetune, sparsify
 from edgeprune.prune.criteria import CRITERIA
 from edgeprune.records.bench_result import result_file, save_result
 from edgeprune.records.latency_table import LatencyTable
@@ -184,11 +184,13 @@ def pruned_by(
 ) -> tuple[Network, Pruning]:
     """Prune by the recipe's criterion to a latency by the table, judge, recover, judge again."""
     recipe = context.recipe
-    dense, _ = sparsified(context, original)
+    dense, _ = sparsify(context, original)
     student, predicted_ms = cut(context, dense, table, goal_ms)
     imgsz, goal = context.spec.imgsz, f"{goal_ms:.2f} ms"
-    report = descended(context.adapter, dense.path, student.path, imgsz, recipe.prune, table.step, goal)
-    recovered = finetuned(context, student, original) if recipe.finetune.epochs else student
+    report = describe_descent(
+        context.adapter, dense.path, student.path, imgsz, recipe.prune, table.step, goal
+    )
+    recovered = finetune(context, student, original) if recipe.finetune.epochs else student
     network = Network(
         name=recipe.prune.criterion,
         predicted_ms=predicted_ms,
@@ -217,14 +219,14 @@ def _unpruned(
 
 def accuracy(context: Build, model: Artifact, variant: Variant) -> float:
     """Return mAP50-95 of a model in fp32 on the reported split."""
-    onnx, _ = exported(context, model, variant)
-    _, found = evaluated(context, "onnxruntime", {}, onnx, "fp32")
+    onnx, _ = export_model(context, model, variant)
+    _, found = evaluate_engine(context, "onnxruntime", {}, onnx, "fp32")
     return found[context.dataset.report_split].score
 
 
 def shipped(context: Build, model: Artifact, variant: Variant, profile: DeviceProfile) -> Candidate:
     """Return a model quantised, compiled and evaluated."""
-    onnx, _ = exported(context, model, variant)
+    onnx, _ = export_model(context, model, variant)
     return candidate(context, profile, variant, PRECISION, onnx)
 
 

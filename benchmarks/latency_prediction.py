@@ -26,7 +26,7 @@ from edgeprune.config.targets import resolve_targets
 from edgeprune.core.artifact import Artifact
 from edgeprune.images.preprocess import Preprocess
 from edgeprune.latency.profile import profile_model
-from edgeprune.latency.shipped import Subject, compiled, cut_widths, subject_of
+from edgeprune.latency.shipped import Subject, compile_shipped, cut_widths, subject_of
 from edgeprune.prune.allocation import on_step
 from edgeprune.records.latency_table import LatencyTable
 from edgeprune.runners.local import LocalRunner
@@ -98,7 +98,7 @@ def measure_widths(
     jobs = []
     for index, keep in enumerate(settings):
         network = cut_widths(subject.adapter, subject.model, subject.imgsz, keep)
-        engine: Artifact = compiled(subject, network, folder / str(index))
+        engine: Artifact = compile_shipped(subject, network, folder / str(index))
         job = build_job(
             str(index),
             engine,

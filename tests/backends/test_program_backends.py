@@ -11,7 +11,7 @@ import pytest
 from edgeprune.adapters.ultralytics import detect as adapter
 from edgeprune.backends import get_backend, litert
 from edgeprune.config.targets import resolve_targets
-from edgeprune.converters.environments import SCRIPTS, installed
+from edgeprune.converters.environments import SCRIPTS, is_installed
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.errors import CompileError, RuntimeMissingError
 from edgeprune.images.dataset import Dataset
@@ -32,7 +32,7 @@ def runtime(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def converter(runtime: str) -> str:
-    if not installed(runtime):
+    if not is_installed(runtime):
         pytest.skip(f"{runtime}'s converter is not installed")
     return runtime
 
@@ -102,9 +102,9 @@ def test_what_lies_between_a_delegates_border_tensors_is_in_it() -> None:
         operator("CONV_2D", [4, 12], [5]),
     ]
     parts = [operator("DELEGATE", [0, 10, 11], [3]), operator("DELEGATE", [4, 12], [5])]
-    assert litert.delegated([*network, *parts]) == (0.8, {"RESIZE_NEAREST_NEIGHBOR": 1})
-    assert litert.delegated(network)[0] == 0
-    assert litert.delegated([]) == (0.0, {})
+    assert litert.count_delegated([*network, *parts]) == (0.8, {"RESIZE_NEAREST_NEIGHBOR": 1})
+    assert litert.count_delegated(network)[0] == 0
+    assert litert.count_delegated([]) == (0.0, {})
 
 
 @pytest.fixture(scope="module")

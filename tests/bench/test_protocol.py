@@ -28,7 +28,7 @@ from edgeprune.bench.statistics import achieved_fps, latency_ms
 from edgeprune.config.targets import resolve_targets
 from edgeprune.core.artifact import Artifact, Built
 from edgeprune.core.errors import DataError, DeviceError
-from edgeprune.core.resources import bundled
+from edgeprune.core.resources import find_bundled
 from edgeprune.records.bench_result import BenchResult, Job, load_result, save_result
 from edgeprune.records.facts import BuiltOn
 from edgeprune.runners.local import LocalRunner
@@ -306,7 +306,7 @@ def test_a_result_tells_what_its_engine_was_made_of_and_which_code_measured_it(c
     facts = told["artifact"]
     assert (facts.parent, facts.sha256, facts.build_s) == ("ab" * 32, engine.sha256, 0.25)
     assert facts.built_on == BuiltOn(device="a CPU", arch="x86_64", runtime="onnxruntime 1.32.0")
-    root = bundled("targets").parent
+    root = find_bundled("targets").parent
     command = ["git", "-C", str(root), "rev-parse", "HEAD"]
     asked = subprocess.run(command, capture_output=True, text=True, check=False)
     expected = asked.stdout.strip() if (root / ".git").exists() and not asked.returncode else ""

@@ -19,7 +19,7 @@ import yaml
 
 from conftest import build_detector, write_dataset
 from edgeprune.core.artifact import digest
-from edgeprune.core.resources import bundled
+from edgeprune.core.resources import find_bundled
 from edgeprune.images.dataset import Dataset
 from made_tables import made_table
 
@@ -392,7 +392,9 @@ def test_a_calibration_method_that_a_target_lacks_is_told_before_anything_runs(
 
 
 def test_accuracy_cannot_be_measured_on_a_device_yet(build: Build, tmp_path: Path) -> None:
-    profile = yaml.safe_load((bundled("targets") / "jetson.yaml").read_text()) | {"evaluate_on": "device"}
+    profile = yaml.safe_load((find_bundled("targets") / "jetson.yaml").read_text()) | {
+        "evaluate_on": "device"
+    }
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(profile))
     ended = build(target=path)

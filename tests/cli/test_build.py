@@ -16,7 +16,7 @@ from edgeprune.backends import rtx
 from edgeprune.bench.side_by_side import speedup
 from edgeprune.config.targets import resolve_targets
 from edgeprune.core.artifact import digest
-from edgeprune.core.resources import bundled
+from edgeprune.core.resources import find_bundled
 from edgeprune.images.dataset import Dataset
 from edgeprune.records.bench_result import load_result
 from edgeprune.records.summary import load_summary
@@ -258,7 +258,7 @@ def test_int8_in_name_only_is_a_warning_and_fails_under_strict_after_all_is_writ
     checkpoints: dict[str, Path], tiny: Dataset, run: Any, tmp_path: Path
 ) -> None:
     """For real: of a network with S8 activations ONNX Runtime runs no convolution in integers here."""
-    profile = bundled("targets") / "x86-ort.yaml"
+    profile = find_bundled("targets") / "x86-ort.yaml"
     target = tmp_path / "s8s8.yaml"
     target.write_text(profile.read_text().replace("ort-u8s8", "ort-s8s8"))
     out = tmp_path / "out"

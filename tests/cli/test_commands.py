@@ -15,7 +15,7 @@ import yaml
 
 from edgeprune.cli import COMMANDS
 from edgeprune.config.targets import DeviceProfile, resolve_targets, target_files
-from edgeprune.core.resources import bundled
+from edgeprune.core.resources import find_bundled
 from edgeprune.verify import doctor
 
 
@@ -120,7 +120,7 @@ def test_targets_show_prints_a_profile_that_reads_back(run: Any) -> None:
 
 
 def test_a_profile_of_before_is_shown_with_one_warning_of_what_to_write(run: Any, tmp_path: Path) -> None:
-    data = yaml.safe_load((bundled("targets") / "jetson.yaml").read_text())
+    data = yaml.safe_load((find_bundled("targets") / "jetson.yaml").read_text())
     places = {key: data.pop(key) for key in ("compile_on", "evaluate_on", "time_on")}
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(data | {"built_on": "device"}))

@@ -80,14 +80,14 @@ def test_a_build_answers_on_arm_as_it_does_here_and_no_time_is_told(
     # From now on the cache is enough.
     monkeypatch.setattr(debian, "MIRROR", "http://127.0.0.1:1/debian")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    real = agreement.asked
+    real = agreement.ask_engine
 
     def spoiled(job: Any, runner: Any, *more: Any) -> Any:
         answer, outputs = real(job, runner, *more)
         factor = np.float32(1.1 if runner.name == "local" else 1.0)
         return answer, [output * factor for output in outputs]
 
-    monkeypatch.setattr(agreement, "asked", spoiled)
+    monkeypatch.setattr(agreement, "ask_engine", spoiled)
     ended = run("bench", convnet_int8, "--device", ADDRESS, "--json")
     assert ended.code == 5 and "are not this machine's: int8.onnx" in ended.error
     assert [one["agrees"] for one in json.loads(ended.stdout)] == [False]

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import yaml
 
-from edgeprune.bench.foreign import described
+from edgeprune.bench.foreign import explain_refusal
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.backend import get_backend, known_backends, plugins
 from edgeprune.core.errors import ConfigError
@@ -160,7 +160,7 @@ def test_one_that_does_not_load_is_named_and_keeps_no_other_from_working(
     ended = run("bench", convnet, "--target", profile)
     assert ended.code == 3
     assert ended.error.endswith(f"runtime '{NAME}' of the package {PACKAGE}: it cannot be loaded: no driver")
-    assert described(profile).endswith("or the folder of one"), "what the others take is told"
+    assert explain_refusal(profile).endswith("or the folder of one"), "what the others take is told"
 
 
 def test_one_that_lacks_what_it_owes_says_so(site: Path) -> None:

@@ -88,7 +88,10 @@ def test_a_search_leaves_its_pareto_set(searched: tuple[Path, dict[str, Any]]) -
 @pytest.fixture
 def untimed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no engine be compiled: a network's latency is made up from its size."""
-    monkeypatch.setattr(trials, "timed", lambda bench, student, imgsz: student.path.stat().st_size / 1e6)
+    def size_mb(bench: Any, student: Any, imgsz: int) -> float:
+        return float(student.path.stat().st_size / 1e6)
+
+    monkeypatch.setattr(trials, "time_checkpoint", size_mb)
 
 
 def test_another_folder_joins_collects_and_goes_on(
@@ -116,7 +119,7 @@ def test_another_folder_joins_collects_and_goes_on(
 def test_slow_trials_end_early_and_a_search_without_any_left_says_so(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trials, "timed", lambda bench, student, imgsz: 99.0)
+    monkeypatch.setattr(trials, "time_checkpoint", lambda bench, student, imgsz: 99.0)
     ended = command(tmp_path / "out", **{"max-latency-ms": 90, "trials": 1})
     assert ended.code == 7
     assert "no trial of 1 was complete; allow a larger --max-latency-ms" in ended.error

@@ -100,10 +100,10 @@ def test_an_interrupted_installation_is_not_trusted_and_made_again(
 ) -> None:
     (made / isolated.MARKER).unlink()
     (made / "half-written").touch()
-    assert not isolated.installed("tool")
+    assert not isolated.is_installed("tool")
     monkeypatch.setattr(isolated, "run_logged", _only_venv)
     assert isolated.install("tool", lambda text: None) == made
-    assert isolated.installed("tool")
+    assert isolated.is_installed("tool")
     assert not (made / "half-written").exists()
     assert (isolated.size_bytes("tool") or 0) > 0
 
@@ -131,7 +131,7 @@ def test_environments_of_other_pins_are_removed_once_the_new_one_is_whole(
     made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _offer("2.0", monkeypatch)
-    assert not isolated.installed("tool")
+    assert not isolated.is_installed("tool")
     monkeypatch.setattr(isolated, "run_logged", _only_venv)
     assert isolated.install("tool", lambda text: None) != made
     assert not made.exists()

@@ -13,7 +13,7 @@ from edgeprune.core.errors import BudgetError, ConfigError
 from edgeprune.images.dataset import Dataset
 from edgeprune.images.preprocess import Preprocess
 from edgeprune.latency.shipped import key_of, subject_of
-from edgeprune.latency.to_latency import Cut, cut_to_latency, descended, raced
+from edgeprune.latency.to_latency import Cut, cut_to_latency, describe_descent, race_checkpoints
 from edgeprune.models import get_adapter
 from edgeprune.prune.stages import PruneContext
 from edgeprune.records.latency_table import LatencyTable
@@ -45,14 +45,14 @@ def test_a_cut_keeps_to_its_goal_and_is_measured(
     for name, kept in found.keep.items():
         assert kept == table.original[name] or kept % table.step == 0
     paths = checkpoints["yolov8n"], tmp_path / "model.pt"
-    report = descended(ADAPTER, *paths, 64, PruneRecipe(), table.step, "60 FPS")
+    report = describe_descent(ADAPTER, *paths, 64, PruneRecipe(), table.step, "60 FPS")
     assert (report.goal, report.step) == ("60 FPS", table.step)
     assert report.params_after < report.params_before and report.macs_after < report.macs_before
     widths = {layer.layer: layer.after for layer in report.layers}
     assert all(widths[name] == kept for name, kept in found.keep.items())
     assert 0 < report.ratio < 1
 
-    run = raced(ADAPTER, checkpoints["yolov8n"], tmp_path / "model.pt", 64, ORT, table, quickly())
+    run = race_checkpoints(ADAPTER, checkpoints["yolov8n"], tmp_path / "model.pt", 64, ORT, table, quickly())
     assert run.pairs in (6, 10)
     assert run.before_ms > 0 and run.after_ms > 0
 

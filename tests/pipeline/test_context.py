@@ -64,5 +64,5 @@ def test_a_latency_is_measured_again_for_another_version_of_any_runtime_on_the_d
     monkeypatch.setattr(measure, "measure", measured)
     for there in ("1.0", "1.1"):
         build = replace(context, testbed=board(**{profile.backend: there}))
-        found, _ = measure.measured(build, [row], "quick")[row.name]
+        found, _ = measure.measure_rows(build, [row], "quick")[row.name]
         assert found.backend.version == there

@@ -15,7 +15,7 @@ from edgeprune.core.errors import DataError
 from edgeprune.images.preprocess import read_image
 from edgeprune.pipeline.build import start
 from edgeprune.pipeline.context import Build, BuildRequest
-from edgeprune.pipeline.convert import calibrated
+from edgeprune.pipeline.convert import calibrate_model
 from edgeprune.quantize.selection import images_sha256
 from edgeprune.records.summary import ExportCheck
 
@@ -35,7 +35,7 @@ def make(checkpoints: dict[str, Path], tmp_path: Path) -> Any:
 
 
 def ranges_of(context: Build, onnx: Artifact) -> Path:
-    calibration, account = calibrated(context, "ort-u8s8", onnx)
+    calibration, account = calibrate_model(context, "ort-u8s8", onnx)
     assert calibration.table is not None
     assert account["images"] == [str(image) for image in calibration.images]
     assert account["images_sha256"] == images_sha256(calibration.images)

@@ -14,8 +14,8 @@ from edgeprune.images.demo import digits_model, render
 from edgeprune.pipeline import mixed_precision as guarding
 from edgeprune.pipeline.build import start
 from edgeprune.pipeline.context import Build, BuildRequest, Candidate
-from edgeprune.pipeline.mixed_precision import guarded
-from edgeprune.pipeline.rows import candidate, evaluated, exported
+from edgeprune.pipeline.mixed_precision import guard_row
+from edgeprune.pipeline.rows import candidate, evaluate_engine, export_model
 from edgeprune.records.scores import Accuracy
 from edgeprune.records.sensitivity import Guard
 
@@ -56,14 +56,14 @@ class Opened:
             raise _Stopped
 
     def rows(self) -> tuple[Build, Candidate, Artifact, dict[str, Accuracy]]:
-        onnx, _ = exported(self.context, self.original, "original")
-        baseline = evaluated(self.context, "onnxruntime", {}, onnx, "fp32")[1]
+        onnx, _ = export_model(self.context, self.original, "original")
+        baseline = evaluate_engine(self.context, "onnxruntime", {}, onnx, "fp32")[1]
         row = candidate(self.context, self.context.request.targets[0], "original", "int8", onnx)
         return self.context, row, onnx, baseline
 
 
 def _guarded(context: Build, onnx: Artifact, baseline: dict[str, Accuracy]) -> Candidate:
-    return guarded(context, context.request.targets[0], "original", "int8", onnx, onnx, baseline)
+    return guard_row(context, context.request.targets[0], "original", "int8", onnx, onnx, baseline)
 
 
 def test_a_network_that_int8_ruined_is_recovered_and_its_float_layers_are_named(

@@ -72,7 +72,7 @@ def bench(
         store = Store(tmp_path / "out" / "stages")
         with store.locked():
             original, context = start(request, store, lambda *_: None)
-            return pruning.pruned(context, original, profile)[1]
+            return pruning.prune_model(context, original, profile)[1]
 
     return Bench(table, prune, profiled)
 
@@ -104,7 +104,7 @@ def test_nothing_is_profiled_for_a_budget_beside_a_goal_or_of_a_device_that_is_n
 def test_a_frame_rate_that_no_widths_reach_names_the_fastest_before_anything_is_trained(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(iterating, "finetuned", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(iterating, "finetune", lambda *_: pytest.fail("trained"))
     fastest = r"1e\+06 FPS \(0\.00 ms\): no widths reach 0\.00 ms: the fastest .* predicted to take \d"
     with pytest.raises(BudgetError, match=f"^{HERE.name}: {fastest}"):
         bench.prune(budget__min_fps=1e6, prune__one_shot=False)
@@ -115,7 +115,7 @@ def test_the_activation_is_swapped_unasked_where_that_is_measured_faster_and_tra
     bench: Bench, monkeypatch: pytest.MonkeyPatch, gain: float, applied: tuple[str, ...]
 ) -> None:
     monkeypatch.setattr(to_latency, "latency_gauge", lambda *_: lambda net: 10 + gain * len(silu_names(net)))
-    monkeypatch.setattr(pruning, "finetuned", lambda context, student, *_: student)
+    monkeypatch.setattr(pruning, "finetune", lambda context, student, *_: student)
     (swap,) = bench.prune(finetune__epochs=1).passes
     assert (swap.name, swap.applied) == ("activation", applied)
     assert len(swap.refused) == (not applied)
@@ -125,7 +125,7 @@ def test_the_activation_is_swapped_unasked_where_that_is_measured_faster_and_tra
 def test_no_activation_is_swapped_unasked_that_is_not_trained_or_not_measured(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pruning, "finetuned", lambda context, student, *_: student)
+    monkeypatch.setattr(pruning, "finetune", lambda context, student, *_: student)
     (jetson,) = resolve_targets(("jetson",))
     assert bench.prune().passes == bench.prune(jetson, finetune__epochs=1).passes == ()
 
@@ -145,7 +145,7 @@ def test_what_a_pass_changed_is_trained_before_a_cut_is_judged(
 
     descend = pruning.descend
     monkeypatch.setattr(pruning, "apply_passes", reshaped)
-    monkeypatch.setattr(pruning, "finetuned", finetuned)
+    monkeypatch.setattr(pruning, "finetune", finetuned)
     monkeypatch.setattr(pruning, "descend", lambda *given: (happened.append("cut"), descend(*given))[1])
     bench.prune(prune__speedup=1.3, finetune__epochs=1)
     assert happened == ["trained"] * changed + ["cut", "trained"]
@@ -161,16 +161,16 @@ def test_quantisation_aware_training_follows_the_recovery_for_the_kind_of_range_
         return student
 
     def finetuned(context: Build, student: Artifact, *_: object) -> Artifact:
-        trained.append(("finetuned", None))
+        trained.append(("finetune", None))
         return student
 
-    monkeypatch.setattr(pruning, "aware", aware)
-    monkeypatch.setattr(pruning, "finetuned", finetuned)
+    monkeypatch.setattr(pruning, "train_aware", aware)
+    monkeypatch.setattr(pruning, "finetune", finetuned)
     keep = {"prune__activation": "keep", "quantize__aware_epochs": 2}
     bench.prune(finetune__epochs=1, **keep)
     bench.prune(finetune__epochs=0, **keep)
     bench.prune(HERE.model_copy(update={"precisions": ("fp32",)}), finetune__epochs=0, **keep)
-    assert trained == [("finetuned", None), ("aware", HERE.name), ("aware", HERE.name)]
+    assert trained == [("finetune", None), ("aware", HERE.name), ("aware", HERE.name)]
 
 
 def test_two_targets_that_cut_to_the_same_widths_train_once(
@@ -205,7 +205,7 @@ def test_two_targets_that_cut_to_the_same_widths_train_once(
     store = Store(out / "stages")
     with store.locked():
         original, context = start(request, store, lambda *_: None)
-        models = [pruning.pruned(context, original, profile)[0] for profile in (HERE, other)]
+        models = [pruning.prune_model(context, original, profile)[0] for profile in (HERE, other)]
     assert len({digest(path) for path in out.glob("stages/cut-*/model.pt")}) == 2
     assert models[0] == models[1] and len(trained) == 1
 

@@ -62,7 +62,7 @@ def target(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Descent]:
             lambda context, profile, before, after, table: _race(_real(after) / _real(before) - 1),
         )
         monkeypatch.setattr(iterating, "torch_accuracy", lambda context, model: accuracy(float(model.sha256)))
-        monkeypatch.setattr(iterating, "finetuned", lambda context, student, teacher, epochs: student)
+        monkeypatch.setattr(iterating, "finetune", lambda context, student, teacher, epochs: student)
 
         def _real(model: Artifact) -> float:
             ms = float(model.sha256)

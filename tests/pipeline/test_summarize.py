@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgeprune.config.targets import resolve_targets
 from edgeprune.core.artifact import Artifact
 from edgeprune.pipeline.context import Build, Candidate
-from edgeprune.pipeline.summarize import summarise
+from edgeprune.pipeline.summarize import summarize
 from edgeprune.records.scores import Accuracy
 from made_contexts import told
 
@@ -18,6 +18,6 @@ def test_a_row_of_another_device_tells_the_version_of_its_runtime_there(context:
     scores = dict.fromkeys(context.splits, accuracy)
     row = Candidate(profile, "original", 32, "fp32", Artifact.of(engine, "engine", "fp32"), scores)
     result, file = told(row.name, "0.0.1"), context.request.out / "result.json"
-    summary = summarise(context, [row], {row.name: (result, file)}, scores, {}, ())
+    summary = summarize(context, [row], {row.name: (result, file)}, scores, {}, ())
     assert summary.targets[profile.name].rows[0].runtime_version == "0.0.1"
     assert "onnxruntime" not in summary.versions, "no stage of this build has used this machine's"

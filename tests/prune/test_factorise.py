@@ -14,7 +14,7 @@ from ultralytics.nn.modules.conv import Conv
 from conftest import FAMILIES
 from edgeprune.adapters.ultralytics import detect as adapter
 from edgeprune.core.errors import ConfigError, ModelError
-from edgeprune.core.resources import bundled
+from edgeprune.core.resources import find_bundled
 from edgeprune.prune.factorise import REWRITES, Rewrite, relative_error, rewritable, rewrite
 from edgeprune.prune.groups import count_macs, find_groups, remove, trace
 from edgeprune.prune.layers import layers_of
@@ -62,7 +62,7 @@ def test_full_rank_reproduces_the_layer(kind: str, stride: int) -> None:
 
 def test_errors_at_half_the_macs_stand_in_the_known_order() -> None:
     """Spatial SVD loses least, then channel SVD, Tucker-2, and depthwise by far the most."""
-    model = adapter.load(bundled("calib") / "digits" / "digits_yolov8n_160.pt")
+    model = adapter.load(find_bundled("calib") / "digits" / "digits_yolov8n_160.pt")
     layers = [layer for layer in rewritable(model, ()).values() if 32 <= layer.conv.in_channels <= 64]
     mean: dict[str, float] = {}
     for kind in ("spatial", "channel", "tucker", "depthwise"):

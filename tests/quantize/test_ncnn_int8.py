@@ -20,7 +20,7 @@ from edgeprune.core.errors import CompileError, DataError
 from edgeprune.images.dataset import Dataset
 from edgeprune.images.preprocess import Preprocess, load_input
 from edgeprune.quantize import CalibrationSet, quantize
-from edgeprune.quantize.ncnn_int8 import BINS, histogram, quantized, rounded, threshold
+from edgeprune.quantize.ncnn_int8 import BINS, histogram, quantize_layer, round_half_away, threshold
 from edgeprune.records.summary import ExportCheck
 
 pytest.importorskip("ncnn")
@@ -60,11 +60,11 @@ def _integer_arithmetic(layer: Layer, image: np.ndarray, input_scale: float) -> 
     groups = n(7, 1)
     kernel, stride, outputs = n(1), n(3), n(0)
     rows = groups if groups > 1 else outputs
-    small = quantized(layer, input_scale).weights
+    small = quantize_layer(layer, input_scale).weights
     weights = np.frombuffer(small[0], np.int8, n(6), 4).astype(np.int64).reshape(outputs, -1, kernel, kernel)
     bias, scales = np.frombuffer(small[1], "<f4"), np.frombuffer(small[2], "<f4")
     assert len(scales) == rows
-    integers = rounded(image[0] * np.float32(input_scale)).astype(np.int64)
+    integers = round_half_away(image[0] * np.float32(input_scale)).astype(np.int64)
     padded = np.pad(integers, ((0, 0), (kernel // 2,) * 2, (kernel // 2,) * 2))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), axis=(1, 2))
     windows = windows[:, ::stride, ::stride]
@@ -85,8 +85,8 @@ def test_a_convolution_is_exact_integer_arithmetic(
     image = np.random.default_rng(9).standard_normal((1, 16, SIDE, SIDE)).astype(np.float32)
     scale = 127 / float(np.abs(image).max())
     # ncnn's packed depthwise kernels for x86 divide by an approximate reciprocal, 2e-4 off.
-    got = _run(quantized(layer, scale), image, tmp_path, packing="0" if groups > 1 else "1")
-    packed = _run(quantized(layer, scale), image, tmp_path)
+    got = _run(quantize_layer(layer, scale), image, tmp_path, packing="0" if groups > 1 else "1")
+    packed = _run(quantize_layer(layer, scale), image, tmp_path)
     expected = _integer_arithmetic(layer, image, scale)
     assert np.abs(got - expected).max() / np.abs(expected).max() < 2e-6
     assert np.abs(packed - expected).max() / np.abs(expected).max() < 5e-4
@@ -97,17 +97,17 @@ def test_a_convolution_is_exact_integer_arithmetic(
 def test_three_by_three_weights_leave_room_for_winograd() -> None:
     plain = _convolution(3, 2, 16, 16)
     for layer, bits in ((plain, 127), (_convolution(3, 1, 16, 16), 31), (_convolution(1, 1, 16, 16), 127)):
-        weights = np.frombuffer(quantized(layer, 1.0).weights[0], np.int8, layer.integer(6), 4)
+        weights = np.frombuffer(quantize_layer(layer, 1.0).weights[0], np.int8, layer.integer(6), 4)
         assert np.abs(weights).max() == bits
 
 
 @given(hnp.arrays(np.float32, 8, elements=st.floats(-200, 200, width=32)))
 def test_rounding_is_half_away_from_zero(values: np.ndarray) -> None:
-    got = rounded(values)
+    got = round_half_away(values)
     assert got.dtype == np.int8
     assert (np.abs(got - np.clip(values, -127, 127)) <= 0.5 + 1e-5).all()
-    np.testing.assert_array_equal(rounded(-values), -got)
-    assert rounded(np.array([0.5, 1.5, -2.5])).tolist() == [1, 2, -3]
+    np.testing.assert_array_equal(round_half_away(-values), -got)
+    assert round_half_away(np.array([0.5, 1.5, -2.5])).tolist() == [1, 2, -3]
 
 
 @given(hnp.arrays(np.float32, st.integers(1, 300), elements=st.floats(0, 1e4, width=32)))

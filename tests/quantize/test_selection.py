@@ -18,8 +18,8 @@ from edgeprune.core.errors import DataError
 from edgeprune.images.dataset import Dataset, load_dataset
 from edgeprune.images.preprocess import Preprocess, read_image
 from edgeprune.quantize.selection import (
-    balanced,
-    chosen,
+    balance_classes,
+    choose_images,
     farthest_first,
     features,
     images_sha256,
@@ -52,9 +52,9 @@ CLASSES = st.lists(st.frozensets(st.integers(0, 4)), min_size=1, max_size=25)
 def test_every_class_is_shown_before_one_is_shown_for_its_own_sake_again(
     classes: list[frozenset[int]], count: int, seed: int
 ) -> None:
-    picked = balanced(classes, count, seed)
+    picked = balance_classes(classes, count, seed)
     assert len(picked) == len(set(picked)) == min(count, len(classes))
-    assert picked == balanced(classes, count, seed)
+    assert picked == balance_classes(classes, count, seed)
     known = frozenset().union(*classes)
     if count >= len(known):
         assert frozenset().union(*(classes[index] for index in picked)) == known
@@ -62,7 +62,7 @@ def test_every_class_is_shown_before_one_is_shown_for_its_own_sake_again(
 
 def test_a_rare_class_is_shown_as_often_as_a_common_one() -> None:
     classes = [frozenset({0})] * 90 + [frozenset({1})] * 5 + [frozenset({2})] * 5
-    picked = balanced(classes, 15, seed=0)
+    picked = balance_classes(classes, 15, seed=0)
     assert [sum(name in classes[index] for index in picked) for name in range(3)] == [5, 5, 5]
 
 
@@ -70,23 +70,23 @@ def test_diverse_takes_the_one_image_that_is_not_like_the_others(tmp_path: Path)
     data = load_dataset(write_dataset(tmp_path / "data"))
     odd = data.images["train"][7]
     cv2.imwrite(str(odd), 255 - read_image(odd))
-    first = chosen(data, "train", 2, "diverse", 0, SPEC)
+    first = choose_images(data, "train", 2, "diverse", 0, SPEC)
     assert odd in first
-    assert first == chosen(data, "train", 2, "diverse", 0, SPEC) == tuple(sorted(first))
-    walk = chosen(data, "train", 12, "diverse", 0, SPEC)
+    assert first == choose_images(data, "train", 2, "diverse", 0, SPEC) == tuple(sorted(first))
+    walk = choose_images(data, "train", 12, "diverse", 0, SPEC)
     assert walk == data.images["train"]
 
 
 @pytest.mark.parametrize("select", ["random", "diverse", "balanced"])
 def test_no_image_is_chosen_twice(tiny: Dataset, select: str) -> None:
     for count in (1, 5, 12, 99):
-        images = chosen(tiny, "train", count, select, 3, SPEC)  # type: ignore[arg-type]
+        images = choose_images(tiny, "train", count, select, 3, SPEC)  # type: ignore[arg-type]
         assert len(set(images)) == len(images) == min(count, 12)
         assert set(images) <= set(tiny.images["train"])
 
 
 def test_classifiers_are_balanced_by_folder(digits: Dataset) -> None:
-    images = chosen(digits, "train", 6, "balanced", 0, SPEC)
+    images = choose_images(digits, "train", 6, "balanced", 0, SPEC)
     assert sorted(digits.class_of(image) for image in images) == [0, 0, 1, 1, 2, 2]
 
 

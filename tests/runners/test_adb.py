@@ -15,7 +15,7 @@ from adbd import AdbDevice
 from edgeprune.core.artifact import digest
 from edgeprune.core.errors import ConfigError, DeviceError
 from edgeprune.runners import remote
-from edgeprune.runners.adb import FOLDER, AdbRunner, Address, attached
+from edgeprune.runners.adb import FOLDER, AdbRunner, Address, list_attached
 from edgeprune.runners.devices import remote_runner_for, runner_for
 
 Refusal = Callable[[str], str]
@@ -195,7 +195,7 @@ def test_the_only_device_needs_no_serial(
     phone: AdbDevice, monkeypatch: pytest.MonkeyPatch, refusal: Refusal
 ) -> None:
     with AdbRunner(phone.address()):
-        assert attached() == {phone.serial: "device"}
+        assert list_attached() == {phone.serial: "device"}
     folder = phone.address().removeprefix(f"adb://{phone.serial}")
     with AdbRunner(f"adb://{folder}") as runner:
         assert _python(runner, "print(1)") == "1\n"

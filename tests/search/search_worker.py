@@ -8,14 +8,14 @@ from __future__ import annotations
 import sys
 import threading
 
-from edgeprune.search.study import joined, need_optuna, open_storage, worked
+from edgeprune.search.study import join_study, need_optuna, open_storage, run_trials
 
 SEEDS = [{"x": x} for x in (0, 5, 10)]
 
 
 def main(url: str, name: str, trials: int, hang: bool) -> None:
     need_optuna()
-    study, plan = joined(open_storage(url), name, lambda: ("the plan", SEEDS), seed=0)
+    study, plan = join_study(open_storage(url), name, lambda: ("the plan", SEEDS), seed=0)
     assert plan == "the plan"
 
     def objective(trial):  # type: ignore[no-untyped-def]
@@ -25,7 +25,7 @@ def main(url: str, name: str, trials: int, hang: bool) -> None:
             threading.Event().wait()
         return float(x), float(x * x)
 
-    worked(study, objective, trials, lambda done, trial: print(f"ran {trial.number}", flush=True))
+    run_trials(study, objective, trials, lambda done, trial: print(f"ran {trial.number}", flush=True))
 
 
 if __name__ == "__main__":

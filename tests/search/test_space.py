@@ -23,8 +23,8 @@ from edgeprune.search.space import (
     decode,
     encode,
     predicted_ms,
-    realised,
-    scored,
+    realize,
+    score_network,
     seeds,
     space_of,
 )
@@ -54,7 +54,7 @@ def test_parameters_and_choices_go_back_and_forth(space: Space, data: st.DataObj
 @pytest.fixture(scope="module")
 def network(checkpoints: dict[str, Path], tiny: Dataset) -> Scored:
     context = PruneContext(adapter, tiny, Preprocess(64), Recipe())
-    return scored(context, checkpoints["yolov8n"])
+    return score_network(context, checkpoints["yolov8n"])
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_a_choice_becomes_the_network_it_names(
     recipe = Recipe(prune=PruneRecipe(rewrite=("spatial",)))
     choice = Choice(keep, tuple(space.blocks[:2]), "relu", 96, rewrite=True)
     before = {name: value.clone() for name, value in network.model.state_dict().items()}
-    model = realised(adapter, network, choice, table, tiny, recipe)
+    model = realize(adapter, network, choice, table, tiny, recipe)
     modules = list(model.modules())
     assert not any(isinstance(module, torch.nn.SiLU) for module in modules)
     assert any(isinstance(module, torch.nn.ReLU) for module in modules)

@@ -14,7 +14,7 @@ import pytest
 
 from edgeprune.core.errors import CompileError, ConfigError, RuntimeMissingError
 from edgeprune.search import study as subject
-from edgeprune.search.study import joined, open_storage, worked
+from edgeprune.search.study import join_study, open_storage, run_trials
 from postgres_server import free_port
 
 optuna = pytest.importorskip("optuna")
@@ -111,12 +111,12 @@ def test_a_study_of_another_program_is_refused(tmp_path: Path, monkeypatch: pyte
     optuna.create_study(storage=storage, study_name="theirs")
     monkeypatch.setattr(subject, "PATIENCE_S", 0)
     with pytest.raises(ConfigError, match="theirs: a study that `edgeprune search` did not make"):
-        joined(storage, "theirs", lambda: pytest.fail("it is there"), seed=0)
+        join_study(storage, "theirs", lambda: pytest.fail("it is there"), seed=0)
 
 
 def test_trials_that_fail_cost_themselves_until_three_fail_in_a_row(tmp_path: Path) -> None:
     storage = open_storage(f"sqlite:///{tmp_path}/study.db")
-    study, _ = joined(storage, "failing", lambda: ("", [{"x": x} for x in range(9)]), seed=0)
+    study, _ = join_study(storage, "failing", lambda: ("", [{"x": x} for x in range(9)]), seed=0)
 
     def objective(trial: Any) -> tuple[float, float]:
         if trial.suggest_int("x", 0, 9) in (1, 3, 4, 6, 7, 8):
@@ -126,7 +126,7 @@ def test_trials_that_fail_cost_themselves_until_three_fail_in_a_row(tmp_path: Pa
         return 1.0, 1.0
 
     with pytest.raises(CompileError, match="no kernel for it"):
-        worked(study, objective, 20, lambda done, trial: None)
+        run_trials(study, objective, 20, lambda done, trial: None)
     states = [trial.state for trial in study.trials]
     assert [states[0], states[5], states[8]] == [STATE.COMPLETE, STATE.PRUNED, STATE.FAIL]
     assert states.count(STATE.FAIL) == 6 and len(states) == 9

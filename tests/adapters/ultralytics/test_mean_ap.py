@@ -17,7 +17,7 @@ from conftest import FAMILIES, NAMES, build_detector
 from edgeprune.adapters.ultralytics import detect as adapter
 from edgeprune.adapters.ultralytics.mean_ap import causes, evaluate, match
 from edgeprune.core.errors import CompileError
-from edgeprune.core.resources import bundled
+from edgeprune.core.resources import find_bundled
 from edgeprune.images import demo
 from edgeprune.images.dataset import Dataset, load_dataset
 from edgeprune.images.postprocess import detector
@@ -137,7 +137,7 @@ def whole(weights: Path) -> torch.nn.Module:
 
 
 def test_it_agrees_with_ultralytics_on_the_digits(one_thread: None, tmp_path: Path) -> None:
-    weights = bundled("calib") / "digits" / "digits_yolov8n_160.pt"
+    weights = find_bundled("calib") / "digits" / "digits_yolov8n_160.pt"
     if not weights.is_file():
         pytest.skip("the demo checkpoint is not here")
     data = demo.render(tmp_path / "digits", {"train": 2, "val": 30})

@@ -18,13 +18,13 @@ from conftest import DIGITS, write_digits
 from edgeprune.core.errors import DataError
 from edgeprune.images.dataset import Dataset, load_folders
 from edgeprune.images.reading.index import Index
-from edgeprune.images.reading.inspection import inspected
+from edgeprune.images.reading.inspection import inspect_images
 from made_data import PICTURES
 
 
 def ours(data: Path) -> Dataset:
     dataset = replace(load_folders(data, DIGITS), index=Index())
-    return inspected(dataset, skip=True, say=lambda share, text: None)
+    return inspect_images(dataset, skip=True, say=lambda share, text: None)
 
 
 def theirs(data: Path) -> dict[str, dict[str, int]]:

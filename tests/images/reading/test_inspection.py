@@ -17,7 +17,7 @@ from edgeprune.core.errors import DataError
 from edgeprune.images.dataset import Dataset, load_dataset, load_folders
 from edgeprune.images.reading import index as indexing
 from edgeprune.images.reading.index import FILE, Index
-from edgeprune.images.reading.inspection import inspected
+from edgeprune.images.reading.inspection import inspect_images
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def data(tmp_path: Path) -> Path:
 
 def load(data: Path, skip: bool = False, index: Path | None = None) -> Dataset:
     dataset = load_dataset(data) if data.is_file() else load_folders(data, DIGITS)
-    return inspected(replace(dataset, index=Index(index)), skip, lambda share, text: None)
+    return inspect_images(replace(dataset, index=Index(index)), skip, lambda share, text: None)
 
 
 def codes(dataset: Dataset) -> list[str]:
@@ -204,8 +204,8 @@ def test_images_are_decoded_once_whatever_their_dates(
         decoded.append(path.name)
         return examined(path)
 
-    examined = indexing.examined
-    monkeypatch.setattr(indexing, "examined", examine)
+    examined = indexing.examine
+    monkeypatch.setattr(indexing, "examine", examine)
     load(data, index=tmp_path / FILE)
     assert len(decoded) == 20
     load(data, index=tmp_path / FILE)

@@ -14,13 +14,13 @@ from ultralytics.data.utils import check_det_dataset
 
 from edgeprune.adapters.ultralytics.reading import without_fonts
 from edgeprune.images.dataset import Dataset, load_dataset
-from edgeprune.images.reading.inspection import inspected
+from edgeprune.images.reading.inspection import inspect_images
 from made_data import Tree, inside, trees
 
 
 def ours(tree: Tree) -> Dataset:
     """Read a data set, what cannot be used left out: ultralytics does so without a word."""
-    return inspected(load_dataset(tree.source), skip=True, say=lambda share, text: None)
+    return inspect_images(load_dataset(tree.source), skip=True, say=lambda share, text: None)
 
 
 def theirs(tree: Tree) -> dict[str, dict[str, Any]]:

@@ -9,7 +9,7 @@ import pytest
 import ultralytics  # noqa: F401  its patch of Pillow asks for another package, whatever a file is
 from PIL import Image
 
-from edgeprune.images.reading.pictures import Picture, examined
+from edgeprune.images.reading.pictures import Picture, examine
 from made_data import JPEG, encoded
 
 
@@ -34,7 +34,7 @@ def gif() -> bytes:
 )
 def test_a_fault_is_told_by_what_is_wrong(tmp_path: Path, name: str, content: bytes, fault: str) -> None:
     (tmp_path / name).write_bytes(content)
-    found = examined(tmp_path / name).fault
+    found = examine(tmp_path / name).fault
     assert found.startswith(fault) if fault else found == ""
     assert str(tmp_path) not in found and "pi_heif" not in found
 
@@ -44,4 +44,4 @@ def test_a_jpeg_with_bytes_behind_its_end_is_sound_and_ragged(
     tmp_path: Path, tail: bytes, is_ragged: bool
 ) -> None:
     (tmp_path / "a.jpg").write_bytes(JPEG + tail)
-    assert examined(tmp_path / "a.jpg") == Picture(is_ragged=is_ragged)
+    assert examine(tmp_path / "a.jpg") == Picture(is_ragged=is_ragged)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from edgeprune.models.checkpoint.names import name_of
 from edgeprune.models.checkpoint.pickled import DamagedError, Instance, RefusedError, read_pickle
-from edgeprune.models.checkpoint.tensors import stored
+from edgeprune.models.checkpoint.tensors import parse_storage
 
 SCALARS = (
     st.none()
@@ -37,7 +37,7 @@ DATA = st.recursive(
 
 
 def read(content: bytes) -> Any:
-    return read_pickle(io.BytesIO(content), name_of, stored)
+    return read_pickle(io.BytesIO(content), name_of, parse_storage)
 
 
 @settings(deadline=None)

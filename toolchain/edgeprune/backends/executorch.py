@@ -16,7 +16,7 @@ from edgeprune.backends.exported import exported_facts
 from edgeprune.core.artifact import Artifact, lone
 from edgeprune.core.backend_types import Converter, Recognised
 from edgeprune.core.documents import read_json
-from edgeprune.core.errors import CompileError, ModelError, RuntimeMissingError, shortened
+from edgeprune.core.errors import CompileError, ModelError, RuntimeMissingError, shorten
 from edgeprune.core.files import ENGINE_BYTES, read_bytes
 from edgeprune.core.packages import UNKNOWN, module_version
 
@@ -132,7 +132,7 @@ def load(engine: Path, precision: str, threads: int, options: Mapping[str, str])
         program = _runtime().load_program(program_of(engine))
         method = program.load_method("forward")
     except (RuntimeError, OSError, ValueError) as exc:
-        raise CompileError(f"{engine}: ExecuTorch cannot load this program: {shortened(exc)}") from exc
+        raise CompileError(f"{engine}: ExecuTorch cannot load this program: {shorten(exc)}") from exc
     used = int(library._threadpool_get_thread_count())
     return ExecuTorchSession(program, method, facts, used, str(version()))
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.backend_types import Converter, Recognised
-from edgeprune.core.errors import CompileError, RuntimeMissingError, shortened
+from edgeprune.core.errors import CompileError, RuntimeMissingError, shorten
 from edgeprune.core.packages import UNKNOWN, module_version
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class LiteRtSession:
         self._input: int = taken["index"]
         self._channels_last = _is_channels_last(taken)
         self._outputs = [found["index"] for found in interpreter.get_output_details()]
-        share, left = delegated(interpreter._get_ops_details())
+        share, left = count_delegated(interpreter._get_ops_details())
         self.actual: dict[str, Any] = {
             "provider": PROVIDER if share else "CPU",
             "precision": {"float32": "fp32"}.get(taken["dtype"].__name__, taken["dtype"].__name__),
@@ -170,7 +170,7 @@ def input_shape(engine: Path) -> list[int]:
     return [batch, rest[-1], *rest[:-1]] if _is_channels_last(taken) else [batch, *rest]
 
 
-def delegated(operators: Operators) -> tuple[float, dict[str, int]]:
+def count_delegated(operators: Operators) -> tuple[float, dict[str, int]]:
     """Return the share of operators that a delegate took, in [0, 1], and how many of each kind it left.
 
     The runtime lists the network's operators and, behind them, a DELEGATE with the tensors at the border of
@@ -214,7 +214,7 @@ def _interpreter(engine: Path, threads: int) -> Any:
         interpreter.allocate_tensors()
         inputs = [found["shape"].tolist() for found in interpreter.get_input_details()]
     except (RuntimeError, ValueError) as exc:
-        raise CompileError(f"{engine}: LiteRT cannot load this file: {shortened(exc)}") from exc
+        raise CompileError(f"{engine}: LiteRT cannot load this file: {shorten(exc)}") from exc
     if len(inputs) != 1 or len(inputs[0]) != 4:
         raise CompileError(f"{engine}: one input of images is needed, this file takes {inputs}")
     return interpreter

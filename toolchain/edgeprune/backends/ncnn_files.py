@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edgeprune.core.artifact import lone
 from edgeprune.core.errors import CompileError
-from edgeprune.core.files import ENGINE_BYTES, opened, read_bytes, read_text
+from edgeprune.core.files import ENGINE_BYTES, open_regular, read_bytes, read_text
 
 MAGIC = "7767517"
 PARAM, BIN = "model.ncnn.param", "model.ncnn.bin"
@@ -105,7 +105,7 @@ def layers_of(engine: Path) -> list[Layer]:
 def stores_halves(engine: Path) -> bool:
     """Tell whether the first array of weights is stored in fp16."""
     try:
-        with opened(param_of(engine).with_suffix(".bin"), CompileError) as stream:
+        with open_regular(param_of(engine).with_suffix(".bin"), CompileError) as stream:
             return stream.read(4) == HALF_TAG
     except CompileError:
         return False

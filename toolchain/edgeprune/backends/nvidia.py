@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgeprune.core.errors import CompileError, shortened
+from edgeprune.core.errors import CompileError, shorten
 
 
 def make_log(trt: Any, aloud: bool = False) -> Any:
@@ -78,4 +78,4 @@ def _refused(parser: Any) -> str:
 
 
 def _line(messages: list[str]) -> str:
-    return shortened(messages[0] if messages else "")
+    return shorten(messages[0] if messages else "")

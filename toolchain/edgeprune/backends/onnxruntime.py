@@ -28,7 +28,7 @@ from edgeprune.core.errors import (
     ModelError,
     RuntimeMissingError,
     did_you_mean,
-    shortened,
+    shorten,
 )
 from edgeprune.core.onnx_outline import Outline, read_outline
 
@@ -355,7 +355,7 @@ def _open(engine: Path, options: Any, providers: Sequence[Any] = (PROVIDER,)) ->
         if lacks := _LACKS.search(str(exc)):
             operator = next(filter(None, lacks.groups()))
             raise lacking(f"ONNX Runtime {version()}", engine, [operator]) from exc
-        raise CompileError(f"{engine}: ONNX Runtime cannot load this graph: {shortened(exc)}") from exc
+        raise CompileError(f"{engine}: ONNX Runtime cannot load this graph: {shorten(exc)}") from exc
 
 
 def _perf_test(engine: Path, options: Mapping[str, str], threads: int, seconds: float) -> list[str]:

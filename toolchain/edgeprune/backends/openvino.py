@@ -27,7 +27,7 @@ from edgeprune.core.errors import (
     ModelError,
     RuntimeMissingError,
     did_you_mean,
-    shortened,
+    shorten,
 )
 from edgeprune.core.files import read_bytes
 
@@ -339,7 +339,7 @@ def _translated(path: Path, action: Any) -> Any:
         if lacks := _LACKS.search(str(exc)):
             operators = [_operator(word.strip()) for word in lacks[1].split(",")]
             raise lacking(f"OpenVINO {version()}", path, operators) from exc
-        raise CompileError(f"{path}: OpenVINO cannot use this model: {shortened(exc)}") from exc
+        raise CompileError(f"{path}: OpenVINO cannot use this model: {shorten(exc)}") from exc
 
 
 def _operator(told: str) -> str:

@@ -15,7 +15,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 from edgeprune.core.artifact import Artifact
-from edgeprune.core.errors import CompileError, RuntimeMissingError, shortened
+from edgeprune.core.errors import CompileError, RuntimeMissingError, shorten
 from edgeprune.core.files import ENGINE_BYTES, read_bytes, read_text
 
 CONFIG = ".required_operators_and_types.config"
@@ -50,7 +50,7 @@ def to_ort(model: Artifact, out: Path) -> Artifact:
                     enable_type_reduction=True,
                 )
         except Exception as exc:  # ONNX Runtime's exceptions share no base class of their own
-            raise CompileError(f"{model.path}: conversion to .ort failed: {shortened(exc)}") from exc
+            raise CompileError(f"{model.path}: conversion to .ort failed: {shorten(exc)}") from exc
     made = out / "model.ort"
     listed = config_of(made)
     # Its first lines name the folder it was written in, which is gone when the stage is whole.

@@ -25,7 +25,7 @@ from edgeprune.core.artifact import Artifact
 from edgeprune.core.backend import QDQ
 from edgeprune.core.backend_types import Figures, Recognised, Tool
 from edgeprune.core.documents import parse_json
-from edgeprune.core.errors import CompileError, ConfigError, ModelError, RuntimeMissingError, shortened
+from edgeprune.core.errors import CompileError, ConfigError, ModelError, RuntimeMissingError, shorten
 from edgeprune.core.files import ENGINE_BYTES, read_bytes
 
 if TYPE_CHECKING:
@@ -343,7 +343,7 @@ def _deserialised(trt: Any, engine: Path) -> Any:
     log = make_log(trt)
     found = trt.Runtime(log).deserialize_cuda_engine(read_bytes(engine, CompileError, ENGINE_BYTES))
     if found is None:
-        reason = shortened(log.errors[0] if log.errors else "")
+        reason = shorten(log.errors[0] if log.errors else "")
         raise CompileError(f"{engine}: TensorRT {trt.__version__} cannot load this engine: {reason}")
     return found
 

@@ -45,7 +45,7 @@ class Answer(BaseModel):
     irregular: str | None = None
 
 
-def asked(
+def ask_engine(
     job: Job, runner: Runner, folder: Path, timeout_s: float, say: Callable[[Mapping[str, Any]], None]
 ) -> tuple[Answer, list[Array]]:
     """Return what an engine answers on a device to all inputs of a job: arrays (n, ...), one an output.

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeprune.bench.machine_flags import charging, clocks, invalid, jit_cache_cold, throttled, warning
+from edgeprune.bench.machine_flags import charging, clocks, find_throttling, invalid, jit_cache_cold, warning
 from edgeprune.bench.statistics import PERCENTILE_MINIMA, median_ms, pooled_ns
 from edgeprune.records.bench_result import Block, Flag
 from edgeprune.records.facts import RuntimeFacts
@@ -59,7 +59,7 @@ def disturbances(
     telemetry: Sequence[Mapping[str, Any]] = (),
 ) -> Iterator[Flag]:
     """Yield the flags for what the machine did to the run: heat, other work, swap."""
-    yield from throttled(env_before, env_after, telemetry)
+    yield from find_throttling(env_before, env_after, telemetry)
     yield from _contended(blocks, "steal", "the hypervisor took {:.0%} of the time of a core")
     yield from _contended(
         blocks, "foreign", "other processes took {:.0%} of a core while the worker waited for it"

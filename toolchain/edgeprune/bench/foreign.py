@@ -45,13 +45,13 @@ FOLDERS: Final[Mapping[str, str]] = {
 _CHECKPOINTS = (".pt", ".pth", ".ckpt", ".safetensors")
 
 
-def taken() -> str:
+def describe_accepted() -> str:
     """Say what `bench` and `check` take, by the runtimes there are."""
     kinds = [backend.TAKES for backend in all_backends() if backend.TAKES]
     return f"a build folder, {', '.join(kinds[:-1])} or {kinds[-1]}, or the folder of one"
 
 
-def described(path: Path) -> str:
+def explain_refusal(path: Path) -> str:
     """Say in one line why nothing can be measured at a path, and what to do."""
     if not path.exists():
         return f"{path}: no such file or folder{_near(path)}"
@@ -62,8 +62,8 @@ def described(path: Path) -> str:
     kinds = FOLDERS if path.is_dir() else FILES
     found = next((kind for ending, kind in kinds.items() if path.name.endswith(ending)), None)
     if found:
-        return f"{path}: this is {found}, which edgeprune has no runtime for; give {taken()}"
-    return f"{path}: nothing to measure is here; give {taken()}"
+        return f"{path}: this is {found}, which edgeprune has no runtime for; give {describe_accepted()}"
+    return f"{path}: nothing to measure is here; give {describe_accepted()}"
 
 
 def _near(path: Path) -> str:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from edgeprune.backends import all_backends, known_backends
 from edgeprune.bench.testbed import facts_of
 from edgeprune.core.errors import DeviceError, EdgepruneError
-from edgeprune.runners.adb import attached
+from edgeprune.runners.adb import list_attached
 from edgeprune.runners.devices import LOCAL, runner_for
 from edgeprune.runners.emulated import SCHEME
 from edgeprune.runners.known import Place, known_places, place_of
@@ -49,7 +49,7 @@ def places_to_look_at(devices: Iterable[str]) -> list[Place]:
     """
     found = [Place(LOCAL, LOCAL), *known_places().values()]
     with contextlib.suppress(DeviceError):  # no adb here, so no device behind it
-        found += [Place(f"adb://{serial}", f"adb://{serial}") for serial in attached()]
+        found += [Place(f"adb://{serial}", f"adb://{serial}") for serial in list_attached()]
     found += [place_of(device) for device in devices]
     return list({place.address: place for place in reversed(found)}.values())[::-1]
 

@@ -25,7 +25,7 @@ def warning(code: str, evidence: str) -> Flag:
     return Flag(code=code, severity="warning", evidence=evidence)
 
 
-def throttled(
+def find_throttling(
     env_before: Mapping[str, Any], env_after: Mapping[str, Any], telemetry: Sequence[Mapping[str, Any]] = ()
 ) -> Iterator[Flag]:
     """Yield a flag for each sensor that saw the device slow itself down during the run.

@@ -31,7 +31,7 @@ from edgeprune.records.bench_result import BenchResult, Block, Job, Scenario, Wo
 from edgeprune.records.facts import RuntimeFacts, ScenarioFacts
 from edgeprune.runners import require_timed
 from edgeprune.worker.live import words
-from edgeprune.worker.telemetry import SUFFIX, unfinished
+from edgeprune.worker.telemetry import SUFFIX, read_unfinished
 from edgeprune.worker.turns import said_by
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def measure(
             how = plan if again else replace(plan, calm_s=0.0)
             answers = run_workers(order, "single_stream", how, runner, on_said, staged=not block)
             for place, (job, report) in enumerate(zip(order, answers, strict=True)):
-                kept.timed[job.name].append(placed(report, number * len(jobs) + place))
+                kept.timed[job.name].append(place_report(report, number * len(jobs) + place))
             kept.disturbed.append(disturbance(answers))
             number += 1
         for index, job in enumerate(jobs):
@@ -193,7 +193,7 @@ def _follow(line: str, on_said: Callable[[Mapping[str, Any]], None] | None) -> N
 def _left_by_a_killed_worker(answer: str, folder: Path, runner: Runner) -> tuple[dict[str, Any], ...]:
     """Return the telemetry that lies beside an answer that was never written."""
     try:
-        return tuple(unfinished(runner.pull(answer + SUFFIX, folder / "telemetry.jsonl")))
+        return tuple(read_unfinished(runner.pull(answer + SUFFIX, folder / "telemetry.jsonl")))
     except DeviceError:
         return ()
 
@@ -209,7 +209,7 @@ def _collect(job: Job, answer: str, folder: Path, runner: Runner) -> WorkerRepor
         raise DeviceError(f"{job.name}: the worker on {runner.name} answered with garbage") from exc
 
 
-def placed(report: WorkerReport, order: int) -> WorkerReport:
+def place_report(report: WorkerReport, order: int) -> WorkerReport:
     """Return a report whose block knows its place in the session."""
     if report.block is None:
         return report

@@ -18,7 +18,7 @@ from edgeprune.bench.protocol import (
     IDLE,
     Progress,
     measure,
-    placed,
+    place_report,
     result_of,
     round_order,
     run_workers,
@@ -81,7 +81,7 @@ def measure_setup(
             # Sessions that are made for many at once are not what one image would be given to.
             staged = block == 0 and job.scenario != "throughput"
             (report,) = run_workers([job], job.scenario, plan, runner, on_said, staged)
-            kept.timed[job.name].append(placed(report, order))
+            kept.timed[job.name].append(place_report(report, order))
             done += expected
         for job in runs:
             say(done, round(total), f"{job.name}, memory")

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from edgeprune.core.errors import ConfigError
 from edgeprune.core.files import read_bytes
-from edgeprune.core.resources import bundled
+from edgeprune.core.resources import find_bundled
 from edgeprune.images.preprocess import Preprocess, to_input
 from edgeprune.images.size import sides
 
@@ -45,7 +45,7 @@ def stock_images(spec: Preprocess) -> npt.NDArray[np.float32]:
 
 def _photographs() -> list[Image]:
     """Return the photographs that travel with the package: RGB, (427, 640, 3)."""
-    path = bundled("calib") / "photographs" / "photographs.npz"
+    path = find_bundled("calib") / "photographs" / "photographs.npz"
     with np.load(io.BytesIO(read_bytes(path, ConfigError)), allow_pickle=False) as stored:
         return [stored[name] for name in sorted(stored.files)]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from edgeprune.backends import Recognised, get_backend, recognise
 from edgeprune.bench.answers import facts_of, reference_of
-from edgeprune.bench.foreign import described
+from edgeprune.bench.foreign import explain_refusal
 from edgeprune.bench.jobs import build_job, write_image, write_inputs
 from edgeprune.bench.stock import photograph, stock_images
 from edgeprune.bench.testbed import suits
@@ -239,7 +239,7 @@ def _recognised(path: Path) -> tuple[str, Recognised]:
         names = ", ".join(engine.name for engine in held)
         raise ModelError(f"{path}: it holds {len(held)} engines; name the one to run: {names}")
     if not held:
-        raise ModelError(described(path))
+        raise ModelError(explain_refusal(path))
     return next(iter(held.values()))
 
 

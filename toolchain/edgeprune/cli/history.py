@@ -138,12 +138,12 @@ def import_command(file: Path, db: str) -> None:
 
 def _points(db: str, series: tuple[str, ...], branch: str | None) -> list[Point]:
     from edgeprune.core.errors import DataError
-    from edgeprune.history.entry import chosen
+    from edgeprune.history.entry import select_points
     from edgeprune.history.store import reading_history
 
     with reading_history(db) as history:
         points = history.points()
-    found = chosen(points, series, branch)
+    found = select_points(points, series, branch)
     if points and not found:
         asked = [*(f"--series {text}" for text in series), *([f"--branch {branch}"] if branch else [])]
         raise DataError(f"{history.name}: none of {len(points)} results is of {', '.join(asked)}")

@@ -40,17 +40,17 @@ def remove_command(name: str) -> None:
 
 
 def _list(as_json: bool) -> None:
-    from edgeprune.converters.environments import GET, converters, folder_of, installed, size_bytes
+    from edgeprune.converters.environments import GET, converters, folder_of, is_installed, size_bytes
 
     rows = [
         {
             "name": name,
-            "installed": installed(name),
+            "installed": is_installed(name),
             "version": made_of.pins[0],
             "pins": made_of.pins,
             "purpose": made_of.purpose,
             "size_bytes": size_bytes(name),
-            "path": str(folder_of(name)) if installed(name) else None,
+            "path": str(folder_of(name)) if is_installed(name) else None,
             "get": GET.format(name),
         }
         for name, made_of in converters().items()

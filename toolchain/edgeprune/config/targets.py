@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 from edgeprune.core.backend import Backend, get_backend, known_backends, known_schemes
 from edgeprune.core.documents import read_mapping, validate
 from edgeprune.core.errors import ConfigError, OldFormWarning, did_you_mean, which_target
-from edgeprune.core.resources import bundled, config_dir
+from edgeprune.core.resources import config_dir, find_bundled
 from edgeprune.core.variables import require_tuning
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
@@ -161,14 +161,14 @@ def target_files() -> dict[str, Path]:
 
     A profile of the user's stands in place of a shipped one of its name.
     """
-    folders = filter(None, (bundled("targets"), own_folder()))
+    folders = filter(None, (find_bundled("targets"), own_folder()))
     found = {path.stem: path for folder in folders for path in folder.glob("*.yaml")}
     return dict(sorted(found.items()))
 
 
 def shipped_profiles() -> tuple[DeviceProfile, ...]:
     """Return the profiles that are shipped, by name; aliases stand for some of them."""
-    files = sorted(bundled("targets").glob("*.yaml"))
+    files = sorted(find_bundled("targets").glob("*.yaml"))
     return tuple(load_profile(path) for path in files if "alias" not in read_mapping(path, ConfigError))
 
 

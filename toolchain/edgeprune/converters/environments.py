@@ -80,7 +80,7 @@ def folder_of(name: str) -> Path:
     return cache_dir() / "runtimes" / f"{name}-{content_key(made_of)}"
 
 
-def installed(name: str) -> bool:
+def is_installed(name: str) -> bool:
     """Tell whether the environment is there, whole, and its interpreter still exists."""
     return (folder_of(name) / MARKER).is_file() and _python(folder_of(name)).exists()
 
@@ -91,14 +91,14 @@ def python_of(name: str) -> Path:
     Raises:
         RuntimeMissingError: it is not installed; the message holds the command.
     """
-    if not installed(name):
+    if not is_installed(name):
         raise RuntimeMissingError(f"{name}: its converter is not installed here: {GET.format(name)}")
     return _python(folder_of(name))
 
 
 def size_bytes(name: str) -> int | None:
     """Return the bytes that the environment's files take, None when it is not installed."""
-    if not installed(name):
+    if not is_installed(name):
         return None
     size = read_json(folder_of(name) / MARKER, OutputError).get("bytes")
     return size if isinstance(size, int) else None
@@ -119,7 +119,7 @@ def install(name: str, say: Say) -> Path:
     if goes_with_this_run(place):
         raise ConfigError("no home folder is known here, so nothing stays: set HOME, or EDGEPRUNE_CACHE")
     with locked(place.parent, name):
-        if installed(name):
+        if is_installed(name):
             return place
         log = place.parent / f"{name}-install.log"
         try:

@@ -18,7 +18,7 @@ READING: dict[str, Any] = {_READS: True}
 """Execution options of a connection that only reads: under `lock_whole` it waits for nobody."""
 
 
-def shown(url: str | URL, option: str) -> str:
+def hide_password(url: str | URL, option: str) -> str:
     """Return a database's URL without its password.
 
     Raises:

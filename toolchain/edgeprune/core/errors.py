@@ -132,7 +132,7 @@ LONGEST = 400
 """Characters of another program's message that an error quotes."""
 
 
-def shortened(message: object, longest: int = LONGEST) -> str:
+def shorten(message: object, longest: int = LONGEST) -> str:
     """Return a message in one line; a long one keeps its beginning and its end, where the reason often is."""
     text = " ".join(str(message).split()) or (
         type(message).__name__ if isinstance(message, BaseException) else "it gives no reason"

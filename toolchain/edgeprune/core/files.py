@@ -44,7 +44,7 @@ _MEANT = {
 
 
 @contextmanager
-def opened(path: Path, error: type[EdgepruneError], limit: int | None = None) -> Iterator[BinaryIO]:
+def open_regular(path: Path, error: type[EdgepruneError], limit: int | None = None) -> Iterator[BinaryIO]:
     """Open a regular file to read its bytes; it never waits, whatever lies at the path.
 
     Args:
@@ -68,7 +68,7 @@ def read_bytes(path: Path, error: type[EdgepruneError], limit: int = DOCUMENT_BY
     Raises:
         error: see `opened`.
     """
-    with opened(path, error, limit) as stream:
+    with open_regular(path, error, limit) as stream:
         # The files of /proc have no size, and some of them no end.
         content = stream.read(limit + 1)
     if content is None:
@@ -108,7 +108,7 @@ def read_lines(path: Path, error: type[EdgepruneError]) -> Iterator[str]:
     Raises:
         error: see `opened`; or a line is not UTF-8 or longer than `LINE_BYTES`. The line is named.
     """
-    with opened(path, error) as stream:
+    with open_regular(path, error) as stream:
         for number, line in enumerate(iter(lambda: stream.readline(LINE_BYTES + 1), b""), 1):
             if len(line) > LINE_BYTES:
                 raise error(f"{path}:{number}: cannot be read: the line is {_too_large(LINE_BYTES)}")
@@ -121,7 +121,7 @@ def size_of(path: Path, error: type[EdgepruneError]) -> int:
     Raises:
         error: see `opened`.
     """
-    with opened(path, error) as stream:
+    with open_regular(path, error) as stream:
         return os.fstat(stream.fileno()).st_size
 
 
@@ -131,7 +131,7 @@ def read_parts(path: Path, error: type[EdgepruneError]) -> Iterator[bytes]:
     Raises:
         error: see `opened`.
     """
-    with opened(path, error) as stream:
+    with open_regular(path, error) as stream:
         while chunk := stream.read(_CHUNK):
             yield chunk
 

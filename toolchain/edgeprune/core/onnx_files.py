@@ -6,8 +6,8 @@ import mmap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeprune.core.errors import EdgepruneError, ModelError, shortened
-from edgeprune.core.files import ENGINE_BYTES, inside, opened, read_bytes
+from edgeprune.core.errors import EdgepruneError, ModelError, shorten
+from edgeprune.core.files import ENGINE_BYTES, inside, open_regular, read_bytes
 from edgeprune.core.protobuf import fields
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def read_onnx(path: Path, error: type[EdgepruneError] = ModelError, weights: boo
     import onnx
     from onnx.external_data_helper import load_external_data_for_model
 
-    with opened(path, error, ENGINE_BYTES) as stream:  # before gigabytes of zeros are read
+    with open_regular(path, error, ENGINE_BYTES) as stream:  # before gigabytes of zeros are read
         first = stream.read(1)
     if not first or not first[0] >> 3 or first[0] & 7 not in _FIELD_TYPES:
         raise error(f"{path}: not an ONNX file")
@@ -50,12 +50,12 @@ def read_onnx(path: Path, error: type[EdgepruneError] = ModelError, weights: boo
     except (EdgepruneError, MemoryError):
         raise
     except Exception as exc:  # protobuf raises classes of its own
-        raise error(f"{path}: not an ONNX file: {shortened(exc)}") from exc
+        raise error(f"{path}: not an ONNX file: {shorten(exc)}") from exc
     if not model.graph.node and not model.graph.input:
         raise error(f"{path}: not an ONNX file: it holds no network")
     if weights:
         for file in external_files(path, error):
-            with opened(file, error):
+            with open_regular(file, error):
                 pass
         try:
             load_external_data_for_model(model, str(path.parent))
@@ -74,7 +74,7 @@ def external_files(path: Path, error: type[EdgepruneError] = ModelError) -> tupl
     Raises:
         error: the file cannot be read, or a name leads out of its folder.
     """
-    with opened(path, error, ENGINE_BYTES) as stream:
+    with open_regular(path, error, ENGINE_BYTES) as stream:
         try:
             with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 names = _locations(content) if content.find(_LOCATION) >= 0 else set()

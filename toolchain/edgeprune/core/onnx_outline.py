@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from edgeprune.core.errors import EdgepruneError, ModelError
-from edgeprune.core.files import ENGINE_BYTES, opened
+from edgeprune.core.files import ENGINE_BYTES, open_regular
 from edgeprune.core.protobuf import Bytes, Field, fields, integers
 
 
@@ -69,7 +69,7 @@ def read_outline(path: Path, error: type[EdgepruneError] = ModelError) -> Outlin
     Raises:
         error: it cannot be read, see `files.opened`, is no ONNX file, or holds no network.
     """
-    with opened(path, error, ENGINE_BYTES) as stream:
+    with open_regular(path, error, ENGINE_BYTES) as stream:
         try:
             with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 outline = _model(content)

@@ -17,7 +17,7 @@ from edgeprune.core.redaction import without_password
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
-def bundled(folder: str) -> Path:
+def find_bundled(folder: str) -> Path:
     """Return the path of a bundled data folder (``"targets"`` or ``"calib"``).
 
     A wheel carries them in ``edgeprune/_bundled``; in a checkout or an editable install they lie at the top

@@ -18,7 +18,7 @@ from torch import nn
 from edgeprune.backends import REFERENCE, get_backend
 from edgeprune.config.recipe import ExportRecipe
 from edgeprune.core.artifact import Artifact
-from edgeprune.core.errors import CompileError, shortened
+from edgeprune.core.errors import CompileError, shorten
 from edgeprune.core.onnx_files import read_onnx
 from edgeprune.images.heads import HEADS
 from edgeprune.images.preprocess import Preprocess, load_input
@@ -66,7 +66,7 @@ def export(
                 dynamo=False,  # node names follow the module tree; quantisation finds the head by them
             )
     except (RuntimeError, torch.onnx.errors.OnnxExporterError) as exc:
-        raise CompileError(f"{variant}: export to ONNX failed: {shortened(exc)}") from exc
+        raise CompileError(f"{variant}: export to ONNX failed: {shorten(exc)}") from exc
     model = _simplify(read_onnx(out, CompileError, weights=True), variant)
     told = Spec(preprocess=spec, postprocess=info.postprocess)
     describe(model, info, told)
@@ -133,7 +133,7 @@ def _simplify(model: onnx.ModelProto, variant: Variant) -> onnx.ModelProto:
     try:
         simplified, ok = onnxsim.simplify(model)
     except Exception as exc:  # onnxsim raises whatever its C++ side does
-        raise CompileError(f"{variant}: onnxsim failed: {shortened(exc)}") from exc
+        raise CompileError(f"{variant}: onnxsim failed: {shorten(exc)}") from exc
     if not ok:
         raise CompileError(f"{variant}: onnxsim's simplified graph does not compute what the export did")
     result: onnx.ModelProto = simplified
@@ -173,7 +173,7 @@ def export_program(module: nn.Module, spec: Preprocess, out: Path) -> Artifact:
             module(example)  # a detector makes its anchors on the first call, and keeps them
             program = torch.export.export(module, (example,))
     except Exception as exc:  # torch.export raises classes of many modules
-        raise CompileError(f"torch.export failed: {shortened(exc)}") from exc
+        raise CompileError(f"torch.export failed: {shorten(exc)}") from exc
     with _quiet():
         torch.export.save(program, folder / "model.pt2")
     names = json.dumps(node_names(program.graph), indent=1)

@@ -20,7 +20,7 @@ from edgeprune.core.artifact import content_key
 from edgeprune.core.documents import read_record
 from edgeprune.core.errors import ConfigError, DataError
 from edgeprune.core.files import write_text_atomically
-from edgeprune.gate.pairs import Measure, add_pairs, identity, run_pair, undisturbed
+from edgeprune.gate.pairs import Measure, add_pairs, identity, run_pair, select_undisturbed
 from edgeprune.gate.result import Pair
 from edgeprune.records.bench_result import Job
 
@@ -88,7 +88,7 @@ def pair_with_itself(
         lambda index: run_pair(baseline, baseline, index, measure),
         lambda counted, index: say(counted, count, f"pair {index + 1} of the baseline with itself"),
     )
-    counted = undisturbed(pairs)
+    counted = select_undisturbed(pairs)
     return AARun(
         started_utc=started,
         identity=dict(same),

@@ -91,7 +91,7 @@ def run_pair(baseline: Job, candidate: Job, index: int, measure: Measure) -> Pai
     )
 
 
-def undisturbed(pairs: Sequence[Pair]) -> list[Pair]:
+def select_undisturbed(pairs: Sequence[Pair]) -> list[Pair]:
     """Return the pairs that count."""
     return [pair for pair in pairs if not pair.disturbed_by]
 
@@ -108,7 +108,7 @@ def add_pairs(
     Raises:
         InconclusiveError: the machine disturbed more than 10 of them.
     """
-    while (counted := len(undisturbed(pairs))) < count:
+    while (counted := len(select_undisturbed(pairs))) < count:
         if len(pairs) - counted > MOST_DISTURBED:
             raise InconclusiveError(disturbance_of(pairs))
         say(counted, len(pairs))
@@ -118,5 +118,5 @@ def add_pairs(
 def disturbance_of(pairs: Sequence[Pair]) -> str:
     """Tell how many pairs were disturbed, and by what."""
     causes = sorted({flag.code for pair in pairs for flag in pair.disturbed_by})
-    spoilt = len(pairs) - len(undisturbed(pairs))
+    spoilt = len(pairs) - len(select_undisturbed(pairs))
     return f"{spoilt} of {len(pairs)} pairs were disturbed ({', '.join(causes)}); try a quieter machine"

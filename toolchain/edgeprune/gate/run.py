@@ -28,7 +28,7 @@ from edgeprune.gate.pairs import (
     check_comparable,
     identity,
     run_pair,
-    undisturbed,
+    select_undisturbed,
 )
 from edgeprune.gate.result import AccuracyPair, GateResult, Metric, Pair, overall
 from edgeprune.records.bench_result import Job
@@ -188,7 +188,7 @@ def _time_until_decided(
             before = answers.get(question.name)
             if before is not None and before.decision.verdict:
                 continue
-            ratios = [question.log_ratio(pair) for pair in undisturbed(pairs)]
+            ratios = [question.log_ratio(pair) for pair in select_undisturbed(pairs)]
             decision = decide(ratios, question.tau, fail_alpha, question.pass_below)
             p_value = min(decision.p_value, before.p_value if before else 1.0)
             answers[question.name] = _Answer(decision, look, p_value)
@@ -196,7 +196,7 @@ def _time_until_decided(
         if failed or all(answer.decision.verdict for answer in answers.values()):
             break
     say(LOOKS[-1], LOOKS[-1], "done")
-    counted = undisturbed(pairs)
+    counted = select_undisturbed(pairs)
     metrics: list[Metric] = []
     for question in questions:
         answer = answers.get(question.name)
@@ -223,7 +223,7 @@ def _kept_under_load(question: _Question, pairs: Sequence[Pair]) -> _Answer | No
     decision = decide(ratios, question.tau, pass_below=question.pass_below)
     if decision.verdict != "pass":
         return None
-    spoilt = count - len(undisturbed(judged))
+    spoilt = count - len(select_undisturbed(judged))
     why = f", {spoilt} of them disturbed: kept even under load"
     return _Answer(decision, count, decision.p_value, why)
 

@@ -92,7 +92,9 @@ class Entry(Point):
     document: Annotated[str, Field(pattern=_NO_NUL)]
 
 
-def chosen(points: Iterable[Point], series: Sequence[str] = (), branch: str | None = None) -> list[Point]:
+def select_points(
+    points: Iterable[Point], series: Sequence[str] = (), branch: str | None = None
+) -> list[Point]:
     """Return the points whose series, as it is written, holds every one of some texts, and of one branch.
 
     Args:

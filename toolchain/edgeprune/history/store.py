@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
-from edgeprune.core.database import BUSY_S, READING, connectable, lock_whole, shown
+from edgeprune.core.database import BUSY_S, READING, connectable, hide_password, lock_whole
 from edgeprune.core.documents import validate
 from edgeprune.core.errors import ConfigError, RuntimeMissingError
 from edgeprune.history.entry import Entry, Point
@@ -208,7 +208,7 @@ def _place(place: str) -> tuple[str | URL, str]:
 
     # Written as a URL, a path with a question mark would end there.
     url = place if "://" in place else URL.create("sqlite", database=place)
-    return url, shown(url, "history")
+    return url, hide_password(url, "history")
 
 
 def _read_only(database: str) -> Iterator[URL]:

@@ -19,7 +19,7 @@ import yaml
 from edgeprune.core.errors import DataError, OutputError
 from edgeprune.core.files import reason
 from edgeprune.core.locks import exclusive
-from edgeprune.core.resources import bundled, cache_dir
+from edgeprune.core.resources import cache_dir, find_bundled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,7 +44,7 @@ PHOTOS = (
 
 def digits_model() -> Path:
     """Return the bundled checkpoint: YOLOv8n, 10 classes, trained from scratch on this set at 160 px."""
-    return bundled("calib") / "digits" / "digits_yolov8n_160.pt"
+    return find_bundled("calib") / "digits" / "digits_yolov8n_160.pt"
 
 
 def digits_data(cache: Path | None = None) -> Path:

@@ -30,7 +30,7 @@ from edgeprune.images.preprocess import Preprocess
 from edgeprune.latency.grids import Axes, axes_of, axes_through, chunks_of, macs
 from edgeprune.latency.micronet import Micronet, layer_net
 from edgeprune.latency.rounds import at_one_pace, cost, measured_rounds, summary
-from edgeprune.latency.shipped import Subject, compiled, cut_widths, key_of
+from edgeprune.latency.shipped import Subject, compile_shipped, cut_widths, key_of
 from edgeprune.latency.staircase import STEPS, derive_step, scan_widths
 from edgeprune.prune.allocation import on_step
 from edgeprune.prune.factorise import rewritable
@@ -140,7 +140,7 @@ class _Run:
             self.notify("prepare", 0.0, f"the whole network, {name}")
             model = cut_widths(subject.adapter, subject.model, subject.imgsz, keep) if keep else subject.model
             with tempfile.TemporaryDirectory() as folder:
-                engine = compiled(subject, model, Path(folder))
+                engine = compile_shipped(subject, model, Path(folder))
                 shutil.move(engine.path, out / engine.path.name)  # /tmp may be another file system
             keep_path(out, engine.path.name)
             self.notify("prepare", 1.0, f"the whole network, {name}")

@@ -88,7 +88,7 @@ def cut_widths(
     return twin
 
 
-def compiled(subject: Subject, model: nn.Module, out: Path) -> Artifact:
+def compile_shipped(subject: Subject, model: nn.Module, out: Path) -> Artifact:
     """Export, quantise and compile a network as it would ship; calibrated on stock photographs.
 
     Args:
@@ -121,7 +121,7 @@ def engine_of(
         CompileError: the runtime cannot use it.
     """
     subject = subject_of(adapter, checkpoint, imgsz, profile, profile.ship, threads)
-    return compiled(subject, subject.model, out)
+    return compile_shipped(subject, subject.model, out)
 
 
 def key_of(subject: Subject, environment: Mapping[str, str], testbed: Testbed) -> TableKey:

@@ -21,7 +21,7 @@ from edgeprune.gate.race import Race, race
 from edgeprune.images.size import ImageSize, input_shape
 from edgeprune.latency.knapsack import allot, width_options
 from edgeprune.latency.paced import Engine, jobs_beside, measured_pace, pace_of, paced_ms
-from edgeprune.latency.shipped import Subject, compiled, subject_of
+from edgeprune.latency.shipped import Subject, compile_shipped, subject_of
 from edgeprune.models import ModelAdapter
 from edgeprune.models.predictor import predictor
 from edgeprune.prune.passes import Gauges, apply_passes
@@ -87,7 +87,7 @@ def cut_to_latency(
     return cut
 
 
-def raced(
+def race_checkpoints(
     adapter: ModelAdapter,
     before: Path,
     after: Path,
@@ -168,11 +168,12 @@ def latency_gauge(
 
 def _engines(subject: Subject, networks: Mapping[str, nn.Module], folder: Path) -> dict[str, Engine]:
     return {
-        name: (compiled(subject, network, folder / name), subject.imgsz) for name, network in networks.items()
+        name: (compile_shipped(subject, network, folder / name), subject.imgsz)
+        for name, network in networks.items()
     }
 
 
-def descended(
+def describe_descent(
     adapter: ModelAdapter,
     before: Path,
     after: Path,

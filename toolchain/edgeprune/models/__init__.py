@@ -9,7 +9,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import cast
 
-from edgeprune.core.errors import ConfigError, did_you_mean, shortened
+from edgeprune.core.errors import ConfigError, did_you_mean, shorten
 from edgeprune.core.resources import cache_dir
 from edgeprune.models.adapter import Array, Batch, ModelAdapter, ModelInfo, Predict, Progress, Training
 
@@ -87,6 +87,6 @@ def _loaded(point: EntryPoint) -> ModelAdapter:
         return cast(ModelAdapter, point.load())
     except Exception as exc:  # whatever another package raises when it is imported
         raise ConfigError(
-            f"the adapter {point.name!r} ({point.value}) cannot be loaded: {shortened(exc)}; "
+            f"the adapter {point.name!r} ({point.value}) cannot be loaded: {shorten(exc)}; "
             "mend or uninstall its package"
         ) from exc

@@ -20,7 +20,7 @@ from edgeprune.core.errors import ModelError
 from edgeprune.models.checkpoint import container
 from edgeprune.models.checkpoint.fields import NETWORKS
 from edgeprune.models.checkpoint.layers import UnfitError
-from edgeprune.models.checkpoint.names import UnknownNameError, name_of, renamed
+from edgeprune.models.checkpoint.names import UnknownNameError, name_of, name_today
 from edgeprune.models.checkpoint.pickled import DamagedError, Ignored, Instance, RefusedError
 from edgeprune.models.checkpoint.rebuild import draft, fill, try_shapes
 from edgeprune.models.checkpoint.record import NetworkRecord, TrustedRecord, checked_record
@@ -51,7 +51,7 @@ def load_safely(path: Path) -> Any:
     Raises:
         ModelError: the file is missing, damaged, of another kind, or holds what is not on the list.
     """
-    with _refusals(path), container.opened(path, name_of) as content:
+    with _refusals(path), container.open_pickle(path, name_of) as content:
         network = _network_of(content.root, path)
         if not isinstance(network, Instance) or network.cls not in NETWORKS:
             raise ModelError(
@@ -99,13 +99,13 @@ def classes_in(path: Path) -> list[str]:
     names: list[str] = []
 
     def seen(name: str) -> Any:
-        names.append(renamed(name))
+        names.append(name_today(name))
         try:
             return name_of(name)
         except UnknownNameError:
             return Ignored(name)
 
-    with suppress(ModelError), _refusals(path), container.opened(path, seen):
+    with suppress(ModelError), _refusals(path), container.open_pickle(path, seen):
         pass  # `load_safely` says what is wrong with it
     return names
 

@@ -15,8 +15,8 @@ from edgeprune.core.errors import ConfigError
 from edgeprune.images.size import ImageSize, sides, size_of
 from edgeprune.pipeline.context import Build, Candidate
 from edgeprune.pipeline.convert import source
-from edgeprune.pipeline.measure import measured
-from edgeprune.pipeline.rows import candidate, exported
+from edgeprune.pipeline.measure import measure_rows
+from edgeprune.pipeline.rows import candidate, export_model
 from edgeprune.records.summary import ExportCheck, Variant
 
 MOST_SIZES = 3
@@ -69,7 +69,7 @@ def alternatives(
     """
     profiles = [profile for profile in context.request.targets if context.testbed.measures(profile)]
     ships = [entry for entry in candidates if entry.profile in profiles and _ships(entry)]
-    results = {name: result for name, (result, _) in measured(context, ships, "quick").items()}
+    results = {name: result for name, (result, _) in measure_rows(context, ships, "quick").items()}
     rows: list[Candidate] = []
     checks: dict[str, ExportCheck] = {}
     for profile in profiles:
@@ -114,6 +114,6 @@ def _ships(entry: Candidate) -> bool:
 
 def _row(rival: Rival, profile: DeviceProfile) -> tuple[Candidate, str, ExportCheck]:
     context = rival.context.on(profile)
-    onnx, check = exported(context, rival.model, rival.variant)
+    onnx, check = export_model(context, rival.model, rival.variant)
     taken = source(context, profile, rival.model, onnx, rival.variant)
     return candidate(context, profile, rival.variant, profile.ship, taken), onnx.sha256, check

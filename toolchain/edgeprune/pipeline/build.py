@@ -17,12 +17,12 @@ from edgeprune.models.trust import trusting
 from edgeprune.pipeline.alternatives import alternatives, smaller_model
 from edgeprune.pipeline.context import Build, BuildRequest, Candidate, Notify
 from edgeprune.pipeline.convert import scheme_of, source
-from edgeprune.pipeline.load import loaded, tried
-from edgeprune.pipeline.measure import measured
-from edgeprune.pipeline.mixed_precision import guarded
-from edgeprune.pipeline.prune import pruned
-from edgeprune.pipeline.rows import exported
-from edgeprune.pipeline.summarize import summarise, write_outputs
+from edgeprune.pipeline.load import load_data, try_original
+from edgeprune.pipeline.measure import measure_rows
+from edgeprune.pipeline.mixed_precision import guard_row
+from edgeprune.pipeline.prune import prune_model
+from edgeprune.pipeline.rows import export_model
+from edgeprune.pipeline.summarize import summarize, write_outputs
 from edgeprune.quantize import require_method
 from edgeprune.records.pruning import Pruning
 from edgeprune.records.summary import ExportCheck, Summary, Variant, save_summary
@@ -43,31 +43,31 @@ def build(request: BuildRequest, notify: Notify, testbed: Testbed | None = None)
     with store.locked(), trusting(request.trust):
         original, context = start(request, store, notify, testbed)
         smaller = smaller_model(context) if request.smaller else None
-        baseline, context = tried(context, original)
+        baseline, context = try_original(context, original)
         candidates: list[Candidate] = []
         checks: dict[str, ExportCheck] = {}
         prunings: dict[str, Pruning] = {}
         for profile in request.targets:
             models: dict[Variant, Artifact] = {"original": original}
             if request.recipe.prune.enabled:
-                models["pruned"], prunings[profile.name] = pruned(context, original, profile)
+                models["pruned"], prunings[profile.name] = prune_model(context, original, profile)
             for variant, model in models.items():
                 own = context.on(profile)
-                onnx, check = exported(own, model, variant)
+                onnx, check = export_model(own, model, variant)
                 checks[onnx.sha256] = check
                 taken = source(own, profile, model, onnx, variant)
                 candidates += [
-                    guarded(own, profile, variant, precision, taken, onnx, baseline)
+                    guard_row(own, profile, variant, precision, taken, onnx, baseline)
                     for precision in profile.precisions
                 ]
         if request.recipe.bench.compare:
             rivals, more = alternatives(context, original, smaller, candidates)
             candidates += rivals
             checks |= more
-        results = measured(
+        results = measure_rows(
             context, [entry for entry in candidates if context.testbed.measures(entry.profile)]
         )
-        summary = summarise(context, candidates, results, baseline, prunings, tuple(checks.values()))
+        summary = summarize(context, candidates, results, baseline, prunings, tuple(checks.values()))
         write_outputs(context, candidates, summary)
         save_summary(summary, request.out)
     return summary
@@ -111,7 +111,7 @@ def start(
         from edgeprune.export.embed import check
 
         check(request.recipe.export.embed, info.postprocess, request.targets)
-    dataset = loaded(request, adapter, info, store, notify)
+    dataset = load_data(request, adapter, info, store, notify)
     spec, bed = adapter.preprocess(imgsz), testbed or local()
     context = Build(request, store, adapter, notify, dataset, info, spec, cache(version_named), bed)
     # Later stages, ultralytics' trainer among them, only ever read this copy, written by edgeprune itself.

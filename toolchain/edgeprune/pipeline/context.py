@@ -130,7 +130,7 @@ class Build:
 
     def calibration_images(self) -> tuple[Path, ...]:
         """Return the calibration images: chosen as the recipe says, the same for every scheme and model."""
-        from edgeprune.quantize.selection import chosen
+        from edgeprune.quantize.selection import choose_images
 
         settings = self.recipe.quantize
         spec = replace(self.spec, imgsz=0)  # the choice is the same at any input size
@@ -143,7 +143,7 @@ class Build:
 
         def make(out: Path) -> None:
             self.notify("quantize", 0.0, f"choosing calibration images ({settings.select})")
-            images = chosen(
+            images = choose_images(
                 self.dataset, settings.split, settings.images, settings.select, self.recipe.seed, spec
             )
             of_split = {image: index for index, image in enumerate(self.dataset.images[settings.split])}

@@ -71,7 +71,7 @@ def scheme_of(recipe: Recipe, profile: DeviceProfile) -> str:
     return scheme
 
 
-def converted(
+def convert(
     context: Build,
     profile: DeviceProfile,
     precision: str,
@@ -85,12 +85,12 @@ def converted(
     if precision != "int8":
         return model
     scheme = scheme_of(context.recipe, profile)
-    made = quantised(context, profile, model, variant, scheme, keep)
+    made = quantize_model(context, profile, model, variant, scheme, keep)
     rules = QDQ_SCHEMES.get(scheme)
     return made if rules is None or rules.rest == "float" else _half(context, made)
 
 
-def quantised(
+def quantize_model(
     context: Build,
     profile: DeviceProfile,
     model: Artifact,
@@ -103,7 +103,7 @@ def quantised(
     Args:
         keep: names of ONNX nodes that stay in float beside those that the scheme leaves there.
     """
-    calibration, described = calibrated(context, scheme, model)
+    calibration, described = calibrate_model(context, scheme, model)
     decode = context.recipe.quantize.decode
     parts: dict[str, Any] = {
         "model": model.sha256,
@@ -161,7 +161,7 @@ def in_format(context: Build, profile: DeviceProfile, onnx: Artifact) -> Artifac
     return context.stage(profile.format, parts, make, read, uses=context.of_runtime(profile.backend))
 
 
-def calibrated(context: Build, scheme: str, onnx: Artifact) -> tuple[CalibrationSet, dict[str, Any]]:
+def calibrate_model(context: Build, scheme: str, onnx: Artifact) -> tuple[CalibrationSet, dict[str, Any]]:
     """Return the calibration of a model in a scheme, its activation ranges read, and an account of it.
 
     The account is JSON-like and holds all that an int8 file of the model depends on, beside the model.

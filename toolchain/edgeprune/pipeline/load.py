@@ -12,13 +12,13 @@ from edgeprune.core.artifact import Artifact, Store, content_key
 from edgeprune.core.errors import DataError
 from edgeprune.images.dataset import Dataset
 from edgeprune.images.reading.index import FILE, Index
-from edgeprune.images.reading.inspection import inspected
+from edgeprune.images.reading.inspection import inspect_images
 from edgeprune.images.reading.notes import Note
 from edgeprune.images.size import size_words
 from edgeprune.models import ModelAdapter, ModelInfo
 from edgeprune.pipeline.context import SELECTION_SPLIT, Build, BuildRequest, Notify
 from edgeprune.pipeline.prune_to_latency import torch_accuracy
-from edgeprune.pipeline.rows import evaluated, exported
+from edgeprune.pipeline.rows import evaluate_engine, export_model
 from edgeprune.records.scores import Accuracy
 
 LEAST_SCORE = 0.01
@@ -27,7 +27,7 @@ ANY_DROP = 1.0
 """A budget that asks nothing of accuracy."""
 
 
-def loaded(
+def load_data(
     request: BuildRequest, adapter: ModelAdapter, info: ModelInfo, store: Store, notify: Notify
 ) -> Dataset:
     """Return the data set of a request with all that was noted of it.
@@ -37,7 +37,7 @@ def loaded(
     """
     dataset = adapter.dataset(request.data, info)
     index = Index(store.root / FILE)
-    dataset = inspected(
+    dataset = inspect_images(
         replace(dataset, index=index), request.skip_bad, lambda share, text: notify("load", share, text)
     )
     splits = {split: dataset.fingerprint(split) for split in dataset.images}
@@ -50,7 +50,7 @@ def loaded(
     return dataset
 
 
-def tried(context: Build, original: Artifact) -> tuple[dict[str, Accuracy], Build]:
+def try_original(context: Build, original: Artifact) -> tuple[dict[str, Accuracy], Build]:
     """Return the accuracy of the original in fp32 on ONNX Runtime, and the build with what was noted of it.
 
     Every drop is counted from it.
@@ -58,8 +58,8 @@ def tried(context: Build, original: Artifact) -> tuple[dict[str, Accuracy], Buil
     Raises:
         DataError: it finds next to nothing on this data set, so that no drop could be seen.
     """
-    onnx, _ = exported(context, original, "original")
-    found = evaluated(context, REFERENCE, {}, onnx, "fp32")[1]
+    onnx, _ = export_model(context, original, "original")
+    found = evaluate_engine(context, REFERENCE, {}, onnx, "fp32")[1]
     notes = require_working(context, original, onnx, found)
     dataset = replace(context.dataset, notes=(*context.dataset.notes, *notes))
     return found, replace(context, dataset=dataset)

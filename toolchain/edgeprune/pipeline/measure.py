@@ -25,7 +25,7 @@ from edgeprune.records.bench_result import BenchResult, Job, load_result, result
 BENCH_INPUTS = 32
 
 
-def tuned(context: Build, profile: DeviceProfile, engine: Artifact) -> dict[str, str]:
+def tune(context: Build, profile: DeviceProfile, engine: Artifact) -> dict[str, str]:
     """Return the environment variables under which this engine is fastest there, by measurement."""
     choices = profile.environments_for(engine.precision)
     if not choices or not context.testbed.measures(profile):
@@ -52,7 +52,7 @@ def tuned(context: Build, profile: DeviceProfile, engine: Artifact) -> dict[str,
     return context.stage("tuned", parts, make, read, times=(profile.backend,))
 
 
-def measured(
+def measure_rows(
     context: Build, candidates: list[Candidate], length: BenchLength | None = None
 ) -> dict[str, tuple[BenchResult, Path]]:
     """Time all candidates side by side; return each row's result and its file, by the row's name.
@@ -120,10 +120,10 @@ def bench_images(context: Build) -> Any:
         if split in context.dataset.images and len(paths) < BENCH_INPUTS:
             paths += context.dataset.sample(split, BENCH_INPUTS - len(paths), context.recipe.seed)
     images = np.concatenate([load_input(path, context.spec)[0] for path in paths])
-    return shifted(images, LEAST_INPUTS)
+    return shift_copies(images, LEAST_INPUTS)
 
 
-def shifted(images: npt.NDArray[np.float32], least: int) -> npt.NDArray[np.float32]:
+def shift_copies(images: npt.NDArray[np.float32], least: int) -> npt.NDArray[np.float32]:
     """Return inputs, float32 (n, 3, H, W), with copies shifted to the side until `least` are different.
 
     What a row takes does not depend on what an image shows, but on its being another one than before.

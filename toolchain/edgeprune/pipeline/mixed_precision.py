@@ -20,10 +20,10 @@ from edgeprune.core.files import write_text_atomically
 from edgeprune.images.heads import HEADS
 from edgeprune.images.preprocess import load_input
 from edgeprune.pipeline.context import SELECTION_SPLIT, Build, Candidate, reader_of
-from edgeprune.pipeline.convert import quantised, scheme_of
+from edgeprune.pipeline.convert import quantize_model, scheme_of
 from edgeprune.pipeline.guard import Rung, ladder, search
 from edgeprune.pipeline.measure import bench_images
-from edgeprune.pipeline.rows import assessed, candidate, evaluated
+from edgeprune.pipeline.rows import assess, candidate, evaluate_engine
 from edgeprune.pipeline.sensitivity import unit_ms
 from edgeprune.quantize.schemes import QDQ_SCHEMES
 from edgeprune.quantize.units import Unit, constants_of, int8_units, only_int8, units_of
@@ -39,7 +39,7 @@ PROXY = "ort-u8s8"
 """Where a scheme writes no Q/DQ graph to take apart, the layers are ranked in this one."""
 
 
-def guarded(
+def guard_row(
     context: Build,
     profile: DeviceProfile,
     variant: Variant,
@@ -65,12 +65,12 @@ def guarded(
         return row()
     name = f"{profile.name} {variant_name(variant, context.spec.imgsz)} {precision}"
     score, budget = baseline[SELECTION_SPLIT].score, settings.budget.max_drop
-    engine, _, accuracy = assessed(context, profile, variant, precision, model)
+    engine, _, accuracy = assess(context, profile, variant, precision, model)
     before = accuracy[SELECTION_SPLIT]
     if score - before.score <= budget:
         return row()
     context.notify("guard", 0.0, f"{name}: {before.metric} drops by {score - before.score:.4f} on val")
-    plain = evaluated(context, REFERENCE, {}, onnx, "fp32")[1][SELECTION_SPLIT].score
+    plain = evaluate_engine(context, REFERENCE, {}, onnx, "fp32")[1][SELECTION_SPLIT].score
     if score - plain > budget:
         context.notify("guard", 1.0, f"{name}: so it does in float, by {score - plain:.4f}")
         return row()
@@ -82,7 +82,7 @@ def guarded(
         return [node for name in rung.floats for node in nodes[name]]
 
     def measured(rung: Rung) -> float:
-        found = assessed(choosing, profile, variant, precision, model, keep(rung))[2]
+        found = assess(choosing, profile, variant, precision, model, keep(rung))[2]
         drop = score - found[SELECTION_SPLIT].score
         context.notify("guard", 0.5, f"{len(rung.floats)} layers in float: drops by {drop:.4f}")
         return drop
@@ -119,7 +119,7 @@ def sensitivities(
     import onnx as onnx_package
 
     scheme = scheme_of(context.recipe, profile)
-    source = quantised(context, profile, onnx, variant, scheme if scheme in QDQ_SCHEMES else PROXY)
+    source = quantize_model(context, profile, onnx, variant, scheme if scheme in QDQ_SCHEMES else PROXY)
     model, original = onnx_package.load(source.path), onnx_package.load(onnx.path)
     layers = int8_units(units_of(original), model.graph)
     floats = constants_of(original)

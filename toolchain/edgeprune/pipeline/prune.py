@@ -16,25 +16,25 @@ from edgeprune.core.errors import OutputError
 from edgeprune.core.files import write_text_atomically
 from edgeprune.pipeline.context import Build
 from edgeprune.pipeline.prune_to_latency import Goal, descend, latency_goal, latency_table, speed_budget
-from edgeprune.pipeline.train import aware, finetuned, sparsified
+from edgeprune.pipeline.train import finetune, sparsify, train_aware
 from edgeprune.records.latency_table import LatencyTable
 from edgeprune.records.pruning import PassReport, Pruning
 
 _PASSES = TypeAdapter(tuple[PassReport, ...])
 
 
-def pruned(context: Build, original: Artifact, profile: DeviceProfile) -> tuple[Artifact, Pruning]:
+def prune_model(context: Build, original: Artifact, profile: DeviceProfile) -> tuple[Artifact, Pruning]:
     """Return the pruned model of a target, trained back, and the account of what was removed."""
     recipe = context.recipe
-    dense, training = sparsified(context, original)
+    dense, training = sparsify(context, original)
     dense, passes = apply_passes(context, dense, profile)
     changed = any(one.applied for one in passes)
     student, report = _cut(context, dense, original, profile, changed)
     report = report.model_copy(update={"sparse": training, "passes": passes})
     if recipe.finetune.epochs:
-        student = finetuned(context, student, original)
+        student = finetune(context, student, original)
     if recipe.quantize.aware_epochs and "int8" in profile.precisions:
-        student = aware(context, student, original, profile)
+        student = train_aware(context, student, original, profile)
     return student, report
 
 
@@ -114,7 +114,7 @@ def _cut(
         goal = latency_goal(recipe, table)
         if goal:
             if changed and recipe.finetune.epochs:  # each cut will be judged: they come first
-                dense = finetuned(context, dense, teacher)
+                dense = finetune(context, dense, teacher)
             return _to_latency(context, dense, teacher, profile, table, goal)
         context.notify("prune", 1.0, f"fast enough unpruned: {table.whole_ms:.2f} ms by the latency table")
     return _to_size(context, dense, profile)
@@ -128,11 +128,13 @@ def _to_latency(
     table: LatencyTable,
     goal: Goal,
 ) -> tuple[Artifact, Pruning]:
-    from edgeprune.latency.to_latency import descended
+    from edgeprune.latency.to_latency import describe_descent
 
     descent = descend(context, dense, teacher, profile, table, goal)
     recipe, imgsz = context.recipe.prune, context.spec.imgsz
-    report = descended(context.adapter, dense.path, descent.model.path, imgsz, recipe, table.step, goal.words)
+    report = describe_descent(
+        context.adapter, dense.path, descent.model.path, imgsz, recipe, table.step, goal.words
+    )
     return descent.model, report.model_copy(update={"iterations": descent.iterations})
 
 

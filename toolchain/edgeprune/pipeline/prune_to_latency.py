@@ -19,7 +19,7 @@ from edgeprune.core.errors import BudgetError, ConfigError, OutputError
 from edgeprune.core.files import write_text_atomically
 from edgeprune.gate.race import Race
 from edgeprune.pipeline.context import SELECTION_SPLIT, Build, reader_of
-from edgeprune.pipeline.train import finetuned
+from edgeprune.pipeline.train import finetune
 from edgeprune.records.latency_table import LatencyTable, load_table, save_table
 from edgeprune.records.pruning import Iteration
 from edgeprune.records.scores import Accuracy
@@ -178,7 +178,7 @@ def descend(
         score = None
         model = step
         if not why and not settings.one_shot:
-            model = finetuned(context, step, teacher, settings.step_epochs)
+            model = finetune(context, step, teacher, settings.step_epochs)
             score = torch_accuracy(context, model)
             why = "" if score >= floor else f"{metric} {score:.4f} is below the floor {floor:.4f}"
         entry = Iteration(
@@ -238,7 +238,7 @@ def race_models(
     context: Build, profile: DeviceProfile, before: Artifact, after: Artifact, table: LatencyTable
 ) -> Race:
     """Measure two models side by side on the target, in the precision that ships."""
-    from edgeprune.latency.to_latency import raced
+    from edgeprune.latency.to_latency import race_checkpoints
 
     parts = {
         "before": before.sha256,
@@ -249,7 +249,7 @@ def race_models(
     }
 
     def make(out: Path) -> None:
-        run = raced(
+        run = race_checkpoints(
             context.adapter,
             before.path,
             after.path,

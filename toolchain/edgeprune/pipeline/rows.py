@@ -18,8 +18,8 @@ from edgeprune.core.files import write_text_atomically
 from edgeprune.core.onnx_files import read_onnx
 from edgeprune.images.spec import Spec
 from edgeprune.pipeline.context import SELECTION_SPLIT, Build, Candidate, building, built_in, reader_of
-from edgeprune.pipeline.convert import converted, in_format
-from edgeprune.pipeline.measure import bench_images, tuned
+from edgeprune.pipeline.convert import convert, in_format
+from edgeprune.pipeline.measure import bench_images, tune
 from edgeprune.records.scores import Accuracy
 from edgeprune.records.summary import AheadOfTime, ExportCheck, Variant, variant_name
 
@@ -27,7 +27,7 @@ EMBEDDED = "model-embedded.onnx"
 SAME_SCORE = 1e-3
 
 
-def exported(context: Build, model: Artifact, variant: Variant) -> tuple[Artifact, ExportCheck]:
+def export_model(context: Build, model: Artifact, variant: Variant) -> tuple[Artifact, ExportCheck]:
     """Return the model as ONNX, simplified, and how far it is from torch on real images."""
     from edgeprune.export.onnx import export
 
@@ -75,7 +75,7 @@ def candidate(
         context, model: those of `Build.on` and `source` for this target.
         keep: names of ONNX nodes that an int8 row leaves in float beside those that its scheme does.
     """
-    artifact, where, accuracy = assessed(context, profile, variant, precision, model, keep)
+    artifact, where, accuracy = assess(context, profile, variant, precision, model, keep)
     if profile.compile_on == "device":
         proof = _built_ahead(context, profile, variant, precision, artifact)
         return Candidate(
@@ -84,7 +84,7 @@ def candidate(
     ops = None
     if profile.runs_here or get_backend(profile.backend).GRAPH_IN_FILE:
         ops = read_json(where / "quantized_ops.json", OutputError)
-    environment = tuned(context, profile, artifact)
+    environment = tune(context, profile, artifact)
     return Candidate(
         profile,
         variant,
@@ -99,7 +99,7 @@ def candidate(
     )
 
 
-def assessed(
+def assess(
     context: Build,
     profile: DeviceProfile,
     variant: Variant,
@@ -112,17 +112,19 @@ def assessed(
     For a target whose engine only the device compiles it is the file for that; its arithmetic is measured on
     this host.
     """
-    model = converted(context, profile, precision, model, variant, keep)
+    model = convert(context, profile, precision, model, variant, keep)
     if profile.compile_on == "device":
-        return model, *evaluated(context, REFERENCE, {}, model, precision)
+        return model, *evaluate_engine(context, REFERENCE, {}, model, precision)
     if profile.format != "onnx":
         engine = in_format(context, profile, model)
     else:
-        engine = compiled(context, profile, variant, precision, model)
-    return engine, *evaluated(context, profile.backend, options_for(profile, precision), engine, precision)
+        engine = compile_model(context, profile, variant, precision, model)
+    return engine, *evaluate_engine(
+        context, profile.backend, options_for(profile, precision), engine, precision
+    )
 
 
-def compiled(
+def compile_model(
     context: Build, profile: DeviceProfile, variant: Variant, precision: str, model: Artifact
 ) -> Artifact:
     """Return the engine of a converted model."""
@@ -177,7 +179,7 @@ def _built_ahead(
     return context.stage(prover.NAME.lower(), parts, make, reader_of(AheadOfTime, "proof.json"))
 
 
-def evaluated(
+def evaluate_engine(
     context: Build, backend_name: str, options: dict[str, str], engine: Artifact, precision: str
 ) -> tuple[Path, dict[str, Accuracy]]:
     """Return the folder of an engine's evaluation, its outputs in it as reference, and its accuracies."""
@@ -212,7 +214,7 @@ def evaluated(
     return context.stage("accuracy", parts, make, read, uses=uses)
 
 
-def embedded(context: Build, engine: Artifact, plain: Accuracy) -> Path:
+def embed_spec(context: Build, engine: Artifact, plain: Accuracy) -> Path:
     """Return the ONNX file of a row with the recipe's parts of the spec inside, as accurate as without.
 
     With NMS in the graph that is the accuracy as deployed: both are judged by what an application sees.

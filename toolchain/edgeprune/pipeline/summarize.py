@@ -18,7 +18,7 @@ from edgeprune.core.files import write_text_atomically
 from edgeprune.images.spec import FILE as SPEC_FILE
 from edgeprune.images.spec import Spec
 from edgeprune.pipeline.context import SELECTION_SPLIT, Build, Candidate
-from edgeprune.pipeline.rows import EMBEDDED, embedded
+from edgeprune.pipeline.rows import EMBEDDED, embed_spec
 from edgeprune.pipeline.sanity import warnings
 from edgeprune.pipeline.verdict import (
     Compare,
@@ -39,7 +39,7 @@ from edgeprune.records.speedup import Speedup
 from edgeprune.records.summary import Calibration, ExportCheck, Row, Summary, TargetSummary, data_warnings
 
 
-def summarise(
+def summarize(
     context: Build,
     candidates: list[Candidate],
     results: dict[str, tuple[BenchResult, Path]],
@@ -256,7 +256,7 @@ def write_outputs(context: Build, candidates: list[Candidate], summary: Summary)
         folders["best"] = {place.name: place}
         if context.recipe.export.embed and chosen.val:
             engine = Artifact.of(place, "engine", chosen.precision)
-            folders["best"][EMBEDDED] = embedded(context, engine, chosen.val)
+            folders["best"][EMBEDDED] = embed_spec(context, engine, chosen.val)
     for entry in candidates:
         if not context.testbed.measures(entry.profile):
             path = entry.artifact.path

@@ -19,7 +19,7 @@ from edgeprune.quantize.schemes import QDQ_SCHEMES
 from edgeprune.records.pruning import SparseTraining
 
 
-def sparsified(context: Build, original: Artifact) -> tuple[Artifact, SparseTraining | None]:
+def sparsify(context: Build, original: Artifact) -> tuple[Artifact, SparseTraining | None]:
     """Return the model trained with the criterion's regulariser and the record, or the original and None."""
     recipe = context.recipe
     if recipe.sparse.epochs == 0:
@@ -66,7 +66,7 @@ def sparsified(context: Build, original: Artifact) -> tuple[Artifact, SparseTrai
     return context.stage("sparse", parts, make, read, uses=context.of_pruning)
 
 
-def finetuned(context: Build, student: Artifact, teacher: Artifact, epochs: int | None = None) -> Artifact:
+def finetune(context: Build, student: Artifact, teacher: Artifact, epochs: int | None = None) -> Artifact:
     """Return a pruned model trained back, taught by the unpruned one.
 
     Args:
@@ -79,7 +79,7 @@ def finetuned(context: Build, student: Artifact, teacher: Artifact, epochs: int 
     return _trained(context, "finetuned", parts, recipe, student, teacher, context.adapter.finetune)
 
 
-def aware(context: Build, student: Artifact, teacher: Artifact, profile: DeviceProfile) -> Artifact:
+def train_aware(context: Build, student: Artifact, teacher: Artifact, profile: DeviceProfile) -> Artifact:
     """Return a model trained on with int8's rounding in every pass, for the scheme of a target.
 
     Targets whose activations have the same kind of range share one training.

@@ -16,7 +16,7 @@ from edgeprune.prune.allocation import channels_to_remove, own_ratios, smallest_
 from edgeprune.prune.criteria import CRITERIA, NEEDS
 from edgeprune.prune.evidence import Evidence
 from edgeprune.prune.groups import Group, count_macs, find_groups, kept_whole, remove, structure, trace
-from edgeprune.prune.whole import described, whole_blocks
+from edgeprune.prune.whole import describe_blocks, whole_blocks
 from edgeprune.records.pruning import LayerWidth, Pruning
 
 
@@ -105,7 +105,7 @@ def account(
         macs_before=macs[0],
         macs_after=macs[1],
         layers=_widths(before, after, fixed, recipe.skip),
-        whole=described(before, whole_blocks(before)),
+        whole=describe_blocks(before, whole_blocks(before)),
     )
 
 

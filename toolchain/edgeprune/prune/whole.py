@@ -86,7 +86,7 @@ def _is_followed(module: nn.Module) -> bool:
     return f"{kind.__module__}.{kind.__qualname__}" in FOLLOWED
 
 
-def described(model: nn.Module, names: Sequence[str]) -> tuple[str, ...]:
+def describe_blocks(model: nn.Module, names: Sequence[str]) -> tuple[str, ...]:
     """Return blocks with the names of their classes, as the report tells them."""
     return tuple(f"{name} ({type(model.get_submodule(name)).__name__})" for name in names)
 

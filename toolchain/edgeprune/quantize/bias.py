@@ -46,7 +46,7 @@ class Kernel:
     mean: Array
 
 
-def convolved(model: onnx.ModelProto) -> dict[str, str]:
+def map_kernels(model: onnx.ModelProto) -> dict[str, str]:
     """Return what each kernel of a network is applied to: tensor by name of the weights."""
     return {node.input[1]: node.input[0] for node in model.graph.node if node.op_type == "Conv"}
 

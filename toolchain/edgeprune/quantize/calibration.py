@@ -20,7 +20,7 @@ from edgeprune.core.errors import CompileError, OutputError
 from edgeprune.core.files import write_text_atomically
 from edgeprune.images.preprocess import load_input
 from edgeprune.quantize import CalibrationSet
-from edgeprune.quantize.bias import ChannelMean, convolved
+from edgeprune.quantize.bias import ChannelMean, map_kernels
 from edgeprune.quantize.ranges import METHODS, Range
 from edgeprune.quantize.schemes import QdqScheme
 
@@ -102,7 +102,7 @@ def observe(
                     raise CompileError(f"{image}: with this image, tensor {name!r} holds {exc}") from exc
 
 
-def measured(
+def measure_ranges(
     model: onnx.ModelProto, tensors: Collection[str], symmetric: bool, calibration: CalibrationSet
 ) -> Table:
     """Return the ranges of tensors by the calibration's method, and the means that a correction needs.
@@ -113,7 +113,7 @@ def measured(
     """
     method = METHODS[calibration.method or "minmax"]
     seen = {name: method.statistic() for name in tensors}
-    read = dict.fromkeys(convolved(model).values()) if calibration.correct_bias else {}
+    read = dict.fromkeys(map_kernels(model).values()) if calibration.correct_bias else {}
     means = {name: ChannelMean() for name in read}
     watched: dict[str, list[Statistic]] = {name: [statistic] for name, statistic in seen.items()}
     for name, mean in means.items():

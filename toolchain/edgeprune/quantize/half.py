@@ -9,7 +9,7 @@ import onnx
 import onnx.version_converter
 
 from edgeprune.core.artifact import Artifact
-from edgeprune.core.errors import CompileError, shortened
+from edgeprune.core.errors import CompileError, shorten
 from edgeprune.core.onnx_files import read_onnx
 
 HALF_SCALES = 19
@@ -38,7 +38,7 @@ def to_fp16(model: Artifact, out: Path) -> Artifact:
             warnings.simplefilter("ignore")  # one line for every weight below fp16's smallest number
             half = convert_float_to_float16(graph, keep_io_types=True)
     except (ValueError, RuntimeError, KeyError) as exc:
-        raise CompileError(f"fp16: conversion failed: {shortened(exc)}") from exc
+        raise CompileError(f"fp16: conversion failed: {shorten(exc)}") from exc
     _drop_repeated_casts(half.graph)
     OnnxModel(half).topological_sort()  # the converter appends its casts behind the nodes that need them
     onnx.helper.set_model_props(half, metadata)

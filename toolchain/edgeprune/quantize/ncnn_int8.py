@@ -58,7 +58,7 @@ def quantize(
         raise CompileError(f"{scheme}: quantisation failed: no convolution is left that may be int8")
     blobs = [layer.inputs[0] for layer in chosen]
     limits = (thresholds if scheme == "ncnn-kl" else largest_magnitudes)(engine, blobs, calibration)
-    int8 = {layer.name: quantized(layer, 127 / limits[layer.inputs[0]]) for layer in chosen}
+    int8 = {layer.name: quantize_layer(layer, 127 / limits[layer.inputs[0]]) for layer in chosen}
     with tempfile.TemporaryDirectory(dir=out) as folder:
         write([int8.get(layer.name, layer) for layer in layers], Path(folder))
         for file in Path(folder).iterdir():
@@ -66,7 +66,7 @@ def quantize(
     return Artifact.of(engine, "onnx", "int8", model.sha256)
 
 
-def quantized(layer: Layer, input_scale: float) -> Layer:
+def quantize_layer(layer: Layer, input_scale: float) -> Layer:
     """Return a float layer with int8 weights and its scales.
 
     A 3x3 convolution of stride 1 gets 6-bit weights: ncnn computes it by Winograd's F(4, 3) in int16, which
@@ -80,7 +80,7 @@ def quantized(layer: Layer, input_scale: float) -> Layer:
     weights = np.frombuffer(layer.weights[0], "<f4", offset=len(FLOAT_TAG)).reshape(rows, -1)
     largest = np.abs(weights).max(axis=1)
     scales = np.where(largest > 0, bits / np.where(largest > 0, largest, 1), 1).astype("<f4")
-    integers = rounded(weights * scales[:, None]).tobytes()
+    integers = round_half_away(weights * scales[:, None]).tobytes()
     padding = bytes(-len(integers) % 4)
     return replace(
         layer,
@@ -94,7 +94,7 @@ def quantized(layer: Layer, input_scale: float) -> Layer:
     )
 
 
-def rounded(values: npt.NDArray[Any]) -> npt.NDArray[np.int8]:
+def round_half_away(values: npt.NDArray[Any]) -> npt.NDArray[np.int8]:
     """Round half away from zero and clip to [-127, 127], as ncnn's `float2int8` does."""
     integers: npt.NDArray[np.int8] = np.clip(np.trunc(values + np.copysign(0.5, values)), -127, 127).astype(
         np.int8

@@ -12,7 +12,7 @@ from typing import Any
 
 from edgeprune.backends.openvino import keep_spec
 from edgeprune.core.artifact import Artifact
-from edgeprune.core.errors import CompileError, shortened
+from edgeprune.core.errors import CompileError, shorten
 from edgeprune.images.preprocess import load_input
 from edgeprune.quantize import CalibrationSet
 from edgeprune.quantize.ranges import PERCENTILE
@@ -63,7 +63,7 @@ def quantize(
                 ),
             )
     except (RuntimeError, ValueError, nncf.errors.InternalError, nncf.errors.ValidationError) as exc:
-        raise CompileError(f"{scheme}: quantisation failed: {shortened(exc)}") from exc
+        raise CompileError(f"{scheme}: quantisation failed: {shorten(exc)}") from exc
     keep_spec(quantised, model.path)
     engine = out / "engine"
     engine.mkdir(parents=True)

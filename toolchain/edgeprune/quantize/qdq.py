@@ -14,11 +14,11 @@ import onnx
 from onnx import numpy_helper
 
 from edgeprune.core.artifact import Artifact
-from edgeprune.core.errors import CompileError, EdgepruneError, shortened
+from edgeprune.core.errors import CompileError, EdgepruneError, shorten
 from edgeprune.core.onnx_files import read_onnx
 from edgeprune.quantize import CalibrationSet
-from edgeprune.quantize.bias import Kernel, convolved, correct_biases
-from edgeprune.quantize.calibration import Table, calibrated_tensors, measured, read_table, write_table
+from edgeprune.quantize.bias import Kernel, correct_biases, map_kernels
+from edgeprune.quantize.calibration import Table, calibrated_tensors, measure_ranges, read_table, write_table
 from edgeprune.quantize.equalise import equalise
 from edgeprune.quantize.schemes import QDQ_SCHEMES, QdqScheme, reduces_range
 from edgeprune.quantize.selection import require_content
@@ -75,7 +75,7 @@ def _one_line(scheme: str) -> Iterator[None]:
     except EdgepruneError:
         raise
     except Exception as exc:  # ONNX Runtime's exceptions share no base class of their own
-        raise CompileError(f"{scheme}: quantisation failed: {shortened(exc)}") from exc
+        raise CompileError(f"{scheme}: quantisation failed: {shorten(exc)}") from exc
 
 
 def _prepared(model: Artifact, calibration: CalibrationSet) -> onnx.ModelProto:
@@ -99,7 +99,7 @@ def _operators(rules: QdqScheme) -> list[str]:
 
 def _measured(prepared: onnx.ModelProto, rules: QdqScheme, calibration: CalibrationSet) -> Table:
     tensors = calibrated_tensors(prepared, rules, _operators(rules))
-    return measured(prepared, tensors, rules.symmetric, calibration)
+    return measure_ranges(prepared, tensors, rules.symmetric, calibration)
 
 
 def _kernels(prepared: onnx.ModelProto, table: Table) -> dict[str, Kernel]:
@@ -107,7 +107,7 @@ def _kernels(prepared: onnx.ModelProto, table: Table) -> dict[str, Kernel]:
     weights = {tensor.name: tensor for tensor in prepared.graph.initializer}
     return {
         name: Kernel(numpy_helper.to_array(weights[name]), np.asarray(table.means[tensor]))
-        for name, tensor in convolved(prepared).items()
+        for name, tensor in map_kernels(prepared).items()
         if name in weights and tensor in table.means
     }
 

@@ -31,7 +31,7 @@ _LOOK, _THUMBNAIL, _SHADES = 64, 16, 8  # pixels, pixels, bins of a colour's his
 Features = npt.NDArray[np.float32]
 
 
-def chosen(
+def choose_images(
     dataset: Dataset, split: str, count: int, select: Selection, seed: int, spec: Preprocess
 ) -> tuple[Path, ...]:
     """Return up to `count` images of a split, sorted by path.
@@ -46,7 +46,7 @@ def chosen(
         return dataset.sample(split, count, seed)
     if select == "balanced":
         images = dataset.images[split]
-        picked = balanced([classes_of(dataset, image) for image in images], count, seed)
+        picked = balance_classes([classes_of(dataset, image) for image in images], count, seed)
     else:
         images = dataset.sample(split, POOL, seed)
         points = np.stack([features(read_image(image), spec) for image in images])
@@ -65,7 +65,7 @@ def farthest_first(points: Features, count: int) -> list[int]:
     return picked
 
 
-def balanced(classes: Sequence[frozenset[int]], count: int, seed: int) -> list[int]:
+def balance_classes(classes: Sequence[frozenset[int]], count: int, seed: int) -> list[int]:
     """Return up to `count` images by index, given the classes in each: all classes as often as can be."""
     order = [int(index) for index in np.random.default_rng(seed).permutation(len(classes))]
     shown = dict.fromkeys(sorted(frozenset().union(*classes)), 0)

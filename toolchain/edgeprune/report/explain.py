@@ -11,7 +11,7 @@ from rich.console import Console
 from edgeprune.report.cells import Cell, Head, Table, ending, number, plain, table, word
 from edgeprune.report.console import draw, hang, say
 from edgeprune.report.facts import save_page
-from edgeprune.report.page import captioned, markup, page, paragraph
+from edgeprune.report.page import caption, markup, page, paragraph
 from edgeprune.report.svg import BLUE, INK, ORANGE, beside, chart, figure, to_svg
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def write_page(explanation: Explanation, path: Path) -> None:
         parts += [
             "<h2>What brought the speed-up</h2>",
             paragraph(split_words(split)),
-            captioned("What each change multiplies the speed by", _factor_bars(split)),
+            caption("What each change multiplies the speed by", _factor_bars(split)),
             markup(factors_table(split)),
             markup(corners_table(split)),
         ]
@@ -145,7 +145,7 @@ def write_page(explanation: Explanation, path: Path) -> None:
         reasons = (f"<li>{escape(plain('; '.join(layer.why)))}</li>" for layer in explanation.engine.layers)
         parts += [
             "<h2>The most expensive layers</h2>",
-            captioned("Time of each node, by the runtime's counters", _layer_bars(explanation.engine)),
+            caption("Time of each node, by the runtime's counters", _layer_bars(explanation.engine)),
             markup(layers_table(explanation.engine)),
             "<h3>Why they are not faster</h3>",
             f"<ol>{''.join(reasons)}</ol>",

@@ -18,7 +18,7 @@ from edgeprune.history.entry import UNITS, Point, Series
 from edgeprune.report.cells import Cell, Head, Table, number, plain, table, word
 from edgeprune.report.console import draw, say
 from edgeprune.report.facts import save_page
-from edgeprune.report.page import captioned, page, paragraph
+from edgeprune.report.page import caption, page, paragraph
 from edgeprune.report.svg import BLUE, COLOURS, INK, MUTED, ORANGE, PAPER, chart, figure, no_charts, to_svg
 
 _WORDS: dict[Metric, str] = {
@@ -132,7 +132,7 @@ def write_plot(curves: Sequence[Curve], path: Path) -> Path:
         raise ConfigError(f"{path}: a plot is an .html page or an .svg file")
     parts = []
     for index, curve in enumerate(curves):
-        parts.append(captioned(curve.title(), draw_curve(curve, f"history-{index}"), _notes(curve)))
+        parts.append(caption(curve.title(), draw_curve(curve, f"history-{index}"), _notes(curve)))
     return save_page(path, page(f"History of {_WORDS[curves[0].metric]}", parts))
 
 

@@ -67,7 +67,7 @@ def paragraph(text: str) -> str:
     return f"<p>{escape(plain(text))}</p>"
 
 
-def captioned(title: str, svg: str, notes: str = "") -> str:
+def caption(title: str, svg: str, notes: str = "") -> str:
     """Return a chart as a figure of markup, its title above it and notes, themselves markup, below."""
     return f"<figure><figcaption>{escape(plain(title))}</figcaption>{svg}{notes}</figure>"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from edgeprune.images.size import size_words
 from edgeprune.report.cells import Cell, Head, Table, number, table, word
 from edgeprune.report.facts import save_page
-from edgeprune.report.page import captioned, markup, page, paragraph
+from edgeprune.report.page import caption, markup, page, paragraph
 from edgeprune.report.svg import BLUE, INK, MUTED, figure, log_axis, to_svg
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def write_page(found: Found, path: Path) -> None:
     title = "Accuracy against latency; the Pareto set is numbered by trial"
     parts = [
         paragraph(facts),
-        captioned(title, chart(found)),
+        caption(title, chart(found)),
         markup(front_table(found), "The Pareto set, the fastest first"),
     ]
     save_page(path, page(f"Search: study {found.study}", parts))

@@ -13,7 +13,7 @@ from edgeprune.report.cells import Cell, Head, number, word
 from edgeprune.report.cells import table as table_of
 from edgeprune.report.console import draw, say
 from edgeprune.report.facts import save_page
-from edgeprune.report.page import captioned, page, paragraph
+from edgeprune.report.page import caption, page, paragraph
 from edgeprune.report.svg import BLUE, MUTED, ORANGE, beside, figure, to_svg
 
 _SHOWN = 12
@@ -77,7 +77,7 @@ def write_page(table: LatencyTable, path: Path) -> None:
 
 
 def _figures(charts: list[tuple[str, str]]) -> list[str]:
-    return [captioned(title, svg) for title, svg in charts]
+    return [caption(title, svg) for title, svg in charts]
 
 
 def _scan_chart(scan: Scan, step: int, name: str) -> tuple[str, str]:

@@ -171,7 +171,7 @@ class AdbConnection(Connection):
         if _NETWORK.fullmatch(self._serial):
             answer = _adb(self.name, "connect", self._serial).stdout
         for pause in (*SETTLE_S, None):
-            states = attached(self.name)
+            states = list_attached(self.name)
             self._serial = self._serial or self._only(states)
             state = states.get(self._serial, "")
             if pause is None or state not in _PASSING:
@@ -201,7 +201,7 @@ class AdbConnection(Connection):
         return self._dropped(f"no such device is attached; there are {', '.join(states) or 'none'}")
 
 
-def attached(name: str = "adb") -> dict[str, str]:
+def list_attached(name: str = "adb") -> dict[str, str]:
     """Return the state of every device that adb knows, by serial: ``device`` is one that is ready.
 
     Args:

@@ -18,7 +18,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from edgeprune.core.artifact import digest
-from edgeprune.core.errors import DeviceError, shortened
+from edgeprune.core.errors import DeviceError, shorten
 from edgeprune.core.files import read_bytes, read_text
 from edgeprune.runners.local import last_line
 
@@ -191,5 +191,5 @@ def _unpack(deb: Path, package: Package, folder: Path) -> None:
     ended = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if ended.returncode:
         # The reason comes first, from tar; that tar has failed comes last.
-        why = shortened(ended.stderr)
+        why = shorten(ended.stderr)
         raise DeviceError(f"{package.name}: dpkg-deb cannot unpack it into {folder}: {why}")

@@ -71,7 +71,7 @@ def close_work(work: str) -> None:
     answer()
 
 
-def stored(root: str, sha256: str) -> None:
+def find_stored(root: str, sha256: str) -> None:
     """Tell whether a file is there whole, checked by its content, and how much of it an earlier push left."""
     answer(whole=_is_whole(root, sha256), offset=_left(root, sha256))
 
@@ -380,7 +380,7 @@ VERBS = {
     for verb in (
         open_work,
         close_work,
-        stored,
+        find_stored,
         receive,
         keep,
         discard,

@@ -13,11 +13,11 @@ from pydantic import BaseModel, ConfigDict
 from edgeprune.core.errors import BudgetError
 from edgeprune.images.size import ImageSize
 from edgeprune.pipeline.context import Build
-from edgeprune.pipeline.rows import exported
+from edgeprune.pipeline.rows import export_model
 from edgeprune.records.scores import ScoredRecord
 from edgeprune.records.summary import SanityWarning, data_warnings
-from edgeprune.search.study import counts, finished
-from edgeprune.search.trial import Bench, at_size, checkpoint, rated
+from edgeprune.search.study import count_finished, counts
+from edgeprune.search.trial import Bench, at_size, checkpoint, rate_checkpoint
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -95,7 +95,7 @@ def pareto(bench: Bench, study: Study, storage: str, collect: bool) -> Found:
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if not complete:
         raise BudgetError(
-            f"--study {study.study_name}: no trial of {finished(study)} was complete; "
+            f"--study {study.study_name}: no trial of {count_finished(study)} was complete; "
             "allow a larger --max-latency-ms or run more --trials"
         )
     best = sorted(study.best_trials, key=lambda trial: (trial.values[1], trial.number))
@@ -119,7 +119,7 @@ def pareto(bench: Bench, study: Study, storage: str, collect: bool) -> Found:
         trials=counts(study),
         unpruned_ms=bench.table.whole_ms,
         front=tuple(front),
-        others=tuple((ms, rated) for rated, ms in others),
+        others=tuple((ms, rate_checkpoint) for rate_checkpoint, ms in others),
         warnings=data_warnings(bench.context.dataset.notes),
     )
 
@@ -146,7 +146,7 @@ def _member(bench: Bench, trial: FrozenTrial, out: Path, collect: bool) -> Membe
         return member
     bench.context.notify("collect", 0.0, f"trial {trial.number}")
     model = checkpoint(bench, choice)
-    onnx, _ = exported(at_size(bench, choice), model, "pruned")
+    onnx, _ = export_model(at_size(bench, choice), model, "pruned")
     place = out / str(trial.number)
     place.mkdir()
     for artifact in (model, onnx):
@@ -155,7 +155,7 @@ def _member(bench: Bench, trial: FrozenTrial, out: Path, collect: bool) -> Membe
     return member.model_copy(
         update={
             # Of the file beside it: one that was made again is rated again.
-            "score": rated(bench, model, choice),
+            "score": rate_checkpoint(bench, model, choice),
             "checkpoint": f"{FRONT}/{trial.number}/{model.path.name}",
             "onnx": f"{FRONT}/{trial.number}/{onnx.path.name}",
         }

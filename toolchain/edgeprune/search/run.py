@@ -19,11 +19,11 @@ from edgeprune.images.size import sides
 from edgeprune.models.trust import trusting
 from edgeprune.pipeline.build import start
 from edgeprune.pipeline.context import Build, BuildRequest, Notify
-from edgeprune.pipeline.load import tried
+from edgeprune.pipeline.load import try_original
 from edgeprune.pipeline.prune_to_latency import latency_table
 from edgeprune.records.latency_table import LatencyTable, check_key
 from edgeprune.search.pareto import FRONT, Found, origin, pareto
-from edgeprune.search.study import answering, joined, need_optuna, open_storage, shown, worked
+from edgeprune.search.study import answering, hide_password, join_study, need_optuna, open_storage, run_trials
 from edgeprune.search.trial import Bench, rate
 
 if TYPE_CHECKING:
@@ -102,22 +102,22 @@ def search(request: SearchRequest, notify: Notify, testbed: Testbed | None = Non
     need_optuna()
     out = request.build.out
     url = request.storage or f"sqlite:///{os.path.realpath(out / 'study.db')}"
-    shown(url)  # a malformed one ends here
+    hide_password(url)  # a malformed one ends here
     require_own_folder(out, (RESULT, PAGE, FRONT))
     store = Store(out / STAGES)
     with store.locked(), answering(url), trusting(request.build.trust):
         storage = open_storage(url)
         original, context = start(request.build, store, notify, testbed)
-        context = tried(context.at(_sizes(request.imgszs, context)[0]), original)[1]
+        context = try_original(context.at(_sizes(request.imgszs, context)[0]), original)[1]
         study, bench = _prepared(request, context, original, storage)
         if not request.collect:
-            worked(
+            run_trials(
                 study,
                 lambda trial: _signed(bench, trial),
                 request.trials,
                 lambda done, trial: _say(notify, context.info.metric, min(1.0, done / request.trials), trial),
             )
-        result = pareto(bench, study, shown(url), request.collect)
+        result = pareto(bench, study, hide_password(url), request.collect)
     write_text_atomically(out / RESULT, result.model_dump_json(indent=1) + "\n")
     return result
 
@@ -126,13 +126,13 @@ def _prepared(
     request: SearchRequest, context: Build, original: Artifact, storage: RDBStorage
 ) -> tuple[Study, Bench]:
     """Make or join the study, and return it with what this worker's trials need."""
-    from edgeprune.search.space import encode, scored, seeds, space_of
+    from edgeprune.search.space import encode, score_network, seeds, space_of
 
     (profile,) = request.build.targets
     recipe = context.recipe
     terms = _terms(request, context)
     context.notify("score", 0.0, recipe.prune.criterion)
-    network = scored(context.pruning, original.path)
+    network = score_network(context.pruning, original.path)
     context.notify("score", 1.0, recipe.prune.criterion)
 
     def space(table: LatencyTable) -> Space:
@@ -146,7 +146,7 @@ def _prepared(
         plan = Plan(terms=terms, table=table)
         return plan.model_dump_json(), [encode(space(table), choice) for choice in begin]
 
-    study, text = joined(storage, request.study, make, recipe.seed)
+    study, text = join_study(storage, request.study, make, recipe.seed)
     table = _agreed(text, terms, f"--study {request.study}")
     if not request.collect:
         from edgeprune.latency.shipped import key_of, subject_of

@@ -110,7 +110,7 @@ class Scored:
     scores: Mapping[str, torch.Tensor]
 
 
-def scored(context: PruneContext, source: Path) -> Scored:
+def score_network(context: PruneContext, source: Path) -> Scored:
     """Load a checkpoint and score its groups with the recipe's criterion."""
     adapter = context.adapter
     model = adapter.prunable(adapter.load(source))
@@ -180,7 +180,7 @@ def predicted_ms(choice: Choice, table: LatencyTable) -> float | None:
     return table.network_ms(left, choice.keep, table.original)
 
 
-def realised(
+def realize(
     adapter: ModelAdapter,
     network: Scored,
     choice: Choice,

@@ -11,9 +11,9 @@ from edgeprune.core.errors import BudgetError
 from edgeprune.models.trust import trusting
 from edgeprune.pipeline.build import start
 from edgeprune.pipeline.context import BuildRequest, Notify
-from edgeprune.pipeline.load import tried
+from edgeprune.pipeline.load import try_original
 from edgeprune.pipeline.prune_to_latency import torch_accuracy
-from edgeprune.pipeline.train import sparsified
+from edgeprune.pipeline.train import sparsify
 from edgeprune.records.scores import ScoredRecord
 from edgeprune.records.summary import SanityWarning, data_warnings
 
@@ -61,13 +61,13 @@ def sweep(request: BuildRequest, trials: int, notify: Notify) -> Sweep:
     store = Store(request.out / STAGES)
     with store.locked(), trusting(request.trust):
         original, context = start(request, store, notify)
-        context = tried(context, original)[1]
+        context = try_original(context, original)[1]
         before = torch_accuracy(context, original)
 
         def run(strength: float) -> Trial:
             settings = recipe.sparse.model_copy(update={"strength": strength})
             changed = replace(request, recipe=recipe.model_copy(update={"sparse": settings}))
-            model, training = sparsified(replace(context, request=changed), original)
+            model, training = sparsify(replace(context, request=changed), original)
             assert training is not None  # the caller has set sparse.epochs
             last = training.epochs[-1]
             after = torch_accuracy(context, model)

@@ -48,9 +48,9 @@ def need_optuna() -> None:
     optuna.logging.disable_default_handler()
 
 
-def shown(url: str) -> str:
+def hide_password(url: str) -> str:
     """Return a storage URL without its password."""
-    return database.shown(url, "--storage")
+    return database.hide_password(url, "--storage")
 
 
 @contextmanager
@@ -64,7 +64,7 @@ def answering(url: str) -> Iterator[None]:
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
-    name = shown(url)
+    name = hide_password(url)
     try:
         yield
     except NoSuchModuleError as exc:
@@ -112,14 +112,14 @@ def open_storage(url: str) -> RDBStorage:
                     raise
             except ImportError as exc:
                 raise RuntimeMissingError(
-                    f"--storage {shown(url)}: its driver is not installed ({exc.__cause__ or exc})"
+                    f"--storage {hide_password(url)}: its driver is not installed ({exc.__cause__ or exc})"
                 ) from exc
             except RuntimeError as exc:
-                raise ConfigError(f"--storage {shown(url)}: {str(exc).splitlines()[0]}") from exc
+                raise ConfigError(f"--storage {hide_password(url)}: {str(exc).splitlines()[0]}") from exc
     raise AssertionError  # the last opening returns or raises
 
 
-def joined(
+def join_study(
     storage: RDBStorage, name: str, make: Callable[[], tuple[str, Sequence[Params]]], seed: int
 ) -> tuple[Study, str]:
     """Return the study of that name with its plan; the first worker makes both.
@@ -164,7 +164,7 @@ def joined(
     )
 
 
-def worked(
+def run_trials(
     study: Study, objective: Objective, trials: int, on_trial: Callable[[int, FrozenTrial], None]
 ) -> None:
     """Run trials until the study has so many finished ones, whoever ran them.
@@ -197,18 +197,18 @@ def worked(
         return values
 
     def after(study: Study, trial: FrozenTrial) -> None:
-        done = finished(study)
+        done = count_finished(study)
         on_trial(done, trial)
         if len(failed) == MOST_FAILED:
             raise failed[-1]
         if done >= trials:
             study.stop()
 
-    if finished(study) < trials:
+    if count_finished(study) < trials:
         study.optimize(guarded, callbacks=[after], catch=(CompileError,))
 
 
-def finished(study: Study) -> int:
+def count_finished(study: Study) -> int:
     """Return how many trials of a study are complete or pruned."""
     from optuna.trial import TrialState
 

@@ -19,7 +19,7 @@ from edgeprune.core.files import write_text_atomically
 from edgeprune.images.size import ImageSize
 from edgeprune.pipeline.context import Build, reader_of
 from edgeprune.pipeline.prune_to_latency import torch_accuracy
-from edgeprune.pipeline.train import finetuned
+from edgeprune.pipeline.train import finetune
 from edgeprune.records.latency_table import LatencyTable
 
 if TYPE_CHECKING:
@@ -87,16 +87,16 @@ def rate(bench: Bench, trial: Trial) -> tuple[float, float]:
     if limit and forecast and forecast > limit * FORECAST_MARGIN:
         raise pruned(f"predicted to take {forecast:.2f} ms")
     student = _cut(bench, choice)
-    ms = timed(bench, student, choice.imgsz)
+    ms = time_checkpoint(bench, student, choice.imgsz)
     if limit and ms > limit:
         raise pruned(f"measured: {ms:.2f} ms")
-    after_surgery = rated(bench, student, choice)
+    after_surgery = rate_checkpoint(bench, student, choice)
     trial.set_user_attr("after_surgery", after_surgery)
     if bench.epochs == 0:
         return after_surgery, ms
     if rival := hopeless(ms, after_surgery, choice, _rivals(trial.study)):
         raise pruned(f"trial {rival.number} is faster and was more accurate right after surgery")
-    return rated(bench, checkpoint(bench, choice), choice), ms
+    return rate_checkpoint(bench, checkpoint(bench, choice), choice), ms
 
 
 def checkpoint(bench: Bench, choice: Choice) -> Artifact:
@@ -104,10 +104,10 @@ def checkpoint(bench: Bench, choice: Choice) -> Artifact:
     student = _cut(bench, choice)
     if bench.epochs == 0:
         return student
-    return finetuned(at_size(bench, choice), student, bench.original, bench.epochs)
+    return finetune(at_size(bench, choice), student, bench.original, bench.epochs)
 
 
-def rated(bench: Bench, model: Artifact, choice: Choice) -> float:
+def rate_checkpoint(bench: Bench, model: Artifact, choice: Choice) -> float:
     """Return the score of a checkpoint in torch on val, at the choice's image size."""
     return torch_accuracy(at_size(bench, choice), model)
 
@@ -173,9 +173,9 @@ def _cut(bench: Bench, choice: Choice) -> Artifact:
     }
 
     def make(out: Path) -> None:
-        from edgeprune.search.space import realised
+        from edgeprune.search.space import realize
 
-        model = realised(context.adapter, bench.network, choice, bench.table, context.dataset, context.recipe)
+        model = realize(context.adapter, bench.network, choice, bench.table, context.dataset, context.recipe)
         context.adapter.save(model, out / "model.pt")
 
     def read(place: Path) -> Artifact:
@@ -184,7 +184,7 @@ def _cut(bench: Bench, choice: Choice) -> Artifact:
     return context.stage("trial", parts, make, read, uses=context.of_pruning)
 
 
-def timed(bench: Bench, student: Artifact, imgsz: ImageSize) -> float:
+def time_checkpoint(bench: Bench, student: Artifact, imgsz: ImageSize) -> float:
     """Return a checkpoint's latency on the target in ms, measured in turns with the unpruned network."""
     context, table = bench.context, bench.table
     parts = {

@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from edgeprune import __version__
-from edgeprune.bench.answers import Answer, asked
+from edgeprune.bench.answers import Answer, ask_engine
 from edgeprune.bench.jobs import TOLERANCE, build_job
 from edgeprune.bench.stock import stock_images
 from edgeprune.bench.subject import Subject, engine_spec
@@ -175,7 +175,7 @@ def _compare(subject: Subject, threads: int, runner: EmulatedRunner, folder: Pat
     )
     say(0.0, "on this machine")
     (folder / "here").mkdir()
-    here, expected = asked(job, LocalRunner(), folder / "here", TIMEOUT_S, lambda said: None)
+    here, expected = ask_engine(job, LocalRunner(), folder / "here", TIMEOUT_S, lambda said: None)
     there, outputs = _device_answer(job, runner, folder, say)
     return Agreement(
         compared_utc=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -210,7 +210,7 @@ def _device_answer(job: Job, runner: Runner, folder: Path, say: OnShare) -> tupl
         elif said.get("phase") == "answer":
             say(0.3 + 0.7 * said["share"], f"on {runner.name}")
 
-    return asked(job, runner, folder, TIMEOUT_S, follow)
+    return ask_engine(job, runner, folder, TIMEOUT_S, follow)
 
 
 def compare_outputs(expected: Sequence[Array], outputs: Sequence[Array]) -> tuple[Output, ...]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edgeprune.backends import get_backend, options_for, providers
 from edgeprune.config.targets import Precision, shipped_profiles
-from edgeprune.converters.environments import GET, SCRIPTS, installed
+from edgeprune.converters.environments import GET, SCRIPTS, is_installed
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.errors import EdgepruneError, RuntimeMissingError
 from edgeprune.core.processes import own_python
@@ -83,7 +83,9 @@ def probe(name: str, folder: Path) -> str:
     if not error < (1e-4 if precision == "fp32" else 1e-2):
         raise EdgepruneError(f"{version} runs, but computes wrong results: relative error {error:.1e}")
     found = f"; runs on {', '.join(providers(name))}" if backend.providers else ""
-    converter = "" if backend.CONVERTER is None or installed(name) else f"; no converter: {GET.format(name)}"
+    converter = (
+        "" if backend.CONVERTER is None or is_installed(name) else f"; no converter: {GET.format(name)}"
+    )
     return f"{version}; {did} a {precision} model{found}{converter}"
 
 

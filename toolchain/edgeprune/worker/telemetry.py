@@ -129,7 +129,7 @@ def parse_samples(text: str) -> list[dict[str, Any]]:
     return samples
 
 
-def unfinished(path: Path) -> list[dict[str, Any]]:
+def read_unfinished(path: Path) -> list[dict[str, Any]]:
     """Return the samples that a killed worker left; ``rss_kb`` is its own where it was the only one."""
     left = []
     for sample in read_samples(path):

@@ -95,7 +95,7 @@ def dataset(path: Path, info: ModelInfo) -> Dataset:
     Raises:
         DataError: no images, or other classes than the model's.
     """
-    return reading_ultralytics.noted(load_folders(path, info.names))
+    return reading_ultralytics.note_differences(load_folders(path, info.names))
 
 
 def unprunable(model: nn.Module) -> list[nn.Module]:

@@ -115,7 +115,7 @@ def dataset(path: Path, info: ModelInfo) -> Dataset:
     Raises:
         DataError: no images, no labels, or other classes than the model's.
     """
-    return reading_ultralytics.noted(load_dataset(path, info.names, info.is_single, DATASETS_DIR))
+    return reading_ultralytics.note_differences(load_dataset(path, info.names, info.is_single, DATASETS_DIR))
 
 
 def unprunable(model: nn.Module) -> list[nn.Module]:

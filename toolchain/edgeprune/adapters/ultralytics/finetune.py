@@ -27,7 +27,7 @@ from edgeprune.adapters.ultralytics.checkpoint import load_network, save
 from edgeprune.adapters.ultralytics.integrations import report_to_nobody
 from edgeprune.adapters.ultralytics.mean_ap import METRIC
 from edgeprune.adapters.ultralytics.reading import without_fonts
-from edgeprune.core.errors import EdgepruneError, ModelError, shortened
+from edgeprune.core.errors import EdgepruneError, ModelError, shorten
 from edgeprune.images.reading.view import write_view
 from edgeprune.models import Progress, Training
 from edgeprune.prune.activation import ease, set_share, settle
@@ -187,7 +187,7 @@ def train(
             trainer.add_callback("on_train_start", _hasten)
             trainer.train()
     except (RuntimeError, ValueError, TypeError) as exc:
-        tail = shortened(exc)
+        tail = shorten(exc)
         raise EdgepruneError(f"training failed: {tail} (more in {log.name} of the build folder)") from exc
 
 

@@ -26,13 +26,13 @@ from ultralytics.utils import LOGGER
 from edgeprune.core.errors import DataError
 from edgeprune.images.dataset import Dataset
 from edgeprune.images.reading.listing import COMPANION, IMAGE_SUFFIXES, suffix_of
-from edgeprune.images.reading.notes import Note, listed
+from edgeprune.images.reading.notes import Note, join_first
 from edgeprune.images.reading.view import write_view
 
 _ADVICE = "Look at the paths of the data set; what is read here is also what is trained on."
 
 
-def noted(dataset: Dataset) -> Dataset:
+def note_differences(dataset: Dataset) -> Dataset:
     """Return a data set with a note where ultralytics would find other images; nothing is written there."""
     return replace(dataset, notes=(*dataset.notes, *_listing_notes(dataset)))
 
@@ -81,7 +81,7 @@ def compare_reading(dataset: Dataset, work: Path) -> None:
             elif not np.array_equal(boxes, ours):
                 faults.append(f"{image}: ultralytics reads {len(boxes)} boxes, not these {len(ours)}")
     if faults:
-        raise DataError(f"{dataset.source}: {len(faults)} images are read differently: {listed(faults)}")
+        raise DataError(f"{dataset.source}: {len(faults)} images are read differently: {join_first(faults)}")
 
 
 @contextmanager

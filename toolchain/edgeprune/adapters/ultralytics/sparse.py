@@ -60,7 +60,7 @@ class Regularised(KeptShape):
         self.record = SparseTraining(
             criterion=self.criterion,
             strength=self.strength,
-            epochs=(described(gammas(model, self.scales), 0, None, None, self.metric),),
+            epochs=(describe_scales(gammas(model, self.scales), 0, None, None, self.metric),),
         )
         self.events = _events(folder / EVENTS) if RANK in {-1, 0} else None
         return model
@@ -82,7 +82,7 @@ class Regularised(KeptShape):
         """Save as the base class does, and add the epoch to the record; only the first process does it."""
         values = gammas(unwrap_model(self.ema.ema), self.scales)
         rated = (self.metrics or {}).get(self.score_key)
-        epoch = described(
+        epoch = describe_scales(
             values,
             self.epoch + 1,
             self.strength_now(),
@@ -141,7 +141,7 @@ def gammas(model: nn.Module, names: list[str]) -> torch.Tensor:
     return torch.cat([norm.weight.detach().abs().float().cpu() for norm in norms])
 
 
-def described(
+def describe_scales(
     values: torch.Tensor, epoch: int, strength: float | None, score: float | None, metric: str
 ) -> SparseEpoch:
     """Describe the distribution of scales after an epoch; epoch 0 is before the training."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from edgeprune.core.errors import DataError
 from edgeprune.images.reading.labels import Labelling
-from edgeprune.images.reading.notes import Note, listed
+from edgeprune.images.reading.notes import Note, join_first
 
 _PLACEHOLDER = re.compile(r"(?:class)?[ _-]?\d+")
 _ADVICE = "Check one image: its boxes have to carry the classes that the model names."
@@ -56,7 +56,8 @@ def duplicates(names: Sequence[str]) -> tuple[Note, ...]:
     return (
         Note(
             "duplicate_names",
-            f"Several classes of the model have one name: {listed([repr(name) for name in often])}. Here the "
+            f"Several classes of the model have one name: {join_first([repr(name) for name in often])}. "
+            "Here the "
             "number of the class is added to it.",
             "Give each class a name of its own in the checkpoint.",
         ),

@@ -11,7 +11,7 @@ from edgeprune.core.errors import DataError
 from edgeprune.images.reading.classes import plain_name
 from edgeprune.images.reading.layout import SPLITS, notes_of
 from edgeprune.images.reading.listing import IMAGE_SUFFIXES, Found, images_in, suffix_of
-from edgeprune.images.reading.notes import Note, counted, listed
+from edgeprune.images.reading.notes import Note, count_nouns, join_first
 
 _VAL = ("val", "validation", "valid")
 _HIDDEN = "Remove it, if it was left by a program."
@@ -60,7 +60,7 @@ def read_folders(path: Path, names: tuple[str, ...]) -> Folders:
 
 def _instead(path: Path) -> str:
     names = sorted(repr(entry.name) for entry in os.scandir(path) if entry.is_dir())
-    return f"; the folders here are {listed(names)}" if names else ""
+    return f"; the folders here are {join_first(names)}" if names else ""
 
 
 def _places(path: Path, found: Folders) -> dict[str, Path]:
@@ -85,7 +85,7 @@ def _class_folders(split: str, place: Path, found: Folders) -> tuple[str, ...]:
         return ()
     loose = [entry.name for entry in entries if suffix_of(entry.name) in IMAGE_SUFFIXES and entry.is_file()]
     if loose:
-        text = f"{split}: {counted(len(loose), 'image')} outside the folders of classes, such as "
+        text = f"{split}: {count_nouns(len(loose), 'image')} outside the folders of classes, such as "
         text += f"{place / loose[0]}, left out, as ultralytics does."
         found.notes.append(Note("not_read", text, "Move each into the folder of its class."))
     hidden = [name for name in folders if name.startswith(".")]
@@ -130,7 +130,7 @@ def _read_split(split: str, place: Path, folders: tuple[str, ...], found: Folder
         whole.add(inside)
         empty += [] if inside.images else [name]
     if empty and whole.images:
-        text = f"{split}: {counted(len(empty), 'class')} of {len(found.names)} without an image, such as "
+        text = f"{split}: {count_nouns(len(empty), 'class')} of {len(found.names)} without an image, such as "
         found.notes.append(Note("classes_missing", f"{text}{empty[0]!r}.", "Accuracy says nothing of them."))
     if not whole.images:
         found.faults.append(f"{split}: no images in {place}")

@@ -16,7 +16,7 @@ from typing import Any
 from edgeprune import __version__
 from edgeprune.core.errors import DataError
 from edgeprune.core.files import read_parts, reason, write_text_atomically
-from edgeprune.images.reading.pictures import Picture, examined
+from edgeprune.images.reading.pictures import Picture, examine
 
 FILE = ".data-index.json"
 State = tuple[int, int, int, int]
@@ -82,7 +82,7 @@ class Index:
         found = self._found.get(key) or self._pictures.get(key)
         if found is None:
             try:
-                found = examined(path)
+                found = examine(path)
             except OSError as exc:
                 raise DataError(f"{path}: cannot be read: {reason(exc)}") from exc
         self._found[key] = found

@@ -12,7 +12,7 @@ from pathlib import Path
 from edgeprune.core.errors import DataError
 from edgeprune.images.dataset import Dataset, label_path
 from edgeprune.images.reading.listing import COMPANION
-from edgeprune.images.reading.notes import Note, counted, listed, refuse
+from edgeprune.images.reading.notes import Note, count_nouns, join_first, refuse
 
 THREADS = 4
 """Images that are decoded at a time, each in as much memory as it has pixels."""
@@ -21,7 +21,7 @@ LEAST_IMAGES = 16
 OnShare = Callable[[float, str], None]
 
 
-def inspected(dataset: Dataset, skip: bool, say: OnShare) -> Dataset:
+def inspect_images(dataset: Dataset, skip: bool, say: OnShare) -> Dataset:
     """Return a data set whose images and labels can all be used, with what was noted of them.
 
     Args:
@@ -39,7 +39,8 @@ def inspected(dataset: Dataset, skip: bool, say: OnShare) -> Dataset:
     bad = {image: fault for image, fault in faults.items() if image not in companions}
     if bad and not skip:
         raise DataError(
-            f"{dataset.source}: {counted(len(bad), 'image')} cannot be used: {listed(list(bad.values()))}; "
+            f"{dataset.source}: {count_nouns(len(bad), 'image')} cannot be used: "
+            f"{join_first(list(bad.values()))}; "
             "mend or remove what is named, or leave it out by --skip-bad-images"
         )
     images = {
@@ -53,7 +54,7 @@ def inspected(dataset: Dataset, skip: bool, say: OnShare) -> Dataset:
 def _faults(dataset: Dataset, say: OnShare) -> Iterator[tuple[Path, str]]:
     """Yield the images that cannot be used, each with its fault, and its path in it."""
     images = list(dict.fromkeys(image for found in dataset.images.values() for image in found))
-    say(0.0, counted(len(images), "image"))
+    say(0.0, count_nouns(len(images), "image"))
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
         try:
             for done, (image, fault) in enumerate(
@@ -61,7 +62,7 @@ def _faults(dataset: Dataset, say: OnShare) -> Iterator[tuple[Path, str]]:
             ):
                 if fault:
                     yield image, fault
-                say(done / len(images), f"{done} of {counted(len(images), 'image')} decoded")
+                say(done / len(images), f"{done} of {count_nouns(len(images), 'image')} decoded")
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -81,13 +82,14 @@ def _left_out(bad: dict[Path, str], companions: Sequence[Path]) -> Iterator[Note
     if bad:
         yield Note(
             "images_skipped",
-            f"{counted(len(bad), 'image')} left out by --skip-bad-images: {listed(list(bad.values()))}.",
+            f"{count_nouns(len(bad), 'image')} left out by --skip-bad-images: "
+            f"{join_first(list(bad.values()))}.",
             "Mend or remove them.",
         )
     if companions:
         yield Note(
             "hidden_files",
-            f"{counted(len(companions), 'companion file')} of macOS left out, such as {companions[0]}.",
+            f"{count_nouns(len(companions), 'companion file')} of macOS left out, such as {companions[0]}.",
             "Remove them: they are no images, whatever their name.",
         )
 
@@ -98,7 +100,7 @@ def _judged(dataset: Dataset) -> Dataset:
     for split, found in dataset.images.items():
         if found and any(len(dataset.boxes(image)) for image in found):
             continue
-        what = f"{split}: none of its {counted(len(found), 'image')} has a box"
+        what = f"{split}: none of its {count_nouns(len(found), 'image')} has a box"
         if split == "test":
             del images[split]
             notes.append(
@@ -136,7 +138,7 @@ def _few(dataset: Dataset) -> Iterator[Note]:
     if len(distinct) < LEAST_IMAGES:
         yield Note(
             "few_images",
-            f"The data set has {counted(len(distinct), 'different image')}: engines are timed on shifted "
+            f"The data set has {count_nouns(len(distinct), 'different image')}: engines are timed on shifted "
             "copies of them too, and an accuracy on so few says little.",
             f"Give it at least {LEAST_IMAGES}.",
         )
@@ -165,7 +167,7 @@ def _unlabelled(dataset: Dataset, split: str) -> Iterator[Note]:
     if stray := [label for label in stray if label not in listed_too]:
         yield Note(
             "stray_labels",
-            f"{split}: {counted(len(stray), 'label file')} without an image that is read: "
-            f"{listed([label.name for label in stray[:3]])}.",
+            f"{split}: {count_nouns(len(stray), 'label file')} without an image that is read: "
+            f"{join_first([label.name for label in stray[:3]])}.",
             "Look for their images: a format that is not read, another folder, or .TXT in capitals.",
         )

@@ -19,7 +19,7 @@ from edgeprune.core.documents import YAML_BYTES, parse_yaml
 from edgeprune.core.errors import DataError
 from edgeprune.core.files import read_bytes
 from edgeprune.images.reading.listing import IMAGE_SUFFIXES, Found, images_in, listed_in, suffix_of
-from edgeprune.images.reading.notes import Note, counted
+from edgeprune.images.reading.notes import Note, count_nouns
 
 SPLITS = ("train", "val", "test")
 REQUIRED = ("train", "val")
@@ -263,7 +263,8 @@ def notes_of(split: str, found: Found) -> Iterable[Note]:
         done = "are read, as ultralytics does" if read else "are not read, as ultralytics does not"
         yield Note(
             "hidden_files",
-            f"{split}: {counted(len(found.hidden), 'image')} in hidden folders or with hidden names {done}, "
+            f"{split}: {count_nouns(len(found.hidden), 'image')} in hidden folders "
+            f"or with hidden names {done}, "
             f"such as {found.hidden[0]}.",
             "Remove them, or give them a name without a dot before it.",
         )
@@ -277,14 +278,15 @@ def notes_of(split: str, found: Found) -> Iterable[Note]:
     if found.elsewhere:
         yield Note(
             "read_elsewhere",
-            f"{split}: {counted(len(found.elsewhere), 'line')} of its list, such as {found.elsewhere[0]!r}, "
+            f"{split}: {count_nouns(len(found.elsewhere), 'line')} of its list, "
+            f"such as {found.elsewhere[0]!r}, "
             "are read from beside the list; ultralytics would look in the working folder.",
             "Begin such lines with ./ to have both read the same.",
         )
     if twice := [image for image, times in Counter(found.images).items() if times > 1]:
         yield Note(
             "duplicate_images",
-            f"{split}: {counted(len(twice), 'image')} found twice count twice, as in ultralytics, "
+            f"{split}: {count_nouns(len(twice), 'image')} found twice count twice, as in ultralytics, "
             f"such as {twice[0]}.",
             "List each image once.",
         )

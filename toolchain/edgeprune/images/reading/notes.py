@@ -56,15 +56,15 @@ def refuse(where: Path | str, faults: Sequence[str]) -> None:
         return
     if len(faults) == 1:
         raise DataError(f"{where}: {faults[0]}")
-    raise DataError(f"{where}: {len(faults)} faults: {listed(faults)}")
+    raise DataError(f"{where}: {len(faults)} faults: {join_first(faults)}")
 
 
-def listed(texts: Sequence[str]) -> str:
+def join_first(texts: Sequence[str]) -> str:
     """Join the first ten texts, and say how many more there are."""
     more = f"; and {len(texts) - SHOWN} more" if len(texts) > SHOWN else ""
     return "; ".join(texts[:SHOWN]) + more
 
 
-def counted(count: int, what: str) -> str:
+def count_nouns(count: int, what: str) -> str:
     """Return a count with its noun, such as ``1 image`` or ``3 images``."""
     return f"{count} {what}{'' if count == 1 else 'es' if what.endswith('s') else 's'}"

@@ -33,7 +33,7 @@ class Picture:
     is_ragged: bool = False
 
 
-def examined(path: Path) -> Picture:
+def examine(path: Path) -> Picture:
     """Decode an image once and tell what is wrong with it.
 
     Raises:

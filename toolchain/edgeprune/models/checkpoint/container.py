@@ -19,7 +19,7 @@ from typing import IO, Any, cast
 from edgeprune.core import files
 from edgeprune.core.errors import ModelError
 from edgeprune.models.checkpoint.pickled import DamagedError, RefusedError, read_pickle
-from edgeprune.models.checkpoint.tensors import Storage, stored
+from edgeprune.models.checkpoint.tensors import Storage, parse_storage
 
 ZIP_MAGIC = b"PK\x03\x04"
 MOST_PICKLE = 64 * 2**20
@@ -67,7 +67,7 @@ class Content:
 
 
 @contextmanager
-def opened(path: Path, name_of: NameOf) -> Iterator[Content]:
+def open_pickle(path: Path, name_of: NameOf) -> Iterator[Content]:
     """Read a checkpoint's pickle as records; its numbers can be read while the context is open.
 
     Raises:
@@ -77,7 +77,7 @@ def opened(path: Path, name_of: NameOf) -> Iterator[Content]:
         ModelError: it cannot be read, or is no regular file.
     """
     check_start(path)
-    with files.opened(path, ModelError) as raw:
+    with files.open_regular(path, ModelError) as raw:
         stream = _Within(raw)
         is_zip = stream.read(len(ZIP_MAGIC)) == ZIP_MAGIC
         stream.seek(0)
@@ -97,7 +97,7 @@ def check_start(path: Path) -> None:
         NoCheckpointError: it is empty, or begins neither as an archive nor as a pickle.
         ModelError: it cannot be read, or is no regular file.
     """
-    with files.opened(path, ModelError) as stream:
+    with files.open_regular(path, ModelError) as stream:
         head = stream.read(64)
     if not head:
         raise NoCheckpointError("the model file is empty")
@@ -171,7 +171,7 @@ def _from_zip(stream: _Within, name_of: NameOf) -> Content:
         data = bytearray(read(f"data/{storage.key}"))
         return _swap(data, storage) if swapped else data
 
-    root = read_pickle(io.BytesIO(read("data.pkl")), name_of, stored)
+    root = read_pickle(io.BytesIO(read("data.pkl")), name_of, parse_storage)
     return Content(root, stream.size, numbers)
 
 
@@ -182,20 +182,20 @@ def _swap(data: bytearray, storage: Storage) -> bytearray:
 
 def _from_legacy(stream: _Within, name_of: NameOf) -> Content:
     file = cast(IO[bytes], stream)
-    magic = read_pickle(file, name_of, stored)
-    if magic != _MAGIC or read_pickle(file, name_of, stored) != _PROTOCOL:
+    magic = read_pickle(file, name_of, parse_storage)
+    if magic != _MAGIC or read_pickle(file, name_of, parse_storage) != _PROTOCOL:
         raise DamagedError("it is a pickle, but not one of torch.save")
-    read_pickle(file, name_of, stored)  # the byte order and sizes of the machine that wrote it
+    read_pickle(file, name_of, parse_storage)  # the byte order and sizes of the machine that wrote it
     sizes: dict[str, Storage] = {}
 
     def seen(pid: Any) -> Any:
-        record = stored(pid)
+        record = parse_storage(pid)
         if isinstance(record, Storage):
             sizes[record.key] = record
         return record
 
     root = read_pickle(file, name_of, seen)
-    keys = read_pickle(file, name_of, stored)
+    keys = read_pickle(file, name_of, parse_storage)
     if not isinstance(keys, list):
         raise DamagedError("the list of its numbers is missing")
     places = _places(stream, [str(key) for key in keys], sizes)

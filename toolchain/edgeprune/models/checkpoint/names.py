@@ -145,7 +145,7 @@ CALLS: Mapping[str, Callable[..., Any]] = MappingProxyType(
 """What a checkpoint may call, and the function of ours that takes its place."""
 
 
-def renamed(name: str) -> str:
+def name_today(name: str) -> str:
     """Return the name that a class has today."""
     for pattern, current in _MOVED:
         name = pattern.sub(current, name)
@@ -161,7 +161,7 @@ def name_of(name: str) -> Any:
     Raises:
         RefusedError: it is none of those that a checkpoint needs.
     """
-    current = renamed(name)
+    current = name_today(name)
     if current in CALLS:
         return Made(current, CALLS[current])
     if current in KNOWN:

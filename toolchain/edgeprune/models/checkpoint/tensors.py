@@ -65,7 +65,7 @@ class Tensor:
         return prod(self.shape) * self.dtype.itemsize
 
 
-def stored(pid: Any) -> Any:
+def parse_storage(pid: Any) -> Any:
     """Return the record of torch's reference to numbers outside the pickle, or to a class with its source.
 
     Raises:

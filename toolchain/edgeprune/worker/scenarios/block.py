@@ -45,7 +45,7 @@ class Bench:
     inputs: list[Array]
 
 
-def measured(
+def measure_loop(
     bench: Bench,
     loop: Callable[[], dict[str, Any]],
     warm: Callable[[], int] | None = None,

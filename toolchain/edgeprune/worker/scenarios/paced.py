@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.worker import live
-from edgeprune.worker.scenarios.block import SAY_EVERY_NS, Bench, measured, say
+from edgeprune.worker.scenarios.block import SAY_EVERY_NS, Bench, measure_loop, say
 
 if TYPE_CHECKING:
     from edgeprune.backends import Session
@@ -34,7 +34,7 @@ def run(bench: Bench) -> dict[str, Any]:
         say("measure")
         return frames(session, inputs, job["fps"], job["min_queries"], job["min_seconds"])
 
-    return measured(bench, loop, settle)
+    return measure_loop(bench, loop, settle)
 
 
 def frames(

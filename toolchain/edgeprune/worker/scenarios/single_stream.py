@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.worker import live
-from edgeprune.worker.scenarios.block import Bench, measured, say
+from edgeprune.worker.scenarios.block import Bench, measure_loop, say
 from edgeprune.worker.sensors.contention import waiting
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ SAY_EVERY_S = 1.0
 def run(bench: Bench) -> dict[str, Any]:
     """Time queries until the job's minima are met."""
     measure = _in_turns if bench.job["turn_queries"] else _alone
-    return measured(bench, lambda: measure(bench.job, bench.sessions[0], bench.inputs))
+    return measure_loop(bench, lambda: measure(bench.job, bench.sessions[0], bench.inputs))
 
 
 def _alone(job: dict[str, Any], session: Session, inputs: list[Array]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.worker import environment, live
-from edgeprune.worker.scenarios.block import SAY_EVERY_NS, Bench, measured, say
+from edgeprune.worker.scenarios.block import SAY_EVERY_NS, Bench, measure_loop, say
 
 if TYPE_CHECKING:
     from edgeprune.backends import Session
@@ -39,7 +39,7 @@ def run(
         every_ns = int(job["memory_every_s"] * 1e9)
         return stream(bench.sessions[0], bench.inputs, job["min_seconds"], every_ns, clock, resident)
 
-    return measured(bench, loop, collect=True)
+    return measure_loop(bench, loop, collect=True)
 
 
 def stream(

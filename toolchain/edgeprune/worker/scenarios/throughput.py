@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.worker import live
-from edgeprune.worker.scenarios.block import SAY_EVERY_NS, Bench, difference, measured, say
+from edgeprune.worker.scenarios.block import SAY_EVERY_NS, Bench, difference, measure_loop, say
 
 if TYPE_CHECKING:
     from edgeprune.backends import Session
@@ -43,7 +43,7 @@ def run(bench: Bench) -> dict[str, Any]:
             say("measure")
             return crew.run(job["min_queries"], job["min_seconds"])
 
-        block = measured(bench, loop, settle)
+        block = measure_loop(bench, loop, settle)
     if crew.answers.wrong:
         block["output_ok"] = False
     return block | {"cross_talk": crew.answers.wrong, "cross_talk_error": crew.answers.worst}
