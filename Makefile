@@ -1,6 +1,6 @@
 # Python (>= 3.10) and make are all that has to be on the machine: the rest is installed into .venv.
 #
-#   make demo    install, then build the demo: prune, quantise, compile and measure it on this CPU
+#   make demo    install, then build the demo: prune, quantize, compile and measure it on this CPU
 #   make test    install with the extras build and dev, then pytest, and ruff and mypy beside it
 #   make lint, make types
 #

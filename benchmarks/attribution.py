@@ -1,4 +1,4 @@
-"""Where the time of a finished build goes: by operator, by size of the feature map, and the dearest layers.
+"""Where the time of a finished build goes: by operator, by size of feature map, and the most expensive layers.
 
     python -m benchmarks.attribution --build build
     python -m benchmarks.attribution --build build --row "x86-openvino pruned int8"
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"{environment}: median of {options.inferences} inferences for each of {len(nodes)} nodes.\n"
     )
     print(by_kind_and_side(nodes))
-    print(dearest(nodes))
+    print(most_expensive(nodes))
     print(beside(nodes, answer, row))
 
 
@@ -123,7 +123,7 @@ def by_kind_and_side(nodes: Sequence[Node]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def dearest(nodes: Sequence[Node]) -> str:
+def most_expensive(nodes: Sequence[Node]) -> str:
     """Return a table of the layers that take longest."""
     total = sum(node.ms for node in nodes)
     lines = [_line("layer", "operator", "channels", "map", "ms", ""), _line(*["---"] * 4, "--:", "--:")]

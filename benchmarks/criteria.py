@@ -225,7 +225,7 @@ def accuracy(context: Build, model: Artifact, variant: Variant) -> float:
 
 
 def shipped(context: Build, model: Artifact, variant: Variant, profile: DeviceProfile) -> Candidate:
-    """Return a model quantised, compiled and evaluated."""
+    """Return a model quantized, compiled and evaluated."""
     onnx, _ = export_model(context, model, variant)
     return candidate(context, profile, variant, PRECISION, onnx)
 

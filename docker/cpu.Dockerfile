@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# edgeprune for the target `cpu`, on x86-64 and aarch64: prune, quantise, compile and measure on the host's CPU.
+# edgeprune for the target `cpu`, on x86-64 and aarch64: prune, quantize, compile and measure on the host's CPU.
 #
 # The base image is pinned by its version tag. A digest pins harder, but has to be read from a registry where one can
 # be reached (`docker buildx imagetools inspect python:3.11-slim-bookworm`); both FROM lines then take it after the tag.
@@ -28,7 +28,7 @@ RUN pip install --constraint constraints.txt --extra-index-url https://download.
 FROM python:3.11-slim-bookworm
 
 LABEL org.opencontainers.image.title="edgeprune" \
-      org.opencontainers.image.description="Prune, quantise, compile and measure vision models on a CPU" \
+      org.opencontainers.image.description="Prune, quantize, compile and measure vision models on a CPU" \
       org.opencontainers.image.licenses="AGPL-3.0-or-later"
 
 RUN useradd --uid 1000 --create-home edgeprune \

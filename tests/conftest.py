@@ -89,7 +89,7 @@ def convnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def convnet_int8(convnet: Path, random_images: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the tiny network quantised to U8S8 Q/DQ."""
+    """Return the tiny network quantized to U8S8 Q/DQ."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class Images(CalibrationDataReader):

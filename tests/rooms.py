@@ -12,7 +12,7 @@ ROOMS = {
     "report": "tables, pages, charts and the formats of the gate's verdict, all from the same results",
     "search": "`search`: the shared study, one trial, its Pareto set; `sweep`: strength of sparse training",
     "pipeline": "`build`: the stages in order, each with its cache key; rows, verdict, warnings",
-    "explain": "`explain`: the speed-up taken apart, the dearest layers, why they are slow",
+    "explain": "`explain`: the speed-up taken apart, the most expensive layers, why they are slow",
     "verify": "`doctor`: what works here; whether a device computes what this machine computes",
     "latency": "what a layer costs at each width on the target, and widths chosen by it",
     "history": "results by commit in a database: entries, change points",

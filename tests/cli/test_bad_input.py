@@ -387,7 +387,7 @@ def test_a_calibration_method_that_a_target_lacks_is_told_before_anything_runs(
 ) -> None:
     ended = build("--set", "quantize.method=entropy", target="x86-openvino")
     assert ended.code == 3
-    assert "the quantiser of scheme nncf has no 'entropy', only minmax, percentile, mse" in ended.error
+    assert "the quantizer of scheme nncf has no 'entropy', only minmax, percentile, mse" in ended.error
     assert not [left for left in (tmp_path / "out").rglob("*") if left.is_file() and left.name != ".lock"]
 
 

@@ -71,7 +71,7 @@ def test_the_chosen_row_is_split_and_its_layers_are_timed_in_their_precision(fol
     assert [layer["ms"] for layer in layers] == sorted((layer["ms"] for layer in layers), reverse=True)
     assert sum(layer["share"] for layer in layers) <= 1 + 1e-9 and len(layers) <= 10
     first = next(layer for layer in engine["layers"] if layer["cost"]["macs"] == MACS)
-    assert first["cost"]["precision"] == "int8" and first["cost"]["weights"]["quantised"]
+    assert first["cost"]["precision"] == "int8" and first["cost"]["weights"]["quantized"]
     assert any("few inputs: 3 input channels" in reason for reason in first["why"])
     assert all(layer["why"] for layer in engine["layers"])
     assert engine["p50_ms"] == 2.0 and engine["sum_ms"] == pytest.approx(

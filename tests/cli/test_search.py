@@ -88,6 +88,7 @@ def test_a_search_leaves_its_pareto_set(searched: tuple[Path, dict[str, Any]]) -
 @pytest.fixture
 def untimed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no engine be compiled: a network's latency is made up from its size."""
+
     def size_mb(bench: Any, student: Any, imgsz: int) -> float:
         return float(student.path.stat().st_size / 1e6)
 

@@ -58,8 +58,8 @@ def engines(network: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 def test_weights_of_both_formats_are_the_same(engines: dict[str, Artifact]) -> None:
     expected = {
-        "dense": Weights(shape=(8, 3, 3, 3), groups=1, quantised=False),
-        "deep": Weights(shape=(8, 1, 3, 3), groups=8, quantised=False),
+        "dense": Weights(shape=(8, 3, 3, 3), groups=1, quantized=False),
+        "deep": Weights(shape=(8, 1, 3, 3), groups=8, quantized=False),
     }
     for engine in engines.values():
         found = weights_of(engine.path)
@@ -69,8 +69,8 @@ def test_weights_of_both_formats_are_the_same(engines: dict[str, Artifact]) -> N
 
 def test_weights_that_the_file_holds_as_integers_are_told(convnet_int8: Path) -> None:
     found = weights_of(convnet_int8)
-    assert found["conv0"] == Weights(shape=(16, 3, 3, 3), groups=1, quantised=True)
-    assert found["conv1"] == Weights(shape=(16, 16, 3, 3), groups=1, quantised=True)
+    assert found["conv0"] == Weights(shape=(16, 3, 3, 3), groups=1, quantized=True)
+    assert found["conv1"] == Weights(shape=(16, 16, 3, 3), groups=1, quantized=True)
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
@@ -103,7 +103,7 @@ def node(**changes: Any) -> NodeTime:
 
 @pytest.mark.parametrize("name", ["conv", "conv_token_19", "conv_quant", "conv_nhwc", "conv/WithoutBiases"])
 def test_a_rewritten_node_is_still_the_layer_of_the_file(name: str) -> None:
-    weights = {"conv": Weights(shape=(8, 3, 3, 3), groups=1, quantised=True)}
+    weights = {"conv": Weights(shape=(8, 3, 3, 3), groups=1, quantized=True)}
     (cost,) = layer_costs([node(name=name)], weights, 32)
     assert cost.macs == 32 * 32 * 8 * 27
     assert cost.moved == 32 * 32 * (3 + 8) + 8 * 27  # a byte each

@@ -10,8 +10,8 @@ from edgeprune.explain.layer_costs import LayerCost, Weights
 from edgeprune.explain.reasons import RULES, Engine, engine_of, why
 
 
-def kernel(cin: int = 64, cout: int = 64, groups: int = 1, quantised: bool = True, side: int = 3) -> Weights:
-    return Weights(shape=(cout, cin // groups, side, side), groups=groups, quantised=quantised)
+def kernel(cin: int = 64, cout: int = 64, groups: int = 1, quantized: bool = True, side: int = 3) -> Weights:
+    return Weights(shape=(cout, cin // groups, side, side), groups=groups, quantized=quantized)
 
 
 def cost(**changes: Any) -> LayerCost:
@@ -52,13 +52,13 @@ def test_a_rate_counted_over_a_few_microseconds_is_no_best() -> None:
 
 @pytest.mark.parametrize("operator", ["DequantizeLinear", "Reorder"])
 def test_a_conversion_computes_nothing(operator: str) -> None:
-    node = cost(name="r", operator=operator, kind="reorder, reshape, requantise", weights=None, macs=None,
+    node = cost(name="r", operator=operator, kind="reorder, reshape, requantize", weights=None, macs=None,
                 precision="fp32", moved=2_000_000)  # fmt: skip
     assert spoken(node) == {"conversion"}
     assert "2.00 MB at 2.0 GB/s, 20% of the engine's best" in why(node, engine())[0]
 
 
-def test_the_quantiser_of_a_tensor_is_a_conversion_whatever_runs_it() -> None:
+def test_the_quantizer_of_a_tensor_is_a_conversion_whatever_runs_it() -> None:
     node = cost(name="images/fq_output_0", operator="Subgraph", kind="activation, element-wise left alone",
                 precision="fp32", weights=None, macs=None)  # fmt: skip
     assert spoken(node) == {"conversion"}
@@ -67,8 +67,8 @@ def test_the_quantiser_of_a_tensor_is_a_conversion_whatever_runs_it() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"weights": kernel(quantised=True)}, "no int8 kernel took it"),
-        ({"weights": kernel(quantised=False)}, "the file keeps its weights in float"),
+        ({"weights": kernel(quantized=True)}, "no int8 kernel took it"),
+        ({"weights": kernel(quantized=False)}, "the file keeps its weights in float"),
         (
             {"weights": None, "macs": None, "side": None, "operator": "Softmax", "kind": "Softmax"},
             "no feature map",

@@ -1,4 +1,4 @@
-"""The accuracy guard on a real detector that was quantised as badly as it can be."""
+"""The accuracy guard on a real detector that was quantized as badly as it can be."""
 
 from __future__ import annotations
 

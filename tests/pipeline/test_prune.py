@@ -151,7 +151,7 @@ def test_what_a_pass_changed_is_trained_before_a_cut_is_judged(
     assert happened == ["trained"] * changed + ["cut", "trained"]
 
 
-def test_quantisation_aware_training_follows_the_recovery_for_the_kind_of_range_of_the_target(
+def test_quantization_aware_training_follows_the_recovery_for_the_kind_of_range_of_the_target(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained: list[tuple[str, str | None]] = []

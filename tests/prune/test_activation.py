@@ -79,10 +79,10 @@ def operators(model: nn.Module, data: Dataset, folder: Path) -> tuple[Counter[st
     )
     calibration = CalibrationSet(data.sample("train", 1, seed=0), SPEC)
     int8 = quantize(artifact, "ort-u8s8", calibration, adapter, folder)
-    plain, quantised = (
+    plain, quantized = (
         Counter(node.op_type for node in onnx.load(each.path).graph.node) for each in (artifact, int8)
     )
-    return plain, quantised
+    return plain, quantized
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ def calibration(tiny: Dataset) -> CalibrationSet:
 
 
 @pytest.fixture(scope="session")
-def quantised(
+def quantized(
     float_models: dict[str, tuple[Artifact, ExportCheck]],
     calibration: CalibrationSet,
     tmp_path_factory: pytest.TempPathFactory,

@@ -95,8 +95,8 @@ def test_a_table_serves_any_choice_of_float_nodes(
     made = quantize(source, "ort-u8s8", replace(calibration, table=table), adapter, tmp_path, keep)
     nodes = onnx.load(made.path).graph.node
     kept = [node for node in nodes if node.op_type == "Conv" and node.name in keep]
-    dequantised = {node.output[0] for node in nodes if node.op_type == "DequantizeLinear"}
-    assert kept and not any(node.input[1] in dequantised for node in kept)
+    dequantized = {node.output[0] for node in nodes if node.op_type == "DequantizeLinear"}
+    assert kept and not any(node.input[1] in dequantized for node in kept)
     wide = read_table(qdq.calibrate(source, "ort-u8s8", calibration, tmp_path)).ranges
     narrow = read_table(table).ranges
     assert wide.keys() == narrow.keys()

@@ -40,9 +40,9 @@ def outputs(path: Path, tiny: Dataset) -> np.ndarray:
 
 @pytest.mark.parametrize("scheme", QDQ)
 def test_scores_survive_and_the_metadata_is_kept(
-    float_models: Exported, quantised: dict[str, Artifact], tiny: Dataset, scheme: str
+    float_models: Exported, quantized: dict[str, Artifact], tiny: Dataset, scheme: str
 ) -> None:
-    source, artifact = float_models["yolov8n"][0], quantised[scheme]
+    source, artifact = float_models["yolov8n"][0], quantized[scheme]
     assert (artifact.kind, artifact.precision, artifact.parent) == ("onnx", "int8", source.sha256)
     assert artifact.size_bytes < 0.45 * source.size_bytes
     assert_lively(outputs(source.path, tiny), outputs(artifact.path, tiny))
@@ -53,8 +53,8 @@ def test_scores_survive_and_the_metadata_is_kept(
     assert original.items() <= kept.items()
 
 
-def test_u8s8_runs_in_integers_on_onnx_runtime(quantised: dict[str, Artifact]) -> None:
-    count = get_backend("onnxruntime").quantized_ops(quantised["ort-u8s8"].path)
+def test_u8s8_runs_in_integers_on_onnx_runtime(quantized: dict[str, Artifact]) -> None:
+    count = get_backend("onnxruntime").quantized_ops(quantized["ort-u8s8"].path)
     assert count is not None
     assert count >= 57  # convolutions with SiLU; the last six of the head feed a float decode
 
@@ -86,11 +86,11 @@ def test_nncf_writes_an_ir_that_runs_in_integers(
 
 
 def test_the_same_images_give_the_same_file(
-    float_models: Exported, quantised: dict[str, Artifact], tiny: Dataset, tmp_path: Path
+    float_models: Exported, quantized: dict[str, Artifact], tiny: Dataset, tmp_path: Path
 ) -> None:
     images = tiny.sample("train", 3, seed=0)
     again = quantize(float_models["yolov8n"][0], "trt-s8s8", CalibrationSet(images, SPEC), adapter, tmp_path)
-    assert again.sha256 == quantised["trt-s8s8"].sha256
+    assert again.sha256 == quantized["trt-s8s8"].sha256
 
 
 @pytest.mark.parametrize("scheme", ["ort-u8s8", "nncf"])
@@ -100,6 +100,6 @@ def test_a_failure_is_one_line_that_names_the_scheme(
     """A network of a size that the images do not have."""
     path = write_convnet(tmp_path / "small.onnx")
     assert scheme in SCHEMES
-    with pytest.raises(CompileError, match=f"{scheme}: quantisation failed: ") as caught:
+    with pytest.raises(CompileError, match=f"{scheme}: quantization failed: ") as caught:
         quantize(Artifact.of(path, "onnx", "fp32"), scheme, calibration, adapter, tmp_path)
     assert "\n" not in str(caught.value)

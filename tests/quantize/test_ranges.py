@@ -87,7 +87,7 @@ def test_a_single_outlier_is_cut_off(method: str, symmetric: bool) -> None:
 
 
 def error(values: np.ndarray, low: float, high: float) -> float:
-    """Mean squared error of 8 bit asymmetric quantisation, as a runtime computes it."""
+    """Mean squared error of 8 bit asymmetric quantization, as a runtime computes it."""
     scale = (high - low) / 255
     zero = np.round(-low / scale)
     integers = np.clip(np.round(values / scale) + zero, 0, 255)

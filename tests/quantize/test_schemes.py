@@ -43,8 +43,8 @@ class Graph:
     def value(self, name: str) -> np.ndarray:
         return np.asarray(numpy_helper.to_array(self.weights[name]))
 
-    def dequantised(self, name: str) -> onnx.NodeProto | None:
-        """Return the node that a tensor is dequantised by, if it is."""
+    def dequantized(self, name: str) -> onnx.NodeProto | None:
+        """Return the node that a tensor is dequantized by, if it is."""
         node = self.producer.get(name)
         return node if node is not None and node.op_type == "DequantizeLinear" else None
 
@@ -57,8 +57,8 @@ class Subject:
 
 
 @pytest.fixture(scope="module", params=list(QDQ_SCHEMES))
-def subject(request: pytest.FixtureRequest, quantised: dict[str, Artifact]) -> Subject:
-    return Subject(request.param, QDQ_SCHEMES[request.param], Graph(quantised[request.param].path))
+def subject(request: pytest.FixtureRequest, quantized: dict[str, Artifact]) -> Subject:
+    return Subject(request.param, QDQ_SCHEMES[request.param], Graph(quantized[request.param].path))
 
 
 def test_every_scheme_of_the_table_can_be_asked_for() -> None:
@@ -68,7 +68,7 @@ def test_every_scheme_of_the_table_can_be_asked_for() -> None:
 def test_weights_are_of_the_type_symmetric_and_per_channel(subject: Subject) -> None:
     graph, seen = subject.graph, 0
     for node in graph.of("Conv"):
-        source = graph.dequantised(node.input[1])
+        source = graph.dequantized(node.input[1])
         if source is None:  # stays in float
             continue
         weight, scale = graph.weights[source.input[0]], graph.weights[source.input[1]]
@@ -81,47 +81,47 @@ def test_weights_are_of_the_type_symmetric_and_per_channel(subject: Subject) -> 
 
 def test_activations_are_of_the_type_with_one_scale_a_tensor(subject: Subject) -> None:
     graph = subject.graph
-    quantisers = graph.of("QuantizeLinear")
-    zeros = [graph.value(node.input[2]) for node in quantisers]
-    assert Counter(graph.weights[node.input[2]].data_type for node in quantisers).keys() == {
+    quantizers = graph.of("QuantizeLinear")
+    zeros = [graph.value(node.input[2]) for node in quantizers]
+    assert Counter(graph.weights[node.input[2]].data_type for node in quantizers).keys() == {
         TYPES[subject.rules.activations]
     }
-    assert all(graph.value(node.input[1]).ndim == 0 for node in quantisers)
-    assert all(np.isfinite(graph.value(node.input[1])) for node in quantisers)
+    assert all(graph.value(node.input[1]).ndim == 0 for node in quantizers)
+    assert all(np.isfinite(graph.value(node.input[1])) for node in quantizers)
     assert any(zero != 0 for zero in zeros) != subject.rules.symmetric
 
 
 def test_biases_are_as_the_table_has_them(subject: Subject) -> None:
     graph, kinds = subject.graph, set()
     for node in graph.of("Conv"):
-        if graph.dequantised(node.input[1]) is None or len(node.input) < 3:
+        if graph.dequantized(node.input[1]) is None or len(node.input) < 3:
             continue
-        source = graph.dequantised(node.input[2])
+        source = graph.dequantized(node.input[2])
         kinds.add(graph.weights[source.input[0] if source else node.input[2]].data_type)
     assert kinds == {TensorProto.INT32 if subject.rules.bias == "int32" else TensorProto.FLOAT}
 
 
-def test_both_inputs_of_a_residual_sum_are_quantised(subject: Subject) -> None:
+def test_both_inputs_of_a_residual_sum_are_quantized(subject: Subject) -> None:
     graph = subject.graph
     sums = [node for node in graph.of("Add") if "/m." in node.name]
     assert len(sums) == RESIDUALS
-    assert all(graph.dequantised(name) for node in sums for name in node.input)
+    assert all(graph.dequantized(name) for node in sums for name in node.input)
 
 
-def test_outputs_are_quantised_only_where_the_table_says_so(subject: Subject) -> None:
+def test_outputs_are_quantized_only_where_the_table_says_so(subject: Subject) -> None:
     graph = subject.graph
     behind = Counter(
         any(use.op_type == "QuantizeLinear" for use in graph.consumers(node.output[0]))
         for node in graph.of("Conv")
-        if graph.dequantised(node.input[1])
+        if graph.dequantized(node.input[1])
     )
     assert behind[subject.rules.outputs] >= SILUS
     if not subject.rules.outputs:
         assert set(behind) == {False}
 
 
-def test_nothing_stands_between_convolution_and_silu_for_tensorrt(quantised: dict[str, Artifact]) -> None:
-    graph = Graph(quantised["trt-s8s8"].path)
+def test_nothing_stands_between_convolution_and_silu_for_tensorrt(quantized: dict[str, Artifact]) -> None:
+    graph = Graph(quantized["trt-s8s8"].path)
     activated = 0
     for node in graph.of("Conv"):
         uses = graph.consumers(node.output[0])
@@ -134,8 +134,8 @@ def test_nothing_stands_between_convolution_and_silu_for_tensorrt(quantised: dic
     assert activated == SILUS
 
 
-def test_tensorrt_gets_nothing_but_s8_around_zero(quantised: dict[str, Artifact]) -> None:
-    graph = Graph(quantised["trt-s8s8"].path)
+def test_tensorrt_gets_nothing_but_s8_around_zero(quantized: dict[str, Artifact]) -> None:
+    graph = Graph(quantized["trt-s8s8"].path)
     for node in graph.of("QuantizeLinear") + graph.of("DequantizeLinear"):
         assert graph.weights[node.input[2]].data_type == TensorProto.INT8
         assert not graph.value(node.input[2]).any()
@@ -144,9 +144,9 @@ def test_tensorrt_gets_nothing_but_s8_around_zero(quantised: dict[str, Artifact]
         )
 
 
-def test_what_is_not_int8_for_tensorrt_is_fp16(quantised: dict[str, Artifact], tmp_path: Path) -> None:
+def test_what_is_not_int8_for_tensorrt_is_fp16(quantized: dict[str, Artifact], tmp_path: Path) -> None:
     """The same pairs around the same layers; float32 is left at input and output alone."""
-    whole = quantised["trt-s8s8"]
+    whole = quantized["trt-s8s8"]
     mixed = to_fp16(whole, tmp_path)
     before, after = Graph(whole.path), Graph(mixed.path)
     onnx.checker.check_model(after.model)

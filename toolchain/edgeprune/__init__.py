@@ -1,9 +1,9 @@
-"""edgeprune: prune, quantise, compile and measure vision models on the device they will run on."""
+"""edgeprune: prune, quantize, compile and measure vision models on the device they will run on."""
 
 from __future__ import annotations
 
 from edgeprune.core.privacy import send_nothing
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 send_nothing()  # here, because libraries send when they are imported, and whatever imports them is below this

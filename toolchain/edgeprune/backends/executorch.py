@@ -88,7 +88,7 @@ def version() -> str | None:
 
 
 def compile(model: Artifact, precision: str, options: Mapping[str, str], out: Path) -> Artifact:
-    """Convert an exported program, or take over the folder of a quantiser, and prove that it loads.
+    """Convert an exported program, or take over the folder of a quantizer, and prove that it loads.
 
     Returns:
         The folder ``out/engine``.
@@ -150,7 +150,7 @@ def load_many(
 def recognise(path: Path) -> Recognised | None:
     """Return the program at a path: a ``.pte`` file, or a folder with one such file under any name.
 
-    What Ultralytics writes has no facts of its conversion; it is never quantised, so it counts as fp32.
+    What Ultralytics writes has no facts of its conversion; it is never quantized, so it counts as fp32.
 
     Raises:
         ModelError: the folder holds several.
@@ -178,7 +178,7 @@ def program_of(engine: Path) -> Path:
 
 
 def quantized_ops(engine: Path) -> int | None:
-    """Return how many convolutions XNNPACK took with quantised input, as counted when it was converted.
+    """Return how many convolutions XNNPACK took with quantized input, as counted when it was converted.
 
     None where another tool converted it, which leaves no facts.
     """

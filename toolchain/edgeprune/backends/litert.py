@@ -92,7 +92,7 @@ def version() -> str | None:
 
 
 def compile(model: Artifact, precision: str, options: Mapping[str, str], out: Path) -> Artifact:
-    """Convert an exported program, or take over the `.tflite` file of a quantiser, and prove that it loads.
+    """Convert an exported program, or take over the `.tflite` file of a quantizer, and prove that it loads.
 
     Raises:
         CompileError: the converter failed (its log is named), or the runtime cannot load the file.

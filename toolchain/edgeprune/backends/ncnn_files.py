@@ -18,7 +18,7 @@ MAGIC = "7767517"
 PARAM, BIN = "model.ncnn.param", "model.ncnn.bin"
 FLOAT_TAG, HALF_TAG, INT8_TAG = (tag.to_bytes(4, "little") for tag in (0, 0x01306B47, 0x000D4B38))
 _BYTES = {FLOAT_TAG: 4, HALF_TAG: 2, INT8_TAG: 1}
-INT8_TERM = 8  # the parameter that says with how many scales a layer is quantised
+INT8_TERM = 8  # the parameter that says with how many scales a layer is quantized
 
 
 @dataclass(frozen=True)

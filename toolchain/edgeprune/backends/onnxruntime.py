@@ -190,7 +190,7 @@ def load(engine: Path, precision: str, threads: int, options: Mapping[str, str])
     """Load an ONNX or .ort file for inference with all graph optimisations.
 
     Args:
-        precision: what the file was quantised to; the graph itself holds it, nothing is set by it.
+        precision: what the file was quantized to; the graph itself holds it, nothing is set by it.
         threads: intra-op threads; operators run one after the other.
         options: session configuration entries, such as ``session.intra_op.allow_spinning``; ``provider``, and
             options of that provider by names that begin with ``provider.``.
@@ -236,7 +236,7 @@ def load_many(
 
 
 def recognise(path: Path) -> Recognised | None:
-    """Return an ONNX file; it is fp16 where its weights or its input are, and int8 where it quantises.
+    """Return an ONNX file; it is fp16 where its weights or its input are, and int8 where it quantizes.
 
     Raises:
         ModelError: the file is named ``.onnx`` and is none.
@@ -291,7 +291,7 @@ def quantized_ops(engine: Path) -> int:
     """Count the QLinearConv nodes of the optimised graph: the convolutions that really run in integers.
 
     A Q/DQ graph that the optimiser could not fuse keeps float convolutions and is slower than fp32
-    (onnxruntime#20052), so this number, not the file's Q/DQ nodes, tells whether a model is quantised.
+    (onnxruntime#20052), so this number, not the file's Q/DQ nodes, tells whether a model is quantized.
     """
     if engine.suffix == ".ort":
         return operators(engine).count("QLinearConv")

@@ -26,7 +26,7 @@ TIMEOUT_S = 600.0
 # Operators of both runtimes; one that is in no line goes by its own name.
 KINDS: dict[str, tuple[str, ...]] = {
     "convolution": ("Convolution", "GroupConvolution", "Conv", "FusedConv", "QLinearConv"),
-    "reorder, reshape, requantise": (
+    "reorder, reshape, requantize": (
         *("Reorder", "ReorderInput", "ReorderOutput", "Transpose", "Reshape", "Convert", "Cast"),
         *("FakeQuantize", "QuantizeLinear", "DequantizeLinear"),
     ),

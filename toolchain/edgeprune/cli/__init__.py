@@ -37,7 +37,7 @@ from edgeprune.core.scratch import private_temporary_folder
 COMMANDS: dict[str, tuple[str, str]] = {
     "build": (
         "edgeprune.cli.build",
-        "Prune, export, quantise, compile, measure, and choose the fastest row.",
+        "Prune, export, quantize, compile, measure, and choose the fastest row.",
     ),
     "bench": ("edgeprune.cli.bench", "Measure an engine or an ONNX file by the protocol."),
     "check": ("edgeprune.cli.check", "Gate a candidate against a baseline in paired runs."),
@@ -52,7 +52,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "explain": (
         "edgeprune.cli.explain",
-        "Tell where the speed-up comes from, and why the dearest layers are not faster.",
+        "Tell where the speed-up comes from, and why the most expensive layers are not faster.",
     ),
     "history": ("edgeprune.cli.history", "Keep results by commit; plot them with their change points."),
     "report": ("edgeprune.cli.report", "Write the HTML and Markdown report of a build."),

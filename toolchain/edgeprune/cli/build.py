@@ -55,7 +55,7 @@ from edgeprune.core.extras import require_build
     metavar="FILE",
     help="Trained smaller model of the family to compare with; implies --compare.",
 )
-@click.option("--no-prune", is_flag=True, help="Only quantise and compile.")
+@click.option("--no-prune", is_flag=True, help="Only quantize and compile.")
 @max_drop_option
 @click.option(
     "--min-fps", type=number("fps"), help="Least achieved frames per second; pruned to, if no goal is given."
@@ -82,7 +82,7 @@ def command(
     as_json: bool,
     **options: object,
 ) -> None:
-    """Prune, export, quantise, compile and measure MODEL for each TARGET; choose the fastest row in budget.
+    """Prune, export, quantize, compile and measure MODEL for each TARGET; choose the fastest row in budget.
 
     Stages are cached in the build folder: the same command again goes on where the last one ended.
     """

@@ -172,7 +172,7 @@ Selection = Literal["random", "diverse", "balanced"]
 
 
 class QuantizeRecipe(_Section):
-    """Post-training quantisation: which images activation ranges are read from, and how.
+    """Post-training quantization: which images activation ranges are read from, and how.
 
     Attributes:
         images: how many, from `split`.
@@ -184,7 +184,7 @@ class QuantizeRecipe(_Section):
         guard: whether an int8 row that drops by more than `budget.max_drop` gets layers back in float.
         scheme: instead of the one of the target's profile.
         decode: whether the head's decode is int8 as well, as many tools do by default.
-        aware_epochs: epochs of quantisation-aware training that follow the pruned model's recovery.
+        aware_epochs: epochs of quantization-aware training that follow the pruned model's recovery.
     """
 
     images: int = within("images", 128)

@@ -48,13 +48,13 @@ Variables = Annotated[dict[str, str], AfterValidator(require_tuning)]
 
 
 class DeviceProfile(BaseModel):
-    """One target: its architecture, runtime, precisions, channel steps and quantisation scheme.
+    """One target: its architecture, runtime, precisions, channel steps and quantization scheme.
 
     Attributes:
         precisions: the precisions that get a row of their own, in the order they are shown.
         ship: the precision the artifact is meant to run in; pruning rounds channels for it.
         channel_step: channels per vector or tile of this runtime, by precision: pruned widths are multiples.
-        scheme: the int8 quantisation scheme that this runtime runs fast.
+        scheme: the int8 quantization scheme that this runtime runs fast.
         options: runtime options by precision, handed to the backend as they are.
         provider: what executes in runtimes that leave a choice: a provider of ONNX Runtime, a device of
             OpenVINO. None is the CPU.

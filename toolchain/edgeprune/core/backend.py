@@ -36,7 +36,7 @@ GROUP = "edgeprune.backends"
 REFERENCE = "onnxruntime"
 """What ONNX files are held against: baselines, speed-ups, and files that only a device compiles."""
 QDQ = ("ort-u8s8", "ort-s8s8", "trt-s8s8")
-"""Schemes whose quantiser writes an ONNX file with Q/DQ pairs."""
+"""Schemes whose quantizer writes an ONNX file with Q/DQ pairs."""
 
 
 @dataclass(frozen=True)

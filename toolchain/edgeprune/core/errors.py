@@ -86,7 +86,7 @@ class IncompleteError(DeviceError):
 
 
 class CompileError(EdgepruneError):
-    """Exporting, quantising or compiling an artifact failed, or its output left the tolerance."""
+    """Exporting, quantizing or compiling an artifact failed, or its output left the tolerance."""
 
     exit_code = 5
 

@@ -154,7 +154,7 @@ TARGETS: Final[tuple[Meaning, ...]] = (
 # What else may be meant by a word: a suggestion is only ever one of the names that are known in its place.
 SYNONYMS: Final[Mapping[str, tuple[str, ...]]] = {
     # commands
-    **dict.fromkeys(("prune", "quantise", "export", "compile", "convert", "train", "run"), ("build",)),
+    **dict.fromkeys(("prune", "quantize", "export", "compile", "convert", "train", "run"), ("build",)),
     **dict.fromkeys(("benchmark", "measure", "time", "latency", "perf"), ("bench", "p50_ms")),
     **dict.fromkeys(("gate", "compare", "diff", "regression", "verify"), ("check",)),
     **dict.fromkeys(("tune", "nas", "optimize", "optimise"), ("search",)),
@@ -175,7 +175,7 @@ SYNONYMS: Final[Mapping[str, tuple[str, ...]]] = {
     **dict.fromkeys(("sparsity", "amount", "prune_ratio"), ("ratio",)),
     **dict.fromkeys(("training", "fine_tune", "finetuning"), ("finetune",)),
     "quantize": ("build",),
-    **dict.fromkeys(("quantization", "quantisation", "calibration", "ptq"), ("quantize",)),
+    **dict.fromkeys(("quantization", "quantization", "calibration", "ptq"), ("quantize",)),
     **dict.fromkeys(("magnitude", "norm"), ("l1",)),
     **dict.fromkeys(("fisher", "gradient"), ("taylor",)),
     **dict.fromkeys(("tflite", "tensorflow-lite", "tf-lite"), ("litert",)),

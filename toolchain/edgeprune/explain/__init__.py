@@ -1,1 +1,1 @@
-"""`edgeprune explain`: what brought the speed-up, the dearest layers, and why they are not faster."""
+"""`edgeprune explain`: what brought the speed-up, the most expensive layers, and why they are not faster."""

@@ -33,14 +33,14 @@ class Weights(BaseModel):
     Attributes:
         shape: (out, in of a group, height, width).
         groups: 1 for a dense convolution.
-        quantised: whether the file holds it as integers.
+        quantized: whether the file holds it as integers.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     shape: Shape
     groups: int
-    quantised: bool
+    quantized: bool
 
     @property
     def channels(self) -> tuple[int, int]:
@@ -203,7 +203,7 @@ def _macs(node: NodeTime, weights: Weights | None, written: int) -> int | None:
 def _onnx_weights(path: Path) -> dict[str, Weights]:
     outline = read_outline(path)
     shapes = {weight.name: weight.shape for weight in outline.weights}
-    dequantised = {
+    dequantized = {
         node.outputs[0]: node.inputs[0] for node in outline.nodes if node.operator == "DequantizeLinear"
     }
     readers: dict[str, list[Node]] = {}
@@ -212,10 +212,10 @@ def _onnx_weights(path: Path) -> dict[str, Weights]:
             readers.setdefault(name, []).append(node)
     found: dict[str, Weights] = {}
     for node in outline.nodes:
-        kernel = dequantised.get(node.inputs[1], node.inputs[1]) if node.operator == "Conv" else ""
+        kernel = dequantized.get(node.inputs[1], node.inputs[1]) if node.operator == "Conv" else ""
         if kernel in shapes:
             groups = node.integers.get("group", 1)
-            one = Weights(shape=shapes[kernel], groups=groups, quantised=node.inputs[1] in dequantised)
+            one = Weights(shape=shapes[kernel], groups=groups, quantized=node.inputs[1] in dequantized)
             after = readers.get(node.outputs[0], [])
             names = [node.name, node.outputs[0], *(after[0].outputs if len(after) == 1 else ())]
             found |= dict.fromkeys(filter(None, names), one)
@@ -259,4 +259,4 @@ def _ir_kernel(layers: Mapping[str, _IrLayer], layer: _IrLayer) -> Weights:
     shape = (groups * kernel.outputs[1], *kernel.outputs[2:]) if grouped else kernel.outputs
     while kernel.sources and left:  # Multiply <- Subtract <- Convert <- Const
         kernel, left = layers[kernel.sources[0]], left - 1
-    return Weights(shape=shape, groups=groups, quantised=kernel.element in ("i8", "u8"))
+    return Weights(shape=shape, groups=groups, quantized=kernel.element in ("i8", "u8"))

@@ -18,7 +18,7 @@ IMAGE_CHANNELS = 4
 SATURATED = 0.5
 """Below this share of the best bandwidth it is not the bytes that hold a layer up."""
 FLOATS = ("fp32", "fp16", "bf16")
-CONVERSION = "reorder, reshape, requantise"
+CONVERSION = "reorder, reshape, requantize"
 MB = 1e6
 
 
@@ -73,7 +73,7 @@ def in_float(cost: LayerCost, engine: Engine) -> str | None:
     """Tell why a layer of an int8 engine runs in float."""
     if engine.precision != "int8" or cost.precision not in FLOATS or _converts(cost):
         return None
-    if cost.weights and cost.weights.quantised:
+    if cost.weights and cost.weights.quantized:
         return (
             f"its weights are int8, and {engine.runtime} runs it in {cost.precision}: no int8 kernel took it"
         )
@@ -174,7 +174,7 @@ RULES: dict[str, Rule] = {
 
 
 def _converts(cost: LayerCost) -> bool:
-    # NNCF calls the quantiser of a tensor TENSOR/fq_output_0; OpenVINO runs it in a subgraph of its own.
+    # NNCF calls the quantizer of a tensor TENSOR/fq_output_0; OpenVINO runs it in a subgraph of its own.
     return cost.kind == CONVERSION or "/fq_output" in cost.name
 
 

@@ -63,7 +63,7 @@ def export(
                 input_names=[INPUT],
                 output_names=list(info.outputs),
                 do_constant_folding=True,
-                dynamo=False,  # node names follow the module tree; quantisation finds the head by them
+                dynamo=False,  # node names follow the module tree; quantization finds the head by them
             )
     except (RuntimeError, torch.onnx.errors.OnnxExporterError) as exc:
         raise CompileError(f"{variant}: export to ONNX failed: {shorten(exc)}") from exc

@@ -1,7 +1,7 @@
 """The small networks that a layer is timed in: the layer between two cheap ones, in the scheme that ships.
 
 A convolution timed alone pays for what it does not pay in a network: its input arrives as planar floats and
-is put into the runtime's own blocked layout, quantised, and its output put back. So a 1x1 convolution
+is put into the runtime's own blocked layout, quantized, and its output put back. So a 1x1 convolution
 from three channels makes the layer's input and another one to a few channels reads its output. What the two
 take is timed without the layer, at its input's size and at its output's, and the mean of both is taken off:
 what that charges one layer too much for its output it charges the next one too little for its input.
@@ -27,7 +27,7 @@ _OPSET, _IR = 17, 8
 # Ranges do not change the time; the zero point of u8 is not 0, as after a SiLU.
 _ACTIVATION_SCALE, _WEIGHT_SCALE = 0.02, 0.01
 _ZERO_POINTS = {"u8": np.uint8(14), "s8": np.int8(0)}
-# NNCF quantises what convolutions read, asymmetric after a SiLU, and keeps biases in float.
+# NNCF quantizes what convolutions read, asymmetric after a SiLU, and keeps biases in float.
 _NNCF = QdqScheme("u8", operators=("Conv",), bias="float")
 
 
@@ -77,16 +77,16 @@ def write_micronet(net: Micronet, precision: str, scheme: str, path: Path) -> Pa
         ConfigError: its activation is none that can be built.
     """
     writer = _Writer(_rules(scheme) if precision == "int8" else None)
-    tensor = writer.quantised("images")
+    tensor = writer.quantized("images")
     tensor = writer.conv(tensor, IMAGE_CHANNELS, net.cin)
-    tensor = writer.quantised(tensor)
+    tensor = writer.quantized(tensor)
     if net.shape:
         several = net.shape.groups if isinstance(net.shape.groups, int) else 1
         groups = net.cin if net.shape.groups == "depthwise" else several
         tensor = writer.conv(tensor, net.cin, net.cout, net.shape.kernel, net.shape.stride, groups)
-        tensor = writer.quantised(writer.activation(tensor, net.shape.activation))
+        tensor = writer.quantized(writer.activation(tensor, net.shape.activation))
     tensor = writer.conv(tensor, net.cout, READ_CHANNELS)
-    tensor = writer.quantised(tensor)  # without it a runtime computes the convolution in floats
+    tensor = writer.quantized(tensor)  # without it a runtime computes the convolution in floats
     graph = helper.make_graph(
         writer.nodes,
         "layer",
@@ -126,14 +126,14 @@ class _Writer:
         return self._add("Conv", inputs, kernel_shape=kernel, strides=stride, pads=pads, group=groups)
 
     def activation(self, tensor: str, name: str) -> str:
-        whole = self.rules is not None and not self.rules.operators  # every operator is quantised
+        whole = self.rules is not None and not self.rules.operators  # every operator is quantized
         if name == "SiLU":
-            tensor = self.quantised(tensor) if whole else tensor
+            tensor = self.quantized(tensor) if whole else tensor
             gate = self._add("Sigmoid", [tensor])
-            gate = self.quantised(gate, 1 / 255, 0) if whole else gate
+            gate = self.quantized(gate, 1 / 255, 0) if whole else gate
             return self._add("Mul", [tensor, gate])
         if whole and name in {"ReLU", "ReLU6"} and self.rules and self.rules.activations == "u8":
-            return tensor  # ONNX Runtime's quantiser drops them: the range of u8 cuts off the same
+            return tensor  # ONNX Runtime's quantizer drops them: the range of u8 cuts off the same
         match name:
             case "Identity":
                 return tensor
@@ -147,7 +147,7 @@ class _Writer:
                 return self._add("Clip", [tensor, *bounds])
         raise ConfigError(f"activation {name}: no layer with it can be profiled; it is not known here")
 
-    def quantised(self, tensor: str, scale: float = _ACTIVATION_SCALE, zero: int | None = None) -> str:
+    def quantized(self, tensor: str, scale: float = _ACTIVATION_SCALE, zero: int | None = None) -> str:
         if self.rules is None:
             return tensor
         default = _ZERO_POINTS[self.rules.activations]
@@ -159,16 +159,16 @@ class _Writer:
         if self.rules is None:
             return self._constant(values.astype(np.float32) * np.float32(_WEIGHT_SCALE))
         scales = np.full(len(values), _WEIGHT_SCALE, np.float32)
-        return self._dequantised(values, scales)
+        return self._dequantized(values, scales)
 
     def _bias(self, channels: int) -> str:
         values = self.random.integers(-100, 100, channels)
         if self.rules is None or self.rules.bias == "float":
             return self._constant(values.astype(np.float32) * np.float32(0.01))
         scales = np.full(channels, np.float32(_ACTIVATION_SCALE) * np.float32(_WEIGHT_SCALE), np.float32)
-        return self._dequantised(values.astype(np.int32), scales)
+        return self._dequantized(values.astype(np.int32), scales)
 
-    def _dequantised(self, values: np.ndarray[Any, Any], scales: np.ndarray[Any, Any]) -> str:
+    def _dequantized(self, values: np.ndarray[Any, Any], scales: np.ndarray[Any, Any]) -> str:
         zeros = np.zeros(len(scales), values.dtype)
         inputs = [self._constant(part) for part in (values, scales, zeros)]
         return self._add("DequantizeLinear", inputs, axis=0)

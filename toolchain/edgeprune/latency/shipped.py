@@ -1,4 +1,4 @@
-"""A network as it ships: loaded, cut to widths, exported, quantised and compiled for one target."""
+"""A network as it ships: loaded, cut to widths, exported, quantized and compiled for one target."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def cut_widths(
 
 
 def compile_shipped(subject: Subject, model: nn.Module, out: Path) -> Artifact:
-    """Export, quantise and compile a network as it would ship; calibrated on stock photographs.
+    """Export, quantize and compile a network as it would ship; calibrated on stock photographs.
 
     Args:
         out: folder for what is made on the way; made if it is not there.
@@ -115,7 +115,7 @@ def compile_shipped(subject: Subject, model: nn.Module, out: Path) -> Artifact:
 def engine_of(
     adapter: ModelAdapter, checkpoint: Path, imgsz: ImageSize, profile: DeviceProfile, threads: int, out: Path
 ) -> Artifact:
-    """Export, quantise and compile a checkpoint as it would ship, for timing.
+    """Export, quantize and compile a checkpoint as it would ship, for timing.
 
     Raises:
         CompileError: the runtime cannot use it.

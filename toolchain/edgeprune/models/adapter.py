@@ -155,7 +155,7 @@ class ModelAdapter(Protocol):
         ...
 
     def float_nodes(self, names: Sequence[str]) -> list[str]:
-        """Return those ONNX node names that must stay in float when the graph is quantised."""
+        """Return those ONNX node names that must stay in float when the graph is quantized."""
         ...
 
     def sparsify(self, training: Training) -> None:

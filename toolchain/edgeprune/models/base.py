@@ -101,7 +101,7 @@ class BaseAdapter(ABC):
         return ()
 
     def float_nodes(self, names: Sequence[str]) -> list[str]:
-        """Return nothing: every layer may be quantised."""
+        """Return nothing: every layer may be quantized."""
         return []
 
     def finetune(self, training: Training) -> None:
@@ -115,7 +115,7 @@ class BaseAdapter(ABC):
     def train_aware(self, training: Training) -> None:
         """Say that there is no training with rounding here."""
         raise ConfigError(
-            "quantize.aware_epochs: this kind of model has no quantisation-aware training; leave it out"
+            "quantize.aware_epochs: this kind of model has no quantization-aware training; leave it out"
         )
 
 

@@ -30,7 +30,7 @@ CALIBRATION: Final = "calibration.json"
 
 
 @dataclass(frozen=True)
-class _Quantised:
+class _Quantized:
     path: str
     kind: Kind
 
@@ -125,7 +125,7 @@ def quantize_model(
         context.notify("quantize", 1.0, f"{name} in scheme {scheme}")
 
     def read(place: Path) -> Artifact:
-        noted = read_record(_Quantised, place / "artifact.json", OutputError)
+        noted = read_record(_Quantized, place / "artifact.json", OutputError)
         return Artifact.of(inside(place, noted.path, OutputError), noted.kind, "int8", model.sha256)
 
     return context.stage(f"int8-{scheme}", parts, make, read)
@@ -182,7 +182,7 @@ def calibrate_model(context: Build, scheme: str, onnx: Artifact) -> tuple[Calibr
         "preprocess": context.spec.told(),
         "versions": context.versions(packages_of(scheme)),
     }
-    if scheme not in QDQ_SCHEMES:  # the quantiser reads the images itself
+    if scheme not in QDQ_SCHEMES:  # the quantizer reads the images itself
         return calibration, described
 
     def make(out: Path) -> None:

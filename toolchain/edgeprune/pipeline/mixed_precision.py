@@ -56,7 +56,7 @@ def guard_row(
 
     Args:
         context, model: as `candidate` has them.
-        onnx: the same network as an ONNX file, whose nodes every quantiser knows layers by.
+        onnx: the same network as an ONNX file, whose nodes every quantizer knows layers by.
         baseline: accuracy of the original in float, which drops are counted from.
     """
     settings = context.recipe

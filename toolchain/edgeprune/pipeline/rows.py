@@ -1,4 +1,4 @@
-"""The stages from a model to its rows: export, quantise, compile, evaluate. Cached by what goes into each."""
+"""The stages from a model to its rows: export, quantize, compile, evaluate. Cached by what goes into each."""
 
 from __future__ import annotations
 

@@ -263,12 +263,12 @@ def _integers(row: Row) -> Iterable[tuple[str, str]]:
 
 
 def _same_file(summary: Summary, row: Row) -> Iterable[tuple[str, str]]:
-    """Yield when the file of a quantised or pruned row is, byte for byte, that of the row it came from."""
+    """Yield when the file of a quantized or pruned row is, byte for byte, that of the row it came from."""
     rows = summary.targets[row.target].rows
     same = {other.label: other for other in rows if other.sha256 == row.sha256 and other.label != row.label}
     for other in same.values():
         if row.precision == "int8" != other.precision and other.name == row.name:
-            yield f"{row.label} is the same file as {other.label}", "Nothing was quantised: see the log."
+            yield f"{row.label} is the same file as {other.label}", "Nothing was quantized: see the log."
         if (row.variant, other.variant, row.precision) == ("pruned", "original", other.precision):
             yield (
                 f"{row.label} is the same file as {other.label}",

@@ -1,6 +1,6 @@
 """Activation swap: SiLU becomes a piecewise linear function that int8 runtimes fold into the convolution.
 
-SiLU is two operators more behind every convolution of a quantised graph. Which activation is the fastest is a
+SiLU is two operators more behind every convolution of a quantized graph. Which activation is the fastest is a
 matter of the runtime: an int8 yolov8n took 15.1 ms with SiLU on ONNX Runtime, 11.9 ms with ReLU6 and 19.8 ms
 with Hardswish. So the swap is measured like any other pass.
 

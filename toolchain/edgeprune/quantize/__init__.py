@@ -1,4 +1,4 @@
-"""int8 post-training quantisation, in the scheme that each runtime runs fast: one literal table."""
+"""int8 post-training quantization, in the scheme that each runtime runs fast: one literal table."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ METHODS_OF: dict[str, tuple[CalibrationMethod, ...]] = {
     "litert-s8": (),
     "executorch-s8": (),
 }
-"""The calibration methods of schemes whose quantiser does not offer all."""
+"""The calibration methods of schemes whose quantizer does not offer all."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Quantizer(Protocol):
 
 
 def require_method(scheme: str, method: CalibrationMethod | None) -> None:
-    """Check that the quantiser of a scheme offers a calibration method.
+    """Check that the quantizer of a scheme offers a calibration method.
 
     Raises:
         ConfigError: it does not.
@@ -83,7 +83,7 @@ def require_method(scheme: str, method: CalibrationMethod | None) -> None:
     offered = METHODS_OF.get(scheme, get_args(CalibrationMethod) if scheme in SCHEMES else ())
     if method is not None and method not in offered:
         choice = f"only {', '.join(offered)}" if offered else "only its own: leave it out"
-        raise ConfigError(f"quantize.method: the quantiser of scheme {scheme} has no {method!r}, {choice}")
+        raise ConfigError(f"quantize.method: the quantizer of scheme {scheme} has no {method!r}, {choice}")
 
 
 def quantize(
@@ -94,15 +94,15 @@ def quantize(
     out: Path,
     keep: Sequence[str] = (),
 ) -> Artifact:
-    """Quantise a float32 ONNX artifact, or an exported program, in a scheme.
+    """Quantize a float32 ONNX artifact, or an exported program, in a scheme.
 
     Args:
-        adapter: names what must stay in float; None quantises that as well.
+        adapter: names what must stay in float; None quantizes that as well.
         keep: names of nodes that stay in float beside those that the adapter names.
 
     Raises:
-        CompileError: the scheme's quantiser failed.
-        ConfigError: the scheme's quantiser has no such calibration method.
+        CompileError: the scheme's quantizer failed.
+        ConfigError: the scheme's quantizer has no such calibration method.
         DataError: there are no images, none of them shows anything, or one cannot be read.
     """
     from edgeprune.quantize.selection import require_content
@@ -116,7 +116,7 @@ def quantize(
 
 
 def packages_of(scheme: str) -> tuple[str, ...]:
-    """Return the packages whose versions belong into the key of what a scheme's quantiser makes."""
+    """Return the packages whose versions belong into the key of what a scheme's quantizer makes."""
     if scheme in SCHEMES:
         return _module(scheme).PACKAGES
     return tuple(name for backend in all_backends() if scheme in backend.SCHEMES for name in backend.PACKAGES)
@@ -132,7 +132,7 @@ def _quantizer(scheme: str) -> Callable[..., Artifact]:
     found = (backend.quantize for backend in all_backends() if scheme in backend.SCHEMES)
     own = next(filter(None, found), None)
     if own is None:
-        raise ConfigError(f"quantize.scheme: the runtime of {scheme!r} has no quantiser of it")
+        raise ConfigError(f"quantize.scheme: the runtime of {scheme!r} has no quantizer of it")
     return own
 
 

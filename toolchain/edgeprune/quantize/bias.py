@@ -51,20 +51,20 @@ def map_kernels(model: onnx.ModelProto) -> dict[str, str]:
     return {node.input[1]: node.input[0] for node in model.graph.node if node.op_type == "Conv"}
 
 
-def correct_biases(quantised: onnx.ModelProto, kernels: Mapping[str, Kernel]) -> int:
+def correct_biases(quantized: onnx.ModelProto, kernels: Mapping[str, Kernel]) -> int:
     """Shift the biases of the convolutions of a Q/DQ graph in place.
 
     Args:
-        kernels: by name of their weights in the float network, which ONNX Runtime's quantiser extends.
+        kernels: by name of their weights in the float network, which ONNX Runtime's quantizer extends.
 
     Returns:
         How many convolutions were corrected: those with integer weights and a bias, both of their own.
     """
-    weights = {tensor.name: tensor for tensor in quantised.graph.initializer}
-    producer = {name: node for node in quantised.graph.node for name in node.output}
-    uses = Counter(name for node in quantised.graph.node for name in node.input)
+    weights = {tensor.name: tensor for tensor in quantized.graph.initializer}
+    producer = {name: node for node in quantized.graph.node for name in node.output}
+    uses = Counter(name for node in quantized.graph.node for name in node.input)
     done = 0
-    for conv, weight in _integer_convolutions(quantised.graph, producer):
+    for conv, weight in _integer_convolutions(quantized.graph, producer):
         kernel = kernels.get(weight.input[0].removesuffix("_quantized"))
         if kernel is None or len(conv.input) < 3 or max(uses[name] for name in conv.input[1:]) > 1:
             continue

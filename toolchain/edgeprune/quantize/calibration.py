@@ -42,7 +42,7 @@ def calibrated_tensors(model: onnx.ModelProto, rules: QdqScheme, operators: Coll
     """Return the float activations that Q/DQ may stand at, of a graph with inferred types, in its order.
 
     Args:
-        operators: the operator types that are quantised.
+        operators: the operator types that are quantized.
     """
     graph = model.graph
     known = [*graph.input, *graph.value_info, *graph.output]

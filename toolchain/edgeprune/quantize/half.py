@@ -19,7 +19,7 @@ HALF_SCALES = 19
 def to_fp16(model: Artifact, out: Path) -> Artifact:
     """Write `out/model.onnx` with fp16 weights and arithmetic; input and output stay float32.
 
-    What a Q/DQ graph computes in int8 stays so, between pairs that quantise from and to fp16.
+    What a Q/DQ graph computes in int8 stays so, between pairs that quantize from and to fp16.
 
     Raises:
         CompileError: the converter failed.

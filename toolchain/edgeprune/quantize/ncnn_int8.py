@@ -46,7 +46,7 @@ def quantize(
             by their weights; a layer that cannot be traced back to an ONNX node stays in float as well.
 
     Raises:
-        CompileError: pnnx or ncnn failed, or no layer is left to quantise.
+        CompileError: pnnx or ncnn failed, or no layer is left to quantize.
         RuntimeMissingError: ncnn or pnnx is not installed.
     """
     engine = out / backend.ENGINE
@@ -55,7 +55,7 @@ def quantize(
     allowed = _weights_of(model.path, float_nodes)
     chosen = [layer for layer in layers if layer.kind in _TERMS and _digest(layer.weights[0]) in allowed]
     if not chosen:
-        raise CompileError(f"{scheme}: quantisation failed: no convolution is left that may be int8")
+        raise CompileError(f"{scheme}: quantization failed: no convolution is left that may be int8")
     blobs = [layer.inputs[0] for layer in chosen]
     limits = (thresholds if scheme == "ncnn-kl" else largest_magnitudes)(engine, blobs, calibration)
     int8 = {layer.name: quantize_layer(layer, 127 / limits[layer.inputs[0]]) for layer in chosen}

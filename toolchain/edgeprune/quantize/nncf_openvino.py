@@ -1,4 +1,4 @@
-"""Post-training quantisation for OpenVINO with NNCF, OpenVINO's own quantiser."""
+"""Post-training quantization for OpenVINO with NNCF, OpenVINO's own quantizer."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def quantize(
     try:
         # Its bars would be in the way of a command's JSON.
         with redirect_stdout(StringIO()), few_for_biases(len(calibration.images)):
-            quantised = nncf.quantize(
+            quantized = nncf.quantize(
                 network,
                 images,
                 preset=nncf.QuantizationPreset.MIXED,  # asymmetric activations: SiLU's range is not symmetric
@@ -63,11 +63,11 @@ def quantize(
                 ),
             )
     except (RuntimeError, ValueError, nncf.errors.InternalError, nncf.errors.ValidationError) as exc:
-        raise CompileError(f"{scheme}: quantisation failed: {shorten(exc)}") from exc
-    keep_spec(quantised, model.path)
+        raise CompileError(f"{scheme}: quantization failed: {shorten(exc)}") from exc
+    keep_spec(quantized, model.path)
     engine = out / "engine"
     engine.mkdir(parents=True)
-    ov.save_model(quantised, str(engine / "model.xml"), compress_to_fp16=False)
+    ov.save_model(quantized, str(engine / "model.xml"), compress_to_fp16=False)
     return Artifact.of(engine, "onnx", "int8", model.sha256)
 
 

@@ -1,4 +1,4 @@
-"""int8 for LiteRT and ExecuTorch: their own quantisers, run by their converters in isolated environments."""
+"""int8 for LiteRT and ExecuTorch: their own quantizers, run by their converters in isolated environments."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def node_names(program: Artifact) -> dict[str, str]:
 def quantize(
     model: Artifact, scheme: str, calibration: CalibrationSet, float_nodes: Sequence[str], out: Path
 ) -> Artifact:
-    """Write the int8 engine of an exported program into `out`, by its runtime's own quantiser.
+    """Write the int8 engine of an exported program into `out`, by its runtime's own quantizer.
 
     Activations become S8 per tensor, weights S8 per channel.
 

@@ -1,4 +1,4 @@
-"""Static Q/DQ with ONNX Runtime's quantiser, in the types and places that `schemes` lists."""
+"""Static Q/DQ with ONNX Runtime's quantizer, in the types and places that `schemes` lists."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def quantize(
         float_nodes: names of the nodes that stay in float.
 
     Raises:
-        CompileError: ONNX Runtime's quantiser failed.
+        CompileError: ONNX Runtime's quantizer failed.
         DataError: a calibration image cannot be read.
     """
     rules = QDQ_SCHEMES[scheme]
@@ -47,7 +47,7 @@ def quantize(
             read_table(calibration.table) if calibration.table else _measured(prepared, rules, calibration)
         )
         kernels = _kernels(prepared, table)
-        made = _quantised(prepared, rules, table, float_nodes)
+        made = _quantized(prepared, rules, table, float_nodes)
         correct_biases(made, kernels)
         onnx.save(made, path)
     _keep_metadata(model.path, path)
@@ -69,13 +69,13 @@ def calibrate(model: Artifact, scheme: str, calibration: CalibrationSet, out: Pa
 
 @contextmanager
 def _one_line(scheme: str) -> Iterator[None]:
-    logging.getLogger().setLevel(logging.ERROR)  # the quantiser logs advice through the root logger
+    logging.getLogger().setLevel(logging.ERROR)  # the quantizer logs advice through the root logger
     try:
         yield
     except EdgepruneError:
         raise
     except Exception as exc:  # ONNX Runtime's exceptions share no base class of their own
-        raise CompileError(f"{scheme}: quantisation failed: {shorten(exc)}") from exc
+        raise CompileError(f"{scheme}: quantization failed: {shorten(exc)}") from exc
 
 
 def _prepared(model: Artifact, calibration: CalibrationSet) -> onnx.ModelProto:
@@ -112,7 +112,7 @@ def _kernels(prepared: onnx.ModelProto, table: Table) -> dict[str, Kernel]:
     }
 
 
-def _quantised(
+def _quantized(
     prepared: onnx.ModelProto, rules: QdqScheme, table: Table, float_nodes: Sequence[str]
 ) -> onnx.ModelProto:
     """Put in the Q/DQ nodes; `prepared` is not to be used any more."""
@@ -155,6 +155,6 @@ def _options(rules: QdqScheme) -> dict[str, Any]:
 
 def _keep_metadata(source: Path, target: Path) -> None:
     metadata = {entry.key: entry.value for entry in read_onnx(source).metadata_props}
-    quantised = read_onnx(target, weights=True)
-    onnx.helper.set_model_props(quantised, metadata)
-    onnx.save(quantised, target)
+    quantized = read_onnx(target, weights=True)
+    onnx.helper.set_model_props(quantized, metadata)
+    onnx.save(quantized, target)

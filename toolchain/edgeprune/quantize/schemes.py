@@ -1,4 +1,4 @@
-"""What each Q/DQ scheme puts where: one literal table, which quantiser, micro-networks and cache keys read.
+"""What each Q/DQ scheme puts where: one literal table, which quantizer, micro-networks and cache keys read.
 
 On x86-64, S8 activations leave most convolutions unfused and run slower than float; TensorRT takes nothing
 else, and rejects int32 biases and non-zero zero points. Hence one file a runtime.
@@ -23,7 +23,7 @@ class QdqScheme:
 
     Attributes:
         activations: ``u8`` (asymmetric) or ``s8`` (symmetric, zero point 0), one scale a tensor.
-        operators: operator types that are quantised; empty means all that the quantiser knows.
+        operators: operator types that are quantized; empty means all that the quantizer knows.
         outputs: whether Q/DQ stand behind these operators too, or only before them.
         bias: ``int32``, with the scale of input times weight, or ``float``.
         weights: their type.

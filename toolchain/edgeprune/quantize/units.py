@@ -25,7 +25,7 @@ MOVES = frozenset(
 WEIGHTED = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
 Q, DQ = "QuantizeLinear", "DequantizeLinear"
 SAME = 0.1
-"""A dequantised weight this near to the float one, relative L2, is that weight rounded."""
+"""A dequantized weight this near to the float one, relative L2, is that weight rounded."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def units_of(model: onnx.ModelProto) -> tuple[Unit, ...]:
 
 
 def int8_units(units: Sequence[Unit], graph: onnx.GraphProto) -> tuple[Unit, ...]:
-    """Return those units that a Q/DQ graph gives the precision of: they read or write a quantised tensor."""
+    """Return those units that a Q/DQ graph gives the precision of: they read or write a quantized tensor."""
     read = {name for node in graph.node if node.op_type == DQ for name in node.output}
     written = {node.input[0] for node in graph.node if node.op_type == Q}
     touched = {
@@ -88,20 +88,20 @@ def only_int8(
     graph = model.graph
     own = frozenset(unit.nodes)
     stored = {tensor.name: tensor for tensor in graph.initializer}
-    quantisers = {node.output[0]: node for node in graph.node if node.op_type == Q}
+    quantizers = {node.output[0]: node for node in graph.node if node.op_type == Q}
     makers = {name: node.name for node in graph.node for name in node.output}
-    replaced: dict[str, str] = {}  # a dequantised tensor -> the float one that others read instead of it
+    replaced: dict[str, str] = {}  # a dequantized tensor -> the float one that others read instead of it
     weights: dict[str, onnx.TensorProto] = {}
     for node in graph.node:
         if node.op_type != DQ:
             continue
-        dequantised = node.output[0]
-        if (source := quantisers.get(node.input[0])) is not None:
+        dequantized = node.output[0]
+        if (source := quantizers.get(node.input[0])) is not None:
             if makers.get(source.input[0]) not in own:
-                replaced[dequantised] = source.input[0]
+                replaced[dequantized] = source.input[0]
         elif node.input[0] in stored:
             value = _float_weight(node, stored, floats)
-            replaced[dequantised] = name = f"{dequantised}_float"
+            replaced[dequantized] = name = f"{dequantized}_float"
             weights[name] = numpy_helper.from_array(value, name)
     return _rewired(model, own, replaced, weights)
 

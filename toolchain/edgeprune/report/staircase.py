@@ -21,7 +21,7 @@ _AXES = {"cin": "input channels", "cout": "output channels"}
 
 
 def print_table(table: LatencyTable, guess: int | None, console: Console) -> None:
-    """Print the dearest kinds of layer, the channel step and what is to be known of the table.
+    """Print the most expensive kinds of layer, the channel step and what is to be known of the table.
 
     Args:
         guess: the step that the target's profile gives; None where it gives none for this precision.

@@ -1,6 +1,6 @@
-"""Quantisation-aware training: a model learns weights that int8 rounds without loss, taught by the float one.
+"""Quantization-aware training: a model learns weights that int8 rounds without loss, taught by the float one.
 
-What comes out is a float network of the same shape: each runtime's own scheme calibrates and quantises it as
+What comes out is a float network of the same shape: each runtime's own scheme calibrates and quantizes it as
 any other, so one training serves them all.
 """
 

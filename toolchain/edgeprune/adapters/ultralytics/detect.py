@@ -35,7 +35,7 @@ from edgeprune.models.blocks import split_blocks
 PACKAGES = ("ultralytics",)
 _BRANCHES = ("cv2", "cv3", "one2one_cv2", "one2one_cv3")
 # The decode of the head joins boxes in pixels and scores in [0, 1]; one int8 scale over both makes every
-# score 0 (onnxruntime#10787, ultralytics#23987). Only the convolutions of the branches may be quantised.
+# score 0 (onnxruntime#10787, ultralytics#23987). Only the convolutions of the branches may be quantized.
 _DECODE = r"^/model\.{head}/(?!(one2one_)?cv[23])"
 
 

@@ -1,4 +1,4 @@
-"""An exported program to `model.pte` for XNNPACK; with calibration inputs, quantised to int8 before.
+"""An exported program to `model.pte` for XNNPACK; with calibration inputs, quantized to int8 before.
 
 Runs in the isolated environment `executorch` and imports nothing of edgeprune. Beside the program it writes
 `conversion.json`: how many operators XNNPACK took, which it left, and how many convolutions are in integers.
@@ -37,7 +37,7 @@ def main() -> None:
     example = tuple(program.example_inputs[0])
     if args.inputs:
         keep = set(json.loads(args.keep.read_text(encoding="utf-8")))
-        program = torch.export.export(quantised(program, args.inputs, keep), example)
+        program = torch.export.export(quantized(program, args.inputs, keep), example)
     edge = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
     args.out.mkdir(parents=True, exist_ok=True)
     facts = {"input": list(example[0].shape)} | facts_of(edge.exported_program())
@@ -45,7 +45,7 @@ def main() -> None:
     (args.out / "conversion.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 
-def quantised(program: Any, inputs: Path, keep: set[str]) -> Any:
+def quantized(program: Any, inputs: Path, keep: set[str]) -> Any:
     """Return the program as a module with Q/DQ: activations S8 per tensor, weights S8 per channel."""
     quantizer = _Quantizer(keep)
     quantizer.set_global(get_symmetric_quantization_config(is_per_channel=True))
@@ -57,7 +57,7 @@ def quantised(program: Any, inputs: Path, keep: set[str]) -> Any:
 
 
 class _Quantizer(XNNPACKQuantizer):  # type: ignore[misc]  # its package is not there where types are checked
-    """XNNPACK's quantiser, which leaves some nodes in float.
+    """XNNPACK's quantizer, which leaves some nodes in float.
 
     Its own filter does not reach `cat` (executorch 1.5.1): the one that joins boxes and scores would get one
     scale over both, and every score would be 0.
@@ -77,7 +77,7 @@ class _Quantizer(XNNPACKQuantizer):  # type: ignore[misc]  # its package is not 
 
 
 def facts_of(program: Any) -> dict[str, Any]:
-    """Count what went where: operators of XNNPACK and others, and convolutions with quantised input."""
+    """Count what went where: operators of XNNPACK and others, and convolutions with quantized input."""
     info = get_delegation_info(program.graph_module)
     left = Counter({name: found.non_delegated for name, found in info.delegation_by_operator.items()})
     del left["getitem"]  # it picks one of several outputs, and computes nothing

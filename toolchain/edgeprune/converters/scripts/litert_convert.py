@@ -39,7 +39,7 @@ def main() -> None:
     model.export(str(args.out))
     if args.inputs:
         scopes = float_scopes(program, set(json.loads(args.keep.read_text(encoding="utf-8"))))
-        args.out.write_bytes(quantised(args.out, args.inputs, scopes))
+        args.out.write_bytes(quantized(args.out, args.inputs, scopes))
 
 
 def float_scopes(program: Any, keep: set[str]) -> list[str]:
@@ -63,7 +63,7 @@ def _scope(stack: list[tuple[str, Any]]) -> str:
     return "/".join(parts)
 
 
-def quantised(model: Path, inputs: Path, scopes: list[str]) -> bytes:
+def quantized(model: Path, inputs: Path, scopes: list[str]) -> bytes:
     """Return the int8 twin of a float `.tflite` file."""
     work = quantizer.Quantizer(str(model), recipe.static_wi8_ai8())
     for operation in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):
@@ -76,7 +76,7 @@ def quantised(model: Path, inputs: Path, scopes: list[str]) -> bytes:
         )
     files = sorted(inputs.glob("*.npy"))
     ranges = None
-    # The quantiser holds all the inputs that it is given; so many at a time, memory does not grow with them.
+    # The quantizer holds all the inputs that it is given; so many at a time, memory does not grow with them.
     for first in range(0, len(files), AT_ONCE):
         images = [{INPUT: np.load(file)} for file in files[first : first + AT_ONCE]]
         ranges = work.calibrate({SIGNATURE: images}, ranges, num_threads=1)
