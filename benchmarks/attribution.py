@@ -1,4 +1,4 @@
-"""Where the time of a finished build goes: by operator, by size of feature map, and the most expensive layers.
+"""Where the time of a finished build goes: by operator, size of feature map, and the most expensive layers.
 
     python -m benchmarks.attribution --build build
     python -m benchmarks.attribution --build build --row "x86-openvino pruned int8"
