@@ -164,6 +164,21 @@ def test_an_engine_that_does_not_take_one_square_image_is_refused(tmp_path: Path
         input_size(tmp_path / "flat.onnx")
 
 
+def test_the_input_of_an_engine_need_not_be_a_square(tmp_path: Path) -> None:
+    import onnx
+    from onnx import TensorProto, helper
+
+    shape = [1, 3, 48, 80]
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["y"])],
+        "wide",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
+    )
+    onnx.save(helper.make_model(graph), tmp_path / "wide.onnx")
+    assert input_size(tmp_path / "wide.onnx") == (48, 80)
+
+
 def test_a_link_out_of_the_build_is_not_followed(build_folder: Path, tmp_path_factory: Any) -> None:
     engine = next(build_folder.glob(f"{ORT.name}/fp32.onnx"))
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "engine.onnx"

@@ -30,6 +30,7 @@ def _verdicts(result: GateResult) -> dict[str, str]:
         ("peak_mb<=1e2", Budget("peak_mb", 100)),
         ("map50_95>=.4", Budget("map50_95", 0.4)),
         ("top-1>=0.7", Budget("top1", 0.7)),
+        ("score>=0.7", Budget("score", 0.7)),
     ],
 )
 def test_budgets_are_read(text: str, budget: Budget) -> None:
@@ -89,6 +90,18 @@ def test_accuracy_is_held_to_what_the_build_recorded(make_block: Any) -> None:
     (shown,) = (metric for metric in result.metrics if metric.name == "accuracy")
     assert (shown.verdict, shown.candidate) == ("advisory", 0.5)  # nothing to compare with
     assert _verdicts(_gate(machine, "map50_95>=0.51", accuracy=alone)) == {"map50_95>=0.51": "fail"}
+
+
+def test_a_budget_on_the_score_takes_whatever_metric_the_model_has(make_block: Any) -> None:
+    machine = Machine(make_block, a=10.0, b=10.0)
+    depth = AccuracyPair(metric="delta1", baseline=None, candidate=0.5, max_drop=0.01)
+    result = _gate(machine, "score>=0.4", accuracy=depth)
+    assert _verdicts(result) == {"score>=0.4": "pass"}
+    assert {metric.unit for metric in result.metrics if metric.budget} == {"delta1"}
+    with pytest.raises(
+        ConfigError, match=r"score>=0.4: the accuracy of the candidate was not measured, no ac"
+    ):
+        _gate(machine, "score>=0.4", accuracy=None)
 
 
 @pytest.mark.parametrize(

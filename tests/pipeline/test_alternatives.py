@@ -150,6 +150,11 @@ def test_the_sizes_surround_the_one_that_takes_that_share(steps: int, stride: in
         assert sizes[-1] <= max(stride, wanted - 1e-6)
 
 
+def test_of_an_input_that_is_no_square_both_sides_shrink() -> None:
+    assert sizes_near((96, 160), 32, 0.45) == ((64, 96), (32, 64))
+    assert sizes_near((96, 160), 32, 1.0) == ((64, 96),)
+
+
 def row(variant: Any, precision: str, p50: float | None, rated: float, **changes: Any) -> Row:
     facts: dict[str, Any] = {
         "target": "x86-ort", "variant": variant, "precision": precision, "runtime": "onnxruntime",
