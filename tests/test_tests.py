@@ -72,7 +72,7 @@ ELSEWHERE = {
     "cli/test_ending.py": ("core/scratch",),
     "cli/test_explain.py": ("explain/run", "report/explain"),
     "cli/test_outside_model.py": ("adapters/classifier", "models/recovery"),
-    "cli/test_outside_runtime.py": ("core/backend", "core/backend_types"),
+    "cli/test_outside_runtime.py": ("core/backend_types",),
     "cli/test_profile.py": ("latency/profile", "latency/rounds", "report/staircase"),
     "cli/test_search.py": ("report/search", "search/pareto", "search/run", "search/trial"),
     "cli/test_sweep.py": ("search/sparsity",),
