@@ -123,10 +123,12 @@ def test_only_a_rewriting_pays_for_its_factors(monkeypatch: pytest.MonkeyPatch, 
         asked.append(rewrite)
         return table()
 
-    def stage(name: str, inputs: dict[str, Any], make: Callable[[Path], None]) -> Path:
-        keys.append(inputs)
+    def stage(
+        name: str, parts: dict[str, Any], make: Callable[[Path], None], read: Callable[[Path], Any], **_: Any
+    ) -> Any:
+        keys.append(parts)
         make(tmp_path)
-        return tmp_path
+        return read(tmp_path)
 
     monkeypatch.setattr(shipped, "subject_of", lambda *_: None)
     monkeypatch.setattr(profiling, "profile_model", profile_model)
@@ -136,8 +138,9 @@ def test_only_a_rewriting_pays_for_its_factors(monkeypatch: pytest.MonkeyPatch, 
         recipe=load_recipe(prune__rewrite=("spatial",)),
         notify=None,
         testbed=local(),
-        using=lambda *_: {},
-        store=SimpleNamespace(stage=stage),
+        of_pruning=(),
+        of_runtime=lambda _: (),
+        stage=stage,
     )
     (host, *_) = resolve_targets(("cpu",))
     assert latency_table(cast(Build, context), _model(10.0), host) == table()
