@@ -23,7 +23,7 @@ from edgeprune.bench.testbed import local
 from edgeprune.cli.options import one_target
 from edgeprune.config.targets import Precision
 from edgeprune.latency.paced import Pace, jobs_beside, measured_pace
-from edgeprune.latency.shipped import Subject, compile_shipped, cut_widths, subject_of
+from edgeprune.latency.shipped import ProfiledNetwork, compile_shipped, cut_widths, subject_of
 from edgeprune.prune.activation import ACTIVATIONS, swap_activation
 from edgeprune.prune.allocation import on_step
 from edgeprune.prune.layers import deployed_layers
@@ -78,7 +78,7 @@ def _label(kind: str, ratio: float, step: int, precision: Precision) -> str:
     return f"{kind} {ratio:g} {step} {precision}"
 
 
-def _changed(subject: Subject, kind: str, ratio: float, step: int) -> nn.Module:
+def _changed(subject: ProfiledNetwork, kind: str, ratio: float, step: int) -> nn.Module:
     network = subject.model if kind == KEEP else swap_activation(subject.model, kind)
     if not ratio:
         return network
@@ -87,7 +87,7 @@ def _changed(subject: Subject, kind: str, ratio: float, step: int) -> nn.Module:
     return cut_widths(subject.adapter, network, subject.imgsz, keep)
 
 
-def _job(name: str, subject: Subject, network: nn.Module, pace: Pace, folder: Path) -> Job:
+def _job(name: str, subject: ProfiledNetwork, network: nn.Module, pace: Pace, folder: Path) -> Job:
     engine = compile_shipped(subject, network, folder / name), subject.imgsz
     (job,) = jobs_beside({name: engine}, subject.profile, pace, folder)
     return job

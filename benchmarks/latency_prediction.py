@@ -26,7 +26,7 @@ from edgeprune.config.targets import resolve_targets
 from edgeprune.core.artifact import Artifact
 from edgeprune.images.preprocess import Preprocess
 from edgeprune.latency.profile import profile_model
-from edgeprune.latency.shipped import Subject, compile_shipped, cut_widths, subject_of
+from edgeprune.latency.shipped import ProfiledNetwork, compile_shipped, cut_widths, subject_of
 from edgeprune.prune.allocation import on_step
 from edgeprune.records.latency_table import LatencyTable
 from edgeprune.runners.local import LocalRunner
@@ -87,7 +87,7 @@ def random_widths(table: LatencyTable, count: int) -> list[dict[str, int]]:
 
 
 def measure_widths(
-    subject: Subject,
+    subject: ProfiledNetwork,
     table: LatencyTable,
     settings: list[dict[str, int]],
     folder: Path,

@@ -26,7 +26,7 @@ from edgeprune.config.recipe import PruneRecipe
 from edgeprune.config.targets import DeviceProfile, Precision, resolve_targets
 from edgeprune.latency.knapsack import allot, width_options
 from edgeprune.latency.profile import profile_model
-from edgeprune.latency.shipped import Subject, subject_of
+from edgeprune.latency.shipped import ProfiledNetwork, subject_of
 from edgeprune.prune.allocation import on_step
 from edgeprune.prune.evidence import Evidence
 from edgeprune.prune.surgery import score_groups
@@ -107,7 +107,11 @@ def compare(
 
 
 def _measured(
-    subject: Subject, table: LatencyTable, settings: dict[str, Widths], folder: Path, runner: LocalRunner
+    subject: ProfiledNetwork,
+    table: LatencyTable,
+    settings: dict[str, Widths],
+    folder: Path,
+    runner: LocalRunner,
 ) -> dict[str, float]:
     folder.mkdir()
     times = measure_widths(subject, table, list(settings.values()), folder, runner)

@@ -13,7 +13,7 @@ import pytest
 from edgeprune.core.errors import DeviceError, NotComparableError
 from edgeprune.gate import pairs
 from edgeprune.gate import run as gate
-from edgeprune.gate.result import GateResult, Metric
+from edgeprune.gate.result import GateResult, MetricVerdict
 from edgeprune.gate.run import Rules
 from edgeprune.records.bench_result import Job
 from edgeprune.records.summary import load_summary, save_summary
@@ -27,8 +27,8 @@ def a_result(verdict: str) -> GateResult:
         verdict=verdict,  # type: ignore[arg-type]
         tau=0.05,
         metrics=(
-            Metric(name="p50 latency", verdict=verdict, evidence="+11.0% time over 5 pairs"),  # type: ignore[arg-type]
-            Metric(name="peak memory", verdict="pass", evidence="9.0 MB before, 9.0 MB now"),
+            MetricVerdict(name="p50 latency", verdict=verdict, evidence="+11.0% time over 5 pairs"),  # type: ignore[arg-type]
+            MetricVerdict(name="peak memory", verdict="pass", evidence="9.0 MB before, 9.0 MB now"),
         ),
         pairs=(),
         baseline={"name": "baseline"},
@@ -287,7 +287,7 @@ def test_what_cannot_be_judged_or_written_is_refused_before_anything_is_measured
 def test_a_missed_budget_alone_has_the_exit_code_of_a_budget(
     run: Any, convnet: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    missed = Metric(name="fps>=900", verdict="fail", evidence="88 FPS over 6 pairs", budget=True)
+    missed = MetricVerdict(name="fps>=900", verdict="fail", evidence="88 FPS over 6 pairs", budget=True)
 
     def run_gate(*arguments: Any, **options: Any) -> GateResult:
         assert [budget.name for budget in arguments[2].budgets] == ["fps>=900"]

@@ -227,7 +227,7 @@ def test_the_gates_result_is_kept_with_the_candidates_numbers(
     verdict = gate_result.GateResult(
         verdict="pass",
         tau=0.05,
-        metrics=(gate_result.Metric(name="peak memory", verdict="pass", evidence="", candidate=70.0),),
+        metrics=(gate_result.MetricVerdict(name="peak memory", verdict="pass", evidence="", candidate=70.0),),
         pairs=(pair, pair.model_copy(update={"candidate_ms": 1.2})),
         baseline={},
         candidate={**known, "precision": "fp32"},

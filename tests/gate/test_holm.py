@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edgeprune.gate.decision import FAIL_ALPHA, LOOKS, decide, holm
 from edgeprune.gate.holm import share_error_rate
-from edgeprune.gate.result import GateResult, Metric
+from edgeprune.gate.result import GateResult, MetricVerdict
 from edgeprune.gate.run import Rules, run_gate
 from simulated import Machine, make_job
 
@@ -34,7 +34,7 @@ def test_holm_rejects_what_bonferroni_does_and_nothing_above_alpha(values: list[
 
 
 def _undecided(p_value: float | None, verdict: str = "inconclusive") -> GateResult:
-    metric = Metric(name="p50 latency", verdict=verdict, evidence="e", p_value=p_value)  # type: ignore[arg-type]
+    metric = MetricVerdict(name="p50 latency", verdict=verdict, evidence="e", p_value=p_value)  # type: ignore[arg-type]
     return GateResult(
         verdict=verdict,  # type: ignore[arg-type]
         tau=0.05,

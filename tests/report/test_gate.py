@@ -13,7 +13,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from edgeprune.core.errors import ConfigError, OutputError
-from edgeprune.gate.result import Failure, GateResult, Metric, Pair
+from edgeprune.gate.result import Failure, GateResult, MetricVerdict, Pair
 from edgeprune.records.bench_result import Flag
 from edgeprune.report.gate import FORMATS, parse_report, render, write_reports
 
@@ -42,7 +42,7 @@ def _pair(index: int, candidate_ms: float, **changes: object) -> Pair:
     return Pair.model_validate(values | changes)
 
 
-def a_result(metrics: tuple[Metric, ...], notes: tuple[str, ...] = ()) -> GateResult:
+def a_result(metrics: tuple[MetricVerdict, ...], notes: tuple[str, ...] = ()) -> GateResult:
     disturbed = Flag(code="contended", severity="invalid", evidence="synthetic")
     pairs = (*(_pair(i, 11.0 + i / 10) for i in range(6)), _pair(6, 50.0, disturbed_by=(disturbed,)))
     verdicts = {metric.verdict for metric in metrics}
@@ -57,7 +57,7 @@ def a_result(metrics: tuple[Metric, ...], notes: tuple[str, ...] = ()) -> GateRe
     )
 
 
-LATENCY = Metric(
+LATENCY = MetricVerdict(
     name="p50 latency",
     verdict="fail",
     evidence="+12.5% time over 6 pairs (bounds +10.1% to +14.9%)",
@@ -71,7 +71,7 @@ OTHERS = (
         update={"name": "fps", "verdict": "inconclusive", "baseline": 99.0, "candidate": 88.0, "unit": "FPS"}
     ),
     LATENCY.model_copy(update={"name": "p90 latency", "verdict": "advisory", "candidate": 12.25}),
-    Metric(
+    MetricVerdict(
         name="fps>=30",
         verdict="pass",
         evidence="88 FPS over 6 pairs",
@@ -79,7 +79,7 @@ OTHERS = (
         candidate=88.0,
         unit="FPS",
     ),
-    Metric(
+    MetricVerdict(
         name="peak memory",
         verdict="pass",
         evidence="100.0 MB before, 100.0 MB now",
@@ -87,7 +87,7 @@ OTHERS = (
         candidate=100.0,
         unit="MB",
     ),
-    Metric(
+    MetricVerdict(
         name="accuracy",
         verdict="pass",
         evidence="mAP50-95 0.5000 before, 0.5000 now",

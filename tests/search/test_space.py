@@ -28,7 +28,7 @@ from edgeprune.search.space import (
     seeds,
     space_of,
 )
-from edgeprune.search.trial import Rival, hopeless
+from edgeprune.search.trial import FinishedTrial, hopeless
 from made_tables import made_table
 
 WIDTHS = st.lists(st.integers(1, 64), min_size=1, max_size=6, unique=True).map(sorted)
@@ -132,7 +132,7 @@ def space_of_blocks(model: torch.nn.Module) -> list[str]:
 
 def test_hopeless_is_slower_and_worse_than_its_like() -> None:
     choice = Choice({}, (), "relu", 64)
-    rival = Rival(7, 9.0, 0.3, "relu", False)
+    rival = FinishedTrial(7, 9.0, 0.3, "relu", False)
     assert hopeless(10.0, 0.27, choice, [rival]) == rival
     assert hopeless(9.9, 0.27, choice, [rival]) is None  # hardly slower
     assert hopeless(10.0, 0.29, choice, [rival]) is None  # hardly worse

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Comparison:
     """What is compared, by which rules, and where."""
 
     baseline: Path
@@ -84,9 +84,9 @@ class Asked:
 @force_option
 @history_option
 @json_option
-@grouped("asked", Asked)
+@grouped("asked", Comparison)
 def command(
-    asked: Asked,
+    asked: Comparison,
     budgets: tuple[str, ...],
     reports: tuple[str, ...],
     aa: int | None,
@@ -209,7 +209,7 @@ def _gate(
     before: Subject,
     after: Subject,
     rules: Rules,
-    asked: Asked,
+    asked: Comparison,
     runner: Runner,
     notify: Notify,
 ) -> GateResult:
@@ -236,7 +236,7 @@ def _stored(before: Subject, after: Subject) -> tuple[str, ...]:
     return (f"stored with the build: p50 {', '.join(told)}; not gated on",) if told else ()
 
 
-def _against_itself(asked: Asked, pairs: int, as_json: bool) -> None:
+def _against_itself(asked: Comparison, pairs: int, as_json: bool) -> None:
     """Run, keep and print an A/A run of each target's chosen row."""
     from edgeprune.gate.aa import run_aa, save_aa
     from edgeprune.runners.devices import runner_for

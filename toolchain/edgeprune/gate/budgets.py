@@ -12,7 +12,7 @@ import numpy as np
 
 from edgeprune.config.limits import LIMITS
 from edgeprune.core.errors import ConfigError, did_you_mean
-from edgeprune.gate.result import AccuracyPair, Metric, Pair
+from edgeprune.gate.result import AccuracyPair, MetricVerdict, Pair
 
 Sense = Literal["<=", ">="]
 
@@ -125,21 +125,21 @@ def check_measurable(budgets: Sequence[Budget], accuracy: AccuracyPair | None) -
             )
 
 
-def accuracy_budget(budget: Budget, accuracy: AccuracyPair) -> Metric:
+def accuracy_budget(budget: Budget, accuracy: AccuracyPair) -> MetricVerdict:
     """Judge a budget on the accuracy that the candidate's build recorded."""
     judged = _fixed(budget, accuracy.candidate, f"{accuracy.metric} {accuracy.candidate:.4f}")
     return judged.model_copy(update={"unit": accuracy.metric})
 
 
-def memory_budget(budget: Budget, peaks_mb: Sequence[float]) -> Metric:
+def memory_budget(budget: Budget, peaks_mb: Sequence[float]) -> MetricVerdict:
     """Judge a budget on the median of the candidate's peaks of memory, in MB of 1e6 bytes."""
     peak = float(np.median(peaks_mb))
     return _fixed(budget, peak, f"peak memory {peak:.1f} MB, the median of {len(peaks_mb)} runs")
 
 
-def _fixed(budget: Budget, value: float, words: str) -> Metric:
+def _fixed(budget: Budget, value: float, words: str) -> MetricVerdict:
     inside = value >= budget.limit if SENSES[budget.metric][0] == ">=" else value <= budget.limit
-    return Metric(
+    return MetricVerdict(
         name=budget.name,
         verdict="pass" if inside else "fail",
         evidence=words,

@@ -10,7 +10,7 @@ import numpy as np
 from edgeprune.core.errors import NotComparableError
 from edgeprune.gate.budgets import ACCURACY, Budget, accuracy_budget, memory_budget
 from edgeprune.gate.pairs import check_comparable
-from edgeprune.gate.result import AccuracyPair, Metric, Pair
+from edgeprune.gate.result import AccuracyPair, MetricVerdict, Pair
 from edgeprune.records.bench_result import WorkerReport
 from edgeprune.records.scores import Accuracy
 
@@ -26,7 +26,7 @@ def medians(pairs: Sequence[Pair], field: str) -> tuple[float, float]:
     return before, now
 
 
-def advice(pairs: Sequence[Pair]) -> list[Metric]:
+def advice(pairs: Sequence[Pair]) -> list[MetricVerdict]:
     """Return p90 and p99 latency, which decide nothing: the tail of a short block is too noisy to be gated.
 
     Each is shown where every pair has enough samples for it; neither where no pair counts.
@@ -39,7 +39,7 @@ def advice(pairs: Sequence[Pair]) -> list[Metric]:
             continue
         before, now = medians(pairs, field)
         shown.append(
-            Metric(
+            MetricVerdict(
                 name=f"p{percent} latency",
                 verdict="advisory",
                 evidence=f"{before:.4g} ms before, {now:.4g} ms now",
@@ -53,7 +53,7 @@ def advice(pairs: Sequence[Pair]) -> list[Metric]:
 
 def memory_metrics(
     baseline: Sequence[WorkerReport], candidate: Sequence[WorkerReport], budgets: Sequence[Budget]
-) -> list[Metric]:
+) -> list[MetricVerdict]:
     """Judge the peak of resident memory, and what was held of an accelerator's, where that is told."""
     sides = [[run.memory for run in runs if run.memory] for runs in (baseline, candidate)]
     a, b = ([memory.peak_hwm for memory in side] for side in sides)
@@ -64,11 +64,11 @@ def memory_metrics(
     return [*metrics, *(memory_budget(budget, b) for budget in budgets if budget.metric == "peak_mb")]
 
 
-def _held(name: str, baseline: Sequence[float], candidate: Sequence[float]) -> Metric:
+def _held(name: str, baseline: Sequence[float], candidate: Sequence[float]) -> MetricVerdict:
     """Fail on a median that is more than 2 % and more than 2 MiB higher; numbers in MB of 1e6 bytes."""
     a, b = float(np.median(baseline)), float(np.median(candidate))
     worse = b > a * MEMORY_RATIO and b - a > MEMORY_MB
-    return Metric(
+    return MetricVerdict(
         name=name,
         verdict="fail" if worse else "pass",
         evidence=f"{a:.1f} MB before, {b:.1f} MB now",
@@ -110,7 +110,7 @@ def _ground(accuracy: Accuracy) -> dict[str, str | int]:
     }
 
 
-def accuracy_metrics(pair: AccuracyPair | None, budgets: Sequence[Budget]) -> list[Metric]:
+def accuracy_metrics(pair: AccuracyPair | None, budgets: Sequence[Budget]) -> list[MetricVerdict]:
     """Fail on a drop that is larger than allowed; without the baseline's, the candidate's is only shown."""
     if pair is None:
         return []
@@ -126,7 +126,7 @@ def accuracy_metrics(pair: AccuracyPair | None, budgets: Sequence[Budget]) -> li
             f"{pair.metric} {pair.baseline:.4f} before, {pair.candidate:.4f} now "
             f"(allowed drop {pair.max_drop:g})"
         )
-    shown = Metric(
+    shown = MetricVerdict(
         name="accuracy",
         verdict=verdict,
         evidence=words,

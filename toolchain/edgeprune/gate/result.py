@@ -68,7 +68,7 @@ class AccuracyPair(_Record):
     metric: str
 
 
-class Metric(_Record):
+class MetricVerdict(_Record):
     """The verdict on one metric, with the sentence that supports it and its numbers.
 
     Attributes:
@@ -129,7 +129,7 @@ class GateResult(_Record):
     schema_version: int = SCHEMA_VERSION
     verdict: Verdict
     tau: float
-    metrics: tuple[Metric, ...]
+    metrics: tuple[MetricVerdict, ...]
     pairs: tuple[Pair, ...]
     baseline: dict[str, Any]
     candidate: dict[str, Any]
@@ -151,7 +151,7 @@ class GateResult(_Record):
         return any(metric.verdict == "fail" and not metric.budget for metric in self.metrics)
 
 
-def overall(metrics: tuple[Metric, ...]) -> Verdict:
+def overall(metrics: tuple[MetricVerdict, ...]) -> Verdict:
     """Return the verdict of the gate as a whole."""
     verdicts = {metric.verdict for metric in metrics}
     if "fail" in verdicts:

@@ -30,7 +30,7 @@ from edgeprune.gate.pairs import (
     run_pair,
     select_undisturbed,
 )
-from edgeprune.gate.result import AccuracyPair, GateResult, Metric, Pair, overall
+from edgeprune.gate.result import AccuracyPair, GateResult, MetricVerdict, Pair, overall
 from edgeprune.records.bench_result import Job
 
 
@@ -171,7 +171,7 @@ def _questions(tau: float, budgets: Sequence[Budget]) -> list[_Question]:
 
 def _time_until_decided(
     questions: Sequence[_Question], next_pair: Callable[[int], Pair], fail_alpha: float, say: Progress
-) -> tuple[list[Pair], list[Metric]]:
+) -> tuple[list[Pair], list[MetricVerdict]]:
     """Run pairs until a regression is proven or every question is decided; an answer once given stands."""
     pairs: list[Pair] = []
     answers: dict[str, _Answer] = {}
@@ -197,7 +197,7 @@ def _time_until_decided(
             break
     say(LOOKS[-1], LOOKS[-1], "done")
     counted = select_undisturbed(pairs)
-    metrics: list[Metric] = []
+    metrics: list[MetricVerdict] = []
     for question in questions:
         answer = answers.get(question.name)
         if answer and (answer.decision.verdict or not disturbed):
@@ -228,7 +228,7 @@ def _kept_under_load(question: _Question, pairs: Sequence[Pair]) -> _Answer | No
     return _Answer(decision, count, decision.p_value, why)
 
 
-def _timing_metric(question: _Question, answer: _Answer, pairs: Sequence[Pair]) -> Metric:
+def _timing_metric(question: _Question, answer: _Answer, pairs: Sequence[Pair]) -> MetricVerdict:
     decision, budget = answer.decision, question.budget
     change, low, high = (math.expm1(value) for value in (decision.median, decision.lower, decision.upper))
     before: float | None = None
@@ -240,7 +240,7 @@ def _timing_metric(question: _Question, answer: _Answer, pairs: Sequence[Pair]) 
         unit, field = ("FPS", "fps") if question.name == "fps" else ("ms", "ms")
         before, now = medians(pairs, field)
         words = f"{change:+.1%} time over {answer.pairs} pairs (bounds {low:+.1%} to {high:+.1%})"
-    return Metric(
+    return MetricVerdict(
         name=question.name,
         # A regression was proven first: this one had neither passed nor spent its pairs.
         verdict=decision.verdict or "inconclusive",
@@ -253,7 +253,7 @@ def _timing_metric(question: _Question, answer: _Answer, pairs: Sequence[Pair]) 
     )
 
 
-def _undecided(question: _Question, why: str) -> Metric:
-    return Metric(
+def _undecided(question: _Question, why: str) -> MetricVerdict:
+    return MetricVerdict(
         name=question.name, verdict="inconclusive", evidence=why, budget=question.budget is not None
     )

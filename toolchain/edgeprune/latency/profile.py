@@ -30,7 +30,7 @@ from edgeprune.images.preprocess import Preprocess
 from edgeprune.latency.grids import Axes, axes_of, axes_through, chunks_of, macs
 from edgeprune.latency.micronet import Micronet, layer_net
 from edgeprune.latency.rounds import at_one_pace, cost, measured_rounds, summary
-from edgeprune.latency.shipped import Subject, compile_shipped, cut_widths, key_of
+from edgeprune.latency.shipped import ProfiledNetwork, compile_shipped, cut_widths, key_of
 from edgeprune.latency.staircase import STEPS, derive_step, scan_widths
 from edgeprune.prune.allocation import on_step
 from edgeprune.prune.factorise import rewritable
@@ -46,7 +46,7 @@ DISTURBED = "disturbed.json"
 
 
 def profile_model(
-    subject: Subject,
+    subject: ProfiledNetwork,
     testbed: Testbed,
     notify: Notify,
     root: Path | None = None,
@@ -88,7 +88,7 @@ def table_file(table: LatencyTable, root: Path | None = None) -> Path:
 class _Run:
     """One profile: its engines, its chunks, its table."""
 
-    def __init__(self, subject: Subject, testbed: Testbed, notify: Notify, store: Store) -> None:
+    def __init__(self, subject: ProfiledNetwork, testbed: Testbed, notify: Notify, store: Store) -> None:
         self.subject, self.testbed, self.notify, self.store = subject, testbed, notify, store
         self.plan = testbed.effort.table
         self.foreign = 0.0

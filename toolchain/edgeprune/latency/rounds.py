@@ -18,7 +18,7 @@ from edgeprune.core.documents import read_record
 from edgeprune.core.errors import DeviceError
 from edgeprune.images.size import sides
 from edgeprune.latency.micronet import Micronet, write_micronet
-from edgeprune.latency.shipped import Subject
+from edgeprune.latency.shipped import ProfiledNetwork
 from edgeprune.records.latency_table import TableKey
 from edgeprune.runners import Runner, require_timed
 from edgeprune.worker.turns import said_by
@@ -27,7 +27,7 @@ from edgeprune.worker.turns import said_by
 def measured_rounds(
     nets: Sequence[Micronet],
     wholes: Mapping[str, Artifact],
-    subject: Subject,
+    subject: ProfiledNetwork,
     key: TableKey,
     plan: TablePlan,
     runner: Runner,

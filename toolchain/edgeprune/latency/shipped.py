@@ -31,7 +31,7 @@ _CALIBRATION_IMAGES = 4
 
 
 @dataclass(frozen=True)
-class Subject:
+class ProfiledNetwork:
     """What is profiled: a network on a target at a precision."""
 
     adapter: ModelAdapter
@@ -50,7 +50,7 @@ def subject_of(
     profile: DeviceProfile,
     precision: Precision | None,
     threads: int,
-) -> Subject:
+) -> ProfiledNetwork:
     """Load a checkpoint as what is to be profiled.
 
     Raises:
@@ -67,7 +67,7 @@ def subject_of(
         raise ConfigError(
             f"--imgsz: {size_words(side)} is not a multiple of the network's stride {info.stride}"
         )
-    return Subject(
+    return ProfiledNetwork(
         adapter, adapter.prunable(model), digest(path), side, profile, precision or profile.ship, threads
     )
 
@@ -88,7 +88,7 @@ def cut_widths(
     return twin
 
 
-def compile_shipped(subject: Subject, model: nn.Module, out: Path) -> Artifact:
+def compile_shipped(subject: ProfiledNetwork, model: nn.Module, out: Path) -> Artifact:
     """Export, quantize and compile a network as it would ship; calibrated on stock photographs.
 
     Args:
@@ -124,7 +124,7 @@ def engine_of(
     return compile_shipped(subject, subject.model, out)
 
 
-def key_of(subject: Subject, environment: Mapping[str, str], testbed: Testbed) -> TableKey:
+def key_of(subject: ProfiledNetwork, environment: Mapping[str, str], testbed: Testbed) -> TableKey:
     """Return what a table measured there and now is true of."""
     device = testbed.machine
     profile = subject.profile

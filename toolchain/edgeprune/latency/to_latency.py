@@ -21,13 +21,13 @@ from edgeprune.gate.race import Race, race
 from edgeprune.images.size import ImageSize, input_shape
 from edgeprune.latency.knapsack import allot, width_options
 from edgeprune.latency.paced import Engine, jobs_beside, measured_pace, pace_of, paced_ms
-from edgeprune.latency.shipped import Subject, compile_shipped, subject_of
+from edgeprune.latency.shipped import ProfiledNetwork, compile_shipped, subject_of
 from edgeprune.models import ModelAdapter
 from edgeprune.models.predictor import predictor
 from edgeprune.prune.passes import Gauges, apply_passes
 from edgeprune.prune.recalibrate import recalibrate
 from edgeprune.prune.stages import PruneContext, batches, evidence_for
-from edgeprune.prune.surgery import Terms, account, cut_to, score_groups
+from edgeprune.prune.surgery import CutTerms, account, cut_to, score_groups
 from edgeprune.records.latency_table import LatencyTable
 from edgeprune.records.pruning import PassReport, Pruning
 
@@ -149,7 +149,7 @@ def reshape(
 
 
 def latency_gauge(
-    subject: Subject, table: LatencyTable | None, testbed: Testbed, folder: Path
+    subject: ProfiledNetwork, table: LatencyTable | None, testbed: Testbed, folder: Path
 ) -> Callable[[nn.Module], float]:
     """Return what measures networks, in ms, beside the one that they were made from, compiled once."""
     original = _engines(subject, {"original": subject.model}, folder)
@@ -166,7 +166,7 @@ def latency_gauge(
     return latency
 
 
-def _engines(subject: Subject, networks: Mapping[str, nn.Module], folder: Path) -> dict[str, Engine]:
+def _engines(subject: ProfiledNetwork, networks: Mapping[str, nn.Module], folder: Path) -> dict[str, Engine]:
     return {
         name: (compile_shipped(subject, network, folder / name), subject.imgsz)
         for name, network in networks.items()
@@ -190,7 +190,7 @@ def describe_descent(
     """
     models = [adapter.prunable(adapter.load(path)) for path in (before, after)]
     example = torch.zeros(input_shape(imgsz))
-    report = account(models[0], models[1], adapter.unprunable, example, recipe, Terms(goal, 0.0, step))
+    report = account(models[0], models[1], adapter.unprunable, example, recipe, CutTerms(goal, 0.0, step))
     widths = [layer for layer in report.layers if layer.prunable]
     kept = sum(layer.after for layer in widths) / sum(layer.before for layer in widths)
     return report.model_copy(update={"metric": adapter.info(models[0]).metric, "ratio": 1 - kept})

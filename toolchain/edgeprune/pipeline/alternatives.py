@@ -23,7 +23,7 @@ MOST_SIZES = 3
 
 
 @dataclass(frozen=True)
-class Rival:
+class Alternative:
     """A model to compare with, and the build as it is for that model: its input size, its classes."""
 
     variant: Variant
@@ -31,7 +31,7 @@ class Rival:
     context: Build
 
 
-def smaller_model(context: Build) -> Rival:
+def smaller_model(context: Build) -> Alternative:
     """Load the smaller model that the request names, at the input size that it was trained for.
 
     Raises:
@@ -55,11 +55,11 @@ def smaller_model(context: Build) -> Rival:
         uses=context.of_model,
     )
     own = replace(context, info=info).at(info.imgsz or context.spec.imgsz)
-    return Rival("smaller", smaller, own)
+    return Alternative("smaller", smaller, own)
 
 
 def alternatives(
-    context: Build, original: Artifact, smaller: Rival | None, candidates: list[Candidate]
+    context: Build, original: Artifact, smaller: Alternative | None, candidates: list[Candidate]
 ) -> tuple[list[Candidate], dict[str, ExportCheck]]:
     """Return the alternatives to pruning in the precision that ships, and their export checks by ONNX digest.
 
@@ -76,7 +76,7 @@ def alternatives(
         own = {entry.variant: results[entry.name] for entry in ships if entry.profile == profile}
         gain = speedup(own["original"], own["pruned"])
         sizes = sizes_near(context.spec.imgsz, context.info.stride, 1 / gain.times if gain else 1.0)
-        rivals = [Rival("resized", original, context.at(size)) for size in sizes]
+        rivals = [Alternative("resized", original, context.at(size)) for size in sizes]
         for rival in [*rivals, *([smaller] if smaller else [])]:
             row, onnx, check = _row(rival, profile)
             rows.append(row)
@@ -112,7 +112,7 @@ def _ships(entry: Candidate) -> bool:
     return entry.precision == entry.profile.ship
 
 
-def _row(rival: Rival, profile: DeviceProfile) -> tuple[Candidate, str, ExportCheck]:
+def _row(rival: Alternative, profile: DeviceProfile) -> tuple[Candidate, str, ExportCheck]:
     context = rival.context.on(profile)
     onnx, check = export_model(context, rival.model, rival.variant)
     taken = source(context, profile, rival.model, onnx, rival.variant)

@@ -34,7 +34,7 @@ class Group:
     names: Mapping[nn.Module, str]
 
 
-class Member(NamedTuple):
+class GroupMember(NamedTuple):
     """A layer of a group, and which of its channels are which of the group's.
 
     Attributes:
@@ -52,7 +52,7 @@ class Member(NamedTuple):
     owners: torch.Tensor
 
 
-def members(group: Group, *kinds: type[nn.Module]) -> Iterator[Member]:
+def members(group: Group, *kinds: type[nn.Module]) -> Iterator[GroupMember]:
     """Yield the layers of these kinds that share a group's channels, the root first."""
     for item in group.coupled:
         module = item.dep.target.module
@@ -61,7 +61,7 @@ def members(group: Group, *kinds: type[nn.Module]) -> Iterator[Member]:
             produces = item.dep.handler.__name__ == "prune_out_channels"
             reads = not produces or (getattr(module, "groups", 1) > 1 and item is not group.coupled[0])
             channels, owners = torch.tensor(item.idxs), torch.tensor(item.root_idxs)
-            yield Member(group.names[module], module, produces, reads, channels, owners)
+            yield GroupMember(group.names[module], module, produces, reads, channels, owners)
 
 
 def structure(group: Group) -> Hashable:

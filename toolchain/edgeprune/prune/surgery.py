@@ -68,7 +68,7 @@ def prune(
     if ratio > recipe.max_ratio:
         raise ConfigError(f"prune.ratio: {ratio:g} is above prune.max_ratio {recipe.max_ratio:g}")
     pruned = cut(ratio)
-    report = account(model, pruned, fixed, example, recipe, Terms(goal, ratio, step))
+    report = account(model, pruned, fixed, example, recipe, CutTerms(goal, ratio, step))
     if report.params_after == report.params_before:
         raise ConfigError(
             f"{goal} prunes nothing: rounded to steps of {step} channels every layer keeps its width; "
@@ -77,7 +77,7 @@ def prune(
     return Pruned(pruned, report)
 
 
-class Terms(NamedTuple):
+class CutTerms(NamedTuple):
     """What a cut was asked for: its goal in words, the share of channels, the channel step."""
 
     goal: str
@@ -91,7 +91,7 @@ def account(
     fixed: Callable[[nn.Module], Sequence[nn.Module]],
     example: torch.Tensor,
     recipe: PruneRecipe,
-    terms: Terms,
+    terms: CutTerms,
 ) -> Pruning:
     """Return the account of what was cut from a network: size, work, and the widths of every layer."""
     macs, parameters = zip(count_macs(before, example), count_macs(after, example), strict=True)

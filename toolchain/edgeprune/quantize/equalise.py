@@ -24,7 +24,7 @@ Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Pair:
+class ConvPair:
     """Two convolutions with nothing but a homogeneous activation between them, read by nobody else."""
 
     first: onnx.NodeProto
@@ -56,7 +56,7 @@ def equalise(model: onnx.ModelProto) -> int:
     return len(pairs)
 
 
-def find_pairs(graph: onnx.GraphProto) -> list[Pair]:
+def find_pairs(graph: onnx.GraphProto) -> list[ConvPair]:
     """Return the pairs of convolutions that can be equalised, in the order of the graph."""
     weights = {tensor.name for tensor in graph.initializer}
     uses = Counter(name for node in graph.node for name in node.input)
@@ -74,11 +74,11 @@ def find_pairs(graph: onnx.GraphProto) -> list[Pair]:
             continue
         own = all(name in weights and uses[name] == 1 for name in (*first.input[1:], *second.input[1:]))
         if own and _groups(second) in {1, _outputs(graph, first)}:
-            pairs.append(Pair(first, second))
+            pairs.append(ConvPair(first, second))
     return pairs
 
 
-def _rescale(pair: Pair, arrays: dict[str, Array]) -> float:
+def _rescale(pair: ConvPair, arrays: dict[str, Array]) -> float:
     """Equalise one pair and return the largest factor by which a channel was scaled, at least 1."""
     first, second = arrays[pair.first.input[1]], arrays[pair.second.input[1]]
     axis = 1 if _groups(pair.second) == 1 else 0  # a depthwise kernel has its channels in front

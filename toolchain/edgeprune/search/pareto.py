@@ -17,7 +17,7 @@ from edgeprune.pipeline.rows import export_model
 from edgeprune.records.scores import ScoredRecord
 from edgeprune.records.summary import SanityWarning, data_warnings
 from edgeprune.search.study import count_finished, counts
-from edgeprune.search.trial import Bench, at_size, checkpoint, rate_checkpoint
+from edgeprune.search.trial import TrialBench, at_size, checkpoint, rate_checkpoint
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 FRONT = "pareto"
 
 
-class Member(ScoredRecord):
+class ParetoMember(ScoredRecord):
     """A network of the Pareto set.
 
     Attributes:
@@ -70,7 +70,7 @@ class Found(BaseModel):
     precision: str
     trials: dict[str, int]
     unpruned_ms: float
-    front: tuple[Member, ...]
+    front: tuple[ParetoMember, ...]
     others: tuple[tuple[float, float], ...]
     warnings: tuple[SanityWarning, ...] = ()
 
@@ -80,7 +80,7 @@ def origin(context: Build) -> dict[str, str]:
     return {"host": platform.node(), "out": str(context.request.out.resolve())}
 
 
-def pareto(bench: Bench, study: Study, storage: str, collect: bool) -> Found:
+def pareto(bench: TrialBench, study: Study, storage: str, collect: bool) -> Found:
     """Read the study, and write the checkpoints of the Pareto set that are to be had here.
 
     Args:
@@ -124,12 +124,12 @@ def pareto(bench: Bench, study: Study, storage: str, collect: bool) -> Found:
     )
 
 
-def _member(bench: Bench, trial: FrozenTrial, out: Path, collect: bool) -> Member:
+def _member(bench: TrialBench, trial: FrozenTrial, out: Path, collect: bool) -> ParetoMember:
     from edgeprune.search.space import decode
 
     choice = decode(bench.space, trial.params)
     made_by = {key: str(trial.user_attrs[key]) for key in ("host", "out")}
-    member = Member(
+    member = ParetoMember(
         trial=trial.number,
         ms=trial.values[1],
         metric=bench.context.info.metric,

@@ -24,7 +24,7 @@ from edgeprune.pipeline.prune_to_latency import latency_table
 from edgeprune.records.latency_table import LatencyTable, check_key
 from edgeprune.search.pareto import FRONT, Found, origin, pareto
 from edgeprune.search.study import answering, hide_password, join_study, need_optuna, open_storage, run_trials
-from edgeprune.search.trial import Bench, rate
+from edgeprune.search.trial import TrialBench, rate
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -124,7 +124,7 @@ def search(request: SearchRequest, notify: Notify, testbed: Testbed | None = Non
 
 def _prepared(
     request: SearchRequest, context: Build, original: Artifact, storage: RDBStorage
-) -> tuple[Study, Bench]:
+) -> tuple[Study, TrialBench]:
     """Make or join the study, and return it with what this worker's trials need."""
     from edgeprune.search.space import encode, score_network, seeds, space_of
 
@@ -157,7 +157,7 @@ def _prepared(
         check_key(
             table.key, key_of(subject, table.key.environment, context.testbed), f"--study {request.study}"
         )
-    return study, Bench(context, original, profile, network, table, space(table), request.epochs)
+    return study, TrialBench(context, original, profile, network, table, space(table), request.epochs)
 
 
 def _terms(request: SearchRequest, context: Build) -> Terms:
@@ -194,7 +194,7 @@ def _short(value: str | None) -> str:
     return "unset" if not value else value if len(value) <= 24 else f"{value[:12]}..."
 
 
-def _signed(bench: Bench, trial: Trial) -> tuple[float, float]:
+def _signed(bench: TrialBench, trial: Trial) -> tuple[float, float]:
     """Rate a trial, with a note of which machine holds its checkpoint."""
     for key, value in origin(bench.context).items():
         trial.set_user_attr(key, value)

@@ -35,7 +35,7 @@ FASTER, WORSE = 0.9, 0.02
 
 
 @dataclass(frozen=True)
-class Bench:
+class TrialBench:
     """What the trials of one worker are made and rated with.
 
     Attributes:
@@ -52,7 +52,7 @@ class Bench:
     epochs: int
 
 
-class Rival(NamedTuple):
+class FinishedTrial(NamedTuple):
     """A finished trial; `rated` is its score right after surgery."""
 
     number: int
@@ -62,7 +62,7 @@ class Rival(NamedTuple):
     rewrite: bool
 
 
-def rate(bench: Bench, trial: Trial) -> tuple[float, float]:
+def rate(bench: TrialBench, trial: Trial) -> tuple[float, float]:
     """Make and rate one trial: its score on val, and latency in ms. The objective of the study.
 
     A trial ends early, the cheapest check first: when the latency table predicts it far above
@@ -99,7 +99,7 @@ def rate(bench: Bench, trial: Trial) -> tuple[float, float]:
     return rate_checkpoint(bench, checkpoint(bench, choice), choice), ms
 
 
-def checkpoint(bench: Bench, choice: Choice) -> Artifact:
+def checkpoint(bench: TrialBench, choice: Choice) -> Artifact:
     """Return the network of a choice, cut and recovered; made again where it is not in the folder."""
     student = _cut(bench, choice)
     if bench.epochs == 0:
@@ -107,17 +107,19 @@ def checkpoint(bench: Bench, choice: Choice) -> Artifact:
     return finetune(at_size(bench, choice), student, bench.original, bench.epochs)
 
 
-def rate_checkpoint(bench: Bench, model: Artifact, choice: Choice) -> float:
+def rate_checkpoint(bench: TrialBench, model: Artifact, choice: Choice) -> float:
     """Return the score of a checkpoint in torch on val, at the choice's image size."""
     return torch_accuracy(at_size(bench, choice), model)
 
 
-def at_size(bench: Bench, choice: Choice) -> Build:
+def at_size(bench: TrialBench, choice: Choice) -> Build:
     """Return the context of the build at a choice's image size."""
     return bench.context.at(choice.imgsz)
 
 
-def hopeless(ms: float, rated: float, choice: Choice, rivals: Iterable[Rival]) -> Rival | None:
+def hopeless(
+    ms: float, rated: float, choice: Choice, rivals: Iterable[FinishedTrial]
+) -> FinishedTrial | None:
     """Return the finished trial that makes this one's recovery not worth its time, or None.
 
     A rival is clearly faster and was clearly more accurate right after surgery, so after the same recovery it
@@ -135,11 +137,11 @@ def hopeless(ms: float, rated: float, choice: Choice, rivals: Iterable[Rival]) -
     return None
 
 
-def _rivals(study: Study) -> list[Rival]:
+def _rivals(study: Study) -> list[FinishedTrial]:
     from optuna.trial import TrialState
 
     return [
-        Rival(
+        FinishedTrial(
             trial.number,
             trial.values[1],
             trial.user_attrs["after_surgery"],
@@ -160,7 +162,7 @@ def _suggested(trial: Trial, space: Space) -> dict[str, Any]:
     }
 
 
-def _cut(bench: Bench, choice: Choice) -> Artifact:
+def _cut(bench: TrialBench, choice: Choice) -> Artifact:
     context = bench.context
     parts = {
         "model": bench.original.sha256,
@@ -184,7 +186,7 @@ def _cut(bench: Bench, choice: Choice) -> Artifact:
     return context.stage("trial", parts, make, read, uses=context.of_pruning)
 
 
-def time_checkpoint(bench: Bench, student: Artifact, imgsz: ImageSize) -> float:
+def time_checkpoint(bench: TrialBench, student: Artifact, imgsz: ImageSize) -> float:
     """Return a checkpoint's latency on the target in ms, measured in turns with the unpruned network."""
     context, table = bench.context, bench.table
     parts = {
@@ -214,7 +216,7 @@ def time_checkpoint(bench: Bench, student: Artifact, imgsz: ImageSize) -> float:
     return context.stage("latency", parts, make, read, uses=_compiling(bench), times=times)["ms"]
 
 
-def _unpruned_engine(bench: Bench) -> Artifact:
+def _unpruned_engine(bench: TrialBench) -> Artifact:
     context, table = bench.context, bench.table
     parts = {
         "model": bench.original.sha256,
@@ -238,5 +240,5 @@ def _unpruned_engine(bench: Bench) -> Artifact:
     return context.stage("unpruned", parts, make, read, uses=_compiling(bench))
 
 
-def _compiling(bench: Bench) -> tuple[str, ...]:
+def _compiling(bench: TrialBench) -> tuple[str, ...]:
     return (*bench.context.of_export, *bench.context.of_runtime(bench.profile.backend))

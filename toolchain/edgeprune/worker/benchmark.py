@@ -25,7 +25,7 @@ from edgeprune.core.files import write_text_atomically
 from edgeprune.worker import affinity, environment, telemetry
 from edgeprune.worker.limits import limit_this_process
 from edgeprune.worker.scenarios import SCENARIOS
-from edgeprune.worker.scenarios.block import Bench, require_engine, say
+from edgeprune.worker.scenarios.block import Workbench, require_engine, say
 from edgeprune.worker.scenarios.file_cache import drop
 from edgeprune.worker.scenarios.stages import stages_ms
 from edgeprune.worker.sensors.memory import read_device_memory
@@ -106,7 +106,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
 
     if scenario == "cold":
         require_engine(job)  # not before: that would read the file into the page cache
-    block = SCENARIOS[scenario](Bench(job, sessions, inputs)) if scenario in SCENARIOS else None
+    block = SCENARIOS[scenario](Workbench(job, sessions, inputs)) if scenario in SCENARIOS else None
     memory = peak.after(sessions, inputs[0]) if peak else None
     return {
         "pid": os.getpid(),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from xml.etree import ElementTree as ET
 
-from edgeprune.gate.result import Failure, GateResult, Metric
+from edgeprune.gate.result import Failure, GateResult, MetricVerdict
 from edgeprune.report.cells import plain
 
 
@@ -54,7 +54,7 @@ def _properties(suite: ET.Element, result: GateResult) -> None:
         ET.SubElement(properties, "property", name=name, value=plain(value))
 
 
-def _case(suite: ET.Element, target: str, metric: Metric) -> None:
+def _case(suite: ET.Element, target: str, metric: MetricVerdict) -> None:
     case = ET.SubElement(suite, "testcase", classname=f"edgeprune.{plain(target)}", name=plain(metric.name))
     evidence = plain(metric.evidence)
     if metric.verdict == "fail":

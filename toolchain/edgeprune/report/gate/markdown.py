@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edgeprune.gate.result import Failure, GateResult, Metric
+from edgeprune.gate.result import Failure, GateResult, MetricVerdict
 from edgeprune.report.cells import MISSING, number, plain
 from edgeprune.report.markdown import escape
 
@@ -49,7 +49,7 @@ def _table(result: GateResult) -> str:
     return "\n".join(lines)
 
 
-def _number(value: float | None, metric: Metric) -> str:
+def _number(value: float | None, metric: MetricVerdict) -> str:
     if value is None:
         return MISSING
     unit = metric.unit if metric.unit in _DIGITS else ""

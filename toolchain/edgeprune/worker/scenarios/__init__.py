@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from edgeprune.worker.scenarios import paced, single_stream, sustained, throughput
-from edgeprune.worker.scenarios.block import Bench
+from edgeprune.worker.scenarios.block import Workbench
 
-SCENARIOS: dict[str, Callable[[Bench], dict[str, Any]]] = {
+SCENARIOS: dict[str, Callable[[Workbench], dict[str, Any]]] = {
     "single_stream": single_stream.run,
     "paced": paced.run,
     "throughput": throughput.run,

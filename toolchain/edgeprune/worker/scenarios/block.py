@@ -31,7 +31,7 @@ _SETTLED = 0.02  # relative difference of two successive medians that ends the w
 
 
 @dataclass(frozen=True)
-class Bench:
+class Workbench:
     """What a scenario measures.
 
     Attributes:
@@ -46,7 +46,7 @@ class Bench:
 
 
 def measure_loop(
-    bench: Bench,
+    bench: Workbench,
     loop: Callable[[], dict[str, Any]],
     warm: Callable[[], int] | None = None,
     collect: bool = False,

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.worker import live
-from edgeprune.worker.scenarios.block import SAY_EVERY_NS, Bench, measure_loop, say
+from edgeprune.worker.scenarios.block import SAY_EVERY_NS, Workbench, measure_loop, say
 
 if TYPE_CHECKING:
     from edgeprune.backends import Session
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SETTLING_FRAMES = 10  # at the pace, before timing: the clocks have to find their level
 
 
-def run(bench: Bench) -> dict[str, Any]:
+def run(bench: Workbench) -> dict[str, Any]:
     """Time frames until the job's minima are met."""
     job, session, inputs = bench.job, bench.sessions[0], bench.inputs
 

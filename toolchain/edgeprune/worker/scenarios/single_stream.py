@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.worker import live
-from edgeprune.worker.scenarios.block import Bench, measure_loop, say
+from edgeprune.worker.scenarios.block import Workbench, measure_loop, say
 from edgeprune.worker.sensors.contention import waiting
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SAY_EVERY_S = 1.0
 
 
-def run(bench: Bench) -> dict[str, Any]:
+def run(bench: Workbench) -> dict[str, Any]:
     """Time queries until the job's minima are met."""
     measure = _in_turns if bench.job["turn_queries"] else _alone
     return measure_loop(bench, lambda: measure(bench.job, bench.sessions[0], bench.inputs))

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.worker import environment, live
-from edgeprune.worker.scenarios.block import SAY_EVERY_NS, Bench, measure_loop, say
+from edgeprune.worker.scenarios.block import SAY_EVERY_NS, Workbench, measure_loop, say
 
 if TYPE_CHECKING:
     from edgeprune.backends import Session
@@ -26,7 +26,7 @@ _PACE_OF = 10  # queries
 
 
 def run(
-    bench: Bench,
+    bench: Workbench,
     clock: Callable[[], int] = time.perf_counter_ns,
     resident: Callable[[], environment.Resident | None] = environment.read_resident,
 ) -> dict[str, Any]:

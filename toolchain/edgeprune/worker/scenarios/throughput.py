@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.worker import live
-from edgeprune.worker.scenarios.block import SAY_EVERY_NS, Bench, difference, measure_loop, say
+from edgeprune.worker.scenarios.block import SAY_EVERY_NS, Workbench, difference, measure_loop, say
 
 if TYPE_CHECKING:
     from edgeprune.backends import Session
@@ -27,7 +27,7 @@ GoesOn = Callable[[list[tuple[int, int]]], bool]
 SETTLING_QUERIES = 10  # for each in flight, before timing
 
 
-def run(bench: Bench) -> dict[str, Any]:
+def run(bench: Workbench) -> dict[str, Any]:
     """Keep the job's number of queries in flight until its minima are met, and compare every answer.
 
     ``output_ok`` is False as well when an answer beside others is not the one that its input gives alone.
