@@ -63,7 +63,7 @@ def test_two_sessions_may_push_the_same_file_at_once(device: Device, tmp_path: P
             two.connection.open("receive", offset=0, **which) as late,
         ):
             slow.send(content[:first])
-            assert any(one.connection.ask("stored", **which)["offset"] >= first for _ in range(200))
+            assert any(one.connection.ask("find_stored", **which)["offset"] >= first for _ in range(200))
             late.send(content[: first // 2])  # both had asked before there was anything
             with SshRunner(device.address()) as third:
                 assert Path(third.push(file)).read_bytes() == content

@@ -276,7 +276,7 @@ class _Push:
         """Return whether the file is whole and right there."""
         offset, self._offset = self._offset, None  # after a drop it has to be asked for
         if offset is None:
-            state = self.connection.ask("stored", **self._which)
+            state = self.connection.ask("find_stored", **self._which)
             if state["whole"]:
                 return True
             offset = int(state["offset"])
