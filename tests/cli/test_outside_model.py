@@ -18,6 +18,7 @@ from edgeprune.images.dataset import Dataset
 from edgeprune.images.spec import spec_of
 from edgeprune.models import adapter_of, get_adapter
 from edgeprune.records.summary import load_summary
+from made_packages import install_package
 
 ORT = next(profile.name for profile in resolve_targets(("cpu",)) if profile.backend == "onnxruntime")
 NAME, PACKAGE = "outside", "edgeprune-outside"
@@ -26,12 +27,10 @@ SOURCE = Path(__file__).parents[1] / "outside_model.py"
 
 def install(site: Path, code: str | None = None) -> None:
     """Put the package into a folder of installed packages, as pip would leave it there."""
-    info = site / f"{PACKAGE.replace('-', '_')}-1.3.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {PACKAGE}\nVersion: 1.3\n")
-    (info / "entry_points.txt").write_text(f"[edgeprune.models]\n{NAME} = another_model:ADAPTER\n")
-    (info / "RECORD").write_text("another_model.py,,\n")
-    (site / "another_model.py").write_text(SOURCE.read_text() if code is None else code)
+    code = SOURCE.read_text() if code is None else code
+    install_package(
+        site, PACKAGE, "1.3", f"edgeprune.models: {NAME} = another_model:ADAPTER", {"another_model": code}
+    )
 
 
 @pytest.fixture

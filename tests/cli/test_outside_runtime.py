@@ -25,6 +25,7 @@ from edgeprune.images.dataset import Dataset
 from edgeprune.runners.travel import write_package
 from made_builds import write_build
 from made_effort import TINY, TINY_EFFORT
+from made_packages import install_package
 from sshd import Device
 
 NAME, PACKAGE = "plain", "edgeprune-plain"
@@ -42,12 +43,10 @@ PROFILE = {
 
 def install(site: Path, code: str | None = None) -> None:
     """Put the package into a folder of installed packages, as pip would leave it there."""
-    info = site / f"{PACKAGE.replace('-', '_')}-1.2.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {PACKAGE}\nVersion: 1.2\n")
-    (info / "entry_points.txt").write_text(f"[edgeprune.backends]\n{NAME} = outside_runtime\n")
-    (info / "RECORD").write_text("outside_runtime.py,,\n")
-    (site / "outside_runtime.py").write_text(SOURCE.read_text() if code is None else code)
+    code = SOURCE.read_text() if code is None else code
+    install_package(
+        site, PACKAGE, "1.2", f"edgeprune.backends: {NAME} = outside_runtime", {"outside_runtime": code}
+    )
 
 
 @pytest.fixture

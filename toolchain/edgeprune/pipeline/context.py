@@ -128,6 +128,13 @@ class Build:
         digest = identity(self.adapter.load(path))
         return Artifact(path, "torch", "fp32", digest, parent.sha256 if parent else None)
 
+    def network_with(
+        self, kind: type[T], file: str, parent: Artifact
+    ) -> Callable[[Path], tuple[Artifact, T]]:
+        """Return what reads a stage that made a checkpoint and a record of how."""
+        record = reader_of(kind, file)
+        return lambda place: (self.network(place / "model.pt", parent), record(place))
+
     def calibration_images(self) -> tuple[Path, ...]:
         """Return the calibration images: chosen as the recipe says, the same for every scheme and model."""
         from edgeprune.quantize.selection import choose_images

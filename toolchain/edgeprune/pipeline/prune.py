@@ -11,8 +11,6 @@ from pydantic import TypeAdapter
 from edgeprune.config.recipe import DEFAULT_RATIO, Recipe, Regularised
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.artifact import Artifact
-from edgeprune.core.documents import read_record
-from edgeprune.core.errors import OutputError
 from edgeprune.core.files import write_text_atomically
 from edgeprune.pipeline.context import Build
 from edgeprune.pipeline.prune_to_latency import Goal, descend, latency_goal, latency_table, speed_budget
@@ -82,10 +80,7 @@ def apply_passes(
             "passes", 1.0, "; ".join(what for one in reports for what in one.applied) or "none kept"
         )
 
-    def read(place: Path) -> tuple[Artifact, tuple[PassReport, ...]]:
-        reports = read_record(tuple[PassReport, ...], place / "passes.json", OutputError)
-        return context.network(place / "model.pt", model), reports
-
+    read = context.network_with(tuple[PassReport, ...], "passes.json", model)
     uses = (*context.of_model, *(context.of_runtime(profile.backend) if there else ()))
     times = (profile.backend,) if there else ()
     return context.stage("reshaped", parts, make, read, uses=uses, times=times)
@@ -160,8 +155,5 @@ def _to_size(context: Build, dense: Artifact, profile: DeviceProfile) -> tuple[A
         kept = report.params_after / report.params_before
         context.notify("prune", 1.0, f"{kept:.0%} of the parameters kept")
 
-    def read(place: Path) -> tuple[Artifact, Pruning]:
-        report = read_record(Pruning, place / "pruning.json", OutputError)
-        return context.network(place / "model.pt", dense), report
-
+    read = context.network_with(Pruning, "pruning.json", dense)
     return context.stage("pruned", parts, make, read, uses=context.of_pruning)

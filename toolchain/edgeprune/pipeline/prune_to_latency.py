@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 from edgeprune.config.recipe import Recipe
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.artifact import Artifact
-from edgeprune.core.documents import read_record
-from edgeprune.core.errors import BudgetError, ConfigError, OutputError
+from edgeprune.core.errors import BudgetError, ConfigError
 from edgeprune.core.files import write_text_atomically
 from edgeprune.gate.race import Race
 from edgeprune.pipeline.context import SELECTION_SPLIT, Build, reader_of
@@ -227,11 +226,9 @@ def cut(context: Build, model: Artifact, table: LatencyTable, goal_ms: float) ->
     def make(out: Path) -> None:
         cut_to_latency(context.pruning, model.path, table, goal_ms, out)
 
-    def read(place: Path) -> tuple[Artifact, float]:
-        found = read_record(Cut, place / "cut.json", OutputError)
-        return context.network(place / "model.pt", model), found.predicted_ms
-
-    return context.stage("cut", parts, make, read, uses=context.of_pruning)
+    read = context.network_with(Cut, "cut.json", model)
+    network, found = context.stage("cut", parts, make, read, uses=context.of_pruning)
+    return network, found.predicted_ms
 
 
 def race_models(

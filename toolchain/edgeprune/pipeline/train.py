@@ -10,8 +10,7 @@ from typing import Any
 from edgeprune.config.recipe import DEFAULT_RATIO, Recipe
 from edgeprune.config.targets import DeviceProfile, SchemeName
 from edgeprune.core.artifact import Artifact
-from edgeprune.core.documents import read_record
-from edgeprune.core.errors import EdgepruneError, InterruptedBuildError, OutputError
+from edgeprune.core.errors import EdgepruneError, InterruptedBuildError
 from edgeprune.models import Training
 from edgeprune.pipeline.context import Build
 from edgeprune.pipeline.convert import scheme_of
@@ -59,10 +58,7 @@ def sparsify(context: Build, original: Artifact) -> tuple[Artifact, SparseTraini
                 shutil.copy(log, context.request.out)
             raise
 
-    def read(place: Path) -> tuple[Artifact, SparseTraining]:
-        training = read_record(SparseTraining, place / "sparse.json", OutputError)
-        return context.network(place / "model.pt", original), training
-
+    read = context.network_with(SparseTraining, "sparse.json", original)
     return context.stage("sparse", parts, make, read, uses=context.of_pruning)
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from edgeprune.core import database
 from edgeprune.core.database import connectable, lock_whole
 from edgeprune.core.errors import CompileError, ConfigError, RuntimeMissingError
+from edgeprune.core.extras import how_to_get
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -44,7 +45,7 @@ def need_optuna() -> None:
     try:
         import optuna
     except ImportError as exc:
-        raise RuntimeMissingError("search: Optuna is not installed; pip install 'edgeprune[search]'") from exc
+        raise RuntimeMissingError(f"search: Optuna is not installed; {how_to_get('search')}") from exc
     optuna.logging.disable_default_handler()
 
 

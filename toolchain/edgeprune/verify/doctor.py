@@ -27,6 +27,7 @@ from edgeprune.backends import BACKENDS, REFERENCE, all_backends, get_backend, k
 from edgeprune.config.targets import resolve_targets
 from edgeprune.core.backend_types import Prover
 from edgeprune.core.errors import ConfigError, EdgepruneError, OutputError
+from edgeprune.core.extras import how_to_get
 from edgeprune.core.files import read_bytes
 from edgeprune.core.packages import (
     UNKNOWN,
@@ -289,7 +290,7 @@ def _extra(name: str, wanted: Sequence[Requirement]) -> Check | None:
             if checks
             else None
         )
-    advice = f"{EXTRAS.get(name, 'an extra')}: pip install 'edgeprune[{name}]'"
+    advice = f"{EXTRAS.get(name, 'an extra')}: {how_to_get(name)}"
     return Check(f"[{name}]", "warn", "; ".join(lacks), advice)
 
 

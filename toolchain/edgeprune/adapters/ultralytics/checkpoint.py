@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import nn
@@ -48,6 +48,29 @@ def load_network(path: Path, trust: bool = False) -> Any:
     # Checkpoints load with gradients off, and then torch-pruning silently prunes nothing.
     model.requires_grad_(True)
     return model
+
+
+class Told(NamedTuple):
+    """What a network tells of itself, whatever its task: see `ModelInfo`."""
+
+    family: str
+    names: tuple[str, ...]
+    imgsz: int | None
+
+
+def read_told(model: nn.Module, usual: str) -> Told:
+    """Read family, classes and input size off a loaded network.
+
+    Args:
+        usual: the family where the checkpoint does not name its YAML file.
+    """
+    told = cast(Any, model)
+    imgsz = told.args.get("imgsz")
+    return Told(
+        family=Path(str(told.yaml.get("yaml_file", usual))).stem,
+        names=tuple(str(told.names[index]) for index in sorted(told.names)),
+        imgsz=int(imgsz) if isinstance(imgsz, int) else None,
+    )
 
 
 def save(model: nn.Module, path: Path) -> None:

@@ -69,18 +69,15 @@ sparsify = partial(sparse_ultralytics.sparsify, sparse_ultralytics.SparseClassif
 
 def info(model: nn.Module) -> ModelInfo:
     """Describe a loaded classification model."""
-    names = cast("dict[int, str]", model.names)
-    config = cast("dict[str, Any]", model.yaml)
-    imgsz = cast("dict[str, Any]", model.args).get("imgsz")
-    listed = tuple(str(names[index]) for index in sorted(names))
+    told = checkpoint_ultralytics.read_told(model, "yolo-cls")
     return ModelInfo(
         task="classify",
-        family=Path(str(config.get("yaml_file", "yolo-cls"))).stem,
-        names=listed,
+        family=told.family,
+        names=told.names,
         stride=STRIDE,
-        imgsz=int(imgsz) if isinstance(imgsz, int) else None,
+        imgsz=told.imgsz,
         metric=top_k.METRIC,
-        postprocess=postprocess.classifier(listed),
+        postprocess=postprocess.classifier(told.names),
     )
 
 

@@ -74,20 +74,17 @@ sparsify = partial(sparse_ultralytics.sparsify, sparse_ultralytics.SparseTrainer
 
 def info(model: nn.Module) -> ModelInfo:
     """Describe a loaded detection model."""
-    names = cast("dict[int, str]", model.names)
-    config = cast("dict[str, Any]", model.yaml)
-    imgsz = cast("dict[str, Any]", model.args).get("imgsz")
-    listed = tuple(str(names[index]) for index in sorted(names))
+    told = checkpoint_ultralytics.read_told(model, "yolo")
     end2end = bool(head_of(model).end2end)
     return ModelInfo(
         task="detect",
-        family=Path(str(config.get("yaml_file", "yolo"))).stem,
-        names=listed,
+        family=told.family,
+        names=told.names,
         stride=int(cast(torch.Tensor, model.stride).max()),
-        imgsz=int(imgsz) if isinstance(imgsz, int) else None,
+        imgsz=told.imgsz,
         metric=METRIC,
-        postprocess=detector(listed, end2end),
-        with_nms=detector(listed, end2end=False) if end2end else None,
+        postprocess=detector(told.names, end2end),
+        with_nms=detector(told.names, end2end=False) if end2end else None,
         is_single=bool(cast("dict[str, Any]", model.args).get("single_cls")),
     )
 

@@ -74,8 +74,7 @@ def decode_raw(outputs: Outputs, post: Postprocess, selection: Selection | None)
     label, anchor, score = label[order], anchor[order], score[order]
     corners = columns[:4, anchor].T
     if post.boxes == "xywh":
-        half = corners[:, 2:] / 2
-        corners = np.concatenate([corners[:, :2] - half, corners[:, :2] + half], axis=1)
+        corners = _corners(corners[:, :2], corners[:, 2:])
     kept = _suppress(corners, label, selection.iou, selection.max_detections)
     return np.column_stack([corners[kept], score[kept], label[kept]]).astype(np.float32)
 
@@ -167,17 +166,17 @@ def error_raw(outputs: Outputs, reference: Outputs) -> float:
     both = (np.asarray(rows[0][0], dtype=np.float64) for rows in (outputs, reference))
     output, wanted = map(np.nan_to_num, both)
     weight = wanted[4:].max(axis=0) ** 2
-    overlap = _iou(_corners(output[:4].T), _corners(wanted[:4].T))
+    one, other = (_corners(rows[:2].T, np.maximum(rows[2:4].T, 0)) for rows in (output, wanted))
+    overlap = _iou(one, other)
     boxes = float(weight @ (1 - overlap)) / max(float(weight.sum()), 1e-12)
     size = float(np.linalg.norm(wanted[4:]))
     scores = float(np.linalg.norm(output[4:] - wanted[4:])) / max(size, 1e-12)
     return (boxes + scores) / 2
 
 
-def _corners(boxes: Array) -> Array:
-    """Return boxes (n, 4) of centre and size as two corners; a size below 0 is taken for 0."""
-    half = np.maximum(boxes[:, 2:], 0) / 2
-    return np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1)
+def _corners(centres: Array, sizes: Array) -> Array:
+    """Return boxes of centres and sizes, each (n, 2), as two corners (n, 4)."""
+    return np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=1)
 
 
 RAW = Head(check_raw, decode_raw, shared(check_raw, decode_raw), difference_raw, error_raw)
