@@ -34,6 +34,7 @@ from edgeprune.core.files import write_text_atomically
 from edgeprune.latency.profile import profile_model
 from edgeprune.latency.shipped import subject_of
 from edgeprune.latency.to_latency import describe_descent
+from edgeprune.models.source import ModelSource
 from edgeprune.pipeline.build import start
 from edgeprune.pipeline.context import Build, BuildRequest, Candidate, reader_of
 from edgeprune.pipeline.measure import bench_images
@@ -91,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     out: Path = options.out
     profile = resolve_targets((options.target,))[0]
     request = BuildRequest(
-        model=existing(options.model, "model"),
+        model=ModelSource(existing(options.model, "model")),
         data=existing(options.data, "data"),
         targets=(profile,),
         recipe=recipe_for(options, options.criteria[0]),

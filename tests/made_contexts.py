@@ -11,6 +11,7 @@ from edgeprune.config.recipe import load_recipe
 from edgeprune.config.targets import resolve_targets
 from edgeprune.core.artifact import Store
 from edgeprune.images.dataset import Dataset
+from edgeprune.models.source import ModelSource
 from edgeprune.pipeline.build import start
 from edgeprune.pipeline.context import Build, BuildRequest
 from edgeprune.records.bench_result import BenchResult, Block
@@ -34,7 +35,7 @@ def context(classifiers: dict[str, Path], digits: Dataset, tmp_path: Path) -> Bu
     targets = resolve_targets(("x86-ort",))
     recipe = load_recipe(None, ("quantize.images=4",), imgsz=32)
     request = BuildRequest(
-        classifiers["yolov8n-cls"], digits.source, targets, recipe, tmp_path, command="test"
+        ModelSource(classifiers["yolov8n-cls"]), digits.source, targets, recipe, tmp_path, command="test"
     )
     return start(request, Store(tmp_path / "stages"), lambda *_: None, board(onnxruntime="1.0"))[1]
 

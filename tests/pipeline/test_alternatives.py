@@ -18,6 +18,7 @@ from edgeprune.config.recipe import BudgetRecipe, load_recipe
 from edgeprune.config.targets import resolve_targets
 from edgeprune.core.errors import ConfigError
 from edgeprune.images.dataset import Dataset
+from edgeprune.models.source import ModelSource
 from edgeprune.pipeline.alternatives import MOST_SIZES, sizes_near
 from edgeprune.pipeline.build import build
 from edgeprune.pipeline.context import BuildRequest
@@ -50,7 +51,9 @@ def request(model: Path, data: Path, out: Path, smaller: Path | None, *assignmen
         ),
         imgsz=64,
     )
-    return BuildRequest(model, data, (ORT,), recipe, out, "edgeprune build --compare", smaller=smaller)
+    return BuildRequest(
+        ModelSource(model), data, (ORT,), recipe, out, "edgeprune build --compare", smaller=smaller
+    )
 
 
 @pytest.fixture(scope="module")

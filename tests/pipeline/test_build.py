@@ -18,6 +18,7 @@ from edgeprune.core.artifact import Artifact
 from edgeprune.images.dataset import Dataset
 from edgeprune.images.preprocess import Preprocess
 from edgeprune.models import get_adapter
+from edgeprune.models.source import ModelSource
 from edgeprune.pipeline.context import BuildRequest
 from edgeprune.records.summary import Summary
 from made_effort import quickly
@@ -31,6 +32,7 @@ import os, signal, sys
 from pathlib import Path
 from edgeprune.pipeline.context import BuildRequest
 from edgeprune.config.targets import resolve_targets
+from edgeprune.models.source import ModelSource
 from edgeprune.pipeline.build import build
 from edgeprune.config.recipe import load_recipe
 
@@ -44,7 +46,7 @@ def notify(stage, share, text):
 
 recipe = load_recipe(None, ("quantize.images=4", "budget.max_drop=1"), imgsz=64, prune__enabled=False)
 profiles = resolve_targets((target,))
-build(BuildRequest(Path(model), Path(data), profiles, recipe, Path(out), "edgeprune"), notify)
+build(BuildRequest(ModelSource(Path(model)), Path(data), profiles, recipe, Path(out), "edgeprune"), notify)
 """
 
 
@@ -57,7 +59,9 @@ def built(
     told: list[tuple[str, str]] = []
     recipe = load_recipe(None, ("quantize.images=4", "budget.max_drop=1", *assignments), imgsz=64)
     recipe = recipe.model_copy(update={"prune": recipe.prune.model_copy(update={"enabled": False})})
-    request = BuildRequest(model, data, resolve_targets((target,)), recipe, out, "edgeprune build")
+    request = BuildRequest(
+        ModelSource(model), data, resolve_targets((target,)), recipe, out, "edgeprune build"
+    )
     return build(request, lambda stage, share, text: told.append((stage, text)), quickly()), told
 
 

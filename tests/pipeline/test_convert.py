@@ -13,6 +13,7 @@ from edgeprune.config.recipe import load_recipe
 from edgeprune.core.artifact import Artifact, Store
 from edgeprune.core.errors import DataError
 from edgeprune.images.preprocess import read_image
+from edgeprune.models.source import ModelSource
 from edgeprune.pipeline.build import start
 from edgeprune.pipeline.context import Build, BuildRequest
 from edgeprune.pipeline.convert import calibrate_model
@@ -27,7 +28,9 @@ def make(checkpoints: dict[str, Path], tmp_path: Path) -> Any:
 
     def made(*settings: str) -> Build:
         recipe = load_recipe(None, ("quantize.images=4", *settings), imgsz=64)
-        request = BuildRequest(checkpoints["yolov8n"], data, (), recipe, tmp_path, "edgeprune build")
+        request = BuildRequest(
+            ModelSource(checkpoints["yolov8n"]), data, (), recipe, tmp_path, "edgeprune build"
+        )
         (tmp_path / "stages").mkdir(exist_ok=True)
         return start(request, Store(tmp_path / "stages"), lambda *_: None)[1]
 

@@ -11,6 +11,7 @@ from edgeprune.config.targets import resolve_targets
 from edgeprune.core.artifact import Artifact, Store
 from edgeprune.core.errors import ConfigError
 from edgeprune.images.demo import digits_model, render
+from edgeprune.models.source import ModelSource
 from edgeprune.pipeline import mixed_precision as guarding
 from edgeprune.pipeline.build import start
 from edgeprune.pipeline.context import Build, BuildRequest, Candidate
@@ -41,7 +42,7 @@ class Opened:
         self.told: list[str] = []
         self.stop_at = ""
         request = BuildRequest(
-            model=digits_model(),
+            model=ModelSource(digits_model()),
             data=data,
             targets=(HOST[backend].model_copy(update={"environments": {}}),),  # nothing is tuned
             recipe=load_recipe(None, assignments),

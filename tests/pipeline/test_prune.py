@@ -22,6 +22,7 @@ from edgeprune.gate.race import Race
 from edgeprune.images.dataset import Dataset
 from edgeprune.latency import to_latency
 from edgeprune.models import Training, get_adapter
+from edgeprune.models.source import ModelSource
 from edgeprune.pipeline import prune as pruning
 from edgeprune.pipeline import prune_to_latency as iterating
 from edgeprune.pipeline.build import start
@@ -68,7 +69,7 @@ def bench(
     def prune(profile: DeviceProfile = HERE, **options: float | str) -> Pruning:
         settings = ("prune.one_shot=true", "prune.criterion=l1")
         recipe = load_recipe(None, settings, imgsz=64, **({"finetune__epochs": 0} | options))
-        request = BuildRequest(checkpoint, tiny.source, (profile,), recipe, tmp_path / "out", "")
+        request = BuildRequest(ModelSource(checkpoint), tiny.source, (profile,), recipe, tmp_path / "out", "")
         store = Store(tmp_path / "out" / "stages")
         with store.locked():
             original, context = start(request, store, lambda *_: None)
@@ -201,7 +202,7 @@ def test_two_targets_that_cut_to_the_same_widths_train_once(
         imgsz=64,
     )
     out = tmp_path / "two"
-    request = BuildRequest(checkpoints["yolov8n"], tiny.source, (HERE, other), recipe, out, "")
+    request = BuildRequest(ModelSource(checkpoints["yolov8n"]), tiny.source, (HERE, other), recipe, out, "")
     store = Store(out / "stages")
     with store.locked():
         original, context = start(request, store, lambda *_: None)

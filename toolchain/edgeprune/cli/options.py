@@ -16,10 +16,27 @@ if TYPE_CHECKING:
     from edgeprune.bench.effort import Effort
     from edgeprune.config.recipe import Recipe
     from edgeprune.config.targets import DeviceProfile
+    from edgeprune.models.source import ModelSource
     from edgeprune.pipeline.context import BuildRequest
 
-model_option = click.option(
-    "--model", required=True, metavar="FILE", help="Trained checkpoint (.pt); `digits` is the bundled demo."
+_MODEL = (
+    click.option(
+        "--model",
+        required=True,
+        metavar="FILE|NAME",
+        help="Trained checkpoint or ONNX file; or torchvision:NAME, timm:NAME; `digits` is the bundled demo.",
+    ),
+    click.option(
+        "--weights",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help="Trained weights of a torchvision:NAME or timm:NAME.",
+    ),
+    click.option(
+        "--adapter",
+        metavar="NAME|FILE.py",
+        help="Kind of model, where the file does not tell; or your own Python file, which is run.",
+    ),
 )
 target_option = click.option(
     "--target", required=True, metavar="NAME", help="Device profile; one target, not an alias."
@@ -110,10 +127,44 @@ def grouped(name: str, kind: type) -> Callable[[Callable[..., None]], Callable[.
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What every command is given that works on a checkpoint and its data."""
+class AskedModel:
+    """What every command is given that works on a checkpoint."""
 
     model: str
+    weights: Path | None
+    adapter: str | None
+
+    def source(self, metric: str | None = None) -> ModelSource:
+        """Return what the user says of the model.
+
+        Raises:
+            ConfigError: weights without the network that they are of, or a network without its weights.
+        """
+        from edgeprune.core.errors import ConfigError
+        from edgeprune.models.source import ModelSource, is_architecture
+
+        if not is_architecture(self.model):
+            if self.weights:
+                raise ConfigError(
+                    f"--weights: {self.model} is a file and has its own; name the network, such as "
+                    "--model torchvision:resnet18"
+                )
+            return ModelSource(existing(self.model, "model"), adapter=self.adapter, metric=metric)
+        if self.adapter:
+            raise ConfigError(f"--adapter: {self.model} names the kind of model already; leave it out")
+        if self.weights is None:
+            raise ConfigError(
+                f"--model {self.model}: its trained weights are needed; give the file by --weights"
+            )
+        return ModelSource(self.weights, self.model, metric=metric)
+
+
+@dataclass(frozen=True)
+class Asked(AskedModel):
+    """What every command is given that works on a checkpoint and its data."""
+
+    metric: str | None
+    no_labels: bool
     data: str
     out: Path
     recipe_file: Path | None
@@ -125,7 +176,8 @@ class Asked:
         """Return the recipe: its file's, changed by `--set`, then by the options of the command itself."""
         from edgeprune.config.recipe import load_recipe
 
-        return load_recipe(self.recipe_file, self.assignments, **keys)
+        labels = {"finetune__labels": False if self.no_labels else None}
+        return load_recipe(self.recipe_file, self.assignments, **labels, **keys)
 
     def request(self, recipe: Recipe, targets: tuple[DeviceProfile, ...], **more: Any) -> BuildRequest:
         """Return what a build is asked for."""
@@ -133,7 +185,7 @@ class Asked:
         from edgeprune.pipeline.context import BuildRequest
 
         return BuildRequest(
-            model=existing(self.model, "model"),
+            model=self.source(self.metric),
             data=existing(self.data, "data"),
             targets=targets,
             recipe=recipe,
@@ -146,7 +198,7 @@ class Asked:
 
 
 def build_options(folder: str = "Build folder.") -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Return what gives a command ``--model``, ``--data`` and ``--out``, and all of `Asked` as ``asked``.
+    """Return what gives a command the model, ``--data`` and ``--out``, and all of `Asked` as ``asked``.
 
     `recipe_options` stand last in its help, so they are added apart.
 
@@ -155,16 +207,29 @@ def build_options(folder: str = "Build folder.") -> Callable[[Callable[..., None
     """
     out = click.Path(path_type=Path, file_okay=False)
     own = (
-        model_option,
+        *_MODEL,
         click.option(
             "--data",
             required=True,
             metavar="PATH",
             help="data.yaml of the data set, a classifier's folder; `digits` is the demo's.",
         ),
+        click.option(
+            "--no-labels", is_flag=True, help="DATA is pictures alone: the original teaches and judges."
+        ),
+        click.option(
+            "--metric",
+            metavar="FILE.py:FUNCTION",
+            help="Your own figure, higher is better, to judge by; the file is run.",
+        ),
         click.option("--out", required=True, type=out, help=folder),
     )
     return lambda command: _with(own, grouped("asked", Asked)(command))
+
+
+def model_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add ``--model``, ``--weights`` and ``--adapter`` to a command that gets them as ``asked``."""
+    return _with(_MODEL, grouped("asked", AskedModel)(command))
 
 
 def recipe_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from edgeprune.cli import echo, echo_json
 from edgeprune.cli.numbers import number
 from edgeprune.cli.options import (
+    AskedModel,
     device_option,
     effort,
-    existing,
     json_option,
+    model_options,
     one_target,
     target_option,
     threads_option,
@@ -23,12 +24,9 @@ from edgeprune.cli.progress import stage_progress
 from edgeprune.cli.usage import Command
 from edgeprune.core.extras import require_build
 
-if TYPE_CHECKING:
-    pass
-
 
 @click.command(cls=Command)
-@click.option("--model", required=True, metavar="PATH", help="Checkpoint whose layers are measured.")
+@model_options
 @target_option
 @click.option(
     "--precision",
@@ -50,7 +48,7 @@ if TYPE_CHECKING:
 )
 @json_option
 def command(
-    model: str,
+    asked: AskedModel,
     target: str,
     device: str,
     out: Path | None,
@@ -64,15 +62,16 @@ def command(
     """
     require_build("profile")
     from edgeprune.bench.testbed import as_testbed
+    from edgeprune.config.recipe import Recipe
     from edgeprune.latency.profile import profile_model, table_file
     from edgeprune.latency.shipped import subject_of
-    from edgeprune.models import adapter_of
+    from edgeprune.models.source import choose_adapter
     from edgeprune.records.latency_table import save_table
     from edgeprune.runners.devices import runner_for
 
-    profile, path = one_target(target), existing(model, "model")
-    require_apart((out, plot), [path])
-    subject = subject_of(adapter_of(path), path, profile=profile, **network)
+    profile, source = one_target(target), asked.source()
+    require_apart((out, plot), [source.file])
+    subject = subject_of(choose_adapter(source, Recipe()), source.file, profile=profile, **network)
     with runner_for(device) as runner, stage_progress() as notify:
         table = profile_model(subject, as_testbed(runner, [profile], effort()), notify)
     if out:

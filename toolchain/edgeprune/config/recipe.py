@@ -126,10 +126,37 @@ class SparseRecipe(_Section):
     strength: float = within("strength", 0.01)
 
 
+Three = tuple[float, float, float]
+Divisors = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+
+
+class InputRecipe(_Section):
+    """How an image becomes the input of a network whose file does not tell; null where the file tells.
+
+    Attributes:
+        colour: order of the planes.
+        scale: factor on the 0-255 values.
+        mean, std: what is taken off each plane after the scale, and what it is then divided by.
+        resize: ``letterbox`` keeps the whole picture and pads it, ``crop`` cuts its centre out.
+    """
+
+    colour: Literal["RGB", "BGR"] | None = None
+    scale: Annotated[float, Field(gt=0, le=1)] | None = None
+    mean: Three | None = None
+    std: Divisors | None = None
+    resize: Literal["letterbox", "crop"] | None = None
+
+    @property
+    def is_given(self) -> bool:
+        """Whether the user says anything of the input."""
+        return self != InputRecipe()
+
+
 class FinetuneRecipe(_Section):
     """How the pruned model is trained back.
 
     Attributes:
+        labels: whether the data's labels are used; without them the original alone teaches and judges.
         distill: whether the unpruned model teaches: a detector by its features (ultralytics >= 8.4), a
             classifier by its logits.
         temperature: what the logits of a classifier and its teacher are divided by before they are compared.
@@ -137,6 +164,7 @@ class FinetuneRecipe(_Section):
         device: ``""`` lets ultralytics choose (the first GPU, else CPU); ``"0,1"`` trains on two GPUs by DDP.
     """
 
+    labels: bool = True
     epochs: int = within("epochs", 60)
     batch: int = within("batch", 16)
     lr0: float = within("lr0", 0.001)
@@ -235,6 +263,7 @@ class Recipe(_Section):
 
     imgsz: int | None = within("imgsz", None)
     seed: int = within("seed", 0)
+    input: InputRecipe = InputRecipe()
     prune: PruneRecipe = PruneRecipe()
     sparse: SparseRecipe = SparseRecipe()
     finetune: FinetuneRecipe = FinetuneRecipe()

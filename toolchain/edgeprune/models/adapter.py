@@ -105,6 +105,10 @@ class ModelAdapter(Protocol):
         """Distributions that its results depend on."""
         ...
 
+    def parts(self) -> Mapping[str, Any]:
+        """Return what results depend on beside packages: settings, a digest of a user's file; JSON-like."""
+        ...
+
     def recognise(self, path: Path) -> bool:
         """Tell whether a file is a checkpoint of this kind, without running anything of it."""
         ...

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +64,10 @@ class BaseAdapter(ABC):
         self, predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess
     ) -> Accuracy:
         """Measure accuracy on a split with any callable that maps images to the network's outputs."""
+
+    def parts(self) -> Mapping[str, Any]:
+        """Return nothing: the packages alone decide what it computes."""
+        return {}
 
     def labelled_images(self, dataset: Dataset, spec: Preprocess, count: int, seed: int) -> Iterator[Batch]:
         """Say that nothing yields labelled images here."""

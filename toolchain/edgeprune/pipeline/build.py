@@ -12,7 +12,7 @@ from edgeprune.core.artifact import STAGES, SUMMARY, Artifact, Store, digest, re
 from edgeprune.core.errors import ConfigError
 from edgeprune.core.packages import version_named
 from edgeprune.images.size import sides, size_words
-from edgeprune.models import adapter_of, get_adapter
+from edgeprune.models.source import choose_adapter
 from edgeprune.models.trust import trusting
 from edgeprune.pipeline.alternatives import alternatives, smaller_model
 from edgeprune.pipeline.context import Build, BuildRequest, Candidate, Notify
@@ -94,8 +94,8 @@ def start(
         if "int8" in profile.precisions:
             require_method(scheme_of(request.recipe, profile), request.recipe.quantize.method)
     notify("load", 0.0, str(request.model))
-    adapter = get_adapter(request.adapter) if request.adapter else adapter_of(request.model)
-    model = adapter.load(request.model, request.trust)
+    adapter = choose_adapter(request.model, request.recipe)
+    model = adapter.load(request.model.file, request.trust)
     info = adapter.info(model)
     imgsz = request.recipe.imgsz or info.imgsz
     if imgsz is None:
@@ -117,7 +117,7 @@ def start(
     # Later stages, ultralytics' trainer among them, only ever read this copy, written by edgeprune itself.
     original = context.stage(
         "original",
-        {"model": digest(request.model)},
+        {"model": digest(request.model.file), "architecture": request.model.architecture},
         lambda out: adapter.save(model, out / "model.pt"),
         lambda place: context.network(place / "model.pt"),
         uses=context.of_model,

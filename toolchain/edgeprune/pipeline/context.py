@@ -23,6 +23,7 @@ from edgeprune.images.dataset import Dataset
 from edgeprune.images.preprocess import Preprocess
 from edgeprune.images.size import ImageSize
 from edgeprune.models import ModelAdapter, ModelInfo
+from edgeprune.models.source import ModelSource
 from edgeprune.records.scores import Accuracy
 from edgeprune.records.sensitivity import Guard
 from edgeprune.records.summary import AheadOfTime, Variant, variant_name
@@ -48,19 +49,17 @@ class BuildRequest:
 
     Attributes:
         command: the command line, for the report's "how to reproduce".
-        adapter: name of the kind of model; None takes the one of what the checkpoint holds.
         smaller: trained checkpoint of a smaller model of the family, to compare pruning with.
         trust: unpickle the checkpoint without the allow-list.
         skip_bad: leave out the images that cannot be used, instead of ending with them.
     """
 
-    model: Path
+    model: ModelSource
     data: Path
     targets: tuple[DeviceProfile, ...]
     recipe: Recipe
     out: Path
     command: str
-    adapter: str | None = None
     trust: bool = False
     smaller: Path | None = None
     skip_bad: bool = False
@@ -173,7 +172,7 @@ class Build:
         """Return what a stage made: from the store where it is there, else made now.
 
         Its key holds, beside `parts`, the version of edgeprune and of all that makes the result: packages on
-        this machine, runtimes on the device where they run.
+        this machine, runtimes on the device where they run, and what the adapter itself depends on.
 
         Args:
             name: names the stage's folder.
@@ -188,6 +187,8 @@ class Build:
             EdgepruneError: as `make` and `read` raised it.
         """
         inputs = {**parts, "versions": self.versions(uses)}
+        if own := self.adapter.parts():
+            inputs["adapter"] = dict(own)
         if times:
             bed = self.testbed
             there = {backend: bed.version(backend) or ABSENT for backend in sorted(times)}

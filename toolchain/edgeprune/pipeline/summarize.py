@@ -78,7 +78,11 @@ def summarize(
     summary = Summary(
         created_utc=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         command=request.command,
-        model={"path": str(request.model), "sha256": digest(request.model), "family": context.info.family},
+        model={
+            "path": str(request.model),
+            "sha256": digest(request.model.file),
+            "family": context.info.family,
+        },
         data={
             "path": str(request.data),
             "names": list(context.dataset.names),

@@ -163,7 +163,7 @@ def _prepared(
 def _terms(request: SearchRequest, context: Build) -> Terms:
     recipe, profile = context.recipe, request.build.targets[0]
     return Terms(
-        model=digest(request.build.model),
+        model=digest(request.build.model.file),
         data=_data_key(context.dataset),
         target=profile.name,
         precision=profile.ship,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -14,7 +15,13 @@ from ultralytics.nn.tasks import BaseModel
 from edgeprune.core.errors import ModelError
 from edgeprune.models.checkpoint.rebuild import input_channels
 from edgeprune.models.checkpoint.record import TrainArgs
+from edgeprune.models.fit import require_finite
 from edgeprune.models.safe_load import classes_in, load_checkpoint
+
+
+def parts() -> Mapping[str, Any]:
+    """Return nothing: ultralytics alone decides what its adapters compute."""
+    return {}
 
 
 def names(path: Path, network: str) -> bool:
@@ -41,9 +48,7 @@ def load_network(path: Path, trust: bool = False) -> Any:
         raise ModelError(
             f"{path}: the model reads images of {channels} channels; only 3 (colour) are supported"
         )
-    for name, tensor in model.state_dict().items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise ModelError(f"{path}: {name} holds NaN or infinite values; this training run diverged")
+    require_finite(model, path)
     model = model.float().eval()
     # Checkpoints load with gradients off, and then torch-pruning silently prunes nothing.
     model.requires_grad_(True)

@@ -56,6 +56,7 @@ def load(path: Path, trust: bool = False) -> ClassificationModel:
     return model
 
 
+parts = checkpoint_ultralytics.parts
 save = checkpoint_ultralytics.save
 prunable = ultralytics.prunable
 compare_reading = reading_ultralytics.compare_reading

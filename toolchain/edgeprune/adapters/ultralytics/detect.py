@@ -61,6 +61,7 @@ def load(path: Path, trust: bool = False) -> DetectionModel:
     return model
 
 
+parts = checkpoint_ultralytics.parts
 save = checkpoint_ultralytics.save
 compare_reading = reading_ultralytics.compare_reading
 labelled_images = batches_ultralytics.labelled_images
