@@ -30,6 +30,7 @@ from edgeprune.images.dataset import Dataset, load_dataset
 from edgeprune.images.heads import HEADS
 from edgeprune.images.postprocess import Selection
 from edgeprune.images.preprocess import load_input
+from edgeprune.images.size import ImageSize
 from edgeprune.images.spec import FILE, Spec, spec_of
 from edgeprune.models import ModelAdapter, get_adapter
 
@@ -70,7 +71,9 @@ print(json.dumps({"seen": seen, "found": [run(cv2.imread(image)) for image in im
 """
 
 
-def folder_of(adapter: ModelAdapter, weights: Path, profile: DeviceProfile, imgsz: int, out: Path) -> Path:
+def folder_of(
+    adapter: ModelAdapter, weights: Path, profile: DeviceProfile, imgsz: ImageSize, out: Path
+) -> Path:
     """Write what a build leaves in `best/`: a checkpoint as the fp32 engine of a target, spec and runtime."""
     from edgeprune.backends.ort_format import to_ort
 
@@ -111,7 +114,7 @@ def found_by_the_page(best: Path, kind: str, module: str, images: Sequence[Path]
 
 
 def found_by_ultralytics(
-    onnx: Path, names: Sequence[str], imgsz: int, images: Sequence[Path]
+    onnx: Path, names: Sequence[str], imgsz: ImageSize, images: Sequence[Path]
 ) -> list[list[Row]]:
     network = YOLO(onnx, task="detect")
     results = [
@@ -167,6 +170,22 @@ def test_the_script_finds_what_predict_finds_in_every_runtime(
     cv2.imwrite(str(tmp_path / "photo.jpg"), cv2.imread(str(pictures[0])))
     lines = python(DETECT, tmp_path).splitlines()
     assert lines and all(re.fullmatch(r"\d 0\.\d+( \d+){4}", line) for line in lines)
+
+
+def test_so_it_does_at_a_rectangle_wherever_the_picture_stands_out(
+    one_thread: None, pictures: list[Path], tmp_path: Path
+) -> None:
+    """With pictures that are as wide as the input, wider and narrower."""
+    (profile,) = resolve_targets(("x86-ort",))
+    size, images = (96, 160), []
+    for index, picture in enumerate(pictures):
+        image = cv2.imread(str(picture))
+        height = (96, 60, 160)[index % 3]
+        images.append(tmp_path / picture.name)
+        cv2.imwrite(str(images[-1]), image[:height])
+    best = folder_of(get_adapter("ultralytics"), demo.digits_model(), profile, size, tmp_path)
+    theirs = found_by_ultralytics(tmp_path / "plain.onnx", [str(digit) for digit in range(10)], size, images)
+    assert_same(theirs, found_by_the_page(best, "Detector", "onnxruntime", images))
 
 
 @pytest.mark.skipif(

@@ -167,6 +167,12 @@ def test_an_image_size_off_the_stride_names_the_two_nearest(build: Build, imgsz:
     assert f"imgsz: {imgsz} is not a multiple of the model's stride 32; {near} are the nearest" in ended.error
 
 
+def test_so_does_a_rectangle_and_names_the_nearest(build: Build) -> None:
+    ended = build(imgsz="360x640")
+    assert ended.code == 3
+    assert "imgsz: 360x640 is not a multiple of the model's stride 32; 352x640 is the nearest" in ended.error
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

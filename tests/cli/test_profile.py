@@ -147,7 +147,7 @@ def test_what_others_disturbed_twice_is_flagged_and_not_kept_for_the_next_table(
         (
             ("--target", "x86-ort", "--imgsz", "70"),
             3,
-            "--imgsz: 70 px is not a multiple of the network's stride 32",
+            "--imgsz: 70 is not a multiple of the model's stride 32; 64 and 96 are the nearest",
         ),
         (("--target", "x86-art"), 3, "(did you mean 'x86-ort'?)"),
     ],

@@ -57,6 +57,32 @@ def test_the_pixels_are_those_of_ultralytics_square_letterbox(shape: tuple[int, 
     np.testing.assert_array_equal(letterbox(image, Preprocess(64))[0], expected)
 
 
+WIDE = st.tuples(st.integers(1, 150), st.integers(1, 150), st.sampled_from(((64, 96), (96, 64), (32, 128))))
+
+
+@settings(deadline=None)
+@given(WIDE)
+def test_the_letterbox_of_a_rectangle_is_what_predict_makes_and_what_val_loads(
+    case: tuple[int, int, tuple[int, int]],
+) -> None:
+    """Pixel by pixel where both round alike; else the image is a pixel larger, as the validator loads it."""
+    height, width, size = case
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    theirs = LetterBox(new_shape=size, auto=False)
+    canvas, place = letterbox(image, Preprocess(size))
+    params = theirs.get_params({"img": image})
+    predicted = params["new_unpad"]
+    assert abs(place.width - predicted[0]) + abs(place.height - predicted[1]) <= 1
+    if (place.width, place.height) == predicted:
+        np.testing.assert_array_equal(canvas, theirs(image=image))
+    ratio = max(size) / max(height, width)
+    loaded = tuple(min(int(np.ceil(side * ratio)), max(size)) for side in (height, width))
+    if loaded[0] <= size[0] and loaded[1] <= size[1]:
+        scaled = cv2.resize(image, loaded[::-1]) if loaded != (height, width) else image
+        padded = LetterBox(new_shape=size, auto=False, scaleup=False)(image=scaled)
+        np.testing.assert_array_equal(canvas, padded)
+
+
 @pytest.mark.parametrize("shape", [(64, 96), (96, 65), (64, 64), (71, 93), (200, 33), (333, 500), (20, 31)])
 @pytest.mark.parametrize("imgsz", [32, 64])
 def test_the_pixels_are_those_of_ultralytics_classify_transforms(

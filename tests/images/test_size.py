@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from edgeprune.images.size import input_shape, sides, size_of, size_words
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeprune.images.size import input_shape, misfit, sides, size_of, size_words
 
 
 def test_a_square_is_a_number_and_all_else_is_height_and_width() -> None:
@@ -11,3 +17,26 @@ def test_a_square_is_a_number_and_all_else_is_height_and_width() -> None:
     assert (size_of(64, 64), size_of(64, 96)) == (64, (64, 96))
     assert input_shape((64, 96)) == (1, 3, 64, 96)
     assert (size_words(320), size_words((288, 800))) == ("320 px", "288x800 px")
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        (96, None),
+        ((64, 96), None),
+        (100, "100 is not a multiple of the model's stride 32; 96 and 128 are the nearest"),
+        ((360, 640), "360x640 is not a multiple of the model's stride 32; 352x640 is the nearest"),
+        ((10, 30), "10x30 is not a multiple of the model's stride 32; 32x32 is the nearest"),
+    ],
+)
+def test_a_size_that_a_network_does_not_take_is_told_with_the_nearest(
+    size: int | tuple[int, int], said: str | None
+) -> None:
+    assert misfit(size, 32) == said
+
+
+@given(st.integers(1, 5000), st.integers(1, 5000), st.sampled_from((8, 16, 32, 64)))
+def test_the_nearest_size_is_one_that_the_network_takes(height: int, width: int, stride: int) -> None:
+    if said := misfit((height, width), stride):
+        *_, near = re.findall(r"[\dx]+(?= (?:is|are) the nearest)", said)
+        assert misfit([int(side) for side in near.split("x")] * (2 if "x" not in near else 1), stride) is None

@@ -37,7 +37,7 @@ SPACES = st.builds(
     st.dictionaries(st.sampled_from("abcdef"), WIDTHS, min_size=1),
     st.lists(st.sampled_from(["m.0", "m.1", "m.2"]), unique=True).map(tuple),
     st.just(("keep", "relu")),
-    st.just((64, 96)),
+    st.just((64, 96, (64, 96))),
     st.booleans(),
 )
 

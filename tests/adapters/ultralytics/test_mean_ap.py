@@ -16,13 +16,16 @@ from ultralytics import YOLO
 from conftest import FAMILIES, NAMES, build_detector
 from edgeprune.adapters.ultralytics import detect as adapter
 from edgeprune.adapters.ultralytics.mean_ap import causes, evaluate, match
+from edgeprune.config.recipe import ExportRecipe
 from edgeprune.core.errors import CompileError
 from edgeprune.core.resources import find_bundled
+from edgeprune.export.onnx import export
 from edgeprune.images import demo
 from edgeprune.images.dataset import Dataset, load_dataset
 from edgeprune.images.postprocess import detector
 from edgeprune.images.preprocess import Preprocess, load_input
 from edgeprune.images.reading.labels import Labelling
+from edgeprune.images.size import ImageSize, sides
 from edgeprune.models import Predict
 from edgeprune.models.predictor import predictor
 
@@ -98,14 +101,16 @@ def test_a_target_is_claimed_once_and_by_the_most_confident() -> None:
     assert right[:, -1].tolist() == [False, True, False]  # 0.9 overlap is not enough for 0.95
 
 
-def assert_agrees_with_ultralytics(weights: Path, data: Path, split: str, imgsz: int, folder: Path) -> None:
+def assert_agrees_with_ultralytics(
+    weights: Path, data: Path, split: str, imgsz: ImageSize, folder: Path, theirs: Path | None = None
+) -> None:
     dataset = load_dataset(data)
     post = detector(dataset.names, end2end=False)
     ours = adapter.evaluate(predictor(whole(weights)), dataset, split, Preprocess(imgsz), post)
-    metrics: Any = YOLO(weights).val(
+    metrics: Any = YOLO(theirs or weights, task="detect").val(
         data=str(data),
         split=split,
-        imgsz=imgsz,
+        imgsz=max(sides(imgsz)),
         rect=False,
         batch=8,
         workers=0,
@@ -119,8 +124,8 @@ def assert_agrees_with_ultralytics(weights: Path, data: Path, split: str, imgsz:
     assert ours.others["mAP50"] == pytest.approx(metrics.box.map50, abs=1e-3)
     assert ours.score == pytest.approx(metrics.box.map, abs=1e-3)
     classes = zip(metrics.box.ap_class_index, metrics.box.maps[metrics.box.ap_class_index], strict=True)
-    theirs = {dataset.names[index]: value for index, value in classes}
-    assert ours.per_class == pytest.approx(theirs, abs=2e-3)
+    per_class = {dataset.names[index]: value for index, value in classes}
+    assert ours.per_class == pytest.approx(per_class, abs=2e-3)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -142,6 +147,22 @@ def test_it_agrees_with_ultralytics_on_the_digits(one_thread: None, tmp_path: Pa
         pytest.skip("the demo checkpoint is not here")
     data = demo.render(tmp_path / "digits", {"train": 2, "val": 30})
     assert_agrees_with_ultralytics(weights, data, "val", 160, tmp_path)
+
+
+def test_it_agrees_with_ultralytics_at_a_rectangle_where_its_validator_knows_one(
+    one_thread: None, tmp_path: Path
+) -> None:
+    """Its `val` takes a height and a width from the metadata of an exported file, and from nothing else."""
+    weights, size = find_bundled("calib") / "digits" / "digits_yolov8n_160.pt", (128, 160)
+    if not weights.is_file():
+        pytest.skip("the demo checkpoint is not here")
+    data = demo.render(tmp_path / "digits", {"train": 2, "val": 30})
+    module = adapter.load(weights)
+    export(
+        whole(weights), adapter.info(module), Preprocess(size), (), ExportRecipe(), "original",
+        tmp_path / "rectangle.onnx",
+    )  # fmt: skip
+    assert_agrees_with_ultralytics(weights, data, "val", size, tmp_path, tmp_path / "rectangle.onnx")
 
 
 def test_it_agrees_with_ultralytics_on_photographs_of_odd_shape(one_thread: None, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from edgeprune.config.input_size import read_size
 from edgeprune.config.limits import LIMITS, Limit
 
 _LONGEST = 40  # characters of a number; a float needs 24
@@ -15,6 +16,8 @@ _LONGEST = 40  # characters of a number; a float needs 24
 def number(name: str) -> click.ParamType[Any]:
     """Return the type of an option whose bounds are those of a name in `LIMITS`."""
     limit = LIMITS[name]
+    if name == "imgsz":
+        return Size()
     return Whole(limit) if limit.whole else Real(limit)
 
 
@@ -59,6 +62,21 @@ class Milliseconds(Real):
         except ValueError:
             self.fail(f"{str(value)[:_LONGEST]!r} is not a time in milliseconds, such as 8ms", param, ctx)
         return super().convert(text, param, ctx)
+
+
+class Size(click.ParamType[Any]):
+    """The size of an input: ``640``, or height and width such as ``384x640`` or ``384,640``."""
+
+    name = "size"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | tuple[int, int]:
+        """Return the side of a square, or height and width, or fail with what is expected."""
+        try:
+            return read_size(_of_sane_length(self, value, param, ctx))
+        except ValueError as exc:
+            self.fail(f"{exc}", param, ctx)
 
 
 def _of_sane_length(

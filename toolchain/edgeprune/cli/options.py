@@ -42,7 +42,9 @@ target_option = click.option(
     "--target", required=True, metavar="NAME", help="Device profile; one target, not an alias."
 )
 imgsz_option = click.option(
-    "--imgsz", type=number("imgsz"), help="Input size in pixels; the checkpoint's own by default."
+    "--imgsz",
+    type=number("imgsz"),
+    help="Input size in pixels, 640 or height x width as 384x640; the checkpoint's own by default.",
 )
 max_drop_option = click.option(
     "--max-drop",

@@ -8,11 +8,11 @@ from typing import Any
 import click
 
 from edgeprune.cli import echo, echo_json
-from edgeprune.cli.numbers import number
 from edgeprune.cli.options import (
     AskedModel,
     device_option,
     effort,
+    imgsz_option,
     json_option,
     model_options,
     one_target,
@@ -33,7 +33,7 @@ from edgeprune.core.extras import require_build
     type=click.Choice(["fp32", "fp16", "bf16", "int8"]),
     help="Precision to measure in; by default the one that the target ships.",
 )
-@click.option("--imgsz", type=number("imgsz"), help="Side of the input; by default the checkpoint's own.")
+@imgsz_option
 @threads_option
 @device_option
 @click.option(

@@ -57,7 +57,7 @@ def _once(ctx: click.Context, param: click.Parameter, values: tuple[Any, ...]) -
     type=number("imgsz"),
     multiple=True,
     callback=_once,
-    help="Image size to choose from; repeatable.",
+    help="Image size to choose from, such as 320 or 288x320; repeatable.",
 )
 @click.option(
     "--activation",

@@ -36,7 +36,7 @@ def command(
     epochs: int,
     trials: int,
     max_drop: float | None,
-    imgsz: int | None,
+    imgsz: int | tuple[int, int] | None,
     as_json: bool,
 ) -> None:
     """Train MODEL at several strengths of a criterion's regulariser; pick the largest within the budget.

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from edgeprune.config.input_size import InputSize
 from edgeprune.config.limits import LIMITS
 from edgeprune.config.targets import SchemeName
 from edgeprune.core.documents import parse_yaml, read_mapping, validate
@@ -259,9 +260,14 @@ class BudgetRecipe(_Section):
 
 
 class Recipe(_Section):
-    """Everything that is done to a model, with its defaults."""
+    """Everything that is done to a model, with its defaults.
 
-    imgsz: int | None = within("imgsz", None)
+    Attributes:
+        imgsz: side of the square input, or its height and width, such as ``384x640``; null is the
+            checkpoint's own.
+    """
+
+    imgsz: InputSize | None = None
     seed: int = within("seed", 0)
     input: InputRecipe = InputRecipe()
     prune: PruneRecipe = PruneRecipe()

@@ -3,7 +3,8 @@
 It is that of ultralytics' validators. For detection, with square batches (`rect=False`): the long side is
 scaled to the input size with bilinear interpolation, the rest is padded around the centre.
 For classification: the short side is scaled, with Pillow's antialiasing, and the centre is cut out.
-An input that is no square is filled as far as the image's proportions allow, or covered by it.
+An input that is no square is filled as far as the image's proportions allow, or covered by it: the letterbox
+is what ultralytics' `predict` makes for that height and width, and `val` of a file that was exported at them.
 
 This file travels to the device with the worker: numpy, and inside the functions OpenCV or Pillow.
 """
@@ -40,14 +41,29 @@ class Placement:
     top: int
 
 
+def fitted_size(height: int, width: int, high: int, wide: int) -> tuple[int, int]:
+    """Return the height and width that an image is scaled to, to fill an input as far as it can, in pixels.
+
+    Its long side becomes that of the input, and the other one is rounded up, as ultralytics' validators load
+    images. An image of other proportions than a rectangle would stand out of it then: it is scaled until it
+    fits, and rounded to the nearest pixel, as ultralytics' LetterBox does.
+    """
+    long = max(high, wide)
+    ratio = long / max(height, width)
+    tall, broad = min(math.ceil(height * ratio), long), min(math.ceil(width * ratio), long)
+    if tall > high or broad > wide:
+        ratio = min(high / height, wide / width)
+        tall, broad = max(round(height * ratio), 1), max(round(width * ratio), 1)
+    return tall, broad
+
+
 def letterbox(image: Image, spec: Preprocess) -> tuple[Image, Placement]:
     """Scale and pad a BGR image of shape (h, w, 3) to the spec's height and width, uint8."""
-    (high, wide), (height, width) = sides(spec.imgsz), image.shape[:2]
-    ratio = min(high / height, wide / width)
-    if ratio != 1:
+    (high, wide), size = sides(spec.imgsz), image.shape[:2]
+    height, width = fitted_size(size[0], size[1], high, wide)
+    if (height, width) != size:
         import cv2
 
-        width, height = min(math.ceil(width * ratio), wide), min(math.ceil(height * ratio), high)
         image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
     # -0.1 / +0.1 split an odd padding as ultralytics' LetterBox does.
     left, top = round((wide - width) / 2 - 0.1), round((high - height) / 2 - 0.1)

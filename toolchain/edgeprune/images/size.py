@@ -21,12 +21,34 @@ def size_of(height: int, width: int) -> ImageSize:
     return height if height == width else (height, width)
 
 
-def input_shape(imgsz: int | Sequence[int]) -> tuple[int, int, int, int]:
-    """Return the shape of one input of that size, (1, 3, height, width)."""
-    return (1, 3, *sides(imgsz))
+def misfit(imgsz: int | Sequence[int], stride: int) -> str | None:
+    """Say why a network of that stride does not take a size, with the nearest that it takes; None if it does.
+
+    A network halves its input again and again: both sides have to be whole multiples of its stride.
+    """
+    height, width = sides(imgsz)
+    if height % stride == width % stride == 0:
+        return None
+    if height == width:
+        lower = max(stride, height // stride * stride)
+        near = f"{lower} and {lower + stride} are the nearest"
+    else:
+        near = "x".join(str(max(1, round(side / stride)) * stride) for side in (height, width))
+        near += " is the nearest"
+    return f"{size_text(imgsz)} is not a multiple of the model's stride {stride}; {near}"
+
+
+def input_shape(imgsz: int | Sequence[int], batch: int = 1) -> tuple[int, int, int, int]:
+    """Return the shape of an input of so many images of that size, (batch, 3, height, width)."""
+    return (batch, 3, *sides(imgsz))
+
+
+def size_text(imgsz: int | Sequence[int]) -> str:
+    """Return a size as a user writes it, such as ``320`` or ``288x800``, height first."""
+    height, width = sides(imgsz)
+    return f"{height}" if height == width else f"{height}x{width}"
 
 
 def size_words(imgsz: int | Sequence[int]) -> str:
     """Return a size in words, such as ``320 px`` or ``288x800 px``, height first."""
-    height, width = sides(imgsz)
-    return f"{height} px" if height == width else f"{height}x{width} px"
+    return f"{size_text(imgsz)} px"

@@ -21,7 +21,7 @@ from edgeprune.core.artifact import Artifact, digest
 from edgeprune.core.errors import ConfigError
 from edgeprune.export.onnx import export, export_program
 from edgeprune.images.preprocess import Preprocess
-from edgeprune.images.size import ImageSize, input_shape, sides, size_words
+from edgeprune.images.size import ImageSize, input_shape, misfit
 from edgeprune.models import ModelAdapter
 from edgeprune.prune.groups import find_groups, remove, trace
 from edgeprune.quantize import CalibrationSet, quantize
@@ -63,10 +63,8 @@ def subject_of(
     side = imgsz or info.imgsz
     if side is None:
         raise ConfigError(f"{path}: the checkpoint does not tell its image size; give --imgsz")
-    if any(length % info.stride for length in sides(side)):
-        raise ConfigError(
-            f"--imgsz: {size_words(side)} is not a multiple of the network's stride {info.stride}"
-        )
+    if wrong := misfit(side, info.stride):
+        raise ConfigError(f"--imgsz: {wrong}")
     return ProfiledNetwork(
         adapter, adapter.prunable(model), digest(path), side, profile, precision or profile.ship, threads
     )

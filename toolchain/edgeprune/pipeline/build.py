@@ -11,7 +11,7 @@ from edgeprune.bench.testbed import Testbed, local
 from edgeprune.core.artifact import STAGES, SUMMARY, Artifact, Store, digest, require_own_folder
 from edgeprune.core.errors import ConfigError
 from edgeprune.core.packages import version_named
-from edgeprune.images.size import sides, size_words
+from edgeprune.images.size import misfit, size_words
 from edgeprune.models.source import choose_adapter
 from edgeprune.models.trust import trusting
 from edgeprune.pipeline.alternatives import alternatives, smaller_model
@@ -100,13 +100,8 @@ def start(
     imgsz = request.recipe.imgsz or info.imgsz
     if imgsz is None:
         raise ConfigError(f"{request.model}: the checkpoint does not tell its input size; give --imgsz")
-    for side in sides(imgsz):
-        if side % info.stride:
-            lower = max(info.stride, side // info.stride * info.stride)
-            raise ConfigError(
-                f"imgsz: {side} is not a multiple of the model's stride {info.stride}; "
-                f"{lower} and {lower + info.stride} are the nearest"
-            )
+    if wrong := misfit(imgsz, info.stride):
+        raise ConfigError(f"imgsz: {wrong}")
     if request.recipe.export.embed:
         from edgeprune.export.embed import check
 

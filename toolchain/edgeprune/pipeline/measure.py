@@ -19,6 +19,7 @@ from edgeprune.core.artifact import Artifact
 from edgeprune.core.errors import DataError
 from edgeprune.core.files import write_text_atomically
 from edgeprune.images.preprocess import load_input
+from edgeprune.images.size import size_text
 from edgeprune.pipeline.context import SELECTION_SPLIT, Build, Candidate, reader_of
 from edgeprune.records.bench_result import BenchResult, Job, load_result, result_file, save_result
 
@@ -80,7 +81,7 @@ def measure_rows(
 
     def make(out: Path) -> None:
         tensors = {
-            imgsz: write_inputs(bench_images(context.at(imgsz)), out / f"inputs{imgsz}.npy")
+            imgsz: write_inputs(bench_images(context.at(imgsz)), out / f"inputs-{size_text(imgsz)}.npy")
             for imgsz in {entry.imgsz for entry in candidates}
         }
         jobs: list[Job] = [

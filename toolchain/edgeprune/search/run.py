@@ -15,7 +15,7 @@ from edgeprune.core.errors import ConfigError, NotComparableError
 from edgeprune.core.files import write_text_atomically
 from edgeprune.core.text import flatten
 from edgeprune.images.dataset import Dataset
-from edgeprune.images.size import sides
+from edgeprune.images.size import ImageSize, misfit
 from edgeprune.models.trust import trusting
 from edgeprune.pipeline.build import start
 from edgeprune.pipeline.context import Build, BuildRequest, Notify
@@ -51,7 +51,7 @@ class SearchRequest:
     """
 
     build: BuildRequest
-    imgszs: tuple[int, ...]
+    imgszs: tuple[ImageSize, ...]
     activations: tuple[str, ...]
     epochs: int
     trials: int
@@ -72,7 +72,7 @@ class Terms(_Record):
     target: str
     precision: str
     threads: int
-    imgszs: tuple[int, ...]
+    imgszs: tuple[ImageSize, ...]
     activations: tuple[str, ...]
     epochs: int
     prune: dict[str, Any]
@@ -208,14 +208,11 @@ def _say(notify: Notify, metric: str, share: float, trial: FrozenTrial) -> None:
     notify("search", share, f"trial {trial.number}: {words}")
 
 
-def _sizes(wanted: tuple[int, ...], context: Build) -> tuple[int, ...]:
-    stride = context.info.stride
+def _sizes(wanted: tuple[ImageSize, ...], context: Build) -> tuple[ImageSize, ...]:
     for size in wanted:
-        if size % stride:
-            raise ConfigError(f"--imgsz: {size} is not a multiple of the model's stride {stride}")
-    if not wanted and not isinstance(context.spec.imgsz, int):
-        raise ConfigError("this model's input is no square, which the search cannot choose; give --imgsz")
-    return wanted or (max(sides(context.spec.imgsz)),)
+        if wrong := misfit(size, context.info.stride):
+            raise ConfigError(f"--imgsz: {wrong}")
+    return wanted or (context.spec.imgsz,)
 
 
 def _data_key(dataset: Dataset) -> str:

@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from edgeprune.config.input_size import read_size
 from edgeprune.config.recipe import PruneRecipe, Recipe
 from edgeprune.core.errors import BudgetError, ConfigError
 from edgeprune.images.dataset import Dataset
-from edgeprune.images.size import input_shape
+from edgeprune.images.size import ImageSize, input_shape, size_text
 from edgeprune.latency.knapsack import allot, width_options
 from edgeprune.models import ModelAdapter
 from edgeprune.prune.activation import swap_activation
@@ -51,7 +52,7 @@ class Space:
     widths: Mapping[str, Sequence[int]]
     blocks: Sequence[str]
     activations: Sequence[str]
-    imgszs: Sequence[int]
+    imgszs: Sequence[ImageSize]
     rewriting: bool
 
     def parameters(self) -> dict[str, tuple[Any, ...]]:
@@ -60,7 +61,7 @@ class Space:
         return (
             {f"{_WIDTH}{name}": tuple(range(len(options))) for name, options in self.widths.items()}
             | dict.fromkeys(flags, (False, True))
-            | {"activation": tuple(self.activations), "imgsz": tuple(self.imgszs)}
+            | {"activation": tuple(self.activations), "imgsz": tuple(map(_written, self.imgszs))}
         )
 
 
@@ -76,7 +77,7 @@ class Choice:
     keep: Mapping[str, int]
     dropped: tuple[str, ...]
     activation: str
-    imgsz: int
+    imgsz: ImageSize
     rewrite: bool = False
 
 
@@ -87,7 +88,7 @@ def encode(space: Space, choice: Choice) -> dict[str, Any]:
         {f"{_WIDTH}{name}": list(options).index(choice.keep[name]) for name, options in space.widths.items()}
         | flags
         | ({"rewrite": choice.rewrite} if space.rewriting else {})
-        | {"activation": choice.activation, "imgsz": choice.imgsz}
+        | {"activation": choice.activation, "imgsz": _written(choice.imgsz)}
     )
 
 
@@ -97,9 +98,14 @@ def decode(space: Space, params: Mapping[str, Any]) -> Choice:
         keep={name: options[params[f"{_WIDTH}{name}"]] for name, options in space.widths.items()},
         dropped=tuple(name for name in space.blocks if params[f"{_DROP}{name}"]),
         activation=params["activation"],
-        imgsz=params["imgsz"],
+        imgsz=read_size(params["imgsz"]),
         rewrite=params.get("rewrite", False),
     )
+
+
+def _written(imgsz: ImageSize) -> int | str:
+    """Return a size as a study's storage takes it: it holds numbers and texts, no pairs."""
+    return imgsz if isinstance(imgsz, int) else size_text(imgsz)
 
 
 @dataclass(frozen=True)
@@ -124,7 +130,7 @@ def space_of(
     table: LatencyTable,
     recipe: PruneRecipe,
     activations: Sequence[str],
-    imgszs: Sequence[int],
+    imgszs: Sequence[ImageSize],
 ) -> Space:
     """Return what may be chosen for a network: its groups, their widths on the table's step, its blocks.
 

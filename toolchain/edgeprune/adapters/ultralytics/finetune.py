@@ -29,6 +29,7 @@ from edgeprune.adapters.ultralytics.mean_ap import METRIC
 from edgeprune.adapters.ultralytics.reading import without_fonts
 from edgeprune.core.errors import EdgepruneError, ModelError, shorten
 from edgeprune.images.reading.view import write_view
+from edgeprune.images.size import sides
 from edgeprune.models import Progress, Training
 from edgeprune.prune.activation import ease, set_share, settle
 
@@ -213,7 +214,8 @@ def _overrides(checkpoint: Path, data: Path, training: Training, work: Path) -> 
     return {
         "model": str(checkpoint),
         "data": str(data),
-        "imgsz": training.imgsz,
+        # Its trainers know squares only; accuracy is measured at the rectangle, by our own evaluator.
+        "imgsz": max(sides(training.imgsz)),
         "batch": tuning.batch,
         "lr0": tuning.lr0,
         "optimizer": tuning.optimizer,
