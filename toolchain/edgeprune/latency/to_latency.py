@@ -24,7 +24,9 @@ from edgeprune.latency.paced import Engine, jobs_beside, measured_pace, pace_of,
 from edgeprune.latency.shipped import ProfiledNetwork, compile_shipped, subject_of
 from edgeprune.models import ModelAdapter
 from edgeprune.models.predictor import predictor
+from edgeprune.prune.allocation import channels_to_remove
 from edgeprune.prune.passes import Gauges, apply_passes
+from edgeprune.prune.proof import require_exact
 from edgeprune.prune.recalibrate import recalibrate
 from edgeprune.prune.stages import PruneContext, batches, evidence_for
 from edgeprune.prune.surgery import CutTerms, account, cut_to, score_groups
@@ -80,6 +82,8 @@ def cut_to_latency(
         {name: score.tolist() for name, score in scores.items()}, options, table.predictor(), goal_ms
     )
     pruned = cut_to(model, adapter.unprunable, example, recipe.prune.skip, scores, found.keep)
+    doomed = channels_to_remove(scores, found.keep)
+    require_exact(model, adapter.unprunable, example, recipe.prune.skip, doomed)
     recalibrate(pruned, batches(context.dataset, spec, recipe.seed))
     adapter.save(pruned, out / "model.pt")
     cut = Cut(keep=found.keep, predicted_ms=found.predicted_ms, importance=found.importance)

@@ -20,6 +20,7 @@ from edgeprune.core.errors import ConfigError, ModelError
 from edgeprune.images.postprocess import Postprocess
 from edgeprune.images.size import ImageSize
 from edgeprune.models.adapter import Batch, ModelInfo, Predict, Training
+from edgeprune.models.following import mark_followed
 from edgeprune.models.recovery import recover
 
 if TYPE_CHECKING:
@@ -81,8 +82,14 @@ class BaseAdapter(ABC):
         raise ConfigError("this kind of model has no loss")
 
     def prunable(self, model: nn.Module) -> nn.Module:
-        """Return a copy, gradients on, in eval mode."""
-        return copy.deepcopy(model).requires_grad_(True).eval()
+        """Return a copy, gradients on, in eval mode, its blocks judged by their operations.
+
+        Raises:
+            ModelError: what the network does between its blocks cannot be followed.
+        """
+        twin = copy.deepcopy(model).requires_grad_(True).eval()
+        mark_followed(twin, self._example(twin), self.unprunable(twin))
+        return twin
 
     def exportable(self, model: nn.Module, end2end: bool = True) -> nn.Module:
         """Return a float32 copy, gradients off, in eval mode."""
@@ -90,10 +97,13 @@ class BaseAdapter(ABC):
 
     def unprunable(self, model: nn.Module) -> list[nn.Module]:
         """Return the layers that make the outputs: their widths are the task's."""
+        return output_layers(model, self._example(model))
+
+    def _example(self, model: nn.Module) -> torch.Tensor:
         imgsz = self.info(model).imgsz
         if imgsz is None:
             raise ModelError("this model does not tell its input size, so its last layers are not known")
-        return output_layers(model, torch.zeros(self.preprocess(imgsz).shape))
+        return torch.zeros(self.preprocess(imgsz).shape)
 
     def compare_reading(self, dataset: Dataset, work: Path) -> None:  # noqa: B027
         """Compare nothing: no trainer with a loader of its own reads the data."""

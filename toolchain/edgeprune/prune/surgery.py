@@ -16,6 +16,7 @@ from edgeprune.prune.allocation import channels_to_remove, own_ratios, smallest_
 from edgeprune.prune.criteria import CRITERIA, NEEDS
 from edgeprune.prune.evidence import Evidence
 from edgeprune.prune.groups import Group, count_macs, find_groups, kept_whole, remove, structure, trace
+from edgeprune.prune.proof import require_exact
 from edgeprune.prune.whole import describe_blocks, whole_blocks
 from edgeprune.records.pruning import LayerWidth, Pruning
 
@@ -47,14 +48,19 @@ def prune(
 
     Raises:
         ConfigError: the goal is out of reach, or so small that rounding to the step leaves nothing pruned.
+        ModelError: no channel can be removed, or a cut is not exact; see `proof`.
     """
     groups = _groups(copy.deepcopy(model), fixed, example, recipe.skip)[1]
+    if not groups and (whole := describe_blocks(model, whole_blocks(model))):
+        raise ModelError(_nothing_to_prune(whole))
     scores = _scores(groups, recipe, evidence)
     classes, own = _classes(groups, recipe.scope), own_ratios(groups, recipe.ratios)
 
+    def kept(ratio: float) -> dict[str, int]:
+        return widths(scores, classes, ratio, step, recipe.max_ratio, own)
+
     def cut(ratio: float) -> nn.Module:
-        keep = widths(scores, classes, ratio, step, recipe.max_ratio, own)
-        return cut_to(model, fixed, example, recipe.skip, scores, keep)
+        return cut_to(model, fixed, example, recipe.skip, scores, kept(ratio))
 
     if recipe.macs is not None:
         goal = f"macs {recipe.macs:g}"
@@ -68,6 +74,7 @@ def prune(
     if ratio > recipe.max_ratio:
         raise ConfigError(f"prune.ratio: {ratio:g} is above prune.max_ratio {recipe.max_ratio:g}")
     pruned = cut(ratio)
+    require_exact(model, fixed, example, recipe.skip, channels_to_remove(scores, kept(ratio)))
     report = account(model, pruned, fixed, example, recipe, CutTerms(goal, ratio, step))
     if report.params_after == report.params_before:
         raise ConfigError(
@@ -75,6 +82,14 @@ def prune(
             "ask for more"
         )
     return Pruned(pruned, report)
+
+
+def _nothing_to_prune(whole: Sequence[str]) -> str:
+    more = f" and {len(whole) - 1} more" if len(whole) > 1 else ""
+    return (
+        f"nothing of this network can be pruned: {whole[0]}{more} mix their channels in ways that cannot be "
+        "followed; build it with --no-prune, or take a network of convolutions and batch norms"
+    )
 
 
 class CutTerms(NamedTuple):

@@ -2,12 +2,14 @@
 
 torch-pruning follows every operation of a forward pass. Where a block splits a tensor by its channels, or
 groups or rearranges them, it fails, cuts what does not fit, or searches for minutes: a yolo12n took 7.5 GB.
-So only classes that are proven are followed. Any other block is one unit. While the graph is built,
+So only what is proven is followed: the classes listed here, or what `following` has judged by its operations
+and marked so. Any other block is one unit. While the graph is built,
 convolutions that keep its inputs and outputs stand in for it, and no channel at either side is cut.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
@@ -15,6 +17,8 @@ from typing import Any, cast
 import torch
 from torch import nn
 from torch.nn import functional
+
+from edgeprune.models.following import MARK
 
 FOLLOWED: frozenset[str] = frozenset(
     {
@@ -83,6 +87,8 @@ def whole_blocks(model: nn.Module) -> list[str]:
 
 def _is_followed(module: nn.Module) -> bool:
     kind = type(module)
+    if MARK in vars(module):
+        return not getattr(module, MARK)
     return f"{kind.__module__}.{kind.__qualname__}" in FOLLOWED
 
 
@@ -96,7 +102,7 @@ class StandIn(nn.Module):
 
     Attributes:
         ways: one convolution an output and input, side by side.
-        sizes: height and width of each output.
+        sizes: of each output, what follows its channels: height and width, mostly.
         alone: whether the block gives a tensor and not a list of them.
     """
 
@@ -106,28 +112,41 @@ class StandIn(nn.Module):
             nn.ModuleList(nn.Conv2d(source.shape[1], target.shape[1], 1) for source in inputs)
             for target in outputs
         )
-        self.sizes = [target.shape[-2:] for target in outputs]
+        self.sizes = [target.shape[2:] for target in outputs]
         self.alone = alone
 
-    def forward(self, features: Any) -> Any:
+    def forward(self, *features: Any) -> Any:
         """Map one (n, c, h, w), or lists of them, to what the block would give."""
-        sources = _tensors(features)
+        sources = [_as_map(source) for source in _tensors(features)]
         outputs = []
         for ways, size in zip(self.ways, self.sizes, strict=True):
             parts = [
-                functional.interpolate(way(source), size=size)
+                functional.interpolate(way(source), size=_height_width(size))
                 for way, source in zip(cast(nn.ModuleList, ways), sources, strict=True)
             ]
             total = parts[0]
             for part in parts[1:]:
                 total = total + part
-            outputs.append(total)
+            outputs.append(total if len(size) == 2 else total.reshape(*total.shape[:2], *size))
         return outputs[0] if self.alone else outputs
+
+
+def _as_map(features: torch.Tensor) -> torch.Tensor:
+    """Return features of any number of dimensions, the channels second, as (n, c, h, w)."""
+    if features.dim() == 4:
+        return features
+    return features.reshape(*features.shape[:2], *_height_width(features.shape[2:]))
+
+
+def _height_width(size: Sequence[int]) -> tuple[int, int]:
+    return (size[0], size[1]) if len(size) == 2 else (math.prod(size), 1)
 
 
 def _tensors(value: Any) -> list[torch.Tensor]:
     """Return the tensors of nested lists, in order: YOLOv9's CBFuse takes what several CBLinear give."""
-    return [value] if isinstance(value, torch.Tensor) else [one for part in value for one in _tensors(part)]
+    if isinstance(value, torch.Tensor):
+        return [value]
+    return [one for part in value for one in _tensors(part)] if isinstance(value, list | tuple) else []
 
 
 @contextmanager
@@ -145,7 +164,7 @@ def standing_in(model: nn.Module, example: torch.Tensor) -> Iterator[list[StandI
         for name, block in blocks.items():
             if name not in seen:
                 continue  # nothing runs it
-            stand_in: Any = StandIn(*seen[name])
+            stand_in: Any = StandIn(*seen[name]).to(example.dtype)
             for attribute in _LAYER_ATTRIBUTES:
                 if attribute in vars(block):
                     setattr(stand_in, attribute, getattr(block, attribute))
@@ -166,8 +185,7 @@ def _shapes(
 
     def watch(name: str) -> Any:
         def note(_: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
-            (given,) = arguments
-            seen[name] = (_tensors(given), _tensors(output), isinstance(output, torch.Tensor))
+            seen[name] = (_tensors(arguments), _tensors(output), isinstance(output, torch.Tensor))
 
         return note
 

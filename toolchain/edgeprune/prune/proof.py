@@ -1,0 +1,104 @@
+"""Proof that a cut is exact: the network computes what it did when nothing reads the channels that went.
+
+Needed for networks whose blocks are judged by their operations (`following`), not listed by name: what they
+compute is known to nobody before. One copy is cut, in another the weights that read those channels are zero.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch_pruning as tp
+from torch import nn
+
+from edgeprune.core.errors import ModelError
+from edgeprune.models.following import MARK
+from edgeprune.prune.groups import Group, find_groups, remove, trace
+
+LIMIT = 1e-6
+"""Largest difference of an output, in float64, relative to its largest value."""
+_READERS = (tp.prune_conv_in_channels, tp.prune_linear_in_channels)
+
+Fixed = Callable[[nn.Module], Sequence[nn.Module]]
+
+
+def mask(graph: tp.DependencyGraph, group: Group, channels: Sequence[int]) -> int:
+    """Zero the weights that read channels of a group, in place, and count the layers that do."""
+    doomed = graph.get_pruning_group(group.root, tp.prune_conv_out_channels, sorted(channels))
+    readers = [item for item in doomed if isinstance(item.dep.target.module, nn.Conv2d | nn.Linear)
+               and item.dep.handler.__name__ in {reader.__name__ for reader in _READERS}]  # fmt: skip
+    for item in readers:
+        item.dep.target.module.weight.data[:, item.idxs] = 0
+    return len(readers)
+
+
+def require_exact(
+    model: nn.Module,
+    fixed: Fixed,
+    example: torch.Tensor,
+    skip: Sequence[str],
+    doomed: Mapping[str, Sequence[int]],
+) -> None:
+    """Prove a cut of a network with blocks that are followed by their operations; no other is looked at.
+
+    Args:
+        doomed: channels to remove, by group.
+
+    Raises:
+        ModelError: a group's cut changes what the network computes; it is named.
+    """
+    if not any(MARK in vars(module) for module in model.modules()) or not doomed:
+        return
+    if difference(model, fixed, example, skip, doomed) <= LIMIT:
+        return
+    for name, channels in doomed.items():
+        found = difference(model, fixed, example, skip, {name: channels})
+        if found > LIMIT:
+            raise ModelError(
+                f"{name}: the network computes something else after the cut of its channels "
+                f"({found:.1e} off); leave the layer whole with prune.skip"
+            )
+    raise ModelError("the cut changes what the network computes; prune fewer layers with prune.skip")
+
+
+def difference(
+    model: nn.Module,
+    fixed: Fixed,
+    example: torch.Tensor,
+    skip: Sequence[str],
+    doomed: Mapping[str, Sequence[int]],
+) -> float:
+    """Return the largest difference between the outputs of a network that is cut and one that is masked.
+
+    Returns:
+        Over all outputs, relative to the largest value of each, in float64.
+    """
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(example.shape, dtype=torch.float64, generator=generator)
+    outputs = []
+    for change in (_cut, mask):
+        twin = copy.deepcopy(model)
+        kept = fixed(twin)
+        graph = trace(twin.double(), images, kept)
+        for group in find_groups(graph, twin, kept, skip):
+            if group.name in doomed:
+                change(graph, group, doomed[group.name])
+        with torch.no_grad():
+            outputs.append(_tensors(twin.eval()(images)))
+    pairs = zip(*outputs, strict=True)
+    return max(float((one - other).abs().max() / other.abs().max().clamp_min(1e-12)) for one, other in pairs)
+
+
+def _cut(graph: tp.DependencyGraph, group: Group, channels: Sequence[int]) -> int:
+    remove(graph, group, channels)
+    return len(channels)
+
+
+def _tensors(outputs: Any) -> list[torch.Tensor]:
+    if isinstance(outputs, torch.Tensor):
+        return [outputs]
+    values = outputs.values() if isinstance(outputs, dict) else outputs
+    return [tensor for value in values for tensor in _tensors(value)]
