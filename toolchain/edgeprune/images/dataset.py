@@ -1,7 +1,7 @@
 """Data sets, read as ultralytics reads them.
 
 Detection: a `data.yaml`, folders or lists of images, a label file an image. Classification: a folder with one
-folder a split, and in it one a class.
+folder a split, and in it one a class. Without labels: pictures in a folder, or in either of these.
 """
 
 from __future__ import annotations
@@ -22,8 +22,17 @@ from edgeprune.images.reading.index import Index
 from edgeprune.images.reading.labels import Boxes, Labelling, Labels, label_path
 from edgeprune.images.reading.layout import SPLITS, read_layout
 from edgeprune.images.reading.notes import Note, refuse
+from edgeprune.images.reading.unlabelled import read_pictures
 
-__all__ = ["SPLITS", "Dataset", "label_path", "load_dataset", "load_folders", "read_dataset"]
+__all__ = [
+    "SPLITS",
+    "Dataset",
+    "label_path",
+    "load_dataset",
+    "load_folders",
+    "load_pictures",
+    "read_dataset",
+]
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,7 @@ class Dataset:
         notes: what a user may not have meant.
         skipped: images that were left out since they cannot be used, each with its fault.
         index: what is known of the files by content.
+        is_unlabelled: whether nothing is known of what the images show: each shows one thing of one class.
     """
 
     source: Path
@@ -47,6 +57,7 @@ class Dataset:
     notes: tuple[Note, ...] = ()
     skipped: tuple[str, ...] = ()
     index: Index = field(default_factory=Index, compare=False, repr=False)
+    is_unlabelled: bool = False
     _read: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -86,7 +97,9 @@ class Dataset:
         return tuple(images[index] for index in sorted(order))
 
     def class_of(self, image: Path) -> int:
-        """Return the class of a classifier's image: the folder that it lies in."""
+        """Return the class of a classifier's image: the folder that it lies in; 0 without labels."""
+        if self.is_unlabelled:
+            return 0
         return self.names.index(image.relative_to(self.source).parts[1])
 
     def boxes(self, image: Path) -> Boxes:
@@ -187,3 +200,18 @@ def load_folders(path: Path, names: tuple[str, ...]) -> Dataset:
     found = read_folders(path, names)
     refuse(path, found.faults)
     return Dataset(path, found.names, found.images, None, tuple(found.notes))
+
+
+def load_pictures(path: Path, names: tuple[str, ...]) -> Dataset:
+    """List pictures whose labels are not known, or not to be read: see `read_pictures`.
+
+    Args:
+        path: a folder of pictures, a classifier's folder, or a `data.yaml`.
+        names: classes of the model.
+
+    Raises:
+        DataError: no pictures, too few of them, or a folder that cannot be read.
+    """
+    index = Index()
+    images, notes = read_pictures(path, index)
+    return Dataset(path, names, images, None, notes, index=index, is_unlabelled=True)

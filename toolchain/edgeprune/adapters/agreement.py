@@ -1,0 +1,152 @@
+"""How far a network agrees with the one that it was made from: a metric that needs no labels.
+
+Where the head tells what an application decides, the decisions of the original are the truth: its classes, or
+the detections that it would deploy. Outputs that are read as they are agree by their distance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from edgeprune.images.dataset import Dataset
+from edgeprune.images.heads import HEADS
+from edgeprune.images.heads.kind import Array, Outputs
+from edgeprune.images.postprocess import Postprocess
+from edgeprune.images.preprocess import Preprocess, load_input
+from edgeprune.models import Predict
+from edgeprune.records.scores import Accuracy
+
+CLASSES, DETECTIONS, OUTPUTS = "top-1 agreement", "mAP50-95 agreement", "output agreement"
+"""The metrics, each 1 where both agree wholly."""
+LENIENT, NEARNESS = "mAP50 agreement", "output agreement"
+KEPT_BYTES = 256 * 2**20
+"""Of the original's outputs that are remembered; what is above is computed again."""
+Pair = tuple[Outputs, Outputs]
+"""Outputs of one image: the original's, and those that are judged."""
+
+
+def metric_of(post: Postprocess) -> str:
+    """Return the name of the metric that outputs of a head are judged by."""
+    return _JUDGES[post.head][0] if post.head in _JUDGES else OUTPUTS
+
+
+@dataclass
+class Reference:
+    """The original's outputs, by image: computed once, as far as `KEPT_BYTES` goes.
+
+    Attributes:
+        predict: the original.
+    """
+
+    predict: Predict
+    _kept: dict[Path, list[Array]] = field(default_factory=dict)
+    _bytes: int = 0
+
+    def outputs(self, image: Path, tensor: Array) -> list[Array]:
+        """Return the original's outputs of an image, whose input is float32 (1, 3, H, W)."""
+        if image in self._kept:
+            return self._kept[image]
+        found = [np.array(output) for output in self.predict(tensor)]
+        size = sum(output.nbytes for output in found)
+        if self._bytes + size <= KEPT_BYTES:
+            self._kept[image] = found
+            self._bytes += size
+        return found
+
+
+def evaluate(
+    reference: Reference, predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess
+) -> Accuracy:
+    """Measure the agreement of a network's outputs with the original's on a split.
+
+    Args:
+        reference: of the original at this input size, with this head.
+        predict: maps float32 (1, 3, H, W) to outputs of the original's shapes.
+
+    Raises:
+        CompileError: an output has another shape than the head's, or holds no finite value.
+    """
+    pairs: list[Pair] = []
+    for image in dataset.images[split]:
+        tensor, _ = load_input(image, spec)
+        wanted, got = reference.outputs(image, tensor), [np.asarray(output) for output in predict(tensor)]
+        HEADS[post.head].check(got, post)
+        pairs.append((wanted, got))
+    near = float(np.mean([nearness(wanted, got) for wanted, got in pairs]))
+    metric, judge = _JUDGES.get(post.head, (OUTPUTS, None))
+    if judge is None:
+        return Accuracy(metric=metric, split=split, images=len(pairs), score=near)
+    score, others = judge(pairs, post)
+    others[NEARNESS] = near
+    return Accuracy(metric=metric, split=split, images=len(pairs), score=score, others=others)
+
+
+def nearness(wanted: Outputs, got: Outputs) -> float:
+    """Return 1 less the relative L2 distance of outputs, the mean over them; at least 0."""
+    errors = [
+        np.linalg.norm(np.nan_to_num(one) - other) / max(float(np.linalg.norm(other)), 1e-12)
+        for one, other in zip(
+            (np.asarray(output, dtype=np.float64) for output in got),
+            (np.asarray(output, dtype=np.float64) for output in wanted),
+            strict=True,
+        )
+    ]
+    return max(0.0, 1.0 - float(np.mean(errors)))
+
+
+def finds_nothing(
+    reference: Reference, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess
+) -> bool:
+    """Tell whether the original decides nothing on a split, so that there is nothing to agree on."""
+    if post.deployment is None:
+        return False
+    for image in dataset.images[split]:
+        outputs = reference.outputs(image, load_input(image, spec)[0])
+        if len(HEADS[post.head].decode(outputs, post, post.deployment)):
+            return False
+    return True
+
+
+def _classes(pairs: Sequence[Pair], post: Postprocess) -> tuple[float, dict[str, float]]:
+    """Return the share of images that get the original's class."""
+    same = [int(wanted[0].argmax()) == int(got[0].argmax()) for wanted, got in pairs]
+    return float(np.mean(same)), {}
+
+
+def _detections(pairs: Sequence[Pair], post: Postprocess) -> tuple[float, dict[str, float]]:
+    """Return mAP against the detections that the original would deploy, as if they were the labels."""
+    import torch
+    from ultralytics.utils.metrics import ap_per_class
+
+    from edgeprune.adapters.ultralytics.mean_ap import detections, match
+
+    assert post.deployment is not None and post.evaluation is not None
+    right, scores, predicted, truth = [], [], [], []
+    for wanted, got in pairs:
+        labels = detections(torch.from_numpy(np.asarray(wanted[0], dtype=np.float32)), post, post.deployment)
+        limit = max(post.evaluation.max_detections or 0, len(labels))
+        selection = replace(post.evaluation, max_detections=limit)
+        boxes = detections(torch.from_numpy(np.array(got[0], dtype=np.float32)), post, selection)
+        right.append(match(boxes, labels[:, 5], labels[:, :4]))
+        scores.append(boxes[:, 4].numpy())
+        predicted.append(boxes[:, 5].numpy())
+        truth.append(labels[:, 5].numpy())
+    matched = np.concatenate(right)
+    if not matched.any():
+        return 0.0, {LENIENT: 0.0}
+    gathered = (np.concatenate(each) for each in (scores, predicted, truth))
+    precision = ap_per_class(matched, *gathered)[5]
+    return float(precision.mean()), {LENIENT: float(precision[:, 0].mean())}
+
+
+_Judge = Callable[[Sequence[Pair], Postprocess], tuple[float, dict[str, float]]]
+_JUDGES: dict[str, tuple[str, _Judge]] = {
+    "scores": (CLASSES, _classes),
+    "raw": (DETECTIONS, _detections),
+    "end2end": (DETECTIONS, _detections),
+}
+"""By the name of the head: what its decisions are judged by. Other outputs are compared as they are."""
