@@ -76,6 +76,7 @@ ELSEWHERE = {
     "cli/test_profile.py": ("latency/profile", "latency/rounds", "report/staircase"),
     "cli/test_search.py": ("report/search", "search/pareto", "search/run", "search/trial"),
     "cli/test_sweep.py": ("search/sparsity",),
+    "cli/test_unlabelled.py": ("adapters/delegating", "adapters/unlabelled"),
     "config/test_limits.py": ("cli/numbers",),
     "explain/test_layer_costs.py": ("bench/node_times",),
     "gate/test_run.py": ("gate/pairs",),

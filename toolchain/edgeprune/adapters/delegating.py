@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,9 +33,9 @@ class Delegating:
         """Return the packages of the kind of model."""
         return self.inner.PACKAGES
 
-    def parts(self) -> dict[str, Any]:
-        """Return what of the adapter goes into cache keys."""
-        return {}
+    def parts(self) -> Mapping[str, Any]:
+        """Return what results depend on beside packages."""
+        return self.inner.parts()
 
     def recognise(self, path: Path) -> bool:
         """Tell whether a file is a checkpoint of this kind."""

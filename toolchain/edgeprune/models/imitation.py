@@ -163,7 +163,14 @@ def feature_loss(got: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Ten
 
 
 def attention(got: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """Return the distance of two feature maps (n, c, ...) of any widths by where their energy lies."""
+    """Return the distance of two features (n, c, ...) of any widths: by where in a map their energy lies.
+
+    Vectors (n, c) have no such place: they are compared by how alike the images of the batch are in them
+    (Tung and Mori, arXiv 1907.09682).
+    """
+    if wanted.dim() == 2:
+        alike = (functional.normalize(each.float() @ each.float().T, dim=1) for each in (got, wanted))
+        return functional.mse_loss(*alike) * len(wanted)
     one, other = (
         functional.normalize(each.float().square().mean(dim=1).flatten(1), dim=1) for each in (got, wanted)
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -18,28 +18,30 @@ from edgeprune.core.errors import ConfigError
 from edgeprune.images.dataset import Dataset, load_pictures
 from edgeprune.images.postprocess import Postprocess
 from edgeprune.images.preprocess import Preprocess, load_input
-from edgeprune.models.adapter import Batch, ModelInfo, Predict, Training
+from edgeprune.models.adapter import Batch, ModelAdapter, ModelInfo, Predict, Training
 from edgeprune.models.imitation import imitate, tensors
 from edgeprune.models.predictor import predictor
 from edgeprune.records.scores import Accuracy
 
+if TYPE_CHECKING:
+    from edgeprune.config.recipe import Recipe
+    from edgeprune.models.source import ModelSource
+
 
 @dataclass(frozen=True)
-class WithoutLabels(Delegating):
+class Unlabelled(Delegating):
     """The adapter of a model whose labels are not known, or not to be read.
 
     Attributes:
-        original: the checkpoint that everything is held against.
-        trust: unpickle it, whatever it holds.
+        original: the file that everything is held against.
     """
 
     original: Path
-    trust: bool = False
     _references: dict[Any, agreement.Reference] = field(default_factory=dict, repr=False, compare=False)
 
     def parts(self) -> dict[str, Any]:
         """Return what results depend on beside the model at hand: the original that it is held against."""
-        return {"without_labels": digest(self.original)}
+        return {**self.inner.parts(), "judged_by": digest(self.original)}
 
     def info(self, model: nn.Module) -> ModelInfo:
         """Describe a model as its own adapter does, judged by agreement."""
@@ -110,4 +112,9 @@ class WithoutLabels(Delegating):
 
     @cached_property
     def _model(self) -> nn.Module:
-        return self.inner.load(self.original, self.trust)
+        return self.inner.load(self.original)
+
+
+def wrap(adapter: ModelAdapter, source: ModelSource, recipe: Recipe) -> ModelAdapter:
+    """Return an adapter that reads no labels and holds everything against the source's file."""
+    return adapter if isinstance(adapter, Unlabelled) else Unlabelled(adapter, source.file)

@@ -1,0 +1,79 @@
+"""Any kind of model is judged and taught from pictures alone, and says what needs labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from edgeprune.adapters.ultralytics import classify
+from edgeprune.adapters.unlabelled import Unlabelled, wrap
+from edgeprune.config.recipe import Recipe
+from edgeprune.config.targets import resolve_targets
+from edgeprune.images.dataset import Dataset
+from edgeprune.models.source import ModelSource, choose_adapter
+
+ORT = next(profile.name for profile in resolve_targets(("cpu",)) if profile.backend == "onnxruntime")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Return a folder of pictures that show nothing."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(20):
+        noise = np.random.default_rng(number).integers(90, 110, (32, 32, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / f"{number}.png"), noise)
+    return folder
+
+
+def asked(model: Path, data: Path, out: Path) -> tuple[Any, ...]:
+    return ("build", "--model", model, "--data", data, "--out", out, "--target", ORT, "--no-labels")
+
+
+def test_no_labels_leads_to_the_adapter_that_reads_none(
+    classifiers: dict[str, Path], digits: Dataset, pictures: Path
+) -> None:
+    source = ModelSource(classifiers["yolov8n-cls"])
+    recipe = Recipe().model_copy(update={"finetune": Recipe().finetune.model_copy(update={"labels": False})})
+    adapter = choose_adapter(source, recipe)
+    assert isinstance(adapter, Unlabelled) and wrap(adapter, source, recipe) is adapter
+    model = adapter.load(source.file)
+    told = adapter.info(model)
+    assert (told.metric, classify.info(model).metric) == ("top-1 agreement", "top-1")
+    assert adapter.parts()["judged_by"]
+    found = adapter.dataset(pictures, told)
+    assert found.is_unlabelled and sum(len(images) for images in found.images.values()) == 20
+
+
+def test_criteria_of_gradients_need_no_labels(classifiers: dict[str, Path], pictures: Path) -> None:
+    adapter = Unlabelled(classify, classifiers["yolov8n-cls"])
+    model = adapter.prunable(adapter.load(adapter.original))
+    found = adapter.dataset(pictures, adapter.info(model))
+    for batch in adapter.labelled_images(found, adapter.preprocess(32), 2, 0):
+        adapter.loss(model, batch).backward()
+    first = next(layer for layer in model.modules() if isinstance(layer, torch.nn.Conv2d))
+    assert first.weight.grad is not None and first.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("key", ["sparse.epochs", "quantize.aware_epochs"])
+def test_what_needs_labels_is_said_in_a_line(
+    run: Any, classifiers: dict[str, Path], pictures: Path, tmp_path: Path, key: str
+) -> None:
+    options = ("--criterion", "slim", "--set", f"{key}=1", "--imgsz", "32", "--epochs", "0")
+    ended = run(*asked(classifiers["yolov8n-cls"], pictures, tmp_path / "out"), *options)
+    assert ended.code == 3
+    assert ended.error.startswith(f"edgeprune: {key}: ")
+    assert ended.error.endswith("training needs labels; leave it out, or drop --no-labels")
+
+
+def test_an_original_that_finds_nothing_is_told(
+    run: Any, checkpoints: dict[str, Path], pictures: Path, tmp_path: Path
+) -> None:
+    ended = run(*asked(checkpoints["yolov8n"], pictures, tmp_path / "out"))
+    assert ended.code == 3
+    assert "the original itself finds nothing with a confidence of 0.25 in these 3 pictures" in ended.error
