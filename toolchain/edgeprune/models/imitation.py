@@ -169,8 +169,8 @@ def attention(got: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     (Tung and Mori, arXiv 1907.09682).
     """
     if wanted.dim() == 2:
-        alike = (functional.normalize(each.float() @ each.float().T, dim=1) for each in (got, wanted))
-        return functional.mse_loss(*alike) * len(wanted)
+        own, theirs = (functional.normalize(each.float() @ each.float().T, dim=1) for each in (got, wanted))
+        return (own - theirs).square().sum(dim=1).mean()
     one, other = (
         functional.normalize(each.float().square().mean(dim=1).flatten(1), dim=1) for each in (got, wanted)
     )
