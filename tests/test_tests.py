@@ -49,6 +49,13 @@ ELSEWHERE = {
     "backends/test_ncnn.py": ("backends/ncnn_files", "backends/pnnx"),
     "backends/test_program_backends.py": ("backends/executorch", "backends/litert"),
     "backends/test_rtx.py": ("backends/nvidia",),
+    "adapters/onnx/test_bare.py": ("adapters/onnx/network", "adapters/onnx/rewriting", "adapters/onnx/told"),
+    "adapters/onnx/test_loading.py": (
+        "adapters/onnx/functions",
+        "adapters/onnx/naming",
+        "adapters/onnx/operators",
+        "adapters/onnx/reading",
+    ),
     "bench/test_flags.py": ("bench/machine_flags", "records/facts", "records/figures"),
     "bench/test_foreign_engines.py": ("bench/foreign", "bench/inventory"),
     "bench/test_protocol.py": (

