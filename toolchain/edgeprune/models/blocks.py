@@ -1,9 +1,9 @@
-"""CSP blocks with two separate input convolutions, so that a dependency graph can trace and prune them.
+"""Blocks with a convolution for each branch, so that a dependency graph can trace and prune them.
 
-Ultralytics' C2, C2f, C3k2 and C2PSA compute both branches with one convolution and cut its output in two.
-torch-pruning cannot follow that cut (Torch-Pruning#147: IndexError on v8, endless search on 11 and 26).
-Cutting the convolution's weights instead gives the same function, bit for bit, and lets both branches have
-widths of their own.
+Ultralytics' C2, C2f, C3k2, C2PSA, PSA, RepNCSPELAN4, ELAN1 and CBLinear compute several branches with one
+convolution and cut its output. torch-pruning cannot follow that cut (Torch-Pruning#147: IndexError on v8,
+endless search on 11 and 26). Cutting the convolution's weights instead gives the same function, bit for bit,
+and lets the branches have widths of their own.
 
 A checkpoint of a pruned model names these classes, so their import path is part of its format.
 """
@@ -11,11 +11,12 @@ A checkpoint of a pruned model names these classes, so their import path is part
 from __future__ import annotations
 
 import copy
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import nn
-from ultralytics.nn.modules.block import C2, C2PSA, C2f
+from ultralytics.nn.modules.block import C2, C2PSA, PSA, C2f, CBLinear, RepNCSPELAN4
 from ultralytics.nn.modules.conv import Conv
 
 _LAYER_ATTRIBUTES = ("i", "f", "type", "np")  # what ultralytics' model.forward reads of a top-level layer
@@ -27,8 +28,9 @@ class _SplitInput(nn.Module):
     def __init__(self, block: Any) -> None:
         super().__init__()
         self.cv0, self.cv1 = split_conv(block.cv1)
-        self.cv2 = block.cv2
-        self.m = block.m
+        for name, child in block.named_children():
+            if name != "cv1":
+                setattr(self, name, child)
         copy_layer_attributes(block, self)
 
 
@@ -62,11 +64,58 @@ class SplitC2PSA(_SplitInput):
         return out
 
 
-_SPLIT: dict[type[_SplitInput], type[nn.Module]] = {SplitC2f: C2f, SplitC2: C2, SplitC2PSA: C2PSA}
+class SplitPSA(_SplitInput):
+    """PSA with its input convolution cut into `cv0` (passed on) and `cv1` (fed to the attention)."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (n, c, h, w) to the same shape."""
+        y = self.cv1(x)
+        y = y + self.attn(y)
+        y = y + self.ffn(y)
+        out: torch.Tensor = self.cv2(torch.cat((self.cv0(x), y), 1))
+        return out
+
+
+class SplitELAN(_SplitInput):
+    """RepNCSPELAN4 or ELAN1 with its input convolution cut into `cv0` (passed on) and `cv1` (into `cv2`)."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (n, c_in, h, w) to (n, c_out, h, w)."""
+        y = [self.cv0(x), self.cv1(x)]
+        y.append(self.cv2(y[-1]))
+        y.append(self.cv3(y[-1]))
+        out: torch.Tensor = self.cv4(torch.cat(y, 1))
+        return out
+
+
+class SplitCBLinear(nn.Module):
+    """CBLinear with a convolution for each of its outputs."""
+
+    def __init__(self, block: Any) -> None:
+        super().__init__()
+        starts = [sum(block.c2s[:index]) for index in range(len(block.c2s) + 1)]
+        self.convs = nn.ModuleList(
+            _slice_conv(block.conv, slice(start, end)) for start, end in pairwise(starts)
+        )
+        copy_layer_attributes(block, self)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Map (n, c_in, h, w) to one (n, c, h, w) an output, each c its own."""
+        return tuple(conv(x) for conv in self.convs)
+
+
+_SPLIT: dict[type[nn.Module], Any] = {
+    SplitC2f: C2f,
+    SplitC2: C2,
+    SplitC2PSA: C2PSA,
+    SplitPSA: PSA,
+    SplitELAN: RepNCSPELAN4,
+    SplitCBLinear: CBLinear,
+}
 
 
 def split_blocks(module: nn.Module) -> None:
-    """Replace every C2f, C2 and C2PSA inside a module, and their kin, by its split twin, innermost first."""
+    """Replace every block inside a module that has a split twin, and its kin, innermost first."""
     for name, child in module.named_children():
         split_blocks(child)
         # By the forward pass: some subclasses of C2f only fill it with other blocks, some have their own.
@@ -81,12 +130,18 @@ def split_conv(conv: Conv) -> tuple[Conv, Conv]:
     return _slice(conv, slice(0, half)), _slice(conv, slice(half, None))
 
 
+def _slice_conv(conv: nn.Conv2d, channels: slice) -> nn.Conv2d:
+    part = copy.deepcopy(conv)
+    part.weight = nn.Parameter(conv.weight.detach()[channels].clone())
+    part.out_channels = part.weight.shape[0]
+    if conv.bias is not None:
+        part.bias = nn.Parameter(conv.bias.detach()[channels].clone())
+    return part
+
+
 def _slice(conv: Conv, channels: slice) -> Conv:
     part = copy.deepcopy(conv)
-    part.conv.weight = nn.Parameter(conv.conv.weight.detach()[channels].clone())
-    part.conv.out_channels = part.conv.weight.shape[0]
-    if conv.conv.bias is not None:
-        part.conv.bias = nn.Parameter(conv.conv.bias.detach()[channels].clone())
+    part.conv = _slice_conv(conv.conv, channels)
     if not hasattr(conv, "bn"):  # a fused checkpoint
         part.forward = part.forward_fuse  # the copy's own method, not the original's
         return part

@@ -12,6 +12,7 @@ import torch_pruning as tp
 from torch import nn
 
 from edgeprune.core.errors import ModelError
+from edgeprune.prune.traceable import PRUNERS, Half, map_halves
 from edgeprune.prune.whole import standing_in, whole_blocks
 
 
@@ -22,9 +23,11 @@ class Group:
     Attributes:
         name: dotted name of the root convolution, whose output channels the group numbers.
         root: that convolution.
-        coupled: torch-pruning's group over all channels, as criteria read it.
+        coupled: torch-pruning's group over all output channels of the root, as criteria read it.
         width: number of channels.
         names: dotted name of every module of the network.
+        ties: outputs of the root that one channel of the group stands for: those `width` apart. Two where the
+            halves of a feature map are read apart (YOLOv9's ADown), which have to stay equally wide; else one.
     """
 
     name: str
@@ -32,6 +35,15 @@ class Group:
     coupled: Any
     width: int
     names: Mapping[nn.Module, str]
+    ties: int = 1
+
+    def owners(self, item: Any) -> torch.Tensor:
+        """Return which channel of the group each channel of an item of `coupled` goes with, int64 (n,)."""
+        return torch.tensor(item.root_idxs, dtype=torch.int64) % self.width
+
+    def outputs(self, channels: Iterable[int]) -> list[int]:
+        """Return the outputs of the root that channels of the group stand for, rising."""
+        return sorted(one + tie * self.width for one in channels for tie in range(self.ties))
 
 
 class GroupMember(NamedTuple):
@@ -60,8 +72,8 @@ def members(group: Group, *kinds: type[nn.Module]) -> Iterator[GroupMember]:
             # torch-pruning removes a depthwise convolution's and a batch norm's channels as outputs.
             produces = item.dep.handler.__name__ == "prune_out_channels"
             reads = not produces or (getattr(module, "groups", 1) > 1 and item is not group.coupled[0])
-            channels, owners = torch.tensor(item.idxs), torch.tensor(item.root_idxs)
-            yield GroupMember(group.names[module], module, produces, reads, channels, owners)
+            channels = torch.tensor(item.idxs)
+            yield GroupMember(group.names[module], module, produces, reads, channels, group.owners(item))
 
 
 def structure(group: Group) -> Hashable:
@@ -87,7 +99,8 @@ def goes_by(group: Group, pattern: str) -> bool:
 def trace(model: nn.Module, example: torch.Tensor, fixed: Sequence[nn.Module]) -> tp.DependencyGraph:
     """Trace a model's dependency graph in eval mode, with gradients on, up to its last fixed convolutions.
 
-    Blocks that cannot be followed are not traced: `whole` says which, and stand-ins take their places.
+    Blocks that cannot be followed are not traced: `whole` says which, and stand-ins take their places. Where
+    a block has a form that can (`traceable`), that is traced.
 
     What a detection head computes after them (flattening, DFL, anchors) prunes nothing, and torch-pruning
     follows its flattened indices for minutes and gigabytes.
@@ -100,9 +113,14 @@ def trace(model: nn.Module, example: torch.Tensor, fixed: Sequence[nn.Module]) -
     model.eval()
     try:
         with standing_in(model, example):
-            return tp.DependencyGraph().build_dependency(
-                model, example_inputs=example, forward_fn=lambda net, images: _outputs_of(net, images, fixed)
+            graph = tp.DependencyGraph().build_dependency(
+                model,
+                example_inputs=example,
+                forward_fn=lambda net, images: _outputs_of(net, images, fixed),
+                customized_pruners=PRUNERS,
             )
+        map_halves(graph)
+        return graph
     except (IndexError, KeyError, RuntimeError, ZeroDivisionError, AttributeError) as exc:
         raise ModelError(f"the network cannot be traced for pruning: {type(exc).__name__}: {exc}") from exc
 
@@ -142,8 +160,25 @@ def find_groups(
         if found[0].dep.target.module is not root:
             channels = list(range(root.out_channels))
             coupled = graph.get_pruning_group(root, tp.prune_conv_out_channels, channels)
-        groups.append(Group(names[root], root, coupled, root.out_channels, names))
+        ties = _ties(coupled, root.out_channels)
+        if ties is not None:
+            groups.append(Group(names[root], root, coupled, root.out_channels // ties, names, ties))
     return groups
+
+
+def _ties(coupled: Any, width: int) -> int | None:
+    """Return how many outputs of its root have to go together; None where no cut would fit the group."""
+    if any(len(set(item.idxs)) < len(item.idxs) for item in coupled):
+        return None  # a channel that goes with two of the root's
+    ties = 1
+    for item in coupled:
+        half = item.dep.target.module
+        if isinstance(half, Half):
+            ties = 2
+            whole = [(one, one + half.start) for one in range(half.width)]
+            if width != 2 * half.width or sorted(zip(item.idxs, item.root_idxs, strict=True)) != whole:
+                return None  # the halves are those of several layers' channels together
+    return ties
 
 
 def _stands_in(module: nn.Module, names: Mapping[nn.Module, str]) -> bool:
@@ -159,13 +194,19 @@ def _in_blocks(module: nn.Module) -> bool:
 
 
 def _producer(coupled: Any) -> nn.Conv2d | None:
-    """Return the first layer of a group that produces its channels and is no depthwise convolution."""
-    for item in coupled:
-        module = item.dep.target.module
-        makes = item.dep.handler.__name__ == "prune_out_channels"
-        if makes and isinstance(module, nn.Conv2d) and module.groups == 1:
-            return module
-    return None
+    """Return the layer by whose outputs a group is numbered, if it has one.
+
+    That is the first that produces the channels and is no depthwise convolution. Where one is narrower than
+    the others, it is that: each of its channels goes with several of theirs (GhostBottleneck).
+    """
+    producers = [
+        item.dep.target.module
+        for item in coupled
+        if item.dep.handler.__name__ == "prune_out_channels"
+        and isinstance(item.dep.target.module, nn.Conv2d)
+        and item.dep.target.module.groups == 1
+    ]
+    return min(producers, key=lambda conv: conv.out_channels, default=None)
 
 
 def kept_whole(model: nn.Module, fixed: Sequence[nn.Module], skip: Iterable[str] = ()) -> set[nn.Module]:
@@ -180,7 +221,7 @@ def kept_whole(model: nn.Module, fixed: Sequence[nn.Module], skip: Iterable[str]
 
 def remove(graph: tp.DependencyGraph, group: Group, channels: Sequence[int]) -> None:
     """Remove channels of a group from every layer that shares them, in place."""
-    graph.get_pruning_group(group.root, tp.prune_conv_out_channels, idxs=sorted(channels)).prune()
+    graph.get_pruning_group(group.root, tp.prune_conv_out_channels, idxs=group.outputs(channels)).prune()
 
 
 def count_macs(model: nn.Module, example: torch.Tensor) -> tuple[int, int]:

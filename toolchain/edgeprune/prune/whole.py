@@ -18,7 +18,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from edgeprune.models.blocks import copy_layer_attributes
 from edgeprune.models.following import MARK
+from edgeprune.prune.traceable import TRACEABLE, class_name, traceable
 
 FOLLOWED: frozenset[str] = frozenset(
     {
@@ -33,6 +35,7 @@ FOLLOWED: frozenset[str] = frozenset(
         "torch.nn.modules.container.ModuleList",
         "torch.nn.modules.container.Sequential",
         "torch.nn.modules.conv.Conv2d",
+        "torch.nn.modules.conv.ConvTranspose2d",
         "torch.nn.modules.dropout.Dropout",
         "torch.nn.modules.linear.Identity",
         "torch.nn.modules.linear.Linear",
@@ -41,30 +44,51 @@ FOLLOWED: frozenset[str] = frozenset(
         "torch.nn.modules.pooling.AvgPool2d",
         "torch.nn.modules.pooling.MaxPool2d",
         "torch.nn.modules.upsampling.Upsample",
+        "ultralytics.nn.modules.block.A2C2f",
+        "ultralytics.nn.modules.block.ABlock",
         "ultralytics.nn.modules.block.AConv",
-        "ultralytics.nn.modules.block.Attention",
         "ultralytics.nn.modules.block.Bottleneck",
+        "ultralytics.nn.modules.block.BottleneckCSP",
+        "ultralytics.nn.modules.block.C1",
         "ultralytics.nn.modules.block.C3",
         "ultralytics.nn.modules.block.C3Ghost",
         "ultralytics.nn.modules.block.C3k",
         "ultralytics.nn.modules.block.C3x",
+        "ultralytics.nn.modules.block.CIB",
         "ultralytics.nn.modules.block.DFL",
+        "ultralytics.nn.modules.block.GhostBottleneck",
+        "ultralytics.nn.modules.block.HGBlock",
+        "ultralytics.nn.modules.block.HGStem",
         "ultralytics.nn.modules.block.PSABlock",
+        "ultralytics.nn.modules.block.RepBottleneck",
+        "ultralytics.nn.modules.block.RepC3",
+        "ultralytics.nn.modules.block.RepCSP",
+        "ultralytics.nn.modules.block.RepVGGDW",
         "ultralytics.nn.modules.block.ResNetBlock",
         "ultralytics.nn.modules.block.ResNetLayer",
         "ultralytics.nn.modules.block.SCDown",
         "ultralytics.nn.modules.block.SPP",
+        "ultralytics.nn.modules.block.SPPELAN",
         "ultralytics.nn.modules.block.SPPF",
         "ultralytics.nn.modules.conv.Concat",
         "ultralytics.nn.modules.conv.Conv",
+        "ultralytics.nn.modules.conv.ConvTranspose",
         "ultralytics.nn.modules.conv.DWConv",
+        "ultralytics.nn.modules.conv.Focus",
+        "ultralytics.nn.modules.conv.GhostConv",
+        "ultralytics.nn.modules.conv.LightConv",
+        "ultralytics.nn.modules.conv.RepConv",
         "ultralytics.nn.modules.head.Classify",
         "ultralytics.nn.modules.head.Detect",
+        "ultralytics.nn.modules.head.v10Detect",
         "ultralytics.nn.tasks.ClassificationModel",
         "ultralytics.nn.tasks.DetectionModel",
         "edgeprune.models.blocks.SplitC2",
         "edgeprune.models.blocks.SplitC2PSA",
         "edgeprune.models.blocks.SplitC2f",
+        "edgeprune.models.blocks.SplitCBLinear",
+        "edgeprune.models.blocks.SplitELAN",
+        "edgeprune.models.blocks.SplitPSA",
         "edgeprune.prune.activation.Eased",
     }
 )  # fmt: skip
@@ -72,7 +96,6 @@ FOLLOWED: frozenset[str] = frozenset(
 
 `tests/prune/test_surgery_proof.py` cuts every group of networks made of them, and compares with masking.
 """
-_LAYER_ATTRIBUTES = ("i", "f", "type", "np")  # what ultralytics' own forward reads of a layer
 
 
 def whole_blocks(model: nn.Module) -> list[str]:
@@ -86,10 +109,10 @@ def whole_blocks(model: nn.Module) -> list[str]:
 
 
 def _is_followed(module: nn.Module) -> bool:
-    kind = type(module)
     if MARK in vars(module):
         return not getattr(module, MARK)
-    return f"{kind.__module__}.{kind.__qualname__}" in FOLLOWED
+    name = class_name(module)
+    return name in FOLLOWED or name in TRACEABLE
 
 
 def describe_blocks(model: nn.Module, names: Sequence[str]) -> tuple[str, ...]:
@@ -150,28 +173,29 @@ def _tensors(value: Any) -> list[torch.Tensor]:
 
 
 @contextmanager
-def standing_in(model: nn.Module, example: torch.Tensor) -> Iterator[list[StandIn]]:
-    """Put stand-ins in the places of the blocks that are left whole, for as long as the context is open.
+def standing_in(model: nn.Module, example: torch.Tensor) -> Iterator[None]:
+    """Let a network be followed for as long as the context is open.
+
+    Stand-ins take the places of blocks that are left whole; traceable forms those of blocks that have one.
 
     Args:
         example: one input, float32 (1, 3, H, W), by which the shapes are found.
     """
-    names = whole_blocks(model)
-    blocks = {name: model.get_submodule(name) for name in names}
-    seen = _shapes(model, blocks, example) if names else {}
-    stand_ins = []
+    whole = {name: model.get_submodule(name) for name in whole_blocks(model)}
+    seen = _shapes(model, whole, example) if whole else {}
+    places: dict[str, nn.Module] = {name: StandIn(*shapes).to(example.dtype) for name, shapes in seen.items()}
+    places |= {
+        name: form
+        for name, module in model.named_modules()
+        if not any(name.startswith(f"{owner}.") for owner in whole)
+        and (form := traceable(module)) is not None
+    }
+    blocks = {name: model.get_submodule(name) for name in places}
     try:
-        for name, block in blocks.items():
-            if name not in seen:
-                continue  # nothing runs it
-            stand_in: Any = StandIn(*seen[name]).to(example.dtype)
-            for attribute in _LAYER_ATTRIBUTES:
-                if attribute in vars(block):
-                    setattr(stand_in, attribute, getattr(block, attribute))
-            stand_in.training = block.training
-            stand_ins.append(stand_in)
-            model.set_submodule(name, stand_in)
-        yield stand_ins
+        for name, place in places.items():
+            copy_layer_attributes(blocks[name], place)
+            model.set_submodule(name, place)
+        yield
     finally:
         for name, block in blocks.items():
             model.set_submodule(name, block)

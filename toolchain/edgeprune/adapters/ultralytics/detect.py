@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 from ultralytics.nn.modules.block import DFL, Attention
-from ultralytics.nn.modules.head import Detect
+from ultralytics.nn.modules.head import Detect, v10Detect
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import DATASETS_DIR
 
@@ -54,7 +54,7 @@ def load(path: Path, trust: bool = False) -> DetectionModel:
     if not isinstance(model, DetectionModel) or not isinstance(model.model[-1], Detect):
         kind = type(model).__name__
         raise ModelError(f"{path}: an Ultralytics detection model is needed, this checkpoint holds {kind}")
-    if type(model.model[-1]) is not Detect:
+    if type(model.model[-1]) not in (Detect, v10Detect):
         raise ModelError(
             f"{path}: head {type(model.model[-1]).__name__} is not supported, only plain detection is"
         )

@@ -124,7 +124,9 @@ _CONVOLUTIONS: dict[str, dict[str, Check]] = {
     "SpatialAttention": {},
 }
 _HEADS: dict[str, dict[str, Check]] = {"Classify": {}, "Detect": _HEAD, "v10Detect": _HEAD}
-_OURS: dict[str, dict[str, Check]] = {"SplitC2": {}, "SplitC2f": {}, "SplitC2PSA": {}}
+_OURS: dict[str, dict[str, Check]] = {
+    name: {} for name in ("SplitC2", "SplitC2f", "SplitC2PSA", "SplitCBLinear", "SplitELAN", "SplitPSA")
+}
 _TORCH: dict[str, tuple[str, ...]] = {
     "activation": (
         "ELU", "Hardsigmoid", "Hardswish", "LeakyReLU", "Mish", "ReLU", "ReLU6", "Sigmoid", "SiLU", "Tanh",
