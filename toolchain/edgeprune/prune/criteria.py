@@ -170,8 +170,10 @@ Value = Callable[[str, torch.Tensor], torch.Tensor]
 def _summed(group: Group, value: Value, *kinds: type[nn.Module]) -> torch.Tensor:
     """Sum a value of each weight over all weights that go with a channel, in all layers of these kinds."""
     total = torch.zeros(group.width)
-    for layer in members(group, *(kinds or (nn.Conv2d, nn.BatchNorm2d, nn.Linear))):
+    for layer in members(group, *(kinds or (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.Linear))):
         each = value(f"{layer.name}.weight", layer.module.get_parameter("weight").detach()).float().cpu()
+        if isinstance(layer.module, nn.ConvTranspose2d):  # (in, out / groups, ...)
+            each = each.transpose(0, 1)
         if layer.produces:
             sums = each.flatten(1).sum(1) if each.ndim > 1 else each
         else:  # (out, in / groups, ...) -> one sum for each input channel
@@ -191,7 +193,8 @@ def _of_scales(group: Group, value: Value) -> torch.Tensor:
 
 
 def _filters(group: Group) -> torch.Tensor:
-    return group.root.get_parameter("weight").detach().flatten(1).float().cpu()
+    weight = group.root.get_parameter("weight").detach().flatten(1).float().cpu()
+    return weight.unflatten(0, (group.ties, group.width)).transpose(0, 1).flatten(1)
 
 
 def _square(_name: str, weight: torch.Tensor) -> torch.Tensor:

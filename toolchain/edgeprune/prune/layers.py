@@ -69,7 +69,7 @@ def layers_of(model: nn.Module, example: torch.Tensor, groups: Sequence[Group]) 
         depthwise = conv.groups > 1
         if conv not in coupling or (depthwise and not conv.groups == conv.in_channels == conv.out_channels):
             continue
-        out, inner = coupling[conv].parts()
+        out, each, inner = coupling[conv].parts()
         layers.append(
             Layer(
                 name=names[conv],
@@ -84,7 +84,8 @@ def layers_of(model: nn.Module, example: torch.Tensor, groups: Sequence[Group]) 
                 cin=conv.in_channels,
                 cout=conv.out_channels,
                 out_group=out,
-                in_groups=((out, 1),) if depthwise and out else inner,
+                out_each=each,
+                in_groups=((out, each),) if depthwise and out else inner,
             )
         )
     return tuple(layers)
@@ -95,10 +96,11 @@ class _Coupling:
     """Which groups a convolution's output and input channels belong to."""
 
     out: str | None = None
+    each: int = 1
     inner: dict[str, int] = field(default_factory=dict)
 
-    def parts(self) -> tuple[str | None, tuple[tuple[str, int], ...]]:
-        return self.out, tuple(self.inner.items())
+    def parts(self) -> tuple[str | None, int, tuple[tuple[str, int], ...]]:
+        return self.out, self.each, tuple(self.inner.items())
 
 
 def _coupling(groups: Sequence[Group]) -> dict[nn.Module, _Coupling]:
@@ -118,7 +120,7 @@ def _coupling(groups: Sequence[Group]) -> dict[nn.Module, _Coupling]:
             if dep.handler.__name__ == "prune_in_channels":
                 part.inner[group.name] = each
             else:
-                part.out = group.name
+                part.out, part.each = group.name, each
     return found
 
 

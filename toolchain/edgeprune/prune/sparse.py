@@ -116,8 +116,8 @@ def _parts(group: Group) -> tuple[Part, ...]:
             continue
         if inputs and getattr(layer, "groups", 1) > 1:
             continue  # the inputs of a grouped convolution are numbered within each of its groups
-        places, channels = (torch.tensor(found, dtype=torch.int64) for found in (item.idxs, item.root_idxs))
-        parts.append(Part(layer, int(inputs), places, channels))
+        places = torch.tensor(item.idxs, dtype=torch.int64)
+        parts.append(Part(layer, int(inputs), places, group.owners(item)))
     return tuple(parts)
 
 

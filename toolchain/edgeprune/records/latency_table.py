@@ -74,7 +74,8 @@ class Layer(_Record):
     Attributes:
         name: dotted module name.
         cin, cout: widths in the network as it is.
-        out_group: the group whose width is this layer's output width, None when it is fixed.
+        out_group: the group that the output width follows, None when it is fixed.
+        out_each: how many output channels one channel of that group makes up.
         in_groups: (group, how many input channels one channel of that group makes up); the rest of `cin` is
             fixed.
     """
@@ -84,6 +85,7 @@ class Layer(_Record):
     cin: int
     cout: int
     out_group: str | None = None
+    out_each: int = 1
     in_groups: tuple[tuple[str, int], ...] = ()
 
 
@@ -97,7 +99,9 @@ def widths_at(layer: Layer, keep: Mapping[str, int], original: Mapping[str, int]
     cin = layer.cin - sum(
         each * (original[name] - keep.get(name, original[name])) for name, each in layer.in_groups
     )
-    cout = layer.cout if layer.out_group is None else keep.get(layer.out_group, layer.cout)
+    cout = layer.cout
+    if (name := layer.out_group) is not None and name in keep:
+        cout -= layer.out_each * (original[name] - keep[name])
     return cin, cout
 
 

@@ -12,7 +12,6 @@ from typing import Any, cast
 import torch
 from torch import nn
 from torch.nn import functional
-from ultralytics.nn.modules.block import Attention
 from ultralytics.nn.modules.head import Classify
 from ultralytics.nn.tasks import ClassificationModel
 
@@ -97,9 +96,8 @@ def dataset(path: Path, info: ModelInfo) -> Dataset:
 
 
 def unprunable(model: nn.Module) -> list[nn.Module]:
-    """Return the instances whose width is fixed: the last linear layer, attention."""
-    head = cast(Any, model.model)[-1]
-    return [head.linear, *(module for module in model.modules() if isinstance(module, Attention))]
+    """Return the instances whose width is fixed: the last linear layer."""
+    return [cast(Any, model.model)[-1].linear]
 
 
 def exportable(model: nn.Module, end2end: bool = True) -> nn.Module:

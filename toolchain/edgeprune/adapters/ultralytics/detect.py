@@ -1,4 +1,4 @@
-"""Adapter for Ultralytics detection models: v5u, v8, 11 and 26, of any class count and image size."""
+"""Adapter for Ultralytics detection models, v3u to 26, of any class count and image size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import torch
 from torch import nn
-from ultralytics.nn.modules.block import DFL, Attention
+from ultralytics.nn.modules.block import DFL
 from ultralytics.nn.modules.head import Detect, v10Detect
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import DATASETS_DIR
@@ -117,12 +117,11 @@ def dataset(path: Path, info: ModelInfo) -> Dataset:
 
 
 def unprunable(model: nn.Module) -> list[nn.Module]:
-    """Return the instances whose width is fixed: last convolutions of the head, DFL, attention."""
+    """Return the instances whose width is fixed: last convolutions of the head, DFL."""
     head = head_of(model)
     branches = [branch for name in _BRANCHES if (branch := getattr(head, name, None)) is not None]
     fixed = [level[-1] for branch in branches for level in branch]
-    fixed += [head.dfl] if isinstance(head.dfl, nn.Module) else []
-    return fixed + [module for module in model.modules() if isinstance(module, Attention)]
+    return fixed + ([head.dfl] if isinstance(head.dfl, nn.Module) else [])
 
 
 class ExpectedDistance(nn.Module):
