@@ -25,6 +25,15 @@ _LAYER_ATTRIBUTES = ("i", "f", "type", "np")  # what ultralytics' model.forward 
 class _SplitInput(nn.Module):
     """A CSP block with its input convolution cut in two; the rest is taken over as it is."""
 
+    cv0: Any
+    cv1: Any
+    cv2: Any
+    cv3: Any
+    cv4: Any
+    m: Any
+    attn: Any
+    ffn: Any
+
     def __init__(self, block: Any) -> None:
         super().__init__()
         self.cv0, self.cv1 = split_conv(block.cv1)

@@ -193,8 +193,8 @@ def _of_scales(group: Group, value: Value) -> torch.Tensor:
 
 
 def _filters(group: Group) -> torch.Tensor:
-    weight = group.root.get_parameter("weight").detach().flatten(1).float().cpu()
-    return weight.unflatten(0, (group.ties, group.width)).transpose(0, 1).flatten(1)
+    weight: torch.Tensor = group.root.get_parameter("weight").detach().flatten(1).float().cpu()
+    return weight.view(group.ties, group.width, -1).transpose(0, 1).flatten(1)
 
 
 def _square(_name: str, weight: torch.Tensor) -> torch.Tensor:

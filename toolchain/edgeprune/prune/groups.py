@@ -27,7 +27,7 @@ class Group:
         width: number of channels.
         names: dotted name of every module of the network.
         ties: outputs of the root that one channel of the group stands for: those `width` apart. Two where the
-            halves of a feature map are read apart (YOLOv9's ADown), which have to stay equally wide; else one.
+            halves of a feature map are read apart (YOLOv9's ADown) and have to stay equally wide; else one.
     """
 
     name: str
@@ -118,6 +118,7 @@ def trace(model: nn.Module, example: torch.Tensor, fixed: Sequence[nn.Module]) -
                 example_inputs=example,
                 forward_fn=lambda net, images: _outputs_of(net, images, fixed),
                 customized_pruners=PRUNERS,
+                verbose=False,  # it warns of parameters of its own that a block has, and prunes them rightly
             )
         map_halves(graph)
         return graph
