@@ -1,4 +1,4 @@
-"""Networks of every family that ultralytics ships, tiny, and one of all the blocks that no family is made of."""
+"""Networks of every family that ultralytics ships, tiny, and one of blocks that no family is made of."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ import yaml
 from torch import nn
 from ultralytics.nn.tasks import ClassificationModel, DetectionModel
 
+from conftest import lively
+
 FOLDER = Path(ultralytics.__file__).parent / "cfg" / "models"
 CLASSES = 3
 _NARROWER = 4
 _NANO = (0.33, 0.25, 1024)
 """Depth, width and most channels, the latter before they are multiplied by the width."""
-_NARROW = ("yolov9t", "yolov9s")
+_WIDE = ("yolov9m", "yolov9c", "yolov9e")
+"""What has no scales, and more channels than are needed here."""
 ODD: dict[str, Any] = {
     "backbone": [
         [-1, 1, "Conv", [16, 3, 2]],
@@ -59,9 +62,11 @@ def described(stem: str) -> dict[str, Any]:
         config["scales"] = {config["scale"]: _NANO}
     elif stem.startswith("yolov3"):
         config["depth_multiple"], config["width_multiple"] = _NANO[:2]
-    elif stem not in _NARROW:
-        for layer in (*config["backbone"], *config["head"]):
+    for layer in (*config["backbone"], *config["head"]):
+        if layer[2] == "ResNetLayer" or stem in _WIDE:
             layer[3] = _narrowed(layer[3])
+        if layer[2] == "RepNCSPELAN4":
+            layer[3][3:] = [1]
     return config
 
 
@@ -81,13 +86,3 @@ def network(stem: str) -> nn.Module:
             module.act = nn.SiLU()  # of which no channel is 0 for all pixels
     lively(model)
     return model
-
-
-def lively(model: nn.Module) -> None:
-    """Give batch norms statistics and scales that are not those of a new network."""
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.uniform_(-0.2, 0.2)
-            module.running_var.uniform_(0.5, 1.5)
-            nn.init.uniform_(module.weight, 0.7, 1.3)
-            nn.init.uniform_(module.bias, -0.2, 0.2)

@@ -5,14 +5,11 @@ from __future__ import annotations
 import resource
 import time
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
-import ultralytics
-import yaml
 from ultralytics.nn.tasks import (
     ClassificationModel,
     DetectionModel,
@@ -30,42 +27,30 @@ from edgeprune.images.preprocess import load_input
 from edgeprune.models import ModelAdapter, adapter_of
 from edgeprune.prune.evidence import Evidence
 from edgeprune.prune.surgery import prune
+from made_families import CLASSES, FOLDER, described
 
-FOLDER = Path(ultralytics.__file__).parent / "cfg" / "models"
 OTHER_TASKS = ("-seg", "-pose", "-obb", "-sem", "-depth")
 YAMLS = sorted(path for path in FOLDER.rglob("*.yaml") if not any(task in path.stem for task in OTHER_TASKS))
 REFUSED = {
     "rtdetr": "RTDETRDetectionModel",
     "world": "WorldModel",
     "yoloe": "YOLOEModel",
-    "yolov10": "v10Detect is not supported",
     "resnet18": "TorchVision",
 }
 """What is no plain detector or classifier, by a part of the file's name, and the word that names it."""
 EXPORTED = (
     "yolo11-cls", "yolo12", "yolo26", "yolov3-tiny", "yolov6", "yolov8-cls-resnet50", "yolov8-ghost",
-    "yolov8-p6", "yolov9s",
+    "yolov8-p6", "yolov9e", "yolov9s", "yolov10s",
 )  # fmt: skip
 """Go on to ONNX Runtime, which takes most of the time. The rest is made of the same blocks and heads, at
 other depths and levels; it ends in the fused network that would be exported."""
 MOST_SECONDS, MOST_BYTES = 60, 2 * 2**30
 
 
-def shrunk(path: Path) -> dict[str, Any]:
-    """Return a model's description at its smallest scale; without scales, at a quarter where that fits."""
-    config: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    config["yaml_file"], config["nc"] = path.name, 3
-    if "scales" in config:
-        config["scale"] = next(iter(config["scales"]))
-    elif path.stem.startswith(("yolov3", "yolov10")):
-        config["width_multiple"], config["depth_multiple"] = 0.25, 0.33
-    return config
-
-
 def written(path: Path, out: Path) -> Path:
     """Write a random checkpoint of a model, or, where it cannot be built here, one that names its class."""
     torch.manual_seed(0)
-    config = shrunk(path)
+    config = described(path.stem)
     makers = {
         "rtdetr": RTDETRDetectionModel,
         "world": WorldModel,
@@ -77,7 +62,7 @@ def written(path: Path, out: Path) -> Path:
         config["backbone"][0][3] = [512, "resnet18", None, True, 2]  # without downloading its weights
     # The largest ones are refused by their class, and need no numbers.
     with torch.device("meta" if maker is RTDETRDetectionModel else "cpu"):
-        model = maker(config, nc=3, verbose=False).eval()
+        model = maker(config, nc=CLASSES, verbose=False).eval()
     if maker in {DetectionModel, ClassificationModel}:
         lively(model)
     torch.save({"model": model.half(), "train_args": {"imgsz": 64}}, out)
@@ -158,8 +143,8 @@ def test_blocks_that_cannot_be_followed_are_named(tmp_path: Path) -> None:
     report = prune(
         model, adapter.unprunable, torch.zeros(1, 3, 64, 64), PruneRecipe(ratio=0.5), 8, Evidence()
     ).report
-    assert report.whole[0] == "model.6 (A2C2f)"
-    kept = [layer for layer in report.layers if layer.layer.startswith("model.6.")]
+    assert report.whole[0] == "model.6.m.0.0.attn (AAttn)"
+    kept = [layer for layer in report.layers if layer.layer.startswith("model.6.m.0.0.attn.")]
     assert kept
     assert all(not layer.prunable and layer.before == layer.after for layer in kept)
     with pytest.raises(EdgepruneError):

@@ -20,18 +20,20 @@ from edgeprune.prune.groups import Group, find_groups, remove, trace
 
 LIMIT = 1e-6
 """Largest difference of an output, in float64, relative to its largest value."""
-_READERS = (tp.prune_conv_in_channels, tp.prune_linear_in_channels)
+_READERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 Fixed = Callable[[nn.Module], Sequence[nn.Module]]
 
 
 def mask(graph: tp.DependencyGraph, group: Group, channels: Sequence[int]) -> int:
     """Zero the weights that read channels of a group, in place, and count the layers that do."""
-    doomed = graph.get_pruning_group(group.root, tp.prune_conv_out_channels, sorted(channels))
-    readers = [item for item in doomed if isinstance(item.dep.target.module, nn.Conv2d | nn.Linear)
-               and item.dep.handler.__name__ in {reader.__name__ for reader in _READERS}]  # fmt: skip
+    doomed = graph.get_pruning_group(group.root, tp.prune_conv_out_channels, group.outputs(channels))
+    readers = [item for item in doomed if isinstance(item.dep.target.module, _READERS)
+               and item.dep.handler.__name__ == "prune_in_channels"]  # fmt: skip
     for item in readers:
-        item.dep.target.module.weight.data[:, item.idxs] = 0
+        layer = item.dep.target.module
+        weight = layer.weight.data
+        (weight.transpose(0, 1) if isinstance(layer, nn.ConvTranspose2d) else weight)[:, item.idxs] = 0
     return len(readers)
 
 
