@@ -17,12 +17,12 @@ from pathlib import Path
 
 from edgeprune.bench.effort import Effort
 from edgeprune.bench.node_times import NodeTime, NodeTimes, node_times
-from edgeprune.bench.stock import stock_images
-from edgeprune.bench.subject import Subject, input_size, subjects_of
+from edgeprune.bench.subject import Subject, plain_input, subjects_of
 from edgeprune.bench.testbed import local
 from edgeprune.explain.attribution import measured_row
 from edgeprune.explain.layer_costs import feature_map
 from edgeprune.images.preprocess import Preprocess
+from edgeprune.images.size import ImageSize, size_words
 from edgeprune.records.summary import Row, load_summary
 
 EFFORT = Effort()
@@ -63,12 +63,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     summary = load_summary(options.build)
     row = measured_row(summary, options.row)
     subject = next(one for one in subjects_of(options.build, row.target) if one.name == row.label)
-    imgsz = input_size(subject.engine.path)
-    answer = timed(subject, imgsz, summary.threads, options.inferences)
-    nodes = [read(node, imgsz) for node in answer.nodes]
+    spec = plain_input(subject.engine.path)
+    answer = timed(subject, spec, summary.threads, options.inferences)
+    nodes = [read(node, spec.imgsz) for node in answer.nodes]
     environment = "".join(f", {key}={value}" for key, value in row.environment.items())
     print(
-        f"**{row.label}**, {row.runtime} {row.runtime_version}, {imgsz} px, {summary.threads} thread(s)"
+        f"**{row.label}**, {row.runtime} {row.runtime_version}, {size_words(spec.imgsz)}, "
+        f"{summary.threads} thread(s)"
         f"{environment}: median of {options.inferences} inferences for each of {len(nodes)} nodes.\n"
     )
     print(by_kind_and_side(nodes))
@@ -76,14 +77,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(beside(nodes, answer, row))
 
 
-def timed(subject: Subject, imgsz: int, threads: int, inferences: int) -> NodeTimes:
+def timed(subject: Subject, spec: Preprocess, threads: int, inferences: int) -> NodeTimes:
     """Return the times of an engine's nodes, run as the device profile wants it."""
     bed = local(replace(EFFORT, inferences=inferences))
-    images = stock_images(Preprocess(imgsz))
-    return node_times(subject.engine, subject.profile, threads, images, bed, subject.environment)
+    return node_times(subject.engine, subject.profile, threads, spec, bed, subject.environment)
 
 
-def read(node: NodeTime, imgsz: int) -> Node:
+def read(node: NodeTime, imgsz: ImageSize) -> Node:
     """Return a node with what its shapes say."""
     maps = [
         next((found for shape in shapes if (found := feature_map(shape, imgsz))), None)

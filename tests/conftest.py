@@ -148,13 +148,20 @@ def lively(model: nn.Module) -> None:
             torch.nn.init.uniform_(module.bias, -0.2, 0.2)
 
 
-def build_detector(family: str) -> nn.Module:
-    """Build a seeded detector of three classes with lively batch norms and scores well above zero."""
+def build_detector(family: str, width: float | None = None) -> nn.Module:
+    """Build a seeded detector of three classes with lively batch norms and scores well above zero.
+
+    Args:
+        width: share of the widths that the family's YAML names; its own by default.
+    """
     import torch
-    from ultralytics.nn.tasks import DetectionModel
+    from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
     torch.manual_seed(FAMILIES.index(family))
-    model = DetectionModel(f"{family}.yaml", nc=len(NAMES), verbose=False).eval()
+    config = yaml_model_load(f"{family}.yaml")
+    if width is not None:
+        config["scales"]["n"][1] = width
+    model = DetectionModel(config, nc=len(NAMES), verbose=False).eval()
     lively(model)
     for branch in ("cv3", "one2one_cv3"):
         for level in getattr(model.model[-1], branch, None) or ():

@@ -19,7 +19,7 @@ def fast_biases() -> Iterator[None]:
 
 
 @contextmanager
-def _fast(count: int) -> Iterator[None]:
+def _fast(count: int, batch: int) -> Iterator[None]:
     import nncf
 
     plain = nncf.quantize

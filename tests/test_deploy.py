@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -66,19 +67,20 @@ class Watch:
 sys.meta_path.insert(0, Watch())
 import cv2
 import deploy
-run = getattr(deploy, kind)(folder)
-print(json.dumps({"seen": seen, "found": [run(cv2.imread(image)) for image in images]}))
+run, loaded = getattr(deploy, kind)(folder), [cv2.imread(image) for image in images]
+found = run.many(loaded) if run.pre.get("batch", 1) > 1 else [run(image) for image in loaded]
+print(json.dumps({"seen": seen, "found": found}))
 """
 
 
 def folder_of(
-    adapter: ModelAdapter, weights: Path, profile: DeviceProfile, imgsz: ImageSize, out: Path
+    adapter: ModelAdapter, weights: Path, profile: DeviceProfile, imgsz: ImageSize, out: Path, batch: int = 1
 ) -> Path:
     """Write what a build leaves in `best/`: a checkpoint as the fp32 engine of a target, spec and runtime."""
     from edgeprune.backends.ort_format import to_ort
 
     model = adapter.load(weights)
-    info, pre, best = adapter.info(model), adapter.preprocess(imgsz), out / "build/best"
+    info, pre, best = adapter.info(model), replace(adapter.preprocess(imgsz), batch=batch), out / "build/best"
     spec = Spec(preprocess=pre, postprocess=info.postprocess)
     best.mkdir(parents=True)
     made, _ = export(adapter.exportable(model), info, pre, (), ExportRecipe(), "original", out / "plain.onnx")
@@ -170,6 +172,16 @@ def test_the_script_finds_what_predict_finds_in_every_runtime(
     cv2.imwrite(str(tmp_path / "photo.jpg"), cv2.imread(str(pictures[0])))
     lines = python(DETECT, tmp_path).splitlines()
     assert lines and all(re.fullmatch(r"\d 0\.\d+( \d+){4}", line) for line in lines)
+
+
+def test_so_it_does_in_batches_the_last_of_which_is_not_full(
+    predicted: list[list[Row]], pictures: list[Path], tmp_path: Path
+) -> None:
+    (profile,) = resolve_targets(("x86-ort",))
+    best = folder_of(get_adapter("ultralytics"), demo.digits_model(), profile, demo.IMGSZ, tmp_path, batch=3)
+    assert json.loads((best / FILE).read_text())["preprocess"]["batch"] == 3
+    assert PICTURES % 3
+    assert_same(predicted, found_by_the_page(best, "Detector", "onnxruntime", pictures))
 
 
 def test_so_it_does_at_a_rectangle_wherever_the_picture_stands_out(

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper
 import edgeprune.models  # noqa: F401  # ultralytics must not install what it misses
 from edgeprune.backends import BACKENDS, get_backend, options_for
 from edgeprune.backends.executorch import FACTS
-from edgeprune.bench.subject import input_size, subjects_of
+from edgeprune.bench.subject import plain_input, subjects_of
 from edgeprune.config.targets import resolve_targets
 from edgeprune.core.artifact import Artifact, digest_with_weights, parts_of
 from edgeprune.core.errors import EdgepruneError, ModelError
@@ -61,7 +61,7 @@ def test_what_ultralytics_exports_is_measured_as_it_lies_there(
     (subject,) = subjects_of(path)
     assert (subject.profile.backend, subject.engine.precision) == (backend, precision)
     assert subject.profile.runs_here
-    assert input_size(path) == 64
+    assert plain_input(path).imgsz == 64
     noise = np.random.default_rng(0).random((1, 3, 64, 64), dtype=np.float32)
     (output,) = get_backend(backend).load(subject.engine.path, precision, 1, {})(noise)
     assert output.shape == (1, 7, 84)
@@ -97,7 +97,7 @@ def test_a_graph_its_weights_and_their_folder_are_one_engine(
     (subject,) = subjects_of(folder)
     assert subjects_of(graph) == subjects_of(graph.with_suffix(".bin")) == (subject,)
     assert (subject.profile.backend, subject.name) == (backend, folder.name)
-    assert input_size(graph) == 32
+    assert plain_input(graph).imgsz == 32
 
 
 @pytest.mark.parametrize(("backend", "ending"), [("openvino", ".xml"), ("ncnn", ".param")])
@@ -110,7 +110,7 @@ def test_among_other_files_the_engine_is_the_graph_with_its_weights(
     (subject,) = subjects_of(graph)
     assert subject.engine.path == graph
     assert parts_of(graph) == (graph, graph.with_suffix(".bin"))
-    assert input_size(graph) == 32
+    assert plain_input(graph).imgsz == 32
     noise = np.random.default_rng(0).random((1, 3, 32, 32), dtype=np.float32)
     assert get_backend(backend).load(graph, "fp32", 1, {})(noise)[0].shape == (1, 16, 32, 32)
     before = digest_with_weights(graph)
@@ -149,10 +149,10 @@ def test_an_ncnn_folder_that_tells_no_size_is_told(folders: dict[str, Path], tmp
     folder = shutil.copytree(folders["ncnn"], tmp_path / "ncnn")
     (folder / "metadata.yaml").unlink()
     with pytest.raises(ModelError, match=r"nothing tells the size of the input: no metadata\.yaml is there"):
-        input_size(folder)
+        plain_input(folder)
     (folder / "metadata.yaml").write_text("imgsz: [32, -1]\n")
     with pytest.raises(ModelError, match="imgsz: height and width in pixels are expected"):
-        input_size(folder)
+        plain_input(folder)
 
 
 def test_the_only_engine_of_a_folder_is_taken_and_of_several_one_has_to_be_named(
@@ -203,7 +203,7 @@ def test_an_input_in_fp16_is_fed_and_named_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize("sides", [["batch", 3, "height", "width"], [1, 3, "size", "size"]])
 def test_a_dynamic_input_is_called_so(tmp_path: Path, sides: list[Any]) -> None:
     with pytest.raises(ModelError, match=r"its input \(.*\?.*\) is dynamic; export it for one size and one"):
-        input_size(_write_network(tmp_path / "dynamic.onnx", sides))
+        plain_input(_write_network(tmp_path / "dynamic.onnx", sides))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edgeprune.backends import get_backend, options_for
-from edgeprune.bench.subject import input_size, make_job, subjects_of
+from edgeprune.bench.subject import make_job, plain_input, subjects_of
 from edgeprune.config.targets import resolve_targets
 from edgeprune.core.artifact import Artifact, digest
 from edgeprune.core.errors import CompileError, ConfigError, ModelError, NotComparableError
@@ -52,7 +52,7 @@ def test_a_lone_onnx_file_runs_in_onnx_runtime_at_the_precision_it_holds(
 def test_an_ir_folder_and_its_xml_are_the_same_subject(ir: Path) -> None:
     assert subjects_of(ir) == subjects_of(ir / "model.xml")
     assert subjects_of(ir)[0].profile == OPENVINO
-    assert input_size(ir) == 32
+    assert plain_input(ir).imgsz == 32
 
 
 def test_a_target_that_runs_other_engines_is_refused(convnet: Path, ir: Path) -> None:
@@ -161,7 +161,7 @@ def test_an_engine_that_does_not_take_one_square_image_is_refused(tmp_path: Path
     )
     onnx.save(helper.make_model(graph), tmp_path / "flat.onnx")
     with pytest.raises(ModelError, match=r"its input \(1, 10\) is no image"):
-        input_size(tmp_path / "flat.onnx")
+        plain_input(tmp_path / "flat.onnx")
 
 
 def test_the_input_of_an_engine_need_not_be_a_square(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_the_input_of_an_engine_need_not_be_a_square(tmp_path: Path) -> None:
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
     )
     onnx.save(helper.make_model(graph), tmp_path / "wide.onnx")
-    assert input_size(tmp_path / "wide.onnx") == (48, 80)
+    assert plain_input(tmp_path / "wide.onnx").imgsz == (48, 80)
 
 
 def test_a_link_out_of_the_build_is_not_followed(build_folder: Path, tmp_path_factory: Any) -> None:

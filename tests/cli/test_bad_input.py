@@ -167,6 +167,18 @@ def test_an_image_size_off_the_stride_names_the_two_nearest(build: Build, imgsz:
     assert f"imgsz: {imgsz} is not a multiple of the model's stride 32; {near} are the nearest" in ended.error
 
 
+def test_a_batch_is_refused_early_where_the_runtime_takes_one_image(build: Build) -> None:
+    ended = build("--batch", "4", target="x86-ncnn")
+    assert ended.code == 3
+    assert "--batch 4: x86-ncnn: ncnn takes one image at a time: its tensors have no dimension" in ended.error
+
+
+def test_nms_inside_the_graph_is_for_one_image(build: Build) -> None:
+    ended = build("--batch", "4", "--set", "export.embed=[nms]", target="x86-ort")
+    assert ended.code == 3
+    assert "export.embed: nms is for one image and the batch is 4" in ended.error
+
+
 def test_so_does_a_rectangle_and_names_the_nearest(build: Build) -> None:
     ended = build(imgsz="360x640")
     assert ended.code == 3

@@ -18,6 +18,7 @@ from edgeprune.config.targets import resolve_targets
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.errors import ModelError
 from edgeprune.explain.layer_costs import Weights, feature_map, layer_costs, weights_of
+from edgeprune.images.preprocess import Preprocess
 from made_effort import TINY_EFFORT
 
 MACS = {"dense": 32 * 32 * 8 * 27, "deep": 32 * 32 * 8 * 9}
@@ -81,7 +82,9 @@ def test_every_runtime_counts_the_same_work(
         pytest.skip("no profile of this machine runs it")
     engine = engines[backend]
     profile = next(one for one in resolve_targets(("cpu",)) if one.backend == backend)
-    told = node_times(engine, profile, 1, random_images, local(replace(TINY_EFFORT, inferences=10)))
+    told = node_times(
+        engine, profile, 1, Preprocess(32), local(replace(TINY_EFFORT, inferences=10)), images=random_images
+    )
     costs = layer_costs(told.nodes, weights_of(engine.path), 32)
     counted = sorted((cost for cost in costs if cost.weights), key=lambda cost: -(cost.macs or 0))
     assert [cost.weights.groups for cost in counted if cost.weights] == [1, 8]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from edgeprune.images.answers import answers
 from edgeprune.images.dataset import Dataset
 from edgeprune.images.heads import HEADS
 from edgeprune.images.postprocess import Postprocess
-from edgeprune.images.preprocess import Preprocess, load_input
+from edgeprune.images.preprocess import Preprocess
 from edgeprune.models import Predict
 from edgeprune.records.scores import Accuracy
 
@@ -19,7 +20,8 @@ def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess, p
     """Measure the shares of a split's images whose class is scored highest, and among the five highest.
 
     Args:
-        predict: maps float32 (1, 3, H, W) to outputs whose first is (1, classes), higher is likelier.
+        predict: maps float32 (n, 3, H, W), up to a batch of the spec, to (n, classes) at first; higher is
+            likelier.
 
     Raises:
         CompileError: the network's output has another shape or holds no finite value.
@@ -74,10 +76,9 @@ def _scores(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.intp]]:
     """Return the scores (images, classes) of a split, and the class of each image."""
     images, rows = dataset.images[split], []
-    for image in images:
-        outputs = [np.asarray(output) for output in predict(load_input(image, spec)[0])]
+    for _, _, outputs in answers(predict, images, spec):
         HEADS[post.head].check(outputs, post)
-        rows.append(outputs[0])
+        rows.append(outputs[0].copy())
     return np.concatenate(rows), np.array([dataset.class_of(image) for image in images])
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from edgeprune.core.backend import BACKENDS, REFERENCE, Backend, all_backends, get_backend, known_backends
 from edgeprune.core.backend_types import NodeCounter, Recognised, Session, Staged
-from edgeprune.core.errors import RuntimeMissingError
+from edgeprune.core.errors import ConfigError, RuntimeMissingError
 
 if TYPE_CHECKING:
     from edgeprune.config.targets import DeviceProfile
@@ -32,6 +32,7 @@ __all__ = [
     "options_for",
     "providers",
     "recognise",
+    "require_batch",
 ]
 
 
@@ -77,3 +78,17 @@ def absence(profile: DeviceProfile) -> str | None:
     if any(profile.provider in (found, found.partition(".")[0]) for found in present):
         return None
     return f"{profile.backend} finds no {profile.provider} here, only {', '.join(present)}"
+
+
+def require_batch(profile: DeviceProfile, batch: int) -> None:
+    """Check that the runtime of a profile takes so many images at once.
+
+    Raises:
+        ConfigError: it takes one.
+    """
+    why = get_backend(profile.backend).ONE_IMAGE
+    if batch > 1 and why:
+        raise ConfigError(
+            f"--batch {batch}: {profile.name}: {profile.backend} takes one image at a time: {why}; "
+            "leave out the batch, or this target"
+        )

@@ -194,7 +194,7 @@ def input_shape(engine: Path) -> list[int]:
     if (engine / FACTS).is_file():
         return [int(side) for side in _facts(engine)["input"]]
     facts = exported_facts(program_of(engine).parent)
-    return [1, facts.channels, *facts.imgsz]
+    return [facts.batch, facts.channels, *facts.imgsz]
 
 
 def _facts(engine: Path) -> dict[str, Any]:

@@ -19,10 +19,12 @@ class ExportedFacts:
     Attributes:
         imgsz: height and width of the input in pixels.
         channels: of the image, 3 where nothing else is told.
+        batch: images at once, 1 where nothing else is told.
     """
 
     imgsz: tuple[int, int]
     channels: int = 3
+    batch: int = 1
 
 
 def exported_facts(folder: Path) -> ExportedFacts:
@@ -34,10 +36,10 @@ def exported_facts(folder: Path) -> ExportedFacts:
     if not (folder / FILE).is_file():
         raise ModelError(f"{folder}: nothing tells the size of the input: no {FILE} is there")
     data = read_mapping(folder / FILE, ModelError)
-    size, channels = _sides(data.get("imgsz")), data.get("channels", 3)
-    if size is None or not isinstance(channels, int):
+    size, channels, batch = _sides(data.get("imgsz")), data.get("channels", 3), data.get("batch", 1)
+    if size is None or not isinstance(channels, int) or not isinstance(batch, int) or batch < 1:
         raise ModelError(f"{folder / FILE}: imgsz: height and width in pixels are expected")
-    return ExportedFacts(size, channels)
+    return ExportedFacts(size, channels, batch)
 
 
 def _sides(value: Any) -> tuple[int, int] | None:

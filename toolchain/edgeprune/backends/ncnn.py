@@ -42,6 +42,7 @@ SCHEMES = ("ncnn-minmax", "ncnn-kl")
 END2END = False  # it has neither GatherElements nor Mod, which choosing the best boxes takes
 HALF_GRAPH = False  # it rounds the float graph by itself
 GRAPH_IN_FILE = True
+ONE_IMAGE = "its tensors have no dimension for a batch"
 
 DIFFERENCE = 1e-3  # relative L2 from the ONNX file, in fp32: rounding leaves 1e-6, a wrong axis 1e-1
 _HALVES = ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic")

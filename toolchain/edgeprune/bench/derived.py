@@ -18,14 +18,14 @@ _MINUTE_NS = 60e9
 _KB = 1024 / 1e6  # MB
 
 
-def fps_of(blocks: Sequence[Block], target: float | None = None) -> Fps | None:
-    """Return the achieved rate beside the camera's; None where nothing was timed."""
+def fps_of(blocks: Sequence[Block], target: float | None = None, batch: int = 1) -> Fps | None:
+    """Return the achieved rate, in images, beside the camera's; None where nothing was timed."""
     if not blocks:
         return None
     frames = sum(block.frames or 0 for block in blocks)
     missed = sum(block.missed or 0 for block in blocks)
     return Fps(
-        achieved=achieved_fps(blocks),
+        achieved=achieved_fps(blocks, batch),
         target=target,
         deadline_miss_pct=100 * missed / frames if frames else None,
     )

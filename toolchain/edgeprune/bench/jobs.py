@@ -16,8 +16,8 @@ from edgeprune.records.bench_result import Job
 from edgeprune.worker.scenarios.block import CHECKED_INPUTS
 
 if TYPE_CHECKING:
-    from edgeprune.backends import Session
     from edgeprune.config.targets import DeviceProfile
+    from edgeprune.images.batches import Run
 
     Array = np.ndarray[Any, Any]
 
@@ -35,6 +35,7 @@ def build_job(
     threads: int,
     inputs: Path,
     environment: Mapping[str, str] | None = None,
+    batch: int = 1,
 ) -> Job:
     """Return the job that measures `engine` on this machine as the device profile wants it run.
 
@@ -42,6 +43,7 @@ def build_job(
         name: unique name of the row.
         inputs: file of `write_inputs`.
         environment: variables that the runtime reads when it is imported.
+        batch: images that the engine takes at once.
     """
     return Job(
         name=name,
@@ -56,6 +58,7 @@ def build_job(
         environment=dict(environment or {}),
         tolerance=TOLERANCE[engine.precision],
         inputs=str(inputs),
+        batch=batch,
     )
 
 
@@ -85,9 +88,14 @@ def write_image(image: npt.NDArray[np.uint8], path: Path) -> Path:
     return path
 
 
-def reference_outputs(session: Session, images: Array) -> list[Array]:
-    """Return the outputs for the first 32 images, each of shape (n, ...): what a worker has to reproduce."""
-    each = [session(images[i : i + 1]) for i in range(min(CHECKED_INPUTS, len(images)))]
+def reference_outputs(run: Run, images: Array, batch: int = 1) -> list[Array]:
+    """Return the outputs for the first 32 images, each of shape (n, ...): what a worker has to reproduce.
+
+    Args:
+        run: takes up to `batch` images at once.
+    """
+    checked = images[:CHECKED_INPUTS]
+    each = [run(checked[start : start + batch]) for start in range(0, len(checked), batch)]
     return [np.concatenate(outputs) for outputs in zip(*each, strict=True)]
 
 

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 from edgeprune.backends import all_backends, get_backend, options_for
 from edgeprune.bench.ask import ask
 from edgeprune.bench.jobs import write_inputs
+from edgeprune.bench.stock import stock_images
 from edgeprune.bench.testbed import Testbed
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.documents import read_json
 from edgeprune.core.errors import ConfigError, DeviceError
+from edgeprune.images.preprocess import Preprocess
 from edgeprune.runners import require_timed
 
 if TYPE_CHECKING:
@@ -86,16 +88,18 @@ def node_times(
     engine: Artifact,
     profile: DeviceProfile,
     threads: int,
-    images: np.ndarray[Any, Any],
+    spec: Preprocess,
     testbed: Testbed,
     environment: Mapping[str, str] | None = None,
+    images: np.ndarray[Any, Any] | None = None,
 ) -> NodeTimes:
     """Run an engine on a device with its runtime's counters, with the options of its target's profile.
 
     Args:
-        images: float32, shape (n, 3, H, W), at least 16 distinct ones; they are rotated over.
+        spec: of the engine's input.
         testbed: the device in use.
         environment: variables that are set before the runtime is imported.
+        images: float32 (n, 3, H, W), at least 16 distinct ones, to rotate over; stock photographs by default.
 
     Raises:
         ConfigError: the runtime has no counters that are read here.
@@ -106,6 +110,7 @@ def node_times(
     if get_backend(profile.backend).count_nodes is None:
         able = ", ".join(one.name for one in all_backends() if one.count_nodes)
         raise ConfigError(f"{profile.backend}: nodes are timed by the counters of {able} only")
+    images = stock_images(spec) if images is None else images
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         job = {
@@ -116,6 +121,7 @@ def node_times(
             "options": options_for(profile, engine.precision),
             "environment": dict(environment or {}),
             "inputs": runner.push(write_inputs(images, folder / "inputs.npy")),
+            "batch": spec.batch,
             "inferences": testbed.effort.inferences,
             "warmup_s": testbed.effort.counting_warmup_s,
         }

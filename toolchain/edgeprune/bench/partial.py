@@ -128,7 +128,9 @@ def _unmeasured(job: Job, run_id: str, started: datetime) -> BenchResult:
     return BenchResult(
         **head(job, run_id, started),
         backend=_asked(job),
-        scenario=ScenarioFacts(name=job.scenario, fps_target=job.fps, in_flight=job.in_flight),
+        scenario=ScenarioFacts(
+            name=job.scenario, fps_target=job.fps, batch=job.batch, in_flight=job.in_flight
+        ),
         blocks=(),
         cold_ms=None,
         memory=None,

@@ -274,6 +274,7 @@ def result_of(
         scenario=ScenarioFacts(
             name=job.scenario,
             fps_target=job.fps,
+            batch=job.batch,
             in_flight=job.in_flight,
             inputs=first.inputs,
             timing_boundary="host input ready to outputs readable on the host",
@@ -284,7 +285,7 @@ def result_of(
         cold_runs=cold_runs,
         latency_ms=asdict(latency_of(pooled_ns(blocks))) if blocks else None,
         stages_ms=first.stages_ms,
-        fps=fps_of(blocks, job.fps),
+        fps=fps_of(blocks, job.fps, job.batch),
         minutes=minutes,
         growth=growth,
         memory=memory.memory if memory else None,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from edgeprune.bench.effort import BenchProfile
+from edgeprune.core.errors import ConfigError
 from edgeprune.records.bench_result import Job, Scenario
 
 CAMERA_RATES: Final = (30.0, 10.0, 5.0)
@@ -38,11 +39,20 @@ class Setup:
     seconds: float | None = None
 
     def jobs(self, jobs: Sequence[Job]) -> list[Job]:
-        """Return a job for each run: of `paced` one a rate, with names that tell them apart."""
+        """Return a job for each run: of `paced` one a rate, with names that tell them apart.
+
+        Raises:
+            ConfigError: `paced` for an engine that takes several images at once.
+        """
         match self.scenario:
             case "single_stream":
                 return list(jobs)
             case "paced":
+                if several := next((job for job in jobs if job.batch > 1), None):
+                    raise ConfigError(
+                        f"{several.name}: it takes {several.batch} images at once, but a camera's frames "
+                        "come one by one: --scenario paced measures engines of one image"
+                    )
                 return [
                     _named(job, f"paced {fps:g} FPS", {"scenario": "paced", "fps": fps})
                     for job in jobs

@@ -20,7 +20,7 @@ BOUND_CONFIDENCE = 0.99
 
 @dataclass(frozen=True)
 class Latency:
-    """Latency of single queries in milliseconds; a percentile with too few samples is None.
+    """Latency of queries, of an image or a batch, in ms; a percentile with too few samples is None.
 
     Attributes:
         n: samples.
@@ -92,9 +92,20 @@ def latency_ms(result: BenchResult) -> Latency:
     return latency_of(pooled_ns(result.blocks))
 
 
-def achieved_fps(blocks: Sequence[Block]) -> float:
-    """Return completed queries over elapsed seconds: never 1/median, never 1000/mean."""
-    return sum(len(block.samples_ns) for block in blocks) / (sum(block.elapsed_ns for block in blocks) / 1e9)
+def achieved_fps(blocks: Sequence[Block], batch: int = 1) -> float:
+    """Return completed images over elapsed seconds: never 1/median, never 1000/mean.
+
+    Args:
+        batch: images of a query.
+    """
+    images = batch * sum(len(block.samples_ns) for block in blocks)
+    return images / (sum(block.elapsed_ns for block in blocks) / 1e9)
+
+
+def image_ms(result: BenchResult) -> float | None:
+    """Return the median latency of a query over its images, ms; None where a query is one image."""
+    batch = result.scenario.batch
+    return latency_ms(result).p50 / batch if batch > 1 else None
 
 
 def pooled_ns(blocks: Sequence[Block]) -> list[int]:

@@ -23,7 +23,7 @@ from edgeprune.core.artifact import STAGES, SUMMARY, Artifact
 from edgeprune.core.errors import CompileError, ConfigError, EdgepruneError, ModelError, NotComparableError
 from edgeprune.core.files import inside
 from edgeprune.images.preprocess import Preprocess
-from edgeprune.images.size import ImageSize, size_of
+from edgeprune.images.size import size_of
 from edgeprune.images.spec import spec_of
 from edgeprune.records.bench_result import Job
 from edgeprune.records.scores import Accuracy
@@ -92,6 +92,7 @@ def make_job(subject: Subject, threads: int, folder: Path) -> Job:
         threads=threads,
         inputs=write_inputs(stock_images(spec["preprocess"]), folder / "inputs.npy"),
         environment=subject.environment,
+        batch=spec["preprocess"].batch,
     )
     photo = write_image(photograph(), folder / "image.npy")
     stages = {part: value and value.told() for part, value in spec.items()}
@@ -105,15 +106,15 @@ def engine_spec(engine: Path) -> dict[str, Any]:
     try:
         spec = spec_of(engine)
     except ModelError:
-        return {"preprocess": Preprocess(input_size(engine)), "postprocess": None}
+        return {"preprocess": plain_input(engine), "postprocess": None}
     return {"preprocess": spec.preprocess, "postprocess": spec.postprocess}
 
 
-def input_size(path: Path) -> ImageSize:
-    """Read the size of the input of an engine of any runtime.
+def plain_input(path: Path) -> Preprocess:
+    """Read the shape of the input of an engine of any runtime; how images become it is a guess, a letterbox.
 
     Raises:
-        ModelError: it does not take one image of shape (1, 3, height, width).
+        ModelError: it does not take images of a fixed shape (n, 3, height, width).
     """
     backend, found = _recognised(path)
     told = found.precision is not None
@@ -125,25 +126,25 @@ def input_size(path: Path) -> ImageSize:
     if unfit := _unfit(shape, path.suffix == ".onnx"):
         sides = ", ".join(str(side or "?") for side in shape)
         raise ModelError(f"{path}: its input ({sides}) {unfit}")
-    return size_of(shape[2], shape[3])
+    return Preprocess(size_of(shape[2], shape[3]), batch=shape[0])
 
 
 def _unfit(shape: Sequence[int], is_onnx: bool) -> str | None:
-    """Say why a network is not measured on one RGB image (1, 3, height, width), and what to do."""
+    """Say why a network is not measured on RGB images (n, 3, height, width), and what to do."""
     if len(shape) != 4:
-        return "is no image; a network of images (1, 3, height, width) is measured"
+        return "is no image; a network of images (n, 3, height, width) is measured"
     batch, channels, height, width = shape
     tool = "python -m onnxruntime.tools.make_dynamic_shape_fixed with --input_name and --input_shape"
     fixed = f", or fix it by {tool} 1,3,640,640" if is_onnx else ""
     reasons = (
-        (channels != 3 and width == 3, "has its channels last; export it as (1, 3, height, width)"),
+        (channels != 3 and width == 3, "has its channels last; export it as (n, 3, height, width)"),
         (
             0 in shape,
             f"is dynamic; export it for one size and one image (dynamic=False imgsz=640 batch=1){fixed}",
         ),
         (
-            batch != 1,
-            f"takes {batch} images at once; export it with batch=1: several are measured by throughput",
+            batch > LIMITS["images_at_once"].high,
+            f"takes {batch} images at once; batches of up to {LIMITS['images_at_once'].high} are measured",
         ),
         (channels != 3, f"is of {channels} channels, not 3; networks of RGB images are measured"),
         (

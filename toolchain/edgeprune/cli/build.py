@@ -10,6 +10,7 @@ from edgeprune.cli import echo, echo_json
 from edgeprune.cli.numbers import Milliseconds, number
 from edgeprune.cli.options import (
     Asked,
+    batch_option,
     build_options,
     device_option,
     effort,
@@ -29,6 +30,7 @@ from edgeprune.core.extras import require_build
     "--target", "targets", required=True, multiple=True, metavar="NAME", help="Device profile; repeatable."
 )
 @imgsz_option
+@batch_option
 @click.option("--ratio", type=number("ratio"), help="Share of the channels to prune.")
 @click.option(
     "--speedup", type=number("speedup"), help="Prune to this speed-up over the unpruned model, on the target."
@@ -125,6 +127,7 @@ def _recipe_keys(options: dict[str, object], compare: bool) -> dict[str, object]
     """Map the options onto the recipe's keys; an option that was not given leaves the recipe's value."""
     keys = {
         "imgsz": "imgsz",
+        "batch": "batch",
         "ratio": "prune__ratio",
         "speedup": "prune__speedup",
         "target_latency": "prune__latency_ms",

@@ -46,6 +46,9 @@ imgsz_option = click.option(
     type=number("imgsz"),
     help="Input size in pixels, 640 or height x width as 384x640; the checkpoint's own by default.",
 )
+batch_option = click.option(
+    "--batch", type=number("images_at_once"), help="Images that engines take at once; 1 by default."
+)
 max_drop_option = click.option(
     "--max-drop",
     type=number("max_drop"),

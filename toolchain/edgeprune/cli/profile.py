@@ -10,6 +10,7 @@ import click
 from edgeprune.cli import echo, echo_json
 from edgeprune.cli.options import (
     AskedModel,
+    batch_option,
     device_option,
     effort,
     imgsz_option,
@@ -34,6 +35,7 @@ from edgeprune.core.extras import require_build
     help="Precision to measure in; by default the one that the target ships.",
 )
 @imgsz_option
+@batch_option
 @threads_option
 @device_option
 @click.option(
@@ -71,7 +73,8 @@ def command(
 
     profile, source = one_target(target), asked.source()
     require_apart((out, plot), [source.file])
-    subject = subject_of(choose_adapter(source, Recipe()), source.file, profile=profile, **network)
+    adapter, network["batch"] = choose_adapter(source, Recipe()), network["batch"] or 1
+    subject = subject_of(adapter, source.file, profile=profile, **network)
     with runner_for(device) as runner, stage_progress() as notify:
         table = profile_model(subject, as_testbed(runner, [profile], effort()), notify)
     if out:

@@ -69,6 +69,7 @@ LIMITS: Final[Mapping[str, Limit]] = {
     "macs": Limit(0, 1, above=True, below=True),
     # the input and the draws
     "imgsz": _whole(32, 4096),
+    "images_at_once": _whole(1, 256),
     "seed": _whole(0, 2**32 - 1),  # what numpy's and torch's generators both take
     "images": _whole(1, 1_000_000),
     # pruning

@@ -265,9 +265,11 @@ class Recipe(_Section):
     Attributes:
         imgsz: side of the square input, or its height and width, such as ``384x640``; null is the
             checkpoint's own.
+        batch: images that an engine takes at once, always so many; `finetune.batch` is another matter.
     """
 
     imgsz: InputSize | None = None
+    batch: int = within("images_at_once", 1)
     seed: int = within("seed", 0)
     input: InputRecipe = InputRecipe()
     prune: PruneRecipe = PruneRecipe()

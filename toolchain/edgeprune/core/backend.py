@@ -79,6 +79,7 @@ class Backend:
         HALF_GRAPH: whether it takes an fp16 graph; others round the float graph themselves.
         GRAPH_IN_FILE: whether the engine's file holds the graph that runs on any machine. Others have an
             optimiser that makes it where the engine is loaded: what is counted there is true only of there.
+        ONE_IMAGE: why it takes only one image at a time; empty for one that takes a fixed batch of several.
         SCHEMES: int8 schemes whose files it takes.
         FORMATS: what a profile's ``format`` may be; ``onnx`` is what `compile` makes.
         CONVERTER: of a program, in an environment of its own.
@@ -116,6 +117,7 @@ class Backend:
     END2END: bool = False
     HALF_GRAPH: bool = False
     GRAPH_IN_FILE: bool = False
+    ONE_IMAGE: str = ""
     SCHEMES: tuple[str, ...] = QDQ
     FORMATS: tuple[str, ...] = ("onnx",)
     CONVERTER: Converter | None = None

@@ -8,8 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from edgeprune.bench.effort import Effort
 from edgeprune.bench.node_times import NodeTimes, node_times
-from edgeprune.bench.stock import stock_images
-from edgeprune.bench.subject import input_size
+from edgeprune.bench.subject import plain_input
 from edgeprune.bench.testbed import as_testbed
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.artifact import Artifact
@@ -18,7 +17,6 @@ from edgeprune.core.files import inside
 from edgeprune.explain.attribution import Split, measured_row, split
 from edgeprune.explain.layer_costs import LayerCost, layer_costs, weights_of
 from edgeprune.explain.reasons import engine_of, why
-from edgeprune.images.preprocess import Preprocess
 from edgeprune.records.summary import Row, Summary, load_summary
 from edgeprune.runners import Runner
 
@@ -130,16 +128,16 @@ def _engine_times(
     profile = summary.profile_of(row.target)
     bed = as_testbed(runner, (profile,), effort)
     bed.require(profile)
-    imgsz = input_size(engine.path)
+    spec = plain_input(engine.path)
     told = node_times(
         engine,
         profile,
         summary.threads,
-        stock_images(Preprocess(imgsz)),
+        spec,
         bed,
         row.environment,
     )
-    costs = layer_costs(told.nodes, weights_of(engine.path), imgsz)
+    costs = layer_costs(told.nodes, weights_of(engine.path), spec.imgsz)
     known = engine_of(costs, profile.backend, row.precision, _steps(profile))
     total = sum(cost.ms for cost in costs)
     return EngineTimes(

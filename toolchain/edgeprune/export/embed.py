@@ -1,6 +1,6 @@
 """Preprocessing and NMS inside the ONNX graph, as a file of its own beside the one that was measured.
 
-``scale`` takes the letterboxed image as it lies in memory: uint8 (1, height, width, 3), BGR as OpenCV has it.
+``scale`` takes letterboxed images as they lie in memory: uint8 (n, height, width, 3), BGR as OpenCV has them.
 ``nms`` gives detections (n, 6) of x1, y1, x2, y2 in pixels of the input, score and class, most confident
 first, by the spec's selection for deployment: ONNX's NonMaxSuppression suppresses within a class.
 """
@@ -21,6 +21,7 @@ from edgeprune.config.recipe import EmbedPart
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.errors import ConfigError
 from edgeprune.core.onnx_files import read_onnx
+from edgeprune.images.batches import in_batches
 from edgeprune.images.pixels import by_plane
 from edgeprune.images.postprocess import Postprocess, detector
 from edgeprune.images.preprocess import Preprocess
@@ -32,12 +33,19 @@ IMAGE, DETECTIONS = "image", "detections"
 _NAME = "/edgeprune/"
 
 
-def check(parts: Sequence[EmbedPart], post: Postprocess, profiles: Sequence[DeviceProfile]) -> None:
+def check(
+    parts: Sequence[EmbedPart], post: Postprocess, profiles: Sequence[DeviceProfile], batch: int = 1
+) -> None:
     """Refuse early what could not be embedded at the end of a build.
 
     Raises:
-        ConfigError: ``nms`` for a head that needs none, or a target that does not get an ONNX file.
+        ConfigError: ``nms`` for a head that needs none or for several images, or a target that does not get
+            an ONNX file.
     """
+    if "nms" in parts and batch > 1:
+        raise ConfigError(
+            f"export.embed: nms is for one image and the batch is {batch}: leave one of the two out"
+        )
     if "nms" in parts and post.head != "raw":
         raise ConfigError(f"export.embed: head {post.head!r} has no duplicates to suppress; leave nms out")
     others = [found.name for found in profiles if (found.backend, found.format) != (REFERENCE, "onnx")]
@@ -64,20 +72,20 @@ def embed(model: Path, spec: Spec, parts: Sequence[EmbedPart], out: Path) -> Pat
 
 def predictor(embedded: Path, spec: Spec, parts: Sequence[EmbedPart]) -> tuple[Predict, Postprocess]:
     """Return an embedded file as a predictor on the plain file's inputs, and how its outputs are read."""
-    session = get_backend(REFERENCE).load(embedded, "fp32", 1, {})
+    session = in_batches(get_backend(REFERENCE).load(embedded, "fp32", 1, {}), spec.preprocess.batch)
 
     def predict(images: np.ndarray[Any, np.dtype[np.float32]]) -> list[np.ndarray[Any, Any]]:
         if "scale" in parts:
             images = _pixels(images, spec.preprocess)
         outputs = session(images)
-        return [output[None] for output in outputs] if "nms" in parts else outputs
+        return [output[None] for output in outputs] if "nms" in parts else list(outputs)
 
     post = spec.postprocess
     return predict, detector(post.names, end2end=True) if "nms" in parts else post
 
 
 def _pixels(tensor: np.ndarray[Any, np.dtype[np.float32]], spec: Preprocess) -> np.ndarray[Any, Any]:
-    """Return the picture that a tensor was made of: uint8 (1, height, width, 3), BGR."""
+    """Return the pictures that a tensor was made of: uint8 (n, height, width, 3), BGR."""
     if spec.std is not None:
         tensor = tensor * by_plane(spec.std)
     if spec.mean is not None:
@@ -117,7 +125,7 @@ def _scale(graph: onnx.GraphProto, spec: Preprocess) -> None:
     for place, node in enumerate(nodes):
         graph.node.insert(place, node)
     del graph.input[0]
-    shape = [1, *sides(spec.imgsz), 3]
+    shape = [spec.batch, *sides(spec.imgsz), 3]
     graph.input.insert(0, helper.make_tensor_value_info(IMAGE, TensorProto.UINT8, shape))
 
 

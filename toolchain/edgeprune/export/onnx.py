@@ -20,8 +20,10 @@ from edgeprune.config.recipe import ExportRecipe
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.errors import CompileError, shorten
 from edgeprune.core.onnx_files import read_onnx
+from edgeprune.images.answers import answers
+from edgeprune.images.batches import in_batches
 from edgeprune.images.heads import HEADS
-from edgeprune.images.preprocess import Preprocess, load_input
+from edgeprune.images.preprocess import Preprocess
 from edgeprune.images.size import sides
 from edgeprune.images.spec import Spec
 from edgeprune.models import ModelInfo, Predict
@@ -46,13 +48,13 @@ def export(
     """Write `out` as a float32 ONNX file with static shapes and prove that it computes what torch does.
 
     Args:
-        module: maps float32 (1, 3, H, W) to the outputs that `info` names, in eval mode.
+        module: maps float32 (n, 3, H, W) to the outputs that `info` names, in eval mode.
         images: real images for the check.
 
     Raises:
         CompileError: the exporter failed, or a difference is above the recipe's tolerance.
     """
-    example = torch.zeros(spec.shape)
+    example = torch.zeros(spec.batch_shape)
     try:
         with _quiet(), torch.no_grad():
             torch.onnx.export(
@@ -88,14 +90,15 @@ def compare(
 ) -> ExportCheck:
     """Return the largest differences of boxes (pixels) and scores between two predictors on real images.
 
+    The reference sees them one by one, the file in batches of the size that it takes.
+
     Raises:
         CompileError: their outputs differ in shape.
     """
-    session = get_backend(REFERENCE).load(onnx_file, "fp32", 1, {})
+    run = in_batches(get_backend(REFERENCE).load(onnx_file, "fp32", 1, {}), spec.preprocess.batch)
     found = []
-    for image in images:
-        tensor, _ = load_input(image, spec.preprocess)
-        expected, got = ([np.asarray(each) for each in run(tensor)] for run in (reference, session))
+    for tensor, _, got in answers(run, images, spec.preprocess):
+        expected = [np.asarray(each) for each in reference(tensor)]
         shapes = [" and ".join(str(each.shape) for each in side) for side in (got, expected)]
         if shapes[0] != shapes[1]:
             raise CompileError(f"{variant}: ONNX gives shape {shapes[0]}, torch {shapes[1]}")
@@ -120,7 +123,7 @@ def describe(model: onnx.ModelProto, info: ModelInfo, spec: Spec) -> None:
         "names": str(names),
         "stride": str(info.stride),
         "imgsz": str(list(sides(spec.preprocess.imgsz))),
-        "batch": "1",
+        "batch": str(spec.preprocess.batch),
         "channels": "3",
         "end2end": str(info.end2end),
     } | spec.metadata()
@@ -160,12 +163,12 @@ def export_program(module: nn.Module, spec: Preprocess, out: Path) -> Artifact:
     Converters that take PyTorch's graphs read it in an environment of their own, with another torch.
 
     Args:
-        module: maps float32 (1, 3, H, W) to one output tensor, in eval mode.
+        module: maps float32 (n, 3, H, W) to one output tensor, in eval mode.
 
     Raises:
         CompileError: torch.export cannot trace the module.
     """
-    example = torch.zeros(spec.shape)
+    example = torch.zeros(spec.batch_shape)
     folder = out / "program"
     folder.mkdir(parents=True)
     try:

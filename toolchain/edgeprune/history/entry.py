@@ -26,10 +26,14 @@ class Series(NamedTuple):
     precision: str
     threads: int
     scenario: str
+    batch: int
 
     def __str__(self) -> str:
         threads = f"{self.threads} thread{'s' if self.threads != 1 else ''}"
-        return f"{self.name}, {self.scenario}, {self.backend} {self.precision}, {threads}, {self.machine}"
+        batch = f" in batches of {self.batch}" if self.batch > 1 else ""
+        return (
+            f"{self.name}, {self.scenario}{batch}, {self.backend} {self.precision}, {threads}, {self.machine}"
+        )
 
 
 class Point(BaseModel):
@@ -40,6 +44,7 @@ class Point(BaseModel):
         machine: processor and architecture, as the worker read them.
         commit_sha: commit that was measured, with ``-dirty`` where the working folder held changes.
         committed_utc: when that commit was made, ISO 8601; points of a series are ordered by it.
+        batch: images of a query: `p50_ms` is of all of them, `fps` counts each.
         p50_ms, fps, peak_mb: derived from the document when it was added, so that they can be queried.
         accuracy: on the split that the build chooses by; None where no build has measured it.
     """
@@ -55,6 +60,7 @@ class Point(BaseModel):
     precision: Word
     threads: int = Field(ge=0, lt=1 << 31)
     scenario: Word
+    batch: int = Field(default=1, ge=1, lt=1 << 31)
     started_utc: Word
     commit_sha: Word | None = None
     branch: Word | None = None

@@ -41,6 +41,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE INDEX edgeprune_entries_started ON edgeprune_entries (started_utc)",
     ),
+    ("ALTER TABLE edgeprune_entries ADD COLUMN batch INTEGER NOT NULL DEFAULT 1",),
 )
 _LOCK = 0x656470  # "edp": names the advisory lock of PostgreSQL, where CREATE TABLE races
 

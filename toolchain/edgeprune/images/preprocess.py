@@ -66,6 +66,7 @@ class Preprocess:
         resize: `LETTERBOX` or `CENTRE_CROP`.
         mean, std: what is taken off each plane after the scale, and what it is then divided by; None for
             nothing.
+        batch: images that the network takes at once, always so many.
     """
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
@@ -78,6 +79,7 @@ class Preprocess:
     resize: Resize = LETTERBOX
     mean: tuple[float, float, float] | None = None
     std: tuple[Divisor, Divisor, Divisor] | None = None
+    batch: Annotated[int, Field(ge=1)] = 1
 
     def __post_init__(self) -> None:
         """Take a height and a width that are the same for the side of a square."""
@@ -86,16 +88,19 @@ class Preprocess:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """Shape of one input of the network."""
+        """Shape of one image as the network takes it."""
         return input_shape(self.imgsz)
 
+    @property
+    def batch_shape(self) -> tuple[int, int, int, int]:
+        """Shape of the network's input, all images of a batch in it."""
+        return input_shape(self.imgsz, self.batch)
+
     def told(self) -> dict[str, Any]:
-        """Return it as JSON has it: what is not done to an image is left out."""
-        return {
-            key: value
-            for key, value in asdict(self).items()
-            if key not in ("mean", "std") or value is not None
-        }
+        """Return it as JSON has it: what is not done to an image is left out, and a batch of one."""
+        told = asdict(self)
+        left_out = {"mean": None, "std": None, "batch": 1}
+        return {key: value for key, value in told.items() if key not in left_out or value != left_out[key]}
 
 
 def read_image(path: Path) -> Image:

@@ -70,8 +70,8 @@ def layer_net(shape: Shape, cin: int, cout: int) -> Micronet:
     return Micronet(shape, cout if shape.groups == "depthwise" else cin, cout, shape.height, shape.width)
 
 
-def write_micronet(net: Micronet, precision: str, scheme: str, path: Path) -> Path:
-    """Write the network as ONNX: input float32 (1, 3, H, W), random weights, Q/DQ for int8.
+def write_micronet(net: Micronet, precision: str, scheme: str, path: Path, batch: int = 1) -> Path:
+    """Write the network as ONNX: input float32 (batch, 3, H, W), random weights, Q/DQ for int8.
 
     Raises:
         ConfigError: its activation is none that can be built.
@@ -90,8 +90,8 @@ def write_micronet(net: Micronet, precision: str, scheme: str, path: Path) -> Pa
     graph = helper.make_graph(
         writer.nodes,
         "layer",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, net.height, net.width])],
-        [helper.make_tensor_value_info(tensor, TensorProto.FLOAT, [1, READ_CHANNELS, *net.out_size])],
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [batch, 3, net.height, net.width])],
+        [helper.make_tensor_value_info(tensor, TensorProto.FLOAT, [batch, READ_CHANNELS, *net.out_size])],
         writer.weights,
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR), path)

@@ -16,13 +16,12 @@ from edgeprune.bench.tune import fastest_environment
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.artifact import Artifact
 from edgeprune.images.preprocess import Preprocess
-from edgeprune.images.size import ImageSize
 from edgeprune.records.bench_result import Job
 from edgeprune.records.latency_table import LatencyTable
 from edgeprune.records.speedup import Speedup
 
-Engine = tuple[Artifact, ImageSize]
-"""A compiled network and the side of its input, in pixels."""
+Engine = tuple[Artifact, Preprocess]
+"""A compiled network and how images become its input."""
 
 
 class Pace(NamedTuple):
@@ -66,10 +65,11 @@ def jobs_beside(engines: Mapping[str, Engine], profile: DeviceProfile, pace: Pac
             engine,
             profile,
             threads=pace.threads,
-            inputs=write_inputs(stock_images(Preprocess(imgsz)), folder / f"{name}.npy"),
+            inputs=write_inputs(stock_images(spec), folder / f"{name}.npy"),
             environment=pace.environment,
+            batch=spec.batch,
         )
-        for name, (engine, imgsz) in engines.items()
+        for name, (engine, spec) in engines.items()
     ]
 
 

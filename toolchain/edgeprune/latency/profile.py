@@ -26,7 +26,6 @@ from edgeprune.core.documents import read_record
 from edgeprune.core.errors import ConfigError, OutputError
 from edgeprune.core.files import write_text_atomically
 from edgeprune.core.resources import cache_dir
-from edgeprune.images.preprocess import Preprocess
 from edgeprune.latency.grids import Axes, axes_of, axes_through, chunks_of, macs
 from edgeprune.latency.micronet import Micronet, layer_net
 from edgeprune.latency.rounds import at_one_pace, cost, measured_rounds, summary
@@ -79,8 +78,9 @@ def profile_model(
 
 
 def table_file(table: LatencyTable, root: Path | None = None) -> Path:
-    """Return where a table is kept in the cache: by device, runtime, precision, network and image size."""
-    key = content_key({"key": table.key.model_dump(), "model": table.model, "imgsz": table.imgsz})
+    """Return where a table is kept in the cache: by device, runtime, precision, network and input shape."""
+    shape = {"imgsz": table.imgsz} | ({"batch": table.batch} if table.batch > 1 else {})
+    key = content_key({"key": table.key.model_dump(), "model": table.model, **shape})
     folder = (root or cache_dir()) / "profiles" / "tables"
     return folder / f"{table.key.runtime}-{table.key.precision}-{key}.json"
 
@@ -115,6 +115,7 @@ class _Run:
             key=self.key,
             model=self.subject.digest,
             imgsz=self.subject.imgsz,
+            batch=self.subject.batch,
             step=step,
             original=self.original,
             layers=self.layers,
@@ -131,6 +132,7 @@ class _Run:
             "model": subject.digest,
             "keep": dict(keep),
             "imgsz": subject.imgsz,
+            "batch": subject.batch,
             "target": subject.profile.traits,
             "precision": subject.precision,
             "versions": [__version__, get_backend(subject.profile.backend).version()],
@@ -159,8 +161,15 @@ class _Run:
         def make(out: Path) -> None:
             self.notify("tune", 0.0, "environment of the runtime")
             with tempfile.TemporaryDirectory() as folder:
-                tensors = write_inputs(stock_images(Preprocess(subject.imgsz)), Path(folder) / "inputs.npy")
-                job = build_job("plain", whole, subject.profile, threads=subject.threads, inputs=tensors)
+                tensors = write_inputs(stock_images(subject.spec), Path(folder) / "inputs.npy")
+                job = build_job(
+                    "plain",
+                    whole,
+                    subject.profile,
+                    threads=subject.threads,
+                    inputs=tensors,
+                    batch=subject.batch,
+                )
                 best = fastest_environment(job, choices, self.testbed.runner, self.testbed.effort.tuning)
             write_text_atomically(out / "environment.json", json.dumps(best))
             self.notify("tune", 1.0, "environment of the runtime")
@@ -264,6 +273,7 @@ class _Run:
             "nets": [asdict(net) | {"shape": str(net.shape)} for net in members],
             "wholes": {name: engine.sha256 for name, engine in wholes.items()},
             "imgsz": self.subject.imgsz,
+            "batch": self.subject.batch,
             "key": self.key.model_dump(),
             "scheme": self.subject.profile.scheme,
             "plan": asdict(self.plan),

@@ -53,7 +53,7 @@ def measured_rounds(
         with zipfile.ZipFile(folder / "nets.zip", "w") as archive:
             for index, net in enumerate(nets):
                 path = folder / f"{index}.onnx"
-                write_micronet(net, subject.precision, subject.profile.scheme, path)
+                write_micronet(net, subject.precision, subject.profile.scheme, path, subject.batch)
                 archive.write(path, path.name)
                 entries.append({"name": net.name, "engine": path.name, "size": [net.height, net.width]})
         for whole, engine in wholes.items():
@@ -66,6 +66,7 @@ def measured_rounds(
             "options": key.options,
             "environment": key.environment,
             "nets": entries,
+            "batch": subject.batch,
             "archive": runner.push(folder / "nets.zip"),
             "rounds": plan.rounds,
             "queries": plan.queries,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from edgeprune.backends import get_backend, options_for
+from edgeprune.backends import get_backend, options_for, require_batch
 from edgeprune.bench.stock import stock_images
 from edgeprune.bench.testbed import Testbed
 from edgeprune.config.recipe import ExportRecipe
@@ -32,7 +32,11 @@ _CALIBRATION_IMAGES = 4
 
 @dataclass(frozen=True)
 class ProfiledNetwork:
-    """What is profiled: a network on a target at a precision."""
+    """What is profiled: a network on a target at a precision.
+
+    Attributes:
+        batch: images that it takes at once.
+    """
 
     adapter: ModelAdapter
     model: nn.Module
@@ -41,6 +45,12 @@ class ProfiledNetwork:
     profile: DeviceProfile
     precision: Precision
     threads: int
+    batch: int = 1
+
+    @property
+    def spec(self) -> Preprocess:
+        """How images become its input."""
+        return replace(self.adapter.preprocess(self.imgsz), batch=self.batch)
 
 
 def subject_of(
@@ -50,14 +60,16 @@ def subject_of(
     profile: DeviceProfile,
     precision: Precision | None,
     threads: int,
+    batch: int = 1,
 ) -> ProfiledNetwork:
     """Load a checkpoint as what is to be profiled.
 
     Raises:
-        ConfigError: the checkpoint does not tell its image size and none is given, or the size is no multiple
-            of the network's stride.
+        ConfigError: the checkpoint does not tell its image size and none is given, the size is no multiple of
+            the network's stride, or the target's runtime takes no batch.
         ModelError: it cannot be read.
     """
+    require_batch(profile, batch)
     model = adapter.load(path)
     info = adapter.info(model)
     side = imgsz or info.imgsz
@@ -65,8 +77,9 @@ def subject_of(
         raise ConfigError(f"{path}: the checkpoint does not tell its image size; give --imgsz")
     if wrong := misfit(side, info.stride):
         raise ConfigError(f"--imgsz: {wrong}")
+    shipped = precision or profile.ship
     return ProfiledNetwork(
-        adapter, adapter.prunable(model), digest(path), side, profile, precision or profile.ship, threads
+        adapter, adapter.prunable(model), digest(path), side, profile, shipped, threads, batch
     )
 
 
@@ -93,7 +106,7 @@ def compile_shipped(subject: ProfiledNetwork, model: nn.Module, out: Path) -> Ar
         out: folder for what is made on the way; made if it is not there.
     """
     adapter, profile = subject.adapter, subject.profile
-    spec = adapter.preprocess(subject.imgsz)
+    spec = subject.spec
     backend = get_backend(profile.backend)
     photos = _photographs(subject.imgsz, out / "images")
     info = adapter.info(model)
@@ -111,14 +124,19 @@ def compile_shipped(subject: ProfiledNetwork, model: nn.Module, out: Path) -> Ar
 
 
 def engine_of(
-    adapter: ModelAdapter, checkpoint: Path, imgsz: ImageSize, profile: DeviceProfile, threads: int, out: Path
+    adapter: ModelAdapter,
+    checkpoint: Path,
+    spec: Preprocess,
+    profile: DeviceProfile,
+    threads: int,
+    out: Path,
 ) -> Artifact:
     """Export, quantize and compile a checkpoint as it would ship, for timing.
 
     Raises:
         CompileError: the runtime cannot use it.
     """
-    subject = subject_of(adapter, checkpoint, imgsz, profile, profile.ship, threads)
+    subject = subject_of(adapter, checkpoint, spec.imgsz, profile, profile.ship, threads, spec.batch)
     return compile_shipped(subject, subject.model, out)
 
 

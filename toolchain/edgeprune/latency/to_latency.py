@@ -106,7 +106,7 @@ def race_checkpoints(
         CompileError: the runtime cannot use one of them.
         DeviceError: a worker crashed, hung or answered with garbage.
     """
-    subject = subject_of(adapter, before, imgsz, profile, profile.ship, table.key.threads)
+    subject = subject_of(adapter, before, imgsz, profile, profile.ship, table.key.threads, table.batch)
     networks = {"before": subject.model, "after": adapter.prunable(adapter.load(after))}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -145,7 +145,8 @@ def reshape(
     example = torch.zeros(spec.shape)
     with tempfile.TemporaryDirectory() as name:
         if testbed is not None:
-            subject = subject_of(adapter, source, spec.imgsz, profile, profile.ship, recipe.bench.threads)
+            threads = recipe.bench.threads
+            subject = subject_of(adapter, source, spec.imgsz, profile, profile.ship, threads, spec.batch)
             gauges = replace(gauges, latency=latency_gauge(subject, table, testbed, Path(name)))
         changed, reports = apply_passes(model, adapter.unprunable, example, recipe.prune, step, gauges)
     adapter.save(changed, out / "model.pt")
@@ -172,7 +173,7 @@ def latency_gauge(
 
 def _engines(subject: ProfiledNetwork, networks: Mapping[str, nn.Module], folder: Path) -> dict[str, Engine]:
     return {
-        name: (compile_shipped(subject, network, folder / name), subject.imgsz)
+        name: (compile_shipped(subject, network, folder / name), subject.spec)
         for name, network in networks.items()
     }
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 Predict = Callable[[npt.NDArray[np.float32]], Sequence[Array]]
-"""Images float32 (1, 3, H, W) in, the network's outputs as arrays out: a torch module or any engine."""
+"""Images float32 (n, 3, H, W) in, up to a batch, outputs (n, ...) out: a torch module or any engine."""
 
 Batch = Mapping[str, Any]
 """Labelled images in the form that the adapter's own loss takes."""

@@ -5,8 +5,10 @@ original -> (pruned -> finetuned) -> onnx -> int8 or fp16 -> engine -> accuracy 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
+from edgeprune.backends import require_batch
 from edgeprune.bench.testbed import Testbed, local
 from edgeprune.core.artifact import STAGES, SUMMARY, Artifact, Store, digest, require_own_folder
 from edgeprune.core.errors import ConfigError
@@ -93,6 +95,7 @@ def start(
     for profile in request.targets:
         if "int8" in profile.precisions:
             require_method(scheme_of(request.recipe, profile), request.recipe.quantize.method)
+        require_batch(profile, request.recipe.batch)
     notify("load", 0.0, str(request.model))
     adapter = choose_adapter(request.model, request.recipe)
     model = adapter.load(request.model.file, request.trust)
@@ -105,9 +108,9 @@ def start(
     if request.recipe.export.embed:
         from edgeprune.export.embed import check
 
-        check(request.recipe.export.embed, info.postprocess, request.targets)
+        check(request.recipe.export.embed, info.postprocess, request.targets, request.recipe.batch)
     dataset = load_data(request, adapter, info, store, notify)
-    spec, bed = adapter.preprocess(imgsz), testbed or local()
+    spec, bed = replace(adapter.preprocess(imgsz), batch=request.recipe.batch), testbed or local()
     context = Build(request, store, adapter, notify, dataset, info, spec, cache(version_named), bed)
     # Later stages, ultralytics' trainer among them, only ever read this copy, written by edgeprune itself.
     original = context.stage(

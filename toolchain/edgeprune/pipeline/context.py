@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from edgeprune.backends import get_backend
+from edgeprune.backends import Backend, get_backend
 from edgeprune.bench.testbed import Testbed
 from edgeprune.config.recipe import Recipe
 from edgeprune.config.targets import DeviceProfile
@@ -19,10 +19,11 @@ from edgeprune.core.artifact import Artifact, Built, Store
 from edgeprune.core.documents import read_record
 from edgeprune.core.errors import OutputError
 from edgeprune.core.files import write_text_atomically
+from edgeprune.images.batches import in_batches
 from edgeprune.images.dataset import Dataset
 from edgeprune.images.preprocess import Preprocess
 from edgeprune.images.size import ImageSize
-from edgeprune.models import ModelAdapter, ModelInfo
+from edgeprune.models import ModelAdapter, ModelInfo, Predict
 from edgeprune.models.source import ModelSource
 from edgeprune.records.scores import Accuracy
 from edgeprune.records.sensitivity import Guard
@@ -115,6 +116,11 @@ class Build:
             return self
         return replace(self, info=self.info.before_nms())
 
+    def load(self, backend: Backend, engine: Path, precision: str, options: Mapping[str, str]) -> Predict:
+        """Load an engine with the recipe's threads; whatever its batch, it takes any number of images."""
+        session = backend.load(engine, precision, self.recipe.bench.threads, options)
+        return in_batches(session, self.spec.batch)
+
     def network(self, path: Path, parent: Artifact | None = None) -> Artifact:
         """Describe a checkpoint by the network in it, so that what follows is keyed by what that is.
 
@@ -139,7 +145,7 @@ class Build:
         from edgeprune.quantize.selection import choose_images
 
         settings = self.recipe.quantize
-        spec = replace(self.spec, imgsz=0)  # the choice is the same at any input size
+        spec = replace(self.spec, imgsz=0, batch=1)  # the choice is the same for any input
         parts = {
             "data": self.dataset.fingerprint(settings.split),
             "choice": settings.model_dump(include={"images", "split", "select"}),

@@ -41,7 +41,7 @@ def source(
     """Return what the target's compiler takes: the ONNX file, or the exported program of the same model."""
     if get_backend(profile.backend).SOURCE == "onnx":
         return onnx
-    parts = {"model": model.sha256, "imgsz": context.spec.imgsz, "end2end": context.info.end2end}
+    parts = {"model": model.sha256, "shape": context.spec.batch_shape, "end2end": context.info.end2end}
 
     def make(out: Path) -> None:
         from edgeprune.export.onnx import export_program

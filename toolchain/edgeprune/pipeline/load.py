@@ -115,6 +115,6 @@ def _causes(context: Build, original: Artifact, onnx: Artifact, found: Accuracy)
                 f"at the {size_words(trained)} that it was trained at it has {there:.4f}: an input of "
                 f"{size_words(built)} does not suit it",
             )
-    predict = get_backend(REFERENCE).load(onnx.path, "fp32", context.recipe.bench.threads, {})
+    predict = context.load(get_backend(REFERENCE), onnx.path, "fp32", {})
     post = context.info.postprocess
     return context.adapter.causes(predict, context.dataset, SELECTION_SPLIT, context.spec, post)

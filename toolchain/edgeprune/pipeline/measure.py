@@ -43,7 +43,14 @@ def tune(context: Build, profile: DeviceProfile, engine: Artifact) -> dict[str, 
     def make(out: Path) -> None:
         context.notify("tune", 0.0, f"{profile.name} {engine.precision}")
         tensors = write_inputs(bench_images(context), out / "inputs.npy")
-        job = build_job("plain", engine, profile, threads=context.recipe.bench.threads, inputs=tensors)
+        job = build_job(
+            "plain",
+            engine,
+            profile,
+            threads=context.recipe.bench.threads,
+            inputs=tensors,
+            batch=context.spec.batch,
+        )
         best = fastest_environment(job, choices, bed.runner, bed.effort.tuning)
         tensors.unlink()
         write_text_atomically(out / "environment.json", json.dumps(best))
@@ -92,6 +99,7 @@ def measure_rows(
                 threads=settings.threads,
                 inputs=tensors[entry.imgsz],
                 environment=entry.environment,
+                batch=context.spec.batch,
             ).model_copy(update={"reference": entry.reference and str(entry.reference)})
             for entry in candidates
         ]

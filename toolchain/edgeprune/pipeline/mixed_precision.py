@@ -220,7 +220,7 @@ class _Parts:
         return context.stage(name, parts, make, reader_of(float, "value.json"), uses=uses)
 
     def _load(self, path: Path) -> Any:
-        return self.backend.load(path, "int8", self.context.recipe.bench.threads, {})
+        return self.context.load(self.backend, path, "int8", {})
 
 
 def _times(
@@ -248,7 +248,7 @@ def _times(
             engine = get_backend(profile.backend).compile(onnx, "int8", options, Path(folder))
             both = [
                 unit_ms(
-                    node_times(one, profile, threads, images, context.testbed).nodes,
+                    node_times(one, profile, threads, context.spec, context.testbed, images=images).nodes,
                     layers,
                 )
                 for one in (engine, int8)

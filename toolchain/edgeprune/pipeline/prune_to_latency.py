@@ -71,7 +71,10 @@ def speed_budget(recipe: Recipe) -> Goal | None:
     fps, ms = recipe.budget.min_fps, recipe.budget.max_latency_ms
     if recipe.prune.goal is not None:
         return None
-    goals = [Goal(1000 / fps, f"{fps:g} FPS ({1000 / fps:.2f} ms)")] if fps is not None else []
+    goals = []
+    if fps is not None:
+        per_batch = 1000 * recipe.batch / fps
+        goals.append(Goal(per_batch, f"{fps:g} FPS ({per_batch:.2f} ms)"))
     goals += [Goal(ms, f"{ms:.2f} ms")] if ms is not None else []
     return min(goals, default=None)
 
@@ -101,6 +104,8 @@ def latency_table(
         "target": profile.traits,
         "threads": context.recipe.bench.threads,
     }
+    if context.spec.batch > 1:
+        parts["batch"] = context.spec.batch
     if rewrite:
         parts["rewrite"] = list(rewrite)
 
@@ -112,6 +117,7 @@ def latency_table(
             profile,
             profile.ship,
             context.recipe.bench.threads,
+            context.spec.batch,
         )
         table = profile_model(subject, context.testbed, context.notify, rewrite=rewrite)
         save_table(table, out / "table.json")
@@ -242,7 +248,7 @@ def race_models(
         "after": after.sha256,
         "target": profile.traits,
         "table": table.key.model_dump(),
-        "imgsz": context.spec.imgsz,
+        "shape": context.spec.batch_shape,
     }
 
     def make(out: Path) -> None:

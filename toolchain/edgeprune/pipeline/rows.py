@@ -193,7 +193,7 @@ def evaluate_engine(
     }
 
     def make(out: Path) -> None:
-        session = backend.load(engine.path, precision, context.recipe.bench.threads, options)
+        session = context.load(backend, engine.path, precision, options)
         for index, split in enumerate(context.splits):
             context.notify("evaluate", index / len(context.splits), f"{backend_name} {precision} on {split}")
             accuracy = context.adapter.evaluate(
@@ -202,7 +202,8 @@ def evaluate_engine(
             write_text_atomically(out / f"{split}.json", accuracy.model_dump_json())
         ops = backend.quantized_ops(engine.path) if precision == "int8" else None
         write_text_atomically(out / "quantized_ops.json", json.dumps(ops))
-        write_reference(reference_outputs(session, bench_images(context)), out / "reference.npz")
+        outputs = reference_outputs(session, bench_images(context), context.spec.batch)
+        write_reference(outputs, out / "reference.npz")
         context.notify("evaluate", 1.0, f"{backend_name} {precision}")
 
     def read(place: Path) -> tuple[Path, dict[str, Accuracy]]:
@@ -242,7 +243,7 @@ def embed_spec(context: Build, engine: Artifact, plain: Accuracy) -> Path:
         found = context.adapter.evaluate(predict, context.dataset, SELECTION_SPLIT, context.spec, post)
         without = plain
         if "nms" in inside:
-            session = get_backend(REFERENCE).load(engine.path, engine.precision, 1, {})
+            session = context.load(get_backend(REFERENCE), engine.path, engine.precision, {})
             deployed = as_deployed(spec.postprocess)
             without = context.adapter.evaluate(
                 session, context.dataset, SELECTION_SPLIT, context.spec, deployed

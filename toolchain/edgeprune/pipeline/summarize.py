@@ -90,6 +90,7 @@ def summarize(
             "skipped": list(context.dataset.skipped),
         },
         imgsz=context.spec.imgsz,
+        batch=context.spec.batch,
         split=split,
         selection_split=SELECTION_SPLIT,
         budget=recipe.budget.model_dump(),
@@ -167,7 +168,7 @@ def _row(
         update={
             "p50_ms": latency.p50,
             "p90_ms": latency.p90,
-            "fps": achieved_fps(result.blocks),
+            "fps": achieved_fps(result.blocks, result.scenario.batch),
             "peak_mb": result.memory.peak_hwm if result.memory else None,
             "flags": tuple(dict.fromkeys(flag.code for flag in result.flags)),
             "bench": path.relative_to(out).as_posix(),

@@ -1,4 +1,4 @@
-"""Activation ranges, read image by image: never more than one image's tensors are in memory.
+"""Activation ranges, read input by input: never more than one input's tensors are in memory.
 
 The network runs on ONNX Runtime as it is written, without optimisation, its tensors being outputs as well.
 """
@@ -18,7 +18,7 @@ from onnx import TensorProto
 from edgeprune.core.documents import read_record
 from edgeprune.core.errors import CompileError, OutputError
 from edgeprune.core.files import write_text_atomically
-from edgeprune.images.preprocess import load_input
+from edgeprune.images.answers import load_batches
 from edgeprune.quantize import CalibrationSet
 from edgeprune.quantize.bias import ChannelMean, map_kernels
 from edgeprune.quantize.ranges import METHODS, Range
@@ -61,7 +61,7 @@ class Statistic(Protocol):
     """What is kept of a tensor over all images."""
 
     def add(self, values: npt.NDArray[Any]) -> None:
-        """Take in the tensor of one image; a ValueError tells what is wrong with it."""
+        """Take in the tensor of one input; a ValueError tells what is wrong with it."""
         ...
 
 
@@ -91,15 +91,17 @@ def observe(
     options.log_severity_level = 3  # errors come as exceptions
     session = ort.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
     computed = [name for name in tensors if name not in inputs]
-    for image in calibration.images:
-        values = {inputs[0]: load_input(image, calibration.spec)[0]}
+    batch = calibration.spec.batch
+    for index, tensor in enumerate(load_batches(calibration.images, calibration.spec)):
+        image, values = calibration.images[index * batch], {inputs[0]: tensor}
         values |= dict(zip(computed, session.run(computed, values), strict=True))
         for name, statistics in tensors.items():
             for statistic in statistics:
                 try:
                     statistic.add(values[name])
                 except ValueError as exc:
-                    raise CompileError(f"{image}: with this image, tensor {name!r} holds {exc}") from exc
+                    which = "this image" if batch == 1 else f"this image or one of the {batch - 1} behind it"
+                    raise CompileError(f"{image}: with {which}, tensor {name!r} holds {exc}") from exc
 
 
 def measure_ranges(

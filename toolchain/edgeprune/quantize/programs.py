@@ -14,7 +14,7 @@ from edgeprune.converters.environments import convert_program
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.documents import read_record
 from edgeprune.core.errors import OutputError
-from edgeprune.images.preprocess import load_input
+from edgeprune.images.answers import load_batches
 from edgeprune.quantize import CalibrationSet
 
 PACKAGES: tuple[str, ...] = ()  # the pins of its environment stand in the key
@@ -47,8 +47,8 @@ def quantize(
         keep, inputs = Path(folder) / "keep.json", Path(folder) / "inputs"
         keep.write_text(json.dumps([names[node] for node in float_nodes if node in names]), encoding="utf-8")
         inputs.mkdir()
-        # One file an image: the converter reads one at a time, so memory does not grow with their number.
-        for index, image in enumerate(calibration.images):
-            np.save(inputs / f"{index:06}.npy", load_input(image, calibration.spec)[0])
+        # One file an input: the converter reads one at a time, so memory does not grow with their number.
+        for index, tensor in enumerate(load_batches(calibration.images, calibration.spec)):
+            np.save(inputs / f"{index:06}.npy", tensor)
         convert_program(backend.name, model, engine, ["--inputs", str(inputs), "--keep", str(keep)])
     return Artifact.of(engine, "engine", "int8", model.sha256)

@@ -34,6 +34,7 @@ class Job(Record):
         engine_built: where and in what time, likewise.
         inputs: path of an ``.npy`` file, float32, shape (n, 3, H, W), at least 16 distinct tensors.
         reference: path of an ``.npz`` with outputs ``out0``, ``out1`` ... for the first n inputs, or None.
+        batch: images that the engine takes at once.
         tolerance: largest allowed relative L2 error of each output against the reference.
         options: runtime options of the profile for this precision.
         environment: variables that the worker sets before it imports the runtime.
@@ -63,6 +64,7 @@ class Job(Record):
     environment: Variables = Field(default_factory=dict)
     inputs: str
     reference: str | None = None
+    batch: int = 1
     tolerance: float = 1e-3
     scenario: Scenario = "single_stream"
     fps: float | None = None

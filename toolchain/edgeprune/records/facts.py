@@ -88,6 +88,7 @@ class ScenarioFacts(Record):
     """What was measured, and on what.
 
     Attributes:
+        batch: images of a query: latencies are of all of them, rates count each.
         timing_boundary: what a query's time begins and ends with.
         file_cache: of `cold`, of each process.
     """

@@ -186,6 +186,7 @@ class LatencyTable(_Record):
     """All that was measured for one network on one target.
 
     Attributes:
+        batch: images that the networks took at once: latencies are of all of them.
         step: channels of one stair, derived from `scans`.
         original: width of every prunable group.
         factors: what rewritten convolutions would be made of, for `factor_ms`; no prediction reads them.
@@ -198,6 +199,7 @@ class LatencyTable(_Record):
     key: TableKey
     model: str
     imgsz: ImageSize
+    batch: int = 1
     step: int
     original: dict[str, int]
     layers: tuple[Layer, ...]

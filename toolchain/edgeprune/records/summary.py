@@ -235,6 +235,7 @@ class Summary(Record):
     """The whole build.
 
     Attributes:
+        batch: images that the engines take at once: latencies are of all of them, `fps` counts each.
         split: the split whose accuracy the rows report; ``selection_split`` is the one the choice is made on.
         reference: label of the row that every `speedup` is relative to.
         tied: labels of the allowed rows that were not told apart in speed from the chosen one.
@@ -248,6 +249,7 @@ class Summary(Record):
     model: dict[str, Any]
     data: dict[str, Any]
     imgsz: ImageSize
+    batch: int = 1
     split: str
     selection_split: str
     budget: dict[str, float | None]

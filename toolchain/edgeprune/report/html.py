@@ -63,7 +63,7 @@ def render_html(report: Report) -> str:
         device=device_words(summary.environment),
         done_on=done_on(summary),
         created=date_words(summary.created_utc),
-        size=size_words(summary.imgsz),
+        size=", ".join(filter(None, [size_words(summary.imgsz), tables.batch_words(summary)])),
         tiles=tiles(report),
         budgets=tables.budget_words(summary),
         heads=tables.row_heads(report),

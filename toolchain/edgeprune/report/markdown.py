@@ -97,6 +97,8 @@ def _rows(report: Report) -> list[str]:
             for warning in report.summary.warnings
         ]
         parts += ["### Warnings", "\n".join(lines)]
+    if batch := tables.batch_words(report.summary):
+        parts.append(escape(f"{batch[0].upper()}{batch[1:]}."))
     if report.summary.reference:
         parts.append(escape(f"Speed-up is relative to {report.summary.reference}; a dash was not measured."))
     return parts

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from rich.console import Console
 
 from edgeprune.bench.derived import hottest_c
-from edgeprune.bench.statistics import achieved_fps, latency_ms
+from edgeprune.bench.statistics import achieved_fps, image_ms, latency_ms
 from edgeprune.records.bench_result import BenchResult, Energy
 from edgeprune.report.cells import Head, number, plain, table, word
 from edgeprune.report.console import draw, say
@@ -19,7 +19,7 @@ _N: Column = ("n", lambda result: latency_ms(result).n, 0)
 _P50: Column = ("p50 ms", lambda result: latency_ms(result).p50, 2)
 _P90: Column = ("p90 ms", lambda result: latency_ms(result).p90, 2)
 _P99: Column = ("p99 ms", lambda result: latency_ms(result).p99, 2)
-_FPS: Column = ("FPS", lambda result: achieved_fps(result.blocks), 1)
+_FPS: Column = ("FPS", lambda result: achieved_fps(result.blocks, result.scenario.batch), 1)
 _PEAK: Column = ("peak MB", lambda result: result.memory.peak_hwm if result.memory else None, 0)
 _LOAD: Column = ("load ms", lambda result: result.cold_ms.load if result.cold_ms else None, 0)
 
@@ -64,8 +64,10 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     ),
 }
 
-# Shown where some result has it: most machines have no sensor that tells.
+# Shown where some result has it: most engines take one image, and most machines have no sensor that tells.
 WHERE_TOLD: tuple[Column, ...] = (
+    ("batch", lambda result: float(result.scenario.batch) if result.scenario.batch > 1 else None, 0),
+    ("ms/image", image_ms, 2),
     ("mJ", lambda result: 1e3 * result.energy.j_per_inf if result.energy else None, 1),
     ("max °C", lambda result: hottest_c(result.telemetry), 0),
 )
@@ -88,7 +90,9 @@ def print_results(results: Sequence[BenchResult], console: Console) -> None:
                 for stage, ms in result.stages_ms.model_dump().items()
                 if ms is not None
             ]
-            say(console, f"{plain(result.name)}: one image: {', '.join(spent)}")
+            batch = result.scenario.batch
+            of = "one image" if batch == 1 else f"a batch of {batch} images"
+            say(console, f"{plain(result.name)}: {of}: {', '.join(spent)}")
     for result in results:
         if result.energy:
             say(console, f"{plain(result.name)}: {_energy_words(result.energy)}")

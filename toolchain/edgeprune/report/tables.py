@@ -31,6 +31,7 @@ def row_heads(report: Report) -> tuple[Head, ...]:
     return (
         *ROW,
         Head("p50", "ms"),
+        *([Head("p50", "ms an image")] if report.summary.batch > 1 else []),
         Head("p90", "ms"),
         Head("FPS", "1/s"),
         Head("speed-up", "×, 95 %"),
@@ -56,6 +57,7 @@ def _row_line(report: Report, target: TargetSummary, row: Row) -> Line:
         Cell(str(report.number[row.label])),
         word(f"{row.name} {row.precision}"),
         number(row.p50_ms, 2, absent),
+        *image_cells(report.summary, row, absent),
         number(row.p90_ms, 2, few),
         number(row.fps, 1, absent),
         speedup_cell(row, absent if row.p50_ms is None else "no reference row was measured"),
@@ -68,6 +70,20 @@ def _row_line(report: Report, target: TargetSummary, row: Row) -> Line:
         cells.append(number(drop, 4, f"not evaluated on {report.summary.selection_split}"))
     cells += [number(row.peak_mb, 0, absent), number(row.size_mb, 2)]
     return Line(tuple(cells), report.tone(row), row.refused, unfit_by(row))
+
+
+def image_cells(summary: Summary, row: Row, why: str = "not measured") -> list[Cell]:
+    """Show what an image of a batch takes at the median; nothing where the batch is one image."""
+    if summary.batch == 1:
+        return []
+    return [number(None if row.p50_ms is None else row.p50_ms / summary.batch, 2, why)]
+
+
+def batch_words(summary: Summary) -> str:
+    """Say what the latencies are of; empty where they are of one image."""
+    if summary.batch == 1:
+        return ""
+    return f"latencies are of a batch of {summary.batch} images, FPS counts images"
 
 
 def speedup_cell(row: Row, why: str = "not measured", interval: bool = True) -> Cell:
@@ -324,6 +340,7 @@ def facts_tables(report: Report) -> dict[str, Table]:
         "model": summary.model,
         "data": summary.data,
         "imgsz": summary.imgsz,
+        **({"batch": summary.batch} if summary.batch > 1 else {}),
         "created": date_words(summary.created_utc),
     }
     bench = {"bench profile": summary.bench_profile, "threads": summary.threads}

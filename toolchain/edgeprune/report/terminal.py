@@ -14,8 +14,10 @@ from edgeprune.report.heading import heading
 from edgeprune.report.sensitivity import guard_note
 from edgeprune.report.tables import (
     ahead_of_time,
+    batch_words,
     budget_words,
     evaluated_elsewhere,
+    image_cells,
     runtimes,
     speedup_cell,
 )
@@ -31,7 +33,7 @@ def print_summary(summary: Summary, console: Console) -> None:
     """Print the rows per target, what a device has left to do, the budget, warnings, and last the verdict."""
     for name, target in summary.targets.items():
         _print_target(summary, name, target, console)
-    legend = [f"accuracy is on {plain(summary.split)}"]
+    legend = [*filter(None, [batch_words(summary)]), f"accuracy is on {plain(summary.split)}"]
     if summary.chosen:
         legend.append(f"{CHOSEN} chosen, {BEST} best on its target")
     if summary.reference:
@@ -56,12 +58,13 @@ def _print_target(summary: Summary, name: str, target: TargetSummary, console: C
     console.print(title)
     stem, rest = split_metric(summary.metric)
     rated = (Head(f"{stem}\n{rest}".strip()), Head(f"{stem}\ndrop"))
-    heads = (Head("  row", numeric=False), *_SPEED, *rated, *_SIZE)
+    image = [Head("image", "ms")] if summary.batch > 1 else []
+    heads = (Head("  row", numeric=False), _SPEED[0], *image, *_SPEED[1:], *rated, *_SIZE)
     lines = []
     for row in target.rows:
         mark = _mark(summary, target, row)
         marked = Cell(f"{mark or ' '} {row.name} {plain(row.precision)}")
-        lines.append(Line((marked, *_numbers(row)), mark))
+        lines.append(Line((marked, *_numbers(summary, row)), mark))
     draw(Table(heads, tuple(lines)), console, _STYLES)
     for row in target.rows:
         if row.refused:
@@ -82,10 +85,11 @@ def _print_target(summary: Summary, name: str, target: TargetSummary, console: C
     console.print()
 
 
-def _numbers(row: Row) -> list[Cell]:
+def _numbers(summary: Summary, row: Row) -> list[Cell]:
     timed = ((row.p50_ms, 2), (row.p90_ms, 2), (row.fps, 1))
     rest = ((row.score, 4), (row.drop, 4), (row.peak_mb, 0), (row.size_mb, 2))
     before, after = ([number(value, digits) for value, digits in part] for part in (timed, rest))
+    before[1:1] = image_cells(summary, row)
     return [*before, speedup_cell(row, interval=False), *after]
 
 

@@ -36,6 +36,7 @@ TRAVELS = (
     "core/redaction.py",
     "core/variables.py",
     "images/__init__.py",
+    "images/batches.py",
     "images/heads/*.py",
     "images/pixels.py",
     "images/size.py",

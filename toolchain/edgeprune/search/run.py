@@ -73,6 +73,7 @@ class Terms(_Record):
     precision: str
     threads: int
     imgszs: tuple[ImageSize, ...]
+    batch: int = 1
     activations: tuple[str, ...]
     epochs: int
     prune: dict[str, Any]
@@ -152,7 +153,7 @@ def _prepared(
         from edgeprune.latency.shipped import key_of, subject_of
 
         subject = subject_of(
-            context.adapter, original.path, table.imgsz, profile, profile.ship, terms.threads
+            context.adapter, original.path, table.imgsz, profile, profile.ship, terms.threads, terms.batch
         )
         check_key(
             table.key, key_of(subject, table.key.environment, context.testbed), f"--study {request.study}"
@@ -169,6 +170,7 @@ def _terms(request: SearchRequest, context: Build) -> Terms:
         precision=profile.ship,
         threads=recipe.bench.threads,
         imgszs=_sizes(request.imgszs, context),
+        batch=context.spec.batch,
         activations=request.activations,
         epochs=request.epochs,
         prune=recipe.prune.model_dump(mode="json"),

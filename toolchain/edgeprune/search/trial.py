@@ -189,9 +189,10 @@ def _cut(bench: TrialBench, choice: Choice) -> Artifact:
 def time_checkpoint(bench: TrialBench, student: Artifact, imgsz: ImageSize) -> float:
     """Return a checkpoint's latency on the target in ms, measured in turns with the unpruned network."""
     context, table = bench.context, bench.table
+    spec = context.at(imgsz).spec
     parts = {
         "model": student.sha256,
-        "imgsz": imgsz,
+        "shape": spec.batch_shape,
         "target": bench.profile.traits,
         "table": table.key.model_dump(),
         "whole_ms": table.whole_ms,
@@ -205,9 +206,9 @@ def time_checkpoint(bench: TrialBench, student: Artifact, imgsz: ImageSize) -> f
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             engine = engine_of(
-                context.adapter, student.path, imgsz, bench.profile, table.key.threads, folder / "engine"
+                context.adapter, student.path, spec, bench.profile, table.key.threads, folder / "engine"
             )
-            engines = {"unpruned": (unpruned, table.imgsz), "trial": (engine, imgsz)}
+            engines = {"unpruned": (unpruned, context.at(table.imgsz).spec), "trial": (engine, spec)}
             ms = paced_ms(engines, bench.profile, pace_of(table), context.testbed, folder)
         write_text_atomically(out / "latency.json", json.dumps({"ms": ms}))
 
@@ -220,17 +221,17 @@ def _unpruned_engine(bench: TrialBench) -> Artifact:
     context, table = bench.context, bench.table
     parts = {
         "model": bench.original.sha256,
-        "imgsz": table.imgsz,
+        "shape": context.at(table.imgsz).spec.batch_shape,
         "target": bench.profile.traits,
         "threads": table.key.threads,
     }
 
+    spec = context.at(table.imgsz).spec
+
     def make(out: Path) -> None:
         from edgeprune.latency.shipped import engine_of
 
-        engine = engine_of(
-            context.adapter, bench.original.path, table.imgsz, bench.profile, table.key.threads, out
-        )
+        engine = engine_of(context.adapter, bench.original.path, spec, bench.profile, table.key.threads, out)
         path = engine.path.relative_to(out).as_posix()
         keep_path(out, path)
 

@@ -172,6 +172,7 @@ def _compare(subject: Subject, threads: int, runner: EmulatedRunner, folder: Pat
         threads=threads,
         inputs=folder / "inputs.npy",
         environment=subject.environment,
+        batch=engine_spec(subject.engine.path)["preprocess"].batch,
     )
     say(0.0, "on this machine")
     (folder / "here").mkdir()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from edgeprune.backends import get_backend
 from edgeprune.core.artifact import digest_with_weights
 from edgeprune.core.errors import ModelError
+from edgeprune.images.batches import whole_batches
 from edgeprune.worker.benchmark import serve, set_variables
 from edgeprune.worker.scenarios.block import say
 
@@ -55,12 +56,13 @@ def run(job: dict[str, Any], outputs: Path) -> dict[str, Any]:
     session = backend.load(engine, job["precision"], job["threads"], job["options"])
     images = np.load(job["inputs"])
     try:
-        rows, irregular = _answers(session, images, job.get("seconds"))
+        rows, irregular = _answers(session, images, job["batch"], job.get("seconds"))
     except ModelError as exc:
         raise ModelError(f"{job['name']}: {exc}") from exc
     arrays: dict[str, Any] = {}
     if not irregular:
-        arrays = {f"out{i}": np.concatenate(each) for i, each in enumerate(zip(*rows, strict=True))}
+        whole = [np.concatenate(each)[: len(images)] for each in zip(*rows, strict=True)]
+        arrays = {f"out{index}": output for index, output in enumerate(whole)}
     np.savez(outputs, **arrays)
     return {
         "machine": platform.machine(),
@@ -72,17 +74,17 @@ def run(job: dict[str, Any], outputs: Path) -> dict[str, Any]:
 
 
 def _answers(
-    session: Session, images: np.ndarray[Any, Any], seconds: float | None
+    session: Session, images: np.ndarray[Any, Any], batch: int, seconds: float | None
 ) -> tuple[list[Any], str | None]:
-    """Return the outputs of the images, one list an image, and what is irregular in them, if anything."""
+    """Return the outputs of the images, one list a batch, and what is irregular in them, if anything."""
     import numpy as np
 
     begun, kept = time.monotonic(), 0
     rows: list[Any] = []
-    for index in range(len(images)):
-        say("answer", share=index / len(images))
-        answer = session(images[index : index + 1])
-        if trouble := _irregular(answer, rows[0] if rows else answer):
+    for part in whole_batches(images, batch):
+        say("answer", share=len(rows) * batch / len(images))
+        answer = session(part)
+        if trouble := _irregular(answer, rows[0] if rows else answer, batch):
             return rows, trouble
         size = sum(output.nbytes for output in answer)
         if size > MOST_BYTES:
@@ -94,16 +96,16 @@ def _answers(
     return rows, None
 
 
-def _irregular(answer: Any, first: Any) -> str | None:
-    """Tell why outputs cannot be laid side by side: not numbers, no batch of one, or of another shape."""
+def _irregular(answer: Any, first: Any, batch: int) -> str | None:
+    """Tell why outputs cannot be laid side by side: not numbers, no such batch, or of another shape."""
     if not answer:
         return "it has no output"
     for index, output in enumerate(answer):
         shape, kind = getattr(output, "shape", None), getattr(getattr(output, "dtype", None), "kind", "O")
         if shape is None or kind not in "biuf":
             return f"its output {index} is not an array of numbers"
-        if not shape or shape[0] != 1:
-            return f"its output {index} has the shape {shape}, without a batch of 1 in front"
+        if not shape or shape[0] != batch:
+            return f"its output {index} has the shape {shape}, without a batch of {batch} in front"
         if len(answer) != len(first) or shape != first[index].shape:
             return "the shapes of its outputs change with the input"
     return None

@@ -22,6 +22,7 @@ from edgeprune.backends import get_backend
 from edgeprune.core.documents import read_json
 from edgeprune.core.errors import DeviceError, EdgepruneError, ModelError
 from edgeprune.core.files import write_text_atomically
+from edgeprune.images.batches import inputs_of
 from edgeprune.worker import affinity, environment, telemetry
 from edgeprune.worker.limits import limit_this_process
 from edgeprune.worker.scenarios import SCENARIOS
@@ -82,10 +83,12 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     version = backend.version()  # imports the runtime: neither load time nor the engine's memory holds that
     env_before = environment.read_environment()
     scenario = job["scenario"]
+    batch = job["batch"]
     tensors = np.load(job["inputs"], mmap_mode="r")
-    inputs = [np.array(tensors[i : i + 1]) for i in range(len(tensors) if scenario in SCENARIOS else 1)]
-    shape = [1, *tensors.shape[1:]]
-    del tensors
+    images = np.array(tensors if scenario in SCENARIOS else tensors[:batch])
+    inputs = inputs_of(images, batch)
+    told = {"n": len(images), "shape": [batch, *images.shape[1:]], "sha256": _digest_of(images)}
+    del tensors, images
     peak = _PeakMemory() if scenario == "memory" else None
     file_cache = drop(Path(job["engine"])) if scenario == "cold" else None
 
@@ -112,7 +115,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         "pid": os.getpid(),
         "version": version,
         "actual": sessions[0].actual,
-        "inputs": {"n": len(inputs), "shape": shape, "sha256": _digest_of(inputs)},
+        "inputs": told,
         "cold": cold,
         "file_cache": file_cache,
         "block": block,
@@ -180,11 +183,8 @@ def _held_now() -> dict[str, Any]:
     }
 
 
-def _digest_of(inputs: list[Array]) -> str:
-    total = hashlib.sha256()
-    for images in inputs:
-        total.update(images.tobytes())
-    return total.hexdigest()
+def _digest_of(images: Array) -> str:
+    return hashlib.sha256(images.data).hexdigest()
 
 
 if __name__ == "__main__":

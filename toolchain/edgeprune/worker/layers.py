@@ -40,7 +40,8 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         job: ``backend``, ``precision``, ``threads``, ``options``, ``environment``; ``nets``: each a mapping
-            of ``name``, ``engine`` (a file or folder) and ``size`` (height, width); ``archive``, the zip file
+            of ``name``, ``engine`` (a file or folder) and ``size`` (height, width); ``batch``, the images
+            that each takes at once; ``archive``, the zip file
             that engines named by a relative path are in, or None; ``rounds``; and of one visit ``queries``,
             the least, and ``seconds``, about how long it takes.
 
@@ -59,7 +60,8 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     backend = get_backend(job["backend"])
     generator = np.random.default_rng(0)
     images = {
-        tuple(net["size"]): generator.random((1, 3, *net["size"]), dtype=np.float32) for net in job["nets"]
+        tuple(net["size"]): generator.random((job["batch"], 3, *net["size"]), dtype=np.float32)
+        for net in job["nets"]
     }
     folder = _unpacked(job["archive"])
     sessions = {}

@@ -14,6 +14,7 @@ from typing import Any
 
 from edgeprune.backends import get_backend
 from edgeprune.core.errors import ConfigError
+from edgeprune.images.batches import inputs_of
 from edgeprune.worker import affinity
 from edgeprune.worker.benchmark import serve, set_variables
 
@@ -36,7 +37,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     set_variables(job)
     import numpy as np
 
-    images = np.load(job["inputs"])
+    inputs = inputs_of(np.load(job["inputs"]), job["batch"])
     backend = get_backend(job["backend"])
     if backend.count_nodes is None:
         raise ConfigError(f"{backend.name}: no counters of its nodes are read")
@@ -47,9 +48,9 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     warm = False
     while len(times["counted_ms"]) < job["inferences"]:
         for name, session in (("plain_ms", plain), ("counted_ms", counted)):
-            image = images[len(times[name]) % len(images)][None]
+            images = inputs[len(times[name]) % len(inputs)]
             start = time.perf_counter_ns()
-            session(image)
+            session(images)
             times[name].append((time.perf_counter_ns() - start) / 1e6)
         counted.note()
         if not warm and len(times["plain_ms"]) >= LEAST_WARMUP:

@@ -11,10 +11,11 @@ import torch
 from ultralytics.utils.metrics import ap_per_class, box_iou
 from ultralytics.utils.nms import non_max_suppression
 
+from edgeprune.images.answers import answers
 from edgeprune.images.dataset import Dataset
 from edgeprune.images.heads import HEADS
 from edgeprune.images.postprocess import Postprocess, Selection
-from edgeprune.images.preprocess import Placement, Preprocess, load_input
+from edgeprune.images.preprocess import Placement, Preprocess
 from edgeprune.models import Predict
 from edgeprune.records.scores import Accuracy
 
@@ -28,7 +29,7 @@ def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess, p
     """Measure mAP50, mAP50-95 and AP per class on a split, agreeing with ultralytics' `val(rect=False)`.
 
     Args:
-        predict: maps float32 (1, 3, H, W) to outputs whose first has the shape of the spec's head.
+        predict: maps float32 (n, 3, H, W), up to a batch of the spec, to outputs whose first is the head's.
 
     Raises:
         CompileError: the network's output has another shape or holds no finite value.
@@ -85,10 +86,10 @@ def _found(
     limit = max(post.evaluation.max_detections or 0, max((len(rows) for rows in labels), default=0))
     selection = replace(post.evaluation, max_detections=limit)
     found = []
-    for image, rows in zip(dataset.images[split], labels, strict=True):
-        tensor, placement = load_input(image, spec)
-        output = torch.from_numpy(np.array(predict(tensor)[0], dtype=np.float32))
-        boxes = detections(output, post, selection)
+    for rows, (_, placement, outputs) in zip(
+        labels, answers(predict, dataset.images[split], spec), strict=True
+    ):
+        boxes = detections(torch.from_numpy(np.array(outputs[0], dtype=np.float32)), post, selection)
         found.append(_Found(boxes, torch.from_numpy(rows[:, 0]), _in_pixels(rows, placement)))
     return found
 

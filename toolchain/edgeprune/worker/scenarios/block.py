@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeprune.core.artifact import digest_with_weights
 from edgeprune.core.errors import ModelError
+from edgeprune.images.batches import rows_of
 from edgeprune.worker import environment
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Workbench:
     Attributes:
         job: a `records.bench_result.Job` as JSON-like data.
         sessions: one for each query in flight; they may be the same object.
-        inputs: float32, each of shape (1, 3, H, W), to rotate over.
+        inputs: float32, each of shape (batch, 3, H, W), to rotate over; see `inputs_of`.
     """
 
     job: dict[str, Any]
@@ -137,9 +138,10 @@ def check(job: dict[str, Any], session: Session, inputs: list[Array]) -> tuple[b
 
     with np.load(job["reference"]) as stored:
         reference = [stored[f"out{index}"] for index in range(len(stored.files))]
-    worst = 0.0
-    for row, images in enumerate(inputs[: min(CHECKED_INPUTS, len(reference[0]))]):
-        error = difference(session(images), [whole[row : row + 1] for whole in reference])
+    worst, batch = 0.0, job["batch"]
+    for index in range(max(1, min(CHECKED_INPUTS, len(reference[0])) // batch)):  # each image once
+        rows = rows_of(index, batch, len(inputs))
+        error = difference(session(inputs[index]), [whole[rows] for whole in reference])
         if error is None:
             return False, None
         worst = max(worst, error)

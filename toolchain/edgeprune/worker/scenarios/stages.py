@@ -1,4 +1,4 @@
-"""Where the time around the network goes: one image from its pixels to its detections, stage by stage.
+"""Where the time around the network goes: one image, or a batch of it, from its pixels to its detections.
 
 A stage that this device cannot run as the project does is None: OpenCV or Pillow may be missing for `pre`,
 the spec of the outputs for `post`; the CPU has no copies to time.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -42,8 +42,17 @@ def stages_ms(
     post = cast("Postprocess", SimpleNamespace(**told)) if told else None
     # An application's: what a validator goes by leaves hundreds of boxes to NMS.
     deployed = told and told["deployment"] and cast("Selection", SimpleNamespace(**told["deployment"]))
+    batch = job["batch"]
+
+    def prepare() -> np.ndarray[Any, Any]:
+        return np.concatenate([to_input(image, pre)[0] for _ in range(batch)])
+
+    def read(outputs: Sequence[np.ndarray[Any, Any]], post: Postprocess) -> None:
+        for row in range(batch):
+            HEADS[post.head].decode([output[row : row + 1] for output in outputs], post, deployed)
+
     try:
-        tensor, _ = to_input(image, pre)
+        tensor = prepare()
     except ImportError:
         tensor = None
     spent: dict[str, list[float]] = defaultdict(list)
@@ -54,13 +63,15 @@ def stages_ms(
         spent[stage].append((clock() - start) / 1e6)
         return result
 
-    taken: np.ndarray[Any, Any] = np.load(job["inputs"], mmap_mode="r")[:1] if tensor is None else tensor
+    taken: np.ndarray[Any, Any] = (
+        np.array(np.load(job["inputs"], mmap_mode="r")[:batch]) if tensor is None else tensor
+    )
     for _ in range(PASSES):
         if tensor is not None:
-            taken, _ = timed("pre", to_input, image, pre)
+            taken = timed("pre", prepare)
         outputs = timed("compute", session, taken)
         if post is not None:
-            timed("post", HEADS[post.head].decode, outputs, post, deployed)
+            timed("post", read, outputs, post)
     if isinstance(session, Staged):
         del spent["compute"]
         for _ in range(PASSES):
