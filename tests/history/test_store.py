@@ -124,18 +124,38 @@ def test_a_damaged_line_is_named_and_nothing_is_added(tmp_path: Path, make_entry
 def test_an_older_schema_is_brought_up_and_keeps_its_entries(
     tmp_path: Path, make_entry: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url = str(tmp_path / "history.sqlite")
+    url, now = str(tmp_path / "history.sqlite"), len(schema.MIGRATIONS)
     with open_history(url) as history:
         history.add([make_entry(0)])
     later = ("ALTER TABLE edgeprune_entries ADD COLUMN energy_j DOUBLE PRECISION",)
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, later))
     assert ids(url) == ids(url) == ["run0/row"]
     with closing(sqlite3.connect(url)) as connection:
-        assert connection.execute("SELECT version FROM edgeprune_schema").fetchall() == [(1,), (2,)]
+        assert connection.execute("SELECT version FROM edgeprune_schema").fetchall() == [
+            (known,) for known in range(1, now + 2)
+        ]
         assert connection.execute("SELECT energy_j FROM edgeprune_entries").fetchall() == [(None,)]
     monkeypatch.undo()
-    with pytest.raises(ConfigError, match="its schema is of version 2, this edgeprune knows 1: update it"):
+    newer = f"its schema is of version {now + 1}, this edgeprune knows {now}: update it"
+    with pytest.raises(ConfigError, match=newer):
         ids(url)
+
+
+def test_entries_of_before_batches_were_told_are_of_one_image(tmp_path: Path, make_entry: Any) -> None:
+    url = str(tmp_path / "history.sqlite")
+    with open_history(url) as history:
+        history.add([make_entry(0)])
+    with closing(sqlite3.connect(url)) as connection:
+        connection.execute("ALTER TABLE edgeprune_entries DROP COLUMN batch")
+        connection.execute("DELETE FROM edgeprune_schema WHERE version = 2")
+        connection.commit()
+    with open_history(url) as history:
+        (before,) = history.points()
+        assert before.batch == 1 and "in batches" not in str(before.series)
+        in_batches = make_entry(1).model_copy(update={"batch": 4})
+        history.add([in_batches])
+        assert {point.series.batch for point in history.points()} == {1, 4}
+    assert "single_stream in batches of 4" in str(in_batches.series)
 
 
 def test_a_migration_that_fails_leaves_the_history_as_it_was(

@@ -19,9 +19,12 @@ from edgeprune.worker.scenarios.stages import stages_ms
 class Detector:
     """A session of two classes and four anchors."""
 
+    def __init__(self, batch: int = 1) -> None:
+        self.batch = batch
+
     def __call__(self, images: Any) -> list[Any]:
-        assert images.shape == (1, 3, 32, 32) and images.dtype == np.float32
-        return [np.full((1, 6, 4), 0.5, np.float32)]
+        assert images.shape == (self.batch, 3, 32, 32) and images.dtype == np.float32
+        return [np.full((self.batch, 6, 4), 0.5, np.float32)]
 
 
 class OnAGpu(Detector):
@@ -33,6 +36,7 @@ class OnAGpu(Detector):
 def job(random_images: np.ndarray, tmp_path: Path) -> dict[str, Any]:
     image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
     return {
+        "batch": 1,
         "image": str(write_image(image, tmp_path / "image.npy")),
         "inputs": str(write_inputs(random_images, tmp_path / "inputs.npy")),
         "preprocess": asdict(Preprocess(32)),
@@ -43,6 +47,11 @@ def job(random_images: np.ndarray, tmp_path: Path) -> dict[str, Any]:
 def test_a_cpu_has_no_copies_to_time(job: dict[str, Any]) -> None:
     found = stages_ms(job, Detector())  # type: ignore[arg-type]
     assert (found["h2d"], found["d2h"]) == (None, None)
+    assert all(found[stage] > 0 for stage in ("pre", "compute", "post"))  # type: ignore[operator]
+
+
+def test_a_batch_is_timed_as_a_whole(job: dict[str, Any]) -> None:
+    found = stages_ms(job | {"batch": 3}, Detector(3))  # type: ignore[arg-type]
     assert all(found[stage] > 0 for stage in ("pre", "compute", "post"))  # type: ignore[operator]
 
 
