@@ -13,6 +13,7 @@ import pytest
 from edgeprune.bench.testbed import local
 from edgeprune.config.targets import resolve_targets
 from edgeprune.core.artifact import Artifact
+from edgeprune.images.preprocess import Preprocess
 from edgeprune.latency import paced
 from edgeprune.latency.paced import pace_of, paced_ms
 from edgeprune.records.bench_result import Job
@@ -39,7 +40,8 @@ def test_the_ratio_is_measured_and_the_table_makes_it_milliseconds(
         paced, "speedup", lambda own, other: Speedup(times=today[own.name] / today[other.name], turns=9)
     )
     engine = Artifact.of(convnet, "engine", "fp32")
-    engines = {"unpruned": (engine, 64), "trial": (engine, 96)}
+    engines = {"unpruned": (engine, Preprocess(64)), "trial": (engine, Preprocess((64, 96), batch=2))}
     assert paced_ms(engines, ORT, pace_of(table), local(), tmp_path) == pytest.approx(9.0)
     assert [(job.threads, job.environment) for job in measured] == [(2, key.environment)] * 2
-    assert [np.load(job.inputs).shape[1:] for job in measured] == [(3, 64, 64), (3, 96, 96)]
+    assert [np.load(job.inputs).shape[1:] for job in measured] == [(3, 64, 64), (3, 64, 96)]
+    assert [job.batch for job in measured] == [1, 2]
