@@ -37,6 +37,7 @@ GROUP = "edgeprune.models"
 """The entry-point group by which other packages offer adapters."""
 MODELS: dict[str, str] = {
     "ultralytics": "edgeprune.adapters.ultralytics.detect",
+    "yolov5": "edgeprune.adapters.yolov5.detect",
     "ultralytics-classify": "edgeprune.adapters.ultralytics.classify",
     "onnx": "edgeprune.adapters.onnx.bare",
 }

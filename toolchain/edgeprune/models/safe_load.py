@@ -18,7 +18,8 @@ import torch
 
 from edgeprune.core.errors import ModelError
 from edgeprune.models.checkpoint import container
-from edgeprune.models.checkpoint.fields import NETWORKS
+from edgeprune.models.checkpoint.classic import is_by_yolov5, told_by_yolov5
+from edgeprune.models.checkpoint.fields import ANCHORED, NETWORKS
 from edgeprune.models.checkpoint.layers import UnfitError
 from edgeprune.models.checkpoint.names import UnknownNameError, name_of, name_today
 from edgeprune.models.checkpoint.pickled import DamagedError, Ignored, Instance, RefusedError
@@ -30,16 +31,19 @@ from edgeprune.models.trust import is_trusted
 MOST_VALUES, MOST_DEPTH = 200_000, 12
 """Values of what a checkpoint tells beside its layers, and how deep they are nested."""
 _TOLD_APART = ("ultralytics.nn.tasks.", "ultralytics.nn.modules.head.")
-_OTHER_REPOSITORIES = ("models.yolo.", "models.common.", "models.experimental.")
+_OTHER_REPOSITORIES = ("models.yolo.", "models.common.", "models.experimental.", "yolov5.models.")
 
 
 def load_checkpoint(path: Path, trust: bool = False) -> Any:
     """Return the network of a checkpoint, unpickled where the user trusts the file, else rebuilt.
 
+    A classic YOLOv5 is always rebuilt: to unpickle it takes the repository that wrote it.
+
     Raises:
         ModelError: see `load_safely` and `load_trusting`.
     """
-    return load_trusting(path) if trust or is_trusted() else load_safely(path)
+    trusted = (trust or is_trusted()) and ANCHORED not in classes_in(path)
+    return load_trusting(path) if trusted else load_safely(path)
 
 
 def load_safely(path: Path) -> Any:
@@ -57,7 +61,7 @@ def load_safely(path: Path) -> Any:
             raise ModelError(
                 f"{path}: an Ultralytics model is needed, this checkpoint holds {_kind(network)}"
             )
-        told = _told(network.state, content.root)
+        told = _told(network.cls, network.state, content.root)
         told["stride"] = _numbers(told["stride"], content)
         record = checked_record(NetworkRecord, told, str(path))
         made = draft(network, record)
@@ -85,7 +89,7 @@ def load_trusting(path: Path) -> Any:
             raise DamagedError(_first_line(exc)) from exc
     network = _network_of(found, path)
     if isinstance(network, torch.nn.Module) and hasattr(network, "yaml"):
-        told = _told(vars(network), found)
+        told = _told("", vars(network), found)
         stride = told["stride"]
         told["stride"] = tuple(stride.flatten().tolist()) if isinstance(stride, torch.Tensor) else ()
         record = checked_record(TrustedRecord, told, str(path))
@@ -136,8 +140,8 @@ def _unknown(name: str) -> str:
         return f"holds {name}: only plain detection and classification models are supported"
     if name.startswith(_OTHER_REPOSITORIES):
         return (
-            f"holds {name}: it was written by the YOLOv5 or YOLOv7 repository, whose models ultralytics does "
-            "not load; train one of its own, such as yolov5nu"
+            f"holds {name}: of the models that the YOLOv5 repository writes, detectors of convolutions are "
+            "supported (v5 to v7), and none of YOLOv7's; train one of these, or one of ultralytics' own"
         )
     return (
         f"refused: the file wants to load {name}, which is not on the list of safe classes; "
@@ -154,16 +158,23 @@ def _network_of(root: Any, path: Path) -> Any:
     return root.get("model") if root.get("ema") is None else root["ema"]
 
 
-def _told(state: Mapping[str, Any], root: Mapping[Any, Any]) -> dict[str, Any]:
-    """Gather what a checkpoint tells, of plain data."""
+def _told(cls: str, state: Mapping[str, Any], root: Mapping[Any, Any]) -> dict[str, Any]:
+    """Gather what a checkpoint tells, of plain data but for its strides.
+
+    Args:
+        cls: whole name of the network's class.
+    """
     args = root.get("train_args")
-    budget = [MOST_VALUES]
-    return {
-        "names": _plain(state.get("names"), budget),
-        "config": _plain(state.get("yaml"), budget),
-        "args": _plain(state.get("args", {}) if args is None else args, budget),
-        "stride": state.get("stride"),
+    told = {
+        "names": state.get("names"),
+        "config": state.get("yaml"),
+        "args": state.get("args", {}) if args is None else args,
+        "gains": state.get("hyp") if cls == ANCHORED else None,
     }
+    if is_by_yolov5(root, cls):
+        told = told_by_yolov5(state, root)
+    budget = [MOST_VALUES]
+    return {key: _plain(value, budget) for key, value in told.items()} | {"stride": state.get("stride")}
 
 
 def _plain(value: Any, budget: list[int], depth: int = 0) -> Any:

@@ -173,8 +173,13 @@ def exportable(model: nn.Module, end2end: bool = True) -> nn.Module:
 
 def float_nodes(names: Sequence[str]) -> list[str]:
     """Return the nodes of the head's decode (DFL, sigmoid, box arithmetic, top-k), which stay in float."""
+    return nodes_of_decode(names, _DECODE)
+
+
+def nodes_of_decode(names: Sequence[str], pattern: str) -> list[str]:
+    """Return the nodes of the last layer that a pattern fits, in which ``{head}`` is that layer's number."""
     heads = [int(found.group(1)) for name in names if (found := re.match(r"^/model\.(\d+)/", name))]
     if not heads:
         return []
-    decode = re.compile(_DECODE.format(head=max(heads)))
+    decode = re.compile(pattern.format(head=max(heads)))
     return [name for name in names if decode.match(name)]

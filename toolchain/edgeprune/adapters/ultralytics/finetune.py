@@ -118,7 +118,7 @@ class KeptShapeTrainer(KeptShape, DetectionTrainer):  # type: ignore[misc]
     score_key = "metrics/mAP50-95(B)"
 
 
-def finetune(training: Training) -> None:
+def finetune(training: Training, trainer_class: type[KeptShape] = KeptShapeTrainer) -> None:
     """Train a student back and leave the epoch of the best validation mAP at `out`.
 
     The best weights are there also when Ctrl-C ends the training early.
@@ -130,8 +130,8 @@ def finetune(training: Training) -> None:
     with training_folder(training.out.parent) as work:
         taught: dict[str, Any] = {}
         if training.teacher and training.recipe.finetune.distill:
-            taught = KeptShapeTrainer.taught_by(training.teacher, work)
-        recover(KeptShapeTrainer, training, work, taught)
+            taught = trainer_class.taught_by(training.teacher, work)
+        recover(trainer_class, training, work, taught)
 
 
 def recover(

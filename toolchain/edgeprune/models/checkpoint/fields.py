@@ -123,6 +123,7 @@ _CONVOLUTIONS: dict[str, dict[str, Check]] = {
     "RepConv": {"bn": nothing},
     "SpatialAttention": {},
 }
+_ANCHORED: dict[str, dict[str, Check]] = {"AnchorDetect": {"nc": width}}
 _HEADS: dict[str, dict[str, Check]] = {"Classify": {}, "Detect": _HEAD, "v10Detect": _HEAD}
 _OURS: dict[str, dict[str, Check]] = {
     name: {} for name in ("SplitC2", "SplitC2f", "SplitC2PSA", "SplitCBLinear", "SplitELAN", "SplitPSA")
@@ -141,8 +142,11 @@ _TORCH: dict[str, tuple[str, ...]] = {
     "upsampling": ("Upsample",),
 }  # fmt: skip
 
+ANCHORED = "edgeprune.models.anchors.AnchorModel"
+"""A classic YOLOv5."""
 NETWORKS: Mapping[str, str] = MappingProxyType(
     {
+        ANCHORED: "detect",
         "ultralytics.nn.tasks.ClassificationModel": "classify",
         "ultralytics.nn.tasks.DetectionModel": "detect",
     }
@@ -153,7 +157,20 @@ KNOWN: Mapping[str, Mapping[str, Check]] = MappingProxyType(
     | {f"ultralytics.nn.modules.conv.{name}": fields for name, fields in _CONVOLUTIONS.items()}
     | {f"ultralytics.nn.modules.head.{name}": fields for name, fields in _HEADS.items()}
     | {f"edgeprune.models.blocks.{name}": fields for name, fields in _OURS.items()}
+    | {f"edgeprune.models.anchors.{name}": fields for name, fields in _ANCHORED.items()}
     | {f"torch.nn.modules.{module}.{name}": {} for module, names in _TORCH.items() for name in names}
     | {name: {} for name in NETWORKS}
 )
 """Every class that a checkpoint may hold, by its whole name, with the fields that are taken over."""
+
+OWN_TENSORS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "edgeprune.models.anchors.AnchorDetect": ("anchors",),
+        "ultralytics.nn.modules.block.A2C2f": ("gamma",),
+    }
+)
+"""Parameters and buffers that a class other than torch's holds itself."""
+DERIVED_TENSORS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"edgeprune.models.anchors.AnchorDetect": ("anchor_grid",)}
+)
+"""Those that a file may hold and that are left out, as they follow from the others."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from edgeprune.models.checkpoint.fields import KNOWN
+from edgeprune.models.checkpoint.fields import ANCHORED, KNOWN
 from edgeprune.models.checkpoint.pickled import Ignored, Instance, Made, RefusedError
 from edgeprune.models.checkpoint.tensors import DTYPES, Kind, bare_tensor, tensor, typed_tensor
 
@@ -43,6 +43,23 @@ _MOVED: tuple[tuple[re.Pattern[str], str], ...] = (
 )
 _BLOCKS = "ultralytics.nn.modules."
 _MODULE_OF = {name.rpartition(".")[2]: name for name in KNOWN if name.startswith(_BLOCKS)}
+_CLASSIC = re.compile(r"^(yolov5\.)?models\.(?=(common|yolo)\.)")
+"""The repository of classic YOLOv5, and PyPI's package of it."""
+CLASSIC: Mapping[str, str] = MappingProxyType(
+    {
+        "yolo.Detect": "edgeprune.models.anchors.AnchorDetect",
+        "yolo.DetectionModel": ANCHORED,
+        "yolo.Model": ANCHORED,
+    }
+    | {
+        f"common.{name}": _MODULE_OF[name]
+        for name in (
+            "Bottleneck", "BottleneckCSP", "C3", "C3Ghost", "Concat", "Conv", "DWConv", "Focus",
+            "GhostBottleneck", "GhostConv", "SPP", "SPPF",
+        )
+    }
+)  # fmt: skip
+"""Classes of classic YOLOv5, after ``models.``, and those of ours and of ultralytics that are equal."""
 
 _NOT_READ: tuple[re.Pattern[str], ...] = tuple(
     re.compile(pattern)
@@ -149,6 +166,7 @@ def name_today(name: str) -> str:
     """Return the name that a class has today."""
     for pattern, current in _MOVED:
         name = pattern.sub(current, name)
+    name = CLASSIC.get(_CLASSIC.sub("", name), name)
     if name.startswith(_BLOCKS):
         name = _MODULE_OF.get(name.rpartition(".")[2], name)
     return name

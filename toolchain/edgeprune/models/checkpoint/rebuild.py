@@ -18,8 +18,10 @@ from ultralytics.nn.modules import Classify, Detect, RepConv
 from ultralytics.nn.modules.block import RepVGGDW
 from ultralytics.nn.modules.conv import Conv, ConvTranspose
 
+from edgeprune.models.anchor_loss import BALANCE
+from edgeprune.models.anchors import AnchorDetect
 from edgeprune.models.checkpoint.container import Content
-from edgeprune.models.checkpoint.fields import KNOWN, NETWORKS, few
+from edgeprune.models.checkpoint.fields import DERIVED_TENSORS, KNOWN, NETWORKS, OWN_TENSORS, few
 from edgeprune.models.checkpoint.layers import MAKERS, PREFIX, UnfitError, make_layer, shapes_of
 from edgeprune.models.checkpoint.pickled import Instance, RefusedError
 from edgeprune.models.checkpoint.record import NetworkRecord
@@ -31,6 +33,7 @@ MOST_FEATURES = 2**27
 SIDE = 256
 """Of the image that shapes are tried with; ultralytics measures strides with it too."""
 _SPARE = 2**20
+MOST_ANCHORS = 16
 
 
 @dataclass
@@ -68,6 +71,8 @@ def draft(record: Instance, told: NetworkRecord) -> Draft:
     network.yaml = told.config.model_dump(exclude_none=True)
     network.args = told.args.model_dump(exclude_none=True)
     network.task = NETWORKS[record.cls]
+    if told.gains is not None:
+        network.hyp = told.gains.model_dump()
     return Draft(network.eval(), builder.tensors)
 
 
@@ -185,11 +190,16 @@ class _Builder:
                 raise UnfitError(f"{name} would take the place of a method")
             built = None if child is None else self.build(child, f"{where}.{name}", depth + 1)
             module._modules[name] = built
-        tensors = _tensors(record)
+        derived = DERIVED_TENSORS.get(record.cls, ())
+        tensors = {name: tensor for name, tensor in _tensors(record).items() if name not in derived}
         for name, tensor in tensors.items():
-            if name != "gamma" or "gamma" not in KNOWN[record.cls]:
+            if name not in OWN_TENSORS.get(record.cls, ()):
                 raise UnfitError(f"{name[:40]} is no parameter of it")
-            module.register_parameter(name, nn.Parameter(torch.empty(tensor.shape, device="meta")))
+            empty = torch.empty(tensor.shape, device="meta")
+            if name in _dict(record, "_buffers"):
+                module._buffers[name] = empty
+            else:
+                module.register_parameter(name, nn.Parameter(empty))
         self._note(module, tensors)
         _settle(module)
         return module
@@ -277,8 +287,21 @@ def _settle(module: nn.Module) -> None:
         part.dim = inner.out_channels
         if not hasattr(module, "conv1"):
             part.forward = part.forward_fuse
+    elif isinstance(module, AnchorDetect):
+        _settle_anchors(module)
     elif isinstance(module, Detect):
         _settle_head(part)
+
+
+def _settle_anchors(head: AnchorDetect) -> None:
+    shape = tuple(head.anchors.shape) if "anchors" in head._buffers else ()
+    if len(shape) != 3 or shape[0] not in BALANCE or not 0 < shape[1] <= MOST_ANCHORS or shape[2] != 2:
+        raise UnfitError(f"its anchors have shape {list(shape)}")
+    head.settle()
+    outputs = [getattr(level, "out_channels", None) for level in getattr(head, "m", ())]
+    if outputs != [head.na * head.no] * head.nl:
+        raise UnfitError(f"the head says {head.nc} classes and its convolutions give {outputs} channels")
+    head.stride = torch.zeros(head.nl)
 
 
 def _settle_head(head: Any) -> None:

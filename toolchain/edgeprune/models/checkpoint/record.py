@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from edgeprune.core.errors import ModelError
+from edgeprune.models.anchor_loss import Gains
 from edgeprune.models.checkpoint.fields import KNOWN
 
 MOST_CLASSES = 100_000
@@ -83,6 +84,7 @@ class NetworkConfig(BaseModel):
     yaml_file: Words | None = None
     channels: Annotated[int, Field(ge=1, le=64)] | None = None
     ch: Annotated[int, Field(ge=1, le=64)] | None = None
+    anchors: Annotated[list[list[float]], Field(max_length=16)] | int | None = None
 
     @field_validator("backbone", "head")
     @classmethod
@@ -149,9 +151,14 @@ class TrustedRecord(BaseModel):
 
 
 class NetworkRecord(TrustedRecord):
-    """All that is read of a checkpoint beside its layers."""
+    """All that is read of a checkpoint beside its layers.
+
+    Attributes:
+        gains: of the loss of a classic YOLOv5; None of all other networks.
+    """
 
     config: NetworkConfig
+    gains: Gains | None = None
 
 
 Record = TypeVar("Record", bound=TrustedRecord)
