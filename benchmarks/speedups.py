@@ -22,7 +22,7 @@ from edgeprune.bench.subject import make_job, subjects_of
 from edgeprune.cli.progress import stage_progress
 from edgeprune.core.errors import ConfigError
 from edgeprune.records.bench_result import BenchResult, load_result, result_file, save_result
-from edgeprune.records.summary import Row, Summary, load_summary
+from edgeprune.records.summary import Row, load_summary
 from edgeprune.runners.local import LocalRunner
 
 HEAD = (
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         count = options.rounds
         plan = BenchProfile(blocks=count, min_queries=64 * count, min_seconds=options.seconds * count)
         options.out.mkdir(parents=True, exist_ok=True)
-        for result in _measured(options.build, summary, set(files), plan):
+        for result in measure_rows(options.build, summary.threads, set(files), plan):
             save_result(result, files[result.name])
     results = {label: load_result(path) for label, path in files.items()}
     print(f"{HEAD}\n|{'---|' * HEAD.count(' | ')}---|")
@@ -60,14 +60,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"rounds that were disturbed and do not count: {max(blocks)}")
 
 
-def _measured(build: Path, summary: Summary, labels: set[str], plan: BenchProfile) -> Sequence[BenchResult]:
+def measure_rows(build: Path, threads: int, labels: set[str], plan: BenchProfile) -> Sequence[BenchResult]:
+    """Measure rows of a finished build side by side, by their labels."""
     with tempfile.TemporaryDirectory() as name, LocalRunner() as runner, stage_progress() as notify:
         jobs = []
         for number, one in enumerate(subjects_of(build)):
             if one.name in labels:
                 folder = Path(name) / str(number)
                 folder.mkdir()
-                jobs.append(make_job(one, summary.threads, folder))
+                jobs.append(make_job(one, threads, folder))
         return measure(
             jobs, plan, runner, lambda done, total, text: notify("bench", done / max(total, 1), text)
         )

@@ -112,7 +112,7 @@ class AnchorLoss:
     def _of_level(
         self, level: torch.Tensor, anchors: torch.Tensor, weight: float, targets: torch.Tensor
     ) -> torch.Tensor:
-        """Return the means of boxes, objectness and classes over one level (B, anchors, 5 + classes, h, w)."""
+        """Return the parts of the loss, float (3,), on one level (B, anchors, 5 + classes, h, w)."""
         wanted = level.new_zeros(level[:, :, 0].shape)
         boxes = classes = level.sum() * 0
         found = assign(targets, anchors, (level.shape[-2], level.shape[-1]), self.gains.anchor_t)
@@ -140,9 +140,7 @@ class AnchorLoss:
         )
 
 
-def assign(
-    targets: torch.Tensor, anchors: torch.Tensor, size: tuple[int, int], factor: float
-) -> Assigned:
+def assign(targets: torch.Tensor, anchors: torch.Tensor, size: tuple[int, int], factor: float) -> Assigned:
     """Name the anchors and cells of a level that have to find each target.
 
     Args:
@@ -160,9 +158,7 @@ def assign(
     near = centre % 1 < 0.5  # to the cell on the left, above
     far = (whole - centre) % 1 < 0.5  # on the right, below
     near, far = near & (centre > 1), far & (whole - centre > 1)
-    takes = torch.stack(
-        (torch.ones_like(near[:, 0]), near[:, 0], near[:, 1], far[:, 0], far[:, 1])
-    )
+    takes = torch.stack((torch.ones_like(near[:, 0]), near[:, 0], near[:, 1], far[:, 0], far[:, 1]))
     step, which = torch.where(takes)
     halves = targets.new_tensor(_NEIGHBOURS) / 2
     cell = (centre[which] + halves[step]).long()

@@ -85,9 +85,7 @@ class AnchorDetect(Detect):  # type: ignore[misc]
         joined = torch.cat([level.transpose(1, 2).reshape(batch, self.no, -1) for level in levels], 2)
         centre, size, objectness, classes = joined.sigmoid().split((2, 2, 1, self.nc), 1)
         corner, stride, anchor = self._places(sizes, joined)
-        return torch.cat(
-            ((centre * 2 + corner) * stride, (size * 2) ** 2 * anchor, objectness * classes), 1
-        )
+        return torch.cat(((centre * 2 + corner) * stride, (size * 2) ** 2 * anchor, objectness * classes), 1)
 
     def _places(self, sizes: list[tuple[int, ...]], like: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return of each box the corner of its cell less a half (2, N), its stride (1, N), its anchor (2, N).

@@ -83,6 +83,7 @@ FOLLOWED: frozenset[str] = frozenset(
         "ultralytics.nn.modules.head.v10Detect",
         "ultralytics.nn.tasks.ClassificationModel",
         "ultralytics.nn.tasks.DetectionModel",
+        "edgeprune.models.anchors.AnchorDetect",
         "edgeprune.models.blocks.SplitC2",
         "edgeprune.models.blocks.SplitC2PSA",
         "edgeprune.models.blocks.SplitC2f",

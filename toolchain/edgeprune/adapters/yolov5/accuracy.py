@@ -51,9 +51,7 @@ def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess, p
         scores.append(boxes[:, 4].numpy())
         predicted.append(boxes[:, 5].numpy())
     classes = np.concatenate([rows[:, 0] for rows in labels])
-    ap = average_precision(
-        np.concatenate(right), np.concatenate(scores), np.concatenate(predicted), classes
-    )
+    ap = average_precision(np.concatenate(right), np.concatenate(scores), np.concatenate(predicted), classes)
     by_class = {dataset.distinct_names[int(index)]: float(row.mean()) for index, row in ap.items()}
     rows = np.stack(list(ap.values()))
     return Accuracy(

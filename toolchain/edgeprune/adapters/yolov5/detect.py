@@ -7,8 +7,7 @@ loss (`models/anchors.py`), the arithmetic of the metric, and the names that a c
 from __future__ import annotations
 
 import copy
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -73,8 +72,8 @@ def info(model: nn.Module) -> ModelInfo:
 
 def _read(names: tuple[str, ...]) -> Postprocess:
     """Return how outputs are read: `val.py` and `detect.py` of YOLOv5 have these thresholds."""
-    validated = Selection(0.001, 0.6, 300, multi_label=True)
-    return replace(detector(names, end2end=False), evaluation=validated, deployment=Selection(0.25, 0.45, 1000))
+    validated, deployed = Selection(0.001, 0.6, 300, multi_label=True), Selection(0.25, 0.45, 1000)
+    return replace(detector(names, end2end=False), evaluation=validated, deployment=deployed)
 
 
 def unprunable(model: nn.Module) -> list[nn.Module]:

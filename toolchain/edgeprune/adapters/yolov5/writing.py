@@ -17,7 +17,7 @@ from edgeprune.models.checkpoint.record import TrainArgs
 _THEIRS = {ours: f"models.{theirs}" for theirs, ours in CLASSIC.items()} | {
     CLASSIC["yolo.DetectionModel"]: "models.yolo.DetectionModel"
 }
-_PICKLER: Any = pickle._Pickler  # type: ignore[attr-defined]  # the one whose methods can be overridden
+_PICKLER: Any = pickle._Pickler  # the one whose methods can be overridden
 
 
 class _Renaming(_PICKLER):  # type: ignore[misc]
@@ -32,6 +32,10 @@ class _Renaming(_PICKLER):  # type: ignore[misc]
         module, _, cls = theirs.rpartition(".")
         self.write(pickle.GLOBAL + f"{module}\n{cls}\n".encode("ascii"))
         self.memoize(obj)
+
+
+# What torch asks of a module that pickles.
+_MODULE = SimpleNamespace(Pickler=_Renaming, __name__="pickle")
 
 
 def save(model: nn.Module, path: Path) -> None:
@@ -59,4 +63,4 @@ def save(model: nn.Module, path: Path) -> None:
         "best_fitness": None,
         "opt": {"imgsz": args.get("imgsz")},
     }
-    torch.save(content, path, pickle_module=SimpleNamespace(Pickler=_Renaming))
+    torch.save(content, path, pickle_module=_MODULE)

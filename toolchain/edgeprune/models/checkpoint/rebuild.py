@@ -190,17 +190,7 @@ class _Builder:
                 raise UnfitError(f"{name} would take the place of a method")
             built = None if child is None else self.build(child, f"{where}.{name}", depth + 1)
             module._modules[name] = built
-        derived = DERIVED_TENSORS.get(record.cls, ())
-        tensors = {name: tensor for name, tensor in _tensors(record).items() if name not in derived}
-        for name, tensor in tensors.items():
-            if name not in OWN_TENSORS.get(record.cls, ()):
-                raise UnfitError(f"{name[:40]} is no parameter of it")
-            empty = torch.empty(tensor.shape, device="meta")
-            if name in _dict(record, "_buffers"):
-                module._buffers[name] = empty
-            else:
-                module.register_parameter(name, nn.Parameter(empty))
-        self._note(module, tensors)
+        self._note(module, _give_own(module, record))
         _settle(module)
         return module
 
@@ -219,6 +209,21 @@ def _empty(name: str) -> nn.Module:
     module = cast(nn.Module, kind.__new__(kind))
     nn.Module.__init__(module)
     return module
+
+
+def _give_own(module: nn.Module, record: Instance) -> dict[str, Tensor]:
+    """Give a module the tensors that it holds itself, without numbers, and return their records."""
+    derived = DERIVED_TENSORS.get(record.cls, ())
+    tensors = {name: tensor for name, tensor in _tensors(record).items() if name not in derived}
+    for name, tensor in tensors.items():
+        if name not in OWN_TENSORS.get(record.cls, ()):
+            raise UnfitError(f"{name[:40]} is no parameter of it")
+        empty = torch.empty(tensor.shape, device="meta")
+        if name in _dict(record, "_buffers"):
+            module._buffers[name] = empty
+        else:
+            module.register_parameter(name, nn.Parameter(empty))
+    return tensors
 
 
 def _dict(record: Instance, name: str) -> dict[Any, Any]:
