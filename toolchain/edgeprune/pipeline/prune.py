@@ -153,7 +153,9 @@ def _to_size(context: Build, dense: Artifact, profile: DeviceProfile) -> tuple[A
         context.notify("prune", 0.0, f"{recipe.prune.criterion}, steps of {profile.step} channels{note}")
         report = cut(context.pruning, dense, profile.step, out)
         kept = report.params_after / report.params_before
-        context.notify("prune", 1.0, f"{kept:.0%} of the parameters kept")
+        limit = report.limit
+        most = f"; {limit.ratio:.0%} of the channels could go before a layer is empty" if limit else ""
+        context.notify("prune", 1.0, f"{kept:.0%} of the parameters kept{most}")
 
     read = context.network_with(Pruning, "pruning.json", dense)
     return context.stage("pruned", parts, make, read, uses=context.of_pruning)

@@ -13,6 +13,7 @@ import torch
 
 from edgeprune.core.errors import ConfigError
 from edgeprune.prune.groups import Group, goes_by
+from edgeprune.records.pruning import Limit
 
 
 def on_step(width: float, step: int, original: int) -> int:
@@ -74,6 +75,18 @@ def widths(
         for name, lost in zip(names, owners[doomed].bincount(minlength=len(names)).tolist(), strict=True):
             kept[name] = _bounded(len(scores[name]) - lost, len(scores[name]), step, max_ratio)
     return {name: kept[name] for name in scores}
+
+
+def find_limit(scores: Mapping[str, torch.Tensor]) -> Limit:
+    """Return the largest threshold over all channels that leaves no layer empty, as people slim YOLOv5 by.
+
+    Args:
+        scores: one tensor (channels,) a group, comparable between all groups.
+    """
+    first = min(scores, key=lambda name: float(scores[name].max()))
+    threshold = scores[first].max()
+    below = sum(int((score < threshold).sum()) for score in scores.values())
+    return Limit(threshold=float(threshold), ratio=below / sum(map(len, scores.values())), layer=first)
 
 
 def _bounded(wanted: float, width: int, step: int, max_ratio: float) -> int:

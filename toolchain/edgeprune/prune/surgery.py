@@ -12,7 +12,13 @@ from torch import nn
 
 from edgeprune.config.recipe import DEFAULT_RATIO, PruneRecipe, Scope
 from edgeprune.core.errors import ConfigError, ModelError
-from edgeprune.prune.allocation import channels_to_remove, own_ratios, smallest_ratio, widths
+from edgeprune.prune.allocation import (
+    channels_to_remove,
+    find_limit,
+    own_ratios,
+    smallest_ratio,
+    widths,
+)
 from edgeprune.prune.criteria import CRITERIA, NEEDS
 from edgeprune.prune.evidence import Evidence
 from edgeprune.prune.groups import Group, count_macs, find_groups, kept_whole, remove, structure, trace
@@ -81,7 +87,8 @@ def prune(
             f"{goal} prunes nothing: rounded to steps of {step} channels every layer keeps its width; "
             "ask for more"
         )
-    return Pruned(pruned, report)
+    limit = find_limit(scores) if recipe.scope == "global" else None
+    return Pruned(pruned, report.model_copy(update={"limit": limit}))
 
 
 def _nothing_to_prune(whole: Sequence[str]) -> str:

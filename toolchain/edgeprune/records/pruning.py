@@ -91,10 +91,25 @@ class Iteration(ScoredRecord):
     refused: str = ""
 
 
+class Limit(Record):
+    """The most that one threshold over all channels may remove: above it the first layer would be empty.
+
+    Attributes:
+        threshold: on the criterion's scores: channels below it go.
+        ratio: the share of all prunable channels that is.
+        layer: the one that would be empty first.
+    """
+
+    threshold: float
+    ratio: float
+    layer: str
+
+
 class Pruning(ScoredRecord):
     """What surgery and recovery did to the network.
 
     Attributes:
+        limit: of a ranking of all channels together; null where each group is ranked by itself.
         whole: blocks, with their classes, that kept all channels as the dependency graph cannot follow them.
     """
 
@@ -109,6 +124,7 @@ class Pruning(ScoredRecord):
     score_after_surgery: float | None = None
     score_after_recovery: float | None = None
     layers: tuple[LayerWidth, ...] = ()
+    limit: Limit | None = None
     whole: tuple[str, ...] = ()
     sparse: SparseTraining | None = None
     iterations: tuple[Iteration, ...] = ()

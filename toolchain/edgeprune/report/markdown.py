@@ -121,6 +121,7 @@ def _pruning(pruning: Pruning) -> list[str]:
             f"{pruning.metric} {number(surgery, 4).text} after surgery, "
             f"{number(recovery, 4).text} after recovery."
         ),
+        *([escape(tables.limit_words(pruning.limit))] if pruning.limit else []),
         _table(tables.pruning_table(pruning)),
         _table(tables.channels_table(pruning)),
         *([_table(epochs_table(pruning.sparse))] if pruning.sparse else []),

@@ -9,7 +9,7 @@ from edgeprune.backends import all_backends
 from edgeprune.bench.derived import hottest_c
 from edgeprune.bench.statistics import PERCENTILE_MINIMA, latency_ms, median_ms
 from edgeprune.core.text import flatten
-from edgeprune.records.pruning import Pruning
+from edgeprune.records.pruning import Limit, Pruning
 from edgeprune.records.summary import Row, Summary, TargetSummary
 from edgeprune.report.cells import Cell, Head, Line, Table, number, table, word
 from edgeprune.report.facts import Report
@@ -287,6 +287,14 @@ def pruning_table(pruning: Pruning) -> Table:
         )
     ]
     return table(heads, rows)
+
+
+def limit_words(limit: Limit) -> str:
+    """Say how far one threshold over all channels could go."""
+    return (
+        f"One threshold over all channels may remove up to {limit.ratio:.1%} of them (scores below "
+        f"{limit.threshold:.3g}) before a layer is empty; the first would be {limit.layer}."
+    )
 
 
 def channels_table(pruning: Pruning) -> Table:
