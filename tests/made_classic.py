@@ -19,7 +19,7 @@ _HEAD = [
     [-1, 1, "nn.Upsample", [None, 2, "nearest"]],
     [[-1, 6], 1, "Concat", [1]],
     [-1, 3, "BottleneckCSP", [512, False]],
-    [[6, 13, 8], 1, "Detect", ["nc"]],
+    [[4, 12, 8], 1, "Detect", ["nc"]],
 ]
 OLD: dict[str, Any] = WIDTH | {
     "backbone": [

@@ -22,7 +22,11 @@ def target(x: float, y: float, width: float, height: float) -> torch.Tensor:
 
 def test_a_target_goes_to_its_cell_and_the_two_that_are_nearest() -> None:
     found = assign(target(2.25, 1.75, 2, 2), ANCHORS[:1], SIZE, 4)
-    assert {(int(x), int(y)) for x, y in zip(found.column, found.row, strict=True)} == {(2, 1), (1, 1), (2, 2)}
+    assert {(int(x), int(y)) for x, y in zip(found.column, found.row, strict=True)} == {
+        (2, 1),
+        (1, 1),
+        (2, 2),
+    }
     for column, row, box in zip(found.column, found.row, found.box, strict=True):
         assert box.tolist() == pytest.approx([2.25 - int(column), 1.75 - int(row), 2, 2])
     assert found.classes.tolist() == [1, 1, 1]
@@ -30,7 +34,15 @@ def test_a_target_goes_to_its_cell_and_the_two_that_are_nearest() -> None:
 
 @pytest.mark.parametrize(
     ("width", "height", "anchors"),
-    [(2, 2, {0}), (4, 2, {0, 1}), (7.9, 2, {0, 1}), (8, 2, {1}), (0.4, 2, set()), (8, 7.9, {1}), (8, 8, set())],
+    [
+        (2, 2, {0}),
+        (4, 2, {0, 1}),
+        (7.9, 2, {0, 1}),
+        (8, 2, {1}),
+        (0.4, 2, set()),
+        (8, 7.9, {1}),
+        (8, 8, set()),
+    ],
 )
 def test_anchors_whose_sides_differ_by_less_than_a_factor_of_four_take_it(
     width: float, height: float, anchors: set[int]
@@ -62,7 +74,9 @@ def test_the_loss_of_an_empty_image_is_that_of_objectness_alone() -> None:
 
 def test_a_perfect_box_costs_nothing_and_makes_its_place_an_object() -> None:
     """Every box of zeros is its anchor in the middle of its cell."""
-    one_level = AnchorLoss(torch.stack((ANCHORS * 100, ANCHORS * 100, ANCHORS)), 2, Gains(box=1, obj=1, cls=1))
+    one_level = AnchorLoss(
+        torch.stack((ANCHORS * 100, ANCHORS * 100, ANCHORS)), 2, Gains(box=1, obj=1, cls=1)
+    )
     batch = {
         "batch_idx": torch.zeros(1),
         "cls": torch.ones(1, 1),
