@@ -16,7 +16,7 @@ import hostile_pickles
 from conftest import NAMES
 from edgeprune.adapters.yolov5 import detect as adapter
 from edgeprune.core.errors import ModelError
-from edgeprune.images.dataset import Dataset, load_dataset
+from edgeprune.images.dataset import Dataset
 from edgeprune.models import adapter_of
 from edgeprune.models.predictor import predictor
 from edgeprune.models.safe_load import classes_in
@@ -26,7 +26,7 @@ from edgeprune.prune.whole import whole_blocks
 from made_classic import DATA, FORMS, made_classic
 
 EXPECTED = json.loads((DATA / "expected.json").read_text())
-TRAINED = DATA / "digits_tiny.pt"
+TRAINED = DATA / "boxes_tiny.pt"
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_a_checkpoint_of_the_repository_is_read_and_computes_what_it_computed() 
     assert adapter_of(TRAINED) is adapter
     model = adapter.load(TRAINED)
     info = adapter.info(model)
-    assert (info.family, info.imgsz, info.stride, info.names[3]) == ("tiny", 160, 32, "3")
+    assert (info.family, info.imgsz, info.stride, info.names) == ("tiny", 96, 32, NAMES)
     assert model.hyp["obj"] == pytest.approx(EXPECTED["obj"])
     with torch.no_grad():
         boxes = model(picture(96))[0][0]
@@ -64,12 +64,11 @@ def test_a_checkpoint_of_the_repository_is_read_and_computes_what_it_computed() 
         assert boxes[:, int(index)].tolist() == pytest.approx(wanted, rel=1e-4, abs=1e-4)
 
 
-def test_accuracy_is_that_of_the_repositorys_own_validation() -> None:
+def test_accuracy_is_that_of_the_repositorys_own_validation(tiny: Dataset) -> None:
     model = adapter.load(TRAINED)
     info = adapter.info(model)
-    dataset = load_dataset(DATA / "data.yaml", info.names)
     accuracy = adapter.evaluate(
-        predictor(adapter.exportable(model)), dataset, "val", adapter.preprocess(160), info.postprocess
+        predictor(adapter.exportable(model)), tiny, "train", adapter.preprocess(96), info.postprocess
     )
     assert accuracy.score == pytest.approx(EXPECTED["map50_95"], abs=0.001)
     assert accuracy.others["mAP50"] == pytest.approx(EXPECTED["map50"], abs=0.001)
@@ -116,6 +115,17 @@ def gains_that_are_none(model: Any) -> None:
 
 def an_activation_to_evaluate(model: Any) -> None:
     model.yaml["activation"] = "open('proof', 'w')"
+
+
+def test_what_older_versions_kept_twice_is_left_out(checkpoint: Path, tmp_path: Path) -> None:
+    """v5.0 had the anchors in pixels as a buffer of its own, and no gains before a training."""
+    model: Any = adapter.load(checkpoint)
+    model.model[-1].register_buffer("anchor_grid", torch.ones(3, 1, 3, 1, 1, 2))
+    del model.hyp
+    torch.save({"model": model, "img_size": 64}, tmp_path / "old.pt")
+    again = adapter.load(tmp_path / "old.pt")
+    assert torch.equal(again(picture(64))[0], model.eval()(picture(64))[0])
+    assert again.hyp["cls"] == pytest.approx(0.5 * 3 / 80)
 
 
 @pytest.mark.parametrize(
