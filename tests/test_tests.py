@@ -45,11 +45,7 @@ ELSEWHERE = {
     "adapters/ultralytics/test_classify.py": ("adapters/top_k", "adapters/ultralytics/distil"),
     "adapters/ultralytics/test_finetune.py": ("adapters/ultralytics/detect",),
     "adapters/ultralytics/test_rounding.py": ("adapters/ultralytics/aware",),
-    "adapters/yolov5/test_detect.py": (
-        "adapters/yolov5/trainers",
-        "adapters/yolov5/writing",
-        "models/checkpoint/classic",
-    ),
+    "adapters/yolov5/test_detect.py": ("adapters/yolov5/writing",),
     "backends/test_cpu_backends.py": ("backends/onnxruntime", "backends/openvino"),
     "backends/test_ncnn.py": ("backends/ncnn_files", "backends/pnnx"),
     "backends/test_program_backends.py": ("backends/executorch", "backends/litert"),
