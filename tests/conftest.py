@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -297,6 +297,14 @@ def classifiers(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> d
 
     folder = made_once(tmp_path_factory, "classifiers", make)
     return {family: folder / f"{family}.pt" for family in CLASSIFIERS}
+
+
+@pytest.fixture(scope="session")
+def taught(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return what gives the folder of a task: `model.pt`, tiny and trained, and `data.yaml`."""
+    from made_tasks import make_taught
+
+    return lambda task: made_once(tmp_path_factory, f"taught-{task}", lambda out: make_taught(out, task))
 
 
 @pytest.fixture(scope="session")

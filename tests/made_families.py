@@ -10,12 +10,26 @@ import torch
 import ultralytics
 import yaml
 from torch import nn
-from ultralytics.nn.tasks import ClassificationModel, DetectionModel
+from ultralytics.nn.tasks import (
+    ClassificationModel,
+    DetectionModel,
+    OBBModel,
+    PoseModel,
+    SegmentationModel,
+)
 
 from conftest import lively
 
 FOLDER = Path(ultralytics.__file__).parent / "cfg" / "models"
 CLASSES = 3
+MAKERS: dict[str, Any] = {
+    "cls": ClassificationModel,
+    "cls-resnet50": ClassificationModel,
+    "obb": OBBModel,
+    "pose": PoseModel,
+    "seg": SegmentationModel,
+}
+"""By what follows the family in the name of its YAML file."""
 _NARROWER = 4
 _NANO = (0.33, 0.25, 1024)
 """Depth, width and most channels, the latter before they are multiplied by the width."""
@@ -79,7 +93,7 @@ def _narrowed(value: Any) -> Any:
 def network(stem: str) -> nn.Module:
     """Return a seeded detector, or classifier, of a family, in eval mode."""
     torch.manual_seed(0)
-    maker = ClassificationModel if "-cls" in stem else DetectionModel
+    maker = MAKERS.get(stem.partition("-")[2], DetectionModel)
     model = maker(described(stem), nc=CLASSES, verbose=False).eval()
     for module in model.modules():
         if isinstance(getattr(module, "act", None), nn.ReLU):

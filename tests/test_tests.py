@@ -45,6 +45,12 @@ ELSEWHERE = {
     "adapters/ultralytics/test_classify.py": ("adapters/top_k", "adapters/ultralytics/distil"),
     "adapters/ultralytics/test_finetune.py": ("adapters/ultralytics/detect",),
     "adapters/ultralytics/test_rounding.py": ("adapters/ultralytics/aware",),
+    "adapters/ultralytics/test_tasks.py": (
+        "adapters/ultralytics/obb",
+        "adapters/ultralytics/pose",
+        "adapters/ultralytics/segment",
+        "adapters/ultralytics/targets",
+    ),
     "adapters/yolov5/test_detect.py": ("adapters/yolov5/writing",),
     "backends/test_cpu_backends.py": ("backends/onnxruntime", "backends/openvino"),
     "backends/test_ncnn.py": ("backends/ncnn_files", "backends/pnnx"),

@@ -20,6 +20,7 @@ from edgeprune.core.artifact import Artifact
 from edgeprune.core.errors import ConfigError, ModelError
 from edgeprune.export.onnx import export
 from edgeprune.images.dataset import Dataset
+from edgeprune.images.heads import HEADS
 from edgeprune.images.postprocess import Selection, classifier, detector
 from edgeprune.images.preprocess import CENTRE_CROP, Preprocess
 from edgeprune.images.spec import FILE, Spec, spec_of
@@ -111,7 +112,7 @@ def test_the_int8_openvino_model_has_it_too(convnet: Path, tiny: Dataset, tmp_pa
         (
             "postprocess",
             {"head": "anchors"},
-            "postprocess.head: 'anchors' is not one of raw, end2end, scores, values",
+            f"postprocess.head: 'anchors' is not one of {', '.join(HEADS)}",
         ),
         ("postprocess", {"nms": 0.7}, "unknown key 'postprocess.nms'"),
         ("postprocess", {"deployment": {"confidence": 0.25, "iou": -1}}, "postprocess.deployment.iou"),

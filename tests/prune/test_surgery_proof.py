@@ -17,7 +17,7 @@ from edgeprune.adapters.ultralytics import classify, detect
 from edgeprune.prune.groups import Group, find_groups, members, remove, trace
 from edgeprune.prune.proof import mask
 from edgeprune.prune.traceable import TRACEABLE, class_name
-from edgeprune.prune.whole import FOLLOWED, whole_blocks
+from edgeprune.prune.whole import FOLLOWED, training_branches, whole_blocks
 from made_families import network
 
 PROVEN = {
@@ -27,6 +27,9 @@ PROVEN = {
     "yolov5": 40,
     "yolov6": 40,
     "yolov8": 40,
+    "yolov8-obb": 40,
+    "yolov8-pose": 40,
+    "yolov8-seg": 40,
     "yolov8-cls-resnet50": 30,
     "yolov8-ghost": 40,
     "yolov9t": 110,
@@ -38,6 +41,9 @@ PROVEN = {
     "yolo12,l": 40,
     "yolo26": 60,
     "yolo26-cls": 20,
+    "yolo26-obb": 60,
+    "yolo26-pose": 60,
+    "yolo26-seg": 60,
 }
 """Networks that together hold every block that is followed, and the least number of their groups."""
 IMAGES = torch.rand(1, 3, 64, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -51,13 +57,18 @@ def adapter_for(stem: str) -> Any:
 
 
 def predictions(model: nn.Module) -> list[torch.Tensor]:
-    """Return the raw boxes and scores of every branch of the head; of a classifier its outputs."""
-    outputs = model(IMAGES)
+    """Return what every branch of the head gives before it is decoded, and what only a training asks for.
+
+    Of a classifier its outputs.
+    """
+    with training_branches(model):
+        outputs = model(IMAGES)
     raw = outputs[1]
     if isinstance(raw, torch.Tensor):
         return list(outputs)
     branches = [raw["one2many"], raw["one2one"]] if "one2one" in raw else [raw]
-    return [branch[key] for branch in branches for key in ("boxes", "scores")]
+    given = [branch[key] for branch in branches for key in sorted(branch) if key != "feats"]
+    return [one for value in given for one in (value if isinstance(value, tuple) else (value,))]
 
 
 def furthest(expected: list[torch.Tensor], got: list[torch.Tensor]) -> float:

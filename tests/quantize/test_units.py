@@ -104,13 +104,13 @@ def test_two_pixels_weigh_more_in_a_small_box_that_is_seen() -> None:
     def error(column: int, row: int, by: float) -> float:
         moved = wanted.copy()
         moved[0, row, column] += by
-        return HEADS[post.head].error([moved], [wanted])
+        return HEADS[post.head].error([moved], [wanted], post)
 
-    assert HEADS[post.head].error([wanted], [wanted]) == pytest.approx(0)
+    assert HEADS[post.head].error([wanted], [wanted], post) == pytest.approx(0)
     assert error(0, 0, 2) == pytest.approx((1 - 80 / 120) / 4, rel=1e-3)  # half the weight, half the error
     assert error(2, 0, 2) < 1e-5 < error(1, 0, 2) < error(0, 0, 2)
     assert error(0, 4, -0.9) > 0.3 > error(2, 4, 0.1)
-    assert HEADS["scores"].error([wanted[0] * 1.1], [wanted[0]]) == pytest.approx(0.1)
+    assert HEADS["scores"].error([wanted[0] * 1.1], [wanted[0]], post) == pytest.approx(0.1)
 
 
 def test_a_node_of_an_engine_counts_for_the_layer_that_it_was_made_of() -> None:

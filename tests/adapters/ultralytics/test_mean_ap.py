@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from ultralytics import YOLO
+from ultralytics.utils.metrics import box_iou
 
 from conftest import FAMILIES, NAMES, build_detector
 from edgeprune.adapters.ultralytics import detect as adapter
@@ -96,7 +97,7 @@ def test_garbage_is_refused(tiny: Dataset, output: np.ndarray, end2end: bool, ex
 def test_a_target_is_claimed_once_and_by_the_most_confident() -> None:
     truth = torch.tensor([[0.0, 0, 10, 10]])
     boxes = torch.tensor([[0.0, 0, 10, 9, 0.9, 1], [0, 0, 10, 10, 0.8, 1], [0, 0, 10, 10, 0.7, 0]])
-    right = match(boxes, torch.tensor([1.0]), truth)
+    right = match(box_iou(truth, boxes[:, :4]), boxes[:, 5], torch.tensor([1.0]))
     assert right[:, 0].tolist() == [True, False, False]  # the third is of another class
     assert right[:, -1].tolist() == [False, True, False]  # 0.9 overlap is not enough for 0.95
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -36,7 +35,7 @@ def test_a_raw_head_gives_what_the_evaluator_finds(
     post = detector(NAMES, end2end=False)
     selection = Selection(confidence, 0.7, most, multi_label)
     output = _raw(seed, anchors)
-    expected = detections(torch.from_numpy(output.copy()), post, selection).numpy()
+    expected = detections([output], post, selection).numpy()
     found = HEADS[post.head].decode([output], post, selection)
     assert found.shape == expected.shape
     np.testing.assert_allclose(found, expected, atol=1e-4)

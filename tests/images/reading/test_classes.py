@@ -13,13 +13,13 @@ MODEL = ("ant", "bee", "cat")
 
 
 def codes(names: tuple[str, ...] | None, model: tuple[str, ...] = MODEL) -> list[str]:
-    _, notes = labelling_of(names, len(names or model), model, is_single=False, keypoints=0)
+    _, notes = labelling_of(names, len(names or model), model, is_single=False)
     return [note.code for note in notes]
 
 
 @given(st.permutations(MODEL))
 def test_names_in_another_order_are_matched_by_name(names: list[str]) -> None:
-    labelling, notes = labelling_of(names, 3, MODEL, is_single=False, keypoints=0)
+    labelling, notes = labelling_of(names, 3, MODEL, is_single=False)
     order = labelling.order or (0, 1, 2)
     assert [MODEL[index] for index in order] == names
     assert [note.code for note in notes] == (["classes_mapped"] if tuple(names) != MODEL else [])
@@ -62,7 +62,7 @@ def test_an_order_that_cannot_be_checked_is_noted(
 
 
 def test_a_model_of_a_single_class_takes_all_classes_as_that_one() -> None:
-    labelling, notes = labelling_of(MODEL, 3, ("item",), is_single=True, keypoints=0)
+    labelling, notes = labelling_of(MODEL, 3, ("item",), is_single=True)
     assert labelling.is_single
     assert [note.code for note in notes] == ["one_class"]
     with pytest.raises(DataError, match="3 classes are listed, but the model has 1"):

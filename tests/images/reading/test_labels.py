@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgeprune.core.errors import DataError
-from edgeprune.images.reading.labels import Labelling, label_path, read_labels
+from edgeprune.images.reading.labels import Labelling, Labels, Shows, Skeleton, label_path, read_labels
 
 PLAIN = Labelling(classes=3)
 
@@ -95,8 +95,61 @@ def test_classes_become_those_of_the_model(image: Path) -> None:
 
 def test_a_row_with_keypoints_is_read_as_its_box(image: Path) -> None:
     label_path(image).write_text("0 0.5 0.5 0.1 0.1 0.5 0.5 2\n")
-    assert read_labels(image, Labelling(3, keypoints=8)).boxes.shape == (1, 5)
+    assert read_labels(image, Labelling(3, skeleton=Skeleton(1, 3))).boxes.shape == (1, 5)
     assert "polygon" in complaint(image, "0 0.5 0.5 0.1 0.1 0.5 0.5 2\n")
+
+
+def asked(shows: Shows) -> Labelling:
+    return Labelling(3, skeleton=Skeleton(2, 3) if shows == "keypoints" else None, shows=shows)
+
+
+@pytest.mark.parametrize(
+    ("shows", "row", "said"),
+    [
+        ("polygons", "0 0.5 0.5 0.2 0.2", "masks are learnt from polygons, 'class x1 y1 x2 y2 x3 y3 ...'"),
+        ("rotated", "0 0.5 0.5 0.2 0.2", "rotated boxes are learnt from their corners"),
+        ("rotated", "0 1.1 0.1 1.3 0.1 1.3 0.2 1.1 0.2", "a rotated box lies outside the image"),
+        ("rotated", "0 -0.4 0.1 -0.2 0.1 -0.2 0.2 -0.4 0.2", "a rotated box lies outside the image"),
+        ("polygons", "0 0.1 0.1 0.5 0.1 0.4 0.7 0.2", "a polygon is 'class x1 y1 x2 y2 ...'"),
+        ("keypoints", "0 0.5 0.5 0.2 0.2", "5 numbers, and 11 are needed: class, box and 2 keypoints of 3"),
+        ("keypoints", "0 0.5 0.5 0.2 0.2 0.5 0.5 2", "8 numbers, and 11 are needed"),
+        ("keypoints", "0 0.5 0.5 0.2 0.2 0.5 1.5 2 0.5 0.5 2", "keypoints has coordinates in [0, 1]"),
+        ("keypoints", "0 0.5 0.5 0.2 0.2 0.5 nan 2 0.5 0.5 2", "keypoints has coordinates in [0, 1]"),
+        ("keypoints", "3 0.5 0.5 0.2 0.2 0.5 0.5 2 0.5 0.5 2", "class 3 is not one of the model's 3 classes"),
+    ],
+)
+def test_what_a_task_cannot_learn_from_is_named_with_its_line(
+    image: Path, shows: Shows, row: str, said: str
+) -> None:
+    message = complaint(image, f"\n{row}\n", asked(shows))
+    assert message.startswith(f"{label_path(image)}:2: ")
+    assert said in message
+
+
+def read(image: Path, content: str, labelling: Labelling) -> Labels:
+    label_path(image).write_text(content)
+    return read_labels(image, labelling)
+
+
+def test_corners_of_a_rotated_box_may_stand_out_of_the_image(image: Path) -> None:
+    found = read(image, "0 0.9 0.4 1.05 0.5 0.95 0.6 0.8 0.5\n", asked("rotated"))
+    np.testing.assert_allclose(found.polygons[0], [[0.9, 0.4], [1.05, 0.5], [0.95, 0.6], [0.8, 0.5]])
+
+
+def test_keypoints_come_with_their_boxes_and_duplicates_count_once(image: Path) -> None:
+    row = "2 0.5 0.5 0.2 0.2 0.4 0.45 2 0 0 0\n"
+    found = read(image, row + row, asked("keypoints"))
+    np.testing.assert_allclose(found.boxes, [[2, 0.5, 0.5, 0.2, 0.2]])
+    assert found.keypoints is not None
+    np.testing.assert_allclose(found.keypoints, [[[0.4, 0.45, 2], [0, 0, 0]]])
+    nothing = read(image, "", asked("keypoints"))
+    assert nothing.keypoints is not None and nothing.keypoints.shape == (0, 2, 3)
+
+
+def test_what_is_learnt_beside_boxes_tells_labels_apart(image: Path) -> None:
+    rows = ("0 0.1 0.1 0.5 0.1 0.4 0.7\n", "0 0.1 0.1 0.5 0.2 0.4 0.7\n")
+    one, other = (read(image, row, asked("polygons")) for row in rows)
+    assert np.array_equal(one.boxes, other.boxes) and one.outlines() != other.outlines()
 
 
 def test_only_the_last_images_folder_becomes_labels() -> None:

@@ -31,7 +31,7 @@ Pair = tuple[Outputs, Outputs]
 
 def metric_of(post: Postprocess) -> str:
     """Return the name of the metric that outputs of a head are judged by."""
-    return _JUDGES[post.head][0] if post.head in _JUDGES else OUTPUTS
+    return _judge_of(post)[0]
 
 
 @dataclass
@@ -77,7 +77,7 @@ def evaluate(
         HEADS[post.head].check(got, post)
         pairs.append((wanted, got))
     near = float(np.mean([nearness(wanted, got) for wanted, got in pairs]))
-    metric, judge = _JUDGES.get(post.head, (OUTPUTS, None))
+    metric, judge = _judge_of(post)
     if judge is None:
         return Accuracy(metric=metric, split=split, images=len(pairs), score=near)
     score, others = judge(pairs, post)
@@ -124,14 +124,16 @@ def _detections(pairs: Sequence[Pair], post: Postprocess) -> tuple[float, dict[s
 
     from edgeprune.adapters.ultralytics.mean_ap import detections, match
 
-    assert post.deployment is not None and post.evaluation is not None
+    overlaps = HEADS[post.head].overlaps
+    assert post.deployment is not None and post.evaluation is not None and overlaps is not None
     right, scores, predicted, truth = [], [], [], []
     for wanted, got in pairs:
-        labels = detections(torch.from_numpy(np.asarray(wanted[0], dtype=np.float32)), post, post.deployment)
+        labels = detections(wanted, post, post.deployment)
         limit = max(post.evaluation.max_detections or 0, len(labels))
         selection = replace(post.evaluation, max_detections=limit)
-        boxes = detections(torch.from_numpy(np.array(got[0], dtype=np.float32)), post, selection)
-        right.append(match(boxes, labels[:, 5], labels[:, :4]))
+        boxes = detections(got, post, selection)
+        overlap = torch.from_numpy(overlaps(labels.numpy(), boxes.numpy(), (wanted, got), post))
+        right.append(match(overlap, boxes[:, 5], labels[:, 5]))
         scores.append(boxes[:, 4].numpy())
         predicted.append(boxes[:, 5].numpy())
         truth.append(labels[:, 5].numpy())
@@ -144,9 +146,10 @@ def _detections(pairs: Sequence[Pair], post: Postprocess) -> tuple[float, dict[s
 
 
 _Judge = Callable[[Sequence[Pair], Postprocess], tuple[float, dict[str, float]]]
-_JUDGES: dict[str, tuple[str, _Judge]] = {
-    "scores": (CLASSES, _classes),
-    "raw": (DETECTIONS, _detections),
-    "end2end": (DETECTIONS, _detections),
-}
-"""By the name of the head: what its decisions are judged by. Other outputs are compared as they are."""
+
+
+def _judge_of(post: Postprocess) -> tuple[str, _Judge | None]:
+    """Return what the decisions of a head are judged by; other outputs are compared as they are."""
+    if post.head == "scores":
+        return CLASSES, _classes
+    return (OUTPUTS, None) if HEADS[post.head].overlaps is None else (DETECTIONS, _detections)

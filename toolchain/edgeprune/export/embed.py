@@ -2,11 +2,13 @@
 
 ``scale`` takes letterboxed images as they lie in memory: uint8 (n, height, width, 3), BGR as OpenCV has them.
 ``nms`` gives detections (n, 6) of x1, y1, x2, y2 in pixels of the input, score and class, most confident
-first, by the spec's selection for deployment: ONNX's NonMaxSuppression suppresses within a class.
+first, by the spec's selection for deployment: ONNX's NonMaxSuppression suppresses within a class. Keypoints
+and coefficients of masks follow in the same row; the prototypes of masks stay an output of their own.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +25,7 @@ from edgeprune.core.errors import ConfigError
 from edgeprune.core.onnx_files import read_onnx
 from edgeprune.images.batches import in_batches
 from edgeprune.images.pixels import by_plane
-from edgeprune.images.postprocess import Postprocess, detector
+from edgeprune.images.postprocess import Postprocess, without_nms
 from edgeprune.images.preprocess import Preprocess
 from edgeprune.images.size import sides
 from edgeprune.images.spec import Spec
@@ -31,6 +33,8 @@ from edgeprune.models import Predict
 
 IMAGE, DETECTIONS = "image", "detections"
 _NAME = "/edgeprune/"
+_SUPPRESSED = ("raw", "masks", "keypoints")
+"""Heads whose duplicates ONNX's NonMaxSuppression finds."""
 
 
 def check(
@@ -39,14 +43,19 @@ def check(
     """Refuse early what could not be embedded at the end of a build.
 
     Raises:
-        ConfigError: ``nms`` for a head that needs none or for several images, or a target that does not get
-            an ONNX file.
+        ConfigError: ``nms`` for a head that needs none or whose boxes are rotated, or for several images; a
+            target that does not get an ONNX file.
     """
     if "nms" in parts and batch > 1:
         raise ConfigError(
             f"export.embed: nms is for one image and the batch is {batch}: leave one of the two out"
         )
-    if "nms" in parts and post.head != "raw":
+    if "nms" in parts and post.head == "rotated":
+        raise ConfigError(
+            "export.embed: ONNX's NonMaxSuppression knows no rotated boxes; leave nms out, and suppress in "
+            "the application as docs/tasks.md shows"
+        )
+    if "nms" in parts and post.head not in _SUPPRESSED:
         raise ConfigError(f"export.embed: head {post.head!r} has no duplicates to suppress; leave nms out")
     others = [found.name for found in profiles if (found.backend, found.format) != (REFERENCE, "onnx")]
     if parts and others:
@@ -78,10 +87,10 @@ def predictor(embedded: Path, spec: Spec, parts: Sequence[EmbedPart]) -> tuple[P
         if "scale" in parts:
             images = _pixels(images, spec.preprocess)
         outputs = session(images)
-        return [output[None] for output in outputs] if "nms" in parts else list(outputs)
+        return [outputs[0][None], *outputs[1:]] if "nms" in parts else list(outputs)
 
     post = spec.postprocess
-    return predict, detector(post.names, end2end=True) if "nms" in parts else post
+    return predict, without_nms(post) if "nms" in parts else post
 
 
 def _pixels(tensor: np.ndarray[Any, np.dtype[np.float32]], spec: Preprocess) -> np.ndarray[Any, Any]:
@@ -142,16 +151,26 @@ def _nms(graph: onnx.GraphProto, post: Postprocess) -> None:
     chosen_by = post.deployment
     assert chosen_by is not None
     limit = constant("limit", np.array([chosen_by.max_detections], np.int64))
-    columns = graph.output[0].name
-    sizes = constant("sizes", np.array([4, len(post.names)], np.int64))
-    add("Split", [columns, sizes], "boxes", 2, axis=1)
+    columns, *others = copy.deepcopy(list(graph.output))
+    parts = [4, len(post.names), columns.type.tensor_type.shape.dim[1].dim_value - 4 - len(post.names)]
+    parts = parts if parts[2] else parts[:2]
+    add("Split", [columns.name, constant("sizes", np.array(parts, np.int64))], "boxes", len(parts), axis=1)
     scores = f"{_NAME}boxes1"
     if not chosen_by.multi_label:  # of a box only the score of its best class is left
         best = add("ArgMax", [scores], "class", axis=1, keepdims=1)
         classes = constant("classes", np.arange(len(post.names), dtype=np.int64)[None, :, None])
         is_best = add("Equal", [best, classes], "is_best")
         scores = add("Where", [is_best, scores, constant("none", np.float32(0))], "best_score")
-    boxes = add("Transpose", [f"{_NAME}boxes"], "rows", perm=[0, 2, 1])
+
+    def rows(columns: str, name: str) -> str:
+        """Turn (1, n, anchors) into (1, anchors, n)."""
+        return add("Transpose", [columns], name, perm=[0, 2, 1])
+
+    def taken(rows: str, name: str) -> str:
+        """Take the rows of what NMS has selected, (selected, n)."""
+        return add("Gather", [add("Squeeze", [rows, batch], f"{name}_flat"), anchor], name, axis=0)
+
+    boxes, batch = rows(f"{_NAME}boxes", "rows"), constant("batch", np.array([0], np.int64))
     chosen = add(
         "NonMaxSuppression",
         [boxes, scores, limit, constant("iou", np.array([chosen_by.iou], np.float32)),
@@ -163,14 +182,13 @@ def _nms(graph: onnx.GraphProto, post: Postprocess) -> None:
     add("Split", [chosen, constant("three", np.array([1, 1, 1], np.int64))], "index", 3, axis=1)
     label = add("Cast", [f"{_NAME}index1"], "label", to=TensorProto.FLOAT)
     anchor = add("Squeeze", [f"{_NAME}index2", constant("last", np.array([1], np.int64))], "anchor")
-    first = add("Squeeze", [boxes, constant("batch", np.array([0], np.int64))], "flat")
-    kept = add("Gather", [first, anchor], "kept", axis=0)
-    add("Split", [kept, constant("pair", np.array([2, 2], np.int64))], "centre", 2, axis=1)
+    add("Split", [taken(boxes, "kept"), constant("pair", np.array([2, 2], np.int64))], "centre", 2, axis=1)
     half = add("Div", [f"{_NAME}centre1", constant("two", np.float32(2))], "half")
     low = add("Sub", [f"{_NAME}centre", half], "low")
     high = add("Add", [f"{_NAME}centre", half], "high")
     column = add("Unsqueeze", [score, constant("tail", np.array([1], np.int64))], "column")
-    every = add("Concat", [low, high, column, label], "every", axis=1)
+    behind = [taken(rows(f"{_NAME}boxes2", "extra_rows"), "extra")] if len(parts) > 2 else []
+    every = add("Concat", [low, high, column, label, *behind], "every", axis=1)
     count = add("Min", [add("Shape", [score], "found"), limit], "count")
     add("TopK", [score, count], "best", 2, axis=0)
     graph.node.append(
@@ -179,7 +197,9 @@ def _nms(graph: onnx.GraphProto, post: Postprocess) -> None:
         )
     )
     del graph.output[:]
-    graph.output.append(helper.make_tensor_value_info(DETECTIONS, TensorProto.FLOAT, ["n", 6]))
+    shape = ["n", 2 + sum(parts) - len(post.names)]
+    graph.output.append(helper.make_tensor_value_info(DETECTIONS, TensorProto.FLOAT, shape))
+    graph.output.extend(others)
 
 
 def _node(kind: str, inputs: Sequence[str], name: str, outputs: int = 1, **attributes: Any) -> onnx.NodeProto:

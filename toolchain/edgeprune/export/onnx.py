@@ -102,7 +102,7 @@ def compare(
         shapes = [" and ".join(str(each.shape) for each in side) for side in (got, expected)]
         if shapes[0] != shapes[1]:
             raise CompileError(f"{variant}: ONNX gives shape {shapes[0]}, torch {shapes[1]}")
-        found.append(HEADS[spec.postprocess.head].difference(expected, got))
+        found.append(HEADS[spec.postprocess.head].difference(expected, got, spec.postprocess))
     boxes = [each.box_px for each in found if each.box_px is not None]
     return ExportCheck(
         variant=variant,

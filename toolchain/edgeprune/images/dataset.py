@@ -7,8 +7,8 @@ folder a split, and in it one a class. Without labels: pictures in a folder, or 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ from edgeprune.images.reading import labels
 from edgeprune.images.reading.classes import counted_classes, distinct_names, labelling_of
 from edgeprune.images.reading.folders import read_folders
 from edgeprune.images.reading.index import Index
-from edgeprune.images.reading.labels import Boxes, Labelling, Labels, label_path
-from edgeprune.images.reading.layout import SPLITS, read_layout
+from edgeprune.images.reading.labels import Boxes, Labelling, Labels, Shows, label_path
+from edgeprune.images.reading.layout import SPLITS, Layout, read_layout
 from edgeprune.images.reading.notes import Note, refuse
 from edgeprune.images.reading.unlabelled import read_pictures
 
@@ -87,6 +87,8 @@ class Dataset:
             for image in self.images[split]:
                 total.update(self.index.digest(image).encode())
                 total.update(self.boxes(image).tobytes() + b"\0")
+                if self.labelling and self.labelling.shows != "boxes":
+                    total.update(self.labels(image).outlines() + b"\0")
             self._read[key] = total.hexdigest()
         return str(self._read[key])
 
@@ -119,7 +121,7 @@ class Dataset:
         return boxes
 
     def labels(self, image: Path) -> Labels:
-        """Return the boxes of a detector's image, and the polygons that they were written as.
+        """Return the boxes of an image that has a label file, with the polygons or keypoints beside them.
 
         Raises:
             DataError: its label file cannot be used.
@@ -132,6 +134,8 @@ def load_dataset(
     classes: int | Sequence[str] | None = None,
     is_single: bool = False,
     datasets: Path | None = None,
+    shows: Shows = "boxes",
+    keypoints: tuple[int, int] | None = None,
 ) -> Dataset:
     """Read a `data.yaml` and list its images; neither they nor their labels are looked into.
 
@@ -139,6 +143,8 @@ def load_dataset(
         classes: names of the model that the data must fit, or only their number; None takes them as they are.
         is_single: whether that model was trained with `single_cls`.
         datasets: where ultralytics looks for a `path` that the working folder does not have.
+        shows: what the model learns of an object.
+        keypoints: of that model: how many, and how many numbers each.
 
     Raises:
         DataError: no images, no label file in train or val, or other classes than the model's.
@@ -146,12 +152,14 @@ def load_dataset(
     layout = read_layout(path, datasets)
     faults = list(layout.faults)
     names = layout.names or tuple(f"class_{index}" for index in range(layout.count))
-    labelling, notes = Labelling(layout.count, keypoints=layout.keypoints), tuple(layout.notes)
+    labelling, notes = Labelling(layout.count), tuple(layout.notes)
+    if shows == "keypoints":
+        faults += [*layout.skeleton_faults, *_other_skeleton(layout, keypoints)]
     if isinstance(classes, int) and names and classes != len(names):
         faults.append(f"names: {counted_classes(len(names))} listed, but the model has {classes}")
     elif classes is not None and not isinstance(classes, int) and names:
         try:
-            labelling, more = labelling_of(layout.names, layout.count, classes, is_single, layout.keypoints)
+            labelling, more = labelling_of(layout.names, layout.count, classes, is_single)
             names, notes = tuple(classes), (*notes, *more)
         except DataError as exc:
             faults.append(str(exc))
@@ -163,7 +171,16 @@ def load_dataset(
                 f"the first is looked for at {label_path(found[0])}{_other_labels(found[0])}"
             )
     refuse(path, faults)
+    labelling = replace(labelling, skeleton=layout.skeleton, shows=shows)
     return Dataset(path, names, layout.images, labelling, notes)
+
+
+def _other_skeleton(layout: Layout, keypoints: tuple[int, int] | None) -> Iterator[str]:
+    if layout.skeleton is None:
+        if not layout.skeleton_faults:
+            yield "kpt_shape: the model learns keypoints, and the file does not say how many there are"
+    elif keypoints is not None and layout.skeleton.shape != keypoints:
+        yield f"kpt_shape: {list(layout.skeleton.shape)} here, and {list(keypoints)} of the model"
 
 
 def read_dataset(path: Path, names: tuple[str, ...]) -> Dataset:

@@ -8,7 +8,7 @@ each by its name.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field
@@ -57,14 +57,17 @@ class Postprocess:
     Attributes:
         task: what the network is for, in the word of its framework, such as ``detect``.
         head: ``raw`` is (1, 4 + classes, anchors), a box and a score for each class in a column; ``end2end``
-            is (1, detections, 6) of box, score and class, free of duplicates; ``scores`` is (1, classes);
-            ``values`` are read as they are.
+            is (1, detections, 6) of box, score and class, free of duplicates; ``masks``, ``keypoints`` and
+            ``rotated`` are raw heads whose columns go on behind the scores, with ``-end2end`` their rows
+            behind the class; ``scores`` is (1, classes); ``values`` are read as they are.
         names: of the classes, in the order of the output.
         boxes: centre and size, or two corners; None where there are none.
         activated: whether the scores are probabilities already, so that no sigmoid or softmax follows.
         evaluation: what the accuracy is measured with, as ultralytics' validator does; None where there are
             no boxes.
         deployment: what an application goes by, as ultralytics' `predict` does; None with the other.
+        keypoints: how many an object has, and how many numbers each: 2 are x and y, 3 are x, y and how surely
+            it is seen; None without keypoints.
     """
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
@@ -76,10 +79,16 @@ class Postprocess:
     activated: bool = True
     evaluation: Selection | None = None
     deployment: Selection | None = None
+    keypoints: tuple[int, int] | None = None
+
+    @property
+    def end2end(self) -> bool:
+        """Whether its detections are free of duplicates as they come."""
+        return self.head.endswith("end2end")
 
     def told(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
-        return asdict(self)
+        """Return it as JSON has it: the shape of keypoints only where there are any."""
+        return {key: value for key, value in asdict(self).items() if key != "keypoints" or value is not None}
 
 
 def detector(names: tuple[str, ...], end2end: bool) -> Postprocess:
@@ -90,6 +99,34 @@ def detector(names: tuple[str, ...], end2end: bool) -> Postprocess:
         return Postprocess("detect", "end2end", names, "xyxy", True, validated, deployed)
     validated = Selection(0.001, 0.7, most, multi_label=True)
     return Postprocess("detect", "raw", names, "xywh", True, validated, Selection(DEPLOYED, 0.7, most))
+
+
+def without_nms(post: Postprocess) -> Postprocess:
+    """Return the spec of the same detections when NMS has been done: rows without duplicates, two corners."""
+    head = "end2end" if post.head == "raw" else f"{post.head}-end2end"
+    plain = detector(post.names, end2end=True)
+    return replace(
+        post, head=head, boxes=plain.boxes, evaluation=plain.evaluation, deployment=plain.deployment
+    )
+
+
+def segmenter(names: tuple[str, ...], end2end: bool) -> Postprocess:
+    """Return the spec of instance segmentation: a detector's, with coefficients, and prototypes of masks."""
+    return _of_task(detector(names, end2end), "segment", "masks")
+
+
+def pose_estimator(names: tuple[str, ...], keypoints: tuple[int, int], end2end: bool) -> Postprocess:
+    """Return the spec of pose estimation: a detector's, with the keypoints of each box."""
+    return replace(_of_task(detector(names, end2end), "pose", "keypoints"), keypoints=keypoints)
+
+
+def rotated_detector(names: tuple[str, ...], end2end: bool) -> Postprocess:
+    """Return the spec of rotated boxes: centre and size, also without NMS, with an angle behind."""
+    return replace(_of_task(detector(names, end2end), "obb", "rotated"), boxes="xywh")
+
+
+def _of_task(plain: Postprocess, task: str, head: str) -> Postprocess:
+    return replace(plain, task=task, head=f"{head}-end2end" if plain.end2end else head)
 
 
 def classifier(names: tuple[str, ...], activated: bool = True) -> Postprocess:

@@ -39,6 +39,9 @@ MODELS: dict[str, str] = {
     "ultralytics": "edgeprune.adapters.ultralytics.detect",
     "yolov5": "edgeprune.adapters.yolov5.detect",
     "ultralytics-classify": "edgeprune.adapters.ultralytics.classify",
+    "ultralytics-segment": "edgeprune.adapters.ultralytics.segment",
+    "ultralytics-pose": "edgeprune.adapters.ultralytics.pose",
+    "ultralytics-obb": "edgeprune.adapters.ultralytics.obb",
     "onnx": "edgeprune.adapters.onnx.bare",
 }
 """Adapter modules by name. The first one says what is wrong with a file that no adapter recognises."""

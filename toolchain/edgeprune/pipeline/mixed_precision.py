@@ -165,8 +165,9 @@ class _Parts:
 
         def error(session: Any) -> float:
             pairs = zip(inputs, reference, strict=True)
-            head = HEADS[context.info.postprocess.head]
-            return float(np.mean([head.error(session(image), wanted) for image, wanted in pairs]))
+            post = context.info.postprocess
+            head = HEADS[post.head]
+            return float(np.mean([head.error(session(image), wanted, post) for image, wanted in pairs]))
 
         return {
             unit.name: self._stage("layer-error", unit, known, error)

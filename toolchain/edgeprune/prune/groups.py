@@ -13,7 +13,7 @@ from torch import nn
 
 from edgeprune.core.errors import ModelError
 from edgeprune.prune.traceable import PRUNERS, Half, map_halves
-from edgeprune.prune.whole import standing_in, whole_blocks
+from edgeprune.prune.whole import standing_in, training_branches, whole_blocks
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,8 @@ def _outputs_of(model: nn.Module, images: torch.Tensor, fixed: Sequence[nn.Modul
     ends = [module for module in fixed if isinstance(module, nn.Conv2d | nn.Linear)]
     hooks = [end.register_forward_hook(lambda _module, _args, out: caught.append(out)) for end in ends]
     try:
-        whole = model(images)
+        with training_branches(model):
+            whole = model(images)
     finally:
         for hook in hooks:
             hook.remove()

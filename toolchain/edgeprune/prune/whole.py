@@ -60,6 +60,9 @@ FOLLOWED: frozenset[str] = frozenset(
         "ultralytics.nn.modules.block.HGBlock",
         "ultralytics.nn.modules.block.HGStem",
         "ultralytics.nn.modules.block.PSABlock",
+        "ultralytics.nn.modules.block.Proto",
+        "ultralytics.nn.modules.block.Proto26",
+        "ultralytics.nn.modules.block.RealNVP",
         "ultralytics.nn.modules.block.RepBottleneck",
         "ultralytics.nn.modules.block.RepC3",
         "ultralytics.nn.modules.block.RepCSP",
@@ -81,8 +84,17 @@ FOLLOWED: frozenset[str] = frozenset(
         "ultralytics.nn.modules.head.Classify",
         "ultralytics.nn.modules.head.Detect",
         "ultralytics.nn.modules.head.v10Detect",
+        "ultralytics.nn.modules.head.OBB",
+        "ultralytics.nn.modules.head.OBB26",
+        "ultralytics.nn.modules.head.Pose",
+        "ultralytics.nn.modules.head.Pose26",
+        "ultralytics.nn.modules.head.Segment",
+        "ultralytics.nn.modules.head.Segment26",
         "ultralytics.nn.tasks.ClassificationModel",
         "ultralytics.nn.tasks.DetectionModel",
+        "ultralytics.nn.tasks.OBBModel",
+        "ultralytics.nn.tasks.PoseModel",
+        "ultralytics.nn.tasks.SegmentationModel",
         "edgeprune.models.anchors.AnchorDetect",
         "edgeprune.models.blocks.SplitC2",
         "edgeprune.models.blocks.SplitC2PSA",
@@ -97,6 +109,25 @@ FOLLOWED: frozenset[str] = frozenset(
 
 `tests/prune/test_surgery_proof.py` cuts every group of networks made of them, and compares with masking.
 """
+_WITH_TRAINING_BRANCH = frozenset({"ultralytics.nn.modules.block.Proto26"})
+
+
+@contextmanager
+def training_branches(model: nn.Module) -> Iterator[None]:
+    """Let blocks also run what only a training needs, which has to lose the same channels.
+
+    It is the semantic segmentation beside the prototypes of YOLO26's masks; the layers inside stay in eval
+    mode.
+    """
+    blocks = [module for module in model.modules() if class_name(module) in _WITH_TRAINING_BRANCH]
+    before = [block.training for block in blocks]
+    for block in blocks:
+        block.training = True
+    try:
+        yield
+    finally:
+        for block, mode in zip(blocks, before, strict=True):
+            block.training = mode
 
 
 def whole_blocks(model: nn.Module) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from ultralytics.nn.modules import DFL
+from ultralytics.nn.modules.block import RealNVP
 
 from edgeprune.adapters.ultralytics.distil import DistillingTrainer
 from edgeprune.adapters.ultralytics.finetune import (
@@ -43,7 +44,7 @@ class Aware(KeptShape):
         """Return the checkpoint's module with layers that round."""
         model = super().get_model(cfg, weights, verbose)
         for module in model.modules():
-            if isinstance(module, DFL):
+            if isinstance(module, DFL | RealNVP):  # bins, and what only the loss of keypoints asks
                 module.requires_grad_(False)
         recipe = read_record(Recipe, Path(self.args.project) / RECIPE, OutputError)
         rules = QDQ_SCHEMES.get(recipe.quantize.scheme or "")

@@ -3,40 +3,46 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import torch
 from torch import nn
 from ultralytics.cfg import get_cfg
 
+from edgeprune.adapters.ultralytics.mean_ap import labels_of
+from edgeprune.adapters.ultralytics.targets import boxes_in
 from edgeprune.images.dataset import Dataset
-from edgeprune.images.preprocess import Preprocess, load_input
+from edgeprune.images.preprocess import Placement, Preprocess, load_input
+from edgeprune.images.reading.labels import Labels
 from edgeprune.images.size import sides
 from edgeprune.models import Batch
 
+Targets = Callable[[Labels, Placement, tuple[int, int]], dict[str, torch.Tensor]]
+"""What ultralytics' loss takes of an image: from its labels, its place in the input, its shape."""
 
-def labelled_images(dataset: Dataset, spec: Preprocess, count: int, seed: int) -> Iterator[Batch]:
-    """Yield up to `count` training images with their boxes, one a batch, letterboxed and not augmented.
+
+def box_targets(labels: Labels, placement: Placement, shape: tuple[int, int]) -> dict[str, torch.Tensor]:
+    """Return ``cls`` (n, 1) and ``bboxes`` (n, 4), centre, width and height in [0, 1] of the input."""
+    return {
+        "cls": torch.from_numpy(labels.boxes[:, :1]),
+        "bboxes": boxes_in(labels, placement, shape),
+    }
+
+
+def labelled_images(
+    dataset: Dataset, spec: Preprocess, count: int, seed: int, targets: Targets = box_targets
+) -> Iterator[Batch]:
+    """Yield up to `count` training images with their labels, one a batch, letterboxed and not augmented.
 
     Yields:
-        What ultralytics' loss takes: ``img`` float32 (1, 3, H, W), ``cls`` (n, 1), ``bboxes`` (n, 4) as
-        centre, width and height in [0, 1] of the letterboxed image, ``batch_idx`` (n,).
+        What ultralytics' loss takes: ``img`` float32 (1, 3, H, W), ``batch_idx`` (n,), and what `targets`
+        gives.
     """
-    height, width = sides(spec.imgsz)
-    whole = torch.tensor([width, height, width, height], dtype=torch.float32)
     for path in dataset.sample("train", count, seed):
         tensor, placement = load_input(path, spec)
-        rows = torch.from_numpy(dataset.boxes(path))
-        size = torch.tensor([placement.width, placement.height], dtype=torch.float32)
-        corner = torch.tensor([placement.left, placement.top], dtype=torch.float32)
-        boxes = torch.cat([rows[:, 1:3] * size + corner, rows[:, 3:5] * size], dim=1) / whole
-        yield {
-            "img": torch.from_numpy(tensor),
-            "cls": rows[:, :1],
-            "bboxes": boxes,
-            "batch_idx": torch.zeros(len(rows)),
-        }
+        found = targets(labels_of(dataset, path), placement, sides(spec.imgsz))
+        yield {"img": torch.from_numpy(tensor), "batch_idx": torch.zeros(len(found["cls"])), **found}
 
 
 def loss(model: nn.Module, batch: Batch) -> torch.Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -26,17 +26,22 @@ from edgeprune.adapters.ultralytics import sparse as sparse_ultralytics
 from edgeprune.adapters.ultralytics.mean_ap import METRIC
 from edgeprune.core.errors import ModelError
 from edgeprune.images.dataset import Dataset, load_dataset
-from edgeprune.images.postprocess import detector
+from edgeprune.images.postprocess import Postprocess, detector
 from edgeprune.images.preprocess import Preprocess
 from edgeprune.images.size import ImageSize
 from edgeprune.models import ModelInfo
 from edgeprune.models.blocks import split_blocks
 
 PACKAGES = ("ultralytics",)
-_BRANCHES = ("cv2", "cv3", "one2one_cv2", "one2one_cv3")
+_BRANCHES = tuple(
+    f"{head}{branch}"
+    for head in ("", "one2one_")
+    for branch in ("cv2", "cv3", "cv4", "cv4_kpts", "cv4_sigma")
+)
 # The decode of the head joins boxes in pixels and scores in [0, 1]; one int8 scale over both makes every
-# score 0 (onnxruntime#10787, ultralytics#23987). Only the convolutions of the branches may be quantized.
-_DECODE = r"^/model\.{head}/(?!(one2one_)?cv[23])"
+# score 0 (onnxruntime#10787, ultralytics#23987). Only the convolutions of the branches, and the prototypes of
+# masks, may be quantized.
+_DECODE = r"^/model\.{head}/(?!(one2one_)?cv[234]|proto/)"
 
 
 def recognise(path: Path) -> bool:
@@ -50,13 +55,18 @@ def load(path: Path, trust: bool = False) -> DetectionModel:
     Raises:
         ModelError: it cannot be read safely, is of another task, or holds NaN or infinite weights.
     """
+    return load_as(path, trust, "detection", (Detect, v10Detect))
+
+
+def load_as(path: Path, trust: bool, task: str, heads: tuple[type[Detect], ...]) -> DetectionModel:
+    """Load the checkpoint of a task whose heads are these and no class derived from them; see `load`."""
     model = checkpoint_ultralytics.load_network(path, trust)
     if not isinstance(model, DetectionModel) or not isinstance(model.model[-1], Detect):
         kind = type(model).__name__
-        raise ModelError(f"{path}: an Ultralytics detection model is needed, this checkpoint holds {kind}")
-    if type(model.model[-1]) not in (Detect, v10Detect):
+        raise ModelError(f"{path}: an Ultralytics {task} model is needed, this checkpoint holds {kind}")
+    if type(model.model[-1]) not in heads:
         raise ModelError(
-            f"{path}: head {type(model.model[-1]).__name__} is not supported, only plain detection is"
+            f"{path}: head {type(model.model[-1]).__name__} is not supported, only plain {task} is"
         )
     return model
 
@@ -75,17 +85,29 @@ sparsify = partial(sparse_ultralytics.sparsify, sparse_ultralytics.SparseTrainer
 
 def info(model: nn.Module) -> ModelInfo:
     """Describe a loaded detection model."""
+    return describe(model, METRIC, detector)
+
+
+def describe(
+    model: nn.Module, metric: str, spec: Callable[[tuple[str, ...], bool], Postprocess]
+) -> ModelInfo:
+    """Describe a loaded model that detects, and what else its task asks.
+
+    Args:
+        spec: how the outputs are read, by the classes and whether they are free of duplicates.
+    """
     told = checkpoint_ultralytics.read_told(model, "yolo")
     end2end = bool(head_of(model).end2end)
+    post = spec(told.names, end2end)
     return ModelInfo(
-        task="detect",
+        task=post.task,
         family=told.family,
         names=told.names,
         stride=int(cast(torch.Tensor, model.stride).max()),
         imgsz=told.imgsz,
-        metric=METRIC,
-        postprocess=detector(told.names, end2end),
-        with_nms=detector(told.names, end2end=False) if end2end else None,
+        metric=metric,
+        postprocess=post,
+        with_nms=spec(told.names, False) if end2end else None,
         is_single=bool(cast("dict[str, Any]", model.args).get("single_cls")),
     )
 
@@ -117,10 +139,17 @@ def dataset(path: Path, info: ModelInfo) -> Dataset:
 
 
 def unprunable(model: nn.Module) -> list[nn.Module]:
-    """Return the instances whose width is fixed: last convolutions of the head, DFL."""
+    """Return the instances whose width is fixed: last convolutions of the head, DFL.
+
+    Of YOLO26's keypoints that is the last but one too: a second layer reads it, which only a training runs.
+    """
     head = head_of(model)
     branches = [branch for name in _BRANCHES if (branch := getattr(head, name, None)) is not None]
-    fixed = [level[-1] for branch in branches for level in branch]
+    fixed = [
+        level[-1] if isinstance(level, nn.Sequential) else level for branch in branches for level in branch
+    ]
+    if proto := getattr(head, "proto", None):
+        fixed += [proto.cv3.conv, *([proto.semseg[-1]] if getattr(proto, "semseg", None) else [])]
     return fixed + ([head.dfl] if isinstance(head.dfl, nn.Module) else [])
 
 
@@ -146,6 +175,8 @@ class ExpectedDistance(nn.Module):
 
 def exportable(model: nn.Module, end2end: bool = True) -> nn.Module:
     """Return a fused copy whose forward gives (1, 4 + classes, anchors), or (1, 300, 6) when end-to-end.
+
+    Other tasks have more rows or columns, and a second output where there are masks.
 
     Args:
         end2end: False takes the one-to-many head of a network that has both.

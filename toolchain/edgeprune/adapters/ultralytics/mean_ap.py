@@ -1,9 +1,13 @@
-"""One evaluator for torch and every engine: detection mAP with ultralytics' own NMS and AP arithmetic."""
+"""One evaluator for torch and every engine: mAP with ultralytics' own NMS and AP arithmetic.
+
+What is compared, boxes alone or masks, keypoints or rotated boxes, is told by a `Judge`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -16,39 +20,102 @@ from edgeprune.images.dataset import Dataset
 from edgeprune.images.heads import HEADS
 from edgeprune.images.postprocess import Postprocess, Selection
 from edgeprune.images.preprocess import Placement, Preprocess
-from edgeprune.models import Predict
+from edgeprune.images.reading.labels import Labelling, Labels
+from edgeprune.images.size import sides
+from edgeprune.models import Array, Predict
 from edgeprune.records.scores import Accuracy
 
 METRIC, LENIENT = "mAP50-95", "mAP50"
-IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+IOU_THRESHOLDS = torch.linspace(0.5, 0.95, 10).numpy()
+"""In float32 as ultralytics has them: the IoU of small masks may be one of them exactly."""
 SURE = 0.25
 """A detection of this confidence is shown by ultralytics' `predict`."""
 
 
-def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess) -> Accuracy:
+@dataclass(frozen=True)
+class Found:
+    """What a network finds in an image, and what is there.
+
+    Attributes:
+        rows: (n, 6 + extra) as `detections` has them.
+        outputs: of the network.
+        labels: of the image; `placement` is where it lies in the input of `shape` height and width.
+        labelling: how they were read.
+    """
+
+    rows: torch.Tensor
+    outputs: Sequence[Array]
+    labels: Labels
+    placement: Placement
+    shape: tuple[int, int]
+    labelling: Labelling | None
+
+
+@dataclass(frozen=True)
+class Judge:
+    """How the detections of a task are held against its labels.
+
+    Attributes:
+        kinds: names of what is compared, each with a space behind it, or nothing. The first decides.
+        compare: overlaps of the targets of an image with its detections, (m, n) in [0, 1], one a kind.
+    """
+
+    kinds: tuple[str, ...]
+    compare: Callable[[Found], tuple[torch.Tensor, ...]]
+
+    @property
+    def metric(self) -> str:
+        """Name of what budgets are judged by."""
+        return f"{self.kinds[0]}{METRIC}"
+
+
+def compare_boxes(found: Found) -> tuple[torch.Tensor, ...]:
+    """Return the IoU of boxes."""
+    truth = _in_pixels(found.labels.boxes, found.placement)
+    return (box_iou(truth, found.rows[:, :4]),)
+
+
+BOXES = Judge(("",), compare_boxes)
+
+
+def evaluate(
+    predict: Predict,
+    dataset: Dataset,
+    split: str,
+    spec: Preprocess,
+    post: Postprocess,
+    judge: Judge = BOXES,
+) -> Accuracy:
     """Measure mAP50, mAP50-95 and AP per class on a split, agreeing with ultralytics' `val(rect=False)`.
 
     Args:
-        predict: maps float32 (n, 3, H, W), up to a batch of the spec, to outputs whose first is the head's.
+        predict: maps float32 (n, 3, H, W), up to a batch of the spec, to outputs of the shapes of its head.
 
     Raises:
-        CompileError: the network's output has another shape or holds no finite value.
+        CompileError: an output of the network has another shape or holds no finite value.
     """
-    return _accuracy(dataset, split, _found(predict, dataset, split, spec, post))
+    return _accuracy(dataset, split, judge, _rated(predict, dataset, split, spec, post, judge))
 
 
 def causes(
-    predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess
+    predict: Predict,
+    dataset: Dataset,
+    split: str,
+    spec: Preprocess,
+    post: Postprocess,
+    judge: Judge = BOXES,
 ) -> tuple[str, ...]:
     """Return what measurements tell of why a detector finds next to nothing on a split, a sentence each."""
-    found = _found(predict, dataset, split, spec, post)
-    right, as_one = _accuracy(dataset, split, found), _accuracy(dataset, split, map(_Found.as_one, found))
-    scores = torch.cat([each.boxes[:, 4] for each in found])
+    found = list(_rated(predict, dataset, split, spec, post, judge))
+    right, as_one = (
+        _accuracy(dataset, split, judge, each) for each in (found, list(map(_Rated.as_one, found)))
+    )
+    scores = torch.cat([each.rows[:, 4] for each in found])
     sure = int((scores >= SURE).sum())
     if as_one.score > max(0.05, 5 * right.score):
         return (
-            f"its boxes fit where classes are left out of account ({METRIC} {as_one.score:.4f}): the class "
-            "numbers of the labels are not those of the model",
+            f"its boxes fit where classes are left out of account ({judge.metric} {as_one.score:.4f}): the "
+            "class numbers of the labels are not those of the model",
         )
     if not sure:
         most = f"{float(scores.max()):.3f}" if len(scores) else "none"
@@ -56,89 +123,98 @@ def causes(
             f"it finds nothing with a confidence of {SURE:g} or more in {len(found)} images (the highest is "
             f"{most}): it is not trained, or was trained on images of another kind",
         )
+    lenient = f"{judge.kinds[0]}{LENIENT}"
     return (
         f"it finds {sure} boxes with a confidence of {SURE:g} or more in {len(found)} images, and they are "
-        f"not where the labels are ({LENIENT} {as_one.others[LENIENT]:.4f} without regard to classes): "
+        f"not where the labels are ({lenient} {as_one.others[lenient]:.4f} without regard to classes): "
         "labels or images belong to another task",
     )
 
 
 @dataclass(frozen=True)
-class _Found:
-    """Of an image: boxes (n, 6) as `detections` has them; the truth (m, 4) in pixels and its classes (m,)."""
+class _Rated:
+    """Of an image: detections (n, 6 or more); classes (m,) of its targets; overlaps (m, n), one a kind."""
 
-    boxes: torch.Tensor
+    rows: torch.Tensor
     classes: torch.Tensor
-    truth: torch.Tensor
+    overlaps: tuple[torch.Tensor, ...]
 
-    def as_one(self) -> _Found:
+    def as_one(self) -> _Rated:
         """Return the same with all classes taken as one."""
-        boxes = self.boxes.clone()
-        boxes[:, 5] = 0
-        return replace(self, boxes=boxes, classes=torch.zeros_like(self.classes))
+        rows = self.rows.clone()
+        rows[:, 5] = 0
+        return replace(self, rows=rows, classes=torch.zeros_like(self.classes))
 
 
-def _found(
-    predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess
-) -> list[_Found]:
-    labels = [dataset.boxes(image) for image in dataset.images[split]]
+def _rated(
+    predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess, judge: Judge
+) -> Iterable[_Rated]:
+    images = dataset.images[split]
     assert post.evaluation is not None
-    limit = max(post.evaluation.max_detections or 0, max((len(rows) for rows in labels), default=0))
-    selection = replace(post.evaluation, max_detections=limit)
-    found = []
-    for rows, (_, placement, outputs) in zip(
-        labels, answers(predict, dataset.images[split], spec), strict=True
-    ):
-        boxes = detections(torch.from_numpy(np.array(outputs[0], dtype=np.float32)), post, selection)
-        found.append(_Found(boxes, torch.from_numpy(rows[:, 0]), _in_pixels(rows, placement)))
-    return found
+    most = max((len(dataset.boxes(image)) for image in images), default=0)
+    selection = replace(post.evaluation, max_detections=max(post.evaluation.max_detections or 0, most))
+    for image, (_, placement, outputs) in zip(images, answers(predict, images, spec), strict=True):
+        found = [np.asarray(output, dtype=np.float32) for output in outputs]
+        rows, labels = detections(found, post, selection), labels_of(dataset, image)
+        seen = Found(rows, found, labels, placement, sides(spec.imgsz), dataset.labelling)
+        yield _Rated(rows, torch.from_numpy(labels.boxes[:, 0]), judge.compare(seen))
 
 
-def detections(output: torch.Tensor, post: Postprocess, selection: Selection) -> torch.Tensor:
-    """Turn a network's output into detections as the spec says.
+def labels_of(dataset: Dataset, image: Path) -> Labels:
+    """Return the labels of an image, its boxes from memory where these are all that is learnt."""
+    if dataset.labelling is None or dataset.labelling.shows == "boxes":
+        return Labels(dataset.boxes(image))
+    return dataset.labels(image)
+
+
+def detections(outputs: Sequence[Array], post: Postprocess, selection: Selection) -> torch.Tensor:
+    """Turn a network's outputs for one image into detections as the spec says.
 
     Args:
         selection: the spec's for evaluation or for deployment, or one like it.
 
     Returns:
-        (n, 6) of x1, y1, x2, y2 in pixels of the input, score, class; most confident first.
+        (n, 6 + extra) of x1, y1, x2, y2 in pixels of the input, or centre and size of a rotated box; score,
+        class, and what the task has behind them; most confident first.
 
     Raises:
-        CompileError: the output has another shape than the spec's head or holds no finite value.
+        CompileError: an output has another shape than the spec's head or holds no finite value.
     """
-    HEADS[post.head].check([output.numpy()], post)
+    HEADS[post.head].check(outputs, post)
     found: torch.Tensor = non_max_suppression(
-        output,
+        torch.from_numpy(np.array(outputs[0], dtype=np.float32)),
         selection.confidence,
         selection.iou or 1.0,
         multi_label=selection.multi_label,
         max_det=selection.max_detections,
-        end2end=post.head == "end2end",
+        nc=len(post.names),
+        rotated=post.head.startswith("rotated"),
+        end2end=post.end2end,
     )[0]
     return found
 
 
-def match(boxes: torch.Tensor, classes: torch.Tensor, truth: torch.Tensor) -> npt.NDArray[np.bool_]:
-    """Decide which detections are right at each IoU threshold.
+def match(overlap: torch.Tensor, predicted: torch.Tensor, classes: torch.Tensor) -> npt.NDArray[np.bool_]:
+    """Decide which detections are right at each threshold of overlap.
 
     Detections, most confident first, each claim the free target of their class that they overlap most, one
     threshold at a time.
 
     Args:
-        boxes: (n, 6) of x1, y1, x2, y2, score, class, most confident first.
-        classes: (m,) target classes; `truth` their boxes (m, 4).
+        overlap: (m, n) in [0, 1] of targets with detections, most confident first.
+        predicted: (n,) classes of the detections; `classes` those of the targets (m,).
 
     Returns:
         bool (n, 10), one column a threshold of 0.5 to 0.95.
     """
-    right = np.zeros((len(boxes), len(IOU_THRESHOLDS)), dtype=bool)
-    if not len(boxes) or not len(truth):
+    right = np.zeros((len(predicted), len(IOU_THRESHOLDS)), dtype=bool)
+    if not len(predicted) or not len(classes):
         return right
-    overlap = (box_iou(truth, boxes[:, :4]) * (classes[:, None] == boxes[:, 5])).numpy()
-    taken = np.zeros((len(truth), len(IOU_THRESHOLDS)), dtype=bool)
+    of_class = (overlap * (classes[:, None] == predicted)).numpy()
+    taken = np.zeros((len(classes), len(IOU_THRESHOLDS)), dtype=bool)
     columns = np.arange(len(IOU_THRESHOLDS))
-    for detection in np.flatnonzero((overlap >= IOU_THRESHOLDS[0]).any(axis=0)):
-        free = np.where(taken, 0, overlap[:, detection, None])
+    for detection in np.flatnonzero((of_class >= IOU_THRESHOLDS[0]).any(axis=0)):
+        free = np.where(taken, 0, of_class[:, detection, None])
         best = free.argmax(axis=0)
         right[detection] = free[best, columns] >= IOU_THRESHOLDS
         taken[best, columns] |= right[detection]
@@ -152,20 +228,27 @@ def _in_pixels(rows: npt.NDArray[np.float32], placement: Placement) -> torch.Ten
     return torch.from_numpy(np.concatenate([centre - half, centre + half], axis=1))
 
 
-def _accuracy(dataset: Dataset, split: str, found: Iterable[_Found]) -> Accuracy:
-    images = list(found)
-    tp = np.concatenate([match(each.boxes, each.classes, each.truth) for each in images])
-    if not tp.any():
-        return Accuracy(metric=METRIC, split=split, images=len(images), score=0.0, others={LENIENT: 0.0})
-    boxes = torch.cat([each.boxes for each in images]).numpy()
+def _accuracy(dataset: Dataset, split: str, judge: Judge, rated: Iterable[_Rated]) -> Accuracy:
+    images = list(rated)
+    rows = torch.cat([each.rows[:, 4:6] for each in images]).numpy()
     classes = torch.cat([each.classes for each in images]).numpy()
-    ap, present = ap_per_class(tp, boxes[:, 4], boxes[:, 5], classes)[5:7]
-    names = [dataset.distinct_names[int(index)] for index in present]
+    scores: dict[str, float] = {}
+    per_class: dict[str, float] = {}
+    for index, kind in reversed(list(enumerate(judge.kinds))):
+        right = np.concatenate(
+            [match(each.overlaps[index], each.rows[:, 5], each.classes) for each in images]
+        )
+        per_class, ap = {}, np.zeros((1, len(IOU_THRESHOLDS)))
+        if right.any():
+            ap, present = ap_per_class(right, rows[:, 0], rows[:, 1], classes)[5:7]
+            names = [dataset.distinct_names[int(label)] for label in present]
+            per_class = {name: float(row.mean()) for name, row in zip(names, ap, strict=True)}
+        scores = {f"{kind}{METRIC}": float(ap.mean()), f"{kind}{LENIENT}": float(ap[:, 0].mean())} | scores
     return Accuracy(
-        metric=METRIC,
+        metric=judge.metric,
         split=split,
         images=len(images),
-        score=float(ap.mean()),
-        others={LENIENT: float(ap[:, 0].mean())},
-        per_class={name: float(row.mean()) for name, row in zip(names, ap, strict=True)},
+        score=scores.pop(judge.metric),
+        others=scores,
+        per_class=per_class,
     )

@@ -25,6 +25,7 @@ from ultralytics.utils import LOGGER
 
 from edgeprune.core.errors import DataError
 from edgeprune.images.dataset import Dataset
+from edgeprune.images.reading.labels import Labels
 from edgeprune.images.reading.listing import COMPANION, IMAGE_SUFFIXES, suffix_of
 from edgeprune.images.reading.notes import Note, join_first
 from edgeprune.images.reading.view import write_view
@@ -74,12 +75,14 @@ def compare_reading(dataset: Dataset, work: Path) -> None:
                 why = " ".join(str(exc).split())
                 raise DataError(f"{dataset.source}: {split}: ultralytics cannot load it: {why}") from exc
         for number, image in enumerate(images):
-            boxes, ours = theirs.get(number), dataset.boxes(image)
-            if boxes is None:
+            found, ours = theirs.get(number), _ours(dataset, image)
+            if found is None:
                 why = next((text for text in said if f"{number:07d}." in text), "")
                 faults.append(f"{image}: ultralytics leaves this image out{_because(why)}")
-            elif not np.array_equal(boxes, ours):
-                faults.append(f"{image}: ultralytics reads {len(boxes)} boxes, not these {len(ours)}")
+            elif not np.array_equal(found[0], ours[0]):
+                faults.append(f"{image}: ultralytics reads {len(found[0])} boxes, not these {len(ours[0])}")
+            elif found[1] != ours[1]:
+                faults.append(f"{image}: ultralytics reads other polygons or keypoints")
     if faults:
         raise DataError(f"{dataset.source}: {len(faults)} images are read differently: {join_first(faults)}")
 
@@ -155,17 +158,46 @@ def _listed_classifier(dataset: Dataset) -> dict[str, Counter[str]]:
     return found
 
 
+_TASKS = {"boxes": "detect", "polygons": "segment", "keypoints": "pose", "rotated": "obb"}
+"""Ultralytics' word for the task whose loader reads what a model learns."""
+
+
+def _ours(dataset: Dataset, image: Path) -> tuple[Any, bytes]:
+    """Return rows of class and box, and what is learnt beside them."""
+    if dataset.labelling is None or dataset.labelling.shows == "boxes":
+        return dataset.boxes(image), b""
+    labels = dataset.labels(image)
+    return labels.boxes, labels.outlines()
+
+
 def _detector_labels(dataset: Dataset, work: Path, split: str) -> dict[int, Any]:
-    """Return the rows of class and box that ultralytics has for each image of the view, by its number."""
+    """Return the rows of class and box that ultralytics has for each image of the view, by its number.
+
+    With each, what it has beside them: polygons or keypoints.
+    """
+    labelling = dataset.labelling
+    assert labelling is not None
+    skeleton = labelling.skeleton if labelling.shows == "keypoints" else None
+    data: dict[str, Any] = {"names": dict(enumerate(dataset.names)), "channels": 3}
     loaded = YOLODataset(
         img_path=str(work / "images" / split),
         imgsz=32,
         augment=False,
-        data={"names": dict(enumerate(dataset.names)), "channels": 3},
-        task="detect",
+        data=data | ({"kpt_shape": list(skeleton.shape)} if skeleton else {}),
+        task=_TASKS[labelling.shows],
     )
+
+    def beside(label: dict[str, Any]) -> bytes:
+        if labelling.shows == "boxes":
+            return b""
+        points = None if skeleton is None else label["keypoints"][..., : skeleton.numbers]
+        return Labels(label["bboxes"], tuple(label["segments"]), points).outlines()
+
     return {
-        int(Path(label["im_file"]).stem): np.concatenate([label["cls"], label["bboxes"]], axis=1)
+        int(Path(label["im_file"]).stem): (
+            np.concatenate([label["cls"], label["bboxes"]], axis=1),
+            beside(label),
+        )
         for label in loaded.labels
     }
 
@@ -174,7 +206,7 @@ def _classifier_labels(dataset: Dataset, work: Path, split: str) -> dict[int, An
     names = dict(enumerate(dataset.names))
     loaded = ClassificationDataset(str(work / split), get_cfg(), prefix=split, names=names)
     return {
-        int(Path(name).stem): np.array([[index, 0.5, 0.5, 1, 1]], dtype=np.float32)
+        int(Path(name).stem): (np.array([[index, 0.5, 0.5, 1, 1]], dtype=np.float32), b"")
         for name, index, *_ in loaded.samples
     }
 

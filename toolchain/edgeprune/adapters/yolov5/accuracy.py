@@ -43,8 +43,7 @@ def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess, p
     right, scores, predicted = [], [], []
     for image, rows in zip(dataset.images[split], labels, strict=True):
         tensor, placement = load_input(image, spec)
-        output = torch.from_numpy(np.array(predict(tensor)[0], dtype=np.float32))
-        boxes = detections(output, post, selection)
+        boxes = detections([np.asarray(output) for output in predict(tensor)], post, selection)
         found, truth = cut(boxes[:, :4], placement), cut(_corners(rows, placement), placement)
         overlap = box_iou(truth, found).numpy() * (rows[:, :1] == boxes[:, 5].numpy())
         right.append(match(overlap))

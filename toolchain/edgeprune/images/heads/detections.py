@@ -6,8 +6,8 @@ both to the same detections.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +20,7 @@ from edgeprune.images.heads.kind import (
     Floats,
     Head,
     Outputs,
+    Overlaps,
     Shared,
     one_by_one,
     require,
@@ -48,9 +49,14 @@ def check_end2end(outputs: Outputs, post: Postprocess) -> None:
 
 def decode_end2end(outputs: Outputs, post: Postprocess, selection: Selection | None) -> Floats:
     """Return the detections of one image that a selection takes; see `decode_raw`."""
+    return rows_above(outputs, selection)[:, :6]
+
+
+def rows_above(outputs: Outputs, selection: Selection | None) -> Floats:
+    """Return the rows of one image that a selection takes, with what a task has behind score and class."""
     assert selection is not None
     found = np.asarray(outputs[0][0], dtype=np.float32)
-    rows = found[found[:, 4] > selection.confidence, :6]
+    rows = found[found[:, 4] > selection.confidence]
     return rows[np.argsort(-rows[:, 4], kind="stable")][: selection.max_detections]
 
 
@@ -58,11 +64,25 @@ def decode_raw(outputs: Outputs, post: Postprocess, selection: Selection | None)
     """Choose, order and suppress the boxes of one image.
 
     Returns:
-        float32 (n, 6) of x1, y1, x2, y2 in pixels of the input, score and class, most confident first.
+        float32 (n, 6 + extra) of x1, y1, x2, y2 in pixels of the input, score and class, and what a task's
+        columns have behind their scores; most confident first.
     """
     assert selection is not None
     columns = np.asarray(outputs[0][0], dtype=np.float32)
-    scores = columns[4:]
+    label, anchor, score = choose(columns, len(post.names), selection)
+    corners = columns[:4, anchor].T
+    if post.boxes == "xywh":
+        corners = to_corners(corners[:, :2], corners[:, 2:])
+    kept = _suppress(corners, label, selection.iou, selection.max_detections)
+    extra = columns[4 + len(post.names) :, anchor[kept]].T
+    return np.column_stack([corners[kept], score[kept], label[kept], extra]).astype(np.float32)
+
+
+def choose(
+    columns: Floats, classes: int, selection: Selection
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Floats]:
+    """Return class, column and score of what is above a selection's confidence, most confident first."""
+    scores = columns[4 : 4 + classes]
     if selection.multi_label:
         label, anchor = np.nonzero(scores > selection.confidence)
     else:
@@ -71,12 +91,7 @@ def decode_raw(outputs: Outputs, post: Postprocess, selection: Selection | None)
         label = best[anchor]
     score = scores[label, anchor]
     order = np.argsort(-score, kind="stable")
-    label, anchor, score = label[order], anchor[order], score[order]
-    corners = columns[:4, anchor].T
-    if post.boxes == "xywh":
-        corners = _corners(corners[:, :2], corners[:, 2:])
-    kept = _suppress(corners, label, selection.iou, selection.max_detections)
-    return np.column_stack([corners[kept], score[kept], label[kept]]).astype(np.float32)
+    return label[order], anchor[order], score[order]
 
 
 def _suppress(
@@ -90,46 +105,61 @@ def _suppress(
     while len(left) and (most is None or len(kept) < most):
         first, left = left[0], left[1:]
         kept.append(int(first))
-        overlap = _iou(corners[first], corners[left])
-        left = left[(overlap <= iou) | (label[left] != label[first])]
+        common = overlap(corners[first], corners[left])
+        left = left[(common <= iou) | (label[left] != label[first])]
     return np.asarray(kept, dtype=np.intp)
 
 
-def shared(check: Callable[..., None], decode: Callable[..., Floats]) -> Callable[..., Shared]:
+def box_overlaps(rows: Floats, others: Floats, pair: tuple[Outputs, Outputs], post: Postprocess) -> Array:
+    """Return the IoU of the boxes of detections (n, ...) with those of others (m, ...), (n, m)."""
+    return overlap(rows[:, None, :4], others[None, :, :4])
+
+
+def shared(
+    check: Callable[..., None],
+    decode: Callable[..., Floats],
+    overlaps: Overlaps = box_overlaps,
+) -> Callable[[Outputs, Outputs, Postprocess], Shared]:
     """Return what compares the detections of two runs on the same images, for one kind of head.
 
-    A detection is shared where the other run has a box of its class at an IoU of at least 0.7.
+    A detection is shared where the other run has one of its class that overlaps it by at least 0.7.
+
+    Args:
+        overlaps: of detections of one run with those of the other, (n, m) in [0, 1]; it is given the outputs
+            of both.
     """
 
     def compare(one: Outputs, other: Outputs, post: Postprocess) -> Shared:
         found: list[tuple[int, int]] = []
-        for pair in zip(one_by_one(one), one_by_one(other), strict=True):
-            for outputs in pair:
-                check(outputs, post)
-            found += _partners(pair, post, decode)
+        for mine, theirs in zip(one_by_one(one), one_by_one(other), strict=True):
+            for pair in ((mine, theirs), (theirs, mine)):
+                check(pair[0], post)
+                found.append(_partners(pair, post, decode, overlaps))
         return Shared("detections", sum(sure for sure, _ in found), sum(matched for _, matched in found))
 
     return compare
 
 
 def _partners(
-    pair: tuple[Outputs, Outputs], post: Postprocess, decode: Callable[..., Floats]
-) -> Iterator[tuple[int, int]]:
-    """Yield, for each of the two runs of one image, its sure detections and those with a partner.
+    pair: tuple[Outputs, Outputs],
+    post: Postprocess,
+    decode: Callable[..., Floats],
+    overlaps: Overlaps,
+) -> tuple[int, int]:
+    """Return how many sure detections the first run of one image has, and how many of them have a partner.
 
     Partners are looked for before duplicates are removed: two boxes that overlap by just as much as NMS
     tolerates are one detection in one run and two in the other, whichever way the last bit was rounded.
     """
     assert post.deployment is not None
     loose = replace(post.deployment, confidence=PARTNER, iou=None, max_detections=None, multi_label=True)
-    for mine, theirs in (pair, pair[::-1]):
-        sure, candidates = decode(mine, post, post.deployment), decode(theirs, post, loose)
-        same = candidates[:, 5][None] == sure[:, 5][:, None]
-        overlap = _iou(sure[:, None, :4], candidates[None, :, :4])
-        yield len(sure), int((same & (overlap >= OVERLAP)).any(axis=1).sum())
+    sure, candidates = decode(pair[0], post, post.deployment), decode(pair[1], post, loose)
+    same = candidates[:, 5][None] == sure[:, 5][:, None]
+    near = overlaps(sure, candidates, pair, post) >= OVERLAP
+    return len(sure), int((same & near).any(axis=1).sum())
 
 
-def _iou(boxes: Array, others: Array) -> Array:
+def overlap(boxes: Array, others: Array) -> Array:
     """Return the IoU of boxes (..., 4) of two corners with others, one by one as numpy broadcasts them."""
     low, high = np.maximum(boxes[..., :2], others[..., :2]), np.minimum(boxes[..., 2:], others[..., 2:])
     common = np.clip(high - low, 0, None).prod(axis=-1)
@@ -137,49 +167,108 @@ def _iou(boxes: Array, others: Array) -> Array:
     return np.asarray(common / np.maximum(areas[0] + areas[1] - common, 1e-9))
 
 
-def difference_raw(expected: Outputs, got: Outputs) -> Difference:
+def difference_raw(expected: Outputs, got: Outputs, post: Postprocess) -> Difference:
     """Return the largest differences of a column's box and scores."""
-    boxes, scores = np.split(np.abs(expected[0] - got[0]), [4], axis=1)
+    boxes, scores, _ = split_difference(expected, got, post)
     return Difference(float(boxes.max(initial=0)), float(scores.max()))
 
 
-def difference_end2end(expected: Outputs, got: Outputs) -> Difference:
-    """Return the largest differences of detections, whose order is arbitrary where scores are nearly equal.
+def split_difference(expected: Outputs, got: Outputs, post: Postprocess) -> list[Array]:
+    """Return the absolute differences of columns: boxes, scores, and what a task has behind them."""
+    return np.split(np.abs(expected[0] - got[0])[0], [4, 4 + len(post.names)])
 
-    Each detection is held against the nearest of the other side, a wrong class counting as a pixel or more.
-    Those that tie with the last one are left out: which of them make the top n is chance as well.
+
+def difference_end2end(expected: Outputs, got: Outputs, post: Postprocess) -> Difference:
+    """Return the largest differences of detections, see `pair_rows`; a wrong class is a pixel or more."""
+    rows, others, score = pair_rows(expected, got)
+    apart = np.abs(rows - others)[:, _BOX_AND_CLASS]
+    return Difference(float(apart.max(initial=0)), score)
+
+
+def pair_rows(expected: Outputs, got: Outputs) -> tuple[Array, Array, float]:
+    """Pair the detections of two runs, whose order is arbitrary where scores are nearly equal.
+
+    Each is held against the nearest of the other side. Those that tie with the last one are left out: which
+    of them make the top n is chance as well.
+
+    Returns:
+        Rows of both sides, and the largest difference of scores by their place.
     """
     rows, others = expected[0][0], got[0][0]
-    scores = np.abs(rows[:, 4] - others[:, 4])
-    sure = rows[rows[:, 4] > rows[-1, 4] + TIE][:, _BOX_AND_CLASS]
-    distance = np.abs(sure[:, None] - others[None, :, _BOX_AND_CLASS]).max(axis=2)
-    return Difference(float(distance.min(axis=1).max(initial=0)), float(scores.max()))
+    score = float(np.abs(rows[:, 4] - others[:, 4]).max())
+    sure = rows[rows[:, 4] > rows[-1, 4] + TIE]
+    distance = np.abs(sure[:, None, _BOX_AND_CLASS] - others[None, :, _BOX_AND_CLASS]).max(axis=2)
+    return sure, others[distance.argmin(axis=1)], score
 
 
-def error_raw(outputs: Outputs, reference: Outputs) -> float:
+def error_raw(outputs: Outputs, reference: Outputs, post: Postprocess) -> float:
     """Return the error of a raw head in what mAP looks at.
 
     That is the mean of two errors where the reference detects something: 1 - IoU of the boxes, weighted by
     the square of their best score, and relative L2 of the scores. Two pixels are little of a coordinate in an
     image of 320 and much of a box of 20, and most anchors hold nothing that any metric looks at.
     """
-    both = (np.asarray(rows[0][0], dtype=np.float64) for rows in (outputs, reference))
-    output, wanted = map(np.nan_to_num, both)
-    weight = wanted[4:].max(axis=0) ** 2
-    one, other = (_corners(rows[:2].T, np.maximum(rows[2:4].T, 0)) for rows in (output, wanted))
-    overlap = _iou(one, other)
-    boxes = float(weight @ (1 - overlap)) / max(float(weight.sum()), 1e-12)
-    size = float(np.linalg.norm(wanted[4:]))
-    scores = float(np.linalg.norm(output[4:] - wanted[4:])) / max(size, 1e-12)
-    return (boxes + scores) / 2
+    seen = look_at(outputs, reference, post)
+    return (seen.mean(1 - overlap(*box_pair(seen))) + seen.scores) / 2
 
 
-def _corners(centres: Array, sizes: Array) -> Array:
+@dataclass(frozen=True)
+class Seen:
+    """Columns of a raw head, of a run and of its reference.
+
+    Attributes:
+        output, wanted: float64 (rows, anchors).
+        weight: of each anchor, the square of the reference's best score.
+        scores: relative L2 error of the scores.
+        extra: where in a column the task's own numbers begin.
+    """
+
+    output: Array
+    wanted: Array
+    weight: Array
+    scores: float
+    extra: int
+
+    def mean(self, errors: Array) -> float:
+        """Return the mean of the anchors' errors by their weight."""
+        return float(self.weight @ errors) / max(float(self.weight.sum()), 1e-12)
+
+
+def look_at(outputs: Outputs, reference: Outputs, post: Postprocess) -> Seen:
+    """Return the columns of two runs with the weight of each."""
+    extra = 4 + len(post.names)
+    output, wanted = (
+        np.nan_to_num(np.asarray(rows[0][0], dtype=np.float64)) for rows in (outputs, reference)
+    )
+    scores = wanted[4:extra]
+    error = float(np.linalg.norm(output[4:extra] - scores)) / max(float(np.linalg.norm(scores)), 1e-12)
+    return Seen(output, wanted, scores.max(axis=0) ** 2, error, extra)
+
+
+def box_pair(seen: Seen) -> tuple[Array, Array]:
+    """Return the boxes of both runs as two corners, (anchors, 4) each."""
+    one, other = (to_corners(rows[:2].T, np.maximum(rows[2:4].T, 0)) for rows in (seen.output, seen.wanted))
+    return one, other
+
+
+def to_corners(centres: Array, sizes: Array) -> Array:
     """Return boxes of centres and sizes, each (n, 2), as two corners (n, 4)."""
     return np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=1)
 
 
-RAW = Head(check_raw, decode_raw, shared(check_raw, decode_raw), difference_raw, error_raw)
+RAW = Head(
+    check_raw,
+    decode_raw,
+    shared(check_raw, decode_raw),
+    difference_raw,
+    error_raw,
+    overlaps=box_overlaps,
+)
 END2END = Head(
-    check_end2end, decode_end2end, shared(check_end2end, decode_end2end), difference_end2end, values.error
+    check_end2end,
+    decode_end2end,
+    shared(check_end2end, decode_end2end),
+    difference_end2end,
+    values.error,
+    overlaps=box_overlaps,
 )

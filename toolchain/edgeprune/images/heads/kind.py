@@ -43,6 +43,9 @@ class Difference:
     score: float
 
 
+Overlaps = Callable[[Floats, Floats, "tuple[Outputs, Outputs]", "Postprocess"], Array]
+
+
 @dataclass(frozen=True)
 class Head:
     """One kind of output.
@@ -53,13 +56,23 @@ class Head:
         shared: decisions of two runs on the same n images; None where such outputs decide nothing.
         difference: of an exported file's outputs from torch's on one image.
         error: of outputs from a reference in what the task's metric looks at; 0 where they are the same.
+        masks: from the outputs of one image and rows of `decode` to bool (n, h, w); None without masks.
+        overlaps: of detections of one run (n, ...) with those of another (m, ...), rows of `decode`, with the
+            outputs of both: (n, m) in [0, 1]. None where nothing is detected.
     """
 
     check: Callable[[Outputs, Postprocess], None]
     decode: Callable[[Outputs, Postprocess, Selection | None], Floats]
     shared: Callable[[Outputs, Outputs, Postprocess], Shared | None]
-    difference: Callable[[Outputs, Outputs], Difference]
-    error: Callable[[Outputs, Outputs], float]
+    difference: Callable[[Outputs, Outputs, Postprocess], Difference]
+    error: Callable[[Outputs, Outputs, Postprocess], float]
+    masks: Callable[[Outputs, Floats], Array] | None = None
+    overlaps: Overlaps | None = None
+
+    def read(self, outputs: Outputs, post: Postprocess, selection: Selection | None) -> tuple[Array, ...]:
+        """Return all that an application reads of one image: rows of `decode`, and masks where there are."""
+        rows = self.decode(outputs, post, selection)
+        return (rows,) if self.masks is None else (rows, self.masks(outputs, rows))
 
 
 def require(outputs: Outputs, fits: Callable[[tuple[int, ...]], bool], wanted: str) -> None:

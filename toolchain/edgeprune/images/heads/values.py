@@ -17,13 +17,13 @@ def decode(outputs: Outputs, post: Postprocess, selection: Selection | None) -> 
     return np.asarray(outputs[0][0], dtype=np.float32)
 
 
-def difference(expected: Outputs, got: Outputs) -> Difference:
+def difference(expected: Outputs, got: Outputs, post: Postprocess | None = None) -> Difference:
     """Return the largest absolute difference over all outputs."""
     pairs = zip(expected, got, strict=True)
     return Difference(None, max(float(np.abs(one - other).max(initial=0)) for one, other in pairs))
 
 
-def error(outputs: Outputs, reference: Outputs) -> float:
+def error(outputs: Outputs, reference: Outputs, post: Postprocess | None = None) -> float:
     """Return the error of a network's outputs: relative L2 of each channel, the mean over all.
 
     A channel counts by itself because an output may join coordinates in pixels and scores below 1: over all

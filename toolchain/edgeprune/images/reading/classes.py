@@ -15,7 +15,7 @@ _ADVICE = "Check one image: its boxes have to carry the classes that the model n
 
 
 def labelling_of(
-    names: Sequence[str] | None, count: int, model: Sequence[str], is_single: bool, keypoints: int
+    names: Sequence[str] | None, count: int, model: Sequence[str], is_single: bool
 ) -> tuple[Labelling, tuple[Note, ...]]:
     """Return how the classes of label files become the model's, with what of that is worth a note.
 
@@ -30,11 +30,11 @@ def labelling_of(
         text = f"The model was trained with single_cls: the {count} classes of the data set all count as its "
         text += f"one class, {model[0]!r}."
         note = Note("one_class", text, "Nothing is to be done if that was meant.")
-        return Labelling(count, is_single=True, keypoints=keypoints), (note,) if count > 1 else ()
+        return Labelling(count, is_single=True), (note,) if count > 1 else ()
     if count != len(model):
         raise DataError(f"names: {counted_classes(count)} listed, but the model has {len(model)}")
     order, found = _order(names, model)
-    return Labelling(count, order, keypoints=keypoints), (*found, *duplicates(model))
+    return Labelling(count, order), (*found, *duplicates(model))
 
 
 def counted_classes(count: int) -> str:

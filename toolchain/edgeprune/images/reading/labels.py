@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,35 @@ LARGEST, LEAST = 1.01, -0.01
 _ROW = "a label is 'class x y w h' with coordinates in [0, 1]"
 
 Boxes = npt.NDArray[np.float32]
+Shows = Literal["boxes", "polygons", "keypoints", "rotated"]
+"""What a model learns of an object beside its class: a box, its outline, its keypoints, a rotated box."""
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """The keypoints of an object, as a `data.yaml` has them.
+
+    Attributes:
+        count: how many there are.
+        numbers: of each: 2 are x and y, 3 are x, y and whether it can be seen.
+        flip: which keypoint each one becomes in a mirrored image (`flip_idx`); empty where it is not told.
+        sigmas: of each, for the similarity of keypoints (`kpt_oks_sigmas`); empty for ultralytics' own.
+    """
+
+    count: int
+    numbers: int
+    flip: tuple[int, ...] = ()
+    sigmas: tuple[float, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """How many keypoints, and numbers of each (`kpt_shape`)."""
+        return self.count, self.numbers
+
+    @property
+    def columns(self) -> int:
+        """Numbers of a label: class, box and keypoints."""
+        return 5 + self.count * self.numbers
 
 
 @dataclass(frozen=True)
@@ -31,13 +61,15 @@ class Labelling:
         classes: how many the data set has.
         order: the model's class of each class of the files; empty where they are the same.
         is_single: every object counts as class 0 (`single_cls`).
-        keypoints: columns of a keypoint row, which is read as its box; 0 where there are none.
+        skeleton: of rows with keypoints; such a row is read as its box, unless keypoints are asked for.
+        shows: what is asked for.
     """
 
     classes: int
     order: tuple[int, ...] = ()
     is_single: bool = False
-    keypoints: int = 0
+    skeleton: Skeleton | None = None
+    shows: Shows = "boxes"
 
 
 @dataclass(frozen=True)
@@ -46,11 +78,19 @@ class Labels:
 
     Attributes:
         boxes: float32 (n, 5) of the model's class, centre x, centre y, width, height; without duplicates.
-        polygons: float32 (k, 2) points of each box, where the file has polygons; else empty.
+        polygons: float32 (k, 2) points of each box, where the file has polygons; else empty. The corners of a
+            rotated box are such a polygon.
+        keypoints: float32 (n, count, numbers) in [0, 1], where keypoints are asked for.
     """
 
     boxes: Boxes
     polygons: tuple[Boxes, ...] = ()
+    keypoints: Boxes | None = None
+
+    def outlines(self) -> bytes:
+        """Return polygons and keypoints as bytes, by which a data set is known."""
+        parts = [*self.polygons, *([] if self.keypoints is None else [self.keypoints])]
+        return b"\0".join(part.tobytes() for part in parts)
 
 
 NONE = Labels(np.zeros((0, 5), dtype=np.float32))
@@ -90,24 +130,77 @@ def parse_labels(lines: Sequence[tuple[int, list[str]]], labelling: Labelling, w
     Raises:
         DataError: see `read_labels`.
     """
-    rows = [row[:5] if len(row) == labelling.keypoints else row for _, row in lines]
-    numbers = [number for number, _ in lines]
+    rows, numbers = [row for _, row in lines], [number for number, _ in lines]
     if not rows:
-        return NONE
+        return _nothing(labelling)
+    if labelling.shows == "keypoints":
+        return _with_keypoints(rows, numbers, labelling, where)
+    if labelling.skeleton is not None:
+        rows = [row[:5] if len(row) == labelling.skeleton.columns else row for row in rows]
     polygons: list[Boxes] = []
     if any(len(row) > 6 for row in rows):
         polygons, boxes = _polygons(rows, numbers, where)
+    elif wanted := _WANTED.get(labelling.shows):
+        raise DataError(f"{where}:{numbers[0]}: {wanted}, not from {_quoted(rows[0])}")
     else:
         boxes = _boxes(rows, numbers, where)
-    _require_sound(boxes, polygons, rows, numbers, where)
+    what = _SURROUNDED.get(labelling.shows, "the box around a polygon has") if polygons else "a label has"
+    _require_sound(boxes, what, rows, numbers, where)
     _require_classes(boxes, rows, numbers, labelling, where)
     kept = _distinct(boxes, polygons)
-    boxes = boxes[kept]
+    return Labels(
+        _as_the_models(boxes[kept], labelling),
+        tuple(polygons[index] for index in kept) if polygons else (),
+    )
+
+
+_WANTED = {
+    "polygons": "masks are learnt from polygons, 'class x1 y1 x2 y2 x3 y3 ...'",
+    "rotated": "rotated boxes are learnt from their corners, 'class x1 y1 x2 y2 x3 y3 x4 y4'",
+}
+_SURROUNDED = {"rotated": "a rotated box lies outside the image: what surrounds it has"}
+
+
+def _nothing(labelling: Labelling) -> Labels:
+    if labelling.shows != "keypoints" or labelling.skeleton is None:
+        return NONE
+    return Labels(NONE.boxes, keypoints=np.zeros((0, *labelling.skeleton.shape), dtype=np.float32))
+
+
+def _with_keypoints(
+    rows: Sequence[list[str]], numbers: Sequence[int], labelling: Labelling, where: str
+) -> Labels:
+    """Read rows of class, box and keypoints, as ultralytics' pose models learn them."""
+    skeleton = labelling.skeleton
+    assert skeleton is not None
+    for number, row in zip(numbers, rows, strict=True):
+        if len(row) != skeleton.columns:
+            raise DataError(
+                f"{where}:{number}: {len(row)} numbers, and {skeleton.columns} are needed: class, box and "
+                f"{skeleton.count} keypoints of {skeleton.numbers} (kpt_shape of the data.yaml)"
+            )
+    whole = np.stack([_floats(row, f"{where}:{number}") for number, row in zip(numbers, rows, strict=True)])
+    boxes, points = whole[:, :5], whole[:, 5:].reshape(-1, *skeleton.shape)
+    # ultralytics holds the keypoints to the tolerance, and of boxes only what must not be negative.
+    sound = np.isfinite(whole).all(axis=1) & (points[..., :2] <= LARGEST).all(axis=(1, 2))
+    sound &= (whole >= LEAST).all(axis=1) & (boxes[:, 3:] >= 0).all(axis=1)
+    if not sound.all():
+        index = int(np.flatnonzero(~sound)[0])
+        said = f"a label with keypoints has coordinates in [0, 1], not {_quoted(rows[index])}"
+        raise DataError(f"{where}:{numbers[index]}: {said}")
+    _require_classes(boxes, rows, numbers, labelling, where)
+    kept = np.unique(whole, axis=0, return_index=True)[1]
+    kept = np.arange(len(whole)) if len(kept) == len(whole) else kept
+    return Labels(_as_the_models(boxes[kept], labelling), keypoints=points[kept])
+
+
+def _as_the_models(boxes: Boxes, labelling: Labelling) -> Boxes:
+    """Return boxes with the model's classes in place of those of the files."""
     if labelling.is_single:
         boxes[:, 0] = 0
     elif labelling.order:
         boxes[:, 0] = np.asarray(labelling.order, dtype=np.float32)[boxes[:, 0].astype(int)]
-    return Labels(boxes, tuple(polygons[index] for index in kept) if polygons else ())
+    return boxes
 
 
 def _floats(row: Sequence[str], where: str) -> Boxes:
@@ -144,7 +237,7 @@ def _polygons(rows: Sequence[list[str]], numbers: Sequence[int], where: str) -> 
 
 
 def _require_sound(
-    boxes: Boxes, polygons: Sequence[Boxes], rows: Sequence[list[str]], numbers: Sequence[int], where: str
+    boxes: Boxes, what: str, rows: Sequence[list[str]], numbers: Sequence[int], where: str
 ) -> None:
     """Hold the file to ultralytics' tolerances; of polygons they look at the boxes, not at the points."""
     inside = (boxes[:, 1:] <= LARGEST).all(axis=1)  # false for what is not a number
@@ -152,7 +245,6 @@ def _require_sound(
     inside &= (boxes[:, 1:3] >= LEAST).all(axis=1) & (boxes[:, 3:] >= 0).all(axis=1)
     if not inside.all():
         index = int(np.flatnonzero(~inside)[0])
-        what = "the box around a polygon has" if polygons else "a label has"
         raise DataError(f"{where}:{numbers[index]}: {what} coordinates in [0, 1], not {_quoted(rows[index])}")
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from edgeprune.core.documents import YAML_BYTES, parse_yaml
 from edgeprune.core.errors import DataError
 from edgeprune.core.files import read_bytes
+from edgeprune.images.reading.labels import Skeleton
 from edgeprune.images.reading.listing import IMAGE_SUFFIXES, Found, images_in, listed_in, suffix_of
 from edgeprune.images.reading.notes import Note, count_nouns
 
@@ -32,13 +33,15 @@ class Layout:
 
     Attributes:
         names: of the classes; None where the file only tells how many there are, which is `count`.
-        keypoints: columns of a label with keypoints; 0 where there are none.
+        skeleton: the keypoints of a label; None where there are none.
+        skeleton_faults: what is wrong with it, for those who need it.
         images: by split, sorted as ultralytics sorts them; one that is found twice stands here twice.
     """
 
     names: tuple[str, ...] | None = None
     count: int = 0
-    keypoints: int = 0
+    skeleton: Skeleton | None = None
+    skeleton_faults: list[str] = field(default_factory=list)
     images: dict[str, tuple[Path, ...]] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
@@ -106,11 +109,10 @@ def _read_config(path: Path, layout: Layout) -> dict[str, Any]:
 
 def _read_classes(config: dict[str, Any], layout: Layout) -> None:
     names, count = config.get("names"), config.get("nc")
-    channels, points = config.get("channels", 3), config.get("kpt_shape")
+    channels = config.get("channels", 3)
     if channels != 3:
         layout.faults.append(f"channels: images of 3 channels are read, not of {channels!r}")
-    if isinstance(points, list) and len(points) == 2 and all(isinstance(value, int) for value in points):
-        layout.keypoints = 5 + points[0] * points[1] if points[0] else 0
+    _read_skeleton(config, layout)
     if count is not None:
         try:
             if (number := int(float(count))) != float(count):
@@ -139,6 +141,32 @@ def _read_classes(config: dict[str, Any], layout: Layout) -> None:
         layout.faults.append(f"names: the keys must be 0 to {len(names) - 1}")
         return
     layout.names, layout.count = tuple(named[index] for index in range(len(named))), len(named)
+
+
+def _read_skeleton(config: dict[str, Any], layout: Layout) -> None:
+    shape, flip, sigmas = (config.get(key) for key in ("kpt_shape", "flip_idx", "kpt_oks_sigmas"))
+    if not isinstance(shape, list) or len(shape) != 2 or not all(type(value) is int for value in shape):
+        if shape is not None:
+            layout.skeleton_faults.append(f"kpt_shape: [keypoints, 2 or 3] is expected, not {shape!r}")
+        return
+    count = shape[0]
+    if flip is not None and (
+        not isinstance(flip, list) or sorted(map(str, flip)) != sorted(map(str, range(count)))
+    ):
+        layout.skeleton_faults.append(f"flip_idx: each of the {count} keypoints is to stand there once")
+        flip = None
+    if sigmas is not None and not _are_sigmas(sigmas, count):
+        layout.skeleton_faults.append(f"kpt_oks_sigmas: {count} numbers above 0 are expected, not {sigmas!r}")
+        sigmas = None
+    if count:
+        layout.skeleton = Skeleton(
+            count, shape[1], tuple(map(int, flip or ())), tuple(map(float, sigmas or ()))
+        )
+
+
+def _are_sigmas(value: Any, count: int) -> bool:
+    numbers = value if isinstance(value, list) else []
+    return len(numbers) == count and all(type(one) in (int, float) and 0 < one < 100 for one in numbers)
 
 
 def _read_splits(path: Path, config: dict[str, Any], datasets: Path | None, layout: Layout) -> None:

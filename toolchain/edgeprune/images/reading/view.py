@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import yaml
 
 from edgeprune.core.errors import OutputError
@@ -42,10 +44,20 @@ def write_view(dataset: Dataset, folder: Path) -> Path:
         "path": str(folder.absolute()),
         **{split: f"images/{split}" for split in dataset.images},
         "names": dict(enumerate(dataset.names)),
+        **_skeleton(dataset),
     }
     path = folder / "data.yaml"
     write_text_atomically(path, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
     return path
+
+
+def _skeleton(dataset: Dataset) -> dict[str, Any]:
+    """Return the keys of the keypoints, where they are learnt; of a view for boxes the rows hold none."""
+    skeleton = dataset.labelling and dataset.labelling.skeleton
+    if not skeleton or dataset.labelling is None or dataset.labelling.shows != "keypoints":
+        return {}
+    told = {"flip_idx": list(skeleton.flip), "kpt_oks_sigmas": list(skeleton.sigmas)}
+    return {"kpt_shape": list(skeleton.shape), **{key: value for key, value in told.items() if value}}
 
 
 def _show(dataset: Dataset, image: Path, folder: Path, split: str, number: int) -> None:
@@ -76,6 +88,11 @@ def _link(image: Path, link: Path) -> None:
 def _rows(labels: Labels) -> str:
     """Write labels so that a reader finds the very same float32 numbers."""
     values = [points.ravel() for points in labels.polygons] or [row[1:] for row in labels.boxes]
+    if labels.keypoints is not None:
+        values = [
+            np.concatenate(pair)
+            for pair in zip(values, labels.keypoints.reshape(len(values), -1), strict=True)
+        ]
     return "".join(
         f"{int(row[0])} {' '.join(f'{value:.9g}' for value in numbers)}\n"
         for row, numbers in zip(labels.boxes, values, strict=True)

@@ -50,6 +50,11 @@ def widths(value: Any) -> bool:
     return type(value) in (list, tuple) and 0 < len(value) <= 16 and all(map(width, value))
 
 
+def keypoint_shape(value: Any) -> bool:
+    """Tell whether a value says how many keypoints an object has, and how many numbers each: two or three."""
+    return type(value) in (list, tuple) and len(value) == 2 and width(value[0]) and value[1] in (2, 3)
+
+
 def nothing(value: Any) -> bool:
     """Tell whether a value is None."""
     return value is None
@@ -97,6 +102,9 @@ _BLOCKS: dict[str, dict[str, Check]] = {
     "HGStem": {},
     "PSA": _HIDDEN,
     "PSABlock": {"add": flag},
+    "Proto": {},
+    "Proto26": {},
+    "RealNVP": {},
     "RepBottleneck": {"add": flag},
     "RepC3": {},
     "RepCSP": {},
@@ -124,7 +132,20 @@ _CONVOLUTIONS: dict[str, dict[str, Check]] = {
     "SpatialAttention": {},
 }
 _ANCHORED: dict[str, dict[str, Check]] = {"AnchorDetect": {"nc": width}}
-_HEADS: dict[str, dict[str, Check]] = {"Classify": {}, "Detect": _HEAD, "v10Detect": _HEAD}
+_MASKS: dict[str, Check] = {**_HEAD, "nm": width, "npr": width}
+_KEYPOINTS: dict[str, Check] = {**_HEAD, "kpt_shape": keypoint_shape}
+_ANGLES: dict[str, Check] = {**_HEAD, "ne": few}
+_HEADS: dict[str, dict[str, Check]] = {
+    "Classify": {},
+    "Detect": _HEAD,
+    "OBB": _ANGLES,
+    "OBB26": _ANGLES,
+    "Pose": _KEYPOINTS,
+    "Pose26": _KEYPOINTS,
+    "Segment": _MASKS,
+    "Segment26": _MASKS,
+    "v10Detect": _HEAD,
+}
 _OURS: dict[str, dict[str, Check]] = {
     name: {} for name in ("SplitC2", "SplitC2f", "SplitC2PSA", "SplitCBLinear", "SplitELAN", "SplitPSA")
 }
@@ -149,6 +170,9 @@ NETWORKS: Mapping[str, str] = MappingProxyType(
         ANCHORED: "detect",
         "ultralytics.nn.tasks.ClassificationModel": "classify",
         "ultralytics.nn.tasks.DetectionModel": "detect",
+        "ultralytics.nn.tasks.OBBModel": "obb",
+        "ultralytics.nn.tasks.PoseModel": "pose",
+        "ultralytics.nn.tasks.SegmentationModel": "segment",
     }
 )
 """What a checkpoint's whole network may be, and ultralytics' own word for what it does."""
@@ -167,6 +191,7 @@ OWN_TENSORS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "edgeprune.models.anchors.AnchorDetect": ("anchors",),
         "ultralytics.nn.modules.block.A2C2f": ("gamma",),
+        "ultralytics.nn.modules.block.RealNVP": ("loc", "cov", "mask"),
     }
 )
 """Parameters and buffers that a class other than torch's holds itself."""

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import torch
 from torch import nn
-from ultralytics.nn.modules import Classify, Detect, RepConv
+from ultralytics.nn.modules import OBB, Classify, Detect, Pose, RepConv, Segment
 from ultralytics.nn.modules.block import RepVGGDW
 from ultralytics.nn.modules.conv import Conv, ConvTranspose
 
@@ -73,6 +73,8 @@ def draft(record: Instance, told: NetworkRecord) -> Draft:
     network.task = NETWORKS[record.cls]
     if told.gains is not None:
         network.hyp = told.gains.model_dump()
+    if isinstance(network.model[-1], Pose):
+        network.kpt_shape = network.model[-1].kpt_shape  # ultralytics' own predictor reads it here
     return Draft(network.eval(), builder.tensors)
 
 
@@ -326,5 +328,27 @@ def _settle_head(head: Any) -> None:
             raise UnfitError(f"the head says {head.nc} classes and computes {scores[0][-1].out_channels}")
         if any(level[-1].out_channels != 4 * head.reg_max for level in boxes):
             raise UnfitError(f"the head says {head.reg_max} bins a side and computes another number")
+    _settle_task(head)
     head.stride = torch.zeros(head.nl)
     head.shape, head.anchors, head.strides = None, torch.empty(0), torch.empty(0)
+
+
+def _settle_task(head: Any) -> None:
+    """Hold what a head gives beside boxes and scores against the layers that compute it."""
+    match head:
+        case Segment():
+            wanted, name = head.nm, "mask coefficients"
+            if head.proto.cv3.conv.out_channels != head.nm:
+                raise UnfitError(f"the head says {head.nm} prototypes of masks and computes another number")
+        case Pose():
+            wanted, name = head.kpt_shape[0] * head.kpt_shape[1], "numbers of keypoints"
+            head.nk, head.nk_sigma = wanted, 2 * head.kpt_shape[0]
+        case OBB():
+            wanted, name = head.ne, "angles"
+        case _:
+            return
+    for prefix in ("", "one2one_"):
+        branch = getattr(head, f"{prefix}cv4_kpts", None) or getattr(head, f"{prefix}cv4", None) or ()
+        last = [level if isinstance(level, nn.Conv2d) else level[-1] for level in branch]
+        if any(layer.out_channels != wanted for layer in last):
+            raise UnfitError(f"the head says {wanted} {name} and computes another number")

@@ -61,6 +61,12 @@ class TrainArgs(BaseModel):
     box: Gain | None = None
     cls: Gain | None = None
     dfl: Gain | None = None
+    pose: Gain | None = None
+    kobj: Gain | None = None
+    rle: Gain | None = None
+    angle: Gain | None = None
+    overlap_mask: bool | None = None
+    mask_ratio: Annotated[int, Field(ge=1, le=16)] | None = None
 
 
 class NetworkConfig(BaseModel):
@@ -81,6 +87,9 @@ class NetworkConfig(BaseModel):
     activation: Annotated[str, Field(pattern=_ACTIVATION)] | None = None
     end2end: bool | None = None
     reg_max: Annotated[int, Field(ge=1, le=64)] | None = None
+    kpt_shape: (
+        Annotated[list[Annotated[int, Field(ge=1, le=1000)]], Field(min_length=2, max_length=2)] | None
+    ) = None
     yaml_file: Words | None = None
     channels: Annotated[int, Field(ge=1, le=64)] | None = None
     ch: Annotated[int, Field(ge=1, le=64)] | None = None

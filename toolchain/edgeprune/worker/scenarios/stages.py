@@ -39,7 +39,7 @@ def stages_ms(
     as_they_are = {"mean": None, "std": None}  # of a spec that does nothing to the colours
     pre = cast("Preprocess", SimpleNamespace(**as_they_are | job["preprocess"]))
     told = job["postprocess"]
-    post = cast("Postprocess", SimpleNamespace(**told)) if told else None
+    post = cast("Postprocess", SimpleNamespace(**{"keypoints": None} | told)) if told else None
     # An application's: what a validator goes by leaves hundreds of boxes to NMS.
     deployed = told and told["deployment"] and cast("Selection", SimpleNamespace(**told["deployment"]))
     batch = job["batch"]
@@ -49,7 +49,7 @@ def stages_ms(
 
     def read(outputs: Sequence[np.ndarray[Any, Any]], post: Postprocess) -> None:
         for row in range(batch):
-            HEADS[post.head].decode([output[row : row + 1] for output in outputs], post, deployed)
+            HEADS[post.head].read([output[row : row + 1] for output in outputs], post, deployed)
 
     try:
         tensor = prepare()
