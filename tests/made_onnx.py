@@ -17,21 +17,23 @@ from torch.nn import functional
 
 
 class Cells(nn.Module):
-    """Residual additions, squeeze-excitation, a C2f, an upsampling, a concatenation; logits (n, 4)."""
+    """Residual additions, squeeze-excitation, a C2f, an upsampling, a concatenation; logits (n, 4).
 
-    def __init__(self) -> None:
+    Args:
+        times: how many times as wide as 8 channels it is at its narrowest.
+    """
+
+    def __init__(self, times: int = 1) -> None:
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.SiLU())
-        self.block = nn.Sequential(nn.Conv2d(16, 16, 3, 1, 1), nn.BatchNorm2d(16), nn.ReLU())
-        self.squeeze, self.excite = nn.Conv2d(16, 8, 1), nn.Conv2d(8, 16, 1)
-        self.cv1, self.inner, self.cv2 = (
-            nn.Conv2d(16, 32, 1),
-            nn.Conv2d(16, 16, 3, 1, 1),
-            nn.Conv2d(48, 24, 1),
-        )
-        self.deep = nn.Conv2d(24, 16, 3, 2, 1)
-        self.depthwise = nn.Conv2d(40, 40, 3, 1, 1, groups=40)
-        self.head = nn.Linear(40, 4)
+        n = 8 * times
+        self.stem = nn.Sequential(nn.Conv2d(3, 2 * n, 3, 2, 1), nn.BatchNorm2d(2 * n), nn.SiLU())
+        self.block = nn.Sequential(nn.Conv2d(2 * n, 2 * n, 3, 1, 1), nn.BatchNorm2d(2 * n), nn.ReLU())
+        self.squeeze, self.excite = nn.Conv2d(2 * n, n, 1), nn.Conv2d(n, 2 * n, 1)
+        self.cv1, self.cv2 = nn.Conv2d(2 * n, 4 * n, 1), nn.Conv2d(6 * n, 3 * n, 1)
+        self.inner = nn.Conv2d(2 * n, 2 * n, 3, 1, 1)
+        self.deep = nn.Conv2d(3 * n, 2 * n, 3, 2, 1)
+        self.depthwise = nn.Conv2d(5 * n, 5 * n, 3, 1, 1, groups=5 * n)
+        self.head = nn.Linear(5 * n, 4)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.stem(x)

@@ -85,6 +85,7 @@ ELSEWHERE = {
     "cli/test_emulated.py": ("runners/emulated", "worker/answer"),
     "cli/test_ending.py": ("core/scratch",),
     "cli/test_explain.py": ("explain/run", "report/explain"),
+    "cli/test_judged.py": ("adapters/judged", "adapters/metric_process"),
     "cli/test_outside_model.py": ("adapters/classifier", "models/recovery"),
     "cli/test_outside_runtime.py": ("core/backend_types",),
     "cli/test_profile.py": ("latency/profile", "latency/rounds", "report/staircase"),

@@ -15,7 +15,10 @@ from edgeprune.adapters.unlabelled import Unlabelled, wrap
 from edgeprune.config.recipe import Recipe
 from edgeprune.config.targets import resolve_targets
 from edgeprune.images.dataset import Dataset
+from edgeprune.images.spec import spec_of
 from edgeprune.models.source import ModelSource, choose_adapter
+from edgeprune.records.summary import load_summary
+from made_onnx import Cells, exported
 
 ORT = next(profile.name for profile in resolve_targets(("cpu",)) if profile.backend == "onnxruntime")
 
@@ -77,3 +80,35 @@ def test_an_original_that_finds_nothing_is_told(
     ended = run(*asked(checkpoints["yolov8n"], pictures, tmp_path / "out"))
     assert ended.code == 3
     assert "the original itself finds nothing with a confidence of 0.25 in these 3 pictures" in ended.error
+
+
+def test_a_bare_onnx_file_builds_from_pictures_alone(run: Any, digits: Dataset, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, out = exported(Cells(4), tmp_path / "cells.onnx"), tmp_path / "out"
+    ended = run(
+        *(
+            "build",
+            "--model",
+            model,
+            "--data",
+            digits.source,
+            "--out",
+            out,
+            "--target",
+            ORT,
+            "--ratio",
+            "0.3",
+        ),
+        *("--epochs", "1", "--bench", "quick", "--max-drop", "1", "--set", "quantize.images=4"),
+        *("--set", "input.colour=BGR", "--set", "input.scale=0.00392157", "--set", "input.resize=crop"),
+    )
+    assert ended.code == 0, (ended.errors, ended.exception)
+    summary = load_summary(out)
+    assert (summary.metric, summary.imgsz) == ("top-1 agreement", (24, 32))
+    rows = {(row.variant, row.precision): row for row in summary.rows()}
+    assert set(rows) == {(each, how) for each in ("original", "pruned") for how in ("fp32", "int8")}
+    whole = rows["original", "fp32"].val
+    assert whole and whole.score == 1 and whole.others["output agreement"] > 0.999
+    pruned = [target.pruning for target in summary.targets.values()]
+    assert all(found and found.params_after < found.params_before for found in pruned)
+    assert spec_of(out / "best").preprocess.colour == "BGR"

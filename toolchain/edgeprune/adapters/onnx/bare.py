@@ -5,9 +5,10 @@ The original alone teaches and judges, see `adapters/unlabelled.py`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,10 +21,11 @@ from edgeprune.adapters.unlabelled import Unlabelled
 from edgeprune.config.recipe import Recipe
 from edgeprune.core.documents import validate
 from edgeprune.core.errors import ConfigError, ModelError
-from edgeprune.core.onnx_files import read_onnx
+from edgeprune.core.onnx_files import external_files, read_onnx
 from edgeprune.images.dataset import Dataset, load_pictures
 from edgeprune.images.postprocess import Postprocess
 from edgeprune.images.preprocess import Preprocess
+from edgeprune.images.reading.index import content_sha256
 from edgeprune.images.size import ImageSize, sides, size_of
 from edgeprune.images.spec import Spec
 from edgeprune.models.adapter import ModelAdapter, ModelInfo, Predict
@@ -42,11 +44,17 @@ class BareOnnx(BaseAdapter):
 
     Attributes:
         input: how a picture becomes the network's input, at its one size.
+        beside: digests of the files beside the ONNX file that hold weights of it.
     """
 
     input: Preprocess
+    beside: tuple[str, ...] = ()
 
     PACKAGES = ("onnx", "onnxsim")
+
+    def parts(self) -> Mapping[str, Any]:
+        """Return what results depend on: how pictures go in, and weights beside the file."""
+        return {"input": self.input.told(), "beside": list(self.beside)}
 
     def recognise(self, path: Path) -> bool:
         """Tell whether a file is an ONNX file by its name, or a checkpoint that was made of one."""
@@ -144,7 +152,8 @@ def configure(source: ModelSource, recipe: Recipe) -> ModelAdapter:
     model = read_onnx(path)
     metadata = metadata_of(model)
     imgsz = size_of_input(given_input(model, path), recipe.imgsz or told_size(metadata), path)
-    return Unlabelled(BareOnnx(preprocess_of(path, metadata, recipe.input, imgsz)), path)
+    beside = tuple(content_sha256(file) for file in external_files(path))
+    return Unlabelled(BareOnnx(preprocess_of(path, metadata, recipe.input, imgsz), beside), path)
 
 
 def _of_checkpoint(path: Path) -> Network:
