@@ -84,10 +84,10 @@ def test_a_pickle_that_would_run_code_does_not_run_it(build: Build, tmp_path: Pa
     assert not proof.exists()
 
 
-def test_an_onnx_file_that_tells_nothing_of_its_input_is_asked_for_it(build: Build, convnet: Path) -> None:
+def test_an_onnx_file_keeps_its_size(build: Build, convnet: Path) -> None:
     ended = build(model=convnet)
     assert ended.code == 3
-    assert "the file does not tell how a picture becomes its input: give input.colour," in ended.error
+    assert "fp32.onnx is fixed at 32x32 pixels; leave it out, or export the file with open" in ended.error
 
 
 def test_nan_weights_are_found_before_anything_is_made(build: Build, tmp_path: Path) -> None:

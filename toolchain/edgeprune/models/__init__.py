@@ -42,9 +42,12 @@ MODELS: dict[str, str] = {
     "ultralytics-segment": "edgeprune.adapters.ultralytics.segment",
     "ultralytics-pose": "edgeprune.adapters.ultralytics.pose",
     "ultralytics-obb": "edgeprune.adapters.ultralytics.obb",
-    "onnx": "edgeprune.adapters.onnx.bare",
+    "onnx": "edgeprune.adapters.onnx.bare:ADAPTER",
 }
-"""Adapter modules by name. The first one says what is wrong with a file that no adapter recognises."""
+"""Adapters by name: modules, or objects in them.
+
+The first one says what is wrong with a file that no adapter recognises.
+"""
 
 
 def adapter_of(path: Path) -> ModelAdapter:
@@ -76,7 +79,9 @@ def get_adapter(name: str) -> ModelAdapter:
         ConfigError: there is no such adapter, or it cannot be loaded.
     """
     if name in MODELS:
-        return cast(ModelAdapter, import_module(MODELS[name]))
+        module, _, attribute = MODELS[name].partition(":")
+        found = import_module(module)
+        return cast(ModelAdapter, getattr(found, attribute) if attribute else found)
     offered = {point.name: point for point in _offered()}
     if name in offered:
         return _loaded(offered[name])

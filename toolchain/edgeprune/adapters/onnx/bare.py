@@ -56,9 +56,13 @@ class BareOnnx(BaseAdapter):
         """Return what results depend on: how pictures go in, and weights beside the file."""
         return {"input": self.input.told(), "beside": list(self.beside)}
 
+    def configure(self, source: ModelSource, recipe: Recipe) -> ModelAdapter:
+        """Return the adapter of a file, see the function of that name."""
+        return configure(source, recipe)
+
     def recognise(self, path: Path) -> bool:
         """Tell whether a file is an ONNX file by its name, or a checkpoint that was made of one."""
-        return recognise(path)
+        return path.suffix.lower() == ".onnx" or plain_kind(path) == KIND
 
     def load(self, path: Path, trust: bool = False) -> Network:
         """Load an ONNX file, or a checkpoint of a network that came from one, as a torch network.
@@ -131,11 +135,6 @@ class BareOnnx(BaseAdapter):
         return [name for name in names if name.startswith(DECODE)]
 
 
-def recognise(path: Path) -> bool:
-    """Tell whether a file is an ONNX file by its name, or a checkpoint that was made of one."""
-    return path.suffix.lower() == ".onnx" or plain_kind(path) == KIND
-
-
 def configure(source: ModelSource, recipe: Recipe) -> ModelAdapter:
     """Return the adapter of an ONNX file, which is judged and taught by the original alone.
 
@@ -171,3 +170,7 @@ def _spec(model: Network, given: Preprocess | None) -> Spec:
     """Return what a network tells of its input and outputs; `given` goes before what it tells itself."""
     spec = validate(Spec, model.told.get("spec"), "the network", ModelError)
     return spec if given is None else spec.model_copy(update={"preprocess": given})
+
+
+ADAPTER = BareOnnx(Preprocess(320))
+"""Recognises files, and makes the adapter of one; what it says of an input is not yet any file's."""
