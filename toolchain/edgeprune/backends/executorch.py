@@ -74,7 +74,7 @@ class ExecuTorchSession:
         }
 
     def __call__(self, images: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
-        """Run on float32 images of shape (1, 3, H, W) and return new arrays, one an output."""
+        """Run on float32 images of shape (n, 3, H, W) and return new arrays, one an output."""
         return [output.numpy() for output in self._method.execute([self._tensor(images)])]
 
 
@@ -186,7 +186,7 @@ def quantized_ops(engine: Path) -> int | None:
 
 
 def input_shape(engine: Path) -> list[int]:
-    """Return the shape of the one input, (1, 3, H, W), as the converter noted it.
+    """Return the shape of the one input, (n, 3, H, W), as the converter noted it.
 
     Raises:
         ModelError: nothing beside the program tells it.

@@ -1,7 +1,7 @@
 """LiteRT on the CPU by XNNPACK: the engine is one portable `.tflite` file, for this machine as for a phone.
 
 litert-torch converts it from the exported program, in an isolated environment. Inside, the network runs in
-NHWC; its input keeps the layout of PyTorch, (1, 3, H, W), and is transposed by the first operator. A file of
+NHWC; its input keeps the layout of PyTorch, (n, 3, H, W), and is transposed by the first operator. A file of
 another converter may take (1, H, W, 3): it is loaded as well, and transposed here on the host.
 """
 
@@ -74,7 +74,7 @@ class LiteRtSession:
         }
 
     def __call__(self, images: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
-        """Run on float32 images of shape (1, 3, H, W) and return new arrays, one an output."""
+        """Run on float32 images of shape (n, 3, H, W) and return new arrays, one an output."""
         if self._channels_last:
             images = images.transpose(0, 2, 3, 1)
         self._interpreter.set_tensor(self._input, images)
@@ -159,7 +159,7 @@ def recognise(path: Path) -> Recognised | None:
 
 
 def input_shape(engine: Path) -> list[int]:
-    """Return the shape of the one input, as a session takes it: (1, 3, H, W).
+    """Return the shape of the one input, as a session takes it: (n, 3, H, W).
 
     Raises:
         CompileError: the runtime cannot load the file.

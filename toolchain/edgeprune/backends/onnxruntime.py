@@ -102,7 +102,7 @@ class OrtSession:
         }
 
     def __call__(self, images: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
-        """Run on float32 images of shape (1, 3, H, W) and return new arrays, one an output."""
+        """Run on float32 images of shape (n, 3, H, W) and return new arrays, one an output."""
         if self._halves:
             images = images.astype("float16")
         outputs: list[np.ndarray[Any, Any]] = self._session.run(None, {self._input: images})

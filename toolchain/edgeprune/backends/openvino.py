@@ -89,7 +89,7 @@ class OpenVinoSession:
         }
 
     def __call__(self, images: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
-        """Run on float32 images of shape (1, 3, H, W) and return new arrays, one an output."""
+        """Run on float32 images of shape (n, 3, H, W) and return new arrays, one an output."""
         # The input is read in place; outputs are copied, since the request reuses its own memory.
         results = self.request.infer(images, share_inputs=True, share_outputs=False)
         return [results[index] for index in range(self._outputs)]

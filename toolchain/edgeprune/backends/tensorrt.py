@@ -91,7 +91,7 @@ class TensorRtSession:
         }
 
     def __call__(self, images: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
-        """Run on float32 images of shape (1, 3, H, W) and return new arrays on the host, one an output.
+        """Run on float32 images of shape (n, 3, H, W) and return new arrays on the host, one an output.
 
         Copies and the network are queued on one stream; the call returns when all of it is done.
         """

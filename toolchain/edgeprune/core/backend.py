@@ -49,7 +49,7 @@ class Backend:
         compile: turns an ONNX artifact, or a program, into the engine ``out/ENGINE``, from (model, precision,
             options, out). It raises `CompileError`, or `RuntimeMissingError` with the command that helps.
         load: an engine as a session, from (engine, precision, threads, options). It raises as `compile`.
-        input_shape: the shape of an engine's input, (1, 3, H, W) as a session takes it, 0 for a side that is
+        input_shape: the shape of an engine's input, (n, 3, H, W) as a session takes it, 0 for a side that is
             not fixed. It raises an `EdgepruneError` where nothing tells it, or the file is damaged.
         load_many: from the same and a count, an engine for so many queries at once, each with `threads`
             threads and a session of its own. What the runtime allows to be shared is shared; the sessions

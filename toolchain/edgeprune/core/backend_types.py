@@ -26,7 +26,7 @@ class Session(Protocol):
     compile_ms: float | None
 
     def __call__(self, images: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
-        """Run on float32 images of shape (1, 3, H, W) and return the outputs as arrays on the host."""
+        """Run on float32 images of shape (n, 3, H, W) and return the outputs as arrays on the host."""
         ...
 
 
@@ -43,7 +43,7 @@ class NodeCounter(Protocol):
     """A loaded engine whose runtime counts how long each node takes."""
 
     def __call__(self, images: np.ndarray[Any, Any]) -> object:
-        """Run one inference on float32 images of shape (1, 3, H, W)."""
+        """Run one inference on float32 images of shape (n, 3, H, W)."""
         ...
 
     def note(self) -> None:

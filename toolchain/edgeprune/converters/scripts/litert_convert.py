@@ -30,7 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("program", type=Path, help="file of torch.export.save")
     parser.add_argument("out", type=Path, help="the .tflite file to write")
-    parser.add_argument("--inputs", type=Path, help="folder of .npy files, float32 (1, 3, H, W)")
+    parser.add_argument("--inputs", type=Path, help="folder of .npy files, float32 (n, 3, H, W)")
     parser.add_argument("--keep", type=Path, help="JSON list of the program's nodes that stay in float")
     args = parser.parse_args()
     program = torch.export.load(args.program)
