@@ -63,6 +63,8 @@ ELSEWHERE = {
         "adapters/onnx/operators",
         "adapters/onnx/reading",
     ),
+    "adapters/test_collection.py": ("adapters/timm", "adapters/torchvision"),
+    "adapters/test_own.py": ("adapters/bounded",),
     "bench/test_flags.py": ("bench/machine_flags", "records/facts", "records/figures"),
     "bench/test_foreign_engines.py": ("bench/foreign", "bench/inventory"),
     "bench/test_protocol.py": (

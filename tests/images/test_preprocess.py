@@ -12,7 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from torchvision.transforms import Normalize
+from timm.data import create_transform
+from torchvision.transforms import InterpolationMode, Normalize
+from torchvision.transforms._presets import ImageClassification
 from ultralytics.data.augment import LetterBox, classify_transforms
 from ultralytics.utils.patches import imread
 
@@ -20,12 +22,15 @@ from edgeprune.core.documents import validate
 from edgeprune.core.errors import DataError
 from edgeprune.images.dataset import Dataset
 from edgeprune.images.preprocess import (
+    BICUBIC_CROP,
     CENTRE_CROP,
     Preprocess,
+    Resize,
     centre_crop,
     letterbox,
     load_input,
     read_image,
+    to_input,
     to_tensor,
 )
 
@@ -96,6 +101,30 @@ def test_the_pixels_are_those_of_ultralytics_classify_transforms(
     assert min(place.width, place.height) == imgsz
     assert place.left <= 0
     assert place.top <= 0
+
+
+@pytest.mark.parametrize("shape", [(64, 96), (96, 65), (20, 31), (333, 500)])
+@pytest.mark.parametrize(
+    ("imgsz", "scaled", "resize"), [(64, 73, CENTRE_CROP), (65, 68, BICUBIC_CROP), (32, 32, BICUBIC_CROP)]
+)
+def test_the_pixels_are_those_of_torchvision_and_timm(
+    shape: tuple[int, int], imgsz: int, scaled: int, resize: Resize
+) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    spec = Preprocess(imgsz, pad=None, resize=resize, crop=imgsz / scaled, **IMAGENET)
+    tensor, _ = to_input(image, spec)
+    kind = "bicubic" if resize == BICUBIC_CROP else "bilinear"
+    picture = Image.fromarray(image[..., ::-1])
+    for theirs in (
+        ImageClassification(
+            crop_size=imgsz, resize_size=scaled, interpolation=InterpolationMode(kind), antialias=True
+        ),
+        create_transform(
+            (3, imgsz, imgsz), interpolation=kind, crop_pct=imgsz / scaled,
+            mean=IMAGENET["mean"], std=IMAGENET["std"],
+        ),
+    ):  # fmt: skip
+        np.testing.assert_allclose(tensor[0], theirs(picture).numpy(), atol=2e-6)
 
 
 def test_the_tensor_is_rgb_in_the_unit_range_bit_for_bit_as_torch_scales_it() -> None:

@@ -19,15 +19,8 @@ from edgeprune.config.recipe import ExportRecipe
 from edgeprune.export.onnx import export
 from edgeprune.images.dataset import Dataset
 from edgeprune.images.preprocess import Preprocess
-from edgeprune.prune.activation import (
-    ACTIVATIONS,
-    Eased,
-    ease,
-    set_share,
-    settle,
-    silu_names,
-    swap_activation,
-)
+from edgeprune.models.easing import Eased, ease, set_share, settle
+from edgeprune.prune.activation import ACTIVATIONS, silu_names, swap_activation
 from edgeprune.quantize import CalibrationSet, quantize
 
 SPEC = Preprocess(64)

@@ -17,10 +17,11 @@ from torch.testing import assert_close
 from ultralytics import YOLO
 
 from conftest import CLASSIFIERS, DIGITS, write_digits
+from edgeprune.adapters.classifier import TEACHER_SHARE, distillation
 from edgeprune.adapters.top_k import evaluate
 from edgeprune.adapters.ultralytics import classify as adapter
 from edgeprune.adapters.ultralytics import detect as ultralytics
-from edgeprune.adapters.ultralytics.distil import TEACHER_SHARE, SoftTargets, distillation
+from edgeprune.adapters.ultralytics.distil import SoftTargets
 from edgeprune.config.recipe import Criterion, ExportRecipe, PruneRecipe, Recipe, load_recipe
 from edgeprune.core.errors import CompileError, ModelError
 from edgeprune.export.onnx import compare, export

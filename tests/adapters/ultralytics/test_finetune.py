@@ -20,7 +20,8 @@ from edgeprune.config.recipe import PruneRecipe, Recipe, load_recipe
 from edgeprune.core.errors import EdgepruneError
 from edgeprune.images.dataset import Dataset, load_dataset
 from edgeprune.models import Progress, Training
-from edgeprune.prune.activation import Eased, silu_names, swap_activation
+from edgeprune.models.easing import Eased
+from edgeprune.prune.activation import silu_names, swap_activation
 from edgeprune.prune.evidence import Evidence
 from edgeprune.prune.surgery import prune
 

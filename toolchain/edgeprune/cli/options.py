@@ -159,7 +159,8 @@ class AskedModel:
             raise ConfigError(f"--adapter: {self.model} names the kind of model already; leave it out")
         if self.weights is None:
             raise ConfigError(
-                f"--model {self.model}: its trained weights are needed; give the file by --weights"
+                f"--model {self.model}: its trained weights are needed; give the file by --weights "
+                "(nothing is downloaded: docs/classifiers.md says how to get published ones)"
             )
         return ModelSource(self.weights, self.model, metric=metric)
 

@@ -24,6 +24,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     ),
     "charts": ("matplotlib",),
     "search": ("optuna",),
+    "timm": ("timm", "safetensors"),
 }
 _FIRST = ("torch", "ultralytics", "torch_pruning", "onnx", "onnxsim", "cv2")
 """What every build needs, whatever its target."""

@@ -2,7 +2,8 @@
 
 It is that of ultralytics' validators. For detection, with square batches (`rect=False`): the long side is
 scaled to the input size with bilinear interpolation, the rest is padded around the centre.
-For classification: the short side is scaled, with Pillow's antialiasing, and the centre is cut out.
+For classification: the short side is scaled, with Pillow's antialiasing, and the centre is cut out. That is
+also what torchvision's and timm's transforms do, with a crop share and an interpolation of their own.
 An input that is no square is filled as far as the image's proportions allow, or covered by it: the letterbox
 is what ultralytics' `predict` makes for that height and width, and `val` of a file that was exported at them.
 
@@ -29,6 +30,8 @@ Tensor = npt.NDArray[np.float32]
 
 LETTERBOX: Final = "bilinear, long side to imgsz, centred letterbox"
 CENTRE_CROP: Final = "bilinear with antialiasing, short side to imgsz, centre crop"
+BICUBIC_CROP: Final = "bicubic with antialiasing, short side to imgsz, centre crop"
+CROPS: Final = (CENTRE_CROP, BICUBIC_CROP)
 
 
 @dataclass(frozen=True)
@@ -73,18 +76,22 @@ def letterbox(image: Image, spec: Preprocess) -> tuple[Image, Placement]:
 
 
 def centre_crop(image: Image, spec: Preprocess) -> tuple[Image, Placement]:
-    """Scale and cut a BGR image of shape (h, w, 3) to the spec's height and width, uint8, as torchvision."""
+    """Scale and cut a BGR image of shape (h, w, 3) to the spec's height and width, uint8, as torchvision.
+
+    Where `crop` is below 1 the image is made larger by that share, as torchvision's 256 before 224.
+    """
     (high, wide), (height, width) = sides(spec.imgsz), image.shape[:2]
-    if high * width >= wide * height:  # its height is what has to be scaled most
-        scaled = high, high * width // height
+    tall, broad = math.floor(high / spec.crop), math.floor(wide / spec.crop)
+    if tall * width >= broad * height:  # its height is what has to be scaled most
+        scaled = tall, tall * width // height
     else:
-        scaled = wide * height // width, wide
+        scaled = broad * height // width, broad
     if scaled != (height, width):
         from PIL import Image as Pillow
 
         height, width = scaled
-        resized = Pillow.fromarray(image).resize((width, height), Pillow.Resampling.BILINEAR)
-        image = np.asarray(resized, dtype=np.uint8)
+        kind = Pillow.Resampling.BICUBIC if spec.resize == BICUBIC_CROP else Pillow.Resampling.BILINEAR
+        image = np.asarray(Pillow.fromarray(image).resize((width, height), kind), dtype=np.uint8)
     left, top = round((width - wide) / 2), round((height - high) / 2)
     cut = image[top : top + high, left : left + wide]
     return cut, Placement(width, height, -left, -top)
@@ -110,6 +117,6 @@ def by_plane(numbers: Sequence[float]) -> Tensor:
 
 def to_input(image: Image, spec: Preprocess) -> tuple[Tensor, Placement]:
     """Resize and scale a BGR image: float32 (1, 3, h, w), and where the image lies in it."""
-    fit = centre_crop if spec.resize == CENTRE_CROP else letterbox
+    fit = centre_crop if spec.resize in CROPS else letterbox
     canvas, placement = fit(image, spec)
     return to_tensor(canvas, spec), placement

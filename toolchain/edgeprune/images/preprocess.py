@@ -15,7 +15,9 @@ from pydantic import ConfigDict, Field
 from edgeprune.core.errors import DataError
 from edgeprune.core.files import read_bytes
 from edgeprune.images.pixels import (
+    BICUBIC_CROP,
     CENTRE_CROP,
+    CROPS,
     LETTERBOX,
     Image,
     Placement,
@@ -28,7 +30,9 @@ from edgeprune.images.pixels import (
 from edgeprune.images.size import input_shape, sides, size_of
 
 __all__ = [
+    "BICUBIC_CROP",
     "CENTRE_CROP",
+    "CROPS",
     "LETTERBOX",
     "Image",
     "Placement",
@@ -46,9 +50,12 @@ __all__ = [
 Resize = Literal[
     "bilinear, long side to imgsz, centred letterbox",
     "bilinear with antialiasing, short side to imgsz, centre crop",
+    "bicubic with antialiasing, short side to imgsz, centre crop",
 ]
 
 
+_SELDOM = {"mean": None, "std": None, "batch": 1, "crop": 1.0}
+"""Keys that are left out of a document where they say nothing."""
 Side = Annotated[int, Field(ge=1)]
 Divisor = Annotated[float, Field(gt=0)]
 
@@ -63,10 +70,11 @@ class Preprocess:
         scale: factor on the 0-255 values.
         pad: grey level of the letterbox; None where nothing is padded.
         layout: order of the tensor's dimensions.
-        resize: `LETTERBOX` or `CENTRE_CROP`.
+        resize: `LETTERBOX`, `CENTRE_CROP` or `BICUBIC_CROP`.
         mean, std: what is taken off each plane after the scale, and what it is then divided by; None for
             nothing.
         batch: images that the network takes at once, always so many.
+        crop: of a centre crop, the share of the scaled short side that the input covers: 0.875 is 224 of 256.
     """
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
@@ -80,6 +88,7 @@ class Preprocess:
     mean: tuple[float, float, float] | None = None
     std: tuple[Divisor, Divisor, Divisor] | None = None
     batch: Annotated[int, Field(ge=1)] = 1
+    crop: Annotated[float, Field(gt=0.1, le=1)] = 1.0
 
     def __post_init__(self) -> None:
         """Take a height and a width that are the same for the side of a square."""
@@ -99,8 +108,7 @@ class Preprocess:
     def told(self) -> dict[str, Any]:
         """Return it as JSON has it: what is not done to an image is left out, and a batch of one."""
         told = asdict(self)
-        left_out = {"mean": None, "std": None, "batch": 1}
-        return {key: value for key, value in told.items() if key not in left_out or value != left_out[key]}
+        return {key: value for key, value in told.items() if key not in _SELDOM or value != _SELDOM[key]}
 
 
 def read_image(path: Path) -> Image:

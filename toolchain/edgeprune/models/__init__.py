@@ -43,6 +43,8 @@ MODELS: dict[str, str] = {
     "ultralytics-pose": "edgeprune.adapters.ultralytics.pose",
     "ultralytics-obb": "edgeprune.adapters.ultralytics.obb",
     "onnx": "edgeprune.adapters.onnx.bare:ADAPTER",
+    "timm": "edgeprune.adapters.timm:ADAPTER",
+    "torchvision": "edgeprune.adapters.torchvision:ADAPTER",
 }
 """Adapters by name: modules, or objects in them.
 
@@ -57,7 +59,10 @@ def adapter_of(path: Path) -> ModelAdapter:
 
     Raises:
         ConfigError: none recognises it, and an adapter of another package cannot be loaded.
+        ModelError: it is known to be of another kind; see `foreign`.
     """
+    from edgeprune.models.foreign import require_known  # it reads checkpoints, for which it takes torch
+
     damaged: list[ConfigError] = []
     for name in (*(point.name for point in _offered()), *reversed(MODELS)):
         try:
@@ -69,6 +74,7 @@ def adapter_of(path: Path) -> ModelAdapter:
             return adapter
     if damaged and path.is_file():
         raise damaged[0]
+    require_known(path)
     return get_adapter(next(iter(MODELS)))
 
 

@@ -48,6 +48,8 @@ class ModelInfo:
             NMS follows; None of every other network.
         outputs: names of the exported network's outputs.
         is_single: whether it was trained with all classes of its data as one (`single_cls`).
+        is_named: whether the checkpoint names its classes; else a build takes the names of its data, which
+            `info` finds in the model's attribute `names`.
     """
 
     task: str
@@ -60,6 +62,7 @@ class ModelInfo:
     with_nms: Postprocess | None = None
     outputs: tuple[str, ...] = ("output0",)
     is_single: bool = False
+    is_named: bool = True
 
     @property
     def end2end(self) -> bool:

@@ -7,6 +7,7 @@ so only what leaves a classifier's label true is done unless pictures are mixed 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,11 +48,29 @@ def batches(
         DataError: a picture cannot be read.
     """
     rng = np.random.default_rng(seed)
+    for chosen in shuffled(paths, size, rng):
+        yield load_changed(chosen, spec, rng, how)
+
+
+def shuffled(paths: Sequence[Path], size: int, rng: np.random.Generator) -> Iterator[list[Path]]:
+    """Yield every path once, in a random order, `size` at a time."""
     order = rng.permutation(len(paths))
     for start in range(0, len(paths), size):
-        chosen = [paths[index] for index in order[start : start + size]]
-        images = np.concatenate([to_input(changed(read_image(path), rng, how), spec)[0] for path in chosen])
-        yield torch.from_numpy(mixed(images, rng, how.mixing))
+        yield [paths[index] for index in order[start : start + size]]
+
+
+def load_changed(
+    paths: Sequence[Path], spec: Preprocess, rng: np.random.Generator, how: Augmentation
+) -> torch.Tensor:
+    """Read pictures, on all cores, and change them: float32 (n, 3, H, W), in the order of the paths.
+
+    Raises:
+        DataError: a picture cannot be read.
+    """
+
+    with ThreadPoolExecutor() as pool:
+        images = [to_input(changed(image, rng, how), spec)[0] for image in pool.map(read_image, paths)]
+    return torch.from_numpy(mixed(np.concatenate(images), rng, how.mixing))
 
 
 def changed(image: Image, rng: np.random.Generator, how: Augmentation) -> Image:

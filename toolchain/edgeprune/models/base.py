@@ -8,6 +8,7 @@ four for classifiers.
 from __future__ import annotations
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from edgeprune.models.following import mark_followed
 from edgeprune.models.recovery import recover
 
 if TYPE_CHECKING:
+    from edgeprune.config.recipe import Recipe
     from edgeprune.images.dataset import Dataset
     from edgeprune.images.preprocess import Preprocess
     from edgeprune.records.scores import Accuracy
@@ -80,6 +82,19 @@ class BaseAdapter(ABC):
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Say that there is no loss here; see `labelled_images`."""
         raise ConfigError("this kind of model has no loss")
+
+    def training_steps(
+        self, dataset: Dataset, spec: Preprocess, size: int, seed: int
+    ) -> Iterator[Sequence[Batch]]:
+        """Yield an epoch of `labelled_images`, `size` a step, one a batch: each step draws its own."""
+        for step in range(math.ceil(len(dataset.images["train"]) / size)):
+            yield list(self.labelled_images(dataset, spec, size, seed + step))
+
+    def taught_loss(
+        self, model: nn.Module, teacher: nn.Module | None, batch: Batch, recipe: Recipe
+    ) -> torch.Tensor:
+        """Return the loss of the labels: no teacher is asked."""
+        return self.loss(model, batch)
 
     def prunable(self, model: nn.Module) -> nn.Module:
         """Return a copy, gradients on, in eval mode, its blocks judged by their operations.

@@ -144,6 +144,43 @@ def plain_kind(path: Path) -> str | None:
     return None
 
 
+@dataclass(frozen=True)
+class Outline:
+    """What a checkpoint holds, by name.
+
+    Attributes:
+        keys: at the top of it.
+        weights: tensors by name, of the dictionary that has most of them.
+    """
+
+    keys: frozenset[str] = frozenset()
+    weights: frozenset[str] = frozenset()
+
+
+def read_outline(path: Path) -> Outline:
+    """Return what a checkpoint holds, without its numbers; nothing of a file that is none."""
+    with suppress(ModelError), _open(path) as content:
+        root = content.root
+        if isinstance(root, dict):
+            inside = [root, *(value for value in root.values() if isinstance(value, dict))]
+            named = [
+                frozenset(
+                    name for name, one in each.items() if isinstance(one, Tensor) and isinstance(name, str)
+                )
+                for each in inside
+            ]
+            return Outline(frozenset(key for key in root if isinstance(key, str)), max(named, key=len))
+    return Outline()
+
+
+def read_texts(path: Path) -> dict[str, str]:
+    """Return the texts at the top of a checkpoint by their names; none of a file that is no checkpoint."""
+    with suppress(ModelError), _open(path) as content:
+        if isinstance(content.root, dict):
+            return {key: value for key, value in content.root.items() if isinstance(value, str)}
+    return {}
+
+
 def read_tensors(found: Mapping[Any, Any], content: container.Content, path: Path) -> dict[str, torch.Tensor]:
     """Read tensors by their names.
 

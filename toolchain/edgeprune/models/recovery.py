@@ -1,39 +1,81 @@
 """A plain recovery after pruning, for kinds of model whose own framework does not train them.
 
-Labels alone teach, at a rate that falls from `finetune.lr0` to 0 by a cosine. Batch norms keep the statistics
-that were measured after the cut, since images come one by one; gradients are added up over `finetune.batch`.
+The rate falls from `finetune.lr0` to 0 by a cosine. What is judged and kept is an average of the weights over
+the last steps, since these jump from batch to batch. Swapped activations are eased in.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import nn
 
+from edgeprune.models.adapter import Batch, ModelAdapter
+from edgeprune.models.easing import EASED, ease, set_share, settle
 from edgeprune.models.predictor import predictor
 
 if TYPE_CHECKING:
-    from edgeprune.models.adapter import ModelAdapter, Training
+    from edgeprune.config.recipe import Recipe
+    from edgeprune.images.dataset import Dataset
+    from edgeprune.images.preprocess import Preprocess
+    from edgeprune.models.adapter import Training
 
 _SPLIT = "val"
+REACH = 1000
+"""Steps that the average of the weights reaches back at most."""
 
 
-def recover(adapter: ModelAdapter, training: Training) -> None:
+class Trainable(ModelAdapter, Protocol):
+    """An adapter that is trained here: `BaseAdapter` has an answer to both."""
+
+    def training_steps(
+        self, dataset: Dataset, spec: Preprocess, size: int, seed: int
+    ) -> Iterator[Sequence[Batch]]:
+        """Yield an epoch of training images: for each step one batch, or several that are added up."""
+        ...
+
+    def taught_loss(
+        self, model: nn.Module, teacher: nn.Module | None, batch: Batch, recipe: Recipe
+    ) -> torch.Tensor:
+        """Return the loss of a batch, a scalar, with what the teacher makes of it where there is one."""
+        ...
+
+
+def recover(adapter: Trainable, training: Training) -> None:
     """Train a student for `finetune.epochs` epochs and leave the best one on val at `out`.
 
-    Each step draws its own images of the train split. A teacher is not asked.
+    The adapter's labels teach, and the teacher as far as the adapter's loss asks it. Batch norms follow the
+    images where these come in batches; else they keep the statistics that were measured after the cut.
     """
-    device = device_of(training)
-    model = adapter.load(training.student).to(device).eval().requires_grad_(True)
+    device, recipe = device_of(training), training.recipe
+    model = adapter.load(training.student).to(device).requires_grad_(True)
+    teacher = adapter.load(training.teacher).to(device).eval() if training.teacher else None
+    drawn = _drawn(adapter, training)
 
-    def add_gradients(step: int) -> None:
-        _add_gradients(adapter, model, training, step, device)
+    def add_gradients(_step: int) -> None:
+        parts = next(drawn)
+        for part in parts:
+            batch = _moved(part, device)
+            model.train(
+                any(torch.is_tensor(one) and one.dim() == 4 and len(one) > 1 for one in batch.values())
+            )
+            loss = adapter.taught_loss(model, teacher, batch, recipe) / len(parts)
+            loss.backward()
 
     descend(adapter, training, model, list(model.parameters()), add_gradients)
+
+
+def _drawn(adapter: Trainable, training: Training) -> Iterator[Sequence[Batch]]:
+    """Yield the images of one step after the other for ever, epoch after epoch."""
+    recipe, spec = training.recipe, adapter.preprocess(training.imgsz)
+    for epoch in count():
+        seed = recipe.seed + epoch * steps_of_epoch(training)
+        yield from adapter.training_steps(training.dataset, spec, recipe.finetune.batch, seed)
 
 
 def descend(
@@ -57,24 +99,60 @@ def descend(
     kind = {"AdamW": torch.optim.AdamW, "SGD": torch.optim.SGD}[tuning.optimizer]
     optimiser = kind(parameters, lr=tuning.lr0, weight_decay=tuning.weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, tuning.epochs * steps)
-    best, since = -math.inf, 0
+    last = EASED * tuning.epochs * steps if ease(model) else 0.0
+    average, best, since, eased = Average(model), -math.inf, 0, 1.0
     for epoch in range(tuning.epochs):
-        for step in range(steps):
+        for step in range(epoch * steps, (epoch + 1) * steps):
             optimiser.zero_grad()
-            add_gradients(epoch * steps + step)
+            add_gradients(step)
             optimiser.step()
             schedule.step()
+            eased = min(1.0, (step + 1) / last) if last else 1.0
+            set_share(model, eased)
+            average.follow(model)
             rated = f", best {best:.3f}" if math.isfinite(best) else ""
-            share = (epoch * steps + step + 1) / (tuning.epochs * steps)
-            training.progress(share, f"epoch {epoch + 1}/{tuning.epochs}{rated}")
-        plain = copy.deepcopy(model).cpu().eval()
+            training.progress(
+                (step + 1) / (tuning.epochs * steps), f"epoch {epoch + 1}/{tuning.epochs}{rated}"
+            )
+        if eased < 1:
+            continue  # that network still has a share of SiLU
+        plain = average.of(model)
+        settle(plain)
         score = _score(adapter, plain, training)
-        since += 1
-        if score > best:
-            best, since = score, 0
+        since = 0 if score > best else since + 1
+        if score >= best:  # of equals the later one, trained at the lower rate
+            best = score
             adapter.save(plain, training.out)
         if since > tuning.patience > 0:
             return
+
+
+class Average:
+    """A moving average of a network's weights and buffers (Polyak and Juditsky, 1992).
+
+    It reaches back over about a tenth of the steps so far, and no further than `REACH` of them.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        self._steps = 0
+
+    def follow(self, model: nn.Module) -> None:
+        """Take in the weights after a step."""
+        self._steps += 1
+        share = max(1 / REACH, 9 / (9 + self._steps))
+        for name, tensor in model.state_dict().items():
+            own = self._state[name]
+            if own.is_floating_point():
+                own.lerp_(tensor.detach(), share)
+            else:
+                own.copy_(tensor)
+
+    def of(self, model: nn.Module) -> nn.Module:
+        """Return a copy of a network with the average for weights, on the CPU, in eval mode."""
+        twin = copy.deepcopy(model)
+        twin.load_state_dict(self._state)
+        return twin.cpu().eval()
 
 
 def steps_of_epoch(training: Training) -> int:
@@ -89,20 +167,15 @@ def device_of(training: Training) -> torch.device:
     return torch.device(f"cuda:{first}" if first.isdigit() else first)
 
 
-def _add_gradients(
-    adapter: ModelAdapter, model: nn.Module, training: Training, step: int, device: torch.device
-) -> None:
-    recipe, spec = training.recipe, adapter.preprocess(training.imgsz)
-    drawn = adapter.labelled_images(training.dataset, spec, recipe.finetune.batch, recipe.seed + step)
-    for batch in drawn:
-        loss = adapter.loss(model, _moved(batch, device)) / recipe.finetune.batch
-        loss.backward()
-
-
 def _score(adapter: ModelAdapter, model: nn.Module, training: Training) -> float:
     predict, post = predictor(adapter.exportable(model)), adapter.info(model).postprocess
     spec = adapter.preprocess(training.imgsz)
     return adapter.evaluate(predict, training.dataset, _SPLIT, spec, post).score
+
+
+def _is_several(batch: Batch) -> bool:
+    """Tell whether a batch holds more than one image, so that statistics over it mean something."""
+    return any(torch.is_tensor(one) and one.dim() == 4 and len(one) > 1 for one in batch.values())
 
 
 def _moved(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:

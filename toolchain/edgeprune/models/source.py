@@ -37,6 +37,12 @@ class ModelSource:
     adapter: str | None = None
     metric: str | None = None
 
+    @property
+    def code(self) -> tuple[str, ...]:
+        """What of the user's own code is run: files that are named as adapter and metric."""
+        named = (self.adapter, self.metric and self.metric.rpartition(":")[0])
+        return tuple(file for file in named if file and file.endswith(".py"))
+
     def __str__(self) -> str:
         """Return it as messages name it."""
         return f"{self.architecture} ({self.file})" if self.architecture else str(self.file)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 from edgeprune.backends import require_batch
 from edgeprune.bench.testbed import Testbed, local
@@ -97,6 +98,8 @@ def start(
             require_method(scheme_of(request.recipe, profile), request.recipe.quantize.method)
         require_batch(profile, request.recipe.batch)
     notify("load", 0.0, str(request.model))
+    for code in request.model.code:
+        notify("load", 0.0, f"running {code}, which is your own code")
     adapter = choose_adapter(request.model, request.recipe)
     model = adapter.load(request.model.file, request.trust)
     info = adapter.info(model)
@@ -110,12 +113,16 @@ def start(
 
         check(request.recipe.export.embed, info.postprocess, request.targets, request.recipe.batch)
     dataset = load_data(request, adapter, info, store, notify)
+    parts: dict[str, Any] = {"model": digest(request.model.file), "architecture": request.model.architecture}
+    if not info.is_named:
+        vars(model)["names"] = parts["names"] = list(dataset.names)
+        info = adapter.info(model)
     spec, bed = replace(adapter.preprocess(imgsz), batch=request.recipe.batch), testbed or local()
     context = Build(request, store, adapter, notify, dataset, info, spec, cache(version_named), bed)
     # Later stages, ultralytics' trainer among them, only ever read this copy, written by edgeprune itself.
     original = context.stage(
         "original",
-        {"model": digest(request.model.file), "architecture": request.model.architecture},
+        parts,
         lambda out: adapter.save(model, out / "model.pt"),
         lambda place: context.network(place / "model.pt"),
         uses=context.of_model,

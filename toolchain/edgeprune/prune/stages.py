@@ -16,8 +16,8 @@ from edgeprune.core.files import write_text_atomically
 from edgeprune.images.dataset import Dataset
 from edgeprune.images.preprocess import Preprocess, load_input
 from edgeprune.models import ModelAdapter
+from edgeprune.models.easing import ease, settle
 from edgeprune.models.predictor import predictor
-from edgeprune.prune.activation import ease, settle
 from edgeprune.prune.criteria import NEEDS
 from edgeprune.prune.evidence import Evidence, gather
 from edgeprune.prune.recalibrate import recalibrate

@@ -102,7 +102,7 @@ FOLLOWED: frozenset[str] = frozenset(
         "edgeprune.models.blocks.SplitCBLinear",
         "edgeprune.models.blocks.SplitELAN",
         "edgeprune.models.blocks.SplitPSA",
-        "edgeprune.prune.activation.Eased",
+        "edgeprune.models.easing.Eased",
     }
 )  # fmt: skip
 """Classes whose forward pass the dependency graph follows rightly; a class derived from one has its own.

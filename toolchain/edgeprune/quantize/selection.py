@@ -21,7 +21,7 @@ import numpy.typing as npt
 from edgeprune.config.recipe import Selection
 from edgeprune.core.errors import DataError
 from edgeprune.images.dataset import Dataset
-from edgeprune.images.preprocess import CENTRE_CROP, Image, Preprocess, centre_crop, letterbox, read_image
+from edgeprune.images.preprocess import CROPS, Image, Preprocess, centre_crop, letterbox, read_image
 from edgeprune.images.reading.index import content_sha256
 
 POOL = 2048
@@ -89,7 +89,7 @@ def features(image: Image, spec: Preprocess) -> Features:
     import cv2
 
     small = replace(spec, imgsz=_LOOK)
-    canvas, _ = centre_crop(image, small) if spec.resize == CENTRE_CROP else letterbox(image, small)
+    canvas, _ = centre_crop(image, small) if spec.resize in CROPS else letterbox(image, small)
     thumbnail = cv2.resize(canvas, (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA) / 255
     shades = [
         np.histogram(canvas[:, :, channel], bins=_SHADES, range=(0, 256))[0] / _LOOK**2

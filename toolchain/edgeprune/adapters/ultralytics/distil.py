@@ -14,6 +14,7 @@ from torch.nn import functional
 from ultralytics.models.yolo.classify import ClassificationTrainer
 from ultralytics.utils.torch_utils import unwrap_model
 
+from edgeprune.adapters.classifier import TEACHER_SHARE, distillation
 from edgeprune.adapters.top_k import METRIC
 from edgeprune.adapters.ultralytics.checkpoint import load_network
 from edgeprune.adapters.ultralytics.finetune import (
@@ -29,24 +30,6 @@ from edgeprune.core.documents import read_record
 from edgeprune.core.errors import OutputError
 from edgeprune.core.files import write_text_atomically
 from edgeprune.models import Training
-
-TEACHER_SHARE = 0.9
-"""Of the loss; the labels have the rest. As in Tian et al., arXiv 1910.10699, and far above a half as Hinton
-et al. advise."""
-
-
-def distillation(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Return the KL divergence of the softened student from the softened teacher, mean over the images.
-
-    It is multiplied by the squared temperature: softening divides the gradients by about that.
-
-    Args:
-        student, teacher: logits (n, classes).
-        temperature: what both are divided by.
-    """
-    logs = [functional.log_softmax(logits.float() / temperature, dim=1) for logits in (student, teacher)]
-    divergence = functional.kl_div(logs[0], logs[1], reduction="batchmean", log_target=True)
-    return divergence * temperature**2
 
 
 def logits_of(outputs: Any) -> torch.Tensor:

@@ -31,13 +31,12 @@ from edgeprune.core.errors import EdgepruneError, ModelError, shorten
 from edgeprune.images.reading.view import write_view
 from edgeprune.images.size import sides
 from edgeprune.models import Progress, Training
-from edgeprune.prune.activation import ease, set_share, settle
+from edgeprune.models.easing import EASED, ease, set_share, settle
 
 STUDENT, TEACHER = "student.pt", "teacher.pt"
 report_to_nobody()  # here, since ultralytics' own launcher imports this module in each of its processes
 
 BEST, LAST = "student_best.pt", "student_last.pt"
-EASED = 0.6  # share of the training after which swapped activations stand alone
 RECIPE = "recipe.json"
 
 

@@ -1,0 +1,322 @@
+"""A user's own network: a Python file with one class, named by ``--adapter FILE.py``.
+
+docs/own-network.md says what the class has. The file is the user's code. It runs because it is named, in
+this process, and nothing is written beside it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from edgeprune.adapters.bounded import Metric, judge
+from edgeprune.config.recipe import InputRecipe
+from edgeprune.core.artifact import digest
+from edgeprune.core.documents import validate
+from edgeprune.core.errors import ConfigError, DataError, EdgepruneError, shorten
+from edgeprune.images.dataset import Dataset, load_pictures
+from edgeprune.images.postprocess import Postprocess, classifier, values
+from edgeprune.images.preprocess import CENTRE_CROP, LETTERBOX, Preprocess, Resize, load_input
+from edgeprune.images.size import ImageSize, size_of
+from edgeprune.models.adapter import Batch, ModelInfo, Predict, Training
+from edgeprune.models.base import BaseAdapter
+from edgeprune.models.fit import require_finite
+from edgeprune.models.imitation import imitate
+from edgeprune.models.plain import plain_kind, read_plain, rebuild_plain, save_plain
+from edgeprune.records.scores import Accuracy
+
+if TYPE_CHECKING:
+    from edgeprune.config.recipe import Recipe
+    from edgeprune.models.source import ModelSource
+
+KIND, CLASS = "own", "Adapter"
+REQUIRED: Mapping[str, tuple[str, ...]] = {
+    "load": ("path",),
+    "example": (),
+    "metric": ("predict", "samples"),
+}
+OPTIONAL: Mapping[str, tuple[str, ...]] = {"loss": ("model", "images", "paths"), "data": ("folder",)}
+"""Methods of the user's class, and what each is given."""
+SILENT_S = 600.0
+"""Seconds that a metric may take between two predictions; the class may say others as `timeout`."""
+
+
+@dataclass(frozen=True)
+class Own(BaseAdapter):
+    """The adapter of one file of the user's.
+
+    Attributes:
+        code: that file.
+        user: an object of its class.
+        file: the checkpoint that its `load` reads.
+        input: how a picture becomes the input, at any size.
+    """
+
+    code: Path
+    user: Any
+    file: Path | None = None
+    input: Preprocess = field(default_factory=lambda: Preprocess(32))
+
+    def configure(self, source: ModelSource, recipe: Recipe) -> Own:
+        """Return the adapter of one checkpoint, with the input that the class and the recipe tell."""
+        told = getattr(self.user, "input", {})
+        told = validate(InputRecipe, told, f"{self.code}: {CLASS}.input", ConfigError)
+        given = {**_said(told), **_said(recipe.input)}
+        resize: Resize = LETTERBOX if given.pop("resize", "crop") == "letterbox" else CENTRE_CROP
+        pad = 114 if resize == LETTERBOX else None
+        spec = Preprocess(size_of(*self._sample().shape[2:]), pad=pad, resize=resize, **given)
+        return replace(self, file=source.file, input=spec)
+
+    def parts(self) -> Mapping[str, Any]:
+        """Return the digest of the user's file, and the input."""
+        return {"code": digest(self.code), "input": self.input.told()}
+
+    def recognise(self, path: Path) -> bool:
+        """Tell nothing of a file: the user says what it is."""
+        return False
+
+    def load(self, path: Path, trust: bool = False) -> nn.Module:
+        """Return the network of the user's `load`, or one that was made of it by pruning.
+
+        Raises:
+            ConfigError: the user's code fails, or gives no network that takes its own example.
+        """
+        if plain_kind(path) != KIND:
+            return self._fresh(path)
+        assert self.file is not None
+        return rebuild_plain(read_plain(path), self._fresh(self.file), path)
+
+    def save(self, model: nn.Module, path: Path) -> None:
+        """Save a network, also a pruned one, by its weights: the user's `load` makes it anew."""
+        assert self.file is not None
+        save_plain(path, KIND, {}, model, self._fresh(self.file))
+
+    def info(self, model: nn.Module) -> ModelInfo:
+        """Describe the network: its outputs are scores of classes where the class has `names`."""
+        names = tuple(str(name) for name in getattr(self.user, "names", ()))
+        with torch.no_grad():
+            outputs = _outputs(model(self._sample()))
+        return ModelInfo(
+            task="classify" if names else KIND,
+            family=self.code.stem,
+            names=names,
+            stride=1,
+            imgsz=self.input.imgsz,
+            metric=str(getattr(self.user, "metric_name", "metric")),
+            postprocess=classifier(names, activated=False) if names else values(KIND),
+            outputs=tuple(f"output{index}" for index in range(len(outputs))),
+        )
+
+    def preprocess(self, imgsz: ImageSize) -> Preprocess:
+        """Return how a picture becomes the input, as the class or the recipe tells."""
+        return replace(self.input, imgsz=imgsz)
+
+    def dataset(self, path: Path, info: ModelInfo) -> Dataset:
+        """List the pictures of a folder, by the user's `data` where there is one.
+
+        Raises:
+            DataError: no pictures in a split, or `data` gives something else than lists of files.
+        """
+        if not hasattr(self.user, "data"):
+            return load_pictures(path, info.names)
+        found = self._run("data", path)
+        splits = found if isinstance(found, dict) else {}
+        if not {"train", "val"} <= splits.keys() <= {"train", "val", "test"} or not all(splits.values()):
+            raise DataError(
+                f"{self.code}: data has to give lists of pictures by split: `train`, `val`, maybe `test`"
+            )
+        images = {split: tuple(Path(one) for one in paths) for split, paths in splits.items()}
+        if missing := next((one for paths in images.values() for one in paths if not one.is_file()), None):
+            raise DataError(f"{self.code}: data names {missing}, which is no file")
+        return Dataset(path, info.names, images, None, is_unlabelled=True)
+
+    def evaluate(
+        self, predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess
+    ) -> Accuracy:
+        """Ask the user's metric, in a thread that is watched.
+
+        Raises:
+            ConfigError: it fails, takes too long, or returns no number from 0 to 1.
+        """
+        paths = dataset.images[split]
+        limit = float(getattr(self.user, "timeout", SILENT_S))
+        samples = Samples(paths, spec)
+        asked = Metric(f"{self.code}: metric", self.user.metric, limit, lambda exc: _where(exc, self.code))
+        score = judge(asked, predict, samples)
+        name = str(getattr(self.user, "metric_name", "metric"))
+        return Accuracy(metric=name, split=split, images=len(paths), score=score)
+
+    def labelled_images(self, dataset: Dataset, spec: Preprocess, count: int, seed: int) -> Iterator[Batch]:
+        """Yield up to `count` training pictures one by one, with their paths, for the user's `loss`."""
+        for path in dataset.sample("train", count, seed):
+            yield {"img": torch.from_numpy(load_input(path, spec)[0]), "paths": [path]}
+
+    def training_steps(
+        self, dataset: Dataset, spec: Preprocess, size: int, seed: int
+    ) -> Iterator[Sequence[Batch]]:
+        """Yield the training pictures once, a batch a step, not augmented: a label may be of a place."""
+        paths = list(dataset.images["train"])
+        order = torch.randperm(len(paths), generator=torch.Generator().manual_seed(seed)).tolist()
+        for start in range(0, len(paths), size):
+            chosen = [paths[index] for index in order[start : start + size]]
+            images = torch.cat([torch.from_numpy(load_input(path, spec)[0]) for path in chosen])
+            yield [{"img": images, "paths": chosen}]
+
+    def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        """Return what the user's `loss` makes of a batch.
+
+        Raises:
+            ConfigError: there is none, it fails, or gives no scalar with a graph behind it.
+        """
+        if not hasattr(self.user, "loss"):
+            raise ConfigError(
+                f"{self.code}: this needs a method loss(self, model, images, paths) of the class {CLASS}; "
+                "without one take a criterion that reads weights alone, such as prune.criterion=l1"
+            )
+        found = self._run("loss", model, batch["img"], batch["paths"])
+        if not isinstance(found, torch.Tensor) or found.dim() or not found.requires_grad:
+            raise ConfigError(f"{self.code}: loss has to give a scalar tensor with a graph behind it")
+        return found
+
+    def finetune(self, training: Training) -> None:
+        """Train with the user's loss; without one by imitating the original, see `models/imitation.py`."""
+        if hasattr(self.user, "loss"):
+            super().finetune(training)
+        else:
+            imitate(self, training)
+
+    def _sample(self) -> torch.Tensor:
+        example = self._run("example")
+        if (
+            not isinstance(example, torch.Tensor)
+            or example.dtype != torch.float32
+            or example.dim() != 4
+            or tuple(example.shape[:2]) != (1, 3)
+        ):
+            raise ConfigError(
+                f"{self.code}: example has to give a float32 tensor of shape (1, 3, height, width)"
+            )
+        return example
+
+    def _fresh(self, path: Path) -> nn.Module:
+        model = self._run("load", path)
+        if not isinstance(model, nn.Module):
+            raise ConfigError(f"{self.code}: load has to give a torch.nn.Module, not {type(model).__name__}")
+        model = model.float().cpu().eval().requires_grad_(True)
+        require_finite(model, path)
+        try:
+            with torch.no_grad():
+                outputs = model(self._sample())
+        except Exception as exc:  # the user's own forward pass
+            raise ConfigError(f"{self.code}: its network does not take its example: {shorten(exc)}") from exc
+        if not _outputs(outputs):
+            raise ConfigError(f"{self.code}: its network has to give a tensor, or a list or tuple of tensors")
+        return model
+
+    def _run(self, method: str, *arguments: Any) -> Any:
+        try:
+            return getattr(self.user, method)(*arguments)
+        except EdgepruneError:
+            raise
+        except Exception as exc:  # the user's code
+            raise ConfigError(f"{self.code}: {method} failed: {_where(exc, self.code)}") from exc
+
+
+class Samples(Sequence[tuple[Path, Any]]):
+    """The pictures of a split, each with its input for `predict`: float32 (1, 3, H, W), made when asked."""
+
+    def __init__(self, paths: Sequence[Path], spec: Preprocess) -> None:
+        self._paths, self._spec = paths, spec
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self._paths)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return a picture's path and input, or the samples of a slice."""
+        if isinstance(index, slice):
+            return Samples(self._paths[index], self._spec)
+        path = self._paths[index]
+        return path, load_input(path, self._spec)[0]
+
+
+def load_own(path: Path) -> Own:
+    """Run a user's file, and return the adapter of its class.
+
+    Raises:
+        ConfigError: it is missing, cannot be run, or its class lacks something: all that it lacks is named.
+    """
+    kind = getattr(_run_file(path), CLASS, None)
+    if not isinstance(kind, type):
+        raise ConfigError(f"{path}: a class {CLASS} is expected with {', '.join(REQUIRED)}")
+    if faults := [*_missing(kind), *_misshaped(kind)]:
+        raise ConfigError(f"{path}: class {CLASS}: {'; '.join(faults)}")
+    try:
+        return Own(path, kind())
+    except Exception as exc:  # the user's code
+        raise ConfigError(f"{path}: {CLASS}() failed: {_where(exc, path)}") from exc
+
+
+def _run_file(path: Path) -> ModuleType:
+    """Run a file as a module of its own; modules beside it can be imported, behind all that is installed."""
+    name = f"edgeprune_own_{path.stem}"
+    spec = spec_from_file_location(name, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise ConfigError(f"--adapter {path}: no such file")
+    module = sys.modules[name] = module_from_spec(spec)
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
+    was, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as exc:
+        raise ConfigError(f"{exc.filename}:{exc.lineno}: syntax error: {shorten(exc.msg)}") from exc
+    except Exception as exc:  # the user's code
+        raise ConfigError(f"{path}: running it failed: {_where(exc, path)}") from exc
+    finally:
+        sys.dont_write_bytecode = was
+    return module
+
+
+def _missing(kind: type) -> list[str]:
+    lacking = [name for name in REQUIRED if not callable(getattr(kind, name, None))]
+    return [f"lacks the method{'s' if len(lacking) > 1 else ''} {', '.join(lacking)}"] if lacking else []
+
+
+def _misshaped(kind: type) -> Iterator[str]:
+    for name, wanted in {**REQUIRED, **OPTIONAL}.items():
+        method = getattr(kind, name, None)
+        if not callable(method):
+            continue
+        try:
+            inspect.signature(method).bind(None, *wanted)
+        except TypeError:
+            yield f"{name} is called as {name}({', '.join(('self', *wanted))})"
+
+
+def _said(told: InputRecipe) -> dict[str, Any]:
+    return {key: value for key, value in told.model_dump().items() if value is not None}
+
+
+def _outputs(found: Any) -> list[torch.Tensor]:
+    parts = [found] if isinstance(found, torch.Tensor) else found if isinstance(found, list | tuple) else []
+    return list(parts) if all(isinstance(part, torch.Tensor) for part in parts) else []
+
+
+def _where(exc: BaseException, path: Path) -> str:
+    """Return an exception in a line, with the last line of the user's file that it went through."""
+    lines = [frame.lineno for frame in traceback.extract_tb(exc.__traceback__) if frame.filename == str(path)]
+    place = f"line {lines[-1]}: " if lines else ""
+    text = str(exc).strip()
+    return place + shorten(f"{type(exc).__name__}: {text}" if text else type(exc).__name__)
