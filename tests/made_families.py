@@ -23,13 +23,12 @@ from conftest import lively
 FOLDER = Path(ultralytics.__file__).parent / "cfg" / "models"
 CLASSES = 3
 MAKERS: dict[str, Any] = {
-    "cls": ClassificationModel,
-    "cls-resnet50": ClassificationModel,
-    "obb": OBBModel,
-    "pose": PoseModel,
-    "seg": SegmentationModel,
+    "-cls": ClassificationModel,
+    "-obb": OBBModel,
+    "-pose": PoseModel,
+    "-seg": SegmentationModel,
 }
-"""By what follows the family in the name of its YAML file."""
+"""Who makes a network, by a part of the name of its file; of plain detectors it is DetectionModel."""
 _NARROWER = 4
 _NANO = (0.33, 0.25, 1024)
 """Depth, width and most channels, the latter before they are multiplied by the width."""
@@ -91,9 +90,9 @@ def _narrowed(value: Any) -> Any:
 
 
 def network(stem: str) -> nn.Module:
-    """Return a seeded detector, or classifier, of a family, in eval mode."""
+    """Return a seeded network of a family, in eval mode, for the task that the name of its file tells."""
     torch.manual_seed(0)
-    maker = MAKERS.get(stem.partition("-")[2], DetectionModel)
+    maker = next((maker for part, maker in MAKERS.items() if part in stem), DetectionModel)
     model = maker(described(stem), nc=CLASSES, verbose=False).eval()
     for module in model.modules():
         if isinstance(getattr(module, "act", None), nn.ReLU):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,31 +20,37 @@ from ultralytics.nn.tasks import (
 )
 
 from conftest import lively
-from edgeprune.backends import get_backend
-from edgeprune.config.recipe import ExportRecipe, PruneRecipe
+from edgeprune.backends import get_backend, rtx
+from edgeprune.config.recipe import ExportRecipe, PruneRecipe, load_recipe
 from edgeprune.core.errors import EdgepruneError, ModelError
 from edgeprune.export.onnx import export
+from edgeprune.images.dataset import Dataset
 from edgeprune.images.preprocess import load_input
-from edgeprune.models import ModelAdapter, adapter_of
+from edgeprune.models import ModelAdapter, Training, adapter_of
 from edgeprune.prune.evidence import Evidence
 from edgeprune.prune.surgery import prune
-from made_families import CLASSES, FOLDER, described
+from edgeprune.quantize.half import to_fp16
+from made_families import CLASSES, FOLDER, described, network
 
 OTHER_TASKS = ("-seg", "-pose", "-obb", "-sem", "-depth")
 YAMLS = sorted(path for path in FOLDER.rglob("*.yaml") if not any(task in path.stem for task in OTHER_TASKS))
 REFUSED = {
-    "rtdetr": "RTDETRDetectionModel",
-    "world": "WorldModel",
-    "yoloe": "YOLOEModel",
-    "resnet18": "TorchVision",
+    "rtdetr": "RTDETRDetectionModel: an RT-DETR, whose transformer mixes all channels",
+    "world": "WorldModel: a YOLO-World, which reads text beside the image",
+    "yoloe": "YOLOEModel: a YOLOE, which reads a prompt",
+    "resnet18": "TorchVision: a network of torchvision inside",
 }
-"""What is no plain detector or classifier, by a part of the file's name, and the word that names it."""
-EXPORTED = (
-    "yolo11-cls", "yolo12", "yolo26", "yolov3-tiny", "yolov6", "yolov8-cls-resnet50", "yolov8-ghost",
-    "yolov8-p6", "yolov9e", "yolov9s", "yolov10s",
-)  # fmt: skip
+"""What is no plain detector or classifier, by a part of the file's name, and what is said."""
+EXPORTED = ("yolo26", "yolov8-cls-resnet50", "yolov8-p6", "yolov9e")
 """Go on to ONNX Runtime, which takes most of the time. The rest is made of the same blocks and heads, at
-other depths and levels; it ends in the fused network that would be exported."""
+other depths and levels; it ends in the fused network that would be exported, or is among `BUILT`."""
+BUILT = (
+    "yolo12", "yolov3-tiny", "yolov5-p6", "yolov6", "yolov8-ghost", "yolov9t", "yolov10s",
+)  # fmt: skip
+"""One of each family, trained for an epoch and built for ONNX Runtime and TensorRT. YOLOv5, v8, 11 and 26 are
+built by tests/cli/test_build.py, test_build_classifier.py and tests/backends/test_rtx.py."""
+DATA = {"classify": "digits", "detect": "tiny"}
+"""The fixture with data for a task."""
 MOST_SECONDS, MOST_BYTES = 60, 2 * 2**30
 
 
@@ -135,6 +142,51 @@ def test_a_shipped_model_goes_through_all_stages(path: Path, tmp_path: Path, pic
     )
     session = get_backend("onnxruntime").load(artifact.path, "fp32", 1, {})
     assert np.isfinite(session(load_input(picture, spec)[0])[0]).all()
+
+
+def parameters(model: torch.nn.Module) -> int:
+    return sum(tensor.numel() for tensor in model.parameters())
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("stem", BUILT)
+def test_a_family_keeps_its_cut_through_training_and_builds(
+    stem: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    torch.save({"model": network(stem).half(), "train_args": {"imgsz": 64}}, tmp_path / "x.pt")
+    adapter = adapter_of(tmp_path / "x.pt")
+    model: Any = adapter.prunable(adapter.load(tmp_path / "x.pt"))
+    dataset: Dataset = request.getfixturevalue(DATA[adapter.info(model).task])
+    model.names = dict(enumerate(dataset.names))
+    side = max(64, adapter.info(model).stride)
+    cut = prune(
+        model, adapter.unprunable, torch.zeros(1, 3, side, side), PruneRecipe(ratio=0.5), 8, Evidence()
+    )
+    assert parameters(cut.model) < 0.6 * parameters(model)
+    adapter.save(cut.model, tmp_path / "student.pt")
+    recipe = load_recipe(finetune__epochs=1, finetune__batch=12, finetune__device="cpu")
+    trained_to = tmp_path / "trained" / "model.pt"
+    trained_to.parent.mkdir()
+    adapter.finetune(
+        Training(tmp_path / "student.pt", None, dataset, side, recipe, trained_to, lambda *_: None)
+    )
+    trained = adapter.load(trained_to)
+    assert parameters(trained) == parameters(cut.model)
+    artifact, _ = export(
+        adapter.exportable(trained),
+        adapter.info(trained),
+        adapter.preprocess(side),
+        dataset.images["val"][:1],
+        ExportRecipe(score_tolerance=1e-2, box_tolerance=1.0),
+        "pruned",
+        tmp_path / "x.onnx",
+    )
+    inputs = load_input(dataset.images["val"][0], adapter.preprocess(side))[0]
+    assert np.isfinite(get_backend("onnxruntime").load(artifact.path, "fp32", 1, {})(inputs)[0]).all()
+    if rtx.version() is not None:
+        (tmp_path / "fp16").mkdir()
+        proof = rtx.prove(to_fp16(artifact, tmp_path / "fp16").path, tmp_path / "rtx.log")
+        assert {"SM86", "SM89"} <= set(proof.capabilities)
 
 
 def test_blocks_that_cannot_be_followed_are_named(tmp_path: Path) -> None:

@@ -31,6 +31,14 @@ from edgeprune.models.trust import is_trusted
 MOST_VALUES, MOST_DEPTH = 200_000, 12
 """Values of what a checkpoint tells beside its layers, and how deep they are nested."""
 _TOLD_APART = ("ultralytics.nn.tasks.", "ultralytics.nn.modules.head.")
+_NEVER: tuple[tuple[str, str], ...] = (
+    (".RTDETR", "an RT-DETR, whose transformer mixes all channels, so that none can be removed exactly"),
+    (".World", "a YOLO-World, which reads text beside the image"),
+    (".YOLOE", "a YOLOE, which reads a prompt beside the image"),
+    (".TorchVision", "a network of torchvision inside one of ultralytics"),
+    ("super_gradients.", "a YOLO-NAS of super-gradients, which ultralytics can run and not train"),
+)
+"""What is refused for good, by a part of a class's whole name, and what it is."""
 _OTHER_REPOSITORIES = ("models.yolo.", "models.common.", "models.experimental.", "yolov5.models.")
 
 
@@ -136,6 +144,8 @@ def _refusals(path: Path) -> Iterator[None]:
 
 
 def _unknown(name: str) -> str:
+    if why := next((why for part, why in _NEVER if part in name), None):
+        return f"holds {name}: {why}; take a YOLO of convolutions, such as yolo11n"
     if name.startswith(_TOLD_APART):
         return f"holds {name}: only plain detection and classification models are supported"
     if name.startswith(_OTHER_REPOSITORIES):

@@ -123,6 +123,7 @@ def _pruning(pruning: Pruning) -> list[str]:
         ),
         *([escape(tables.limit_words(pruning.limit))] if pruning.limit else []),
         _table(tables.pruning_table(pruning)),
+        *([escape(note)] if (note := tables.whole_note(pruning)) else []),
         _table(tables.channels_table(pruning)),
         *([_table(epochs_table(pruning.sparse))] if pruning.sparse else []),
         *([_table(passes_table(pruning.passes))] if pruning.passes else []),

@@ -297,6 +297,13 @@ def limit_words(limit: Limit) -> str:
     )
 
 
+def whole_note(pruning: Pruning) -> str:
+    """Name the blocks that were left whole, by their classes; nothing where there are none."""
+    if not pruning.whole:
+        return ""
+    return "Blocks that mix their channels, and so kept all of them: " + ", ".join(pruning.whole) + "."
+
+
 def channels_table(pruning: Pruning) -> Table:
     """Show the output channels of every convolution."""
     heads = [Head("layer", numeric=False), Head("before"), Head("after"), Head("note", numeric=False)]
