@@ -54,7 +54,7 @@ def measure(name: str) -> list[str]:
     is_classifier = name.endswith("-cls")
     maker, adapter = (ClassificationModel, classify) if is_classifier else (DetectionModel, detect)
     torch.manual_seed(0)
-    model = adapter.prunable(maker(f"{name}.yaml", nc=80, verbose=False).eval())
+    model = adapter.prunable(maker(f"{name}.yaml", verbose=False).eval())
     example = torch.zeros(1, 3, SIDE, SIDE)
     groups = find_groups(trace(model, example, adapter.unprunable(model)), model, adapter.unprunable(model))
     reached = {member.module for group in groups for member in members(group, *_WEIGHTED)}

@@ -1,4 +1,4 @@
-"""Blocks that are followed in another form: halves stay equally wide, and the block itself stays in its place."""
+"""Blocks that are followed in another form: halves stay equally wide, and the block stays in its place."""
 
 from __future__ import annotations
 

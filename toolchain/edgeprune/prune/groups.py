@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
@@ -228,5 +230,6 @@ def remove(graph: tp.DependencyGraph, group: Group, channels: Sequence[int]) -> 
 
 def count_macs(model: nn.Module, example: torch.Tensor) -> tuple[int, int]:
     """Return multiply-accumulates for one `example` input, and the number of parameters."""
-    macs, parameters = tp.utils.count_ops_and_params(model, example)
+    with redirect_stdout(io.StringIO()):  # it warns of every activation that several layers share
+        macs, parameters = tp.utils.count_ops_and_params(model, example)
     return int(macs), int(parameters)
