@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 from edgeprune.core.errors import ConfigError
-from edgeprune.prune.allocation import channels_to_remove, on_step, own_ratios, smallest_ratio, widths
+from edgeprune.prune.allocation import (
+    channels_to_remove,
+    find_limit,
+    on_step,
+    own_ratios,
+    smallest_ratio,
+    widths,
+)
 from edgeprune.prune.groups import Group, find_groups, trace
 
 STEPS = st.sampled_from((1, 4, 8, 16, 32))
@@ -192,3 +199,26 @@ def test_more_probes_cost_more_measurements_and_no_ratio_twice() -> None:
     asked: list[float] = []
     smallest_ratio(lambda ratio: asked.append(ratio) or 1 - ratio, 0.5, 0.75, "prune.speedup", probes=4)
     assert len(asked) == len(set(asked)) == 5
+
+
+@given(cases())
+def test_up_to_the_limit_one_threshold_leaves_no_layer_empty(case: dict[str, Any]) -> None:
+    scores = case["scores"]
+    limit = find_limit(scores)
+    left = {name: int((score >= limit.threshold).sum()) for name, score in scores.items()}
+    total = sum(map(len, scores.values()))
+    assert min(left.values()) >= 1
+    assert limit.ratio == pytest.approx(1 - sum(left.values()) / total)
+    above = {name: int((score > limit.threshold).sum()) for name, score in scores.items()}
+    assert above[limit.layer] == 0  # any higher, and this one is empty
+
+
+@given(cases())
+def test_a_cut_at_the_limit_keeps_what_the_threshold_keeps(case: dict[str, Any]) -> None:
+    """As people slim YOLOv5: unrounded, all layers ranked together, no other bound."""
+    scores = case["scores"]
+    limit = find_limit(scores)
+    keep = widths(scores, dict.fromkeys(scores), limit.ratio, 1, 0.999)
+    for name, score in scores.items():
+        assert keep[name] >= 1
+        assert keep[name] == max(1, int((score >= limit.threshold).sum()))
