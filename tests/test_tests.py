@@ -114,10 +114,7 @@ ELSEWHERE = {
     "pipeline/test_build.py": ("pipeline/load", "pipeline/rows", "pipeline/train"),
     "pipeline/test_sanity.py": ("records/pruning",),
     "prune/test_criteria.py": ("prune/evidence", "prune/groups", "prune/stages"),
-    "prune/test_surgery.py": (
-        "prune/traceable",
-        "prune/whole",
-    ),
+    "prune/test_surgery.py": ("prune/whole",),
     "quantize/test_calibration.py": ("quantize/bias", "quantize/qdq"),
     "quantize/test_quantize.py": ("quantize/nncf_openvino",),
     "report/test_gate.py": ("report/gate/junit",),
