@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgeprune.images.answers import answers
 from edgeprune.images.dataset import Dataset
 from edgeprune.images.heads import HEADS
 from edgeprune.images.heads.kind import Array, Outputs
@@ -65,15 +66,15 @@ def evaluate(
 
     Args:
         reference: of the original at this input size, with this head.
-        predict: maps float32 (1, 3, H, W) to outputs of the original's shapes.
+        predict: maps float32 (n, 3, H, W), up to a batch of the spec, to outputs of the original's shapes.
 
     Raises:
         CompileError: an output has another shape than the head's, or holds no finite value.
     """
     pairs: list[Pair] = []
-    for image in dataset.images[split]:
-        tensor, _ = load_input(image, spec)
-        wanted, got = reference.outputs(image, tensor), [np.asarray(output) for output in predict(tensor)]
+    images = dataset.images[split]
+    for image, (tensor, _, got) in zip(images, answers(predict, images, spec), strict=True):
+        wanted = reference.outputs(image, tensor)
         HEADS[post.head].check(got, post)
         pairs.append((wanted, got))
     near = float(np.mean([nearness(wanted, got) for wanted, got in pairs]))

@@ -15,9 +15,10 @@ import torch
 from ultralytics.utils.metrics import box_iou
 
 from edgeprune.adapters.ultralytics.mean_ap import IOU_THRESHOLDS, LENIENT, METRIC, detections
+from edgeprune.images.answers import answers
 from edgeprune.images.dataset import Dataset
 from edgeprune.images.postprocess import Postprocess
-from edgeprune.images.preprocess import Placement, Preprocess, load_input
+from edgeprune.images.preprocess import Placement, Preprocess
 from edgeprune.models import Predict
 from edgeprune.records.scores import Accuracy
 
@@ -31,7 +32,7 @@ def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess, p
     """Measure mAP50-95, mAP50 and AP per class on a split, as `val.py` does with `--task speed`: letterboxed.
 
     Args:
-        predict: maps float32 (1, 3, H, W) to outputs whose first has the shape of the spec's head.
+        predict: maps float32 (n, 3, H, W), up to a batch of the spec, to outputs whose first is the head's.
 
     Raises:
         CompileError: the network's output has another shape or holds no finite value.
@@ -41,9 +42,9 @@ def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess, p
     most = max(post.evaluation.max_detections or 0, max(map(len, labels), default=0))
     selection = replace(post.evaluation, max_detections=most)
     right, scores, predicted = [], [], []
-    for image, rows in zip(dataset.images[split], labels, strict=True):
-        tensor, placement = load_input(image, spec)
-        boxes = detections([np.asarray(output) for output in predict(tensor)], post, selection)
+    answered = answers(predict, dataset.images[split], spec)
+    for rows, (_, placement, outputs) in zip(labels, answered, strict=True):
+        boxes = detections(outputs, post, selection)
         found, truth = cut(boxes[:, :4], placement), cut(_corners(rows, placement), placement)
         overlap = box_iou(truth, found).numpy() * (rows[:, :1] == boxes[:, 5].numpy())
         right.append(match(overlap))
