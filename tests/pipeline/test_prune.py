@@ -111,6 +111,25 @@ def test_a_frame_rate_that_no_widths_reach_names_the_fastest_before_anything_is_
         bench.prune(budget__min_fps=1e6, prune__one_shot=False)
 
 
+def test_a_size_is_reached_in_steps_with_a_recovery_between_them(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recovered: list[int] = []
+
+    def finetuned(context: Build, student: Artifact, teacher: Artifact, epochs: int) -> Artifact:
+        recovered.append(epochs)
+        return student
+
+    monkeypatch.setattr(pruning, "finetune", finetuned)
+    (jetson,) = resolve_targets(("jetson",))
+    report = bench.prune(jetson, prune__ratio=0.5, prune__steps=2, prune__step_epochs=3, prune__max_ratio=0.6)
+    assert (recovered, report.goal) == ([3], "ratio 0.5")
+    widths = [(layer.before, layer.after) for layer in report.layers if layer.prunable]
+    kept = sum(after for _, after in widths) / sum(before for before, _ in widths)
+    assert 0.4 < kept < 0.65
+    assert all(after >= 0.4 * before for before, after in widths)
+
+
 @pytest.mark.parametrize(("gain", "applied"), [(0.1, ("SiLU to relu in 65 layers",)), (-0.1, ())])
 def test_the_activation_is_swapped_unasked_where_that_is_measured_faster_and_trained(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, gain: float, applied: tuple[str, ...]

@@ -99,6 +99,14 @@ def test_ratio_zero_only_rounds_but_for_what_has_a_ratio_of_its_own(case: dict[s
         assert len(case["scores"][name]) - kept[name] <= case["step"] / 2
 
 
+def test_shares_may_be_of_the_widths_before_earlier_cuts() -> None:
+    scores, classes = {"a": torch.arange(24.0), "b": torch.arange(24.0) + 9}, {"a": 0, "b": 0}
+    before = {"a": 32, "b": 32}
+    assert widths(scores, classes, 0.25, 8, 0.9, before=before) == {"a": 24, "b": 24}  # lost already
+    assert widths(scores, classes, 0.5, 8, 0.9, before=before) == {"a": 8, "b": 24}
+    assert widths(scores, classes, 0.9, 8, 0.5, before=before) == {"a": 16, "b": 16}
+
+
 def test_no_groups_have_no_widths() -> None:
     assert widths({}, {}, 0.5, 8, 0.75) == {}
 

@@ -76,6 +76,7 @@ LIMITS: Final[Mapping[str, Limit]] = {
     "stride": Limit(0, 1, above=True, below=True),
     "max_ratio": Limit(0, 1, above=True, below=True),
     "depth": _whole(0, 1000),
+    "steps": _whole(1, 1000),
     "strength": Limit(0, 1000, above=True),
     # training
     "epochs": _whole(0, _EPOCHS),

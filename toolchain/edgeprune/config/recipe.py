@@ -54,6 +54,8 @@ class PruneRecipe(_Section):
         scope: ``global`` ranks all channels of the network together, ``isomorphic`` those of groups of one
             structure, ``local`` removes the same share everywhere.
         one_shot: reach a latency in one cut, without recovery in between.
+        steps: in how many cuts the ratio or the share of `macs` is reached, each of the same share of what is
+            left, with `step_epochs` of recovery between them.
         stride: share of the latency that an iteration takes away.
         step_epochs: epochs of recovery after each iteration; `finetune.epochs` follow the last one.
         floor: an iteration that leaves mAP50-95 (top-1 of a classifier) on val lower than this below the
@@ -77,6 +79,7 @@ class PruneRecipe(_Section):
     macs: float | None = within("macs", None)
     scope: Scope = "global"
     one_shot: bool = False
+    steps: int = within("steps", 1)
     stride: float = within("stride", 0.08)
     step_epochs: int = within("some_epochs", 5)
     floor: float = within("max_drop", 0.05)

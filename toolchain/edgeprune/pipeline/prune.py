@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from edgeprune.config.recipe import DEFAULT_RATIO, Recipe, Regularised
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.artifact import Artifact
+from edgeprune.core.errors import ConfigError
 from edgeprune.core.files import write_text_atomically
 from edgeprune.pipeline.context import Build
 from edgeprune.pipeline.prune_to_latency import Goal, descend, latency_goal, latency_table, speed_budget
@@ -112,6 +113,8 @@ def _cut(
                 dense = finetune(context, dense, teacher)
             return _to_latency(context, dense, teacher, profile, table, goal)
         context.notify("prune", 1.0, f"fast enough unpruned: {table.whole_ms:.2f} ms by the latency table")
+    if recipe.prune.steps > 1:
+        return _in_steps(context, dense, teacher, profile)
     return _to_size(context, dense, profile)
 
 
@@ -133,7 +136,50 @@ def _to_latency(
     return descent.model, report.model_copy(update={"iterations": descent.iterations})
 
 
-def _to_size(context: Build, dense: Artifact, profile: DeviceProfile) -> tuple[Artifact, Pruning]:
+def _in_steps(
+    context: Build, dense: Artifact, teacher: Artifact, profile: DeviceProfile
+) -> tuple[Artifact, Pruning]:
+    """Cut a model to a share of its size in several cuts, each with a short recovery but for the last one.
+
+    Raises:
+        ConfigError: rounded to the channel step, all of them together cut nothing.
+    """
+    recipe, model = context.recipe, dense
+    for number in range(1, recipe.prune.steps + 1):
+        part = replace(context, request=replace(context.request, recipe=_part_way(recipe, number)))
+        shorter, report = _to_size(part, model, profile, dense)
+        if shorter != model and number < recipe.prune.steps:
+            shorter = finetune(context, shorter, teacher, recipe.prune.step_epochs)
+        model = shorter
+    if report.params_after == report.params_before:
+        raise ConfigError(
+            f"{report.goal} prunes nothing: rounded to steps of {profile.step} channels every layer keeps "
+            "its width; ask for more"
+        )
+    return model, report
+
+
+def _part_way(recipe: Recipe, number: int) -> Recipe:
+    """Return a recipe whose goal is that of the cut of that number, 1 for the first."""
+    settings = recipe.prune
+    share = number / settings.steps
+
+    def removed(ratio: float) -> float:
+        return float(1 - (1 - ratio) ** share)
+
+    goal = (
+        {"macs": settings.macs**share}
+        if settings.macs is not None
+        else {"ratio": removed(DEFAULT_RATIO if settings.ratio is None else settings.ratio)}
+    )
+    ratios = {pattern: removed(ratio) for pattern, ratio in settings.ratios.items()}
+    return recipe.model_copy(update={"prune": settings.model_copy(update={**goal, "ratios": ratios})})
+
+
+def _to_size(
+    context: Build, dense: Artifact, profile: DeviceProfile, uncut: Artifact | None = None
+) -> tuple[Artifact, Pruning]:
+    """Cut a model to the recipe's share of channels or of work, of `uncut` where that is given."""
     from edgeprune.prune.stages import cut
 
     recipe = context.recipe
@@ -146,12 +192,14 @@ def _to_size(context: Build, dense: Artifact, profile: DeviceProfile) -> tuple[A
         "train": context.dataset.fingerprint("train"),
         "val": context.dataset.fingerprint("val"),
     }
+    if uncut:
+        parts["uncut"] = uncut.sha256
 
     def make(out: Path) -> None:
         untrained = recipe.prune.criterion in get_args(Regularised) and recipe.sparse.epochs == 0
         note = ", on weights without sparse training (sparse.epochs is 0)" if untrained else ""
         context.notify("prune", 0.0, f"{recipe.prune.criterion}, steps of {profile.step} channels{note}")
-        report = cut(context.pruning, dense, profile.step, out)
+        report = cut(context.pruning, dense, profile.step, out, uncut)
         kept = report.params_after / report.params_before
         limit = report.limit
         most = f"; {limit.ratio:.0%} of the channels could go before a layer is empty" if limit else ""

@@ -51,6 +51,7 @@ def widths(
     step: int,
     max_ratio: float,
     own: Mapping[str, float] | None = None,
+    before: Mapping[str, int] | None = None,
 ) -> dict[str, int]:
     """Allot the kept width of every group, by a ranking of all channels within each class of groups.
 
@@ -61,8 +62,10 @@ def widths(
         step: channel step; a changed width is a multiple of it.
         max_ratio: no group loses more than this share of its channels.
         own: ratios of single groups, which are then ranked by themselves.
+        before: widths that the shares are of, where groups have been cut already; None for those of now.
     """
     own = own or {}
+    before = before or {name: len(score) for name, score in scores.items()}
     ranked: dict[Hashable, list[str]] = {}
     for name in scores:
         ranked.setdefault(("own", name) if name in own else ("class", classes[name]), []).append(name)
@@ -71,9 +74,12 @@ def widths(
         pooled = torch.cat([scores[name] for name in names])
         owners = torch.cat([torch.full((len(scores[name]),), index) for index, name in enumerate(names)])
         # By rank, not by a threshold: after sparse training any number of channels may share a score of 0.
-        doomed = pooled.argsort(stable=True)[: round(len(pooled) * own.get(names[0], ratio))]
+        original = sum(before[name] for name in names)
+        left = original - round(original * own.get(names[0], ratio))
+        doomed = pooled.argsort(stable=True)[: max(0, len(pooled) - left)]
         for name, lost in zip(names, owners[doomed].bincount(minlength=len(names)).tolist(), strict=True):
-            kept[name] = _bounded(len(scores[name]) - lost, len(scores[name]), step, max_ratio)
+            width = len(scores[name])
+            kept[name] = _bounded(width - lost, width, step, before[name] * (1 - max_ratio))
     return {name: kept[name] for name in scores}
 
 
@@ -89,8 +95,7 @@ def find_limit(scores: Mapping[str, torch.Tensor]) -> Limit:
     return Limit(threshold=float(threshold), ratio=below / sum(map(len, scores.values())), layer=first)
 
 
-def _bounded(wanted: float, width: int, step: int, max_ratio: float) -> int:
-    floor = width * (1 - max_ratio)
+def _bounded(wanted: float, width: int, step: int, floor: float) -> int:
     kept = on_step(max(wanted, floor), step, width)
     # Rounding to the nearest step may undercut the floor by half a step: the bound is kept, not approached.
     return kept if kept >= floor else min(width, kept + step)

@@ -38,7 +38,9 @@ class PruneContext:
     recipe: Recipe
 
 
-def cut(context: PruneContext, original: Artifact, step: int, out: Path) -> Pruning:
+def cut(
+    context: PruneContext, original: Artifact, step: int, out: Path, uncut: Artifact | None = None
+) -> Pruning:
     """Write `out/model.pt` and `out/pruning.json`: the pruned network before any training, and its account.
 
     Its batch norms are measured again; no weight is trained. Swapped activations that no training has seen
@@ -46,13 +48,15 @@ def cut(context: PruneContext, original: Artifact, step: int, out: Path) -> Prun
 
     Args:
         step: channel step; every pruned width is a multiple of it.
+        uncut: the network before earlier cuts; None where there were none.
     """
     adapter, dataset, spec, recipe = context.adapter, context.dataset, context.spec, context.recipe
     model = adapter.prunable(adapter.load(original.path))
     ease(model)
     example = torch.zeros(spec.shape)
     evidence = evidence_for(context, model)
-    pruned = prune(model, adapter.unprunable, example, recipe.prune, step, evidence)
+    before = adapter.prunable(adapter.load(uncut.path)) if uncut else None
+    pruned = prune(model, adapter.unprunable, example, recipe.prune, step, evidence, before)
     recalibrate(pruned.model, batches(dataset, spec, recipe.seed))
     accuracy = adapter.evaluate(
         predictor(adapter.exportable(pruned.model)), dataset, "val", spec, adapter.info(model).postprocess

@@ -42,6 +42,7 @@ def prune(
     recipe: PruneRecipe,
     step: int,
     evidence: Evidence,
+    uncut: nn.Module | None = None,
 ) -> Pruned:
     """Prune a copy of a network to the recipe's share of channels or of multiply-accumulates.
 
@@ -51,6 +52,7 @@ def prune(
         example: one input, float32 (1, 3, H, W).
         step: channel step; every pruned width is a multiple of it.
         evidence: what the recipe's criterion needs, gathered on this very network.
+        uncut: the network before earlier cuts, which the recipe's shares are of; None where there were none.
 
     Raises:
         ConfigError: the goal is out of reach, or so small that rounding to the step leaves nothing pruned.
@@ -59,18 +61,20 @@ def prune(
     groups = _groups(copy.deepcopy(model), fixed, example, recipe.skip)[1]
     if not groups and (whole := describe_blocks(model, whole_blocks(model))):
         raise ModelError(_nothing_to_prune(whole))
+    original = uncut or model
+    before = {group.name: _width_in(original, group) for group in groups}
     scores = _scores(groups, recipe, evidence)
     classes, own = _classes(groups, recipe.scope), own_ratios(groups, recipe.ratios)
 
     def kept(ratio: float) -> dict[str, int]:
-        return widths(scores, classes, ratio, step, recipe.max_ratio, own)
+        return widths(scores, classes, ratio, step, recipe.max_ratio, own, before)
 
     def cut(ratio: float) -> nn.Module:
         return cut_to(model, fixed, example, recipe.skip, scores, kept(ratio))
 
     if recipe.macs is not None:
         goal = f"macs {recipe.macs:g}"
-        macs = count_macs(model, example)[0]
+        macs = count_macs(original, example)[0]
         ratio = smallest_ratio(
             lambda r: count_macs(cut(r), example)[0] / macs, recipe.macs, recipe.max_ratio, "prune.macs"
         )
@@ -81,8 +85,8 @@ def prune(
         raise ConfigError(f"prune.ratio: {ratio:g} is above prune.max_ratio {recipe.max_ratio:g}")
     pruned = cut(ratio)
     require_exact(model, fixed, example, recipe.skip, channels_to_remove(scores, kept(ratio)))
-    report = account(model, pruned, fixed, example, recipe, CutTerms(goal, ratio, step))
-    if report.params_after == report.params_before:
+    report = account(original, pruned, fixed, example, recipe, CutTerms(goal, ratio, step))
+    if uncut is None and report.params_after == report.params_before:
         raise ConfigError(
             f"{goal} prunes nothing: rounded to steps of {step} channels every layer keeps its width; "
             "ask for more"
@@ -97,6 +101,13 @@ def _nothing_to_prune(whole: Sequence[str]) -> str:
         f"nothing of this network can be pruned: {whole[0]}{more} mix their channels in ways that cannot be "
         "followed; build it with --no-prune, or take a network of convolutions and batch norms"
     )
+
+
+def _width_in(model: nn.Module, group: Group) -> int:
+    """Return how many channels a group has in a network that may be wider."""
+    root: Any = model.get_submodule(group.name)
+    now: Any = group.root
+    return int(root.out_channels * group.width // now.out_channels)
 
 
 class CutTerms(NamedTuple):
