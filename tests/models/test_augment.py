@@ -7,7 +7,7 @@ import torch
 
 from edgeprune.images.dataset import Dataset
 from edgeprune.images.preprocess import Preprocess, load_input
-from edgeprune.models.augment import Augmentation, batches, mixed
+from edgeprune.models.augment import Augmentation, batches, mixed, mosaic
 
 STILL = Augmentation(flip=0.0, zoom=0.0, colour=(0.0, 0.0, 0.0))
 SPEC = Preprocess(32)
@@ -38,3 +38,15 @@ def test_mixing_takes_a_rectangle_of_the_picture_before() -> None:
     for index in range(4):
         assert set(np.unique(found[index])) == {index, (index - 1) % 4}
     assert np.array_equal(mixed(images, np.random.default_rng(0), 0.0), images)
+
+
+def test_a_mosaic_shows_four_pictures_whole_side_by_side(tiny: Dataset) -> None:
+    pictures = [np.full((10, 20, 3), 50 * number, dtype=np.uint8) for number in range(1, 5)]
+    found = mosaic(pictures, Preprocess((64, 96)), np.random.default_rng(0))
+    assert found.shape == (64, 96, 3)
+    assert {50, 100, 150, 200} <= set(np.unique(found).tolist()) <= {50, 100, 114, 150, 200}
+    paths = tiny.images["train"]
+    still = Augmentation(flip=0.0, zoom=0.0, colour=(0.0, 0.0, 0.0), mosaic=1.0)
+    (batch,) = batches(paths, SPEC, len(paths), 0, still)
+    plain = {load_input(path, SPEC)[0].tobytes() for path in paths}
+    assert not plain & {image.numpy().tobytes() for image in batch}

@@ -83,7 +83,7 @@ def test_a_block_without_a_shortcut_is_not_offered_and_refused(models: dict[str,
     assert "model.4.m.1" in names
     assert "model.15.m.0" not in names  # the neck's bottlenecks have no shortcut
     for call in (drop_block, lambda model, name: drop_blocks(model, [name])):
-        with pytest.raises(ModelError, match=r"model\.15\.m\.0: not a residual block"):
+        with pytest.raises(ModelError, match=r"model\.15\.m\.0: not a block that can be dropped"):
             call(models["yolov8n"], "model.15.m.0")
 
 

@@ -23,7 +23,7 @@ from edgeprune.records.scores import Accuracy
 
 CLASSES, DETECTIONS, OUTPUTS = "top-1 agreement", "mAP50-95 agreement", "output agreement"
 """The metrics, each 1 where both agree wholly."""
-LENIENT, NEARNESS = "mAP50 agreement", "output agreement"
+LENIENT, KEPT, NEARNESS = "mAP50 agreement", "detections kept", "output agreement"
 KEPT_BYTES = 256 * 2**20
 """Of the original's outputs that are remembered; what is above is computed again."""
 Pair = tuple[Outputs, Outputs]
@@ -119,7 +119,10 @@ def _classes(pairs: Sequence[Pair], post: Postprocess) -> tuple[float, dict[str,
 
 
 def _detections(pairs: Sequence[Pair], post: Postprocess) -> tuple[float, dict[str, float]]:
-    """Return mAP against the detections that the original would deploy, as if they were the labels."""
+    """Return mAP against the detections that the original would deploy, as if they were the labels.
+
+    Beside it, `KEPT` is the share of them that are deployed here too, at an overlap of 0.5.
+    """
     import torch
     from ultralytics.utils.metrics import ap_per_class
 
@@ -127,7 +130,7 @@ def _detections(pairs: Sequence[Pair], post: Postprocess) -> tuple[float, dict[s
 
     overlaps = HEADS[post.head].overlaps
     assert post.deployment is not None and post.evaluation is not None and overlaps is not None
-    right, scores, predicted, truth = [], [], [], []
+    right, scores, predicted, truth, kept = [], [], [], [], 0
     for wanted, got in pairs:
         labels = detections(wanted, post, post.deployment)
         limit = max(post.evaluation.max_detections or 0, len(labels))
@@ -135,15 +138,18 @@ def _detections(pairs: Sequence[Pair], post: Postprocess) -> tuple[float, dict[s
         boxes = detections(got, post, selection)
         overlap = torch.from_numpy(overlaps(labels.numpy(), boxes.numpy(), (wanted, got), post))
         right.append(match(overlap, boxes[:, 5], labels[:, 5]))
+        deployed = boxes[:, 4] > post.deployment.confidence
+        kept += int(right[-1][deployed.numpy(), 0].sum())
         scores.append(boxes[:, 4].numpy())
         predicted.append(boxes[:, 5].numpy())
         truth.append(labels[:, 5].numpy())
     matched = np.concatenate(right)
+    others = {LENIENT: 0.0, KEPT: kept / max(sum(map(len, truth)), 1)}
     if not matched.any():
-        return 0.0, {LENIENT: 0.0}
+        return 0.0, others
     gathered = (np.concatenate(each) for each in (scores, predicted, truth))
     precision = ap_per_class(matched, *gathered)[5]
-    return float(precision.mean()), {LENIENT: float(precision[:, 0].mean())}
+    return float(precision.mean()), others | {LENIENT: float(precision[:, 0].mean())}
 
 
 _Judge = Callable[[Sequence[Pair], Postprocess], tuple[float, dict[str, float]]]

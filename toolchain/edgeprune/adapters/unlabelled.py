@@ -19,7 +19,7 @@ from edgeprune.images.dataset import Dataset, load_pictures
 from edgeprune.images.postprocess import Postprocess
 from edgeprune.images.preprocess import Preprocess, load_input
 from edgeprune.models.adapter import Batch, ModelAdapter, ModelInfo, Predict, Training
-from edgeprune.models.imitation import imitate, tensors
+from edgeprune.models.imitation import Imitable, imitate, tensors
 from edgeprune.models.predictor import predictor
 from edgeprune.records.scores import Accuracy
 
@@ -87,7 +87,7 @@ class Unlabelled(Delegating):
 
     def finetune(self, training: Training) -> None:
         """Train a student to do what the original does, see `models/imitation.py`."""
-        imitate(self, training)
+        imitate(self, training, self.inner.imitation_loss if isinstance(self.inner, Imitable) else None)
 
     def sparsify(self, training: Training) -> None:
         """Say that sparse training needs labels."""

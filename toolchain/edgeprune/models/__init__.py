@@ -45,6 +45,7 @@ MODELS: dict[str, str] = {
     "onnx": "edgeprune.adapters.onnx.bare:ADAPTER",
     "timm": "edgeprune.adapters.timm:ADAPTER",
     "torchvision": "edgeprune.adapters.torchvision:ADAPTER",
+    "retinaface": "edgeprune.adapters.retinaface.adapter:ADAPTER",
 }
 """Adapters by name: modules, or objects in them.
 

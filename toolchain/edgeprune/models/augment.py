@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from edgeprune.images.pixels import Image
+from edgeprune.images.pixels import Image, letterbox
 from edgeprune.images.preprocess import Preprocess, read_image, to_input
+from edgeprune.images.size import sides
 
 Floats = npt.NDArray[np.float32]
 
@@ -31,12 +32,15 @@ class Augmentation:
         colour: largest change of hue (of its circle), saturation and brightness, as shares.
         mixing: probability that a rectangle of another picture of the batch takes the place of this one's
             (CutMix, arXiv 1905.04899). Labels are not mixed: for recoveries that read none.
+        mosaic: probability that four pictures become one (YOLOv4, arXiv 2004.10934), in which things are
+            smaller. Labels are not moved either.
     """
 
     flip: float = 0.5
     zoom: float = 0.4
     colour: tuple[float, float, float] = (0.015, 0.4, 0.3)
     mixing: float = 0.0
+    mosaic: float = 0.0
 
 
 def batches(
@@ -69,8 +73,40 @@ def load_changed(
     """
 
     with ThreadPoolExecutor() as pool:
-        images = [to_input(changed(image, rng, how), spec)[0] for image in pool.map(read_image, paths)]
+        pictures = [changed(image, rng, how) for image in pool.map(read_image, paths)]
+    if how.mosaic:
+        pictures = _some_as_mosaics(pictures, spec, rng, how.mosaic)
+    images = [to_input(picture, spec)[0] for picture in pictures]
     return torch.from_numpy(mixed(np.concatenate(images), rng, how.mixing))
+
+
+def _some_as_mosaics(
+    pictures: Sequence[Image], spec: Preprocess, rng: np.random.Generator, probability: float
+) -> list[Image]:
+    """Return pictures, some of them as mosaics with three others of the same batch."""
+    found = []
+    for picture in pictures:
+        if rng.random() < probability:
+            parts = [picture, *(pictures[index] for index in rng.integers(len(pictures), size=3))]
+            picture = mosaic([parts[index] for index in rng.permutation(4)], spec, rng)
+        found.append(picture)
+    return found
+
+
+def mosaic(pictures: Sequence[Image], spec: Preprocess, rng: np.random.Generator) -> Image:
+    """Return four pictures as one of the spec's size, BGR uint8 (h, w, 3); where they meet is random.
+
+    Each is letterboxed into its part.
+    """
+    height, width = sides(spec.imgsz)
+    middle = [round(side * rng.uniform(0.3, 0.7)) for side in (height, width)]
+    rows, columns = ([(0, at), (at, side)] for at, side in zip(middle, (height, width), strict=True))
+    canvas = np.zeros((height, width, 3), dtype=np.uint8)
+    places = [(row, column) for row in rows for column in columns]
+    for picture, ((top, bottom), (left, right)) in zip(pictures, places, strict=True):
+        part = replace(spec, imgsz=(bottom - top, right - left), pad=spec.pad or 0)
+        canvas[top:bottom, left:right] = letterbox(picture, part)[0]
+    return canvas
 
 
 def changed(image: Image, rng: np.random.Generator, how: Augmentation) -> Image:

@@ -8,8 +8,10 @@ FitNets, arXiv 1412.6550; attention transfer, arXiv 1612.03928).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -22,18 +24,32 @@ from edgeprune.models.augment import Augmentation, batches
 from edgeprune.models.recovery import descend, device_of, steps_of_epoch
 
 Features = dict[str, torch.Tensor]
+OutputLoss = Callable[[Sequence[torch.Tensor], Sequence[torch.Tensor]], torch.Tensor]
+"""Outputs of a student and of its teacher -> a scalar, 0 where they are the same."""
 AUGMENTATION = Augmentation(mixing=0.5)
+MOSAIC = 0.5
+"""Probability of a mosaic for networks that find things: they have to find small ones as well."""
 FEATURES = 1.0
 """Weight of the features beside the outputs, whose losses are about 1 where a student knows nothing."""
 BACKGROUND = 1e-2
 """Weight of an anchor in which the original sees nothing, beside one of a sure detection."""
 
 
-def imitate(adapter: ModelAdapter, training: Training) -> None:
+@runtime_checkable
+class Imitable(Protocol):
+    """An adapter that knows better than `output_loss` how the outputs of its networks in training compare."""
+
+    def imitation_loss(self, got: Sequence[torch.Tensor], wanted: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return the loss of a student's outputs, a scalar: 0 where they are the teacher's."""
+        ...
+
+
+def imitate(adapter: ModelAdapter, training: Training, loss: OutputLoss | None = None) -> None:
     """Train a student on pictures to do what its teacher does, and leave the best epoch's at `out`.
 
     Args:
         adapter: its `evaluate` judges the epochs.
+        loss: of the outputs; None is `output_loss`.
 
     Raises:
         ConfigError: no teacher is given.
@@ -46,15 +62,17 @@ def imitate(adapter: ModelAdapter, training: Training) -> None:
     for_training(model)
     post = adapter.info(model).postprocess
     borders = Borders(model, teacher, adapter.unprunable(model))
-    drawn = _drawn(adapter, training)
+    how = replace(AUGMENTATION, mosaic=MOSAIC if post.boxes else 0.0)
+    drawn = _drawn(adapter, training, how)
+    compare = loss or partial(output_loss, post=post)
 
     def add_gradients(_step: int) -> None:
         images = next(drawn).to(device)
         with torch.no_grad():
             wanted, features = borders.run(teacher, images)
         got, own = borders.run(model, images)
-        loss = output_loss(got, wanted, post) + FEATURES * feature_loss(own, features)
-        loss.backward()
+        total = compare(got, wanted) + FEATURES * feature_loss(own, features)
+        total.backward()
 
     descend(adapter, training, model, list(model.parameters()), add_gradients)
 
@@ -71,7 +89,7 @@ def for_training(model: nn.Module) -> None:
             module.train()
 
 
-def _drawn(adapter: ModelAdapter, training: Training) -> Iterator[torch.Tensor]:
+def _drawn(adapter: ModelAdapter, training: Training, how: Augmentation) -> Iterator[torch.Tensor]:
     """Yield batches of augmented pictures for ever, epoch after epoch; none of a single picture."""
     recipe, spec = training.recipe, adapter.preprocess(training.imgsz)
     paths = training.dataset.images["train"]
@@ -80,7 +98,7 @@ def _drawn(adapter: ModelAdapter, training: Training) -> Iterator[torch.Tensor]:
     epoch = 0
     while True:
         seed = recipe.seed + epoch * steps_of_epoch(training)
-        for images in batches(paths, spec, size, seed, AUGMENTATION):
+        for images in batches(paths, spec, size, seed, how):
             if len(images) > 1:
                 yield images
         epoch += 1

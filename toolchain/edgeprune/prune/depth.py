@@ -4,6 +4,9 @@ A residual block computes x + f(x). Without f it is the identity, and an identit
 sequence the block is taken out. In a CSP block (C2f, C3k2) the last convolution reads every inner block's
 output: two equal slices become one by adding their weight columns. The network after `drop_block` computes
 exactly what the one before computes with f zeroed. Blocks without a shortcut cannot be folded.
+
+A network that is no YOLO names its blocks by a class of theirs, `models/droppable.py`: an identity takes
+their place, so that the others keep their names.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from ultralytics.nn.modules.block import C3, Bottleneck, PSABlock
 
 from edgeprune.core.errors import ModelError
 from edgeprune.models.blocks import SplitC2f
+from edgeprune.models.droppable import Droppable
 
 Measure = Callable[[nn.Module], float]
 """A network in, one number out: its accuracy, or its latency in milliseconds on the target."""
@@ -48,26 +52,31 @@ class RankedBlock:
 
 
 def removable_blocks(model: nn.Module) -> list[str]:
-    """Name the residual blocks that can be dropped exactly, in order; CSP blocks have to be split."""
+    """Name the blocks that can be dropped, in order; CSP blocks have to be split."""
     modules = dict(model.named_modules())
     return [
         name
         for name, module in modules.items()
-        if isinstance(module, Bottleneck | PSABlock) and module.add and _can_go(modules, name)
+        if (isinstance(module, Droppable) and module.keeps_shape)
+        or (isinstance(module, Bottleneck | PSABlock) and module.add and _can_go(modules, name))
     ]
 
 
 def drop_block(model: nn.Module, name: str) -> nn.Module:
-    """Return a copy of a network without one residual block: it computes what zeroing its branch does.
+    """Return a copy of a network without one block; of a residual one it computes what zeroing f does.
 
-    The blocks behind it in the same sequence move up by one, and so do their names.
+    The blocks behind it in the same sequence move up by one, and so do their names; none where an identity
+    stands in for it.
 
     Raises:
         ModelError: `name` is no block that `removable_blocks` lists.
     """
     if name not in removable_blocks(model):
-        raise ModelError(f"{name}: not a residual block that can be dropped; see removable_blocks")
+        raise ModelError(f"{name}: not a block that can be dropped; see removable_blocks")
     twin = copy.deepcopy(model)
+    if isinstance(twin.get_submodule(name), Droppable):
+        twin.set_submodule(name, nn.Identity())
+        return twin
     place, _, number = name.rpartition(".")
     sequence, owner = _holders(dict(twin.named_modules()), name)
     if isinstance(sequence, nn.Sequential) and len(sequence) == 1 and isinstance(owner, nn.ModuleList):
