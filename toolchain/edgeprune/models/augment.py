@@ -84,13 +84,14 @@ def _some_as_mosaics(
     pictures: Sequence[Image], spec: Preprocess, rng: np.random.Generator, probability: float
 ) -> list[Image]:
     """Return pictures, some of them as mosaics with three others of the same batch."""
-    found = []
-    for picture in pictures:
-        if rng.random() < probability:
-            parts = [picture, *(pictures[index] for index in rng.integers(len(pictures), size=3))]
-            picture = mosaic([parts[index] for index in rng.permutation(4)], spec, rng)
-        found.append(picture)
-    return found
+
+    def drawn(picture: Image) -> Image:
+        if rng.random() >= probability:
+            return picture
+        parts = [picture, *(pictures[index] for index in rng.integers(len(pictures), size=3))]
+        return mosaic([parts[index] for index in rng.permutation(4)], spec, rng)
+
+    return [drawn(picture) for picture in pictures]
 
 
 def mosaic(pictures: Sequence[Image], spec: Preprocess, rng: np.random.Generator) -> Image:
