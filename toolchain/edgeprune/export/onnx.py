@@ -127,6 +127,8 @@ def describe(model: onnx.ModelProto, info: ModelInfo, spec: Spec) -> None:
         "channels": "3",
         "end2end": str(info.end2end),
     } | spec.metadata()
+    if spec.postprocess.keypoints is not None:
+        metadata["kpt_shape"] = str(list(spec.postprocess.keypoints))
     onnx.helper.set_model_props(model, metadata)
 
 
