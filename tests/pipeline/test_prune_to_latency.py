@@ -15,6 +15,7 @@ from edgeprune.config.targets import DeviceProfile, resolve_targets
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.errors import BudgetError, ConfigError
 from edgeprune.gate.race import Race
+from edgeprune.images.preprocess import Preprocess
 from edgeprune.latency import profile as profiling
 from edgeprune.latency import shipped
 from edgeprune.pipeline import prune_to_latency as iterating
@@ -134,7 +135,7 @@ def test_only_a_rewriting_pays_for_its_factors(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(profiling, "profile_model", profile_model)
     context = SimpleNamespace(
         adapter=None,
-        spec=SimpleNamespace(imgsz=64),
+        spec=Preprocess(64),
         recipe=load_recipe(prune__rewrite=("spatial",)),
         notify=None,
         testbed=local(),
