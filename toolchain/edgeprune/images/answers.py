@@ -30,7 +30,12 @@ def answers(
         loaded = [load_input(image, spec) for image in images[start : start + spec.batch]]
         outputs = [np.asarray(output) for output in run(np.concatenate([tensor for tensor, _ in loaded]))]
         for index, (tensor, placement) in enumerate(loaded):
-            yield tensor, placement, [output[index : index + 1] for output in outputs]
+            # What is no array of so many images stays whole: the head refuses it by its shape.
+            own = [
+                output[index : index + 1] if output.shape[:1] == (len(loaded),) else output
+                for output in outputs
+            ]
+            yield tensor, placement, own
 
 
 def load_batches(images: Sequence[Path], spec: Preprocess) -> Iterator[Tensor]:
