@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from edgeprune.core.privacy import send_nothing
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 
 send_nothing()  # here, because libraries send when they are imported, and whatever imports them is below this
