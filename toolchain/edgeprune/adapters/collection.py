@@ -19,6 +19,7 @@ from edgeprune.adapters.classifier import METRIC, Classifier
 from edgeprune.core.documents import read_json, validate
 from edgeprune.core.errors import ConfigError, ModelError, RuntimeMissingError
 from edgeprune.core.extras import how_to_get
+from edgeprune.core.files import open_regular
 from edgeprune.images.postprocess import classifier
 from edgeprune.images.preprocess import BICUBIC_CROP, CENTRE_CROP, Preprocess, Resize
 from edgeprune.images.size import ImageSize
@@ -226,7 +227,8 @@ def read_weights(path: Path) -> State:
             f"{path}: to read it takes safetensors, not installed here: {how_to_get('timm')}"
         ) from exc
     try:
-        return load_file(path)
+        with open_regular(path, ModelError):
+            return load_file(path)
     except (SafetensorError, OSError) as exc:
         raise ModelError(f"{path}: cannot be read as safetensors: {exc}") from exc
 

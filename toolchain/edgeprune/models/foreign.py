@@ -6,7 +6,6 @@ not here: `safe_load` says that of classes that it does not know.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 
 from edgeprune.core.documents import read_json
 from edgeprune.core.errors import ModelError
+from edgeprune.models.checkpoint.container import list_records
 from edgeprune.models.plain import Outline, read_outline
 
 ONNX = "export the trained network to ONNX and give that file"
@@ -35,9 +35,7 @@ class Look:
         """Names of the files in a folder, or in a zip archive without its first folder."""
         if self.path.is_dir():
             return frozenset(one.name for one in self.path.iterdir())
-        with suppress(OSError, zipfile.BadZipFile, ValueError), zipfile.ZipFile(self.path) as archive:
-            return frozenset(name.partition("/")[2] for name in archive.namelist())
-        return frozenset()
+        return list_records(self.path) if self.path.is_file() else frozenset()
 
     @cached_property
     def config(self) -> dict[str, Any]:

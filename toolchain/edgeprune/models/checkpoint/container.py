@@ -11,7 +11,7 @@ import struct
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
@@ -144,11 +144,27 @@ def _as_damage() -> Iterator[None]:
         raise DamagedError(str(exc).partition("\n")[0][:120]) from exc
 
 
-def _from_zip(stream: _Within, name_of: NameOf) -> Content:
+def list_records(path: Path) -> frozenset[str]:
+    """Return the names of the records of an archive, without its first folder; none of another file."""
+    with suppress(ModelError, RefusedError, *_DAMAGE), files.open_regular(path, ModelError) as raw:
+        return frozenset(_records(_archive(_Within(raw))))
+    return frozenset()
+
+
+def _archive(stream: _Within) -> zipfile.ZipFile:
     stream.most = MOST_DIRECTORY
     archive = zipfile.ZipFile(cast(IO[bytes], stream))
     stream.most = 2**62
-    records = {info.filename.partition("/")[2]: info for info in archive.infolist()}
+    return archive
+
+
+def _records(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    return {info.filename.partition("/")[2]: info for info in archive.infolist()}
+
+
+def _from_zip(stream: _Within, name_of: NameOf) -> Content:
+    archive = _archive(stream)
+    records = _records(archive)
     if "constants.pkl" in records:
         raise RefusedError("is a TorchScript program, which holds code and no model that can be pruned")
     if "data.pkl" not in records:
