@@ -23,7 +23,8 @@ from edgeprune.records.scores import Accuracy
 
 CLASSES, DETECTIONS, OUTPUTS = "top-1 agreement", "mAP50-95 agreement", "output agreement"
 """The metrics, each 1 where both agree wholly."""
-LENIENT, KEPT, NEARNESS = "mAP50 agreement", "detections kept", "output agreement"
+LENIENT, KEPT = "mAP50 agreement", "detections kept"
+"""Shown beside the mAP. The distance of the outputs is shown beside every decision."""
 KEPT_BYTES = 256 * 2**20
 """Of the original's outputs that are remembered; what is above is computed again."""
 Pair = tuple[Outputs, Outputs]
@@ -82,7 +83,7 @@ def evaluate(
     if judge is None:
         return Accuracy(metric=metric, split=split, images=len(pairs), score=near)
     score, others = judge(pairs, post)
-    others[NEARNESS] = near
+    others[OUTPUTS] = near
     return Accuracy(metric=metric, split=split, images=len(pairs), score=score, others=others)
 
 

@@ -65,12 +65,12 @@ class Collection(Classifier):
     Attributes:
         NAME: of the adapter, before the colon of ``torchvision:resnet18``.
         architecture: the name behind it; None before it is known.
-        given: the input as the file tells it, where it differs from the published one.
+        input: what the network takes: as its file tells, else as it was published.
     """
 
     NAME: ClassVar[str]
     architecture: str | None = None
-    given: InputOf | None = None
+    input: InputOf | None = None
 
     @abstractmethod
     def make(self, architecture: str, classes: int) -> nn.Module:
@@ -104,12 +104,12 @@ class Collection(Classifier):
             )
         path = source.file
         named: str | None
-        given: InputOf | None
+        told_input: InputOf | None
         if plain_kind(path) == self.NAME:
             told = read_plain(path).told
-            named, given = _text(told, "architecture", path), _input(told, path)
+            named, told_input = _text(told, "architecture", path), _input(told, path)
         else:
-            named, given = self.told_by(path) or (None, None)
+            named, told_input = self.told_by(path) or (None, None)
         asked = source.architecture.partition(":")[2] if source.architecture else None
         if asked and named and asked != named:
             raise ConfigError(f"--model {source.architecture}: {path} says that it is a {named}")
@@ -118,9 +118,8 @@ class Collection(Classifier):
                 f"{path}: weights alone do not say what network they are of; name it, such as "
                 f"--model {self.NAME}:resnet18 --weights {path.name}"
             )
-        chosen = replace(self, architecture=asked or named, given=given)
-        chosen.spec()
-        return chosen
+        architecture = str(asked or named)
+        return replace(self, architecture=architecture, input=told_input or self.published(architecture))
 
     def parts(self) -> Mapping[str, Any]:
         """Return the network's name: the same weights may fit two."""
@@ -128,7 +127,7 @@ class Collection(Classifier):
 
     def spec(self) -> InputOf:
         """Return the input of the chosen network."""
-        return self.given or self.published(self.chosen())
+        return self.input or self.published(self.chosen())
 
     def chosen(self) -> str:
         """Return the name of the network."""

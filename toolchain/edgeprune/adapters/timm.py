@@ -13,7 +13,7 @@ from edgeprune.adapters.collection import Collection, InputOf, read_config
 from edgeprune.core.documents import validate
 from edgeprune.core.errors import ConfigError, ModelError, RuntimeMissingError, did_you_mean
 from edgeprune.core.extras import how_to_get
-from edgeprune.models.plain import read_texts
+from edgeprune.models.plain import read_outline
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Timm(Collection):
     def told_by(self, path: Path) -> tuple[str, InputOf | None] | None:
         """Return what timm's training checkpoint calls `arch`, or what a folder's `config.json` tells."""
         if not path.is_dir():
-            named = read_texts(path).get("arch")
+            named = read_outline(path).texts.get("arch")
             return (named, None) if named else None
         config = read_config(path) or {}
         named, told = config.get("architecture"), config.get("pretrained_cfg")

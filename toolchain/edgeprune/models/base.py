@@ -22,6 +22,7 @@ from edgeprune.images.postprocess import Postprocess
 from edgeprune.images.size import ImageSize
 from edgeprune.models.adapter import Batch, ModelInfo, Predict, Training
 from edgeprune.models.following import mark_followed
+from edgeprune.models.outputs import tensors_in
 from edgeprune.models.recovery import recover
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def output_layers(model: nn.Module, example: torch.Tensor) -> list[nn.Module]:
     }
     with torch.enable_grad():
         outputs = model(example.requires_grad_(True))
-    waiting: list[Any] = [output.grad_fn for output in _tensors(outputs)]
+    waiting: list[Any] = [output.grad_fn for output in tensors_in(outputs)]
     found: dict[nn.Module, None] = {}
     seen: set[Any] = set()
     while waiting:
@@ -179,10 +180,3 @@ def output_layers(model: nn.Module, example: torch.Tensor) -> list[nn.Module]:
         if not layers:
             waiting += inputs
     return list(found)
-
-
-def _tensors(outputs: Any) -> list[torch.Tensor]:
-    if torch.is_tensor(outputs):
-        return [outputs]
-    values = outputs.values() if isinstance(outputs, dict) else outputs
-    return [tensor for value in values for tensor in _tensors(value)]

@@ -21,6 +21,7 @@ from edgeprune.core.errors import ConfigError
 from edgeprune.images.postprocess import Postprocess
 from edgeprune.models.adapter import ModelAdapter, Training
 from edgeprune.models.augment import Augmentation, batches
+from edgeprune.models.outputs import tensors_in
 from edgeprune.models.recovery import descend, device_of, steps_of_epoch
 
 Features = dict[str, torch.Tensor]
@@ -131,18 +132,15 @@ class Borders:
 
         hooks = [model.get_submodule(name).register_forward_pre_hook(note(name)) for name in self._names]
         try:
-            return tensors(model(images)), features
+            return float_tensors(model(images)), features
         finally:
             for hook in hooks:
                 hook.remove()
 
 
-def tensors(value: Any) -> list[torch.Tensor]:
-    """Return the tensors of floats in nested lists and mappings, in order."""
-    if torch.is_tensor(value):
-        return [value] if value.is_floating_point() else []
-    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
-    return [found for part in parts for found in tensors(part)]
+def float_tensors(outputs: Any) -> list[torch.Tensor]:
+    """Return the tensors of floats in a network's outputs, in order."""
+    return [one for one in tensors_in(outputs) if one.is_floating_point()]
 
 
 def output_loss(

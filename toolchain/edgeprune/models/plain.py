@@ -18,8 +18,9 @@ from torch import nn
 
 from edgeprune.core.errors import ModelError
 from edgeprune.models.checkpoint import container
-from edgeprune.models.checkpoint.names import UnknownNameError, name_of
-from edgeprune.models.checkpoint.pickled import DamagedError, Ignored, RefusedError
+from edgeprune.models.checkpoint.names import lenient_name_of
+from edgeprune.models.checkpoint.pickled import DamagedError, RefusedError
+from edgeprune.models.checkpoint.remember import remember
 from edgeprune.models.checkpoint.tensors import Tensor, read_tensor
 from edgeprune.models.fit import fit
 
@@ -136,49 +137,47 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
         return read_tensors(root, content, path)
 
 
-def plain_kind(path: Path) -> str | None:
-    """Return the kind of model that a plain checkpoint is of; None of every other file."""
-    with suppress(ModelError), _open(path) as content:
-        if _is_plain(content.root):
-            return str(content.root.get("kind"))
-    return None
-
-
 @dataclass(frozen=True)
 class Outline:
     """What a checkpoint holds, by name.
 
     Attributes:
+        kind: of model, of a plain checkpoint; None of every other file.
         keys: at the top of it.
+        texts: at the top of it, by their keys.
         weights: tensors by name, of the dictionary that has most of them.
     """
 
+    kind: str | None = None
     keys: frozenset[str] = frozenset()
+    texts: Mapping[str, str] = field(default_factory=dict)
     weights: frozenset[str] = frozenset()
 
 
+@remember
 def read_outline(path: Path) -> Outline:
     """Return what a checkpoint holds, without its numbers; nothing of a file that is none."""
     with suppress(ModelError), _open(path) as content:
         root = content.root
         if isinstance(root, dict):
             inside = [root, *(value for value in root.values() if isinstance(value, dict))]
-            named = [
-                frozenset(
-                    name for name, one in each.items() if isinstance(one, Tensor) and isinstance(name, str)
-                )
-                for each in inside
-            ]
-            return Outline(frozenset(key for key in root if isinstance(key, str)), max(named, key=len))
+            texts = {key: value for key, value in root.items() if isinstance(value, str)}
+            return Outline(
+                kind=str(root.get("kind")) if _is_plain(root) else None,
+                keys=frozenset(key for key in root if isinstance(key, str)),
+                texts=texts,
+                weights=max(map(_names_of_weights, inside), key=len),
+            )
     return Outline()
 
 
-def read_texts(path: Path) -> dict[str, str]:
-    """Return the texts at the top of a checkpoint by their names; none of a file that is no checkpoint."""
-    with suppress(ModelError), _open(path) as content:
-        if isinstance(content.root, dict):
-            return {key: value for key, value in content.root.items() if isinstance(value, str)}
-    return {}
+def plain_kind(path: Path) -> str | None:
+    """Return the kind of model that a plain checkpoint is of; None of every other file."""
+    return read_outline(path).kind
+
+
+def _names_of_weights(found: Mapping[Any, Any]) -> frozenset[str]:
+    return frozenset(name for name, one in found.items() if isinstance(one, Tensor) and isinstance(name, str))
 
 
 def read_tensors(found: Mapping[Any, Any], content: container.Content, path: Path) -> dict[str, torch.Tensor]:
@@ -210,7 +209,7 @@ def _open(path: Path) -> Iterator[container.Content]:
     Classes that a training script left beside the weights are passed over.
     """
     try:
-        with container.open_pickle(path, _lenient) as content:
+        with container.open_pickle(path, lenient_name_of) as content:
             yield content
     except RefusedError as exc:
         raise ModelError(f"{path}: refused: the file {exc}") from exc
@@ -218,13 +217,6 @@ def _open(path: Path) -> Iterator[container.Content]:
         raise ModelError(f"{path}: damaged or incomplete ({exc}); copy it again") from exc
     except container.NoCheckpointError as exc:
         raise ModelError(f"{path}: {exc}") from exc
-
-
-def _lenient(name: str) -> Any:
-    try:
-        return name_of(name)
-    except UnknownNameError:
-        return Ignored(name)
 
 
 def _find_edits(model: nn.Module, fresh: nn.Module) -> dict[str, str]:

@@ -61,9 +61,7 @@ def recover(adapter: Trainable, training: Training) -> None:
         parts = next(drawn)
         for part in parts:
             batch = _moved(part, device)
-            model.train(
-                any(torch.is_tensor(one) and one.dim() == 4 and len(one) > 1 for one in batch.values())
-            )
+            model.train(_is_several(batch))
             loss = adapter.taught_loss(model, teacher, batch, recipe) / len(parts)
             loss.backward()
 

@@ -21,10 +21,11 @@ from edgeprune.models.checkpoint import container
 from edgeprune.models.checkpoint.classic import is_by_yolov5, told_by_yolov5
 from edgeprune.models.checkpoint.fields import ANCHORED, NETWORKS
 from edgeprune.models.checkpoint.layers import UnfitError
-from edgeprune.models.checkpoint.names import UnknownNameError, name_of, name_today
-from edgeprune.models.checkpoint.pickled import DamagedError, Ignored, Instance, RefusedError
+from edgeprune.models.checkpoint.names import UnknownNameError, lenient_name_of, name_of, name_today
+from edgeprune.models.checkpoint.pickled import DamagedError, Instance, RefusedError
 from edgeprune.models.checkpoint.rebuild import draft, fill, try_shapes
 from edgeprune.models.checkpoint.record import NetworkRecord, TrustedRecord, checked_record
+from edgeprune.models.checkpoint.remember import remember
 from edgeprune.models.checkpoint.tensors import Tensor, read_tensor
 from edgeprune.models.trust import is_trusted
 
@@ -106,20 +107,18 @@ def load_trusting(path: Path) -> Any:
     return network
 
 
-def classes_in(path: Path) -> list[str]:
+@remember
+def classes_in(path: Path) -> tuple[str, ...]:
     """List the classes that a checkpoint names, without running it; none where it cannot be read as one."""
     names: list[str] = []
 
     def seen(name: str) -> Any:
         names.append(name_today(name))
-        try:
-            return name_of(name)
-        except UnknownNameError:
-            return Ignored(name)
+        return lenient_name_of(name)
 
     with suppress(ModelError), _refusals(path), container.open_pickle(path, seen):
         pass  # `load_safely` says what is wrong with it
-    return names
+    return tuple(names)
 
 
 @contextmanager

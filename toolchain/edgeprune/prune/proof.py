@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import torch
 import torch_pruning as tp
@@ -16,6 +15,7 @@ from torch import nn
 
 from edgeprune.core.errors import ModelError
 from edgeprune.models.following import MARK
+from edgeprune.models.outputs import tensors_in
 from edgeprune.prune.groups import Group, find_groups, remove, trace
 
 LIMIT = 1e-6
@@ -89,7 +89,7 @@ def difference(
             if group.name in doomed:
                 change(graph, group, doomed[group.name])
         with torch.no_grad():
-            outputs.append(_tensors(twin.eval()(images)))
+            outputs.append(tensors_in(twin.eval()(images)))
     pairs = zip(*outputs, strict=True)
     return max(float((one - other).abs().max() / other.abs().max().clamp_min(1e-12)) for one, other in pairs)
 
@@ -97,10 +97,3 @@ def difference(
 def _cut(graph: tp.DependencyGraph, group: Group, channels: Sequence[int]) -> int:
     remove(graph, group, channels)
     return len(channels)
-
-
-def _tensors(outputs: Any) -> list[torch.Tensor]:
-    if isinstance(outputs, torch.Tensor):
-        return [outputs]
-    values = outputs.values() if isinstance(outputs, dict) else outputs
-    return [tensor for value in values for tensor in _tensors(value)]

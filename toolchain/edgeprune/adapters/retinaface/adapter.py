@@ -24,7 +24,7 @@ from edgeprune.images.size import ImageSize
 from edgeprune.models import Batch, ModelInfo, Predict
 from edgeprune.models.base import BaseAdapter
 from edgeprune.models.fit import find_misfits, fit
-from edgeprune.models.plain import plain_kind, read_plain, read_state, rebuild_plain, save_plain
+from edgeprune.models.plain import plain_kind, read_outline, read_plain, read_state, rebuild_plain, save_plain
 from edgeprune.records.scores import Accuracy
 
 KIND = "retinaface"
@@ -48,8 +48,9 @@ class RetinaFaceAdapter(BaseAdapter):
 
     def recognise(self, path: Path) -> bool:
         """Tell whether a file holds the published weights or others of these names, or was saved here."""
-        if (kind := plain_kind(path)) is not None:
-            return kind == KIND
+        outline = read_outline(path)
+        if outline.kind is not None or not any("ClassHead." in name for name in outline.weights):
+            return outline.kind == KIND
         try:
             return not find_misfits(RetinaFace(), _published(path))
         except ModelError:

@@ -49,11 +49,11 @@ def check_end2end(outputs: Outputs, post: Postprocess) -> None:
 
 def decode_end2end(outputs: Outputs, post: Postprocess, selection: Selection | None) -> Floats:
     """Return the detections of one image that a selection takes; see `decode_raw`."""
-    return rows_above(outputs, selection)[:, :6]
+    return decode_rows(outputs, post, selection)[:, :6]
 
 
-def rows_above(outputs: Outputs, selection: Selection | None) -> Floats:
-    """Return the rows of one image that a selection takes, with what a task has behind score and class."""
+def decode_rows(outputs: Outputs, post: Postprocess, selection: Selection | None) -> Floats:
+    """Return the same with what a task has behind score and class, float32 (n, 6 + extra)."""
     assert selection is not None
     found = np.asarray(outputs[0][0], dtype=np.float32)
     rows = found[found[:, 4] > selection.confidence]
@@ -256,19 +256,17 @@ def to_corners(centres: Array, sizes: Array) -> Array:
     return np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=1)
 
 
-RAW = Head(
-    check_raw,
-    decode_raw,
-    shared(check_raw, decode_raw),
-    difference_raw,
-    error_raw,
-    overlaps=box_overlaps,
-)
-END2END = Head(
-    check_end2end,
-    decode_end2end,
-    shared(check_end2end, decode_end2end),
-    difference_end2end,
-    values.error,
-    overlaps=box_overlaps,
-)
+def make_head(
+    check: Callable[[Outputs, Postprocess], None],
+    decode: Callable[[Outputs, Postprocess, Selection | None], Floats],
+    difference: Callable[[Outputs, Outputs, Postprocess], Difference],
+    error: Callable[[Outputs, Outputs, Postprocess], float],
+    overlaps: Overlaps = box_overlaps,
+    masks: Callable[[Outputs, Floats], Array] | None = None,
+) -> Head:
+    """Return a head of detections, whose runs are compared by how these overlap; see `Head`."""
+    return Head(check, decode, shared(check, decode, overlaps), difference, error, masks, overlaps)
+
+
+RAW = make_head(check_raw, decode_raw, difference_raw, error_raw)
+END2END = make_head(check_end2end, decode_end2end, difference_end2end, values.error)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeprune.images.heads import detections, values
-from edgeprune.images.heads.kind import Array, Difference, Floats, Head, Outputs, require
+from edgeprune.images.heads.kind import Array, Difference, Floats, Outputs, require
 
 if TYPE_CHECKING:
-    from edgeprune.images.postprocess import Postprocess, Selection
+    from edgeprune.images.postprocess import Postprocess
 
 COCO_SIGMAS = (
     0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087,
@@ -48,11 +48,6 @@ def check_end2end(outputs: Outputs, post: Postprocess) -> None:
     """Require (1, detections, 6 + numbers of keypoints) of finite numbers; see `require`."""
     width = 6 + int(np.prod(_shape(post)))
     require(outputs, lambda shape: len(shape) == 3 and shape[2] == width, f"(1, detections, {width})")
-
-
-def decode_end2end(outputs: Outputs, post: Postprocess, selection: Selection | None) -> Floats:
-    """Return the detections of one image that a selection takes, float32 (n, 6 + numbers of keypoints)."""
-    return detections.rows_above(outputs, selection)
 
 
 def _shape(post: Postprocess) -> tuple[int, int]:
@@ -96,19 +91,7 @@ def error_raw(outputs: Outputs, reference: Outputs, post: Postprocess) -> float:
     return (seen.mean(1 - detections.overlap(one, other)) + seen.scores + seen.mean(1 - alike)) / 3
 
 
-RAW = Head(
-    check_raw,
-    detections.decode_raw,
-    detections.shared(check_raw, detections.decode_raw, _overlaps),
-    difference_raw,
-    error_raw,
-    overlaps=_overlaps,
-)
-END2END = Head(
-    check_end2end,
-    decode_end2end,
-    detections.shared(check_end2end, decode_end2end, _overlaps),
-    difference_end2end,
-    values.error,
-    overlaps=_overlaps,
+RAW = detections.make_head(check_raw, detections.decode_raw, difference_raw, error_raw, _overlaps)
+END2END = detections.make_head(
+    check_end2end, detections.decode_rows, difference_end2end, values.error, _overlaps
 )

@@ -13,10 +13,10 @@ import numpy as np
 
 from edgeprune.core.errors import CompileError
 from edgeprune.images.heads import detections, values
-from edgeprune.images.heads.kind import Array, Difference, Floats, Head, Outputs, require
+from edgeprune.images.heads.kind import Array, Difference, Floats, Outputs, require
 
 if TYPE_CHECKING:
-    from edgeprune.images.postprocess import Postprocess, Selection
+    from edgeprune.images.postprocess import Postprocess
 
 STRIDE = 4
 """Pixels of the input that one of the prototypes' is wide and high."""
@@ -41,11 +41,6 @@ def _coefficients(outputs: Outputs) -> int:
         raise CompileError("the network has 1 output; of masks 2 are expected, the second with prototypes")
     require(outputs[1:], lambda shape: len(shape) == 4, "(1, prototypes, height, width)")
     return int(outputs[1].shape[1])
-
-
-def decode_end2end(outputs: Outputs, post: Postprocess, selection: Selection | None) -> Floats:
-    """Return the detections of one image that a selection takes, float32 (n, 6 + coefficients)."""
-    return detections.rows_above(outputs, selection)
 
 
 def masks(outputs: Outputs, rows: Floats) -> Array:
@@ -129,21 +124,7 @@ def _sigmoid(logits: Array) -> Array:
     return np.asarray(1 / (1 + np.exp(-np.clip(logits, -50, 50))))
 
 
-RAW = Head(
-    check_raw,
-    detections.decode_raw,
-    detections.shared(check_raw, detections.decode_raw, _overlaps),
-    difference_raw,
-    error_raw,
-    masks,
-    _overlaps,
-)
-END2END = Head(
-    check_end2end,
-    decode_end2end,
-    detections.shared(check_end2end, decode_end2end, _overlaps),
-    difference_end2end,
-    values.error,
-    masks,
-    _overlaps,
+RAW = detections.make_head(check_raw, detections.decode_raw, difference_raw, error_raw, _overlaps, masks)
+END2END = detections.make_head(
+    check_end2end, detections.decode_rows, difference_end2end, values.error, _overlaps, masks
 )

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeprune.images.heads import detections, values
-from edgeprune.images.heads.kind import Array, Difference, Floats, Head, Outputs, require
+from edgeprune.images.heads.kind import Array, Difference, Floats, Outputs, require
 
 if TYPE_CHECKING:
     from edgeprune.images.postprocess import Postprocess, Selection
@@ -30,11 +30,6 @@ def check_raw(outputs: Outputs, post: Postprocess) -> None:
 def check_end2end(outputs: Outputs, post: Postprocess) -> None:
     """Require (1, detections, 7) of finite numbers; see `require`."""
     require(outputs, lambda shape: len(shape) == 3 and shape[2] == 7, "(1, detections, 7)")
-
-
-def decode_end2end(outputs: Outputs, post: Postprocess, selection: Selection | None) -> Floats:
-    """Return the detections of one image that a selection takes; see `decode_raw`."""
-    return detections.rows_above(outputs, selection)
 
 
 def decode_raw(outputs: Outputs, post: Postprocess, selection: Selection | None) -> Floats:
@@ -112,19 +107,7 @@ def error_raw(outputs: Outputs, reference: Outputs, post: Postprocess) -> float:
     return (seen.mean(1 - overlap(one, other)) + seen.scores) / 2
 
 
-RAW = Head(
-    check_raw,
-    decode_raw,
-    detections.shared(check_raw, decode_raw, _overlaps),
-    difference_raw,
-    error_raw,
-    overlaps=_overlaps,
-)
-END2END = Head(
-    check_end2end,
-    decode_end2end,
-    detections.shared(check_end2end, decode_end2end, _overlaps),
-    difference_end2end,
-    values.error,
-    overlaps=_overlaps,
+RAW = detections.make_head(check_raw, decode_raw, difference_raw, error_raw, _overlaps)
+END2END = detections.make_head(
+    check_end2end, detections.decode_rows, difference_end2end, values.error, _overlaps
 )
