@@ -60,6 +60,7 @@ ELSEWHERE = {
     "adapters/onnx/test_loading.py": (
         "adapters/onnx/functions",
         "adapters/onnx/naming",
+        "adapters/onnx/layers",
         "adapters/onnx/operators",
         "adapters/onnx/reading",
     ),

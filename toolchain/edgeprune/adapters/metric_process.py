@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 import math
 import sys
-import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgeprune.adapters.user_code import last_line, run_file
 from edgeprune.images.preprocess import Preprocess, load_input, to_input
 
 
@@ -57,7 +56,8 @@ def answer(connection: Connection) -> dict[str, Any]:
     told = json.loads(connection.recv_bytes())
     path = Path(told["file"])
     try:
-        value = _loaded(path, told["function"])(RemotePredict(connection, told))
+        function = getattr(run_file(path, "metric_of_the_user"), told["function"])
+        value = function(RemotePredict(connection, told))
     except BaseException as exc:
         return {"fault": _fault(exc, path)}
     try:
@@ -67,21 +67,10 @@ def answer(connection: Connection) -> dict[str, Any]:
     return {"score": score if math.isfinite(score) else None, "shown": repr(value)[:80]}
 
 
-def _loaded(path: Path, function: str) -> Callable[[RemotePredict], Any]:
-    sys.path.append(str(path.parent))  # last: nothing beside the file hides what is installed
-    spec = importlib.util.spec_from_file_location("metric_of_the_user", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    found: Callable[[RemotePredict], Any] = getattr(module, function)
-    return found
-
-
 def _fault(exc: BaseException, path: Path) -> str:
     """Name an exception, and the last line of the user's file on the way to it."""
-    lines = [frame.lineno for frame in traceback.extract_tb(exc.__traceback__) if frame.filename == str(path)]
-    where = f" (line {lines[-1]})" if lines else ""
+    line = last_line(exc, path)
+    where = f" (line {line})" if line else ""
     return f"it raised {type(exc).__name__}: {exc}{where}"
 
 

@@ -7,11 +7,8 @@ this process, and nothing is written beside it.
 from __future__ import annotations
 
 import inspect
-import sys
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -20,6 +17,7 @@ import torch
 from torch import nn
 
 from edgeprune.adapters.bounded import Metric, judge
+from edgeprune.adapters.user_code import last_line, run_file
 from edgeprune.config.recipe import InputRecipe
 from edgeprune.core.artifact import digest
 from edgeprune.core.documents import validate
@@ -268,25 +266,16 @@ def load_own(path: Path) -> Own:
 
 
 def _run_file(path: Path) -> ModuleType:
-    """Run a file as a module of its own; modules beside it can be imported, behind all that is installed."""
-    name = f"edgeprune_own_{path.stem}"
-    spec = spec_from_file_location(name, path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise ConfigError(f"--adapter {path}: no such file")
-    module = sys.modules[name] = module_from_spec(spec)
-    folder = str(path.resolve().parent)
-    if folder not in sys.path:
-        sys.path.append(folder)
-    was, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
-        spec.loader.exec_module(module)
+        return run_file(path, f"edgeprune_own_{path.stem}")
+    except FileNotFoundError as exc:
+        if path.is_file():  # it is the file's own that looks for another one
+            raise ConfigError(f"{path}: running it failed: {_where(exc, path)}") from exc
+        raise ConfigError(f"--adapter {path}: no such file") from exc
     except SyntaxError as exc:
         raise ConfigError(f"{exc.filename}:{exc.lineno}: syntax error: {shorten(exc.msg)}") from exc
     except Exception as exc:  # the user's code
         raise ConfigError(f"{path}: running it failed: {_where(exc, path)}") from exc
-    finally:
-        sys.dont_write_bytecode = was
-    return module
 
 
 def _missing(kind: type) -> list[str]:
@@ -316,7 +305,7 @@ def _outputs(found: Any) -> list[torch.Tensor]:
 
 def _where(exc: BaseException, path: Path) -> str:
     """Return an exception in a line, with the last line of the user's file that it went through."""
-    lines = [frame.lineno for frame in traceback.extract_tb(exc.__traceback__) if frame.filename == str(path)]
-    place = f"line {lines[-1]}: " if lines else ""
+    line = last_line(exc, path)
+    place = f"line {line}: " if line else ""
     text = str(exc).strip()
     return place + shorten(f"{type(exc).__name__}: {text}" if text else type(exc).__name__)

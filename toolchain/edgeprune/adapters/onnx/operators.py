@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from edgeprune.adapters.onnx import layers
 from edgeprune.adapters.onnx.functions import DTYPES
 from edgeprune.adapters.onnx.reading import Handler, Node, Reader, UnreadableError
 
@@ -31,195 +32,15 @@ def _plain(**settings: Any) -> Handler:
     return read
 
 
-def _activation(kind: str, **settings: tuple[str, float]) -> Handler:
-    """A layer of torch; settings are its arguments by the attribute that they come from, and its default."""
-
-    def read(reader: Reader, node: Node) -> None:
-        told = {key: float(node.attributes.get(name, default)) for key, (name, default) in settings.items()}
-        reader.layer(node, kind, told)
-
-    return read
-
-
-def _axis(reader: Reader, node: Node, default: int) -> int:
-    return int(node.attributes.get("axis", default)) % len(reader.shape(node.inputs[0]))
-
-
 def _along_axis(default: int) -> Handler:
     def read(reader: Reader, node: Node) -> None:
         shape = reader.shape(node.inputs[0])
-        axis = _axis(reader, node, default if node.opset >= 13 or node.operator == "Concat" else 1)
+        axis = layers.axis_of(reader, node, default if node.opset >= 13 or node.operator == "Concat" else 1)
         if node.opset < 13 and "oftmax" in node.operator and math.prod(shape[axis + 1 :]) > 1:
             raise UnreadableError("over several axes, as below opset 13")
         reader.operator(node, node.operator, {"axis": axis})
 
     return read
-
-
-def _pads(
-    reader: Reader, node: Node, kernel: list[int], strides: list[int], dilations: list[int]
-) -> list[int]:
-    """Return the padding before each side and then after each, as the attribute has it."""
-    way = node.attributes.get("auto_pad", "NOTSET")
-    if way in ("NOTSET", ""):
-        return [int(each) for each in node.attributes.get("pads", [0] * 2 * len(kernel))]
-    if way == "VALID":
-        return [0] * 2 * len(kernel)
-    before, after = [], []
-    for size, width, stride, spread in zip(
-        reader.shape(node.inputs[0])[2:], kernel, strides, dilations, strict=True
-    ):
-        total = max(0, (math.ceil(size / stride) - 1) * stride + (width - 1) * spread + 1 - size)
-        half = total // 2
-        before.append(half if way == "SAME_UPPER" else total - half)
-        after.append(total - before[-1])
-    return before + after
-
-
-def _for_torch(pads: list[int]) -> list[int]:
-    """Return padding in torch's order: of the last side before and after, then of the one above."""
-    half = len(pads) // 2
-    return [each for index in reversed(range(half)) for each in (pads[index], pads[index + half])]
-
-
-def _window(reader: Reader, node: Node, kernel: list[int]) -> tuple[dict[str, Any], list[int]]:
-    """Return stride and dilation, and the padding."""
-    ones = [1] * len(kernel)
-    strides = [int(each) for each in node.attributes.get("strides", ones)]
-    dilations = [int(each) for each in node.attributes.get("dilations", ones)]
-    told = {"kernel_size": kernel, "stride": strides, "dilation": dilations}
-    return told, _pads(reader, node, kernel, strides, dilations)
-
-
-def _conv(reader: Reader, node: Node) -> None:
-    weight = reader.weight(node, 1)
-    if weight.dim() not in (3, 4):
-        raise UnreadableError(f"of {weight.dim() - 2} dimensions")
-    told, pads = _window(reader, node, list(weight.shape[2:]))
-    half, given = len(pads) // 2, None
-    if pads[:half] != pads[half:]:
-        given = reader.before(node, "Pad", {"mode": "constant", "value": 0.0, "pads": _for_torch(pads)})
-        pads = [0] * len(pads)
-    groups = int(node.attributes.get("group", 1))
-    state = {"weight": weight} | ({"bias": reader.weight(node, 2)} if node.has(2) else {})
-    told |= {
-        "in_channels": weight.shape[1] * groups,
-        "out_channels": weight.shape[0],
-        "padding": pads[:half],
-        "groups": groups,
-        "bias": node.has(2),
-    }
-    reader.layer(node, f"Conv{half}d", told, state, given)
-
-
-def _transposed(reader: Reader, node: Node) -> None:
-    weight = reader.weight(node, 1)
-    if weight.dim() != 4:
-        raise UnreadableError(f"of {weight.dim() - 2} dimensions")
-    told, pads = _window(reader, node, list(weight.shape[2:]))
-    if (
-        node.attributes.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
-        or "output_shape" in node.attributes
-    ):
-        raise UnreadableError("with a padding that follows from its output")
-    more = [int(each) for each in node.attributes.get("output_padding", [0, 0])]
-    more = [extra + before - after for extra, before, after in zip(more, pads[:2], pads[2:], strict=True)]
-    if min(more) < 0:
-        raise UnreadableError("with more padding after than before")
-    groups = int(node.attributes.get("group", 1))
-    state = {"weight": weight} | ({"bias": reader.weight(node, 2)} if node.has(2) else {})
-    told |= {
-        "in_channels": weight.shape[0],
-        "out_channels": weight.shape[1] * groups,
-        "padding": pads[:2],
-        "output_padding": more,
-        "groups": groups,
-        "bias": node.has(2),
-    }
-    reader.layer(node, "ConvTranspose2d", told, state)
-
-
-def _linear(reader: Reader, node: Node, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
-    told = {"in_features": weight.shape[1], "out_features": weight.shape[0], "bias": bias is not None}
-    reader.layer(node, "Linear", told, {"weight": weight} | ({} if bias is None else {"bias": bias}))
-
-
-def _gemm(reader: Reader, node: Node) -> None:
-    if node.attributes.get("transA", 0):
-        raise UnreadableError("of a transposed input")
-    weight = reader.weight(node, 1) * float(node.attributes.get("alpha", 1.0))
-    bias = reader.weight(node, 2) * float(node.attributes.get("beta", 1.0)) if node.has(2) else None
-    weight = weight if node.attributes.get("transB", 0) else weight.T
-    if bias is not None:
-        bias = bias.reshape(-1).expand(weight.shape[0]) if bias.numel() == 1 else bias.reshape(-1)
-    _linear(reader, node, weight.contiguous(), bias)
-
-
-def _matmul(reader: Reader, node: Node) -> None:
-    if node.inputs[1] in reader.constants and len(reader.shape(node.inputs[1])) == 2:
-        _linear(reader, node, reader.weight(node, 1).T.contiguous(), None)
-    else:
-        reader.operator(node, "MatMul", {})
-
-
-def _batch_norm(reader: Reader, node: Node) -> None:
-    if len(reader.shape(node.inputs[0])) != 4:
-        raise UnreadableError("of an input without height and width")
-    keys = ("weight", "bias", "running_mean", "running_var")
-    state = {key: reader.weight(node, position) for position, key in enumerate(keys, 1)}
-    told = {"num_features": len(state["weight"]), "eps": float(node.attributes.get("epsilon", 1e-5))}
-    reader.layer(node, "BatchNorm2d", told, state)
-
-
-def _prelu(reader: Reader, node: Node) -> None:
-    slope, shape = reader.weight(node, 1), reader.shape(node.inputs[0])
-    if slope.numel() not in (1, shape[1]):
-        raise UnreadableError("with a slope for each place")
-    reader.layer(node, "PReLU", {"num_parameters": slope.numel()}, {"weight": slope.reshape(-1)})
-
-
-def _clip(reader: Reader, node: Node) -> None:
-    least, most = (reader.constant(node, position, name) for position, name in ((1, "min"), (2, "max")))
-    if (least, most) == (0, 6):
-        reader.layer(node, "ReLU6", {})
-    else:
-        reader.operator(node, "Clip", {"min": least, "max": most}, node.inputs[:1])
-
-
-def _hard_sigmoid(reader: Reader, node: Node) -> None:
-    alpha, beta = (
-        float(node.attributes.get(key, default)) for key, default in (("alpha", 0.2), ("beta", 0.5))
-    )
-    if math.isclose(alpha, 1 / 6, abs_tol=1e-6) and math.isclose(beta, 0.5, abs_tol=1e-6):
-        reader.layer(node, "Hardsigmoid", {})
-    else:
-        reader.operator(node, "HardSigmoid", {"alpha": alpha, "beta": beta})
-
-
-def _gelu(reader: Reader, node: Node) -> None:
-    reader.layer(node, "GELU", {"approximate": node.attributes.get("approximate", "none")})
-
-
-def _pool(reader: Reader, node: Node) -> None:
-    kernel = [int(each) for each in node.attributes["kernel_shape"]]
-    if len(kernel) != 2:
-        raise UnreadableError(f"of {len(kernel)} dimensions")
-    told, pads = _window(reader, node, kernel)
-    is_mean = node.operator == "AveragePool"
-    counts = bool(node.attributes.get("count_include_pad", 0))
-    inside = pads[:2] == pads[2:] and all(pad <= size // 2 for pad, size in zip(pads, kernel, strict=False))
-    if is_mean and (told["dilation"] != [1, 1] or not (inside or counts)):
-        raise UnreadableError("with a padding or dilation that PyTorch has not")
-    settings = {
-        "kernel": kernel,
-        "strides": told["stride"],
-        "padding": pads[:2] if inside else [0, 0],
-        "pads": [0] * 4 if inside else _for_torch(pads),
-        "dilations": told["dilation"],
-        "ceil": bool(node.attributes.get("ceil_mode", 0)),
-        "counts_padding": counts,
-    }
-    reader.operator(node, node.operator, settings)
 
 
 def _reduce(reader: Reader, node: Node) -> None:
@@ -290,7 +111,7 @@ def _slice(reader: Reader, node: Node) -> None:
 
 
 def _split(reader: Reader, node: Node) -> None:
-    axis = _axis(reader, node, 0)
+    axis = layers.axis_of(reader, node, 0)
     size, count = reader.shape(node.inputs[0])[axis], len(node.outputs)
     sizes = reader.constant(node, 1, "split")
     if sizes is None:
@@ -300,7 +121,7 @@ def _split(reader: Reader, node: Node) -> None:
 
 
 def _gather(reader: Reader, node: Node) -> None:
-    axis = _axis(reader, node, 0)
+    axis = layers.axis_of(reader, node, 0)
     indices = reader.constants.get(node.inputs[1])
     if indices is not None and indices.ndim == 0:
         index = int(indices) % reader.shape(node.inputs[0])[axis]
@@ -336,7 +157,7 @@ def _pad(reader: Reader, node: Node) -> None:
     mode = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}.get(
         node.attributes.get("mode", "constant")
     )
-    order = _for_torch(pads)
+    order = layers.for_torch(pads)
     while len(order) > 2 and order[-2:] == [0, 0]:
         order = order[:-2]
     if mode is None or (mode != "constant" and len(order) > 4):
@@ -382,7 +203,7 @@ def _top(reader: Reader, node: Node) -> None:
     count = reader.constant(node, 1, "k")
     told = {
         "k": int(count[0] if isinstance(count, list) else count),
-        "axis": _axis(reader, node, -1),
+        "axis": layers.axis_of(reader, node, -1),
         "largest": bool(node.attributes.get("largest", 1)),
         "sorted": bool(node.attributes.get("sorted", 1)),
     }
@@ -390,7 +211,7 @@ def _top(reader: Reader, node: Node) -> None:
 
 
 def _arg_max(reader: Reader, node: Node) -> None:
-    told = {"axis": _axis(reader, node, 0), "keepdims": bool(node.attributes.get("keepdims", 1))}
+    told = {"axis": layers.axis_of(reader, node, 0), "keepdims": bool(node.attributes.get("keepdims", 1))}
     reader.operator(node, "ArgMax", told)
 
 
@@ -402,23 +223,6 @@ def _blocks(reader: Reader, node: Node) -> None:
 def _transpose(reader: Reader, node: Node) -> None:
     rank = len(reader.shape(node.inputs[0]))
     reader.operator(node, "Transpose", {"perm": list(node.attributes.get("perm", reversed(range(rank))))})
-
-
-def _lrn(reader: Reader, node: Node) -> None:
-    told = (("size", 1), ("alpha", 1e-4), ("beta", 0.75), ("bias", 1.0))
-    reader.operator(node, "LRN", {"settings": [node.attributes.get(key, default) for key, default in told]})
-
-
-def _layer_norm(reader: Reader, node: Node) -> None:
-    rank = len(reader.shape(node.inputs[0]))
-    if _axis(reader, node, -1) != rank - len(reader.shape(node.inputs[1])):
-        raise UnreadableError("with a scale of other axes than its own")
-    reader.operator(node, "LayerNormalization", {"epsilon": float(node.attributes.get("epsilon", 1e-5))})
-
-
-def _lp_norm(reader: Reader, node: Node) -> None:
-    told = {"axis": _axis(reader, node, -1), "p": float(node.attributes.get("p", 2))}
-    reader.operator(node, "LpNormalization", told)
 
 
 OPERATORS: Mapping[str, Handler] = {
@@ -437,53 +241,53 @@ OPERATORS: Mapping[str, Handler] = {
         _reduce,
     ),
     "ArgMax": _arg_max,
-    "AveragePool": _pool,
-    "BatchNormalization": _batch_norm,
+    "AveragePool": layers.pool,
+    "BatchNormalization": layers.batch_norm,
     "Cast": _cast,
-    "Clip": _clip,
+    "Clip": layers.clip,
     "Concat": _along_axis(1),
-    "Conv": _conv,
-    "ConvTranspose": _transposed,
+    "Conv": layers.conv,
+    "ConvTranspose": layers.transposed,
     "DepthToSpace": _blocks,
     "Dropout": _same,
     "Einsum": _plain(equation=""),
-    "Elu": _activation("ELU", alpha=("alpha", 1.0)),
+    "Elu": layers.activation("ELU", alpha=("alpha", 1.0)),
     "Expand": _expand,
     "Flatten": _flatten,
     "Gather": _gather,
     "GatherElements": _along_axis(0),
-    "Gelu": _gelu,
-    "Gemm": _gemm,
-    "GlobalAveragePool": _activation("GlobalAveragePool"),
-    "GlobalMaxPool": _activation("GlobalMaxPool"),
-    "HardSigmoid": _hard_sigmoid,
-    "HardSwish": _activation("Hardswish"),
+    "Gelu": layers.gelu,
+    "Gemm": layers.gemm,
+    "GlobalAveragePool": layers.activation("GlobalAveragePool"),
+    "GlobalMaxPool": layers.activation("GlobalMaxPool"),
+    "HardSigmoid": layers.hard_sigmoid,
+    "HardSwish": layers.activation("Hardswish"),
     "Identity": _same,
     "InstanceNormalization": _plain(epsilon=1e-5),
-    "LRN": _lrn,
-    "LayerNormalization": _layer_norm,
-    "LeakyRelu": _activation("LeakyReLU", negative_slope=("alpha", 0.01)),
+    "LRN": layers.lrn,
+    "LayerNormalization": layers.layer_norm,
+    "LeakyRelu": layers.activation("LeakyReLU", negative_slope=("alpha", 0.01)),
     "LogSoftmax": _along_axis(-1),
-    "LpNormalization": _lp_norm,
-    "MatMul": _matmul,
-    "MaxPool": _pool,
-    "Mish": _activation("Mish"),
+    "LpNormalization": layers.lp_norm,
+    "MatMul": layers.matmul,
+    "MaxPool": layers.pool,
+    "Mish": layers.activation("Mish"),
     "Mod": _plain(fmod=0),
-    "PRelu": _prelu,
+    "PRelu": layers.prelu,
     "Pad": _pad,
-    "Relu": _activation("ReLU"),
+    "Relu": layers.activation("ReLU"),
     "Reshape": _reshape,
     "Resize": _resize,
-    "Selu": _activation("SELU"),
+    "Selu": layers.activation("SELU"),
     "Shape": _same,
-    "Sigmoid": _activation("Sigmoid"),
+    "Sigmoid": layers.activation("Sigmoid"),
     "Slice": _slice,
     "Softmax": _along_axis(-1),
-    "Softplus": _activation("Softplus"),
+    "Softplus": layers.activation("Softplus"),
     "SpaceToDepth": _blocks,
     "Split": _split,
     "Squeeze": _squeeze,
-    "Tanh": _activation("Tanh"),
+    "Tanh": layers.activation("Tanh"),
     "Tile": _tile,
     "TopK": _top,
     "Transpose": _transpose,
