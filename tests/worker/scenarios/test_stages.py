@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 
 from edgeprune.bench.jobs import write_image, write_inputs
 from edgeprune.images.postprocess import detector
-from edgeprune.images.preprocess import Preprocess
+from edgeprune.images.preprocess import CENTRE_CROP, Preprocess
 from edgeprune.worker.scenarios.stages import stages_ms
 
 
@@ -39,8 +38,8 @@ def job(random_images: np.ndarray, tmp_path: Path) -> dict[str, Any]:
         "batch": 1,
         "image": str(write_image(image, tmp_path / "image.npy")),
         "inputs": str(write_inputs(random_images, tmp_path / "inputs.npy")),
-        "preprocess": asdict(Preprocess(32)),
-        "postprocess": asdict(detector(("a", "b"), end2end=False)),
+        "preprocess": Preprocess(32).told(),
+        "postprocess": detector(("a", "b"), end2end=False).told(),
     }
 
 
@@ -67,3 +66,13 @@ def test_what_the_device_lacks_is_none_and_never_invented(
     found = stages_ms(job | {"postprocess": None}, Detector())  # type: ignore[arg-type]
     assert (found["pre"], found["post"]) == (None, None)
     assert found["compute"] is not None
+
+
+def test_a_classifier_is_prepared_as_its_document_says(job: dict[str, Any]) -> None:
+    """A crop that a document leaves out is the whole side, one that it names is taken."""
+    for crop in (1.0, 0.875):
+        spec = Preprocess(
+            32, pad=None, resize=CENTRE_CROP, mean=(0.4, 0.5, 0.6), std=(0.2, 0.2, 0.2), crop=crop
+        )
+        found = stages_ms(job | {"preprocess": spec.told()}, Detector())  # type: ignore[arg-type]
+        assert found["pre"] is not None and found["pre"] > 0

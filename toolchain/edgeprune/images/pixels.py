@@ -32,6 +32,8 @@ LETTERBOX: Final = "bilinear, long side to imgsz, centred letterbox"
 CENTRE_CROP: Final = "bilinear with antialiasing, short side to imgsz, centre crop"
 BICUBIC_CROP: Final = "bicubic with antialiasing, short side to imgsz, centre crop"
 CROPS: Final = (CENTRE_CROP, BICUBIC_CROP)
+SELDOM: Final = {"mean": None, "std": None, "batch": 1, "crop": 1.0}
+"""What a document of a preprocess leaves out where it says nothing."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from edgeprune.images.pixels import (
     CENTRE_CROP,
     CROPS,
     LETTERBOX,
+    SELDOM,
     Image,
     Placement,
     Tensor,
@@ -54,8 +55,6 @@ Resize = Literal[
 ]
 
 
-_SELDOM = {"mean": None, "std": None, "batch": 1, "crop": 1.0}
-"""Keys that are left out of a document where they say nothing."""
 Side = Annotated[int, Field(ge=1)]
 Divisor = Annotated[float, Field(gt=0)]
 
@@ -108,7 +107,7 @@ class Preprocess:
     def told(self) -> dict[str, Any]:
         """Return it as JSON has it: what is not done to an image is left out, and a batch of one."""
         told = asdict(self)
-        return {key: value for key, value in told.items() if key not in _SELDOM or value != _SELDOM[key]}
+        return {key: value for key, value in told.items() if key not in SELDOM or value != SELDOM[key]}
 
 
 def read_image(path: Path) -> Image:

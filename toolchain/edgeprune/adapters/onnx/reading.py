@@ -18,12 +18,12 @@ from onnx.reference import ReferenceEvaluator
 
 from edgeprune.adapters.onnx.naming import Names
 from edgeprune.adapters.onnx.network import Step, made
-from edgeprune.core.errors import ModelError, shorten
+from edgeprune.core.errors import shorten
 
 Array = npt.NDArray[Any]
 
 
-class UnreadableError(ModelError):
+class UnreadableError(Exception):
     """A node cannot be a step, for a reason in a few words."""
 
 

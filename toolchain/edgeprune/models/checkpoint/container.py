@@ -102,7 +102,8 @@ def check_start(path: Path) -> None:
     if not head:
         raise NoCheckpointError("the model file is empty")
     if not head.startswith((ZIP_MAGIC, *_PICKLE_STARTS)):
-        raise NoCheckpointError("not a PyTorch checkpoint; give the .pt file that training wrote")
+        what = "this is an ONNX file" if path.suffix.lower() == ".onnx" else "not a PyTorch checkpoint"
+        raise NoCheckpointError(f"{what}; give the .pt file that training wrote")
 
 
 class _Within(io.RawIOBase):

@@ -33,11 +33,10 @@ def stages_ms(
     import numpy as np
 
     from edgeprune.images.heads import HEADS
-    from edgeprune.images.pixels import to_input
+    from edgeprune.images.pixels import SELDOM, to_input
 
     image = np.load(job["image"])
-    as_they_are = {"mean": None, "std": None}  # of a spec that does nothing to the colours
-    pre = cast("Preprocess", SimpleNamespace(**as_they_are | job["preprocess"]))
+    pre = cast("Preprocess", SimpleNamespace(**SELDOM | job["preprocess"]))
     told = job["postprocess"]
     post = cast("Postprocess", SimpleNamespace(**{"keypoints": None} | told)) if told else None
     # An application's: what a validator goes by leaves hundreds of boxes to NMS.
