@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
+import onnx
+import onnxsim
 import torch
 
 from edgeprune.adapters.retinaface.exported import ExportedFace, float_nodes
@@ -39,3 +42,20 @@ def test_it_gives_the_boxes_scores_and_landmarks_of_the_network() -> None:
 def test_what_makes_pixels_and_scores_stays_in_float() -> None:
     names = ["/body/stage1/stage1.0/Conv", "/heads.0/Conv", "/decode/Exp", "/fpn/Resize"]
     assert float_nodes(names) == ["/heads.0/Conv", "/decode/Exp"]
+
+
+def test_its_anchors_are_four_numbers_each_in_the_file(tmp_path: Path) -> None:
+    """One for every decoded row was once more than all weights of the network in int8."""
+    exported, shape = ExportedFace(RetinaFace()).eval(), (1, 3, *SHAPE)
+    place = tmp_path / "face.onnx"
+    torch.onnx.export(exported, (torch.zeros(shape),), str(place), opset_version=17, dynamo=False)
+    simple, _ = onnxsim.simplify(onnx.load(place))
+    held = {tensor.name: math.prod(tensor.dims) for tensor in simple.graph.initializer}
+    decoded = [
+        name
+        for node in simple.graph.node
+        if node.name.startswith("/decode")
+        for name in node.input
+        if name in held
+    ]
+    assert sum(held[name] for name in set(decoded)) <= 4 * len(prior_boxes(SHAPE)) + 64

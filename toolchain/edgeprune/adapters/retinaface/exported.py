@@ -52,12 +52,16 @@ class _Decode(nn.Module):
     """Offsets to pixels, logits to scores; in float when the network is quantized."""
 
     def forward(self, found: Sequence[torch.Tensor], shape: Sequence[int]) -> torch.Tensor:
-        rows = torch.cat([level.reshape(len(level), ROWS, -1) for level in found], 2)
-        priors = anchors_by_size([int(side) for side in shape])
-        places, sizes = priors[:, :2].T[None], priors[:, 2:].T[None]
-        centre = places + rows[:, 0:2] * (VARIANCES[0] * sizes)
-        size = sizes * (rows[:, 2:4] * VARIANCES[1]).exp()
-        points = places.repeat(1, 5, 1) + rows[:, 5:] * (VARIANCES[0] * sizes).repeat(1, 5, 1)
+        batch = len(found[0])
+        rows = torch.cat([level.reshape(batch, ROWS, -1) for level in found], 2)
+        priors = anchors_by_size([int(side) for side in shape]).T
+        # They are constants of the file, and squares: four numbers an anchor, where one for every row that
+        # is decoded would outweigh the layers of a pruned network.
+        places, sides = priors[None, :2], priors[None, 2:3]
+        reach = VARIANCES[0] * sides
+        centre = places + rows[:, 0:2] * reach
+        size = sides * (rows[:, 2:4] * VARIANCES[1]).exp()
+        points = (places + rows[:, 5:].reshape(batch, 5, 2, -1) * reach).flatten(1, 2)
         return torch.cat([centre, size, rows[:, 4:5].sigmoid(), points], 1)
 
 
