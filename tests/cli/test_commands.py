@@ -90,12 +90,27 @@ def test_version_is_that_of_the_package(run: Any) -> None:
     assert run("--version").stdout.strip().endswith(__version__)
 
 
-def test_targets_lists_every_profile_with_its_description(run: Any) -> None:
+def test_targets_lists_every_profile_by_maker_with_its_description(run: Any) -> None:
     for args in (("targets",), ("targets", "list")):
         ended = run(*args)
         assert ended.code == 0
-        assert [line.split()[0] for line in ended.stdout.splitlines()] == list(target_files())
-    assert "NVIDIA Jetson Orin" in ended.stdout
+        lines = ended.stdout.splitlines()
+        heads = [line for line in lines if not line.startswith(" ")]
+        assert {"Any maker", "NVIDIA", "Raspberry Pi"} <= set(heads) and heads[1:] == sorted(heads[1:])
+        listed = [line.split()[0] for line in lines if line.startswith("  ")]
+        assert sorted(listed) == list(target_files())
+    assert lines.index("NVIDIA") < next(index for index, line in enumerate(lines) if "orin-nano" in line)
+    assert "NVIDIA Jetson Orin" in ended.stdout and "; also orin, jetson-orin" in ended.stdout
+    rows = {row["name"]: row for row in json.loads(run("targets", "--json").stdout)}
+    assert rows["rpi5"]["maker"] == "Raspberry Pi" and "pi5" in rows["rpi5"]["aliases"]
+    assert rows["rpi5"]["backend"] == "onnxruntime" and rows["rpi5"]["extends"] == "arm64-ort"
+
+
+def test_targets_show_takes_what_people_call_a_board(run: Any) -> None:
+    (orin,) = json.loads(run("targets", "show", "orin", "--json").stdout)
+    (pi,) = json.loads(run("targets", "show", "raspberry-pi-5", "--json").stdout)
+    assert (orin["name"], pi["name"]) == ("jetson", "rpi5")
+    assert "Cortex-A76" in pi["cores"] and pi["sources"] and "not measured" in pi["channel_step_from"]
 
 
 def test_targets_lists_the_users_own_profiles_and_says_what_is_wrong_with_one(

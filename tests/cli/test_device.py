@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import shutil
 import sys
 from pathlib import Path
@@ -9,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from edgeprune.config.targets import load_profile
 from edgeprune.core.errors import DeviceError
+from edgeprune.latency.staircase import STEPS
 from edgeprune.runners.devices import remote_runner_for
 from edgeprune.runners.remote import unasked
 from edgeprune.runners.runtimes import install
@@ -68,3 +72,48 @@ def test_a_python_that_is_too_old_is_told_before_anything_is_installed(device: D
         with pytest.raises(DeviceError, match=r"its python3 is 3\.8: install Python 3\.10 or newer there"):
             install("onnxruntime", runner, print)
     assert not (device.cache / "venv").exists()
+
+
+OWN = "arm64-ort" if platform.machine() == "aarch64" else "x86-ort"
+
+
+def test_a_profile_of_a_board_is_written_with_the_step_that_was_measured_there(
+    run: Any, device: Device, checkpoints: dict[str, Path], tmp_path: Path, elsewhere: None
+) -> None:
+    kind, out = tmp_path / "kind.yaml", tmp_path / "board.yaml"
+    kind.write_text(
+        f"description: one precision\nextends: {OWN}\nprecisions: [fp32]\nship: fp32\n"
+        "channel_step: {fp32: 24}\n"
+    )
+    ended = run(
+        *("device", "profile", device.address(), "--model", checkpoints["yolov8n"], "--target", kind),
+        *("--out", out),
+    )
+    assert ended.code == 0, (ended.errors, ended.exception)
+    profile = load_profile(out)
+    assert profile.channel_step["fp32"] in STEPS and profile.precisions == ("fp32",)
+    said, place = ended.stdout.splitlines()
+    assert said == f"fp32: channel step {profile.channel_step['fp32']} (kind says 24)"
+    assert place == f"profile: {out}"
+    assert profile.channel_step_from.startswith("fp32 measured on ")
+    assert profile.cores.startswith(f"{os.cpu_count()} x ") and profile.memory.endswith(" GB")
+    assert "onnxruntime" in profile.notes[0] and "governor" in profile.notes[0]
+    assert device.address() not in out.read_text() and "127.0.0.1" not in out.read_text()
+    assert run("targets", "show", out).code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "says"),
+    [
+        (("local", "--out", "board.txt"), 3, "board.txt: a profile is a .yaml file"),
+        (("emulated://aarch64", "--out", "b.yaml"), 3, "nothing is timed or set up on an emulated device"),
+        (("local", "--target", "jetson", "--out", "b.yaml"), 5, "jetson: this target is not this machine"),
+        (("local", "--target", "rpi6", "--out", "b.yaml"), 3, "unknown target 'rpi6': a Raspberry Pi"),
+        (("ssh://x@127.0.0.1:1", "--out", "b.yaml"), 4, "cannot be reached"),
+    ],
+)
+def test_a_profile_that_cannot_be_made_is_one_line(
+    run: Any, checkpoints: dict[str, Path], options: tuple[str, ...], code: int, says: str
+) -> None:
+    ended = run("device", "profile", *options, "--model", checkpoints["yolov8n"])
+    assert ended.code == code and says in ended.error

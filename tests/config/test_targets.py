@@ -19,6 +19,7 @@ from edgeprune.config.targets import (
     resolve_targets,
     shipped_profiles,
     target_files,
+    target_names,
 )
 from edgeprune.core.documents import read_mapping, validate
 from edgeprune.core.errors import ConfigError, OldFormWarning
@@ -61,6 +62,26 @@ def test_every_profile_is_sound(name: str) -> None:
     assert all(step % 8 == 0 for step in profile.channel_step.values())
     assert set(profile.options) <= set(profile.precisions)
     assert resolve_targets((name,)) == (profile,)
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_board_says_what_it_is_and_where_that_was_read(name: str) -> None:
+    profile = load_profile(PROFILES[name])
+    if profile.extends is None:
+        return
+    assert profile.maker and profile.cores and profile.memory and profile.channel_step_from
+    assert profile.sources and all(source.startswith("https://") for source in profile.sources)
+    base = resolve_targets((profile.extends,))[0]
+    assert profile.channel_step == base.channel_step and set(base.notes) <= set(profile.notes)
+
+
+def test_each_alias_stands_for_one_shipped_target_and_for_no_name() -> None:
+    aliases = [alias for profile in shipped_profiles() for alias in profile.aliases]
+    assert len(aliases) == len(set(aliases)) and not set(aliases) & set(FILES)
+    assert {"orin": "jetson", "android": "android-ort", "intel": "nuc", "pi5": "rpi5"}.items() <= {
+        alias: path.stem for alias, path in target_names().items()
+    }.items()
+    assert resolve_targets(("orin", "jetson")) == resolve_targets(("jetson",))
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -141,6 +162,8 @@ def test_an_alias_of_something_unknown_is_refused(tmp_path: Path) -> None:
         ({"compile_on": "device"}, "time_on: what only the device compiles is timed there"),
         ({"built_on": "board"}, "built_on: it was 'host' or 'device'; compile_on, evaluate_on, time_on took"),
         ({"built_on": "host", "time_on": "device"}, "unknown key 'built_on'"),
+        ({"aliases": "pi"}, "aliases: "),
+        ({"extends": "jetsn"}, "extends: unknown target 'jetsn' (did you mean 'jetson'?)"),
     ],
 )
 def test_a_mistake_names_its_key_and_what_was_meant(
@@ -277,6 +300,18 @@ def test_a_profile_of_the_users_stands_in_place_of_a_shipped_one(own: Path) -> N
     (own / "x86-ort.yaml").write_text(OWN)
     assert resolve_targets(("x86-ort",))[0].description == "my edge PC"
     assert next(one for one in shipped_profiles() if one.name == "x86-ort").description != "my edge PC"
+
+
+def test_an_alias_of_the_users_comes_before_a_shipped_one(own: Path) -> None:
+    (own / "edge-pc.yaml").write_text(OWN + "aliases: [orin, desk]\n")
+    assert [profile.name for profile in resolve_targets(("orin", "desk"))] == ["edge-pc"]
+    (own / "torn.yaml").write_text("aliases: [")
+    assert resolve_targets(("desk",))[0].name == "edge-pc"  # a file that cannot be read has no aliases
+
+
+def test_two_boards_of_a_kind_share_what_is_built_for_one_of_them() -> None:
+    one, other, kind = resolve_targets(("orin-nano", "agx-orin", "jetson"))
+    assert one.traits == other.traits == kind.traits
 
 
 def test_an_option_that_names_a_file_is_told() -> None:

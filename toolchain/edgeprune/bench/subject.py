@@ -216,9 +216,13 @@ def _of_engine(path: Path, target: str | None, machine: str | None) -> Subject:
 
 
 def _fitting(backend: str, machine: str | None) -> list[DeviceProfile]:
-    """Return the shipped targets that run a runtime's engines on a machine, this very one by default."""
+    """Return the shipped targets that run a runtime's engines on a machine, this very one by default.
+
+    Boards are left out: they run what the target does that they are made from.
+    """
     machine = machine or platform.machine()
-    return [one for one in shipped_profiles() if one.backend == backend and suits(one, machine)]
+    kinds = [one for one in shipped_profiles() if one.extends is None]
+    return [one for one in kinds if one.backend == backend and suits(one, machine)]
 
 
 def _recognised(path: Path) -> tuple[str, Recognised]:

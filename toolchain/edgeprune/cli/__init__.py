@@ -62,7 +62,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "List, install or remove converters in environments of their own.",
     ),
     "devices": ("edgeprune.cli.devices", "List what can be measured on, and its state."),
-    "device": ("edgeprune.cli.device", "Prepare a device that is reached by ssh or adb."),
+    "device": ("edgeprune.cli.device", "Prepare a device behind ssh or adb, or write a profile of one."),
     "doctor": ("edgeprune.cli.doctor", "Tell what is installed and which runtimes work here."),
 }
 _GO_ON = ("build", "profile", "search", "sweep")

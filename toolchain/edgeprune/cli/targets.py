@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,14 @@ from edgeprune.cli.usage import Group
 if TYPE_CHECKING:
     from pathlib import Path
 
+_ANY = "Any maker"
+
 
 @click.group(cls=Group, invoke_without_command=True)
 @json_option
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:
-    """List the device profiles; `targets show NAME` prints one."""
+    """List the device profiles by maker; `targets show NAME` prints one."""
     if ctx.invoked_subcommand is None:
         _list(as_json)
 
@@ -27,7 +30,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
 @command.command("list")
 @json_option
 def list_command(as_json: bool) -> None:
-    """List the device profiles and aliases."""
+    """List the device profiles and aliases by maker."""
     _list(as_json)
 
 
@@ -49,16 +52,20 @@ def show_command(name: str, as_json: bool) -> None:
 def _list(as_json: bool) -> None:
     from edgeprune.config.targets import own_folder, target_files
 
-    rows = [_row(path) for path in target_files().values()]
+    rows = sorted(map(_row, target_files().values()), key=lambda row: (row["maker"], row["name"]))
     if as_json:
         echo_json(json.dumps(rows, indent=1))
         return
-    from edgeprune.report.console import hang, terminal
+    from edgeprune.report.cells import plain
+    from edgeprune.report.console import hang, say, terminal
 
     console, width = terminal(), max(len(str(row["name"])) for row in rows)
-    for row in rows:
-        why = f" (not here: {row['not_here']})" if row["not_here"] else ""
-        hang(console, f"{row['name']:<{width}}  ", f"{row['description']}{why}")
+    for maker, found in itertools.groupby(rows, key=lambda row: str(row["maker"])):
+        say(console, plain(maker) or _ANY, "bold")
+        for row in found:
+            also = f"; also {', '.join(map(plain, row['aliases']))}" if row["aliases"] else ""
+            why = f" (not here: {row['not_here']})" if row["not_here"] else ""
+            hang(console, f"  {row['name']:<{width}}  ", f"{row['description']}{also}{why}")
     if own := [str(row["name"]) for row in rows if row["own"]]:
         hang(console, "", f"Yours, in {own_folder()}: {', '.join(own)}")
 
@@ -70,18 +77,24 @@ def _row(path: Path) -> dict[str, Any]:
     from edgeprune.core.documents import read_mapping
     from edgeprune.core.errors import ConfigError
 
-    data: dict[str, Any] = {}
+    said: dict[str, Any] = {}
+    alias = not_here = None
     try:
-        data = read_mapping(path, ConfigError)
-        not_here = None if "alias" in data else absence(load_profile(path))
+        said = read_mapping(path, ConfigError)
+        alias = said.get("alias")
+        if alias is None:
+            profile = load_profile(path)
+            said, not_here = profile.model_dump(mode="json"), absence(profile)
     except ConfigError as exc:
         not_here = str(exc)
+    aliases = said.get("aliases")
     return {
         "name": path.stem,
-        "description": str(data.get("description", "")),
-        "backend": data.get("backend"),
-        "precisions": data.get("precisions"),
-        "alias": data.get("alias"),
+        "maker": str(said.get("maker") or ""),
+        "aliases": aliases if isinstance(aliases, list) else [],
+        "description": str(said.get("description", "")),
+        **{key: said.get(key) for key in ("backend", "precisions", "cores", "memory", "extends")},
+        "alias": alias,
         "not_here": not_here,
         "own": path.parent == own_folder(),
     }

@@ -1,11 +1,13 @@
 """Device profiles: what is true of a target, read from one YAML file in `targets/` and validated.
 
-A profile holds no address: a host comes from `--device`. An alias file names the profiles it stands for, by
+A profile holds no address: a host comes from `--device`. It may be made from another one, see `derived`, and
+go by several names. An alias file names the profiles it stands for, by
 machine architecture, so that `cpu` means the right thing on x86-64 and on aarch64.
 """
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import warnings
 from collections.abc import Collection
@@ -14,6 +16,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
+from edgeprune.config.derived import with_base
 from edgeprune.core.backend import Backend, get_backend, known_backends, known_schemes
 from edgeprune.core.documents import read_mapping, validate
 from edgeprune.core.errors import ConfigError, OldFormWarning, did_you_mean, which_target
@@ -25,6 +28,18 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 Architecture = Literal["x86_64", "aarch64"]
 Place = Literal["host", "device"]
 _PLACES = ("compile_on", "evaluate_on", "time_on")
+_FOR_PEOPLE = {
+    "name",
+    "description",
+    "extends",
+    "aliases",
+    "maker",
+    "cores",
+    "memory",
+    "sources",
+    "channel_step_from",
+    "notes",
+}
 
 
 _OF_A_USER = "a file of a user's"
@@ -68,6 +83,11 @@ class DeviceProfile(BaseModel):
             measures the file that it is compiled from.
         time_on: where latency is measured: the ``host`` times what is of its own kind, and has the device
             that a command names time the rest; ``device`` says that the host never does.
+        extends: the profile that this one was made from; its keys are here already.
+        aliases: what else people call it; each is taken for its name.
+        maker: who makes the board or chip; empty where it does not matter.
+        cores, memory, sources: of the board, in words for people, and where they were read.
+        channel_step_from: whether `channel_step` was measured, and else where it was taken from.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -88,6 +108,13 @@ class DeviceProfile(BaseModel):
     compile_on: Place = "host"
     evaluate_on: Place = "host"
     time_on: Place = "host"
+    extends: str | None = None
+    aliases: tuple[str, ...] = ()
+    maker: str = ""
+    cores: str = ""
+    memory: str = ""
+    sources: tuple[str, ...] = ()
+    channel_step_from: str = ""
     notes: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -125,11 +152,11 @@ class DeviceProfile(BaseModel):
 
     @property
     def traits(self) -> dict[str, Any]:
-        """What building and timing on the target depend on, JSON-like: all but its name and description.
+        """What building and timing on the target depend on, JSON-like: all but what is said of it to people.
 
         For the keys of stages: two targets that differ in nothing else share what was made for one of them.
         """
-        return self.model_dump(mode="json", exclude={"name", "description", "notes"})
+        return self.model_dump(mode="json", exclude=_FOR_PEOPLE)
 
     def environments_for(self, precision: str) -> tuple[dict[str, str], ...]:
         """Return the sets of environment variables to try at a precision, none as a rule."""
@@ -161,9 +188,28 @@ def target_files() -> dict[str, Path]:
 
     A profile of the user's stands in place of a shipped one of its name.
     """
-    folders = filter(None, (find_bundled("targets"), own_folder()))
-    found = {path.stem: path for folder in folders for path in folder.glob("*.yaml")}
+    found = {path.stem: path for folder in _folders() for path in folder.glob("*.yaml")}
     return dict(sorted(found.items()))
+
+
+def _folders() -> tuple[Path, ...]:
+    """Return the folders that hold profiles; what lies in the last one counts most."""
+    return tuple(filter(None, (find_bundled("targets"), own_folder())))
+
+
+def target_names() -> dict[str, Path]:
+    """Return every name that a target goes by, with its file: its own name, or one of its `aliases`.
+
+    A name of its own comes before an alias, and a user's alias before a shipped one. What cannot be read has
+    no aliases.
+    """
+    files = target_files()
+    found: dict[str, Path] = {}
+    for path in sorted(files.values(), key=lambda path: path.parent == own_folder()):
+        with contextlib.suppress(ConfigError):
+            aliases = read_mapping(path, ConfigError).get("aliases")
+            found |= {str(alias): path for alias in aliases} if isinstance(aliases, list) else {}
+    return found | files
 
 
 def shipped_profiles() -> tuple[DeviceProfile, ...]:
@@ -181,10 +227,23 @@ def load_profile(path: Path) -> DeviceProfile:
     Raises:
         ConfigError: an unreadable file, an unknown key, or a value outside its choices.
     """
-    data = read_mapping(path, ConfigError) | {"name": path.stem}
+    data = with_base(path, _files_of) | {"name": path.stem}
     if "built_on" in data and not any(key in data for key in _PLACES):
         data = _with_places(data, path)
     return validate(DeviceProfile, data, str(path), ConfigError, _OF_A_USER)
+
+
+def _files_of(name: str) -> tuple[Path, ...]:
+    """Return the files that a name may stand for: the user's own before the shipped one that it replaces.
+
+    Raises:
+        ConfigError: no target goes by it.
+    """
+    names = target_names()
+    if name not in names:
+        raise ConfigError(f"unknown target {name!r}{which_target(name, names)}")
+    stem = names[name].stem
+    return tuple(path for folder in reversed(_folders()) if (path := folder / f"{stem}.yaml").is_file())
 
 
 def _with_places(data: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -203,7 +262,7 @@ def resolve_targets(names: tuple[str, ...], machine: str | None = None) -> tuple
     """Turn target names, aliases and profile paths into profiles, each once, in the order given.
 
     Args:
-        names: profile names, alias names, or paths to a profile's YAML file.
+        names: names and aliases of profiles, names of alias files, or paths to a profile's YAML file.
         machine: architecture that decides an alias; this machine's by default.
 
     Raises:
@@ -211,6 +270,8 @@ def resolve_targets(names: tuple[str, ...], machine: str | None = None) -> tuple
     """
     machine = machine or platform.machine()
     files = target_files()
+    if any(name not in files for name in names):
+        files = target_names()
     found: dict[str, DeviceProfile] = {}
     places = {name: Path(name) if name.endswith((".yaml", ".yml")) else files.get(name) for name in names}
     if unknown := [name for name, path in places.items() if path is None]:

@@ -33,16 +33,17 @@ _OWN_CPU = (*_ARM[:1], *_X86[:1])
 
 # The more parts of a name an entry explains, the better; of equals the first.
 TARGETS: Final[tuple[Meaning, ...]] = (
+    Meaning(("xavier", "jetsonxavier"), "a Jetson of the generation before Orin", ("xavier",)),
     Meaning(
-        ("xavier", "nano", "tx", "jetsonnano", "jetsonxavier"),
-        "the profile for Jetsons is made for Orin; older ones need channel steps of their own",
-        ("jetson",),
+        ("nano", "tx", "jetsonnano"),
+        "there is no target for Jetsons older than Xavier; the nearest is",
+        ("xavier",),
     ),
     Meaning(
         ("orin", "orin nano", "orin nx", "orin agx", "orinnano", "orinnx", "jetsonorin", "agx", "jetpack",
          "tegra", "thor", "drive", "nvdla", "dla", "deepstream"),
         "a Jetson",
-        ("jetson",),
+        ("jetson", "orin-nano", "orin-nx", "agx-orin"),
     ),
     Meaning(
         ("intel gpu", "igpu", "arc", "iris", "uhd"), "a GPU of Intel, by OpenVINO", ("intel-gpu-openvino",)
@@ -55,7 +56,7 @@ TARGETS: Final[tuple[Meaning, ...]] = (
     Meaning(
         ("rpi", "raspberrypi", "raspberry", "raspi", "raspberry pi", "pi"),
         "a Raspberry Pi with a 64-bit system",
-        _ARM,
+        ("rpi5", "rpi4", *_ARM),
     ),
     Meaning(
         ("rk", "rockchip", "rock", "radxa", "orangepi", "orange pi", "opi", "rknn"),

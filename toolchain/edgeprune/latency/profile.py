@@ -9,8 +9,9 @@ import json
 import shutil
 import statistics
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -64,6 +65,38 @@ def profile_model(
         DeviceError: a worker crashed, hung or answered with garbage.
         OutputError: the cache cannot be written.
     """
+    with _run(subject, testbed, notify, root) as run:
+        table = run.table(rewrite)
+        save_table(table, table_file(table, root))
+    return table
+
+
+@dataclass(frozen=True)
+class MeasuredStep:
+    """The channel step of a runtime at a precision, measured on a device.
+
+    Attributes:
+        step: in channels; None where no layer of the network is wide enough to scan.
+        foreign: as of a `LatencyTable`.
+    """
+
+    step: int | None
+    foreign: float
+
+
+def measure_step(
+    subject: ProfiledNetwork, testbed: Testbed, notify: Notify, root: Path | None = None
+) -> MeasuredStep:
+    """Scan the layers that compute most for the channel step; a latency table reuses these scans.
+
+    It raises what `profile_model` does.
+    """
+    with _run(subject, testbed, notify, root) as run:
+        return run.step()
+
+
+@contextmanager
+def _run(subject: ProfiledNetwork, testbed: Testbed, notify: Notify, root: Path | None) -> Iterator[_Run]:
     profile = subject.profile
     if subject.precision not in profile.precisions:
         raise ConfigError(
@@ -72,9 +105,7 @@ def profile_model(
     testbed.require(profile)
     store = Store((root or cache_dir()) / "profiles")
     with store.locked():
-        table = _Run(subject, testbed, notify, store).table(rewrite)
-        save_table(table, table_file(table, root))
-    return table
+        yield _Run(subject, testbed, notify, store)
 
 
 def table_file(table: LatencyTable, root: Path | None = None) -> Path:
@@ -96,9 +127,19 @@ class _Run:
         if not self.layers:
             raise ConfigError("this network has no prunable convolution: there is nothing to profile")
 
-    def table(self, rewrite: Sequence[str]) -> LatencyTable:
+    def _whole(self) -> Artifact:
+        """Return the engine of the whole network; from now on it is known how all others are run."""
         whole = self._engine("original", {})
         self.key = key_of(self.subject, self._environment(whole), self.testbed)
+        return whole
+
+    def step(self) -> MeasuredStep:
+        self._whole()
+        scanned = self._scans()
+        return MeasuredStep(derive_step(scanned) if scanned else None, self.foreign)
+
+    def table(self, rewrite: Sequence[str]) -> LatencyTable:
+        whole = self._whole()
         scanned = self._scans()
         # A table without a scan (every layer is narrow) goes by what the profile says.
         step = derive_step(scanned) if scanned else self.subject.profile.channel_step[self.subject.precision]
