@@ -28,7 +28,7 @@ FILES, NAMES = tuple(target_files()), tuple(target_names())
                 "beaglebone",
             )
         ),
-        *((word, PI) for word in ("raspberry", "pi-hole", "rpi0-2w", "raspberry-pi-os")),
+        *((word, PI) for word in ("rpi6", "pi-hole", "rpi0-2w")),
         *((word, "jetson, orin-nano, orin-nx or agx-orin") for word in ("jetpack", "deepstream", "tegra")),
         ("jetson-nano", "xavier"),
         *((word, "jetson") for word in ("tensorrt", "trt")),
@@ -112,5 +112,5 @@ def test_any_text_gets_an_answer_in_one_line(word: str) -> None:
 
 
 def test_all_unknown_targets_are_told_at_once() -> None:
-    with pytest.raises(ConfigError, match=r"'raspberry': a Raspberry Pi .*; unknown target 'npu': there is"):
-        resolve_targets(("raspberry", "cpu", "npu"))
+    with pytest.raises(ConfigError, match=r"'rpi6': a Raspberry Pi .*; unknown target 'npu': there is"):
+        resolve_targets(("rpi6", "cpu", "npu"))

@@ -1,8 +1,5 @@
 """The page is parsed as XML, which HTML parsers also read: what is not well-formed fails."""
 
-import html
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,12 +8,12 @@ from xml.etree import ElementTree
 
 import pytest
 
+from browser import CHROMIUM, width_on_a_phone
 from edgeprune.records.bench_result import Flag
 from edgeprune.report.html import write_html
 
 HOSTILE = "<script>alert(1)</script> \"'><img src=x onerror=alert(1)> $x_{ \x00\x1b[31m\n" + 60 * "W"
 SHOWN = "<script>alert(1)</script> \"'><img src=x onerror=alert(1)> $x_{ [31m " + 60 * "W"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 Make = Callable[..., Path]
 
 
@@ -212,33 +209,7 @@ def test_on_a_phone_the_page_does_not_scroll_sideways(
     build: Path, make_build: Make, parts: SimpleNamespace, tmp_path: Path, hostile: bool
 ) -> None:
     path = write_html(_hostile_build(make_build, parts, 61)) if hostile else build / "report.html"
-    page = html.escape(path.read_text(encoding="utf-8"))
-    wrapper = tmp_path / "phone.html"
-    wrapper.write_text(
-        f"<!DOCTYPE html><meta charset='utf-8'><iframe id='phone' width='390' height='844' "
-        f'srcdoc="{page}"></iframe>'
-        "<script>onload = () => { document.title = 'width ' + "
-        "document.getElementById('phone').contentDocument.documentElement.scrollWidth }</script>",
-        encoding="utf-8",
-    )
-    flags = (
-        "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync --dump-dom"
-    )
-    quiet = "--disable-background-networking --disable-component-update --hide-scrollbars"
-    done = subprocess.run(
-        [
-            str(CHROMIUM),
-            *flags.split(),
-            *quiet.split(),
-            f"--user-data-dir={tmp_path / 'profile'}",
-            wrapper.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    assert "<title>width 390</title>" in done.stdout
+    assert width_on_a_phone(path.read_text(encoding="utf-8"), tmp_path) == 390
 
 
 def test_warnings_stand_above_the_rows_as_text(page: ElementTree.Element, make_build: Make) -> None:

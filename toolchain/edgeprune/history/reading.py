@@ -31,13 +31,12 @@ def of_bench(result: BenchResult, commit: Commit, accuracy: Accuracy | None = No
         DataError: it holds what no entry may, such as a number beyond the database's.
     """
     timed = any(block.samples_ns for block in result.blocks)
-    env, backend = result.env_before, result.backend
-    where = "" if result.device in (None, LOCAL) else f" at {result.device}"
+    backend = result.backend
     fields = {
         "id": f"{result.run_id}/{hashlib.sha256(result.name.encode()).hexdigest()[:16]}",
         "kind": "bench",
         "name": result.name,
-        "machine": f"{env.get('board') or env.get('cpu')} ({env.get('machine')}){where}",
+        "machine": machine_of(result),
         "backend": backend.name,
         "backend_version": backend.version,
         "precision": str(backend.precision_actual),
@@ -57,6 +56,13 @@ def of_bench(result: BenchResult, commit: Commit, accuracy: Accuracy | None = No
         "document": result.model_dump_json(),
     }
     return validate(Entry, fields, f"result {result.name!r}", DataError)
+
+
+def machine_of(result: BenchResult) -> str:
+    """Return how entries name their device: its board or processor, and where it was reached."""
+    env = result.env_before
+    where = "" if result.device in (None, LOCAL) else f" at {result.device}"
+    return f"{env.get('board') or env.get('cpu')} ({env.get('machine')}){where}"
 
 
 def of_check(target: str, result: GateResult, commit: Commit, started_utc: str) -> Entry:

@@ -37,18 +37,18 @@ def write_markdown(folder: Path, out: Path | None = None) -> Path:
 def render_markdown(report: Report) -> str:
     """Return the report as GitHub-flavoured Markdown."""
     parts = [*_headline(report), *_rows(report)]
-    parts += _folded("Latency, memory and cold start", _speed(report))
+    parts += folded("Latency, memory and cold start", _speed(report))
     for names, pruning in report.prunings():
-        parts += _folded(f"Pruning of {', '.join(names)}", _pruning(pruning))
+        parts += folded(f"Pruning of {', '.join(names)}", _pruning(pruning))
     for row, guard in guards(report.summary):
-        parts += _folded(
+        parts += folded(
             f"Layers of {row.label} in float",
-            [escape(guard_note(guard)), _table(tries_table(guard.tries)), _table(layers_table(guard))],
+            [escape(guard_note(guard)), pipes(tries_table(guard.tries)), pipes(layers_table(guard))],
         )
     if classes := tables.classes_table(report):
-        parts += _folded(f"Accuracy per class on {report.summary.split}", [_table(classes)])
-    parts += _folded("Flags, export check and environment", _evidence(report))
-    parts += _folded("Files and digests", [_table(tables.artifacts_table(report))])
+        parts += folded(f"Accuracy per class on {report.summary.split}", [pipes(classes)])
+    parts += folded("Flags, export check and environment", _evidence(report))
+    parts += folded("Files and digests", [pipes(tables.artifacts_table(report))])
     parts += ["**Reproduce**", _fence("\n".join(tables.commands(report)))]
     return "\n\n".join(parts) + "\n"
 
@@ -78,7 +78,7 @@ def _rows(report: Report) -> list[str]:
         parts.append(escape(target.verdict))
         if target.comparison:
             parts.append(escape(target.comparison))
-        parts.append(_table(data))
+        parts.append(pipes(data))
         refused = [
             f"- {line.cells[0].text} is refused: {escape(' '.join(line.notes))}"
             for line in data.lines
@@ -109,7 +109,7 @@ def _speed(report: Report) -> list[str]:
         return ["There are no latency samples to show: this folder holds no bench results."]
     power = tables.power_table(report)
     shown = [tables.latency_table(report), tables.memory_table(report), *([power] if power else [])]
-    return [_table(data) for data in shown]
+    return [pipes(data) for data in shown]
 
 
 def _pruning(pruning: Pruning) -> list[str]:
@@ -122,13 +122,13 @@ def _pruning(pruning: Pruning) -> list[str]:
             f"{number(recovery, 4).text} after recovery."
         ),
         *([escape(tables.limit_words(pruning.limit))] if pruning.limit else []),
-        _table(tables.pruning_table(pruning)),
+        pipes(tables.pruning_table(pruning)),
         *([escape(note)] if (note := tables.whole_note(pruning)) else []),
-        _table(tables.channels_table(pruning)),
-        *([_table(epochs_table(pruning.sparse))] if pruning.sparse else []),
-        *([_table(passes_table(pruning.passes))] if pruning.passes else []),
+        pipes(tables.channels_table(pruning)),
+        *([pipes(epochs_table(pruning.sparse))] if pruning.sparse else []),
+        *([pipes(passes_table(pruning.passes))] if pruning.passes else []),
         *(
-            [escape(prediction_note(pruning.iterations)), _table(iterations_table(pruning.iterations))]
+            [escape(prediction_note(pruning.iterations)), pipes(iterations_table(pruning.iterations))]
             if pruning.iterations
             else []
         ),
@@ -138,20 +138,22 @@ def _pruning(pruning: Pruning) -> list[str]:
 def _evidence(report: Report) -> list[str]:
     flags = tables.flags_table(report)
     none = "No run was flagged." if report.benches else "No run was measured, so none was flagged."
-    parts = [_table(flags) if flags.lines else none]
+    parts = [pipes(flags) if flags.lines else none]
     parts += [escape(sentence) for sentence in report.unreadable]
     if report.summary.exports:
-        parts += ["Largest difference between ONNX and torch:", _table(tables.exports_table(report))]
+        parts += ["Largest difference between ONNX and torch:", pipes(tables.exports_table(report))]
     for title, data in tables.facts_tables(report).items():
-        parts += [f"**{title}**", _table(data)]
+        parts += [f"**{title}**", pipes(data)]
     return parts
 
 
-def _folded(title: str, parts: list[str]) -> list[str]:
+def folded(title: str, parts: list[str]) -> list[str]:
+    """Return parts of Markdown that are folded away under a title."""
     return ["<details>", f"<summary>{html.escape(plain(title))}</summary>", *parts, "</details>"]
 
 
-def _table(data: Table) -> str:
+def pipes(data: Table) -> str:
+    """Return a table as GitHub-flavoured Markdown."""
     heads = [escape(f"{head.text} ({head.unit})" if head.unit else head.text) for head in data.heads]
     rule = ["--:" if head.numeric else ":--" for head in data.heads]
     lines = [heads, rule, *(_cells(line) for line in data.lines)]

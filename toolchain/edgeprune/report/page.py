@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from edgeprune.report.cells import Head, Line, Table, plain
+from edgeprune.report.cells import Cell, Head, Line, Table, plain
 from edgeprune.report.svg import COLOURS
 
 _DARK = {
@@ -84,11 +84,13 @@ def markup(data: Table, caption: str = "") -> str:
 
 
 def _cells(line: Line, kinds: Sequence[str]) -> str:
-    texts = [plain(cell.text) for cell in line.cells]
-    return "".join(
-        f"<td{_LONG_KIND if kind and len(text) > _LONG else kind}>{escape(text)}</td>"
-        for kind, text in zip(kinds, texts, strict=True)
-    )
+    return "".join(_cell(cell, kind) for cell, kind in zip(line.cells, kinds, strict=True))
+
+
+def _cell(cell: Cell, kind: str) -> str:
+    text = plain(cell.text)
+    why = f' title="{escape(plain(cell.why))}"' if cell.why else ""
+    return f"<td{_LONG_KIND if kind and len(text) > _LONG else kind}{why}>{escape(text)}</td>"
 
 
 def _head(head: Head) -> str:

@@ -74,21 +74,48 @@ def pareto_front(points: Sequence[Point]) -> list[Point]:
 
 
 def _label_points(drawn: Any, axes: Any, report: Report, points: Sequence[Point], floor: float) -> None:
-    """Write each row's number and precision beside its point, where it covers the least of all else."""
+    """Write each row's number and precision beside its point."""
+    marks = []
+    for ms, rated, row in points:
+        far = f" {split_metric(row.metric)[0]} {rated:.3f} ↓" if rated < floor else ""
+        kind = row.name if row.variant in ALTERNATIVES else row.precision
+        chosen = report.tone(row) == "chosen"
+        text = f"{report.number[row.label]} {plain(kind)}{far}"
+        marks.append(Mark(ms, max(rated, floor), text, chosen, bool(row.refused)))
+    corners = pareto_front(
+        [Point(mark.x, mark.y, point.row) for mark, point in zip(marks, points, strict=True)]
+    )
+    label_marks(drawn, axes, marks, [corner[:2] for corner in corners])
+
+
+class Mark(NamedTuple):
+    """A point of a chart, in its data, with the text beside it."""
+
+    x: float
+    y: float
+    text: str
+    bold: bool = False
+    muted: bool = False
+
+
+def label_marks(
+    drawn: Any, axes: Any, marks: Sequence[Mark], corners: Sequence[tuple[float, float]] = ()
+) -> None:
+    """Write the text of each mark where it covers the least of all else.
+
+    Args:
+        corners: of a drawn line of steps, which is kept free as well.
+    """
     drawn.draw_without_rendering()  # the layout is final only now
-    shown = [Point(ms, max(rated, floor), row) for ms, rated, row in points]
-    corners = [axes.transData.transform(point[:2]) for point in pareto_front(shown)]
-    line = [(x, y - 2, right, y + 2) for (x, y), (right, _) in pairwise(corners)]
-    line += [(x - 2, y, x + 2, top) for (_, y), (x, top) in pairwise(corners)]
-    pixels = [axes.transData.transform(point[:2]) for point in shown]
+    line_of = [axes.transData.transform(corner) for corner in corners]
+    line = [(x, y - 2, right, y + 2) for (x, y), (right, _) in pairwise(line_of)]
+    line += [(x - 2, y, x + 2, top) for (_, y), (x, top) in pairwise(line_of)]
+    pixels = [axes.transData.transform(mark[:2]) for mark in marks]
     taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in pixels] + line
     frame = axes.get_window_extent().extents
     scale = drawn.dpi / 72
-    for (_, rated, row), place, (x, y) in zip(points, shown, pixels, strict=True):
-        far = f" {split_metric(row.metric)[0]} {rated:.3f} ↓" if rated < floor else ""
-        kind = row.name if row.variant in ALTERNATIVES else row.precision
-        text = f"{report.number[row.label]} {plain(kind)}{far}"
-        width, height = 5.2 * scale * len(text), 9 * scale
+    for mark, (x, y) in zip(marks, pixels, strict=True):
+        width, height = 5.2 * scale * len(mark.text), 9 * scale
         places = [
             (x + 8, y - height / 2), (x - 8 - width, y - height / 2), (x - width / 2, y + 8),
             (x - width / 2, y - 8 - height), (x + 6, y + 5), (x + 6, y - 5 - height),
@@ -100,13 +127,13 @@ def _label_points(drawn: Any, axes: Any, report: Report, points: Sequence[Point]
         best = min(boxes, key=lambda box: sum(_overlap(box, other) for other in taken) + _outside(box, frame))
         taken.append(best)
         axes.annotate(
-            text,
-            place[:2],
+            mark.text,
+            mark[:2],
             ((best[0] - x) / scale, (best[1] + height / 4 - y) / scale),
             textcoords="offset points",
             fontsize=8.5,
-            weight="bold" if report.tone(row) == "chosen" else "normal",
-            color=MUTED if row.refused else INK,
+            weight="bold" if mark.bold else "normal",
+            color=MUTED if mark.muted else INK,
         )
 
 

@@ -1,0 +1,1 @@
+"""One page for many devices: builds and results beside each other."""

@@ -1,0 +1,229 @@
+"""The tables of a page of many devices: devices down, variants across, one table a kind of number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from edgeprune.config.targets import PRECISIONS
+from edgeprune.report.cells import MISSING, Cell, Head, Table, number, plain, table, word
+from edgeprune.report.devices.entries import ABSENT, DeviceLine, Figures, Subject
+from edgeprune.report.tables import speedup_cell
+
+_LINE = (Head("#"), Head("device", numeric=False), Head("target and runtime", numeric=False))
+_NO_ROW = "no such row in this build"
+_HOST = "the device was not there: this is of the build's machine"
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is of one model and one data set: nothing of another part is put beside it."""
+
+    subject: Subject
+    lines: tuple[DeviceLine, ...]
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """The columns: every variant of any line, those of a kind together, by falling precision."""
+        found = list(dict.fromkeys(one.variant for line in self.lines for one in line.figures))
+        kinds = list(dict.fromkeys(name.rpartition(" ")[0] for name in found))
+        return tuple(sorted(found, key=lambda name: (kinds.index(name.rpartition(" ")[0]), _rank(name))))
+
+
+def _rank(variant: str) -> int:
+    precision = variant.rpartition(" ")[2]
+    return next((place for place, known in enumerate(PRECISIONS) if known == precision), len(PRECISIONS))
+
+
+def parts_of(lines: Sequence[DeviceLine]) -> tuple[Part, ...]:
+    """Return the lines grouped by what they are of, in their order."""
+    subjects = dict.fromkeys(line.subject for line in lines)
+    return tuple(
+        Part(subject, tuple(line for line in lines if line.subject == subject)) for subject in subjects
+    )
+
+
+def number_tables(part: Part) -> Iterator[tuple[str, Table]]:
+    """Yield the tables of a part with their titles: latency, memory, energy, and each metric of accuracy."""
+    kinds: tuple[tuple[str, Callable[[Figures], float | None], int], ...] = (
+        ("Latency, p50 in ms", lambda one: one.p50_ms, 2),
+        ("Peak memory in MB", lambda one: one.peak_mb, 0),
+        ("Energy of an inference above idle in mJ", lambda one: one.milli_j, 1),
+    )
+    for title, value, digits in kinds:
+        if any(value(one) is not None for line in part.lines for one in line.figures):
+            rails = title.startswith("Energy")
+            yield title, _matrix(part, lambda one, v=value, d=digits: _measured(one, v(one), d), rails)
+    for metric, split in _metrics(part):
+        yield f"{metric} on {split}", _matrix(part, lambda one, m=metric: _accuracy(one, m))
+
+
+def untold(part: Part) -> str:
+    """Say which kinds of number nobody measured; empty where there is some of each."""
+    figures = [one for line in part.lines for one in line.figures]
+    kinds = {
+        "latency": any(one.p50_ms is not None for one in figures),
+        "memory": any(one.peak_mb is not None for one in figures),
+        "energy": any(one.milli_j is not None for one in figures),
+        "accuracy": bool(_metrics(part)),
+    }
+    lacking = [name for name, there in kinds.items() if not there]
+    return f"Measured nowhere, so no table: {', '.join(lacking)}." if lacking else ""
+
+
+def _metrics(part: Part) -> list[tuple[str, str]]:
+    """Return each metric with the split that it is of: two of them never share a column."""
+    found = {
+        (plain(one.row.metric), plain(line.split)): None
+        for line in part.lines
+        for one in line.figures
+        if one.row is not None and one.row.score is not None
+    }
+    return list(found)
+
+
+def _matrix(part: Part, cell: Callable[[Figures], Cell], rails: bool = False) -> Table:
+    heads = [*_LINE, *(Head(variant) for variant in part.variants)]
+    rows = []
+    for line in part.lines:
+        cells = [line.of(variant) for variant in part.variants]
+        rows.append([*line_cells(line), *(cell(one) if one else Cell(MISSING, _NO_ROW) for one in cells)])
+        if rails:
+            of = {one.rails: None for one in line.figures if one.rails}
+            rows[-1].append(word("; ".join(of), "no sensor told"))
+    return table([*heads, *([Head("measured by", numeric=False)] if rails else [])], rows)
+
+
+def line_cells(line: DeviceLine) -> list[Cell]:
+    """Return the cells that name a line in every table."""
+    return [Cell(str(line.number)), word(line.device), word(f"{line.source.letter}: {line.runs}")]
+
+
+def _measured(one: Figures, value: float | None, digits: int) -> Cell:
+    """Show a measured number; that its run was unfit, or its row is refused, stands beside it."""
+    if value is None:
+        return number(None, digits)
+    said = [f"unfit: {one.unfit}"] if one.unfit else []
+    said += ["refused"] if one.refused else []
+    return number(value, digits, suffix=f" ({'; '.join(said)})" if said else "")
+
+
+def _accuracy(one: Figures, metric: str) -> Cell:
+    row = one.row
+    if row is None or row.score is None or plain(row.metric) != metric:
+        return Cell(MISSING, "not evaluated" if row else "bench evaluates no accuracy")
+    elsewhere = "accuracy_on_host" in row.flags
+    shown = number(row.score, 4, suffix=" (build's machine)" if elsewhere else "")
+    return Cell(shown.text)
+
+
+def ship_table(lines: Sequence[DeviceLine]) -> Table:
+    """Show for each device which row its build chose there, and what it costs; `reasons` says why."""
+    heads = [Head("#"), Head("device", numeric=False), Head("ship", numeric=False), Head("p50", "ms")]
+    heads += [Head("speed-up", "×"), Head("loses"), Head("peak", "MB")]
+    rows = []
+    for line in _one_a_device(lines):
+        one = line.of(line.shipped) if line.shipped else None
+        row = one.row if one else None
+        gain = speedup_cell(row) if row else Cell(MISSING, "nothing was chosen")
+        lost = None if row is None or row.drop is None else row.drop
+        metric = f" {plain(row.metric)}" if row else ""
+        rows.append(
+            [
+                Cell(str(line.number)),
+                word(line.device),
+                word(
+                    f"{line.shipped}, {line.source.letter}: {line.runs}" if one else None,
+                    "nothing was chosen",
+                ),
+                number(one.p50_ms if one else None, 2),
+                gain,
+                number(lost, 4, suffix=metric),
+                number(one.peak_mb if one else None),
+            ]
+        )
+    return table(heads, rows)
+
+
+def reasons(lines: Sequence[DeviceLine]) -> list[str]:
+    """Return for each row of `ship_table` why it ships, or why nothing does."""
+    found = []
+    for line in _one_a_device(lines):
+        one = line.of(line.shipped) if line.shipped else None
+        found.append(plain(f"{line.number}, {line.device}: {_why(line, one, lines)}"))
+    return found
+
+
+def _one_a_device(lines: Sequence[DeviceLine]) -> list[DeviceLine]:
+    """Return for each device, source and subject its fastest choice: its targets compete for one place."""
+    groups: dict[tuple[str, str, str], list[DeviceLine]] = {}
+    for line in lines:
+        groups.setdefault((line.source.letter, line.device, line.subject.key), []).append(line)
+
+    def speed(line: DeviceLine) -> tuple[bool, float]:
+        one = line.of(line.shipped) if line.shipped else None
+        p50 = one.p50_ms if one else None
+        return p50 is None, p50 or 0.0
+
+    return [min(group, key=speed) for group in groups.values()]
+
+
+def _why(line: DeviceLine, one: Figures | None, lines: Sequence[DeviceLine]) -> str:
+    if one is not None:
+        unfit = f"Measured in a run flagged {one.unfit}: measure again before it ships. " if one.unfit else ""
+        return f"{unfit}{line.verdict}"
+    if line.verdict:
+        absent = "The device was not there. " if line.device.endswith(ABSENT) else ""
+        return f"{absent}{line.verdict}"
+    return _fastest(line, lines)
+
+
+def _fastest(line: DeviceLine, lines: Sequence[DeviceLine]) -> str:
+    """Say of results which row is the fastest that a build allows: `bench` alone judges no budget."""
+    engines = {
+        one.sha256: one for other in lines for one in other.figures if one.row is not None and one.sha256
+    }
+    held = [one for one in line.figures if one.sha256 in engines]
+    fit = [
+        one for one in held if one.p50_ms is not None and not one.unfit and not engines[one.sha256].refused
+    ]
+    judged = "bench judges no budget"
+    if not held:
+        return f"{judged}, and no build that is given holds these engines"
+    if not fit:
+        return f"{judged}; no fit run here is of a row that its build allows"
+    best = min(fit, key=lambda one: one.p50_ms or 0.0)
+    return f"{judged}; of the rows that the build allows {best.variant} is the fastest here"
+
+
+def notes_table(lines: Sequence[DeviceLine]) -> Table:
+    """List what speaks against rows: why they are refused, and what made their runs unfit."""
+    rows = [
+        [Cell(str(line.number)), word(one.variant), word(said)]
+        for line in lines
+        for one in line.figures
+        for said in (
+            *(f"refused: {why}" for why in one.refused),
+            *([f"unfit run: {one.unfit}"] if one.unfit else []),
+        )
+    ]
+    return table([Head("#"), Head("row", numeric=False), Head("what", numeric=False)], rows)
+
+
+def sources_table(lines: Sequence[DeviceLine]) -> Table:
+    """List what the page was made from."""
+    sources = {line.source.letter: line.source for line in lines}
+    heads = [Head("", numeric=False), Head("path", numeric=False), Head("what", numeric=False)]
+    heads.append(Head("lines", numeric=False))
+    return table(
+        heads,
+        [
+            [
+                Cell(letter),
+                word(source.path),
+                word(source.words),
+                word(", ".join(str(line.number) for line in lines if line.source.letter == letter)),
+            ]
+            for letter, source in sorted(sources.items())
+        ],
+    )
