@@ -10,6 +10,7 @@ import pytest
 
 from edgeprune.core.errors import ConfigError, DataError, EdgepruneError, NotComparableError
 from edgeprune.records.bench_result import Flag
+from edgeprune.records.facts import ScenarioFacts
 from edgeprune.report.devices.entries import UNKNOWN, load_lines
 
 Make = Callable[..., Path]
@@ -79,7 +80,9 @@ def test_two_runs_of_one_engine_are_both_kept(bench: Make) -> None:
 def test_another_scenario_is_a_line_of_its_own_and_unfit_runs_are_marked(bench: Make) -> None:
     bench("r/x.json", "tiny", 8.0)
     flag = Flag(code="throttled", severity="invalid", evidence="it was hot")
-    path = bench("r/y.json", "tiny", 9.0, scenario={"name": "throughput", "in_flight": 2}, flags=(flag,))
+    path = bench(
+        "r/y.json", "tiny", 9.0, scenario=ScenarioFacts(name="throughput", in_flight=2), flags=(flag,)
+    )
     first, second = load_lines([path.parent])
     assert (first.runs, second.runs) == (
         "onnxruntime 1.32.0",

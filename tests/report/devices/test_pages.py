@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -63,7 +64,7 @@ def test_hostile_names_are_shown_and_do_nothing(hostile: list[Path], tmp_path: P
     assert not [key for key, _ in attributes if key.startswith("on") or key == "src"]
     assert all(value.startswith("#") for key, value in attributes if key == "href")
     assert "<script>alert(1)</script>" in seen.text and "\x1b" not in page + text
-    assert "<script" not in text and "<img" not in text and "@all" not in text
+    assert not re.search(r"(?<!\\)<(script|img)", text) and "@all" not in text
     if CHROMIUM:
         assert width_on_a_phone(page, tmp_path) == 390
 
@@ -97,7 +98,7 @@ def test_the_history_of_these_rows_on_these_devices_is_drawn_and_no_other(
     bench: Make, tmp_path: Path
 ) -> None:
     points: list[Any] = []
-    for index, p50 in enumerate((8.0, 8.1, 8.0, 8.1, 8.0, 12.0, 12.1, 12.0, 12.1, 12.0)):
+    for index, p50 in enumerate((8.0, 8.1) * 5 + (12.0, 12.1) * 5):
         path = bench(
             "now/x.json", "tiny", p50, run_id=f"run{index}", started_utc=f"2026-02-01T00:{index:02d}:00Z"
         )
@@ -107,6 +108,6 @@ def test_the_history_of_these_rows_on_these_devices_is_drawn_and_no_other(
     written = write_pages(load_lines([tmp_path / "now"]), points, tmp_path / "out")
     page, text = (Path(path).read_text(encoding="utf-8") for path in written.values())
     assert page.count("<svg") == 1 and "p50 latency of tiny" in page and "Another" not in page
-    assert "50" in text and "between 0000004 and 0000005" in text.replace("\\", "")
+    assert "between 0000009 and 0000010" in text.replace("\\", "")
     none = write_pages(load_lines([tmp_path / "now"]), [], tmp_path / "none")
     assert "holds no result of these rows" in Path(none["html"]).read_text(encoding="utf-8")

@@ -28,7 +28,7 @@ _PAGE = """<!doctype html>
 body{{background:var(--paper);color:var(--ink);font:15px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,
 "Helvetica Neue",Arial,"DejaVu Sans",sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem 3rem}}
 h1{{font-size:clamp(22px,1.3rem + 1vw,30px);line-height:1.28;overflow-wrap:anywhere}}
-h2{{font-size:19px;margin:2.4rem 0 .4rem}} h3{{font-size:15px}}
+h2{{font-size:19px;margin:2.4rem 0 .4rem;overflow-wrap:anywhere}} h3{{font-size:15px;overflow-wrap:anywhere}}
 p,li{{max-width:76ch;overflow-wrap:anywhere}}
 figure{{display:inline-block;width:min(32rem,100%);margin:0 1rem 1.8rem 0;vertical-align:top}}
 figcaption{{font-weight:600;overflow-wrap:anywhere}} figure p{{font-size:13.5px;margin:.3rem 0}}
