@@ -50,6 +50,11 @@ def test_builds_of_other_models_data_or_inputs_are_told_apart(make: Make, change
     assert len({line.subject for line in load_lines([make("a"), make("b", **change)])}) == 2
 
 
+def test_a_copy_of_a_build_is_no_second_one(make: Make) -> None:
+    with pytest.raises(ConfigError, match=r"b: it is the same build as .*a; leave one out"):
+        load_lines([make("a"), make("b")])
+
+
 def test_a_result_whose_engine_a_build_holds_stands_with_that_build(
     make: Make, bench: Make, energy: Any, parts: Any
 ) -> None:
@@ -88,6 +93,7 @@ def test_another_scenario_is_a_line_of_its_own_and_unfit_runs_are_marked(bench: 
         "onnxruntime 1.32.0",
         "onnxruntime 1.32.0, throughput, 2 in flight",
     )
+    assert second.figures[0].evidence == ("throttled: it was hot",)
     assert (first.figures[0].unfit, second.figures[0].unfit) == ("", "throttled")
 
 

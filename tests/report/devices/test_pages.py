@@ -83,7 +83,7 @@ def test_both_pages_say_the_same_and_two_writes_are_the_same_bytes(make: Make, t
     again = write_pages(lines, None, tmp_path / "again")
     assert [Path(path).read_bytes() for path in again.values()] == [page.encode(), text.encode()]
     assert in_words(lines)[:2] == [
-        "Test CPU, 4 cores: pruned int8, A: x86-openvino, openvino 2026.4.1, p50 7.50 ms",
+        "Test CPU, 4 cores: pruned int8, A: x86-openvino, openvino 2026.4.1, p50 in ms 7.50",
         "jetson: not there: nothing was chosen",
     ]
 

@@ -76,15 +76,17 @@ def test_what_ships_is_the_fastest_choice_of_each_device_and_an_unfit_run_says_s
     lines = load_lines([make("a", targets=targets, chosen=targets["x86-openvino"].chosen)])
     ships = ship_table(lines)
     assert _column(ships, "ship") == ["pruned int8, A: x86-openvino, openvino 2026.4.1", "–"]
-    assert _column(ships, "p50") == ["7.50", "–"] and _column(ships, "loses")[0] == "0.0070 mAP50-95"
+    assert (
+        _column(ships, "p50") == ["7.50 (unfit: contended)", "–"]
+        and _column(ships, "loses")[0] == "0.0070 mAP50-95"
+    )
     openvino, jetson = reasons(lines)
     assert "Measured in a run flagged contended: measure again before it ships." in openvino
     assert jetson.startswith("3, jetson: not there: The device was not there. Nothing was measured")
     latency = dict(number_tables(parts_of(lines)[0]))["Latency, p50 in ms"]
     assert _column(latency, "pruned int8")[1] == "7.50 (unfit: contended)"
-    assert ["2", "pruned int8", "unfit run: contended"] in [
-        [cell.text for cell in line.cells] for line in notes_table(lines).lines
-    ]
+    notes = [[cell.text for cell in line.cells] for line in notes_table(lines).lines]
+    assert ["2", "pruned bf16", "refused: It loses 0.0185 mAP50-95 on val; the budget is 0.01."] in notes
 
 
 def test_results_name_the_fastest_row_that_the_build_allows_and_choose_nothing(

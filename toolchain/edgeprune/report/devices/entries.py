@@ -38,6 +38,7 @@ class Figures:
         sha256: of the engine.
         milli_j: energy of an inference above idle, in millijoules; `rails` says of what.
         unfit: the flags that make the run unfit to be believed; empty for a fit one.
+        evidence: a sentence of each such flag, where the result tells.
         row: of the build that measured it; None for a result of `bench`.
     """
 
@@ -51,6 +52,7 @@ class Figures:
     milli_j: float | None = None
     rails: str = ""
     unfit: str = ""
+    evidence: tuple[str, ...] = ()
     row: Row | None = None
 
     @property
@@ -119,17 +121,21 @@ def load_lines(paths: Sequence[Path]) -> tuple[DeviceLine, ...]:
     A result of `bench` whose engine a given build holds stands with that build, under its variant.
 
     Raises:
-        ConfigError: a path is given twice.
+        ConfigError: a path, or a copy of a build, is given twice.
         NotComparableError: neither a finished build nor a result lies at a path.
         DataError: a result is damaged.
     """
     _require_once(paths)
     built: list[DeviceLine] = []
+    seen: dict[str, Path] = {}
     benched: list[tuple[int, str, BenchResult]] = []
     for index, path in enumerate(paths):
         letter = _letter(index)
         if (path / SUMMARY).is_file():
-            built += _of_build(letter, load_report(path))
+            report = load_report(path)
+            if (other := seen.setdefault(report.summary.model_dump_json(), path)) is not path:
+                raise ConfigError(f"{path}: it is the same build as {other}; leave one out")
+            built += _of_build(letter, report)
         else:
             benched += [(index, letter, result) for result in _results(path)]
     lines = [*built, *_of_results(paths, benched, _known(built))]
@@ -230,6 +236,7 @@ def _of_row(row: Row, result: BenchResult | None) -> Figures:
         fps=row.fps,
         peak_mb=row.peak_mb,
         unfit=unfit_by(row),
+        evidence=_evidence(result, unfit_by(row).split(", ")),
         row=row,
     )
 
@@ -240,6 +247,11 @@ def _energy(figures: Figures, result: BenchResult | None) -> Figures:
         return figures
     rails = plain(f"{energy.source} {', '.join(energy.rails)}")
     return replace(figures, milli_j=1e3 * energy.j_per_inf, rails=rails)
+
+
+def _evidence(result: BenchResult | None, codes: Sequence[str]) -> tuple[str, ...]:
+    flags = result.flags if result else ()
+    return tuple(plain(f"{flag.code}: {flag.evidence}") for flag in flags if flag.code in codes)
 
 
 def _results(path: Path) -> list[BenchResult]:
@@ -308,4 +320,5 @@ def _of_result(variant: str, result: BenchResult) -> Figures:
         fps=achieved_fps(result.blocks, result.scenario.batch) if timed else None,
         peak_mb=result.memory.peak_hwm if result.memory else None,
         unfit=", ".join(dict.fromkeys(unfit)),
+        evidence=_evidence(result, unfit),
     )

@@ -146,5 +146,7 @@ def in_words(lines: Sequence[DeviceLine]) -> list[str]:
     said = []
     for line in tables.ship_table(lines).lines:
         _, device, row, p50, *_ = (cell.text for cell in line.cells)
-        said.append(f"{device}: {row}, p50 {p50} ms" if row != MISSING else f"{device}: nothing was chosen")
+        said.append(
+            f"{device}: {row}, p50 in ms {p50}" if row != MISSING else f"{device}: nothing was chosen"
+        )
     return said

@@ -136,7 +136,7 @@ def ship_table(lines: Sequence[DeviceLine]) -> Table:
                     f"{line.shipped}, {line.source.letter}: {line.runs}" if one else None,
                     "nothing was chosen",
                 ),
-                number(one.p50_ms if one else None, 2),
+                _measured(one, one.p50_ms, 2) if one else number(None, 2),
                 gain,
                 number(lost, 4, suffix=metric),
                 number(one.peak_mb if one else None),
@@ -204,7 +204,7 @@ def notes_table(lines: Sequence[DeviceLine]) -> Table:
         for one in line.figures
         for said in (
             *(f"refused: {why}" for why in one.refused),
-            *([f"unfit run: {one.unfit}"] if one.unfit else []),
+            *(f"unfit run: {why}" for why in one.evidence),
         )
     ]
     return table([Head("#"), Head("row", numeric=False), Head("what", numeric=False)], rows)
