@@ -23,12 +23,13 @@ FILES, NAMES = tuple(target_files()), tuple(target_names())
             for word in (
                 "orangepi-zero",
                 "aarch64",
-                "opi-zero",
+                "opi5",
+                "orangepi5",
                 "tda4vm",
                 "beaglebone",
             )
         ),
-        *((word, PI) for word in ("rpi6", "pi-hole", "rpi0-2w")),
+        *((word, PI) for word in ("rpi6", "pi-hole", "rpi0-2w", "raspberry")),
         *((word, "jetson, orin-nano, orin-nx or agx-orin") for word in ("jetpack", "deepstream", "tegra")),
         ("jetson-nano", "xavier"),
         *((word, "jetson") for word in ("tensorrt", "trt")),

@@ -7,13 +7,12 @@ verdict: it is what Python gives an unexpected traceback.
 from __future__ import annotations
 
 import contextlib
-import re
 import signal
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from edgeprune.core.meanings import meant_target, synonym
+from edgeprune.core.meanings import are_other_words, meant_target, synonym
 
 
 class EdgepruneError(Exception):
@@ -167,20 +166,16 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
-_WORD = re.compile(r"[a-z]+")
-
-
 def which_target(name: str, targets: Iterable[str]) -> str:
     """Return what to take instead of an unknown target, as the end of a sentence, or an empty string.
 
-    A slip gets the target that was meant; else what the word means decides, and only then its letters. A name
-    that lacks a whole word is no slip: ``jetson-nano`` is another board than ``jetson-orin-nano``.
+    A slip gets the target that was meant; else what the word means decides, and only then its letters. Other
+    words are no slip: ``jetson-nano`` is another board than ``jetson-orin-nano``, ``opi5`` than ``pi5``.
     """
     names = list(targets)
-    words = set(_WORD.findall(name.lower()))
     for cutoff in (0.8, 0.6):
         near = get_close_matches(name.lower(), names, n=1, cutoff=cutoff)
-        if near and not (cutoff == 0.8 and words < set(_WORD.findall(near[0]))):
+        if near and not (cutoff == 0.8 and are_other_words(name, near[0])):
             return f" (did you mean {near[0]!r}?)"
         if meant := meant_target(name, names):
             return meant

@@ -209,6 +209,13 @@ def meant_target(name: str, known: Iterable[str]) -> str:
     return f": {found.says}{f': --target {_either(targets)}' if targets else ''}"
 
 
+def are_other_words(typed: str, near: str) -> bool:
+    """Whether a name is no slip of another one: it lacks a word of that, or all its own words mean something."""
+    one, other = (set(re.findall("[a-z]+", name.lower())) for name in (typed, near))
+    known = {part for meaning in TARGETS for word in meaning.words for part in word.split()}
+    return one != other and (one < other or one <= known)
+
+
 def synonym(word: str, known: Iterable[str]) -> str | None:
     """Return the known name that a word means, or None."""
     names = set(known)
