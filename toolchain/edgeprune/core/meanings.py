@@ -210,7 +210,7 @@ def meant_target(name: str, known: Iterable[str]) -> str:
 
 
 def are_other_words(typed: str, near: str) -> bool:
-    """Whether a name is no slip of another one: it lacks a word of that, or all its own words mean something."""
+    """Whether a name is no slip of another: it lacks a word of that, or all its own words mean something."""
     one, other = (set(re.findall("[a-z]+", name.lower())) for name in (typed, near))
     known = {part for meaning in TARGETS for word in meaning.words for part in word.split()}
     return one != other and (one < other or one <= known)
