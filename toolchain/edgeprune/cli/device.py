@@ -121,7 +121,8 @@ def _measure_steps(
     from edgeprune.models.source import choose_adapter
 
     source = asked.source()
-    adapter, measured, words = choose_adapter(source, Recipe()), {}, ""
+    adapter, words = choose_adapter(source, Recipe()), ""
+    measured: dict[Precision, MeasuredStep] = {}
     with stage_progress() as notify:
         for precision in base.precisions:
             subject = subject_of(adapter, source.file, profile=base, precision=precision, **network)

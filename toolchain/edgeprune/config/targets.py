@@ -239,10 +239,12 @@ def _files_of(name: str) -> tuple[Path, ...]:
     Raises:
         ConfigError: no target goes by it.
     """
-    names = target_names()
-    if name not in names:
-        raise ConfigError(f"unknown target {name!r}{which_target(name, names)}")
-    stem = names[name].stem
+    stem = name
+    if name not in target_files():
+        names = target_names()  # which reads all of them
+        if name not in names:
+            raise ConfigError(f"unknown target {name!r}{which_target(name, names)}")
+        stem = names[name].stem
     return tuple(path for folder in reversed(_folders()) if (path := folder / f"{stem}.yaml").is_file())
 
 

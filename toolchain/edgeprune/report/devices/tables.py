@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from edgeprune.config.targets import PRECISIONS
 from edgeprune.report.cells import MISSING, Cell, Head, Table, number, plain, table, word
@@ -53,9 +54,9 @@ def number_tables(part: Part) -> Iterator[tuple[str, Table]]:
     for title, value, digits in kinds:
         if any(value(one) is not None for line in part.lines for one in line.figures):
             rails = title.startswith("Energy")
-            yield title, _matrix(part, lambda one, v=value, d=digits: _measured(one, v(one), d), rails)
+            yield title, _matrix(part, partial(_number, value=value, digits=digits), rails)
     for metric, split in _metrics(part):
-        yield f"{metric} on {split}", _matrix(part, lambda one, m=metric: _accuracy(one, m))
+        yield f"{metric} on {split}", _matrix(part, partial(_accuracy, metric=metric))
 
 
 def untold(part: Part) -> str:
@@ -97,6 +98,10 @@ def _matrix(part: Part, cell: Callable[[Figures], Cell], rails: bool = False) ->
 def line_cells(line: DeviceLine) -> list[Cell]:
     """Return the cells that name a line in every table."""
     return [Cell(str(line.number)), word(line.device), word(f"{line.source.letter}: {line.runs}")]
+
+
+def _number(one: Figures, value: Callable[[Figures], float | None], digits: int) -> Cell:
+    return _measured(one, value(one), digits)
 
 
 def _measured(one: Figures, value: float | None, digits: int) -> Cell:
