@@ -23,6 +23,7 @@ from edgeprune.report.cells import plain
 from edgeprune.report.facts import Report, load_report
 from edgeprune.report.heading import unfit_by
 from edgeprune.report.machine import date_words, device_words
+from edgeprune.report.tables import runtimes
 from edgeprune.runners.devices import LOCAL
 
 ABSENT = "not there"
@@ -164,14 +165,13 @@ def _of_build(letter: str, report: Report) -> Iterator[DeviceLine]:
     for name, target in summary.targets.items():
         results = [report.benches[row.label] for row in target.rows if row.label in report.benches]
         measured = any(row.p50_ms is not None for row in target.rows)
-        runtime = next((f" {row.runtime_version}" for row in target.rows if row.runtime_version), "")
         yield DeviceLine(
             number=0,
             source=source,
             subject=_subject(summary),
             device=_device(results, summary) if measured else f"{name}: {ABSENT}",
             machine=machine_of(results[0]) if results else None,
-            runs=plain(f"{name}, {target.rows[0].runtime}{runtime}" if target.rows else name),
+            runs=", ".join(filter(None, (plain(name), runtimes(target), _threads(summary.threads)))),
             figures=tuple(_of_row(row, report.benches.get(row.label)) for row in target.rows),
             shipped=_variant(target.chosen) if target.chosen else None,
             verdict=_verdict(summary, target),
@@ -302,10 +302,14 @@ def _runs(result: BenchResult) -> str:
         None if scenario.name in (None, "single_stream") else scenario.name,
         f"{scenario.in_flight} in flight" if scenario.in_flight > 1 else None,
         f"batches of {scenario.batch}" if scenario.batch > 1 else None,
-        f"{threads} threads" if threads and threads > 1 else None,
+        _threads(threads),
         f"replayed, recorded {date_words(result.replayed)}" if result.replayed else None,
     ]
     return plain(", ".join(filter(None, parts)))
+
+
+def _threads(count: int | None) -> str:
+    return f"{count} threads" if count and count > 1 else ""
 
 
 def _of_result(variant: str, result: BenchResult) -> Figures:

@@ -13,7 +13,12 @@ from edgeprune.report.tables import speedup_cell
 
 _LINE = (Head("#"), Head("device", numeric=False), Head("target and runtime", numeric=False))
 _NO_ROW = "no such row in this build"
-_HOST = "the device was not there: this is of the build's machine"
+# A kind of number: the title of its table, its value of a row, and the digits shown.
+_KINDS: dict[str, tuple[str, Callable[[Figures], float | None], int]] = {
+    "latency": ("Latency, p50 in ms", lambda one: one.p50_ms, 2),
+    "memory": ("Peak memory in MB", lambda one: one.peak_mb, 0),
+    "energy": ("Energy of an inference above idle in mJ", lambda one: one.milli_j, 1),
+}
 
 
 @dataclass(frozen=True)
@@ -46,15 +51,9 @@ def parts_of(lines: Sequence[DeviceLine]) -> tuple[Part, ...]:
 
 def number_tables(part: Part) -> Iterator[tuple[str, Table]]:
     """Yield the tables of a part with their titles: latency, memory, energy, and each metric of accuracy."""
-    kinds: tuple[tuple[str, Callable[[Figures], float | None], int], ...] = (
-        ("Latency, p50 in ms", lambda one: one.p50_ms, 2),
-        ("Peak memory in MB", lambda one: one.peak_mb, 0),
-        ("Energy of an inference above idle in mJ", lambda one: one.milli_j, 1),
-    )
-    for title, value, digits in kinds:
+    for kind, (title, value, digits) in _KINDS.items():
         if any(value(one) is not None for line in part.lines for one in line.figures):
-            rails = title.startswith("Energy")
-            yield title, _matrix(part, partial(_number, value=value, digits=digits), rails)
+            yield title, _matrix(part, partial(_number, value=value, digits=digits), kind == "energy")
     for metric, split in _metrics(part):
         yield f"{metric} on {split}", _matrix(part, partial(_accuracy, metric=metric))
 
@@ -62,13 +61,8 @@ def number_tables(part: Part) -> Iterator[tuple[str, Table]]:
 def untold(part: Part) -> str:
     """Say which kinds of number nobody measured; empty where there is some of each."""
     figures = [one for line in part.lines for one in line.figures]
-    kinds = {
-        "latency": any(one.p50_ms is not None for one in figures),
-        "memory": any(one.peak_mb is not None for one in figures),
-        "energy": any(one.milli_j is not None for one in figures),
-        "accuracy": bool(_metrics(part)),
-    }
-    lacking = [name for name, there in kinds.items() if not there]
+    lacking = [kind for kind, (_, value, _) in _KINDS.items() if all(value(one) is None for one in figures)]
+    lacking += [] if _metrics(part) else ["accuracy"]
     return f"Measured nowhere, so no table: {', '.join(lacking)}." if lacking else ""
 
 
