@@ -3,7 +3,7 @@
 ```yaml
 pi:
   address: ssh://pi@board
-  target: rpi5-ort
+  target: rpi5
 ```
 """
 
