@@ -179,13 +179,9 @@ def _why(line: DeviceLine, one: Figures | None, lines: Sequence[DeviceLine]) -> 
 
 def _fastest(line: DeviceLine, lines: Sequence[DeviceLine]) -> str:
     """Say of results which row is the fastest that a build allows: `bench` alone judges no budget."""
-    engines = {
-        one.sha256: one for other in lines for one in other.figures if one.row is not None and one.sha256
-    }
-    held = [one for one in line.figures if one.sha256 in engines]
-    fit = [
-        one for one in held if one.p50_ms is not None and not one.unfit and not engines[one.sha256].refused
-    ]
+    refused = {one.sha256: one.refused for other in lines for one in other.figures if one.row is not None}
+    held = [one for one in line.figures if one.sha256 and one.sha256 in refused]
+    fit = [one for one in held if one.p50_ms is not None and not one.unfit and not refused[one.sha256]]
     judged = "bench judges no budget"
     if not held:
         return f"{judged}, and no build that is given holds these engines"
