@@ -60,7 +60,7 @@ def test_a_word_gets_the_targets_that_it_means(word: str, taken: str) -> None:
             "there is a target for the NPU of an Intel Core Ultra, none for others",
             "intel-npu-openvino",
         ),
-        ("snapdragon", "there is no target for the NPU or GPU of a phone; for its CPU", "android-ort"),
+        ("snapdragon", "Qualcomm's NPU, by its chip", "snapdragon-8gen3"),
         ("coral", "there is no target for this accelerator", "arm64-ort"),
         ("hailo8", "there is no target for this accelerator", "arm64-ort"),
         ("m1", "there is no target for Apple's devices", None),

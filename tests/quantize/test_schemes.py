@@ -19,7 +19,7 @@ from edgeprune.quantize.half import to_fp16
 from edgeprune.quantize.schemes import QDQ_SCHEMES, QdqScheme, describe, reduces_range
 from edgeprune.records.summary import ExportCheck
 
-TYPES = {"u8": TensorProto.UINT8, "s8": TensorProto.INT8}
+TYPES = {"u8": TensorProto.UINT8, "s8": TensorProto.INT8, "u16": TensorProto.UINT16}
 SILUS = 57  # convolutions of yolov8n with one
 BRANCH_ENDS = 6  # convolutions of its head without
 RESIDUALS = 6
@@ -228,3 +228,21 @@ def test_weights_keep_to_seven_bits_on_an_old_cpu(
         ]
         largest[name] = max(int(np.abs(values).max()) for values in weights)
     assert largest == {"old": 64, "new": 127}
+
+
+def test_what_the_guard_keeps_gets_sixteen_bits_on_hexagon_and_nothing_else(
+    float_models: dict[str, tuple[Artifact, ExportCheck]], calibration: CalibrationSet, tmp_path: Path
+) -> None:
+    (model, _), kept = float_models["yolov8n"], ["/model.4/cv2/conv/Conv"]
+    made = quantize(model, "qnn-u8s8", calibration, adapter, tmp_path, keep=kept)
+    graph = Graph(made.path)
+    (node,) = (node for node in graph.of("Conv") if node.name in kept)
+    around = [graph.dequantized(node.input[0]), *graph.consumers(node.output[0])]
+    assert {graph.weights[pair.input[2]].data_type for pair in around} == {TensorProto.UINT16}
+    kinds = Counter(graph.weights[pair.input[2]].data_type for pair in graph.of("QuantizeLinear"))
+    assert 1 < kinds[TensorProto.UINT16] < 10 < kinds[TensorProto.UINT8]
+    image = np.random.default_rng(0).random((1, 3, 64, 64), dtype=np.float32)
+    (found,) = onnxruntime.InferenceSession(made.path, providers=["CPUExecutionProvider"]).run(
+        None, {"images": image}
+    )
+    assert np.isfinite(found).all()

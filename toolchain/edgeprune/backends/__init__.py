@@ -33,6 +33,7 @@ __all__ = [
     "providers",
     "recognise",
     "require_batch",
+    "require_runtime",
 ]
 
 
@@ -92,3 +93,15 @@ def require_batch(profile: DeviceProfile, batch: int) -> None:
             f"--batch {batch}: {profile.name}: {profile.backend} takes one image at a time: {why}; "
             "leave out the batch, or this target"
         )
+
+
+def require_runtime(profile: DeviceProfile) -> None:
+    """Check that what compiles for a profile on this machine is installed, before anything is trained for it.
+
+    Raises:
+        RuntimeMissingError: it is not; the message says how to get it.
+    """
+    backend = get_backend(profile.backend)
+    if profile.compile_on == "host" and backend.version() is None:
+        get = f": {backend.HOW_TO_GET}" if backend.HOW_TO_GET else ""
+        raise RuntimeMissingError(f"{profile.name}: {profile.backend} is not installed here{get}")

@@ -51,6 +51,8 @@ HALF_GRAPH = True
 GRAPH_IN_FILE = False
 ENGINE = "model.onnx"
 TAKES = "an .onnx file"
+COMPILED = "EPContext"
+"""The operator that stands for what a provider has compiled."""
 _INTEGER = {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "DynamicQuantizeLinear"}
 _FLOAT, _FLOAT16 = 1, 10  # of TensorProto
 _TAKEN = (_FLOAT, _FLOAT16)
@@ -238,12 +240,16 @@ def load_many(
 def recognise(path: Path) -> Recognised | None:
     """Return an ONNX file; it is fp16 where its weights or its input are, and int8 where it quantizes.
 
+    One that was compiled for a provider is that provider's alone.
+
     Raises:
         ModelError: the file is named ``.onnx`` and is none.
     """
     if path.suffix != ".onnx" or not path.is_file():
         return None
     outline = _outline(path)
+    if any(node.operator == COMPILED for node in outline.nodes):
+        return None
     inputs = outline.inputs
     if len(inputs) > 1:
         names = ", ".join(value.name for value in inputs)

@@ -15,7 +15,15 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from edgeprune.core.backend_types import Converter, NodeCounter, Prover, Recognised, Session, Tool
+from edgeprune.core.backend_types import (
+    Converter,
+    NodeCounter,
+    Placement,
+    Prover,
+    Recognised,
+    Session,
+    Tool,
+)
 from edgeprune.core.errors import ConfigError, ModelError, did_you_mean
 
 if TYPE_CHECKING:
@@ -30,6 +38,7 @@ BACKENDS: dict[str, str] = {
     "ncnn": "edgeprune.backends.ncnn",
     "litert": "edgeprune.backends.litert",
     "executorch": "edgeprune.backends.executorch",
+    "qnn": "edgeprune.backends.qnn",
 }
 """The modules of the runtimes that come along, by name."""
 GROUP = "edgeprune.backends"
@@ -65,6 +74,9 @@ class Backend:
             `SCHEMES` that are this runtime's own.
         write_format: a model in another of `FORMATS`, from (model, format, out).
         parts: the files that a user takes away with an engine, itself first.
+        placement: which operators of an engine its accelerator took, None where nothing tells.
+        require_options: checks a profile's options for a precision before anything is built. It raises
+            `ConfigError`.
         device_commands: shell commands that compile a file on the device and time it there, from (name of
             the file, options).
         MODULE: what Python imports for it, whose version is the runtime's; empty for none.
@@ -87,6 +99,8 @@ class Backend:
             `benchmarks/make_probes.py`: a name in `converters/scripts/`, or a path; empty to compile one.
         TOOL: the vendor's benchmark for `bench --against`.
         PROVER: name of a module that proves a file without the device, see `Prover`.
+        EMULATOR: the vendor's emulator that stands in for the accelerator on this machine. It gives the
+            engine's own outputs, and no times.
         WHEELS: what an emulated device gets: by architecture, pinned wheels with their sha256.
         TRAVELS: whether the module of another package goes to a device with the workers. It needs only the
             standard library, numpy and the runtime at import, as those that come along do.
@@ -105,6 +119,8 @@ class Backend:
     quantize: Callable[..., Artifact] | None = None
     write_format: Callable[[Artifact, str, Path], Artifact] | None = None
     parts: Callable[[Path], Sequence[Path]] = lambda engine: (engine,)
+    placement: Callable[[Path], Placement | None] = lambda engine: None
+    require_options: Callable[[Mapping[str, str]], None] = lambda options: None
     device_commands: Callable[[str, Mapping[str, str]], tuple[str, ...]] | None = None
     MODULE: str = ""
     PIP: tuple[str, ...] = ()
@@ -124,6 +140,7 @@ class Backend:
     PROBE: str = ""
     TOOL: Tool | None = None
     PROVER: str = ""
+    EMULATOR: str = ""
     WHEELS: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     TRAVELS: bool = True
 

@@ -74,6 +74,22 @@ class Recognised:
 
 
 @dataclass(frozen=True)
+class Placement:
+    """Where the operators of an engine run.
+
+    Attributes:
+        processor: the accelerator, such as ``HTP``.
+        taken: operators that it runs, of `operators` in all; what only marks where integers begin is no one.
+        left: how many of each kind it leaves to the CPU.
+    """
+
+    processor: str
+    taken: int
+    operators: int
+    left: Mapping[str, int]
+
+
+@dataclass(frozen=True)
 class Converter:
     """A converter whose packages fight ours: it runs in a virtual environment of its own.
 

@@ -64,9 +64,13 @@ TARGETS: Final[tuple[Meaning, ...]] = (
         _ARM,
     ),
     Meaning(
-        ("snapdragon", "qualcomm", "hexagon", "adreno", "qnn", "snpe", "mali", "mediatek", "dimensity",
-         "exynos", "tensor g", "nnapi", "qcs", "qcm", "sm"),
-        "there is no target for the NPU or GPU of a phone; for its CPU",
+        ("snapdragon", "qualcomm", "hexagon", "qnn", "snpe", "qcs", "qcm", "sm"),
+        "Qualcomm's NPU, by its chip",
+        ("snapdragon-8gen2", "snapdragon-8gen3", "snapdragon-8elite", "qcs6490"),
+    ),
+    Meaning(
+        ("adreno", "mali", "mediatek", "dimensity", "exynos", "tensor g", "nnapi"),
+        "there is no target for the GPU of a phone, nor for this NPU; for its CPU",
         _PHONE,
     ),
     Meaning(

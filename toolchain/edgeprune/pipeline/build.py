@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from edgeprune.backends import require_batch
+from edgeprune.backends import require_batch, require_runtime
 from edgeprune.bench.testbed import Testbed, local
 from edgeprune.core.artifact import STAGES, SUMMARY, Artifact, Store, digest, require_own_folder
 from edgeprune.core.errors import ConfigError
@@ -97,6 +97,7 @@ def start(
         if "int8" in profile.precisions:
             require_method(scheme_of(request.recipe, profile), request.recipe.quantize.method)
         require_batch(profile, request.recipe.batch)
+        require_runtime(profile)
     notify("load", 0.0, str(request.model))
     for code in request.model.code:
         notify("load", 0.0, f"running {code}, which is your own code")

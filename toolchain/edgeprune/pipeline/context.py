@@ -27,7 +27,7 @@ from edgeprune.models import ModelAdapter, ModelInfo, Predict
 from edgeprune.models.source import ModelSource
 from edgeprune.records.scores import Accuracy
 from edgeprune.records.sensitivity import Guard
-from edgeprune.records.summary import AheadOfTime, Variant, variant_name
+from edgeprune.records.summary import AheadOfTime, Placement, Variant, variant_name
 from edgeprune.worker.sensors.cpu import read_model
 
 if TYPE_CHECKING:
@@ -248,6 +248,7 @@ class Candidate:
     convolutions: int | None = None
     ahead_of_time: AheadOfTime | None = None
     guard: Guard | None = None
+    placement: Placement | None = None
 
     @property
     def name(self) -> str:

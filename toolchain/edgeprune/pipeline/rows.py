@@ -21,7 +21,7 @@ from edgeprune.pipeline.context import SELECTION_SPLIT, Build, Candidate, buildi
 from edgeprune.pipeline.convert import convert, in_format
 from edgeprune.pipeline.measure import bench_images, tune
 from edgeprune.records.scores import Accuracy
-from edgeprune.records.summary import AheadOfTime, ExportCheck, Variant, variant_name
+from edgeprune.records.summary import AheadOfTime, ExportCheck, Placement, Variant, variant_name
 
 EMBEDDED = "model-embedded.onnx"
 SAME_SCORE = 1e-3
@@ -96,6 +96,7 @@ def candidate(
         where / "reference.npz",
         environment,
         convolutions(model) if model.kind == "onnx" else None,
+        placement=_placement(profile, artifact),
     )
 
 
@@ -148,6 +149,12 @@ def compile_model(
         return Artifact.of(kept_path(place), "engine", precision, model.sha256, built_in(place))
 
     return context.stage("engine", parts, make, read, uses=context.of_runtime(profile.backend))
+
+
+def _placement(profile: DeviceProfile, engine: Artifact) -> Placement | None:
+    """Return which operators of an engine the target's accelerator runs, where its compiler told."""
+    told = get_backend(profile.backend).placement(engine.path)
+    return Placement.model_validate(asdict(told)) if told else None
 
 
 def convolutions(model: Artifact) -> int:

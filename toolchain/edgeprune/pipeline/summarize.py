@@ -156,12 +156,14 @@ def _row(
         environment=entry.environment,
         ahead_of_time=entry.ahead_of_time,
         guard=entry.guard,
+        placement=entry.placement,
         artifact=entry.artifact.path.relative_to(out).as_posix(),
         sha256=entry.artifact.sha256,
         built=entry.artifact.built,
     )
     if measured is None:
-        return row.model_copy(update={"flags": ("accuracy_on_host",)})
+        emulated = get_backend(entry.profile.backend).EMULATOR
+        return row.model_copy(update={"flags": ("accuracy_emulated" if emulated else "accuracy_on_host",)})
     result, path = measured
     latency = latency_ms(result)
     return row.model_copy(

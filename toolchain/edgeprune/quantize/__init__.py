@@ -15,11 +15,14 @@ from edgeprune.core.errors import ConfigError
 from edgeprune.core.onnx_files import read_onnx
 from edgeprune.images.preprocess import Preprocess
 from edgeprune.models import ModelAdapter
+from edgeprune.quantize.schemes import QDQ_SCHEMES
 
 SCHEMES: dict[str, str] = {
     "ort-u8s8": "edgeprune.quantize.qdq",
     "ort-s8s8": "edgeprune.quantize.qdq",
     "trt-s8s8": "edgeprune.quantize.qdq",
+    "qnn-u8s8": "edgeprune.quantize.qdq",
+    "qnn-u16s8": "edgeprune.quantize.qdq",
     "nncf": "edgeprune.quantize.nncf_openvino",
     "ncnn-minmax": "edgeprune.quantize.ncnn_int8",
     "ncnn-kl": "edgeprune.quantize.ncnn_int8",
@@ -67,10 +70,9 @@ class Quantizer(Protocol):
 
     PACKAGES: tuple[str, ...]
 
-    def quantize(
-        self, model: Artifact, scheme: str, calibration: CalibrationSet, float_nodes: Sequence[str], out: Path
-    ) -> Artifact:
-        """Write the int8 twin of a float32 ONNX artifact into the folder `out`."""
+    @property
+    def quantize(self) -> Callable[..., Artifact]:
+        """Write the int8 twin of a float model: from (model, scheme, calibration, float nodes, folder)."""
         ...
 
 
@@ -98,7 +100,8 @@ def quantize(
 
     Args:
         adapter: names what must stay in float; None quantizes that as well.
-        keep: names of nodes that stay in float beside those that the adapter names.
+        keep: names of nodes that stay in float beside those that the adapter names, or that get the
+            `fallback` of a Q/DQ scheme.
 
     Raises:
         CompileError: the scheme's quantizer failed.
@@ -111,8 +114,10 @@ def quantize(
     require_content(calibration.images)
     names = _node_names(model)
     quantizer = _quantizer(scheme)
-    float_nodes = list(dict.fromkeys([*(adapter.float_nodes(names) if adapter else ()), *keep]))
-    return quantizer(model, scheme, calibration, float_nodes, out)
+    decode = adapter.float_nodes(names) if adapter else []
+    if scheme in QDQ_SCHEMES and QDQ_SCHEMES[scheme].fallback == "u16":
+        return quantizer(model, scheme, calibration, decode, out, wide=[*keep])
+    return quantizer(model, scheme, calibration, list(dict.fromkeys([*decode, *keep])), out)
 
 
 def packages_of(scheme: str) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -28,12 +28,18 @@ TABLE: Final = "table.json"
 
 
 def quantize(
-    model: Artifact, scheme: str, calibration: CalibrationSet, float_nodes: Sequence[str], out: Path
+    model: Artifact,
+    scheme: str,
+    calibration: CalibrationSet,
+    float_nodes: Sequence[str],
+    out: Path,
+    wide: Sequence[str] = (),
 ) -> Artifact:
     """Write `out/model.onnx` with Q/DQ nodes as the scheme has them.
 
     Args:
         float_nodes: names of the nodes that stay in float.
+        wide: names of the nodes whose activations get 16 bits.
 
     Raises:
         CompileError: ONNX Runtime's quantizer failed.
@@ -47,7 +53,7 @@ def quantize(
             read_table(calibration.table) if calibration.table else _measured(prepared, rules, calibration)
         )
         kernels = _kernels(prepared, table)
-        made = _quantized(prepared, rules, table, float_nodes)
+        made = _quantized(prepared, rules, table, float_nodes, wide)
         correct_biases(made, kernels)
         onnx.save(made, path)
     _keep_metadata(model.path, path)
@@ -113,7 +119,11 @@ def _kernels(prepared: onnx.ModelProto, table: Table) -> dict[str, Kernel]:
 
 
 def _quantized(
-    prepared: onnx.ModelProto, rules: QdqScheme, table: Table, float_nodes: Sequence[str]
+    prepared: onnx.ModelProto,
+    rules: QdqScheme,
+    table: Table,
+    float_nodes: Sequence[str],
+    wide: Sequence[str],
 ) -> onnx.ModelProto:
     """Put in the Q/DQ nodes; `prepared` is not to be used any more."""
     from onnxruntime.quantization import CalibrationMethod, QuantType
@@ -129,12 +139,12 @@ def _quantized(
         rules.per_channel,
         reduces_range(rules),
         QuantType.QInt8,
-        QuantType.QUInt8 if rules.activations == "u8" else QuantType.QInt8,
+        {"u8": QuantType.QUInt8, "u16": QuantType.QUInt16, "s8": QuantType.QInt8}[rules.activations],
         TensorsData(CalibrationMethod.MinMax, data),
         [],
         list(float_nodes),
         _operators(rules),
-        _options(rules),
+        _options(rules) | _wider(prepared, set(wide), table),
     )
     quantizer.quantize_model()
     quantizer.model.topological_sort()  # it appends its nodes behind those that read them
@@ -151,6 +161,30 @@ def _options(rules: QdqScheme) -> dict[str, Any]:
     if not rules.outputs:
         options["OpTypesToExcludeOutputQuantization"] = list(rules.operators)
     return options
+
+
+def _wider(prepared: onnx.ModelProto, wide: Collection[str], table: Table) -> dict[str, Any]:
+    """Return the quantizer's settings by which what some nodes read and write gets 16 bits in place of 8."""
+    from onnxruntime.quantization.execution_providers.qnn.mixed_precision_overrides_utils import (
+        MixedPrecisionTensorQuantOverridesFixer,
+    )
+    from onnxruntime.quantization.quant_utils import QuantType
+    from onnxruntime.quantization.tensor_quant_overrides import TensorQuantOverridesHelper
+
+    nodes = [node for node in prepared.graph.node if node.name in wide]
+    tensors = dict.fromkeys(name for node in nodes for name in (*node.input, *node.output))
+    images = {value.name for value in prepared.graph.input}
+    overrides = {
+        name: [{"quant_type": QuantType.QUInt16}]
+        for name in tensors
+        if name in table.ranges and name not in images
+    }
+    if not overrides:
+        return {}
+    helper = TensorQuantOverridesHelper(overrides)
+    fixer = MixedPrecisionTensorQuantOverridesFixer.create_from_model(helper, prepared, QuantType.QUInt8)
+    fixer.apply(QuantType.QUInt8, default_activation_symmetric=False)
+    return {"TensorQuantOverrides": helper.get_dict()}
 
 
 def _keep_metadata(source: Path, target: Path) -> None:

@@ -32,9 +32,11 @@ class QdqScheme:
             two products of u8 and s8 in 16 bits and saturates (ONNX Runtime's documentation, "Quantize ONNX
             models", section "When to use reduce-range").
         rest: what computes everything else: ``float`` is float32, ``fp16`` is baked into the file.
+        fallback: what the accuracy guard gives a layer that int8 harms: ``float``, or ``u16``, activations of
+            16 bits with the same weights.
     """
 
-    activations: Literal["u8", "s8"]
+    activations: Literal["u8", "s8", "u16"]
     operators: tuple[str, ...] = ()
     outputs: bool = True
     bias: Literal["int32", "float"] = "int32"
@@ -42,6 +44,7 @@ class QdqScheme:
     per_channel: bool = True
     reduce_range: Literal["x86 without vnni", "never"] = "never"
     rest: Literal["float", "fp16"] = "float"
+    fallback: Literal["float", "u16"] = "float"
 
     @property
     def symmetric(self) -> bool:
@@ -56,6 +59,9 @@ QDQ_SCHEMES: dict[str, QdqScheme] = {
     # TensorRT can fuse them (TensorRT developer guide, "Q/DQ placement recommendations"). Strongly typed, it
     # computes the rest as the file says: in float32, SiLU and Concat would take twice the memory traffic.
     "trt-s8s8": QdqScheme("s8", operators=("Conv", "Add"), outputs=False, bias="float", rest="fp16"),
+    # Hexagon computes U8 and U16 activations, and not every one of its generations computes floats.
+    "qnn-u8s8": QdqScheme("u8", fallback="u16"),
+    "qnn-u16s8": QdqScheme("u16"),
 }
 
 

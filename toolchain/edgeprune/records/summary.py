@@ -81,6 +81,26 @@ class AheadOfTime(Record):
     capabilities: tuple[str, ...]
 
 
+class Placement(Record):
+    """Where the operators of an engine run, as its compiler told.
+
+    Attributes:
+        processor: the accelerator, such as ``HTP``.
+        taken: operators that it runs, of `operators` in all.
+        left: how many of each kind it leaves to the CPU.
+    """
+
+    processor: str
+    taken: int
+    operators: int
+    left: dict[str, int] = Field(default_factory=dict)
+
+    def __str__(self) -> str:
+        share = f"{self.processor} runs {self.taken} of {self.operators} operators"
+        rest = ", ".join(f"{count} {kind}" for kind, count in self.left.items())
+        return f"{share}; the CPU runs {rest}" if rest else share
+
+
 class Row(ScoredRecord):
     """One variant at one precision on one target.
 
@@ -101,6 +121,7 @@ class Row(ScoredRecord):
         guard: which layers the accuracy guard left in float; null when int8 kept to the budget by itself.
         refused: why this row may not be chosen, one sentence each; empty when it may.
         ahead_of_time: build without the device that proves the file; null where none was made.
+        placement: which operators the target's accelerator runs; null where its compiler does not tell.
         artifact, bench: paths relative to the build folder.
         built: where the artifact was compiled; null where only the device can.
     """
@@ -128,6 +149,7 @@ class Row(ScoredRecord):
     environment: Variables = Field(default_factory=dict)
     ahead_of_time: AheadOfTime | None = None
     guard: Guard | None = None
+    placement: Placement | None = None
     flags: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
     artifact: Inner

@@ -86,7 +86,8 @@ def _rows(report: Report) -> list[str]:
         ]
         if refused:
             parts.append("\n".join(refused))
-        said = (tables.evaluated_elsewhere(report.summary, name), tables.ahead_of_time(target))
+        elsewhere = tables.evaluated_elsewhere(report.summary, name)
+        said = (elsewhere, tables.placed(target), tables.ahead_of_time(target))
         parts += [escape(sentence) for sentence in said if sentence]
         if target.on_device:
             absent = f"No latency is shown for {name}: the device was not there. Run this on it:"

@@ -20,7 +20,8 @@ NOT_MEASURED = "not measured in this build"
 NOT_THERE = "not measured: the device was not there"
 # Flags of a row itself, which no measurement raised.
 _OWN_FLAGS = {
-    "accuracy_on_host": "the device was not there: its accuracy was evaluated on this build's machine"
+    "accuracy_on_host": "the device was not there: its accuracy was evaluated on this build's machine",
+    "accuracy_emulated": "the device was not there: its accuracy was evaluated in the vendor's emulator",
 }
 ROW = (Head("#"), Head("row", numeric=False))
 
@@ -107,15 +108,29 @@ def speedup_cell(row: Row, why: str = "not measured", interval: bool = True) -> 
 
 def why_unmeasured(target: TargetSummary) -> str:
     """Say why the rows of a target have no latency."""
-    elsewhere = any("accuracy_on_host" in row.flags for row in target.rows)
+    elsewhere = any(_OWN_FLAGS.keys() & set(row.flags) for row in target.rows)
     return NOT_THERE if target.on_device or elsewhere else NOT_MEASURED
 
 
 def evaluated_elsewhere(summary: Summary, name: str) -> str:
     """Say whose arithmetic the accuracy of a target is that was not there; empty where it was."""
-    if not any("accuracy_on_host" in row.flags for row in summary.targets[name].rows):
+    rows = summary.targets[name].rows
+    emulators = {backend.name: backend.EMULATOR for backend in all_backends()}
+    if emulated := next((row for row in rows if "accuracy_emulated" in row.flags), None):
+        emulator = emulators.get(emulated.runtime) or "the vendor's emulator"
+        return f"The accuracy of {name} is that of its own engines in {emulator}, which tells no latency."
+    if not any("accuracy_on_host" in row.flags for row in rows):
         return ""
     return f"The accuracy of {name} is that of the machine of this build; its own arithmetic may differ."
+
+
+def placed(target: TargetSummary) -> str:
+    """Say which operators of its engines the accelerator of a target runs; empty where nothing tells."""
+    found: dict[str, list[str]] = {}
+    for row in target.rows:
+        if row.placement:
+            found.setdefault(str(row.placement), []).append(f"{row.name} {row.precision}")
+    return " ".join(f"{', '.join(names)}: {said}." for said, names in found.items())
 
 
 def ahead_of_time(target: TargetSummary) -> str:

@@ -18,6 +18,7 @@ from edgeprune.report.tables import (
     budget_words,
     evaluated_elsewhere,
     image_cells,
+    placed,
     runtimes,
     speedup_cell,
 )
@@ -75,9 +76,9 @@ def _print_target(summary: Summary, name: str, target: TargetSummary, console: C
     say(console, plain(target.verdict))
     if target.comparison:
         say(console, plain(target.comparison))
-    for said in (evaluated_elsewhere(summary, name), ahead_of_time(target)):
+    for said in (evaluated_elsewhere(summary, name), placed(target), ahead_of_time(target)):
         if said:
-            say(console, said)
+            say(console, plain(said))
     if target.on_device:
         say(console, f"No latency is shown for {plain(name)}: the device was not there. Run this on it:")
         for command in target.on_device:
