@@ -1,28 +1,37 @@
-"""Make the model that `edgeprune doctor` runs, and its engines for LiteRT and ExecuTorch by their converters.
+"""Make the model that `edgeprune doctor` runs, and its engines for runtimes whose converters may be missing.
 
 The model is a 1x1 convolution (8, 3) with ReLU over images of
 (1, 3, 32, 32).
 
-    edgeprune runtimes install litert && edgeprune runtimes install executorch
-    python benchmarks/make_probes.py
+    for name in litert executorch rknn; do edgeprune runtimes install $name; done
+    pip install 'edgeprune[qnn]'
+    python benchmarks/make_probes.py [NAME...]
 """
 
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from onnx import TensorProto, checker, helper, save
+from PIL import Image
 
-from edgeprune.backends import get_backend
+from edgeprune.backends import get_backend, options_for
+from edgeprune.config.targets import shipped_profiles
 from edgeprune.converters.environments import SCRIPTS, convert_program
+from edgeprune.core.artifact import Artifact
 from edgeprune.export.onnx import export_program
 from edgeprune.images.preprocess import Preprocess
+from edgeprune.quantize import CalibrationSet, quantize
 from edgeprune.verify.probe import MODEL
+
+PROGRAMS, INT8 = ("litert", "executorch"), ("qnn", "rknn")
 
 
 def weights() -> npt.NDArray[np.float32]:
@@ -45,17 +54,44 @@ def write_model(path: Path) -> None:
     save(model, path)
 
 
-def main() -> None:
-    """Write the model, convert it, and put all where the probe finds it."""
-    write_model(MODEL)
+def write_programs(folder: Path, names: Sequence[str]) -> None:
+    """Convert the model by the converters of PyTorch's programs."""
     layer = torch.nn.Conv2d(3, 8, 1, bias=False)
     layer.weight = torch.nn.Parameter(torch.from_numpy(weights()), requires_grad=False)
     module = torch.nn.Sequential(layer, torch.nn.ReLU()).eval()
-    with tempfile.TemporaryDirectory() as folder:
-        program = export_program(module, Preprocess(32), Path(folder))
-        for name in ("litert", "executorch"):
-            convert_program(name, program, Path(folder) / "out" / get_backend(name).PROBE)
-        shutil.copytree(Path(folder) / "out", SCRIPTS, dirs_exist_ok=True)
+    program = export_program(module, Preprocess(32), folder)
+    for name in names:
+        convert_program(name, program, folder / "out" / get_backend(name).PROBE)
+
+
+def write_int8(folder: Path, names: Sequence[str]) -> None:
+    """Quantize the model and compile it for the NPUs, whose engines are int8."""
+    images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
+    paths = tuple(folder / f"{index}.png" for index in range(len(images)))
+    for path, pixels in zip(paths, images, strict=True):
+        Image.fromarray(pixels).save(path)
+    for name in names:
+        backend = get_backend(name)
+        (scheme, *_), place = backend.SCHEMES, folder / name
+        (place / "int8").mkdir(parents=True)
+        model = Artifact.of(MODEL, "onnx", "fp32")
+        int8 = quantize(model, scheme, CalibrationSet(paths, Preprocess(32)), None, place / "int8")
+        fit = next(profile for profile in shipped_profiles() if profile.backend == name)
+        engine = backend.compile(int8, "int8", options_for(fit, "int8"), place / "engine").path
+        copy = shutil.copytree if engine.is_dir() else shutil.copyfile
+        copy(engine, folder / "out" / backend.PROBE)
+
+
+def main() -> None:
+    """Write the model, convert it, and put all where the probe finds it."""
+    names = sys.argv[1:] or [*PROGRAMS, *INT8]
+    write_model(MODEL)
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        (folder / "out").mkdir()
+        write_programs(folder, [name for name in names if name in PROGRAMS])
+        write_int8(folder, [name for name in names if name in INT8])
+        shutil.copytree(folder / "out", SCRIPTS, dirs_exist_ok=True)
 
 
 if __name__ == "__main__":

@@ -109,8 +109,8 @@ def test_sixteen_bit_activations_are_nearer_to_the_float_network(
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ("{soc: SM8560}", "options.int8.soc: unknown SoC 'SM8560'"),
-        ("{}", "options.int8.soc: an engine is for one SoC, which has to be named: SM8350"),
+        ("{soc: SM8560}", "options.int8.soc: unknown chip 'SM8560'"),
+        ("{}", "options.int8.soc: an engine of qnn is for one chip, which has to be named: SM8350"),
         ("{soc: SM8650, vtcm: '8'}", "options.int8.vtcm: qnn takes one option, soc"),
     ],
 )

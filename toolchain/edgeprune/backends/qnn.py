@@ -22,12 +22,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeprune.backends.chips import require_chip
 from edgeprune.backends.head_cut import MARKERS, is_plain, split, tail_of
 from edgeprune.backends.onnxruntime import COMPILED, OrtSession
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.backend_types import Placement, Recognised
 from edgeprune.core.documents import parse_json
-from edgeprune.core.errors import CompileError, ConfigError, RuntimeMissingError, did_you_mean, shorten
+from edgeprune.core.errors import CompileError, RuntimeMissingError, shorten
 from edgeprune.core.onnx_outline import Outline, read_outline
 from edgeprune.core.packages import UNKNOWN, module_version
 
@@ -102,13 +103,7 @@ def require_options(options: Mapping[str, str]) -> None:
     Raises:
         ConfigError: an unknown SoC or option, or no SoC.
     """
-    if unknown := [key for key in options if key != "soc"]:
-        raise ConfigError(f"{unknown[0]}: qnn takes one option, soc{did_you_mean(unknown[0], ('soc',))}")
-    if "soc" not in options:
-        raise ConfigError(f"soc: an engine is for one SoC, which has to be named: {', '.join(SOCS)}")
-    name = options["soc"]
-    if name not in SOCS:
-        raise ConfigError(f"soc: unknown SoC {name!r}{did_you_mean(name, SOCS)}; known are {', '.join(SOCS)}")
+    require_chip(options, "soc", SOCS, "qnn")
 
 
 def compile(model: Artifact, precision: str, options: Mapping[str, str], out: Path) -> Artifact:

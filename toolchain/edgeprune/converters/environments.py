@@ -191,8 +191,11 @@ def _make(place: Path, made_of: Converter, log: Path, say: Say) -> None:
     say(f"virtual environment at {place}")
     run_logged([sys.executable, "-I", "-m", "venv", str(place)], "venv", log, INSTALL_TIMEOUT_S)
     say(", ".join(made_of.pins))
-    pip = [str(_python(place)), "-I", "-m", "pip", "install", "--no-input", *made_of.pins]
-    run_logged(pip, "pip install", log, INSTALL_TIMEOUT_S)
+    pip = [str(_python(place)), "-I", "-m", "pip", "install", "--no-input"]
+    whole = [pin for pin in made_of.pins if pin not in made_of.lone]
+    for asked in (whole, ["--no-deps", *made_of.lone] if made_of.lone else []):
+        if asked:
+            run_logged([*pip, *asked], "pip install", log, INSTALL_TIMEOUT_S)
     total = sum(file.lstat().st_size for file in place.rglob("*"))
     write_text_atomically(place / MARKER, json.dumps({"pins": made_of.pins, "bytes": total}) + "\n")
 

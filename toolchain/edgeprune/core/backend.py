@@ -39,6 +39,7 @@ BACKENDS: dict[str, str] = {
     "litert": "edgeprune.backends.litert",
     "executorch": "edgeprune.backends.executorch",
     "qnn": "edgeprune.backends.qnn",
+    "rknn": "edgeprune.backends.rknn",
 }
 """The modules of the runtimes that come along, by name."""
 GROUP = "edgeprune.backends"

@@ -98,11 +98,14 @@ class Converter:
         purpose: what it is for, in a few words.
         script: run there with the program, the engine to write and further arguments; it imports nothing of
             edgeprune. A name in `converters/scripts/`, or a path.
+        lone: those of `pins` that are installed last and without what they ask for, since the pins beside
+            them stand in for that.
     """
 
     pins: tuple[str, ...]
     purpose: str
     script: str
+    lone: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ SCHEMES: dict[str, str] = {
     "ncnn-kl": "edgeprune.quantize.ncnn_int8",
     "litert-s8": "edgeprune.quantize.programs",
     "executorch-s8": "edgeprune.quantize.programs",
+    "rknn-s8": "edgeprune.quantize.rknn_hybrid",
 }
 """The module of each scheme; what the schemes of one module differ in stands in its own table.
 
@@ -38,6 +39,7 @@ METHODS_OF: dict[str, tuple[CalibrationMethod, ...]] = {
     "ncnn-kl": (),
     "litert-s8": (),
     "executorch-s8": (),
+    "rknn-s8": (),
 }
 """The calibration methods of schemes whose quantizer does not offer all."""
 
