@@ -64,6 +64,29 @@ def test_a_phone_gets_ort_files_whose_accuracy_is_measured_here(
     assert f"The accuracy of {foreign} is that of the machine of this build" in report
 
 
+def test_a_phones_npu_gets_a_context_binary_whose_accuracy_is_emulated(
+    run, checkpoints: dict[str, Path], tiny: Dataset, tmp_path: Path
+) -> None:
+    if get_backend("qnn").version() is None:
+        pytest.skip("onnxruntime-qnn is not installed")
+    out, target = tmp_path / "build", "snapdragon-8gen3"
+    ended = run(*_options(checkpoints["yolov8n"], tiny.source, target, out), "--json")
+    assert (ended.code, ended.errors) == (0, [])
+    assert json.loads(ended.stdout)["targets"].keys() == {target}, "nothing else is printed there"
+    (row,) = json.loads((out / "summary.json").read_text())["targets"][target]["rows"]
+    assert row["score"] is not None and row["flags"] == ["accuracy_emulated"]
+    told = ("runtime_version", "p50_ms", "p90_ms", "fps", "peak_mb", "speedup", "bench")
+    assert {name: row[name] for name in told} == dict.fromkeys(told)
+    placed = row["placement"]
+    assert placed["taken"] > 200 and placed["taken"] + sum(placed["left"].values()) == placed["operators"]
+    assert {path.name for path in (out / target).iterdir()} == {"original-int8.onnx", "preprocess.json"}
+    report = (out / "report.md").read_text()
+    assert "of its own engines in Qualcomm's emulator of HTP, which tells no latency" in report
+    assert f"HTP runs {placed['taken']} of {placed['operators']} operators" in report
+    ended = run("bench", out / target / "original-int8.onnx", "--target", target)
+    assert ended.code == 5 and "nothing can be measured here" in ended.error
+
+
 def _only_facts_of_its_own(rows: list[dict[str, Any]]) -> None:
     """Nothing that this machine's optimiser, runtime or sensors told may stand for another architecture."""
     assert [row["precision"] for row in rows] == ["fp32", "int8"]

@@ -25,6 +25,7 @@ from edgeprune.pipeline.guard import Rung, ladder, search
 from edgeprune.pipeline.measure import bench_images
 from edgeprune.pipeline.rows import assess, candidate, evaluate_engine
 from edgeprune.pipeline.sensitivity import unit_ms
+from edgeprune.quantize import FALLBACK_OF
 from edgeprune.quantize.schemes import QDQ_SCHEMES
 from edgeprune.quantize.units import Unit, constants_of, int8_units, only_int8, units_of
 from edgeprune.records.scores import Accuracy
@@ -76,6 +77,7 @@ def guard_row(
         return row()
     layers = sensitivities(context, profile, variant, onnx, engine, plain)
     nodes = {layer.layer: layer.nodes for layer in layers}
+    fallback = FALLBACK_OF.get(scheme_of(settings, profile), "float")
     choosing = replace(context, choosing=True)
 
     def keep(rung: Rung) -> list[str]:
@@ -84,13 +86,14 @@ def guard_row(
     def measured(rung: Rung) -> float:
         found = assess(choosing, profile, variant, precision, model, keep(rung))[2]
         drop = score - found[SELECTION_SPLIT].score
-        context.notify("guard", 0.5, f"{len(rung.floats)} layers in float: drops by {drop:.4f}")
+        context.notify("guard", 0.5, f"{len(rung.floats)} layers in {fallback}: drops by {drop:.4f}")
         return drop
 
     rung, tries = search(ladder(layers), budget, measured)
-    context.notify("guard", 1.0, f"{name}: {len(rung.floats)} of {len(layers)} layers stay in float")
+    context.notify("guard", 1.0, f"{name}: {len(rung.floats)} of {len(layers)} layers stay in {fallback}")
     found = row(keep(rung))
     report = Guard(
+        fallback=fallback,
         metric=before.metric,
         score_before=before.score,
         drop_before=score - before.score,

@@ -43,6 +43,9 @@ METHODS_OF: dict[str, tuple[CalibrationMethod, ...]] = {
 }
 """The calibration methods of schemes whose quantizer does not offer all."""
 
+FALLBACK_OF: dict[str, str] = {"qnn-u8s8": "U16", "rknn-s8": "fp16"}
+"""What layers that the accuracy guard keeps compute in, of schemes in which that is not float32."""
+
 
 @dataclass(frozen=True)
 class CalibrationSet:

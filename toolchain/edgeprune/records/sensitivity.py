@@ -53,7 +53,8 @@ class Guard(ScoredRecord):
     Attributes:
         score_before, drop_before: of the row with every layer of its scheme in int8, on val.
         drop_after: of the row with some of them in float, on val.
-        floats: layers that it left in float.
+        floats: layers that it left in float, or in what stands in for it.
+        fallback: what those compute in: ``float``, ``fp16``, or ``U16`` activations.
         layers: sensitivity of every layer, the greatest error first.
     """
 
@@ -61,5 +62,6 @@ class Guard(ScoredRecord):
     drop_before: float
     drop_after: float
     floats: tuple[str, ...]
+    fallback: str = "float"
     tries: tuple[GuardTry, ...]
     layers: tuple[LayerSensitivity, ...]

@@ -24,8 +24,9 @@ def guard_note(guard: Guard) -> str:
     rest = len(guard.floats) - NAMED
     more = f" and {rest} more" if rest > 0 else ""
     before, after = (number(drop, 4).text for drop in (guard.drop_before, guard.drop_after))
+    left = f"{len(guard.floats)} of {len(guard.layers)} layers in {guard.fallback}"
     return (
-        f"The accuracy guard left {len(guard.floats)} of {len(guard.layers)} layers in float: {names}{more}. "
+        f"The accuracy guard left {left}: {names}{more}. "
         f"{guard.metric} on val drops by {after} with them, and by {before} if they are int8."
     )
 
@@ -50,7 +51,7 @@ def layers_table(guard: Guard) -> Table:
             number(layer.float_ms, 3, NOT_TIMED),
             number(layer.int8_ms, 3, NOT_TIMED),
             number(layer.gained_ms, 3, NOT_TIMED),
-            Cell("float" if layer.layer in floats else "int8"),
+            Cell(guard.fallback if layer.layer in floats else "int8"),
         ]
         for layer in guard.layers
     ]
