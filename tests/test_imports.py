@@ -32,7 +32,10 @@ TAKES_TENSORS = "backends.executorch"  # its runtime is called with torch tensor
 # Each vendor's SDK, and the modules that may import it inside their functions.
 VENDORS = {
     **{backend.MODULE: (f"backends.{backend.name}", "quantize") for backend in all_backends()},
-    "onnxruntime": ("backends.onnxruntime", "backends.ort_format", "quantize"),
+    "onnxruntime": (
+        *("backends.onnxruntime", "backends.ort_format", "quantize"),
+        *("backends.qnn", "backends.rknn"),  # a provider of it, and the decode behind an NPU
+    ),
     "nncf": ("quantize",),
     "tensorrt_rtx": ("backends.rtx",),
     "cuda": ("backends.tensorrt",),

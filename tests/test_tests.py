@@ -55,6 +55,7 @@ ELSEWHERE = {
     "backends/test_cpu_backends.py": ("backends/onnxruntime", "backends/openvino"),
     "backends/test_ncnn.py": ("backends/ncnn_files", "backends/pnnx"),
     "backends/test_program_backends.py": ("backends/executorch", "backends/litert"),
+    "backends/test_rknn.py": ("quantize/rknn_hybrid",),
     "backends/test_rtx.py": ("backends/nvidia",),
     "adapters/onnx/test_bare.py": ("adapters/onnx/network", "adapters/onnx/rewriting", "adapters/onnx/told"),
     "adapters/onnx/test_loading.py": (

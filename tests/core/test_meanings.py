@@ -21,10 +21,7 @@ FILES, NAMES = tuple(target_files()), tuple(target_names())
         *(
             (word, ARM)
             for word in (
-                "orangepi-zero",
                 "aarch64",
-                "opi5",
-                "orangepi5",
                 "tda4vm",
                 "beaglebone",
             )
@@ -37,7 +34,8 @@ FILES, NAMES = tuple(target_files()), tuple(target_names())
             (word, "x86-openvino, x86-ort or x86-ncnn")
             for word in ("xeon", "i7", "x86_64", "laptop", "j4125", "wsl")
         ),
-        *((word, PHONE) for word in ("phone", "galaxy-s24", "sm8650", "xiaomi14")),
+        *((word, f"rk3588, rk3576, rk3566, {ARM}") for word in ("orangepi5", "opi5", "rockchip", "radxa")),
+        *((word, PHONE) for word in ("phone", "galaxy-s24", "xiaomi14")),
         ("onnxruntime", "x86-ort, arm64-ort or android-ort"),
         ("ort", "x86-ort, arm64-ort or android-ort"),
         ("tflite", "x86-litert or android-litert"),
@@ -60,7 +58,8 @@ def test_a_word_gets_the_targets_that_it_means(word: str, taken: str) -> None:
             "there is a target for the NPU of an Intel Core Ultra, none for others",
             "intel-npu-openvino",
         ),
-        ("snapdragon", "Qualcomm's NPU, by its chip", "snapdragon-8gen3"),
+        ("snapdragon", "Qualcomm's NPU, by its chip", "snapdragon-8gen2"),
+        ("sm8650", "Qualcomm's NPU, by its chip", "snapdragon-8gen2"),
         ("coral", "there is no target for this accelerator", "arm64-ort"),
         ("hailo8", "there is no target for this accelerator", "arm64-ort"),
         ("m1", "there is no target for Apple's devices", None),

@@ -29,6 +29,8 @@ class Meaning:
 _ARM = ("arm64-ort", "arm64-ncnn", "arm64-openvino")
 _X86 = ("x86-openvino", "x86-ort", "x86-ncnn")
 _PHONE = ("android-ort", "android-litert", "android-executorch")
+_ROCKCHIP = ("rk3588", "rk3576", "rk3566")
+_QUALCOMM = ("snapdragon-8gen2", "snapdragon-8gen3", "snapdragon-8elite", "qcs6490")
 _OWN_CPU = (*_ARM[:1], *_X86[:1])
 
 # The more parts of a name an entry explains, the better; of equals the first.
@@ -60,13 +62,13 @@ TARGETS: Final[tuple[Meaning, ...]] = (
     ),
     Meaning(
         ("rk", "rockchip", "rock", "radxa", "orangepi", "orange pi", "opi", "rknn"),
-        "there is no target for Rockchip's NPU; for the CPU of such a board",
-        _ARM,
+        "Rockchip's NPU, by its chip, or the CPU of such a board",
+        (*_ROCKCHIP, *_ARM),
     ),
     Meaning(
         ("snapdragon", "qualcomm", "hexagon", "qnn", "snpe", "qcs", "qcm", "sm"),
         "Qualcomm's NPU, by its chip",
-        ("snapdragon-8gen2", "snapdragon-8gen3", "snapdragon-8elite", "qcs6490"),
+        _QUALCOMM,
     ),
     Meaning(
         ("adreno", "mali", "mediatek", "dimensity", "exynos", "tensor g", "nnapi"),
