@@ -104,6 +104,7 @@ def test_a_profile_with_an_unknown_chip_ends_before_anything_is_built(tmp_path: 
 def _engine(folder: Path, **changed: object) -> Path:
     facts = {
         "chip": "rk3588",
+        "image": "images",
         "input": [1, 3, 32, 32],
         "mean": [0, 0, 0],
         "std": [255, 255, 255],
@@ -163,7 +164,7 @@ def test_the_real_converter_and_its_simulator(
         np.testing.assert_array_equal(found, again)
         assert np.linalg.norm(found - wanted) / np.linalg.norm(wanted) < 0.05
         placed = rknn.placement(engine)
-        assert placed.taken > 50 and "Softmax" in placed.left
+        assert placed.taken > 50 and {"Concat", "Sigmoid"} <= placed.left.keys()
         assert "float16" in (engine / "simulator/body.quantization.cfg").read_text()
 
 

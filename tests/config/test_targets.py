@@ -264,9 +264,11 @@ def test_any_data_is_a_sound_profile_or_one_line(changes: dict[str, Any]) -> Non
 
 
 def test_a_runtime_is_told_by_the_registry_and_its_schemes_by_itself(tmp_path: Path) -> None:
+    chips = {"qnn": {"soc": "SM8650"}, "rknn": {"chip": "rk3588"}}
     for name in known_backends():
-        path = _write(tmp_path, SOUND | {"backend": name, "scheme": get_backend(name).SCHEMES[0]})
-        assert load_profile(path).backend == name
+        told = {"backend": name, "scheme": get_backend(name).SCHEMES[0]}
+        told["options"] = dict.fromkeys(SOUND["precisions"], chips.get(name, {}))
+        assert load_profile(_write(tmp_path, SOUND | told)).backend == name
     assert "is not one of onnxruntime, openvino, " in _complaint(_write(tmp_path, SOUND | {"backend": "mnn"}))
 
 

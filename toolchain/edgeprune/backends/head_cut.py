@@ -64,10 +64,10 @@ def split(
     border = [name for name in _read_by(tail) if name in made and made[name].op_type != "Constant"]
     images = {value.name for value in model.graph.input}
     border += [name for name in _read_by(tail) if name in images]
-    ends = [value for value in model.graph.output if value.name in made]
+    ends = [value.name for value in model.graph.output if value.name in made]
     values = {value.name: value for value in onnx.shape_inference.infer_shapes(model).graph.value_info}
     values |= {value.name: value for value in (*model.graph.input, *model.graph.output)}
-    outputs = [values[name] for name in border if name not in images] + ends
+    outputs = [values[name] for name in dict.fromkeys([*border, *ends]) if name not in images]
     first = _graph(model, body, list(model.graph.input), outputs)
     unread = [value for value in model.graph.output if value.name not in made]
     rest = _graph(model, [*constants, *tail], [values[name] for name in border], unread)

@@ -64,7 +64,7 @@ _HOW_TO_GET = {
     "TensorrtExecutionProvider": f"{_INSTEAD}onnxruntime-gpu",
     "OpenVINOExecutionProvider": f"{_INSTEAD}onnxruntime-openvino",
     "DmlExecutionProvider": f"{_INSTEAD}onnxruntime-directml",
-    "QNNExecutionProvider": f"{_INSTEAD}onnxruntime-qnn, where there is a wheel of it",
+    "QNNExecutionProvider": "pip install 'edgeprune[qnn]', and a profile with the runtime qnn",
     "XnnpackExecutionProvider": "the packages for Android and iOS have it; else build with --use_xnnpack",
     "NnapiExecutionProvider": "only the package for Android has it",
     "CoreMLExecutionProvider": "only the wheels for macOS and the package for iOS have it",

@@ -65,6 +65,7 @@ TAKES = "a folder with model.rknn"
 ONE_IMAGE = "its input is the pixels of one image"
 EMULATOR = "Rockchip's simulator"
 CHIPS = ("rk3562", "rk3566", "rk3568", "rk3576", "rk3588")
+_TOLD = ("chip", "image", "input", "mean", "std", "border", "outputs", "tail", "taken", "operators", "left")
 MODEL, TAIL, FACTS = "model.rknn", "tail.onnx", "facts.json"
 
 
@@ -85,7 +86,7 @@ class RknnSession:
         facts = _facts(engine)
         self._run = run
         self._mean, self._std = (np.float32(facts[key]).reshape(3, 1, 1) for key in ("mean", "std"))
-        self._border, self._outputs = facts["border"], facts["outputs"]
+        self._image, self._border, self._outputs = (facts[key] for key in ("image", "border", "outputs"))
         self._tail = _open_tail(engine / TAIL, threads)
         placed = _placed(facts)
         self.actual: dict[str, Any] = {
@@ -105,7 +106,7 @@ class RknnSession:
 
         pixels = np.clip(np.rint(images * self._std + self._mean), 0, 255).astype(np.uint8)
         answered = self._run(np.ascontiguousarray(pixels.transpose(0, 2, 3, 1)))
-        values = dict(zip(self._border, answered, strict=True))
+        values = {self._image: images, **dict(zip(self._border, answered, strict=True))}
         if self._tail:
             given = {value.name: values[value.name] for value in self._tail.get_inputs()}
             names = [value.name for value in self._tail.get_outputs()]
@@ -209,7 +210,19 @@ def _placed(facts: Mapping[str, Any]) -> Placement:
 
 def _facts(engine: Path) -> dict[str, Any]:
     facts = read_json(engine / FACTS, CompileError)
-    keys = ("chip", "input", "mean", "std", "border", "outputs", "tail", "taken", "operators", "left")
+    keys = (
+        "chip",
+        "image",
+        "input",
+        "mean",
+        "std",
+        "border",
+        "outputs",
+        "tail",
+        "taken",
+        "operators",
+        "left",
+    )
     if not isinstance(facts, dict) or any(key not in facts for key in keys):
         raise CompileError(f"{engine / FACTS}: not what edgeprune writes beside an engine of RKNN")
     return facts

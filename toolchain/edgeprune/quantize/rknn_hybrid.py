@@ -58,6 +58,7 @@ def quantize(
         "std": std,
         "floats": [name for node in body.graph.node if node.name in floats for name in node.output],
         "facts": {
+            "image": network.graph.input[0].name,
             "input": [dim.dim_value for dim in network.graph.input[0].type.tensor_type.shape.dim],
             "mean": mean,
             "std": std,
