@@ -20,7 +20,6 @@ from edgeprune.quantize import CalibrationSet, quantize
 from edgeprune.records.summary import ExportCheck
 
 SOC = {"soc": "SM8650"}
-needs_qnn = pytest.mark.skipif(qnn.version() is None, reason="onnxruntime-qnn is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -69,40 +68,49 @@ def test_a_context_binary_of_another_soc_is_refused(whole: Path) -> None:
     assert "\n" not in str(why.value)
 
 
-@needs_qnn
+@pytest.fixture(scope="module")
+def detectors(
+    float_models: dict[str, tuple[Artifact, ExportCheck]],
+    tiny: Dataset,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, Artifact]:
+    """Return yolov8n in both schemes."""
+    if qnn.version() is None:
+        pytest.skip("onnxruntime-qnn is not installed")
+    calibration, folder = CalibrationSet(tiny.sample("train", 2, seed=0), Preprocess(64)), {}
+    for scheme in qnn.SCHEMES:
+        folder[scheme] = tmp_path_factory.mktemp(scheme)
+    return {
+        scheme: quantize(float_models["yolov8n"][0], scheme, calibration, adapter, place)
+        for scheme, place in folder.items()
+    }
+
+
 @pytest.mark.parametrize("target", ["snapdragon-8gen2", "snapdragon-8gen3", "snapdragon-8elite", "qcs6490"])
-def test_a_detector_is_compiled_for_each_soc_and_its_decode_runs_on_the_cpu(
-    target: str, float_models: dict[str, tuple[Artifact, ExportCheck]], tiny: Dataset, tmp_path: Path
+def test_a_detector_is_compiled_for_each_soc_and_its_decode_stays_on_the_cpu(
+    target: str, detectors: dict[str, Artifact], tmp_path: Path
 ) -> None:
     (profile,) = resolve_targets((target,))
-    calibration = CalibrationSet(tiny.sample("train", 2, seed=0), Preprocess(64))
-    (tmp_path / "int8").mkdir()
-    model = quantize(float_models["yolov8n"][0], profile.scheme, calibration, adapter, tmp_path / "int8")
     options = profile.options["int8"]
-    engine = qnn.compile(model, "int8", options, tmp_path / "engine").path
-    session = qnn.load(engine, "int8", 1, options)
-    image = np.random.default_rng(0).random((1, 3, 64, 64), dtype=np.float32)
-    (found,), (wanted,) = session(image), _outputs(model.path, image)
-    assert _distance(found, wanted) < 0.02
+    engine = qnn.compile(detectors[profile.scheme], "int8", options, tmp_path).path
     placed = qnn.placement(engine)
     assert placed is not None and placed.taken + sum(placed.left.values()) == placed.operators
     assert placed.taken > 200 and {"Concat", "Sigmoid"} <= placed.left.keys()
+    assert qnn.load(engine, "int8", 1, {}).actual["soc"] == options["soc"]
 
 
-@needs_qnn
-def test_sixteen_bit_activations_are_nearer_to_the_float_network(
-    float_models: dict[str, tuple[Artifact, ExportCheck]], tiny: Dataset, tmp_path: Path
+def test_an_engine_computes_its_file_and_sixteen_bits_are_nearer_to_the_float_network(
+    detectors: dict[str, Artifact],
+    float_models: dict[str, tuple[Artifact, ExportCheck]],
+    tmp_path: Path,
 ) -> None:
-    calibration = CalibrationSet(tiny.sample("train", 2, seed=0), Preprocess(64))
-    source = float_models["yolov8n"][0]
-    (wanted,) = _outputs(source.path, (image := np.random.default_rng(0).random((1, 3, 64, 64), np.float32)))
-    far = {}
-    for scheme in qnn.SCHEMES:
-        (tmp_path / scheme).mkdir()
-        model = quantize(source, scheme, calibration, adapter, tmp_path / scheme)
-        engine = qnn.compile(model, "int8", SOC, tmp_path / scheme / "engine").path
-        (found,) = qnn.load(engine, "int8", 1, SOC)(image)
-        far[scheme] = _distance(found, wanted)
+    image = np.random.default_rng(0).random((1, 3, 64, 64), np.float32)
+    (float_output,), far = _outputs(float_models["yolov8n"][0].path, image), {}
+    for scheme, model in detectors.items():
+        (found,) = qnn.load(qnn.compile(model, "int8", SOC, tmp_path / scheme).path, "int8", 1, SOC)(image)
+        (same,) = _outputs(model.path, image)
+        assert _distance(found, same) < 0.02
+        far[scheme] = _distance(found, float_output)
     assert far["qnn-u16s8"] < far["qnn-u8s8"]
 
 

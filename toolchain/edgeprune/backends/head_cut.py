@@ -67,6 +67,10 @@ def split(
     ends = [value.name for value in model.graph.output if value.name in made]
     values = {value.name: value for value in onnx.shape_inference.infer_shapes(model).graph.value_info}
     values |= {value.name: value for value in (*model.graph.input, *model.graph.output)}
+    for (
+        name
+    ) in border:  # ONNX infers nothing behind the 16-bit pairs, which are ONNX Runtime's own before opset 21
+        values.setdefault(name, onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
     outputs = [values[name] for name in dict.fromkeys([*border, *ends]) if name not in images]
     first = _graph(model, body, list(model.graph.input), outputs)
     unread = [value for value in model.graph.output if value.name not in made]
