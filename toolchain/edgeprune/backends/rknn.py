@@ -85,7 +85,7 @@ class RknnSession:
 
         facts = _facts(engine)
         self._run = run
-        self._mean, self._std = (np.float32(facts[key]).reshape(3, 1, 1) for key in ("mean", "std"))
+        self._mean, self._std = (np.array(facts[key], np.float32).reshape(3, 1, 1) for key in ("mean", "std"))
         self._image, self._border, self._outputs = (facts[key] for key in ("image", "border", "outputs"))
         self._tail = _open_tail(engine / TAIL, threads)
         placed = _placed(facts)

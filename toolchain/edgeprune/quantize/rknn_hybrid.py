@@ -81,6 +81,6 @@ def pixel_scale(spec: Preprocess) -> tuple[list[float], list[float]]:
 
 def to_pixels(tensor: npt.NDArray[np.float32], spec: Preprocess) -> npt.NDArray[np.uint8]:
     """Return the pixels, uint8 (n, H, W, 3), that an input (n, 3, H, W) was made from."""
-    mean, std = (np.float32(values).reshape(3, 1, 1) for values in pixel_scale(spec))
+    mean, std = (np.array(values, np.float32).reshape(3, 1, 1) for values in pixel_scale(spec))
     pixels = np.clip(np.rint(tensor * std + mean), 0, 255).astype(np.uint8)
     return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
