@@ -27,6 +27,8 @@ from ruamel.yaml import YAML
 
 SIMULATOR, MODEL, FACTS = "simulator", "model.rknn", "facts.json"
 _NAMES = ("body.model", "body.data", "body.quantization.cfg")
+FUSES_ATTENTION = "fuse_exmatmul_add_mul_exsoftmax13_exmatmul_to_sdpa"
+"""A rule of the vendor's optimiser that fails on the attention of YOLO11 and YOLO26 (2.5.0: IndexError)."""
 # A line of the compiler's table: number, operator, data type, processor.
 _PLACED = re.compile(r"D RKNN: \[[\d:.]+\]\s+\d+\s+(\w+)\s+\w+\s+(NPU|CPU|GPU)\s")
 _NO_OPERATORS = ("InputOperator", "OutputOperator")
@@ -55,8 +57,8 @@ def build(source: Path, engine: Path, chip: str) -> None:
     listed = place / "images.txt"
     listed.write_text("".join(f"{file}\n" for file in sorted((source / "images").iterdir())))
     first = RKNN(verbose=False)
-    known = {"mean_values": [settings["mean"]], "std_values": [settings["std"]], "target_platform": chip}
-    require(first.config(**known), "config")
+    scale = {"mean_values": [settings["mean"]], "std_values": [settings["std"]]}
+    require(first.config(target_platform=chip, disable_rules=[FUSES_ATTENTION], **scale), "config")
     require(first.load_onnx(model=str(source / "body.onnx")), "load_onnx")
     require(first.hybrid_quantization_step1(dataset=str(listed), proposal=False), "quantization")
     first.release()
