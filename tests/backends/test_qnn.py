@@ -99,6 +99,21 @@ def test_a_detector_is_compiled_for_each_soc_and_its_decode_stays_on_the_cpu(
     assert qnn.load(engine, "int8", 1, {}).actual["soc"] == options["soc"]
 
 
+@pytest.mark.parametrize("family", ["yolo11n", "yolo26n"])
+def test_newer_families_are_compiled_with_their_attention(
+    family: str,
+    float_models: dict[str, tuple[Artifact, ExportCheck]],
+    tiny: Dataset,
+    tmp_path: Path,
+) -> None:
+    if qnn.version() is None:
+        pytest.skip("onnxruntime-qnn is not installed")
+    calibration = CalibrationSet(tiny.sample("train", 1, seed=0), Preprocess(64))
+    model = quantize(float_models[family][0], "qnn-u8s8", calibration, adapter, tmp_path)
+    placed = qnn.placement(qnn.compile(model, "int8", SOC, tmp_path / "engine").path)
+    assert placed is not None and placed.taken > 250 and "MatMul" not in placed.left
+
+
 def test_an_engine_computes_its_file_and_sixteen_bits_are_nearer_to_the_float_network(
     detectors: dict[str, Artifact],
     float_models: dict[str, tuple[Artifact, ExportCheck]],
