@@ -59,7 +59,6 @@ def test_a_word_gets_the_targets_that_it_means(word: str, taken: str) -> None:
             "intel-npu-openvino",
         ),
         ("snapdragon", "Qualcomm's NPU, by its chip", "snapdragon-8gen2"),
-        ("sm8650", "Qualcomm's NPU, by its chip", "snapdragon-8gen2"),
         ("coral", "there is no target for this accelerator", "arm64-ort"),
         ("hailo8", "there is no target for this accelerator", "arm64-ort"),
         ("m1", "there is no target for Apple's devices", None),
