@@ -62,6 +62,15 @@ def test_different_metrics_never_share_a_column(make: Make, parts: SimpleNamespa
     assert _column(tables["top1 on test"], "pruned int8") == ["–", "0.5730", "–"]
 
 
+def test_an_accuracy_of_another_arithmetic_says_so(make: Make, parts: SimpleNamespace) -> None:
+    targets = _with(parts, "x86-ort", flags=("accuracy_on_host",))
+    targets |= {"jetson": _with(parts, "jetson", score=0.5, flags=("accuracy_emulated",))["jetson"]}
+    (part,) = parts_of(load_lines([make("a", targets=targets)]))
+    shown = dict(number_tables(part))["mAP50-95 on test"]
+    assert _column(shown, "original fp32")[:2] == ["0.5800 (build's machine)", "0.5800"]
+    assert _column(shown, "original fp16")[2] == "0.5000 (emulator)"
+
+
 def test_models_that_differ_have_tables_of_their_own(make: Make) -> None:
     lines = load_lines([make("a"), make("b", model={"name": "other"})])
     first, second = parts_of(lines)

@@ -13,6 +13,8 @@ from edgeprune.report.tables import speedup_cell
 
 _LINE = (Head("#"), Head("device", numeric=False), Head("target and runtime", numeric=False))
 _NO_ROW = "no such row in this build"
+_ELSEWHERE = {"accuracy_on_host": "build's machine", "accuracy_emulated": "emulator"}
+"""Whose arithmetic an accuracy is of, where the device was not there, by the flag of its row."""
 # A kind of number: the title of its table, its value of a row, and the digits shown.
 _KINDS: dict[str, tuple[str, Callable[[Figures], float | None], int]] = {
     "latency": ("Latency, p50 in ms", lambda one: one.p50_ms, 2),
@@ -111,9 +113,8 @@ def _accuracy(one: Figures, metric: str) -> Cell:
     row = one.row
     if row is None or row.score is None or plain(row.metric) != metric:
         return Cell(MISSING, "not evaluated" if row else "bench evaluates no accuracy")
-    elsewhere = "accuracy_on_host" in row.flags
-    shown = number(row.score, 4, suffix=" (build's machine)" if elsewhere else "")
-    return Cell(shown.text)
+    elsewhere = next((where for flag, where in _ELSEWHERE.items() if flag in row.flags), None)
+    return number(row.score, 4, suffix=f" ({elsewhere})" if elsewhere else "")
 
 
 def ship_table(lines: Sequence[DeviceLine]) -> Table:
