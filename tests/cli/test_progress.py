@@ -42,6 +42,14 @@ def test_the_second_targets_training_counts_from_its_own_first_batch(
     assert len(left) == 38 and left[-1] == "20 s left"
 
 
+def test_what_the_work_prints_is_no_result(capsys: pytest.CaptureFixture[str]) -> None:
+    with stage_progress():
+        print("a forward pass of the user's")
+    print("the result")
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("the result\n", "a forward pass of the user's\n")
+
+
 def test_a_terminal_shows_the_time_left_of_this_run(monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:

@@ -6,7 +6,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 
 from edgeprune.cli.remaining import Remaining, duration
 from edgeprune.report.cells import plain
@@ -21,16 +21,19 @@ LINE_EVERY_S = 15.0
 def stage_progress(quiet: bool = False, clock: Clock = time.monotonic) -> Iterator[Notify]:
     """Yield a function to call with (stage, share done in [0, 1], a few words).
 
+    What the work itself prints, such as code of the user's, goes to standard error.
+
     Args:
         clock: seconds of a clock that does not go back.
     """
-    if quiet:
-        yield lambda stage, share, text: None
-    elif sys.stderr.isatty():
-        with _bars(clock) as notify:
-            yield notify
-    else:
-        yield _lines(clock)
+    with redirect_stdout(sys.stderr):
+        if quiet:
+            yield lambda stage, share, text: None
+        elif sys.stderr.isatty():
+            with _bars(clock) as notify:
+                yield notify
+        else:
+            yield _lines(clock)
 
 
 @contextmanager
