@@ -7,11 +7,14 @@ import torch
 import torchvision
 from torch import nn
 
+from edgeprune.config.recipe import PruneRecipe
 from edgeprune.core.errors import ModelError
 from edgeprune.models.base import output_layers
 from edgeprune.models.following import MARK, mark_followed
+from edgeprune.prune.evidence import Evidence
 from edgeprune.prune.groups import find_groups, trace
 from edgeprune.prune.proof import LIMIT, difference, require_exact
+from edgeprune.prune.surgery import prune
 
 IMAGE = torch.rand(1, 3, 64, 64)
 
@@ -62,13 +65,26 @@ class Normed(nn.Module):
         return features / features.square().mean(1, keepdim=True).sqrt()
 
 
-def test_a_cut_that_changes_what_is_computed_is_refused() -> None:
+@pytest.fixture
+def normed() -> nn.Module:
+    """Return a network with a group, `2`, that looks as if it could be cut."""
+    torch.manual_seed(0)
     model = nn.Sequential(
         nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 1), Normed(), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 2, 1)
     ).eval()
     mark_followed(model, IMAGE, fixed(model))
     setattr(model[3], MARK, "")
+    return model
+
+
+def test_a_cut_that_changes_what_is_computed_is_refused(normed: nn.Module) -> None:
     doomed = {name: [0, 3] for name in ("0", "2", "4")}
-    with pytest.raises(ModelError, match=r"^2: the network computes something else.*prune\.skip"):
-        require_exact(model, fixed, IMAGE, (), doomed)
-    require_exact(model, fixed, IMAGE, (), {"0": [0, 3], "4": [1]})
+    with pytest.raises(ModelError, match=r"^2: the network computes something else.*prune\.skip=\[2\]'$"):
+        require_exact(normed, fixed, IMAGE, (), doomed)
+    require_exact(normed, fixed, IMAGE, (), {"0": [0, 3], "4": [1]})
+
+
+def test_a_group_whose_cut_is_not_exact_is_left_whole_and_named(normed: nn.Module) -> None:
+    pruned = prune(normed, fixed, IMAGE, PruneRecipe(ratio=0.5, scope="local"), 4, Evidence())
+    assert {layer.layer: layer.after for layer in pruned.report.layers} == {"0": 4, "2": 8, "4": 4, "5": 2}
+    assert pruned.report.whole == ("2 (whose cut is not exact)",)

@@ -37,6 +37,33 @@ def mask(graph: tp.DependencyGraph, group: Group, channels: Sequence[int]) -> in
     return len(readers)
 
 
+def find_inexact(
+    model: nn.Module,
+    fixed: Fixed,
+    example: torch.Tensor,
+    skip: Sequence[str],
+    doomed: Mapping[str, Sequence[int]],
+) -> list[str]:
+    """Name the groups whose cut alone changes what a network computes; none where the whole cut is exact.
+
+    Only networks with blocks that are followed by their operations are looked at.
+
+    Args:
+        doomed: channels to remove, by group.
+
+    Raises:
+        ModelError: cuts that are exact alone are not so together.
+    """
+    if not any(MARK in vars(module) for module in model.modules()) or not doomed:
+        return []
+    if difference(model, fixed, example, skip, doomed) <= LIMIT:
+        return []
+    alone = {name: difference(model, fixed, example, skip, {name: doomed[name]}) for name in doomed}
+    if not (found := [name for name, off in alone.items() if not off <= LIMIT]):
+        raise ModelError("the cut changes what the network computes; prune fewer layers with prune.skip")
+    return found
+
+
 def require_exact(
     model: nn.Module,
     fixed: Fixed,
@@ -44,26 +71,16 @@ def require_exact(
     skip: Sequence[str],
     doomed: Mapping[str, Sequence[int]],
 ) -> None:
-    """Prove a cut of a network with blocks that are followed by their operations; no other is looked at.
-
-    Args:
-        doomed: channels to remove, by group.
+    """Prove a cut; see `find_inexact`.
 
     Raises:
-        ModelError: a group's cut changes what the network computes; it is named.
+        ModelError: the cut of a group changes what the network computes; all such groups are named.
     """
-    if not any(MARK in vars(module) for module in model.modules()) or not doomed:
-        return
-    if difference(model, fixed, example, skip, doomed) <= LIMIT:
-        return
-    for name, channels in doomed.items():
-        found = difference(model, fixed, example, skip, {name: channels})
-        if found > LIMIT:
-            raise ModelError(
-                f"{name}: the network computes something else after the cut of its channels "
-                f"({found:.1e} off); leave the layer whole with prune.skip"
-            )
-    raise ModelError("the cut changes what the network computes; prune fewer layers with prune.skip")
+    if found := find_inexact(model, fixed, example, skip, doomed):
+        raise ModelError(
+            f"{', '.join(found)}: the network computes something else after the cut of channels there; leave "
+            f"that whole by --set 'prune.skip=[{', '.join([*skip, *found])}]'"
+        )
 
 
 def difference(

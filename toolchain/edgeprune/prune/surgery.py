@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -22,7 +22,7 @@ from edgeprune.prune.allocation import (
 from edgeprune.prune.criteria import CRITERIA, NEEDS
 from edgeprune.prune.evidence import Evidence
 from edgeprune.prune.groups import Group, count_macs, find_groups, kept_whole, remove, structure, trace
-from edgeprune.prune.proof import require_exact
+from edgeprune.prune.proof import find_inexact
 from edgeprune.prune.whole import describe_blocks, whole_blocks
 from edgeprune.records.pruning import LayerWidth, Pruning
 
@@ -46,6 +46,8 @@ def prune(
 ) -> Pruned:
     """Prune a copy of a network to the recipe's share of channels or of multiply-accumulates.
 
+    Groups whose cut turns out not to be exact (see `proof`) are left whole, and named in the report.
+
     Args:
         model: traceable network in eval mode; it is left as it is.
         fixed: names the instances of a network whose channels must stay.
@@ -56,7 +58,7 @@ def prune(
 
     Raises:
         ConfigError: the goal is out of reach, or so small that rounding to the step leaves nothing pruned.
-        ModelError: no channel can be removed, or a cut is not exact; see `proof`.
+        ModelError: no channel can be removed, or cuts that are exact alone are not so together.
     """
     groups = _groups(copy.deepcopy(model), fixed, example, recipe.skip)[1]
     if not groups and (whole := describe_blocks(model, whole_blocks(model))):
@@ -84,7 +86,10 @@ def prune(
     if ratio > recipe.max_ratio:
         raise ConfigError(f"prune.ratio: {ratio:g} is above prune.max_ratio {recipe.max_ratio:g}")
     pruned = cut(ratio)
-    require_exact(model, fixed, example, recipe.skip, channels_to_remove(scores, kept(ratio)))
+    doomed = channels_to_remove(scores, kept(ratio))
+    if inexact := find_inexact(model, fixed, example, recipe.skip, doomed):
+        less = recipe.model_copy(update={"skip": (*recipe.skip, *inexact)})
+        return _with_whole(prune(model, fixed, example, less, step, evidence, uncut), inexact)
     report = account(original, pruned, fixed, example, recipe, CutTerms(goal, ratio, step))
     if uncut is None and report.params_after == report.params_before:
         raise ConfigError(
@@ -93,6 +98,12 @@ def prune(
         )
     limit = find_limit(scores) if recipe.scope == "global" else None
     return Pruned(pruned, report.model_copy(update={"limit": limit}))
+
+
+def _with_whole(pruned: Pruned, names: Sequence[str]) -> Pruned:
+    """Note the layers that were left whole because cuts there had not been exact."""
+    whole = (*(f"{name} (whose cut is not exact)" for name in names), *pruned.report.whole)
+    return replace(pruned, report=pruned.report.model_copy(update={"whole": whole}))
 
 
 def _nothing_to_prune(whole: Sequence[str]) -> str:
