@@ -58,6 +58,9 @@ FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "weights of YOLOX": (
         saved("x.pth", {"model": weights("backbone.backbone.stem.w", "head.cls_preds.0.w")}), ONNX,
     ),
+    "weights of YOLO-NAS": (
+        saved("n.pth", {"net": weights("backbone.stem.w", "heads.head1.w"), "epoch": 1}), ONNX,
+    ),
     "a checkpoint of MMDetection": (
         saved("m.pth", {"meta": {}, "state_dict": weights("backbone.a", "bbox_head.b")}), "MMDeploy",
     ),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -46,6 +48,38 @@ def test_every_stage_loads_what_the_one_before_saved(odd: Path, tmp_path: Path) 
     assert exported(EXAMPLE).shape[1] == 7
     with pytest.raises(ModelError, match="--trust-model"):
         adapter.load(smaller)
+
+
+@pytest.mark.parametrize(
+    ("module", "said", "trusted"),
+    [
+        (
+            "super_gradients.models",
+            "a YOLO-NAS of super-gradients, which",
+            "a YOLO-NAS of super-gradients, which",
+        ),
+        (
+            "house.models",
+            "not on the list",
+            "the module house, which is not installed here",
+        ),
+    ],
+)
+def test_a_network_of_a_package_that_is_not_here_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, said: str, trusted: str
+) -> None:
+    top = module.partition(".")[0]
+    for name in (top, module):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    kind = type("YoloNAS_S", (nn.Conv2d,), {"__module__": module})
+    monkeypatch.setattr(sys.modules[module], "YoloNAS_S", kind, raising=False)
+    torch.save({"model": kind(3, 4, 1)}, path := tmp_path / "net.pt")
+    for name in (top, module):
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(ModelError, match=said):
+        adapter.load(path)
+    with pytest.raises(ModelError, match=trusted):
+        adapter.load(path, trust=True)
 
 
 def test_trust_ends_with_the_command() -> None:

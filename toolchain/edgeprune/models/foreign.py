@@ -113,6 +113,11 @@ FOREIGN: tuple[Foreign, ...] = (
         f"weights alone do not make a network; {ONNX} (its repository has tools/export_onnx.py), {OWN}",
     ),
     Foreign(
+        "weights of YOLO-NAS",
+        lambda look: "net" in look.outline.keys and look.has("backbone.", "heads."),
+        f"weights alone do not make a network; {ONNX} (super-gradients has model.export), {OWN}",
+    ),
+    Foreign(
         "a checkpoint of MMDetection",
         lambda look: "meta" in look.outline.keys and look.has("backbone."),
         f"its network is made by a config of MMDetection; {ONNX} (by MMDeploy), {OWN}",

@@ -46,13 +46,17 @@ _OTHER_REPOSITORIES = ("models.yolo.", "models.common.", "models.experimental.",
 def load_checkpoint(path: Path, trust: bool = False) -> Any:
     """Return the network of a checkpoint, unpickled where the user trusts the file, else rebuilt.
 
-    A classic YOLOv5 is always rebuilt: to unpickle it takes the repository that wrote it.
+    A classic YOLOv5 is always rebuilt: to unpickle it takes the repository that wrote it. What is refused for
+    good is not unpickled either.
 
     Raises:
         ModelError: see `load_safely` and `load_trusting`.
     """
-    trusted = (trust or is_trusted()) and ANCHORED not in classes_in(path)
-    return load_trusting(path) if trusted else load_safely(path)
+    if not (trust or is_trusted()):
+        return load_safely(path)
+    named = classes_in(path)
+    is_rebuilt = ANCHORED in named or any(map(_never, named))
+    return load_safely(path) if is_rebuilt else load_trusting(path)
 
 
 def load_safely(path: Path) -> Any:
@@ -94,6 +98,11 @@ def load_trusting(path: Path) -> Any:
         container.check_start(path)
         try:
             found = torch.load(path, map_location="cpu", weights_only=False)
+        except ModuleNotFoundError as exc:
+            raise ModelError(
+                f"{path}: to unpickle it takes the module {exc.name}, which is not installed here; install "
+                "what wrote the file, or export the trained network to ONNX and give that file"
+            ) from exc
         except Exception as exc:  # the file's own code
             raise DamagedError(_first_line(exc)) from exc
     network = _network_of(found, path)
@@ -142,8 +151,14 @@ def _refusals(path: Path) -> Iterator[None]:
         raise ModelError(f"{path}: the network in it is damaged: {exc}") from exc
 
 
+def _never(name: str) -> str | None:
+    if not name.startswith(("ultralytics.", "super_gradients.")):
+        return None
+    return next((why for part, why in _NEVER if part in name), None)
+
+
 def _unknown(name: str) -> str:
-    if why := next((why for part, why in _NEVER if part in name), None):
+    if why := _never(name):
         return f"holds {name}: {why}; take a YOLO of convolutions, such as yolo11n"
     if name.startswith(_TOLD_APART):
         return f"holds {name}: only plain detection and classification models are supported"
