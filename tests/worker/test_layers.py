@@ -12,7 +12,6 @@ import onnx
 import pytest
 
 from edgeprune.backends import get_backend
-from edgeprune.core.errors import ConfigError
 from edgeprune.latency.micronet import layer_net, write_micronet
 from edgeprune.records.latency_table import Shape
 
@@ -95,7 +94,12 @@ def test_a_stride_along_one_axis_and_groups_are_built_as_said(tmp_path: Path) ->
     assert out.shape == (1, 16, 8, 16)
 
 
-def test_an_unknown_activation_is_refused(tmp_path: Path) -> None:
-    shape = DENSE.model_copy(update={"activation": "PReLU"})
-    with pytest.raises(ConfigError, match="activation PReLU: no layer with it can be profiled"):
-        write_micronet(layer_net(shape, 8, 8), "fp32", "", tmp_path / "net.onnx")
+@pytest.mark.parametrize(("activation", "operators"), [("Hardsigmoid", ["HardSigmoid"]), ("PReLU", [])])
+def test_an_activation_is_timed_with_its_layer_where_it_is_known(
+    tmp_path: Path, activation: str, operators: list[str]
+) -> None:
+    shape = DENSE.model_copy(update={"activation": activation})
+    path = write_micronet(layer_net(shape, 8, 8), "fp32", "", tmp_path / "net.onnx")
+    graph = onnx.load(path).graph
+    assert [node.op_type for node in graph.node if node.op_type != "Conv"] == operators
+    assert get_backend("onnxruntime").load(path, "fp32", 1, {})(np.zeros((1, 3, 16, 16), np.float32))

