@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from edgeprune.adapters.ultralytics import detect as adapter
 from edgeprune.config.targets import resolve_targets
@@ -18,6 +19,7 @@ from edgeprune.prune.factorise import rewritable
 from edgeprune.prune.worth import shapes_to_compare
 from edgeprune.records.latency_table import LatencyTable, load_table
 from made_effort import quickly
+from made_onnx import Cells, exported
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +134,20 @@ def test_what_others_disturbed_twice_is_flagged_and_not_kept_for_the_next_table(
     measured = len(shares)
     assert measured % 2 == 0 and not list((tmp_path / "profiles").glob("measure-*"))
     assert run(*how).code == 0 and len(shares) == 2 * measured
+
+
+def test_a_network_that_does_not_tell_its_input_is_profiled_by_a_recipe(
+    cache: Path, run: Any, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    model = exported(Cells(1), tmp_path / "cells.onnx", is_open=True)
+    recipe = tmp_path / "input.yaml"
+    recipe.write_text("input: {colour: RGB, scale: 0.00392157, resize: crop}\nimgsz: 64\nbatch: 2\n")
+    how = ("profile", "--model", model, "--target", "x86-ort", "--json", "--recipe", recipe)
+    ended = run(*how, "--imgsz", "32x48", "--set", "bench.threads=2")
+    assert ended.code == 0, (ended.errors, ended.exception)
+    table = json.loads(ended.stdout)
+    assert (table["imgsz"], table["batch"], table["key"]["threads"]) == ([32, 48], 2, 2)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from edgeprune.adapters.ultralytics import detect as adapter
 from edgeprune.bench.effort import BenchProfile
@@ -16,6 +17,7 @@ from edgeprune.images.dataset import Dataset
 from edgeprune.search import run as searching
 from edgeprune.search import space as search
 from edgeprune.search import trial as trials
+from made_onnx import Cells, exported
 from made_tables import made_table
 
 QUICK = BenchProfile(blocks=1, min_queries=16, min_seconds=0.0, warmup_s=0.0, warmup_cap_s=0.2)
@@ -151,6 +153,18 @@ def test_bad_input_is_one_line(
     ended = command(tmp_path / "out", **changes)
     assert ended.code == code
     assert words in ended.error and "secret" not in ended.error
+
+
+def test_an_onnx_file_is_searched_at_the_size_that_it_was_read_for(
+    command: Command, digits: Dataset, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    model = exported(Cells(1), tmp_path / "cells.onnx", is_open=True)
+    told = ("input.colour=RGB", "input.scale=1", "input.resize=crop")
+    given = [f"--set={each}" for each in told]
+    ended = command(tmp_path / "out", "--imgsz=64", *given, model=model, data=digits.source, imgsz=32)
+    assert ended.code == 3
+    assert ended.error.endswith("imgsz: the network of this ONNX file was read for 32x32 pixels, not 64x64")
 
 
 def test_a_study_of_something_else_is_refused(

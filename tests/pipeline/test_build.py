@@ -15,6 +15,7 @@ from conftest import FAMILIES, write_dataset
 from edgeprune.config.recipe import load_recipe
 from edgeprune.config.targets import resolve_targets
 from edgeprune.core.artifact import Artifact
+from edgeprune.core.errors import RuntimeMissingError
 from edgeprune.images.dataset import Dataset
 from edgeprune.images.preprocess import Preprocess
 from edgeprune.models import get_adapter
@@ -70,6 +71,15 @@ def stages(out: Path) -> dict[str, Path]:
     found = [path for path in (out / "stages").iterdir() if not path.name.startswith(".")]
     names = [path.name.rpartition("-")[0] for path in found]
     return dict(zip(names, found, strict=True))
+
+
+def test_a_converter_that_is_missing_ends_a_build_before_anything_is_made(
+    checkpoints: dict[str, Path], tiny: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEPRUNE_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(RuntimeMissingError, match="edgeprune runtimes install litert"):
+        built(checkpoints["yolov8n"], tiny.source, tmp_path / "out", target="x86-litert")
+    assert not list((tmp_path / "out" / "stages").glob("*-*"))
 
 
 def test_a_killed_build_leaves_nothing_that_is_trusted_and_the_next_one_goes_on(

@@ -238,14 +238,21 @@ def model_options(command: Callable[..., None]) -> Callable[..., None]:
     return _with(_MODEL, grouped("asked", AskedModel)(command))
 
 
-def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add ``--recipe``, ``--set``, ``--trust-model`` and ``--skip-bad-images`` to a command."""
+def input_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add ``--recipe`` and ``--set`` to a command."""
     file = click.Path(path_type=Path, dir_okay=False)
     own = (
         click.option("--recipe", "recipe_file", type=file, help="Recipe (YAML)."),
         click.option(
             "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any key of the recipe."
         ),
+    )
+    return _with(own, command)
+
+
+def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add ``--recipe``, ``--set``, ``--trust-model`` and ``--skip-bad-images`` to a command."""
+    own = (
         click.option(
             "--trust-model", is_flag=True, help="Unpickle the checkpoint, which runs the code in it."
         ),
@@ -255,7 +262,7 @@ def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
             help="Leave out images and labels that cannot be used, and say which.",
         ),
     )
-    return _with(own, command)
+    return input_options(_with(own, command))
 
 
 def _with(options: Sequence[Callable[..., Any]], command: Callable[..., None]) -> Callable[..., None]:

@@ -8,17 +8,18 @@ from typing import Any
 import click
 
 from edgeprune.cli import echo, echo_json
+from edgeprune.cli.numbers import number
 from edgeprune.cli.options import (
     AskedModel,
     batch_option,
     device_option,
     effort,
     imgsz_option,
+    input_options,
     json_option,
     model_options,
     one_target,
     target_option,
-    threads_option,
 )
 from edgeprune.cli.outputs import require_apart
 from edgeprune.cli.progress import stage_progress
@@ -36,7 +37,7 @@ from edgeprune.core.extras import require_build
 )
 @imgsz_option
 @batch_option
-@threads_option
+@click.option("--threads", type=number("threads"), help="Threads of the runtime.")
 @device_option
 @click.option(
     "--out",
@@ -48,6 +49,7 @@ from edgeprune.core.extras import require_build
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write a page (HTML) with latency over width for every layer shape.",
 )
+@input_options
 @json_option
 def command(
     asked: AskedModel,
@@ -56,7 +58,7 @@ def command(
     out: Path | None,
     plot: Path | None,
     as_json: bool,
-    **network: Any,
+    **given: Any,
 ) -> None:
     """Measure what every layer of a model costs at each width on a device, and find the channel step.
 
@@ -64,19 +66,30 @@ def command(
     """
     require_build("profile")
     from edgeprune.bench.testbed import as_testbed
-    from edgeprune.config.recipe import Recipe
+    from edgeprune.config.recipe import load_recipe
     from edgeprune.latency.profile import profile_model, table_file
     from edgeprune.latency.shipped import subject_of
     from edgeprune.models.source import choose_adapter
     from edgeprune.records.latency_table import save_table
     from edgeprune.runners.devices import runner_for
 
+    recipe = load_recipe(
+        given["recipe_file"],
+        given["assignments"],
+        imgsz=given["imgsz"],
+        batch=given["batch"],
+        bench__threads=given["threads"],
+    )
     profile, source = one_target(target), asked.source()
     require_apart((out, plot), [source.file])
-    adapter, network["batch"] = choose_adapter(source, Recipe()), network["batch"] or 1
-    subject = subject_of(adapter, source.file, profile=profile, **network)
-    with runner_for(device) as runner, stage_progress() as notify:
-        table = profile_model(subject, as_testbed(runner, [profile], effort()), notify)
+    with stage_progress() as notify:
+        for words in source.notices:
+            notify("load", 0.0, words)
+        adapter = choose_adapter(source, recipe)
+        network = (recipe.imgsz, profile, given["precision"], recipe.bench.threads, recipe.batch)
+        subject = subject_of(adapter, source.file, *network)
+        with runner_for(device) as runner:
+            table = profile_model(subject, as_testbed(runner, [profile], effort()), notify)
     if out:
         save_table(table, out)
     if plot:

@@ -17,12 +17,13 @@ from edgeprune.bench.stock import stock_images
 from edgeprune.bench.testbed import Testbed
 from edgeprune.config.recipe import ExportRecipe
 from edgeprune.config.targets import DeviceProfile, Precision
-from edgeprune.core.artifact import Artifact, digest
+from edgeprune.core.artifact import Artifact
 from edgeprune.core.errors import ConfigError
 from edgeprune.export.onnx import export, export_program
 from edgeprune.images.preprocess import Preprocess
 from edgeprune.images.size import ImageSize, input_shape, misfit
 from edgeprune.models import ModelAdapter
+from edgeprune.models.source import network_key
 from edgeprune.prune.groups import find_groups, remove, trace
 from edgeprune.quantize import CalibrationSet, quantize
 from edgeprune.records.latency_table import TableKey
@@ -79,7 +80,7 @@ def subject_of(
         raise ConfigError(f"--imgsz: {wrong}")
     shipped = precision or profile.ship
     return ProfiledNetwork(
-        adapter, adapter.prunable(model), digest(path), side, profile, shipped, threads, batch
+        adapter, adapter.prunable(model), network_key(adapter, path), side, profile, shipped, threads, batch
     )
 
 

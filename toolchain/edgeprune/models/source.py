@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
+from edgeprune.core.artifact import content_key, digest
 from edgeprune.core.errors import ConfigError, did_you_mean
 from edgeprune.models import adapter_of, get_adapter
 from edgeprune.models.adapter import ModelAdapter
@@ -38,10 +39,11 @@ class ModelSource:
     metric: str | None = None
 
     @property
-    def code(self) -> tuple[str, ...]:
-        """What of the user's own code is run: files that are named as adapter and metric."""
+    def notices(self) -> tuple[str, ...]:
+        """What is said before code of the user's own is run: files that are named as adapter and metric."""
         named = (self.adapter, self.metric and self.metric.rpartition(":")[0])
-        return tuple(file for file in named if file and file.endswith(".py"))
+        files = (file for file in named if file and file.endswith(".py"))
+        return tuple(f"running {file}, which is your own code" for file in files)
 
     def __str__(self) -> str:
         """Return it as messages name it."""
@@ -57,6 +59,19 @@ class Configurable(Protocol):
 
         Raises:
             ConfigError: the kind of model has no such architecture, or takes no such input.
+        """
+        ...
+
+
+@runtime_checkable
+class Limited(Protocol):
+    """An adapter that has not every training, and says so before any work is done."""
+
+    def require_trainings(self, recipe: Recipe) -> None:
+        """Hold what a recipe asks for against the trainings that there are.
+
+        Raises:
+            ConfigError: it asks for one that this kind of model does not have.
         """
         ...
 
@@ -77,7 +92,7 @@ def choose_adapter(source: ModelSource, recipe: Recipe) -> ModelAdapter:
     Code of the user runs only where it is named: a Python file as `adapter` or in `metric`.
 
     Raises:
-        ConfigError: there is no such adapter or architecture, or it takes no such setting.
+        ConfigError: there is no such adapter or architecture, or it takes no such setting or training.
         ModelError: the file cannot be read.
     """
     adapter = _named(source)
@@ -90,6 +105,8 @@ def choose_adapter(source: ModelSource, recipe: Recipe) -> ModelAdapter:
     for module, is_asked in _WRAPPERS.items():
         if is_asked(source, recipe):
             adapter = cast(Wrapper, import_module(module).wrap)(adapter, source, recipe)
+    if isinstance(adapter, Limited):
+        adapter.require_trainings(recipe)
     return adapter
 
 
@@ -107,6 +124,15 @@ def _named(source: ModelSource) -> ModelAdapter:
         own: Any = import_module(OWN)
         return cast(ModelAdapter, own.load_own(Path(source.adapter)))
     return get_adapter(source.adapter)
+
+
+def network_key(adapter: ModelAdapter, path: Path) -> str:
+    """Return what tells one network from another: its file, and what its adapter depends on beside it.
+
+    The same weights make another network with another architecture, or another version of a user's file.
+    """
+    parts = adapter.parts()
+    return content_key({"file": digest(path), "adapter": dict(parts)}) if parts else digest(path)
 
 
 def is_architecture(model: str) -> bool:

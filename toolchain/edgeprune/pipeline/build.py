@@ -9,8 +9,9 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from edgeprune.backends import require_batch, require_runtime
+from edgeprune.backends import get_backend, require_batch, require_runtime
 from edgeprune.bench.testbed import Testbed, local
+from edgeprune.converters.environments import python_of
 from edgeprune.core.artifact import STAGES, SUMMARY, Artifact, Store, digest, require_own_folder
 from edgeprune.core.errors import ConfigError
 from edgeprune.core.packages import version_named
@@ -83,6 +84,9 @@ def start(
 
     Args:
         testbed: the device that the targets are measured on; this machine by default.
+
+    Raises:
+        EdgepruneError: what is asked for cannot be made here, or an input is bad.
     """
     if request.recipe.bench.compare and not request.recipe.prune.enabled:
         raise ConfigError(
@@ -98,9 +102,11 @@ def start(
             require_method(scheme_of(request.recipe, profile), request.recipe.quantize.method)
         require_batch(profile, request.recipe.batch)
         require_runtime(profile)
+        if get_backend(profile.backend).CONVERTER:
+            python_of(profile.backend)  # a converter that is missing ends here, not after hours of training
     notify("load", 0.0, str(request.model))
-    for code in request.model.code:
-        notify("load", 0.0, f"running {code}, which is your own code")
+    for words in request.model.notices:
+        notify("load", 0.0, words)
     adapter = choose_adapter(request.model, request.recipe)
     model = adapter.load(request.model.file, request.trust)
     info = adapter.info(model)

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 from edgeprune.bench.testbed import Testbed
-from edgeprune.core.artifact import STAGES, Artifact, Store, content_key, digest, require_own_folder
+from edgeprune.core.artifact import STAGES, Artifact, Store, content_key, require_own_folder
 from edgeprune.core.documents import parse_record
 from edgeprune.core.errors import ConfigError, NotComparableError
 from edgeprune.core.files import write_text_atomically
 from edgeprune.core.text import flatten
 from edgeprune.images.dataset import Dataset
 from edgeprune.images.size import ImageSize, misfit
+from edgeprune.models.source import network_key
 from edgeprune.models.trust import trusting
 from edgeprune.pipeline.build import start
 from edgeprune.pipeline.context import Build, BuildRequest, Notify
@@ -164,7 +165,7 @@ def _prepared(
 def _terms(request: SearchRequest, context: Build) -> Terms:
     recipe, profile = context.recipe, request.build.targets[0]
     return Terms(
-        model=digest(request.build.model.file),
+        model=network_key(context.adapter, request.build.model.file),
         data=_data_key(context.dataset),
         target=profile.name,
         precision=profile.ship,
@@ -214,6 +215,7 @@ def _sizes(wanted: tuple[ImageSize, ...], context: Build) -> tuple[ImageSize, ..
     for size in wanted:
         if wrong := misfit(size, context.info.stride):
             raise ConfigError(f"--imgsz: {wrong}")
+        context.adapter.preprocess(size)  # not every kind of model takes another size than its own
     return wanted or (context.spec.imgsz,)
 
 
