@@ -66,7 +66,7 @@ ELSEWHERE = {
         "adapters/onnx/reading",
     ),
     "adapters/test_collection.py": ("adapters/timm", "adapters/torchvision"),
-    "adapters/test_own.py": ("adapters/bounded",),
+    "adapters/test_own.py": ("adapters/bounded", "adapters/own_class"),
     "bench/test_flags.py": ("bench/machine_flags", "records/facts", "records/figures"),
     "bench/test_foreign_engines.py": ("bench/foreign", "bench/inventory"),
     "bench/test_protocol.py": (

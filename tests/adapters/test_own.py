@@ -97,6 +97,15 @@ FAULTS = {
         r"lacks the methods load, example; metric is called as metric\(self, predict, samples\)$",
     ),
     "an import": ("import nothing_of_this_name\n", r"running it failed: line 1: ModuleNotFoundError: "),
+    "a script": ("import sys\nsys.exit('usage')\n", r"running it failed: line 2: SystemExit: usage$"),
+    "its attributes": (
+        CODE.replace("names = NAMES", "names = {0: 'a'}\n    timeout = 'long'"),
+        r"class Adapter: names has to be a list.*; timeout has to be a number of seconds above 0$",
+    ),
+    "names are of others": (
+        CODE.replace("names = NAMES", "names = ('a', 'b')"),
+        r"names are of 2 classes, and the network's output has the shape \(1, 3\), not \(1, 2\)",
+    ),
     "its constructor": (
         CODE.replace("class Adapter:\n", "class Adapter:\n    def __init__(self):\n        1 / 0\n"),
         r"Adapter\(\) failed: line \d+: ZeroDivisionError: division by zero$",
@@ -137,6 +146,20 @@ def test_a_fault_of_the_file_is_one_line(tmp_path: Path, name: str) -> None:
         adapter = choose_adapter(ModelSource(file, adapter=str(path)), load_recipe())
         adapter.info(adapter.load(file))
     assert "\n" not in str(caught.value) and caught.value.exit_code == 3
+
+
+def test_a_network_is_taken_out_of_what_torch_puts_around_it(tmp_path: Path) -> None:
+    code = CODE.replace("return model\n", "return torch.compile(nn.DataParallel(model))\n")
+    adapter = asked(tmp_path, code)
+    assert type(adapter.load(adapter.file)).__name__ == "Net"
+
+
+def test_a_size_that_the_network_does_not_take_is_told_before_any_work(tmp_path: Path) -> None:
+    code = CODE.replace("Linear(64", "Linear(64 * 64").replace(".mean((2, 3))", ".flatten(1)")
+    assert asked(tmp_path, code).load(tmp_path / "digits.pth")
+    adapter = asked(tmp_path, code, "imgsz=64")
+    with pytest.raises(ConfigError, match=r"network does not take the 64 px of --imgsz: mat1 and mat2"):
+        adapter.load(adapter.file)
 
 
 METRICS = {

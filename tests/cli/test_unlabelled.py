@@ -71,7 +71,8 @@ def test_what_needs_labels_is_said_in_a_line(
     ended = run(*asked(classifiers["yolov8n-cls"], pictures, tmp_path / "out"), *options)
     assert ended.code == 3
     assert ended.error.startswith(f"edgeprune: {key}: ")
-    assert ended.error.endswith("training needs labels; leave it out, or drop --no-labels")
+    assert ended.error.endswith("needs labels, which are not read here; leave it out")
+    assert not list((tmp_path / "out" / "stages").glob("*-*"))  # before anything was made
 
 
 def test_an_original_that_finds_nothing_is_told(

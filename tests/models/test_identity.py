@@ -72,3 +72,15 @@ def test_a_swapped_activation_is_another_network(model: Any) -> None:
         len({identity(net) for net in (model, *(swap_activation(model, to) for to in ("relu", "relu6")))})
         == 3
     )
+
+
+def test_a_network_that_holds_itself_has_an_identity() -> None:
+    layers = [nn.Conv2d(3, 4, 1) for _ in range(2)]
+    for layer in layers:
+        told: dict[str, Any] = {"width": 4}
+        layer.told = told | {"again": [told]}  # type: ignore[assignment]
+        told["root"] = layer.told
+        nn.init.zeros_(layer.weight), nn.init.zeros_(layer.bias)
+    assert identity(layers[0]) == identity(layers[1])
+    layers[0].told["width"] = 5  # type: ignore[index, operator]
+    assert identity(layers[0]) != identity(layers[1])

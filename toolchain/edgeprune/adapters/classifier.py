@@ -12,11 +12,12 @@ from torch import nn
 from torch.nn import functional
 
 from edgeprune.adapters import top_k
+from edgeprune.adapters.sparse import sparsify
 from edgeprune.images.dataset import Dataset, load_folders
 from edgeprune.images.postprocess import Postprocess
 from edgeprune.images.preprocess import CENTRE_CROP, Preprocess, load_input
 from edgeprune.images.size import ImageSize
-from edgeprune.models.adapter import Batch, ModelInfo, Predict
+from edgeprune.models.adapter import Batch, ModelInfo, Predict, Training
 from edgeprune.models.augment import Augmentation, load_changed, shuffled
 from edgeprune.models.base import BaseAdapter
 from edgeprune.records.scores import Accuracy
@@ -80,6 +81,10 @@ class Classifier(BaseAdapter):
         hard = functional.cross_entropy(student, batch["cls"])
         soft = distillation(student, wanted, recipe.finetune.temperature)
         return (1 - TEACHER_SHARE) * hard + TEACHER_SHARE * soft
+
+    def sparsify(self, training: Training) -> None:
+        """Train with the criterion's regulariser, by the labels alone."""
+        sparsify(self, training)
 
     def evaluate(
         self, predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess

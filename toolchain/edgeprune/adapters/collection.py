@@ -24,7 +24,7 @@ from edgeprune.images.postprocess import classifier
 from edgeprune.images.preprocess import BICUBIC_CROP, CENTRE_CROP, Preprocess, Resize
 from edgeprune.images.size import ImageSize
 from edgeprune.models import ModelInfo
-from edgeprune.models.fit import find_misfits, name_misfits, require_finite
+from edgeprune.models.fit import find_misfits, fit, name_misfits
 from edgeprune.models.plain import plain_kind, read_plain, read_state, rebuild_plain, save_plain
 
 if TYPE_CHECKING:
@@ -159,8 +159,7 @@ class Collection(Classifier):
             raise ModelError(
                 f"{path}: the weights do not fit {self.NAME}:{architecture}: {name_misfits(misfits)}"
             )
-        model.load_state_dict(state, strict=False)
-        require_finite(model, path)
+        fit(model, state, path)  # `load_state_dict` of some networks asks for more than weights
         return _labelled(model.float().eval().requires_grad_(True), _names_beside(path))
 
     def save(self, model: nn.Module, path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -15,7 +15,11 @@ from edgeprune.images.postprocess import Postprocess
 from edgeprune.images.preprocess import Preprocess
 from edgeprune.images.size import ImageSize
 from edgeprune.models.adapter import Batch, ModelAdapter, ModelInfo, Predict, Training
+from edgeprune.models.source import Limited
 from edgeprune.records.scores import Accuracy
+
+if TYPE_CHECKING:
+    from edgeprune.config.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,11 @@ class Delegating:
     def float_nodes(self, names: Sequence[str]) -> list[str]:
         """Return the names of nodes that stay in float."""
         return self.inner.float_nodes(names)
+
+    def require_trainings(self, recipe: Recipe) -> None:
+        """Refuse a recipe with a training that the kind of model does not have."""
+        if isinstance(self.inner, Limited):
+            self.inner.require_trainings(recipe)
 
     def sparsify(self, training: Training) -> None:
         """Train with the criterion's regulariser."""

@@ -25,13 +25,13 @@ import numpy as np
 from torch import nn
 
 from edgeprune.adapters.delegating import Delegating
+from edgeprune.adapters.user_code import code_key
 from edgeprune.core.errors import ConfigError, how_it_ended, shorten
 from edgeprune.core.files import read_bytes
 from edgeprune.core.processes import own_python
 from edgeprune.images.dataset import Dataset
 from edgeprune.images.postprocess import Postprocess
 from edgeprune.images.preprocess import Preprocess
-from edgeprune.images.reading.index import content_sha256
 from edgeprune.models.adapter import ModelAdapter, ModelInfo, Predict
 from edgeprune.records.scores import Accuracy
 
@@ -57,8 +57,8 @@ class Judged(Delegating):
     function: str
 
     def parts(self) -> Mapping[str, Any]:
-        """Return what results depend on: the content of the user's file as well."""
-        metric = {"sha256": content_sha256(self.file), "function": self.function}
+        """Return what results depend on: the user's file as well, and what it imports from beside it."""
+        metric = {"code": code_key(self.file), "function": self.function}
         return {**self.inner.parts(), "metric": metric}
 
     def info(self, model: nn.Module) -> ModelInfo:

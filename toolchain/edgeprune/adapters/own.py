@@ -6,26 +6,25 @@ this process, and nothing is written beside it.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from edgeprune.adapters.bounded import Metric, judge
-from edgeprune.adapters.user_code import last_line, run_file
+from edgeprune.adapters.own_class import CLASS, LOSS, SILENT_S, load_user, where_in
+from edgeprune.adapters.sparse import sparsify
+from edgeprune.adapters.user_code import code_key
 from edgeprune.config.recipe import InputRecipe
-from edgeprune.core.artifact import digest
 from edgeprune.core.documents import validate
 from edgeprune.core.errors import ConfigError, DataError, EdgepruneError, shorten
 from edgeprune.images.dataset import Dataset, load_pictures
 from edgeprune.images.postprocess import Postprocess, classifier, values
 from edgeprune.images.preprocess import CENTRE_CROP, LETTERBOX, Preprocess, Resize, load_input
-from edgeprune.images.size import ImageSize, size_of
+from edgeprune.images.size import ImageSize, size_of, size_words
 from edgeprune.models.adapter import Batch, ModelInfo, Predict, Training
 from edgeprune.models.base import BaseAdapter
 from edgeprune.models.fit import require_finite
@@ -37,16 +36,7 @@ if TYPE_CHECKING:
     from edgeprune.config.recipe import Recipe
     from edgeprune.models.source import ModelSource
 
-KIND, CLASS = "own", "Adapter"
-REQUIRED: Mapping[str, tuple[str, ...]] = {
-    "load": ("path",),
-    "example": (),
-    "metric": ("predict", "samples"),
-}
-OPTIONAL: Mapping[str, tuple[str, ...]] = {"loss": ("model", "images", "paths"), "data": ("folder",)}
-"""Methods of the user's class, and what each is given."""
-SILENT_S = 600.0
-"""Seconds that a metric may take between two predictions; the class may say others as `timeout`."""
+KIND = "own"
 
 
 @dataclass(frozen=True)
@@ -58,12 +48,14 @@ class Own(BaseAdapter):
         user: an object of its class.
         file: the checkpoint that its `load` reads.
         input: how a picture becomes the input, at any size.
+        imgsz: the size that is asked for, None where it is the example's.
     """
 
     code: Path
     user: Any
     file: Path | None = None
     input: Preprocess = field(default_factory=lambda: Preprocess(32))
+    imgsz: ImageSize | None = None
 
     def configure(self, source: ModelSource, recipe: Recipe) -> Own:
         """Return the adapter of one checkpoint, with the input that the class and the recipe tell."""
@@ -73,11 +65,11 @@ class Own(BaseAdapter):
         resize: Resize = LETTERBOX if given.pop("resize", "crop") == "letterbox" else CENTRE_CROP
         pad = 114 if resize == LETTERBOX else None
         spec = Preprocess(size_of(*self._sample().shape[2:]), pad=pad, resize=resize, **given)
-        return replace(self, file=source.file, input=spec)
+        return replace(self, file=source.file, input=spec, imgsz=recipe.imgsz)
 
     def parts(self) -> Mapping[str, Any]:
-        """Return the digest of the user's file, and the input."""
-        return {"code": digest(self.code), "input": self.input.told()}
+        """Return a digest of the user's file and what it imports from beside it, and the input."""
+        return {"code": code_key(self.code), "input": self.input.told()}
 
     def recognise(self, path: Path) -> bool:
         """Tell nothing of a file: the user says what it is."""
@@ -101,7 +93,7 @@ class Own(BaseAdapter):
 
     def info(self, model: nn.Module) -> ModelInfo:
         """Describe the network: its outputs are scores of classes where the class has `names`."""
-        names = tuple(str(name) for name in getattr(self.user, "names", ()))
+        names = tuple(getattr(self.user, "names", ()))
         with torch.no_grad():
             outputs = _outputs(model(self._sample()))
         return ModelInfo(
@@ -149,7 +141,7 @@ class Own(BaseAdapter):
         paths = dataset.images[split]
         limit = float(getattr(self.user, "timeout", SILENT_S))
         samples = Samples(paths, spec)
-        asked = Metric(f"{self.code}: metric", self.user.metric, limit, lambda exc: _where(exc, self.code))
+        asked = Metric(f"{self.code}: metric", self.user.metric, limit, lambda exc: where_in(exc, self.code))
         score = judge(asked, predict, samples)
         name = str(getattr(self.user, "metric_name", "metric"))
         return Accuracy(metric=name, split=split, images=len(paths), score=score)
@@ -178,13 +170,25 @@ class Own(BaseAdapter):
         """
         if not hasattr(self.user, "loss"):
             raise ConfigError(
-                f"{self.code}: this needs a method loss(self, model, images, paths) of the class {CLASS}; "
+                f"{self.code}: this needs {LOSS}; "
                 "without one take a criterion that reads weights alone, such as prune.criterion=l1"
             )
         found = self._run("loss", model, batch["img"], batch["paths"])
         if not isinstance(found, torch.Tensor) or found.dim() or not found.requires_grad:
             raise ConfigError(f"{self.code}: loss has to give a scalar tensor with a graph behind it")
         return found
+
+    def require_trainings(self, recipe: Recipe) -> None:
+        """Refuse a recipe with a training that needs what the class does not have."""
+        super().require_trainings(recipe)
+        if recipe.sparse.epochs and not hasattr(self.user, "loss"):
+            raise ConfigError(
+                f"sparse.epochs: {self.code}: sparse training, and so a sweep, needs {LOSS}; leave it out"
+            )
+
+    def sparsify(self, training: Training) -> None:
+        """Train with the user's loss and the criterion's regulariser."""
+        sparsify(self, training)
 
     def finetune(self, training: Training) -> None:
         """Train with the user's loss; without one by imitating the original, see `models/imitation.py`."""
@@ -210,24 +214,37 @@ class Own(BaseAdapter):
         model = self._run("load", path)
         if not isinstance(model, nn.Module):
             raise ConfigError(f"{self.code}: load has to give a torch.nn.Module, not {type(model).__name__}")
-        model = model.float().cpu().eval().requires_grad_(True)
+        model = _unwrapped(model).float().cpu().eval().requires_grad_(True)
         require_finite(model, path)
+        outputs = self._tried(model, self._sample(), "its example")
+        if self.imgsz is not None:
+            words = f"the {size_words(self.imgsz)} of --imgsz"
+            self._tried(model, torch.zeros(self.preprocess(self.imgsz).shape), words)
+        given = _outputs(outputs)
+        if not given:
+            raise ConfigError(f"{self.code}: its network has to give a tensor, or a list or tuple of tensors")
+        names, shapes = getattr(self.user, "names", ()), [tuple(output.shape) for output in given]
+        if names and shapes != [(1, len(names))]:
+            raise ConfigError(
+                f"{self.code}: names are of {len(names)} classes, and the network's output has the shape "
+                f"{', '.join(map(str, shapes))}, not (1, {len(names)}); leave out what is no class"
+            )
+        return model
+
+    def _tried(self, model: nn.Module, images: torch.Tensor, what: str) -> Any:
         try:
             with torch.no_grad():
-                outputs = model(self._sample())
+                return model(images)
         except Exception as exc:  # the user's own forward pass
-            raise ConfigError(f"{self.code}: its network does not take its example: {shorten(exc)}") from exc
-        if not _outputs(outputs):
-            raise ConfigError(f"{self.code}: its network has to give a tensor, or a list or tuple of tensors")
-        return model
+            raise ConfigError(f"{self.code}: its network does not take {what}: {shorten(exc)}") from exc
 
     def _run(self, method: str, *arguments: Any) -> Any:
         try:
             return getattr(self.user, method)(*arguments)
         except EdgepruneError:
             raise
-        except Exception as exc:  # the user's code
-            raise ConfigError(f"{self.code}: {method} failed: {_where(exc, self.code)}") from exc
+        except (Exception, SystemExit) as exc:  # the user's code
+            raise ConfigError(f"{self.code}: {method} failed: {where_in(exc, self.code)}") from exc
 
 
 class Samples(Sequence[tuple[Path, Any]]):
@@ -252,46 +269,16 @@ def load_own(path: Path) -> Own:
     """Run a user's file, and return the adapter of its class.
 
     Raises:
-        ConfigError: it is missing, cannot be run, or its class lacks something: all that it lacks is named.
+        ConfigError: see `load_user`.
     """
-    kind = getattr(_run_file(path), CLASS, None)
-    if not isinstance(kind, type):
-        raise ConfigError(f"{path}: a class {CLASS} is expected with {', '.join(REQUIRED)}")
-    if faults := [*_missing(kind), *_misshaped(kind)]:
-        raise ConfigError(f"{path}: class {CLASS}: {'; '.join(faults)}")
-    try:
-        return Own(path, kind())
-    except Exception as exc:  # the user's code
-        raise ConfigError(f"{path}: {CLASS}() failed: {_where(exc, path)}") from exc
+    return Own(path, load_user(path))
 
 
-def _run_file(path: Path) -> ModuleType:
-    try:
-        return run_file(path, f"edgeprune_own_{path.stem}")
-    except FileNotFoundError as exc:
-        if path.is_file():  # it is the file's own that looks for another one
-            raise ConfigError(f"{path}: running it failed: {_where(exc, path)}") from exc
-        raise ConfigError(f"--adapter {path}: no such file") from exc
-    except SyntaxError as exc:
-        raise ConfigError(f"{exc.filename}:{exc.lineno}: syntax error: {shorten(exc.msg)}") from exc
-    except Exception as exc:  # the user's code
-        raise ConfigError(f"{path}: running it failed: {_where(exc, path)}") from exc
-
-
-def _missing(kind: type) -> list[str]:
-    lacking = [name for name in REQUIRED if not callable(getattr(kind, name, None))]
-    return [f"lacks the method{'s' if len(lacking) > 1 else ''} {', '.join(lacking)}"] if lacking else []
-
-
-def _misshaped(kind: type) -> Iterator[str]:
-    for name, wanted in {**REQUIRED, **OPTIONAL}.items():
-        method = getattr(kind, name, None)
-        if not callable(method):
-            continue
-        try:
-            inspect.signature(method).bind(None, *wanted)
-        except TypeError:
-            yield f"{name} is called as {name}({', '.join(('self', *wanted))})"
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """Return the network in what torch puts around one: for several GPUs, and by `torch.compile`."""
+    wrapped = isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel)
+    inner = model.module if wrapped else getattr(model, "_orig_mod", None)
+    return _unwrapped(inner) if isinstance(inner, nn.Module) else model
 
 
 def _said(told: InputRecipe) -> dict[str, Any]:
@@ -301,11 +288,3 @@ def _said(told: InputRecipe) -> dict[str, Any]:
 def _outputs(found: Any) -> list[torch.Tensor]:
     parts = [found] if isinstance(found, torch.Tensor) else found if isinstance(found, list | tuple) else []
     return list(parts) if all(isinstance(part, torch.Tensor) for part in parts) else []
-
-
-def _where(exc: BaseException, path: Path) -> str:
-    """Return an exception in a line, with the last line of the user's file that it went through."""
-    line = last_line(exc, path)
-    place = f"line {line}: " if line else ""
-    text = str(exc).strip()
-    return place + shorten(f"{type(exc).__name__}: {text}" if text else type(exc).__name__)

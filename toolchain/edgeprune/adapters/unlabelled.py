@@ -89,16 +89,15 @@ class Unlabelled(Delegating):
         """Train a student to do what the original does, see `models/imitation.py`."""
         imitate(self, training, self.inner.imitation_loss if isinstance(self.inner, Imitable) else None)
 
-    def sparsify(self, training: Training) -> None:
-        """Say that sparse training needs labels."""
-        raise ConfigError("sparse.epochs: sparse training needs labels; leave it out, or drop --no-labels")
-
-    def train_aware(self, training: Training) -> None:
-        """Say that quantization-aware training needs labels."""
-        raise ConfigError(
-            "quantize.aware_epochs: quantization-aware training needs labels; leave it out, or drop "
-            "--no-labels"
+    def require_trainings(self, recipe: Recipe) -> None:
+        """Say that sparse and quantization-aware training need labels."""
+        asked = (
+            ("sparse.epochs", recipe.sparse.epochs, "sparse training, and so a sweep,"),
+            ("quantize.aware_epochs", recipe.quantize.aware_epochs, "quantization-aware training"),
         )
+        for key, epochs, what in asked:
+            if epochs:
+                raise ConfigError(f"{key}: {what} needs labels, which are not read here; leave it out")
 
     def _reference(self, spec: Preprocess, post: Postprocess) -> agreement.Reference:
         """Return the original with a head and an input of some size; made when it is asked for first."""

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from edgeprune.images.preprocess import Preprocess
     from edgeprune.records.scores import Accuracy
 
+_NOT_SPARSE = (
+    "sparse.epochs: this kind of model has no sparse training, so it cannot be swept either; leave it out"
+)
+_NOT_AWARE = "quantize.aware_epochs: this kind of model has no quantization-aware training; leave it out"
 _WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear)
 
 
@@ -138,15 +142,20 @@ class BaseAdapter(ABC):
         """Train with `labelled_images` and `loss`, see `models/recovery.py`."""
         recover(self, training)
 
+    def require_trainings(self, recipe: Recipe) -> None:
+        """Refuse a recipe with a training that is not overridden: this kind of model does not have it."""
+        if recipe.sparse.epochs and type(self).sparsify is BaseAdapter.sparsify:
+            raise ConfigError(_NOT_SPARSE)
+        if recipe.quantize.aware_epochs and type(self).train_aware is BaseAdapter.train_aware:
+            raise ConfigError(_NOT_AWARE)
+
     def sparsify(self, training: Training) -> None:
         """Say that there is no sparse training here."""
-        raise ConfigError("sparse.epochs: this kind of model has no sparse training; leave it out")
+        raise ConfigError(_NOT_SPARSE)
 
     def train_aware(self, training: Training) -> None:
         """Say that there is no training with rounding here."""
-        raise ConfigError(
-            "quantize.aware_epochs: this kind of model has no quantization-aware training; leave it out"
-        )
+        raise ConfigError(_NOT_AWARE)
 
 
 def output_layers(model: nn.Module, example: torch.Tensor) -> list[nn.Module]:

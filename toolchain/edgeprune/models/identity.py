@@ -44,20 +44,27 @@ def _tells(attribute: str) -> bool:
     return not attribute.startswith("_") and attribute not in TRANSIENT
 
 
-def _plain(value: Any) -> Any:
-    """Return a value in a form that JSON takes and that is the same for equal values."""
+def _plain(value: Any, around: frozenset[int] = frozenset()) -> Any:
+    """Return a value in a form that JSON takes and that is the same for equal values.
+
+    Args:
+        around: ids of the values that this one lies in: one of them again is named by its class alone.
+    """
+    if id(value) in around:
+        return [type(value).__qualname__, "around"]
+    into = around | {id(value)}
     match value:
         case None | bool() | int() | float() | str():
             found: Any = value
         case torch.Tensor():
             found = hashlib.sha256(_bytes(value)).hexdigest()
         case Mapping():
-            found = {str(key): _plain(entry) for key, entry in value.items()}
+            found = {str(key): _plain(entry, into) for key, entry in value.items()}
         case list() | tuple():
-            found = [_plain(entry) for entry in value]
+            found = [_plain(entry, into) for entry in value]
         case _:
             inside = getattr(value, "__dict__", None)
-            found = [type(value).__qualname__, str(value) if inside is None else _plain(dict(inside))]
+            found = [type(value).__qualname__, str(value) if inside is None else _plain(inside, into)]
     return found
 
 

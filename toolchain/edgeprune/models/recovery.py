@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from edgeprune.images.dataset import Dataset
     from edgeprune.images.preprocess import Preprocess
     from edgeprune.models.adapter import Training
+    from edgeprune.records.scores import Accuracy
 
 _SPLIT = "val"
 REACH = 1000
@@ -52,20 +54,27 @@ def recover(adapter: Trainable, training: Training) -> None:
     The adapter's labels teach, and the teacher as far as the adapter's loss asks it. Batch norms follow the
     images where these come in batches; else they keep the statistics that were measured after the cut.
     """
-    device, recipe = device_of(training), training.recipe
+    device = device_of(training)
     model = adapter.load(training.student).to(device).requires_grad_(True)
     teacher = adapter.load(training.teacher).to(device).eval() if training.teacher else None
-    drawn = _drawn(adapter, training)
+    descend(adapter, training, model, list(model.parameters()), by_labels(adapter, training, model, teacher))
+
+
+def by_labels(
+    adapter: Trainable, training: Training, model: nn.Module, teacher: nn.Module | None = None
+) -> Callable[[int], None]:
+    """Return what adds the gradients of a step's images: those of the adapter's loss, epoch after epoch."""
+    device, drawn = device_of(training), _drawn(adapter, training)
 
     def add_gradients(_step: int) -> None:
         parts = next(drawn)
         for part in parts:
             batch = _moved(part, device)
             model.train(_is_several(batch))
-            loss = adapter.taught_loss(model, teacher, batch, recipe) / len(parts)
+            loss = adapter.taught_loss(model, teacher, batch, training.recipe) / len(parts)
             loss.backward()
 
-    descend(adapter, training, model, list(model.parameters()), add_gradients)
+    return add_gradients
 
 
 def _drawn(adapter: Trainable, training: Training) -> Iterator[Sequence[Batch]]:
@@ -92,13 +101,38 @@ def descend(
         parameters: what is trained.
         add_gradients: told the number of the step, adds the gradients of its images.
     """
+    best, since = -math.inf, 0
+
+    def say(share: float, text: str) -> None:
+        training.progress(share, f"{text}, best {best:.3f}" if math.isfinite(best) else text)
+
+    for _, plain in epochs_of(replace(training, progress=say), model, parameters, add_gradients):
+        score = rate(adapter, plain, training).score
+        since = 0 if score > best else since + 1
+        if score >= best:  # of equals the later one, trained at the lower rate
+            best = score
+            adapter.save(plain, training.out)
+        if since > training.recipe.finetune.patience > 0:
+            return
+
+
+def epochs_of(
+    training: Training,
+    model: nn.Module,
+    parameters: Sequence[nn.Parameter],
+    add_gradients: Callable[[int], None],
+) -> Iterator[tuple[int, nn.Module]]:
+    """Take the steps of all epochs, and yield after each its number, from 0, and the averaged network.
+
+    None is yielded while the network still has a share of SiLU. The arguments are those of `descend`.
+    """
     tuning = training.recipe.finetune
     steps = steps_of_epoch(training)
     kind = {"AdamW": torch.optim.AdamW, "SGD": torch.optim.SGD}[tuning.optimizer]
     optimiser = kind(parameters, lr=tuning.lr0, weight_decay=tuning.weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, tuning.epochs * steps)
     last = EASED * tuning.epochs * steps if ease(model) else 0.0
-    average, best, since, eased = Average(model), -math.inf, 0, 1.0
+    average, eased = Average(model), 1.0
     for epoch in range(tuning.epochs):
         for step in range(epoch * steps, (epoch + 1) * steps):
             optimiser.zero_grad()
@@ -108,21 +142,11 @@ def descend(
             eased = min(1.0, (step + 1) / last) if last else 1.0
             set_share(model, eased)
             average.follow(model)
-            rated = f", best {best:.3f}" if math.isfinite(best) else ""
-            training.progress(
-                (step + 1) / (tuning.epochs * steps), f"epoch {epoch + 1}/{tuning.epochs}{rated}"
-            )
-        if eased < 1:
-            continue  # that network still has a share of SiLU
-        plain = average.of(model)
-        settle(plain)
-        score = _score(adapter, plain, training)
-        since = 0 if score > best else since + 1
-        if score >= best:  # of equals the later one, trained at the lower rate
-            best = score
-            adapter.save(plain, training.out)
-        if since > tuning.patience > 0:
-            return
+            training.progress((step + 1) / (tuning.epochs * steps), f"epoch {epoch + 1}/{tuning.epochs}")
+        if eased == 1:
+            plain = average.of(model)
+            settle(plain)
+            yield epoch, plain
 
 
 class Average:
@@ -132,7 +156,8 @@ class Average:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        self._state = model.state_dict()  # an OrderedDict with the versions of the layers beside it
+        self._state.update({name: tensor.detach().clone() for name, tensor in self._state.items()})
         self._steps = 0
 
     def follow(self, model: nn.Module) -> None:
@@ -165,10 +190,11 @@ def device_of(training: Training) -> torch.device:
     return torch.device(f"cuda:{first}" if first.isdigit() else first)
 
 
-def _score(adapter: ModelAdapter, model: nn.Module, training: Training) -> float:
+def rate(adapter: ModelAdapter, model: nn.Module, training: Training) -> Accuracy:
+    """Return the accuracy of a network on the val split of a training."""
     predict, post = predictor(adapter.exportable(model)), adapter.info(model).postprocess
     spec = adapter.preprocess(training.imgsz)
-    return adapter.evaluate(predict, training.dataset, _SPLIT, spec, post).score
+    return adapter.evaluate(predict, training.dataset, _SPLIT, spec, post)
 
 
 def _is_several(batch: Batch) -> bool:

@@ -15,13 +15,14 @@ from edgeprune.adapters.retinaface.imitation import imitation_loss
 from edgeprune.adapters.retinaface.loss import Faces, multibox_loss
 from edgeprune.adapters.retinaface.network import RetinaFace
 from edgeprune.adapters.retinaface.priors import STRIDES, prior_boxes
+from edgeprune.adapters.sparse import sparsify
 from edgeprune.adapters.ultralytics import mean_ap
 from edgeprune.core.errors import ModelError
 from edgeprune.images.dataset import Dataset, load_dataset
 from edgeprune.images.postprocess import Postprocess, Selection, pose_estimator
 from edgeprune.images.preprocess import Preprocess, load_input
 from edgeprune.images.size import ImageSize
-from edgeprune.models import Batch, ModelInfo, Predict
+from edgeprune.models import Batch, ModelInfo, Predict, Training
 from edgeprune.models.base import BaseAdapter
 from edgeprune.models.fit import find_misfits, fit
 from edgeprune.models.plain import plain_kind, read_outline, read_plain, read_state, rebuild_plain, save_plain
@@ -124,6 +125,10 @@ class RetinaFaceAdapter(BaseAdapter):
         images = batch["img"]
         priors = prior_boxes(images.shape[2:]).to(images.device)
         return multibox_loss(model(images), batch["faces"], priors)
+
+    def sparsify(self, training: Training) -> None:
+        """Train with the criterion's regulariser, by the labels alone."""
+        sparsify(self, training)
 
     def imitation_loss(self, got: Sequence[torch.Tensor], wanted: Sequence[torch.Tensor]) -> torch.Tensor:
         """Return how far outputs are from a teacher's, see `imitation.py`."""

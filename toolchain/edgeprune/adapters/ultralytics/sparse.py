@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from ultralytics.utils import RANK
 from ultralytics.utils.torch_utils import unwrap_model
 
@@ -31,10 +29,18 @@ from edgeprune.core.errors import OutputError
 from edgeprune.core.files import write_text_atomically
 from edgeprune.models import Training, get_adapter
 from edgeprune.prune.groups import find_groups, trace
+from edgeprune.prune.scales import (
+    EVENTS,
+    RECORD,
+    describe_scales,
+    gammas,
+    log_epoch,
+    open_events,
+    scale_names,
+    write_training,
+)
 from edgeprune.prune.sparse import REGULARISERS, add_gradients, couple
-from edgeprune.records.pruning import GAMMA_QUANTILES, SMALL_GAMMA, SparseEpoch, SparseTraining
-
-RECORD, EVENTS = "sparse.json", "tensorboard"
+from edgeprune.records.pruning import SparseTraining
 
 
 class Regularised(KeptShape):
@@ -54,15 +60,14 @@ class Regularised(KeptShape):
         graph = trace(model, torch.zeros(1, 3, self.args.imgsz, self.args.imgsz), fixed)
         groups = find_groups(graph, model, fixed, recipe.prune.skip)
         self.coupled = couple(groups, ratio, recipe.prune.max_ratio)
-        names = {module: name for name, module in model.named_modules()}
-        self.scales = sorted({names[part.layer] for group in self.coupled for part in group.scales})
+        self.scales = scale_names(model, self.coupled)
         self.criterion, self.strength = recipe.prune.criterion, recipe.sparse.strength
         self.record = SparseTraining(
             criterion=self.criterion,
             strength=self.strength,
             epochs=(describe_scales(gammas(model, self.scales), 0, None, None, self.metric),),
         )
-        self.events = _events(folder / EVENTS) if RANK in {-1, 0} else None
+        self.events = open_events(folder / EVENTS) if RANK in {-1, 0} else None
         return model
 
     def optimizer_step(self) -> None:
@@ -90,9 +95,9 @@ class Regularised(KeptShape):
             self.metric,
         )
         self.record = self.record.model_copy(update={"epochs": (*self.record.epochs, epoch)})
-        write_text_atomically(Path(self.args.project) / RECORD, self.record.model_dump_json(indent=1) + "\n")
+        write_training(self.record, Path(self.args.project))
         if self.events is not None:
-            _log(self.events, epoch, values)
+            log_epoch(self.events, epoch, values)
         return super().save_model()
 
 
@@ -133,44 +138,3 @@ def sparsify(trainer_class: type[Regularised], training: Training) -> None:
         (work / RECORD).replace(out / RECORD)
         if (work / EVENTS).is_dir():
             (work / EVENTS).replace(out / EVENTS)
-
-
-def gammas(model: nn.Module, names: list[str]) -> torch.Tensor:
-    """Return the absolute scales of the named batch norms, float32 (n,), on the CPU."""
-    norms = [module for name in names if isinstance(module := model.get_submodule(name), _BatchNorm)]
-    return torch.cat([norm.weight.detach().abs().float().cpu() for norm in norms])
-
-
-def describe_scales(
-    values: torch.Tensor, epoch: int, strength: float | None, score: float | None, metric: str
-) -> SparseEpoch:
-    """Describe the distribution of scales after an epoch; epoch 0 is before the training."""
-    return SparseEpoch(
-        epoch=epoch,
-        strength=strength,
-        quantiles=tuple(values.quantile(torch.tensor(GAMMA_QUANTILES)).tolist()),
-        share_small=float((values < SMALL_GAMMA).float().mean()),
-        score=score,
-        metric=metric,
-    )
-
-
-def _events(folder: Path) -> Any:
-    """Return a writer of TensorBoard events, or None where that package is not installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(folder))
-
-
-def _log(events: Any, epoch: SparseEpoch, values: torch.Tensor) -> None:
-    scalars = {"strength": epoch.strength, epoch.metric: epoch.score, "share_small": epoch.share_small}
-    scalars |= {
-        f"gamma/q{share:g}": value for share, value in zip(GAMMA_QUANTILES, epoch.quantiles, strict=True)
-    }
-    for name, value in scalars.items():
-        if value is not None:
-            events.add_scalar(f"sparse/{name}", value, epoch.epoch)
-    events.add_histogram("sparse/gamma", values, epoch.epoch)
-    events.flush()
