@@ -43,7 +43,7 @@ def test_scales_are_pressed_and_the_record_tells_every_epoch(digits: Dataset, tm
     assert [epoch.epoch for epoch in record.epochs] == [0, 1, 2]
     assert [epoch.strength for epoch in record.epochs] == [None, 1.0, 0.5]
     assert all(0 <= (epoch.score or 0) <= 1 for epoch in record.epochs[1:])
-    sizes = [float(sum(module.weight.abs().sum() for module in model.modules() if hasattr(module, "eps")))
+    sizes = [float(sum(module.weight.detach().abs().sum() for module in model.modules() if hasattr(module, "eps")))
              for model in (free, pressed)]  # fmt: skip
     assert sizes[1] < sizes[0]
 
