@@ -36,6 +36,10 @@ def trained(digits: Dataset, folder: Path, name: str, *settings: str) -> tuple[A
     return adapter.load(out / "model.pt"), SparseTraining.model_validate_json((out / RECORD).read_text())
 
 
+def scales(model: Any) -> float:
+    return float(sum(norm.weight.detach().abs().sum() for norm in model.modules() if hasattr(norm, "eps")))
+
+
 def test_scales_are_pressed_and_the_record_tells_every_epoch(digits: Dataset, tmp_path: Path) -> None:
     name = "mnasnet0_5"
     free, _ = trained(digits, tmp_path, name, "sparse.strength=0.00001")
@@ -43,9 +47,7 @@ def test_scales_are_pressed_and_the_record_tells_every_epoch(digits: Dataset, tm
     assert [epoch.epoch for epoch in record.epochs] == [0, 1, 2]
     assert [epoch.strength for epoch in record.epochs] == [None, 1.0, 0.5]
     assert all(0 <= (epoch.score or 0) <= 1 for epoch in record.epochs[1:])
-    sizes = [float(sum(module.weight.detach().abs().sum() for module in model.modules() if hasattr(module, "eps")))
-             for model in (free, pressed)]  # fmt: skip
-    assert sizes[1] < sizes[0]
+    assert scales(pressed) < scales(free)
 
 
 def test_a_network_without_batch_norms_is_refused_before_it_is_trained(

@@ -96,12 +96,12 @@ def test_what_it_does_not_offer_is_said_in_a_line(
 ) -> None:
     ended = run(
         *("build", "--model", checkpoint, "--data", digits.source, "--out", tmp_path / "out"),
-        *("--target", ORT, "--max-drop", "1", "--set", "sparse.epochs=1"),
-        *("--criterion", "slim"),
+        *("--target", ORT, "--max-drop", "1", "--set", "quantize.aware_epochs=1"),
     )
     assert ended.code == 3
     assert ended.error == (
-        "edgeprune: sparse.epochs: this kind of model has no sparse training; leave it out"
+        "edgeprune: quantize.aware_epochs: this kind of model has no quantization-aware training; "
+        "leave it out"
     )
 
 
