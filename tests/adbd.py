@@ -172,6 +172,8 @@ class AdbDevice:
     Attributes:
         root: its files below ``/data`` lie here.
         holder: the process in whose mount namespace `root` is ``/data``; None: addresses name a folder.
+        namespaces: those of `holder` that its commands enter.
+        environment: of its commands; by default this machine's programs are found.
         state: what it says that it is: a device, or its recovery system.
         trusts: whether it lets this machine in.
         spoils: whether a bit of each file that is sent to it is lost.
@@ -180,6 +182,8 @@ class AdbDevice:
     """
 
     root: Path
+    namespaces: tuple[str, ...] = ("--mount",)
+    environment: dict[str, str] | None = None
     state: str = "device"
     features: str = FEATURES
     holder: subprocess.Popen[bytes] | None = None
@@ -303,12 +307,23 @@ class AdbDevice:
         """Return a command that runs in the device's mount namespace."""
         if not self.holder:
             return [*command]
-        return ["nsenter", f"--target={self.holder.pid}", "--mount", "--root", "--wd", "--", *command]
+        return [
+            shutil.which("nsenter") or "nsenter",
+            f"--target={self.holder.pid}",
+            *self.namespaces,
+            "--root",
+            "--wd",
+            "--",
+            *command,
+        ]
+
+    def _own_environment(self) -> dict[str, str]:
+        return {"PATH": f"{self.root}/bin:/usr/bin:/bin", "HOME": "/", "LANG": "C.UTF-8"}
 
     def _shell(self, command: str, stream: Stream) -> None:
         process = subprocess.Popen(
             self.inside("sh", "-c", command),
-            env={"PATH": f"{self.root}/bin:/usr/bin:/bin", "HOME": "/", "LANG": "C.UTF-8"},
+            env=self.environment or self._own_environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -20,6 +20,7 @@ from edgeprune.runners.emulated import EmulatedRunner
 from edgeprune.runners.sysroot import MARKER
 from edgeprune.verify import agreement
 from made_builds import write_build
+from made_once import made_once
 
 ADDRESS = "emulated://aarch64"
 
@@ -38,11 +39,11 @@ def cannot_run() -> str:
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Let the device be made in a cache of its own, once; skip where it cannot be."""
+    """Let the device be made once, in the cache of all tests of what runs on ARM; skip where it cannot be."""
     if reason := cannot_run():
         pytest.skip(reason)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EDGEPRUNE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("EDGEPRUNE_CACHE", str(made_once(tmp_path_factory, "arm-cache", lambda _: None)))
         yield
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import hashlib
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from edgeprune.core.errors import ConfigError, DeviceError
 from edgeprune.runners.devices import runner_for
 from edgeprune.runners.local import LocalRunner
-from edgeprune.runners.ssh import CONFIG_VARIABLE, Address, SshRunner
+from edgeprune.runners.ssh import CONFIG_VARIABLE, Address, SshConnection, SshRunner
 from sshd import Device, Wire
 
 Refusal = Callable[[str], str]
@@ -194,3 +195,14 @@ def test_nothing_is_left_on_this_machine(device: Device) -> None:
     _, alive = psutil.wait_procs(masters, timeout=30)  # one that has just been told to end may be ending
     assert not alive
     assert getpass.getuser() in device.address()
+
+
+def test_a_script_is_one_line_for_the_shell_that_the_user_logs_into() -> None:
+    connection = SshConnection(Address.of("ssh://board"), "board")
+    script = "echo 'a b'\nprintf '%s' \"\\\\n$HOME\"\n"
+    try:
+        line = connection.shell(script)[-1]
+    finally:
+        connection.close()
+    told = subprocess.run(["sh", "-c", line], env={"HOME": "/me"}, capture_output=True, text=True, check=True)
+    assert "\n" not in line and told.stdout == "a b\n\\n/me"

@@ -7,7 +7,6 @@ import re
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-from zipfile import ZipFile
 
 import pytest
 
@@ -15,7 +14,8 @@ from edgeprune.core.errors import DeviceError
 from edgeprune.core.locks import exclusive
 from edgeprune.runners import debian, sysroot
 from edgeprune.runners.debian import Package
-from edgeprune.runners.sysroot import ARCHITECTURES, MARKER, NUMPY, contents, parts, site, system, wheels_for
+from edgeprune.runners.sysroot import ARCHITECTURES, MARKER, contents, parts, site, system, wheels_for
+from made_wheels import write_other_numpy
 
 
 def quiet(share: float, text: str) -> None:
@@ -130,16 +130,8 @@ def test_wheels_that_pip_cannot_get_are_one_line(home: Path, monkeypatch: pytest
 def test_a_wheel_that_is_not_the_pinned_one_is_refused(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (pin,) = NUMPY["aarch64"]
-    stem = pin.replace("==", "-")
-    about = "Metadata-Version: 2.1\nName: {}\nVersion: {}\n".format(*pin.split("=="))
-    with ZipFile(tmp_path / f"{stem}-cp311-cp311-manylinux_2_17_aarch64.whl", "w") as wheel:
-        wheel.writestr("numpy.py", "hostile = True")
-        wheel.writestr(f"{stem}.dist-info/METADATA", about)
-        wheel.writestr(f"{stem}.dist-info/WHEEL", "Wheel-Version: 1.0\n")
-        wheel.writestr(f"{stem}.dist-info/RECORD", "")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    monkeypatch.setenv("PIP_FIND_LINKS", str(write_other_numpy(tmp_path)))
     with pytest.raises(DeviceError, match="wheels for aarch64: what arrived is not the file that is"):
         site("aarch64", "numpy", quiet)
     assert not list(home.glob("numpy-*"))

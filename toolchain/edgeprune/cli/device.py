@@ -1,4 +1,4 @@
-"""`edgeprune device`: prepare a device that is not this machine, and write down what it is."""
+"""`edgeprune device`: prepare a device that is not this machine, take that back, or write down what it is."""
 
 from __future__ import annotations
 
@@ -41,20 +41,31 @@ def command() -> None:
     metavar="NAME",
     help="Profile whose runtime is installed; by default the runtimes of `cpu` there.",
 )
-def setup_command(address: str, target: str | None) -> None:
-    """Make a virtual environment on the device at ADDRESS, with numpy and the runtime of a target.
+@click.option("--yes", is_flag=True, help="Send a Python of its own to a device without one, and do not ask.")
+def setup_command(address: str, target: str | None, yes: bool) -> None:
+    """Give the device at ADDRESS numpy and the runtime of a target, and Python where it has none.
 
     ADDRESS is ssh://..., adb://... or a name in your devices.yaml.
     """
-    from edgeprune.config.targets import resolve_targets
+    from edgeprune.cli.device_setup import set_up
     from edgeprune.runners.devices import remote_runner_for
-    from edgeprune.runners.runtimes import install
 
-    with remote_runner_for(address_of(address)) as runner:
-        profiles = [one_target(target)] if target else resolve_targets(("cpu",), runner.machine)
-        for backend in dict.fromkeys(profile.backend for profile in profiles):
-            python = install(backend, runner, lambda text: echo(f"device: {text}", err=True))
-            echo(f"{backend} is installed: {python}")
+    set_up(remote_runner_for(address_of(address)), target, yes)
+
+
+@command.command("remove")
+@click.argument("address")
+def remove_command(address: str) -> None:
+    """Remove all that edgeprune has put on the device at ADDRESS.
+
+    ADDRESS is ssh://..., adb://... or a name in your devices.yaml.
+    """
+    from edgeprune.runners.bringing import remove
+    from edgeprune.runners.devices import remote_runner_for
+
+    with remote_runner_for(address_of(address)).shell() as shell:
+        removed = remove(shell)
+    echo(f"removed: {', '.join(removed)}" if removed else "nothing of edgeprune lies there")
 
 
 @command.command("profile")

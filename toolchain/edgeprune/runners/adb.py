@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeprune.core.errors import ConfigError, DeviceError, DroppedError
-from edgeprune.runners.connection import COMMAND, Connection
+from edgeprune.runners.connection import Connection
 from edgeprune.runners.local import last_line
 from edgeprune.runners.remote import RemoteRunner
 
@@ -85,16 +85,15 @@ class AdbConnection(Connection):
     """Requests and files through the adb server of this machine."""
 
     def __init__(self, address: Address, name: str) -> None:
-        super().__init__(name)
-        self._serial, self._folder, self._attached = address.serial, address.folder, False
-        self._session = uuid.uuid4().hex
         # A python3 of the user's own, or a script that starts one, may lie in the folder `bin` of ours.
-        folders = f'{shlex.quote(address.folder)}/bin:"$PATH":{TERMUX}'
-        self._shell = f"PATH={folders}; export PATH; exec {COMMAND}"
+        root = shlex.quote(address.folder)
+        super().__init__(name, root, f'PATH={root}/bin:"$PATH":{TERMUX}; export PATH')
+        self._serial, self._attached = address.serial, False
+        self._session = uuid.uuid4().hex
 
-    def command(self) -> list[str]:
-        """Return the command line of adb that asks the device; attach it first, also after a drop."""
-        return ["adb", "-s", self._attach(), "shell", "-T", self._shell]
+    def shell(self, script: str) -> list[str]:
+        """Return the command line of adb that runs a script; attach the device first, also after a drop."""
+        return ["adb", "-s", self._attach(), "shell", "-T", script]
 
     def close(self) -> None:
         """Leave the server and the device as they are."""
@@ -115,14 +114,9 @@ class AdbConnection(Connection):
         self.copy("pull", remote, str(local.absolute()), size=promised["size"], where=remote)
         return str(promised["sha256"])
 
-    def explain(self, code: int, said: str) -> DeviceError:
+    def explain_client(self, code: int, said: str) -> DeviceError:
         """Return the error that explains why no answer came."""
         reason = last_line(said)
-        if code == 127:
-            return DeviceError(
-                f"{self.name}: there is no python3 on the device: install Python 3.10 or newer there, or put "
-                f"one into {self._folder}/bin"
-            )
         is_of_adb = reason.startswith(("error: ", "adb: "))
         if is_of_adb and re.search(r"\bpty\b|shell protocol", reason, re.IGNORECASE):
             return DeviceError(f"{self.name}: its adbd is older than Android 7's and would lose exit codes")

@@ -15,15 +15,16 @@ from typing import IO, Any
 from edgeprune.core.documents import parse_json
 from edgeprune.core.errors import DeviceError, DroppedError
 from edgeprune.runners import onboard
-from edgeprune.runners.local import kill_group
+from edgeprune.runners.local import kill_group, last_line
+from edgeprune.runners.userland import REFUSED, SETUP, start_line
 
 CHUNK = 1 << 18
 ANSWER_S = 600.0  # a large file on a slow card is hashed before the answer comes
 _SOURCE = Path(onboard.__file__).read_bytes()
-_TOO_OLD = "its python3 is older than 3.8: install Python 3.10 or newer there"  # JetPack 4 has 3.6
+_TOO_OLD = "its python3 is older than 3.8"  # JetPack 4 has 3.6
 # All that the user's shell on the device sees: no text of a file's name or of an argument is in it.
-COMMAND = (
-    f'python3 -I -S -c \'import sys; sys.version_info < (3, 8) and sys.exit("{_TOO_OLD}"); '
+_ARGUMENTS = (
+    f'-I -S -c \'import sys; sys.version_info < (3, 8) and sys.exit("{_TOO_OLD}"); '
     f"exec(sys.stdin.buffer.read({len(_SOURCE)}))'"
 )
 
@@ -33,27 +34,44 @@ class Connection(ABC):
 
     Attributes:
         name: what messages call the device.
+        root: its folder for all that is pushed, as text of a POSIX shell: `onboard.open_work` finds the same.
+        own_python: text of that shell which runs before the device's own `python3` is looked for.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, root: str, own_python: str = "") -> None:
+        self.name, self.root, self.own_python = name, root, own_python
 
     @abstractmethod
-    def command(self) -> list[str]:
-        """Return the command line that runs `COMMAND` on the device, its streams those of the client here.
+    def shell(self, script: str) -> list[str]:
+        """Return the command line that runs a POSIX script on the device, its streams those of the client.
 
         Raises:
             DeviceError: the device is out of reach; `DroppedError` where another try may help.
         """
 
     @abstractmethod
-    def explain(self, code: int, said: str) -> DeviceError:
-        """Return the error that explains why no answer came.
+    def explain_client(self, code: int, said: str) -> DeviceError:
+        """Return the error that explains why the client ended before the device had answered.
 
         Args:
             code: how the client ended.
             said: its standard error.
         """
+
+    def explain(self, code: int, said: str) -> DeviceError:
+        """Return the error that explains why no answer of Python came, see `explain_client`."""
+        reason = last_line(said)
+        setup = SETUP.format(self.name)
+        if reason.startswith(REFUSED):
+            return DeviceError(f"{self.name}: the userland there: {reason.removeprefix(REFUSED)}: {setup}")
+        if reason == _TOO_OLD:
+            return DeviceError(f"{self.name}: {_TOO_OLD}: {setup} brings one, or install 3.10 or newer there")
+        if code == 127:
+            return DeviceError(
+                f"{self.name}: there is no python3 on the device: {setup} brings one, or install Python 3.10 "
+                "or newer there"
+            )
+        return self.explain_client(code, said)
 
     @abstractmethod
     def close(self) -> None:
@@ -109,7 +127,7 @@ class Connection(ABC):
         Raises:
             DeviceError: the client is not on this machine, or the device is out of reach.
         """
-        command = self.command()
+        command = self.shell(start_line(self.root, self.own_python, _ARGUMENTS))
         with tempfile.TemporaryFile() as stderr:
             try:
                 # A session of its own: Ctrl-C is for us, who then end what runs on the device.

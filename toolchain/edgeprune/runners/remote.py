@@ -12,7 +12,7 @@ import tempfile
 import textwrap
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -24,9 +24,10 @@ from edgeprune.core.errors import ConfigError, DeviceError, DroppedError, how_it
 from edgeprune.runners import Completed
 from edgeprune.runners.connection import Connection
 from edgeprune.runners.local import last_line
+from edgeprune.runners.shell import Shell
 from edgeprune.runners.travel import write_package
+from edgeprune.runners.userland import FOLDER, SETUP, START
 
-SETUP = "edgeprune device setup {}"
 SILENCE_S = 60.0  # a device that follows a process says something every 5 s
 # Seconds to wait before each new try after a drop; they count anew once the device has answered.
 BACKOFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 30.0, 30.0)
@@ -70,6 +71,19 @@ class RemoteRunner:
         self._python = ""
         self._pushed = 0
 
+    @contextlib.contextmanager
+    def shell(self) -> Iterator[Shell]:
+        """Connect for scripts of the device's shell alone: it may have no Python.
+
+        Raises:
+            DeviceError: it cannot be reached.
+        """
+        connection = self._connect()
+        try:
+            yield Shell(connection)
+        finally:
+            connection.close()
+
     def __enter__(self) -> RemoteRunner:
         self.connection = self._connect()
         try:
@@ -100,9 +114,9 @@ class RemoteRunner:
             DeviceError: neither the one of `edgeprune device setup` nor the device's python3 does.
         """
         if needs or not self._python:
-            candidates = [f"{self.root}/venv/bin/python", "python3"]
+            candidates = [f"{self.root}/{FOLDER}/{START}", f"{self.root}/venv/bin/python", "python3"]
             modules = sorted({"numpy", *needs})
-            found = self._persist(
+            found = persist(
                 lambda: self.connection.ask("find_python", candidates=candidates, modules=modules)
             )
             if not found["python"]:
@@ -134,8 +148,8 @@ class RemoteRunner:
         request = {"job": job, "args": list(args), "variables": variables, "timeout": timeout}
         output = _Output(on_line)
         try:
-            self._persist(lambda: self.connection.ask("start", **request))
-            ended = self._persist(lambda: self._follow(job, output), lambda: output.received)
+            persist(lambda: self.connection.ask("start", **request))
+            ended = persist(lambda: self._follow(job, output), lambda: output.received)
         except BaseException:
             with contextlib.suppress(DeviceError):
                 self.connection.ask("stop", job=job)
@@ -187,30 +201,11 @@ class RemoteRunner:
         """
         aside = local.with_name(f".{uuid.uuid4().hex}")
         try:
-            self._persist(lambda: self._fetch(remote, aside))
+            persist(lambda: self._fetch(remote, aside))
             aside.replace(local)
         finally:
             aside.unlink(missing_ok=True)
         return local
-
-    def _persist(self, ask: Callable[[], T], progress: Callable[[], int] = lambda: 0) -> T:
-        """Ask until the connection holds; give up when the device is out of reach for two minutes.
-
-        Args:
-            progress: a number that grows while the device answers, and lets the waiting times begin anew.
-        """
-        waits = iter(BACKOFF_S)
-        before = progress()
-        while True:
-            try:
-                return ask()
-            except DroppedError as exc:
-                if progress() > before:
-                    waits, before = iter(BACKOFF_S), progress()
-                wait = next(waits, None)
-                if wait is None:
-                    raise DeviceError(f"{exc}; {len(BACKOFF_S)} more tries failed") from exc
-            time.sleep(wait)
 
     def _follow(self, job: str, output: _Output) -> dict[str, Any]:
         with self.connection.open("follow", job=job, at=output.offsets()) as exchange:
@@ -224,7 +219,7 @@ class RemoteRunner:
     def _place(self, folder: str, files: list[tuple[str, str]]) -> dict[str, int]:
         """Name files there; return what of them the device lacks, with the bytes that it has of each."""
         request = {"root": self.root, "folder": folder, "files": files}
-        lacking: dict[str, int] = self._persist(lambda: self.connection.ask("place", **request))["lacking"]
+        lacking: dict[str, int] = persist(lambda: self.connection.ask("place", **request))["lacking"]
         return lacking
 
     def send(self, file: Path, sha256: str, offset: int) -> None:
@@ -238,10 +233,10 @@ class RemoteRunner:
         """
         for start in (offset, None):
             attempt = _Push(self.connection, self.root, file, sha256, start)
-            if self._persist(attempt, attempt.progress):
+            if persist(attempt, attempt.progress):
                 return
             # Not the beginning of this file after all: once more from its first byte.
-            self._persist(lambda: self.connection.ask("discard", root=self.root, sha256=sha256))
+            persist(lambda: self.connection.ask("discard", root=self.root, sha256=sha256))
         raise DeviceError(
             f"{self.name}: {file.name!r}: what arrives there is not what is sent (sha256 differs)"
         )
@@ -256,6 +251,26 @@ def unasked(machine: str) -> set[str]:
     with contextlib.suppress(ConfigError):
         return {get_backend(profile.backend).MODULE for profile in resolve_targets(("cpu",), machine)}
     return set()
+
+
+def persist(ask: Callable[[], T], progress: Callable[[], int] = lambda: 0) -> T:
+    """Ask until the connection holds; give up when the device is out of reach for two minutes.
+
+    Args:
+        progress: a number that grows while the device answers, and lets the waiting times begin anew.
+    """
+    waits = iter(BACKOFF_S)
+    before = progress()
+    while True:
+        try:
+            return ask()
+        except DroppedError as exc:
+            if progress() > before:
+                waits, before = iter(BACKOFF_S), progress()
+            wait = next(waits, None)
+            if wait is None:
+                raise DeviceError(f"{exc}; {len(BACKOFF_S)} more tries failed") from exc
+        time.sleep(wait)
 
 
 class _Push:

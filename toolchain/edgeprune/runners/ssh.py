@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -18,11 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeprune.core.errors import ConfigError, DeviceError, DroppedError
-from edgeprune.runners.connection import COMMAND, Connection
+from edgeprune.runners.connection import Connection
 from edgeprune.runners.local import last_line
 from edgeprune.runners.remote import RemoteRunner
 
 CONFIG_VARIABLE = "EDGEPRUNE_SSH_CONFIG"
+# The folder that `onboard.open_work` finds where the address names none.
+_CACHE = '"${XDG_CACHE_HOME:-${HOME-}/.cache}"/edgeprune/device'
 _OPTIONS = {
     "BatchMode": "yes",
     "StrictHostKeyChecking": "yes",
@@ -91,7 +94,7 @@ class SshConnection(Connection):
     """Requests through one control master that ends with this object."""
 
     def __init__(self, address: Address, name: str) -> None:
-        super().__init__(name)
+        super().__init__(name, shlex.quote(address.folder) if address.folder else _CACHE)
         self._address = address
         # The path of a unix socket has room for 104 bytes on some systems: no folder of the user's.
         self._folder = Path(tempfile.mkdtemp(prefix="ep-", dir="/tmp"))
@@ -102,9 +105,13 @@ class SshConnection(Connection):
             subprocess.run(self._ssh("-O", "exit"), capture_output=True, check=False, timeout=30)
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def command(self) -> list[str]:
-        """Return the command line of ssh that asks the device."""
-        return self._ssh(COMMAND)
+    def shell(self, script: str) -> list[str]:
+        """Return the command line of ssh that runs a script, whichever shell the user logs into.
+
+        It is one line for that shell: csh takes no quoted one with an end in it.
+        """
+        line = script.replace("\\", "\\\\").replace("\n", "\\n")
+        return self._ssh(f'exec sh -c \'eval "$(printf %b "$0")"\' {shlex.quote(line)}')
 
     def _ssh(self, *words: str) -> list[str]:
         options = [f"-o{key}={value}" for key, value in _OPTIONS.items()]
@@ -124,7 +131,7 @@ class SshConnection(Connection):
             *after,
         ]
 
-    def explain(self, code: int, said: str) -> DeviceError:
+    def explain_client(self, code: int, said: str) -> DeviceError:
         """Return the error that explains why no answer came."""
         name = self.name
         if "IDENTIFICATION HAS CHANGED" in said:
@@ -140,8 +147,4 @@ class SshConnection(Connection):
             )
         if code == 255:
             return DroppedError(f"{name}: cannot be reached: {last_line(said)}")
-        if code == 127:
-            return DeviceError(
-                f"{name}: there is no python3 on the device: install Python 3.10 or newer there"
-            )
         return DeviceError(f"{name}: no answer from the device: {last_line(said)}")

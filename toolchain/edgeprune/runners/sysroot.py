@@ -54,18 +54,22 @@ class Architecture:
         debian: what Debian calls it.
         emulator: the program that runs its executables, and `package` the one that has it.
         processor: the one that is emulated, as the emulator names it.
+        loader: the name of Debian's loader of its programs.
     """
 
     debian: str
     emulator: str
     package: str
     processor: str
+    loader: str
 
 
 # The Cortex-A76 is what a Raspberry Pi 5 has: dotprod and fp16, no SVE. With qemu's own default, `max`, that
 # has all extensions, OpenVINO's int8 kernels give other numbers.
 ARCHITECTURES: dict[str, Architecture] = {
-    "aarch64": Architecture("arm64", "qemu-aarch64-static", "qemu-user-static", "cortex-a76"),
+    "aarch64": Architecture(
+        "arm64", "qemu-aarch64-static", "qemu-user-static", "cortex-a76", "ld-linux-aarch64.so.1"
+    ),
 }
 
 
