@@ -69,13 +69,10 @@ def test_a_stock_phone_is_set_up_measured_and_left_as_it_was(
     assert result.env_before["machine"] == "aarch64"
 
     # Variables of the device, Termux's say, do not reach the loader; those of ours no program of the device.
-    ask = "import os; os.system('echo \"<$LD_PRELOAD$LD_LIBRARY_PATH$PYTHONHOME>\"; uname -m')"
-    words = [
-        "sh",
-        "-c",
-        f'LD_PRELOAD=/no.so LD_LIBRARY_PATH=/system/lib64 {ROOT}/userland/python3 -c "$0"',
-        ask,
-    ]
+    shown = 'echo "<$LD_PRELOAD$LD_LIBRARY_PATH$PYTHONHOME>"; uname -m'
+    ask = f"import subprocess; subprocess.run(['/system/bin/sh', '-c', {shown!r}], check=True)"
+    misled = f'LD_PRELOAD=/no.so LD_LIBRARY_PATH=/system/lib64 {ROOT}/userland/python3 -c "$0"'
+    words = ["sh", "-c", misled, ask]
     told = subprocess.run(
         real.inside(*words), env=stock_phone.ENVIRONMENT, capture_output=True, text=True, check=True
     )
