@@ -116,10 +116,12 @@ class RknnSession:
 
 def version() -> str | None:
     """Return the version of the runtime on a board, else of the converter; None without both."""
-    from edgeprune.converters.environments import is_installed
-
-    if found := _lite():
-        return module_version("rknnlite", "rknn-toolkit-lite2") or (UNKNOWN if found else None)
+    if _lite():
+        return module_version("rknnlite", "rknn-toolkit-lite2") or UNKNOWN
+    try:
+        from edgeprune.converters.environments import is_installed
+    except ImportError:  # a device, which the converters do not travel to
+        return None
     return CONVERTER.pins[0].partition("==")[2] if is_installed("rknn") else None
 
 
