@@ -126,7 +126,8 @@ def table(results: dict[str, BenchResult], kept: dict[str, float], summary: Summ
             f"| {'–' if gain is None else f'{gain.times:.2f}'} | {sizes[name]:.2f} "
             f"| {sizes[name] / sizes[before]:.0%} | {'–' if peak is None else f'{peak:.0f}'} |"
         )
-    return "\n".join(lines)
+    flags = sorted({flag.code for result in results.values() for flag in result.flags})
+    return "\n".join([*lines, "", f"Flags of the times: {', '.join(flags) or 'none'}."])
 
 
 def deployment(subject: Subject, seconds: float, folder: Path) -> str:
