@@ -54,7 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         jobs = [_job(REFERENCE, float32, float32.model, Pace(0.0, 1, {}), folder)]
         for precision in options.precision:
             subject = subject_of(adapter, options.model, options.imgsz, profile, precision, 1)
-            engine = compile_shipped(subject, subject.model, folder / f"own {precision}"), subject.spec
+            engine = (
+                compile_shipped(subject, subject.model, folder / f"own {precision}", local()),
+                subject.spec,
+            )
             pace = measured_pace(engine, profile, 1, local(), folder)
             for kind in options.activation:
                 for ratio, step in cuts:
@@ -88,7 +91,7 @@ def _changed(subject: ProfiledNetwork, kind: str, ratio: float, step: int) -> nn
 
 
 def _job(name: str, subject: ProfiledNetwork, network: nn.Module, pace: Pace, folder: Path) -> Job:
-    engine = compile_shipped(subject, network, folder / name), subject.spec
+    engine = compile_shipped(subject, network, folder / name, local()), subject.spec
     (job,) = jobs_beside({name: engine}, subject.profile, pace, folder)
     return job
 

@@ -98,7 +98,7 @@ def measure_widths(
     jobs = []
     for index, keep in enumerate(settings):
         network = cut_widths(subject.adapter, subject.model, subject.imgsz, keep)
-        engine: Artifact = compile_shipped(subject, network, folder / str(index))
+        engine: Artifact = compile_shipped(subject, network, folder / str(index), local())
         job = build_job(
             str(index),
             engine,

@@ -56,7 +56,7 @@ ELSEWHERE = {
     "backends/test_ncnn.py": ("backends/ncnn_files", "backends/pnnx"),
     "backends/test_program_backends.py": ("backends/executorch", "backends/litert"),
     "backends/test_rknn.py": ("quantize/rknn_hybrid",),
-    "backends/test_rtx.py": ("backends/nvidia",),
+    "backends/test_rtx.py": ("backends/nvidia", "quantize/half"),
     "adapters/onnx/test_bare.py": ("adapters/onnx/network", "adapters/onnx/rewriting", "adapters/onnx/told"),
     "adapters/onnx/test_loading.py": (
         "adapters/onnx/functions",
@@ -113,6 +113,8 @@ ELSEWHERE = {
     "models/test_adapters.py": ("models/adapter",),
     "models/test_hostile_checkpoints.py": ("models/checkpoint/fields", "models/checkpoint/names"),
     "models/test_safe_load.py": ("adapters/ultralytics/checkpoint",),
+    "cli/test_jetson.py": ("backends/tensorrt_session", "pipeline/evaluate"),
+    "bench/test_compiling.py": ("worker/compile",),
     "pipeline/test_build.py": ("pipeline/load", "pipeline/rows", "pipeline/train"),
     "pipeline/test_sanity.py": ("records/pruning",),
     "prune/test_criteria.py": ("prune/evidence", "prune/groups", "prune/stages"),

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from edgeprune.bench.testbed import as_testbed
 from edgeprune.config.targets import resolve_targets
 from edgeprune.core.errors import CompileError, DeviceError
+from edgeprune.core.resources import find_bundled
 from edgeprune.images.dataset import Dataset
 from edgeprune.records.latency_table import load_table
 from edgeprune.runners.ssh import SshRunner
@@ -48,16 +50,24 @@ def test_a_build_measures_on_the_device(
     tiny: Dataset,
     tmp_path: Path,
 ) -> None:
-    out = tmp_path / "out"
+    """One target is compiled and evaluated here, one there; nothing else differs, nor do their rows."""
+    out, here, there = (tmp_path / name for name in ("out", "here.yaml", "there.yaml"))
+    told = yaml.safe_load((find_bundled("targets") / "x86-ort.yaml").read_text()) | {"precisions": ["int8"]}
+    here.write_text(yaml.safe_dump(told))
+    there.write_text(yaml.safe_dump(told | dict.fromkeys(("compile_on", "evaluate_on", "time_on"), "device")))
     ended = run(
         *("build", "--model", checkpoints["yolov8n"], "--data", tiny.source, "--out", out, "--imgsz", "64"),
-        *("--target", "x86-ort", "--no-prune", "--bench", "quick", "--max-drop", "1"),
+        *("--target", here, "--target", there, "--no-prune", "--bench", "quick", "--max-drop", "1"),
         *("--set", "quantize.images=4", "--device", device.address()),
     )
     assert ended.code == 0, (ended.errors, ended.exception)
-    rows = json.loads((out / "summary.json").read_text())["targets"]["x86-ort"]["rows"]
-    assert {row["precision"] for row in rows} == {"fp32", "int8"}
-    assert all(row["p50_ms"] > 0 and "output_mismatch" not in row["flags"] for row in rows)
+    targets = json.loads((out / "summary.json").read_text())["targets"]
+    rows = {name: targets[name]["rows"] for name in ("here", "there")}
+    for own, away in zip(rows["here"], rows["there"], strict=True):
+        for name in ("precision", "score", "val", "per_class", "quantized_ops", "sha256", "runtime_version"):
+            assert own[name] == away[name], name
+    for row in rows["here"] + rows["there"]:
+        assert row["p50_ms"] > 0 and "output_mismatch" not in row["flags"]
 
 
 def test_a_check_compares_on_the_device(

@@ -15,8 +15,9 @@ from edgeprune.models.source import ModelSource
 from edgeprune.pipeline import mixed_precision as guarding
 from edgeprune.pipeline.build import start
 from edgeprune.pipeline.context import Build, BuildRequest, Candidate
+from edgeprune.pipeline.evaluate import evaluate_engine
 from edgeprune.pipeline.mixed_precision import guard_row
-from edgeprune.pipeline.rows import candidate, evaluate_engine, export_model
+from edgeprune.pipeline.rows import candidate, export_model
 from edgeprune.records.scores import Accuracy
 from edgeprune.records.sensitivity import Guard
 

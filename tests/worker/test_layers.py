@@ -37,7 +37,8 @@ def test_every_network_is_visited_in_every_round(backend: str, tmp_path: Path) -
         nets.append({"name": each.name, "engine": str(path), "size": [16, 16]})
     job = {
         "backend": backend, "precision": "int8", "threads": 1, "options": {}, "environment": {},
-        "nets": nets, "archive": None, "batch": batch, "rounds": 3, "queries": 2, "seconds": 0.0,
+        "nets": nets, "archive": None, "compiles": False, "batch": batch,
+        "rounds": 3, "queries": 2, "seconds": 0.0,
     }  # fmt: skip
     ended, out = run(job, tmp_path)
     assert ended.returncode == 0, ended.stderr
@@ -56,7 +57,7 @@ def test_an_engine_that_cannot_be_loaded_is_one_line(tmp_path: Path) -> None:
     job = {
         "backend": "onnxruntime", "precision": "fp32", "threads": 1, "options": {}, "environment": {},
         "nets": [{"name": "x", "engine": str(tmp_path / "broken.onnx"), "size": [16, 16]}],
-        "archive": None, "batch": 1, "rounds": 1, "queries": 1, "seconds": 0.0,
+        "archive": None, "compiles": False, "batch": 1, "rounds": 1, "queries": 1, "seconds": 0.0,
     }  # fmt: skip
     ended, out = run(job, tmp_path)
     assert ended.returncode == 5

@@ -97,6 +97,8 @@ def make_job(subject: Subject, threads: int, folder: Path) -> Job:
     photo = write_image(photograph(), folder / "image.npy")
     stages = {part: value and value.told() for part, value in spec.items()}
     job = job.model_copy(update={"image": str(photo), **stages})
+    if subject.profile.compile_on == "device" and not subject.profile.runs_here:
+        return job  # only the device loads it: there are no outputs of this machine to compare with
     reference = reference_of(job, folder / "answer")
     return job.model_copy(update={"reference": reference and str(reference)})
 
@@ -166,12 +168,12 @@ def _of_build(
         names = {target}
     profiles = {name: summary.profile_of(name) for name in names}
     if machine is not None:
-        profiles = {name: one for name, one in profiles.items() if _loads_there(one, machine)}
+        profiles = {name: one for name, one in profiles.items() if suits(one, machine)}
     rows = [
         row
         for name, entry in summary.targets.items()
         for row in (filter(None, [entry.chosen]) if chosen_only else entry.rows)
-        if name in profiles and (machine is not None or row.p50_ms is not None)
+        if name in profiles and _is_measured(row, profiles[name], machine is not None)
     ]
     if not rows:
         kind = "chosen " if chosen_only else "measured " if machine is None else ""
@@ -181,9 +183,14 @@ def _of_build(
     return tuple(_of_row(folder, row, profiles[row.target]) for row in rows)
 
 
-def _loads_there(profile: DeviceProfile, machine: str) -> bool:
-    """Whether a device loads the files of a target, and does not compile them first."""
-    return suits(profile, machine) and profile.compile_on == "host"
+def _is_measured(row: Row, profile: DeviceProfile, there: bool) -> bool:
+    """Whether a row is measured: on a device, if its file is what one loads and not what it compiles first.
+
+    Here it is if the build has timed it, and this machine may load it.
+    """
+    if profile.compile_on == "device":
+        return there and row.built is not None
+    return there or row.p50_ms is not None
 
 
 def _of_row(folder: Path, row: Row, profile: DeviceProfile) -> Subject:

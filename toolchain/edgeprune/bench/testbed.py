@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from edgeprune.runners import Runner
 from edgeprune.runners.devices import LOCAL
 from edgeprune.runners.local import LocalRunner
 from edgeprune.worker.environment import read_environment
+from edgeprune.worker.facts import BUILDERS
 
 _FACTS_TIMEOUT_S = 120.0
 _IDENTITY = ("machine", "board", "cpu", "cores", "affinity", "kernel")
@@ -31,12 +32,15 @@ class Testbed:
         environment: what `read_environment` told there when it was entered.
         versions: of those runtimes on the device, by backend.
         effort: how much is measured there.
+        builds_only: those of the runtimes of which only a program is there that builds engines: nothing runs
+            them in a worker.
     """
 
     runner: Runner
     environment: dict[str, Any]
     versions: dict[str, str]
     effort: Effort = field(default_factory=Effort)
+    builds_only: frozenset[str] = frozenset()
 
     @property
     def is_local(self) -> bool:
@@ -45,14 +49,28 @@ class Testbed:
 
     @property
     def machine(self) -> dict[str, Any]:
-        """What makes a latency this device's: its processor, cores and kernel."""
-        return {key: self.environment[key] for key in _IDENTITY}
+        """What makes a latency this device's: processor, cores, kernel; GPUs and a Jetson's power mode."""
+        told = {key: self.environment[key] for key in _IDENTITY}
+        if gpus := [gpu.get("name") for gpu in self.environment.get("gpus") or ()]:
+            told["gpus"] = gpus
+        if mode := (self.environment.get("jetson") or {}).get("power_mode"):
+            told["power_mode"] = mode
+        return told
 
     def measures(self, profile: DeviceProfile) -> bool:
-        """Whether engines of a target are measured there: of its kind, and compiled on the host."""
+        """Whether engines of a target are measured there: it is a device of the target's kind."""
         if self.is_local:
             return profile.runs_here
-        return suits(profile, self.runner.machine) and profile.compile_on == "host"
+        return suits(profile, self.runner.machine) and profile.backend not in self.builds_only
+
+    def compiles(self, profile: DeviceProfile) -> bool:
+        """Whether engines of a target are compiled there, and not on this machine."""
+        return not self.is_local and profile.compile_on == "device" and suits(profile, self.runner.machine)
+
+    def evaluates(self, profile: DeviceProfile) -> bool:
+        """Whether the accuracy of a target is measured there: so it has to be where its engine only is."""
+        there = "device" in (profile.compile_on, profile.evaluate_on)
+        return not self.is_local and there and self.measures(profile)
 
     def version(self, backend: str) -> str | None:
         """Return the version of a runtime on the device, None where it is not there."""
@@ -91,10 +109,47 @@ def as_testbed(runner: Runner, profiles: Sequence[DeviceProfile], effort: Effort
     """
     if runner.name == LOCAL:
         return local(effort)
-    backends = [one.backend for one in profiles if suits(one, runner.machine) and one.compile_on == "host"]
-    backends = list(dict.fromkeys(backends))
-    python = runner.python(*modules_of(backends))
+    fit = [one for one in profiles if suits(one, runner.machine)]
+    backends = list(dict.fromkeys(one.backend for one in fit))
+    try:
+        python = runner.python(*modules_of(backends))
+    except DeviceError as exc:
+        built = {one.backend for one in fit if one.compile_on == "device"}
+        return _building_only(runner, backends, built, effort or Effort(), exc)
     return Testbed(runner, *facts_of(runner, python, backends), effort or Effort())
+
+
+def _building_only(
+    runner: Runner, backends: Sequence[str], built: Collection[str], effort: Effort, lacking: DeviceError
+) -> Testbed:
+    """Return a device that lacks runtimes of which it compiles engines, where a program there builds them.
+
+    Args:
+        built: runtimes whose engines the device compiles.
+        lacking: what the device's Python said.
+
+    Raises:
+        DeviceError: it lacks others as well, or has no such program; the message says how to get it.
+    """
+    others = [name for name in backends if name not in built]
+    if not built:
+        raise lacking
+    python = runner.python(*modules_of(others))
+    environment, versions = facts_of(runner, python, backends)
+    builders = _builders_of(runner, python, built)
+    for name in built:
+        backend = get_backend(name)
+        if name not in builders:
+            get = backend.advice(environment) if backend.advice else backend.HOW_TO_GET
+            raise DeviceError(f"{runner.name}: its Python has no {backend.MODULE}: {get}") from lacking
+    return Testbed(runner, environment, versions | builders, effort, frozenset(built))
+
+
+def _builders_of(runner: Runner, python: str, backends: Iterable[str]) -> dict[str, str]:
+    """Return the versions of the programs there that build engines of runtimes, by runtime."""
+    asked = (python, "-m", "edgeprune.worker.facts", BUILDERS, *sorted(backends))
+    told = parse_json(runner.run(asked, _FACTS_TIMEOUT_S).stdout.splitlines()[-1], runner.name, DeviceError)
+    return dict(told["builders"])
 
 
 def facts_of(runner: Runner, python: str, backends: Iterable[str]) -> tuple[dict[str, Any], dict[str, str]]:

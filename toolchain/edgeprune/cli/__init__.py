@@ -30,7 +30,7 @@ from edgeprune.cli.ending import (
     require_working_folder,
 )
 from edgeprune.cli.usage import Group, in_one_line, require_writable
-from edgeprune.core.errors import EdgepruneError, InterruptedBuildError, OldFormWarning, OutputError
+from edgeprune.core.errors import EdgepruneError, InterruptedBuildError, OutputError, OwnWarning
 from edgeprune.core.redaction import without_password
 from edgeprune.core.scratch import private_temporary_folder
 
@@ -229,23 +229,23 @@ def main(debug: bool) -> None:
     """
     if not debug and not sys.warnoptions:
         warnings.simplefilter("ignore")
-    click.get_current_context().with_resource(_showing_old_forms())
+    click.get_current_context().with_resource(_showing_own_warnings())
 
 
 @contextlib.contextmanager
-def _showing_old_forms() -> Iterator[None]:
-    """Print each `OldFormWarning` once, as a warning of ours."""
+def _showing_own_warnings() -> Iterator[None]:
+    """Print each `OwnWarning` once, as a warning of ours."""
     with warnings.catch_warnings():
         plainly = warnings.showwarning
 
         def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-            if issubclass(category, OldFormWarning):
+            if issubclass(category, OwnWarning):
                 warn(str(message))
             else:
                 plainly(message, category, *where, **more)
 
         warnings.showwarning = show
-        warnings.filterwarnings("default", category=OldFormWarning)
+        warnings.filterwarnings("default", category=OwnWarning)
         yield
 
 

@@ -80,6 +80,10 @@ class Backend:
             `ConfigError`.
         device_commands: shell commands that compile a file on the device and time it there, from (name of
             the file, options).
+        builder: the version of a program that is here and makes engines where `MODULE` is missing, or None.
+        advice: how a device gets the runtime, from what `read_environment` tells of it.
+        caveat: what is known to go wrong, from (version of the runtime on the device, family of the network,
+            precision); None for nothing. It is said before an engine is built.
         MODULE: what Python imports for it, whose version is the runtime's; empty for none.
         PIP: what pip installs on a device to have it. What is part of the device's own system is left out.
         PACKAGES: distributions whose versions belong into the keys of what this runtime makes or times.
@@ -123,6 +127,9 @@ class Backend:
     placement: Callable[[Path], Placement | None] = lambda engine: None
     require_options: Callable[[Mapping[str, str]], None] = lambda options: None
     device_commands: Callable[[str, Mapping[str, str]], tuple[str, ...]] | None = None
+    builder: Callable[[], str | None] = lambda: None
+    advice: Callable[[Mapping[str, Any]], str] | None = None
+    caveat: Callable[[str, str, str], str | None] = lambda version, family, precision: None
     MODULE: str = ""
     PIP: tuple[str, ...] = ()
     PACKAGES: tuple[str, ...] = ()

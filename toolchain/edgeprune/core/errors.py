@@ -29,7 +29,15 @@ class ConfigError(EdgepruneError):
     """A recipe, profile or option holds an unknown key or an impossible value."""
 
 
-class OldFormWarning(UserWarning):
+class OwnWarning(UserWarning):
+    """What a command tells its user on the way, as a line of its own."""
+
+
+class KnownFaultWarning(OwnWarning):
+    """Something that is about to be done is known to fail with the versions that are there."""
+
+
+class OldFormWarning(OwnWarning):
     """A file of the user's is written as an earlier version had it: it is read, and told what to write."""
 
 

@@ -1,4 +1,7 @@
-"""Where the data that travels with the package is: `targets/` and `calib/`, in a wheel or in a checkout."""
+"""Where the data that travels with the package is: `targets/` and `calib/`, in a wheel or in a checkout.
+
+On a device only `cache_dir` is asked for, and the runner names that folder: see `runners/remote.py`.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,6 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-
-from platformdirs.unix import Unix
 
 from edgeprune.core.errors import ConfigError
 from edgeprune.core.redaction import without_password
@@ -41,6 +42,8 @@ def cache_dir() -> Path:
 
 def _own(kind: str, variable: str) -> Path:
     """Return one of this user's folders by the XDG rules, which hold here on every system."""
+    from platformdirs.unix import Unix  # a device, where this file travels to, has none
+
     try:
         place: Path = getattr(Unix("edgeprune"), kind)
     except RuntimeError as exc:  # of a user without an entry in passwd, as in many containers

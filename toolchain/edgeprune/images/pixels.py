@@ -117,8 +117,13 @@ def by_plane(numbers: Sequence[float]) -> Tensor:
     return np.asarray(numbers, dtype=np.float32).reshape(1, 3, 1, 1)
 
 
+def to_canvas(image: Image, spec: Preprocess) -> tuple[Image, Placement]:
+    """Resize a BGR image to the spec's height and width, uint8 (h, w, 3), and tell where it lies there."""
+    fit = centre_crop if spec.resize in CROPS else letterbox
+    return fit(image, spec)
+
+
 def to_input(image: Image, spec: Preprocess) -> tuple[Tensor, Placement]:
     """Resize and scale a BGR image: float32 (1, 3, h, w), and where the image lies in it."""
-    fit = centre_crop if spec.resize in CROPS else letterbox
-    canvas, placement = fit(image, spec)
+    canvas, placement = to_canvas(image, spec)
     return to_tensor(canvas, spec), placement

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from edgeprune import __version__
 from edgeprune.backends import get_backend
@@ -22,7 +22,7 @@ from edgeprune.bench.jobs import build_job, write_inputs
 from edgeprune.bench.stock import stock_images
 from edgeprune.bench.testbed import Testbed
 from edgeprune.bench.tune import fastest_environment
-from edgeprune.core.artifact import Artifact, Store, content_key, keep_path, kept_path
+from edgeprune.core.artifact import Artifact, Store, content_key, keep_path, kept_path, parts_of
 from edgeprune.core.documents import read_record
 from edgeprune.core.errors import ConfigError, OutputError
 from edgeprune.core.files import write_text_atomically
@@ -116,6 +116,11 @@ def table_file(table: LatencyTable, root: Path | None = None) -> Path:
     return folder / f"{table.key.runtime}-{table.key.precision}-{key}.json"
 
 
+def _whole(engine: Path) -> tuple[Path, ...]:
+    """Return an engine's folder, or its file with what lies beside it."""
+    return (engine,) if engine.is_dir() else parts_of(engine)
+
+
 class _Run:
     """One profile: its engines, its chunks, its table."""
 
@@ -169,7 +174,7 @@ class _Run:
 
     def _engine(self, name: str, keep: Mapping[str, int]) -> Artifact:
         subject = self.subject
-        inputs = {
+        inputs: dict[str, Any] = {
             "model": subject.digest,
             "keep": dict(keep),
             "imgsz": subject.imgsz,
@@ -178,13 +183,20 @@ class _Run:
             "precision": subject.precision,
             "versions": [__version__, get_backend(subject.profile.backend).version()],
         }
+        if self.testbed.compiles(subject.profile):
+            there = {
+                "machine": self.testbed.machine,
+                "version": self.testbed.version(subject.profile.backend),
+            }
+            inputs |= there
 
         def make(out: Path) -> None:
             self.notify("prepare", 0.0, f"the whole network, {name}")
             model = cut_widths(subject.adapter, subject.model, subject.imgsz, keep) if keep else subject.model
             with tempfile.TemporaryDirectory() as folder:
-                engine = compile_shipped(subject, model, Path(folder))
-                shutil.move(engine.path, out / engine.path.name)  # /tmp may be another file system
+                engine = compile_shipped(subject, model, Path(folder), self.testbed)
+                for part in _whole(engine.path):
+                    shutil.move(part, out / part.name)  # /tmp may be another file system
             keep_path(out, engine.path.name)
             self.notify("prepare", 1.0, f"the whole network, {name}")
 

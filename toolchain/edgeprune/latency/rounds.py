@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeprune.backends import get_backend
 from edgeprune.bench.ask import ask
 from edgeprune.bench.effort import TablePlan
 from edgeprune.core.artifact import Artifact
@@ -19,9 +20,13 @@ from edgeprune.core.errors import DeviceError
 from edgeprune.images.size import sides
 from edgeprune.latency.micronet import Micronet, write_micronet
 from edgeprune.latency.shipped import ProfiledNetwork
+from edgeprune.quantize.half import to_fp16, wants_fp16
 from edgeprune.records.latency_table import TableKey
 from edgeprune.runners import Runner, require_timed
 from edgeprune.worker.turns import said_by
+
+COMPILING = 4
+"""How many times as long a device may take that compiles each network itself, some seconds apiece."""
 
 
 def measured_rounds(
@@ -47,26 +52,29 @@ def measured_rounds(
         DeviceError: the worker crashed, hung or answered with garbage, or the device is emulated.
     """
     require_timed(runner)
+    profile = subject.profile
+    half = wants_fp16(subject.precision, profile.scheme, get_backend(profile.backend).HALF_GRAPH)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         entries = []
         with zipfile.ZipFile(folder / "nets.zip", "w") as archive:
             for index, net in enumerate(nets):
                 path = folder / f"{index}.onnx"
-                write_micronet(net, subject.precision, subject.profile.scheme, path, subject.batch)
-                archive.write(path, path.name)
+                write_micronet(net, subject.precision, profile.scheme, path, subject.batch)
+                archive.write(_in_fp16(path, subject.precision) if half else path, path.name)
                 entries.append({"name": net.name, "engine": path.name, "size": [net.height, net.width]})
         for whole, engine in wholes.items():
             size = list(sides(subject.imgsz))
             entries.append({"name": whole, "engine": runner.push(engine.path), "size": size})
         job = {
-            "backend": subject.profile.backend,
+            "backend": profile.backend,
             "precision": subject.precision,
             "threads": subject.threads,
             "options": key.options,
             "environment": key.environment,
             "nets": entries,
             "batch": subject.batch,
+            "compiles": profile.compile_on == "device",
             "archive": runner.push(folder / "nets.zip"),
             "rounds": plan.rounds,
             "queries": plan.queries,
@@ -78,9 +86,17 @@ def measured_rounds(
             if "share" in said:  # loading takes about as long as a third of the rounds
                 say(0.25 * said["share"] if said["phase"] == "load" else 0.25 + 0.75 * said["share"])
 
-        answer = ask(runner, "layers", job, folder, plan.timeout_s, follow)
+        patience = plan.timeout_s * (COMPILING if job["compiles"] else 1)
+        answer = ask(runner, "layers", job, folder, patience, follow)
         rounds, foreign = _rounds(answer, {entry["name"] for entry in entries}, plan.rounds)
     return {name: [ns / 1e6 for ns in values] for name, values in rounds.items()}, foreign
+
+
+def _in_fp16(path: Path, precision: str) -> Path:
+    """Return a network with fp16 in place of float32, as the whole one ships."""
+    folder = path.with_suffix("")
+    folder.mkdir()
+    return to_fp16(Artifact.of(path, "onnx", precision), folder).path
 
 
 @dataclass(frozen=True)

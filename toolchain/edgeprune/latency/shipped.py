@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from edgeprune.backends import get_backend, options_for, require_batch
+from edgeprune.bench.compiling import compile_for
 from edgeprune.bench.stock import stock_images
 from edgeprune.bench.testbed import Testbed
 from edgeprune.config.recipe import ExportRecipe
@@ -26,6 +27,7 @@ from edgeprune.models import ModelAdapter
 from edgeprune.models.source import network_key
 from edgeprune.prune.groups import find_groups, remove, trace
 from edgeprune.quantize import CalibrationSet, quantize
+from edgeprune.quantize.half import to_fp16, wants_fp16
 from edgeprune.records.latency_table import TableKey
 
 _CALIBRATION_IMAGES = 4
@@ -100,11 +102,12 @@ def cut_widths(
     return twin
 
 
-def compile_shipped(subject: ProfiledNetwork, model: nn.Module, out: Path) -> Artifact:
+def compile_shipped(subject: ProfiledNetwork, model: nn.Module, out: Path, testbed: Testbed) -> Artifact:
     """Export, quantize and compile a network as it would ship; calibrated on stock photographs.
 
     Args:
         out: folder for what is made on the way; made if it is not there.
+        testbed: the device that it is timed on, which compiles where only the device can.
     """
     adapter, profile = subject.adapter, subject.profile
     spec = subject.spec
@@ -119,9 +122,9 @@ def compile_shipped(subject: ProfiledNetwork, model: nn.Module, out: Path) -> Ar
         taken, _ = export(module, info, spec, photos[:1], ExportRecipe(), "original", out / "model.onnx")
     if subject.precision == "int8":
         taken = quantize(taken, profile.scheme, CalibrationSet(photos, spec), adapter, _made(out / "int8"))
-    return backend.compile(
-        taken, subject.precision, options_for(profile, subject.precision), _made(out / "compiled")
-    )
+    if wants_fp16(subject.precision, profile.scheme, backend.HALF_GRAPH):
+        taken = to_fp16(taken, _made(out / "half"))
+    return compile_for(testbed, profile, taken, subject.precision, _made(out / "compiled"))
 
 
 def engine_of(
@@ -131,6 +134,7 @@ def engine_of(
     profile: DeviceProfile,
     threads: int,
     out: Path,
+    testbed: Testbed,
 ) -> Artifact:
     """Export, quantize and compile a checkpoint as it would ship, for timing.
 
@@ -138,7 +142,7 @@ def engine_of(
         CompileError: the runtime cannot use it.
     """
     subject = subject_of(adapter, checkpoint, spec.imgsz, profile, profile.ship, threads, spec.batch)
-    return compile_shipped(subject, subject.model, out)
+    return compile_shipped(subject, subject.model, out, testbed)
 
 
 def key_of(subject: ProfiledNetwork, environment: Mapping[str, str], testbed: Testbed) -> TableKey:

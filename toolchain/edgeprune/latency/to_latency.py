@@ -110,7 +110,8 @@ def race_checkpoints(
     networks = {"before": subject.model, "after": adapter.prunable(adapter.load(after))}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        jobs = jobs_beside(_engines(subject, networks, folder), profile, pace_of(table), folder)
+        engines = _engines(subject, networks, folder, testbed)
+        jobs = jobs_beside(engines, profile, pace_of(table), folder)
         return race(jobs[0], jobs[1], on_runner(testbed.runner, testbed.effort.racing))
 
 
@@ -157,7 +158,7 @@ def latency_gauge(
     subject: ProfiledNetwork, table: LatencyTable | None, testbed: Testbed, folder: Path
 ) -> Callable[[nn.Module], float]:
     """Return what measures networks, in ms, beside the one that they were made from, compiled once."""
-    original = _engines(subject, {"original": subject.model}, folder)
+    original = _engines(subject, {"original": subject.model}, folder, testbed)
     if table is not None:
         pace = pace_of(table)
     else:
@@ -165,15 +166,17 @@ def latency_gauge(
 
     def latency(network: nn.Module) -> float:
         with tempfile.TemporaryDirectory() as name:
-            changed = _engines(subject, {"changed": network}, Path(name))
+            changed = _engines(subject, {"changed": network}, Path(name), testbed)
             return paced_ms(original | changed, subject.profile, pace, testbed, Path(name))
 
     return latency
 
 
-def _engines(subject: ProfiledNetwork, networks: Mapping[str, nn.Module], folder: Path) -> dict[str, Engine]:
+def _engines(
+    subject: ProfiledNetwork, networks: Mapping[str, nn.Module], folder: Path, testbed: Testbed
+) -> dict[str, Engine]:
     return {
-        name: (compile_shipped(subject, network, folder / name), subject.spec)
+        name: (compile_shipped(subject, network, folder / name, testbed), subject.spec)
         for name, network in networks.items()
     }
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from edgeprune.backends import get_backend, require_batch, require_runtime
 from edgeprune.bench.testbed import Testbed, local
+from edgeprune.config.targets import DeviceProfile
 from edgeprune.converters.environments import python_of
 from edgeprune.core.artifact import STAGES, SUMMARY, Artifact, Store, digest, require_own_folder
 from edgeprune.core.errors import ConfigError
@@ -77,6 +78,11 @@ def build(request: BuildRequest, notify: Notify, testbed: Testbed | None = None)
     return summary
 
 
+def _evaluated_nowhere(profile: DeviceProfile, bed: Testbed) -> bool:
+    """Whether only the device evaluates a target's engine, and it is not there."""
+    return (profile.compile_on, profile.evaluate_on) == ("host", "device") and not bed.measures(profile)
+
+
 def start(
     request: BuildRequest, store: Store, notify: Notify, testbed: Testbed | None = None
 ) -> tuple[Artifact, Build]:
@@ -92,10 +98,11 @@ def start(
         raise ConfigError(
             "bench.compare: pruning is off, so there is nothing to compare; drop --compare or --no-prune"
         )
-    if on_device := [profile.name for profile in request.targets if profile.evaluate_on == "device"]:
+    bed = testbed or local()
+    if absent := [profile.name for profile in request.targets if _evaluated_nowhere(profile, bed)]:
         raise ConfigError(
-            f"{', '.join(on_device)}: evaluate_on: a build measures accuracy on this machine only; write "
-            "evaluate_on: host"
+            f"{', '.join(absent)}: evaluate_on: its accuracy is measured on the device, which is not here: "
+            "name it, such as --device ssh://user@host, or write evaluate_on: host"
         )
     for profile in request.targets:
         if "int8" in profile.precisions:
@@ -124,7 +131,7 @@ def start(
     if not info.is_named:
         vars(model)["names"] = parts["names"] = list(dataset.names)
         info = adapter.info(model)
-    spec, bed = replace(adapter.preprocess(imgsz), batch=request.recipe.batch), testbed or local()
+    spec = replace(adapter.preprocess(imgsz), batch=request.recipe.batch)
     context = Build(request, store, adapter, notify, dataset, info, spec, cache(version_named), bed)
     # Later stages, ultralytics' trainer among them, only ever read this copy, written by edgeprune itself.
     original = context.stage(

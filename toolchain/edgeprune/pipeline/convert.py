@@ -80,14 +80,13 @@ def convert(
     keep: Sequence[str] = (),
 ) -> Artifact:
     """Return a model in the form that a target's compiler takes at a precision."""
-    if precision == "fp16" and get_backend(profile.backend).HALF_GRAPH:
-        return _half(context, model)
-    if precision != "int8":
-        return model
+    from edgeprune.quantize.half import wants_fp16
+
     scheme = scheme_of(context.recipe, profile)
-    made = quantize_model(context, profile, model, variant, scheme, keep)
-    rules = QDQ_SCHEMES.get(scheme)
-    return made if rules is None or rules.rest == "float" else _half(context, made)
+    if precision == "int8":
+        model = quantize_model(context, profile, model, variant, scheme, keep)
+    half = wants_fp16(precision, scheme, get_backend(profile.backend).HALF_GRAPH)
+    return _half(context, model) if half else model
 
 
 def quantize_model(

@@ -17,8 +17,9 @@ from edgeprune.images.reading.notes import Note
 from edgeprune.images.size import size_words
 from edgeprune.models import ModelAdapter, ModelInfo
 from edgeprune.pipeline.context import SELECTION_SPLIT, Build, BuildRequest, Notify
+from edgeprune.pipeline.evaluate import evaluate_engine
 from edgeprune.pipeline.prune_to_latency import torch_accuracy
-from edgeprune.pipeline.rows import evaluate_engine, export_model
+from edgeprune.pipeline.rows import export_model
 from edgeprune.records.scores import Accuracy
 
 LEAST_SCORE = 0.01

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from edgeprune.backends import REFERENCE, get_backend, options_for
+from edgeprune.bench.compiling import compile_for
 from edgeprune.bench.node_times import node_times
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.artifact import Artifact
@@ -21,9 +22,10 @@ from edgeprune.images.heads import HEADS
 from edgeprune.images.preprocess import load_input
 from edgeprune.pipeline.context import SELECTION_SPLIT, Build, Candidate, reader_of
 from edgeprune.pipeline.convert import quantize_model, scheme_of
+from edgeprune.pipeline.evaluate import evaluate_engine
 from edgeprune.pipeline.guard import Rung, ladder, search
 from edgeprune.pipeline.measure import bench_images
-from edgeprune.pipeline.rows import assess, candidate, evaluate_engine
+from edgeprune.pipeline.rows import assess, candidate
 from edgeprune.pipeline.sensitivity import unit_ms
 from edgeprune.quantize import FALLBACK_OF
 from edgeprune.quantize.schemes import QDQ_SCHEMES
@@ -249,7 +251,7 @@ def _times(
         context.notify("times", 0.0, "of the layers")
         images = bench_images(context)
         with tempfile.TemporaryDirectory() as folder:
-            engine = get_backend(profile.backend).compile(onnx, "int8", options, Path(folder))
+            engine = compile_for(context.testbed, profile, onnx, "int8", Path(folder))
             both = [
                 unit_ms(
                     node_times(one, profile, threads, context.spec, context.testbed, images=images).nodes,

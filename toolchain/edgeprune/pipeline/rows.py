@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from edgeprune.backends import REFERENCE, get_backend, options_for
-from edgeprune.bench.jobs import reference_outputs, write_reference
+from edgeprune.bench.compiling import compile_for
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.converters.environments import pins_of
 from edgeprune.core.artifact import Artifact, keep_path, kept_path
 from edgeprune.core.documents import read_json, read_record
-from edgeprune.core.errors import CompileError, OutputError
+from edgeprune.core.errors import CompileError, KnownFaultWarning, OutputError
 from edgeprune.core.files import write_text_atomically
 from edgeprune.core.onnx_files import read_onnx
 from edgeprune.images.spec import Spec
 from edgeprune.pipeline.context import SELECTION_SPLIT, Build, Candidate, building, built_in, reader_of
 from edgeprune.pipeline.convert import convert, in_format
-from edgeprune.pipeline.measure import bench_images, tune
+from edgeprune.pipeline.evaluate import evaluate_engine, evaluate_there
+from edgeprune.pipeline.measure import tune
 from edgeprune.records.scores import Accuracy
 from edgeprune.records.summary import AheadOfTime, ExportCheck, Placement, Variant, variant_name
 
@@ -76,13 +78,14 @@ def candidate(
         keep: names of ONNX nodes that an int8 row leaves in float beside those that its scheme does.
     """
     artifact, where, accuracy = assess(context, profile, variant, precision, model, keep)
-    if profile.compile_on == "device":
+    if artifact.kind != "engine":
         proof = _built_ahead(context, profile, variant, precision, artifact)
         return Candidate(
             profile, variant, context.spec.imgsz, precision, artifact, accuracy, ahead_of_time=proof
         )
     ops = None
-    if profile.runs_here or get_backend(profile.backend).GRAPH_IN_FILE:
+    bed = context.testbed
+    if bed.evaluates(profile) or (not bed.compiles(profile) and _counts(profile)):
         ops = read_json(where / "quantized_ops.json", OutputError)
     environment = tune(context, profile, artifact)
     return Candidate(
@@ -100,6 +103,11 @@ def candidate(
     )
 
 
+def _counts(profile: DeviceProfile) -> bool:
+    """Whether what an engine of this host tells of its graph is true on the target as well."""
+    return profile.runs_here or get_backend(profile.backend).GRAPH_IN_FILE
+
+
 def assess(
     context: Build,
     profile: DeviceProfile,
@@ -110,16 +118,21 @@ def assess(
 ) -> tuple[Artifact, Path, dict[str, Accuracy]]:
     """Return the engine of a row, the folder of its evaluation and its accuracies.
 
-    For a target whose engine only the device compiles it is the file for that; its arithmetic is measured on
-    this host.
+    Where only the device compiles it and the device is not there, it is the file for that; its arithmetic is
+    measured on this host.
     """
     model = convert(context, profile, precision, model, variant, keep)
-    if profile.compile_on == "device":
+    bed = context.testbed
+    if profile.compile_on == "device" and not bed.compiles(profile):
         return model, *evaluate_engine(context, REFERENCE, {}, model, precision)
     if profile.format != "onnx":
         engine = in_format(context, profile, model)
     else:
         engine = compile_model(context, profile, variant, precision, model)
+    if bed.evaluates(profile):
+        return engine, *evaluate_there(context, profile, engine)
+    if bed.compiles(profile):  # and nothing there runs it
+        return engine, *evaluate_engine(context, REFERENCE, {}, model, precision)
     return engine, *evaluate_engine(
         context, profile.backend, options_for(profile, precision), engine, precision
     )
@@ -136,19 +149,45 @@ def compile_model(
         "options": options_for(profile, precision),
         "converter": pins_of(profile.backend),
     }
-    backend = get_backend(profile.backend)
+    there = context.testbed.compiles(profile)
 
     def make(out: Path) -> None:
-        name = variant_name(variant, context.spec.imgsz)
-        context.notify("compile", 0.0, f"{profile.name} {name} {precision}")
-        with building(profile.backend, out):
-            engine = backend.compile(model, precision, options_for(profile, precision), out)
-        keep_path(out, engine.path.name)
+        name = f"{profile.name} {variant_name(variant, context.spec.imgsz)}"
+        context.notify("compile", 0.0, f"{name} {precision}")
+        known = _known_fault(context, profile, precision) if there else None
+        if known:
+            with warnings.catch_warnings():
+                warnings.simplefilter("always", KnownFaultWarning)  # a library may have silenced all
+                warnings.warn(f"{name} {precision}: {known}", KnownFaultWarning, stacklevel=2)
+        with building(profile.backend, out) as built:
+            try:
+                engine = compile_for(
+                    context.testbed,
+                    profile,
+                    model,
+                    precision,
+                    out,
+                    say=lambda text: context.notify("compile", 0.5, f"{name}: {text}"),
+                )
+            except CompileError as exc:
+                if known is None:
+                    raise
+                raise CompileError(f"{exc}; {known}") from exc
+            built.extend([engine.built] if engine.built else [])
+        keep_path(out, engine.path.relative_to(out).as_posix())
 
     def read(place: Path) -> Artifact:
         return Artifact.of(kept_path(place), "engine", precision, model.sha256, built_in(place))
 
-    return context.stage("engine", parts, make, read, uses=context.of_runtime(profile.backend))
+    uses = () if there else context.of_runtime(profile.backend)
+    times = (profile.backend,) if there else ()
+    return context.stage("engine", parts, make, read, uses=uses, times=times)
+
+
+def _known_fault(context: Build, profile: DeviceProfile, precision: str) -> str | None:
+    """Return what is known to go wrong with this network in the runtime that the device has."""
+    version = context.testbed.version(profile.backend) or ""
+    return get_backend(profile.backend).caveat(version, context.info.family, precision)
 
 
 def _placement(profile: DeviceProfile, engine: Artifact) -> Placement | None:
@@ -184,42 +223,6 @@ def _built_ahead(
         context.notify("prove", 1.0, f"{name}: built for {', '.join(proof.capabilities)}")
 
     return context.stage(prover.NAME.lower(), parts, make, reader_of(AheadOfTime, "proof.json"))
-
-
-def evaluate_engine(
-    context: Build, backend_name: str, options: dict[str, str], engine: Artifact, precision: str
-) -> tuple[Path, dict[str, Accuracy]]:
-    """Return the folder of an engine's evaluation, its outputs in it as reference, and its accuracies."""
-    backend = get_backend(backend_name)
-    parts = {
-        "engine": engine.sha256,
-        "precision": precision,
-        "options": options,
-        "imgsz": context.spec.imgsz,
-        "data": {split: context.dataset.fingerprint(split) for split in context.splits},
-    }
-
-    def make(out: Path) -> None:
-        session = context.load(backend, engine.path, precision, options)
-        for index, split in enumerate(context.splits):
-            context.notify("evaluate", index / len(context.splits), f"{backend_name} {precision} on {split}")
-            accuracy = context.adapter.evaluate(
-                session, context.dataset, split, context.spec, context.info.postprocess
-            )
-            write_text_atomically(out / f"{split}.json", accuracy.model_dump_json())
-        ops = backend.quantized_ops(engine.path) if precision == "int8" else None
-        write_text_atomically(out / "quantized_ops.json", json.dumps(ops))
-        outputs = reference_outputs(session, bench_images(context), context.spec.batch)
-        write_reference(outputs, out / "reference.npz")
-        context.notify("evaluate", 1.0, f"{backend_name} {precision}")
-
-    def read(place: Path) -> tuple[Path, dict[str, Accuracy]]:
-        return place, {
-            split: read_record(Accuracy, place / f"{split}.json", OutputError) for split in context.splits
-        }
-
-    uses = (*context.of_runtime(backend_name), *context.of_model)
-    return context.stage("accuracy", parts, make, read, uses=uses)
 
 
 def embed_spec(context: Build, engine: Artifact, plain: Accuracy) -> Path:

@@ -219,7 +219,8 @@ def _target(
     rivals: bool,
 ) -> TargetSummary:
     commands: tuple[str, ...] = ()
-    if by_hand := get_backend(profile.backend).device_commands:
+    by_hand = get_backend(profile.backend).device_commands
+    if by_hand and not any(row.built for row in rows):  # an engine that is there needs no commands
         commands = tuple(
             line
             for row in rows
@@ -260,7 +261,7 @@ def write_outputs(context: Build, candidates: list[Candidate], summary: Summary)
     folders: dict[str, dict[str, Path]] = {}
     if chosen:
         place = out / chosen.artifact
-        folders["best"] = {place.name: place}
+        folders["best"] = {source.name: source for source in get_backend(chosen.runtime).parts(place)}
         if context.recipe.export.embed and chosen.val:
             engine = Artifact.of(place, "engine", chosen.precision)
             folders["best"][EMBEDDED] = embed_spec(context, engine, chosen.val)

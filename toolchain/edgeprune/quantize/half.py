@@ -11,6 +11,7 @@ import onnx.version_converter
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.errors import CompileError, shorten
 from edgeprune.core.onnx_files import read_onnx
+from edgeprune.quantize.schemes import QDQ_SCHEMES
 
 HALF_SCALES = 19
 """First opset in which Q/DQ take fp16 scales, and so give and take fp16."""
@@ -44,6 +45,19 @@ def to_fp16(model: Artifact, out: Path) -> Artifact:
     onnx.helper.set_model_props(half, metadata)
     onnx.save(half, path)
     return Artifact.of(path, "onnx", half_precision(model), model.sha256)
+
+
+def wants_fp16(precision: str, scheme: str, half_graph: bool) -> bool:
+    """Whether what is not int8 in a file of that precision is fp16 in it.
+
+    Args:
+        scheme: the int8 scheme of the target.
+        half_graph: whether its runtime takes an fp16 graph, see `Backend.HALF_GRAPH`.
+    """
+    if precision == "int8":
+        rules = QDQ_SCHEMES.get(scheme)
+        return rules is not None and rules.rest == "fp16"
+    return precision == "fp16" and half_graph
 
 
 def half_precision(model: Artifact) -> str:

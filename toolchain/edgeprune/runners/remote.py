@@ -28,6 +28,7 @@ from edgeprune.runners.shell import Shell
 from edgeprune.runners.travel import write_package
 from edgeprune.runners.userland import FOLDER, SETUP, START
 
+CACHE = "EDGEPRUNE_CACHE"  # what a process there keeps for the next one lies in the device's own folder too
 SILENCE_S = 60.0  # a device that follows a process says something every 5 s
 # Seconds to wait before each new try after a drop; they count anew once the device has answered.
 BACKOFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 30.0, 30.0)
@@ -144,7 +145,7 @@ class RemoteRunner:
         """
         command = textwrap.shorten(" ".join([Path(args[0]).name, *args[1:]]), 72, placeholder=" ...")
         job = f"{self._work}/job-{uuid.uuid4().hex}"
-        variables = {"PYTHONPATH": self._package} if self._package else {}
+        variables = {"PYTHONPATH": self._package, CACHE: f"{self.root}/cache"} if self._package else {}
         request = {"job": job, "args": list(args), "variables": variables, "timeout": timeout}
         output = _Output(on_line)
         try:
@@ -160,8 +161,10 @@ class RemoteRunner:
         if ended["timed_out"]:
             raise DeviceError(f"{self.name}: {command}: no answer within {timeout:g} s, it was stopped")
         if ended["returncode"] != 0:
-            how = how_it_ended(ended["returncode"])
-            raise DeviceError(f"{self.name}: {command}: {how}: {last_line(stderr)}")
+            code = ended["returncode"]
+            raise DeviceError.of_process(
+                f"{self.name}: {command}", code, how_it_ended(code), last_line(stderr)
+            )
         return Completed(tuple(args), 0, stdout, stderr)
 
     def push(self, local: Path) -> str:

@@ -46,5 +46,6 @@ def install(backend: str, runner: RemoteRunner, say: Callable[[str], None]) -> s
         runner.run((python, "-c", f"import {', '.join(modules)}"), LOAD_TIMEOUT_S)
     except DeviceError as exc:
         there = f"pip has installed {', '.join(wanted)} there, but {modules[-1]} does not load"
+        there += "" if runtime.PIP else f", which pip does not bring: {runtime.HOW_TO_GET}"
         raise DeviceError(f"{exc}; {there}") from exc
     return python

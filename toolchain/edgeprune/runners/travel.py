@@ -34,6 +34,7 @@ TRAVELS = (
     "core/processes.py",
     "core/protobuf.py",
     "core/redaction.py",
+    "core/resources.py",
     "core/variables.py",
     "images/__init__.py",
     "images/batches.py",

@@ -206,7 +206,13 @@ def time_checkpoint(bench: TrialBench, student: Artifact, imgsz: ImageSize) -> f
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             engine = engine_of(
-                context.adapter, student.path, spec, bench.profile, table.key.threads, folder / "engine"
+                context.adapter,
+                student.path,
+                spec,
+                bench.profile,
+                table.key.threads,
+                folder / "engine",
+                context.testbed,
             )
             engines = {"unpruned": (unpruned, context.at(table.imgsz).spec), "trial": (engine, spec)}
             ms = paced_ms(engines, bench.profile, pace_of(table), context.testbed, folder)
@@ -231,14 +237,23 @@ def _unpruned_engine(bench: TrialBench) -> Artifact:
     def make(out: Path) -> None:
         from edgeprune.latency.shipped import engine_of
 
-        engine = engine_of(context.adapter, bench.original.path, spec, bench.profile, table.key.threads, out)
+        engine = engine_of(
+            context.adapter,
+            bench.original.path,
+            spec,
+            bench.profile,
+            table.key.threads,
+            out,
+            context.testbed,
+        )
         path = engine.path.relative_to(out).as_posix()
         keep_path(out, path)
 
     def read(place: Path) -> Artifact:
         return Artifact.of(kept_path(place), "engine", bench.profile.ship, bench.original.sha256)
 
-    return context.stage("unpruned", parts, make, read, uses=_compiling(bench))
+    times = (bench.profile.backend,) if context.testbed.compiles(bench.profile) else ()
+    return context.stage("unpruned", parts, make, read, uses=_compiling(bench), times=times)
 
 
 def _compiling(bench: TrialBench) -> tuple[str, ...]:

@@ -13,7 +13,8 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 from edgeprune.backends import get_backend
 from edgeprune.core.artifact import digest_with_weights
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from edgeprune.backends import Session
+    from edgeprune.images.batches import Run
+    from edgeprune.images.preprocess import Preprocess
 
 MOST_BYTES = 1 << 30  # of one answer, and about that of all together
 
@@ -39,7 +42,8 @@ def run(job: dict[str, Any], outputs: Path) -> dict[str, Any]:
     """Load the engine, write its outputs for the inputs, and tell what ran.
 
     Args:
-        job: also ``seconds``, after which no further input is taken; None for all of them.
+        job: also ``seconds``, after which no further input is taken; None for all of them. Its inputs may
+            be canvases in place of tensors, see `_images`.
 
     Raises:
         CompileError: the runtime cannot load the engine.
@@ -54,9 +58,10 @@ def run(job: dict[str, Any], outputs: Path) -> dict[str, Any]:
     backend = get_backend(job["backend"])
     say("load", share=0.0)
     session = backend.load(engine, job["precision"], job["threads"], job["options"])
-    images = np.load(job["inputs"])
+    images = _images(Path(job["inputs"]))
+    prepared = _prepared(session, job["preprocess"]) if images.dtype == np.uint8 else session
     try:
-        rows, irregular = _answers(session, images, job["batch"], job.get("seconds"))
+        rows, irregular = _answers(prepared, images, job["batch"], job.get("seconds"))
     except ModelError as exc:
         raise ModelError(f"{job['name']}: {exc}") from exc
     arrays: dict[str, Any] = {}
@@ -73,8 +78,29 @@ def run(job: dict[str, Any], outputs: Path) -> dict[str, Any]:
     }
 
 
+def _images(inputs: Path) -> np.ndarray[Any, Any]:
+    """Return the inputs of a job: tensors, or in an ``.npz`` canvases that are uint8 (n, h, w, 3), BGR."""
+    import numpy as np
+
+    loaded = np.load(inputs, allow_pickle=False)
+    if inputs.suffix != ".npz":
+        return np.asarray(loaded)
+    with loaded:
+        return np.asarray(loaded["canvases"])
+
+
+def _prepared(session: Session, told: dict[str, Any]) -> Run:
+    """Return what runs a session on canvases, each made a tensor by a spec as JSON has it."""
+    import numpy as np
+
+    from edgeprune.images.pixels import SELDOM, to_tensor
+
+    spec = cast("Preprocess", SimpleNamespace(**SELDOM | told))
+    return lambda canvases: session(np.concatenate([to_tensor(canvas, spec) for canvas in canvases]))
+
+
 def _answers(
-    session: Session, images: np.ndarray[Any, Any], batch: int, seconds: float | None
+    session: Run, images: np.ndarray[Any, Any], batch: int, seconds: float | None
 ) -> tuple[list[Any], str | None]:
     """Return the outputs of the images, one list a batch, and what is irregular in them, if anything."""
     import numpy as np

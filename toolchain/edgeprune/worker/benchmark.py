@@ -167,15 +167,20 @@ class _PeakMemory:
             "load_hwm": self.load,
             "peak_hwm": self._now(),
             "method": self.method,
-            **_held_now(),
+            **_held_now(sessions),
         }
 
 
-def _held_now() -> dict[str, Any]:
-    """Return what the process holds: its share of resident memory, and memory of an accelerator."""
+def _held_now(sessions: Sequence[Session]) -> dict[str, Any]:
+    """Return what the process holds: its share of resident memory, and memory of an accelerator.
+
+    Where no sensor tells the latter, the sessions may.
+    """
     resident = environment.read_resident()
     pss_kb = resident.pss_kb if resident else None
-    device, method = read_device_memory(os.getpid()) or (None, None)
+    told = [found for session in sessions if (found := getattr(session, "device_memory", None))]
+    own = (sum(held for held, _ in told), told[0][1]) if told else (None, None)
+    device, method = read_device_memory(os.getpid()) or own
     return {
         "pss_steady": None if pss_kb is None else pss_kb * 1024 / 1e6,
         "device_peak": device,

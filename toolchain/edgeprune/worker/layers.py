@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.backends import get_backend
+from edgeprune.core.artifact import Artifact
 from edgeprune.worker import affinity
 from edgeprune.worker.benchmark import serve, set_variables
 from edgeprune.worker.scenarios.block import say
@@ -27,7 +28,7 @@ from edgeprune.worker.sensors.contention import SHORTEST_JUDGED_S, waiting
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgeprune.backends import Session
+    from edgeprune.backends import Backend, Session
 
 
 def main(argv: Sequence[str]) -> int:
@@ -42,8 +43,9 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         job: ``backend``, ``precision``, ``threads``, ``options``, ``environment``; ``nets``: each a mapping
             of ``name``, ``engine`` (a file or folder) and ``size`` (height, width); ``batch``, the images
             that each takes at once; ``archive``, the zip file
-            that engines named by a relative path are in, or None; ``rounds``; and of one visit ``queries``,
-            the least, and ``seconds``, about how long it takes.
+            that engines named by a relative path are in, or None; ``compiles``, whether those are ONNX files
+            of which only this device makes engines; ``rounds``; and of one visit ``queries``, the least, and
+            ``seconds``, about how long it takes.
 
     Returns:
         ``version`` of the runtime; ``rounds_ns``: by name, the median of each round, without what a lone
@@ -66,7 +68,8 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     folder = _unpacked(job["archive"])
     sessions = {}
     for index, net in enumerate(job["nets"]):
-        session = backend.load(folder / net["engine"], job["precision"], job["threads"], job["options"])
+        engine = _engine(backend, folder / net["engine"], job, folder)
+        session = backend.load(engine, job["precision"], job["threads"], job["options"])
         session(images[tuple(net["size"])])
         sessions[net["name"]] = (session, images[tuple(net["size"])])
         say("load", share=(index + 1) / len(job["nets"]))
@@ -98,6 +101,14 @@ def _unpacked(archive: str | None) -> Path:
     with zipfile.ZipFile(archive) as packed:
         packed.extractall(folder)
     return folder
+
+
+def _engine(backend: Backend, path: Path, job: dict[str, Any], folder: Path) -> Path:
+    """Return what is loaded: the file, or what is compiled of an ONNX file where only this device can."""
+    if path.suffix != ".onnx" or not job["compiles"]:
+        return path
+    model = Artifact.of(path, "onnx", job["precision"])
+    return backend.compile(model, job["precision"], job["options"], folder / f"engine-{path.stem}").path
 
 
 def _visit(
