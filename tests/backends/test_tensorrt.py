@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from edgeprune.backends import options_for, tensorrt
+from edgeprune.backends.tensorrt_session import weight_types
 from edgeprune.config.targets import DeviceProfile, resolve_targets
 from edgeprune.core.artifact import Artifact
-from edgeprune.core.errors import ConfigError, RuntimeMissingError
+from edgeprune.core.errors import CompileError, ConfigError, ModelError, RuntimeMissingError
 
 (JETSON,) = resolve_targets(("jetson",))
 absent = pytest.mark.skipif(importlib.util.find_spec("tensorrt") is not None, reason="TensorRT is here")
@@ -45,9 +46,7 @@ def test_without_tensorrt_the_errors_hold_the_command(convnet: Path, tmp_path: P
     ):
         with pytest.raises(RuntimeMissingError) as caught:
             action()
-        assert "pip install tensorrt cuda-python --extra-index-url https://pypi.nvidia.com" in str(
-            caught.value
-        )
+        assert "pip install tensorrt --extra-index-url https://pypi.nvidia.com" in str(caught.value)
         assert caught.value.exit_code == 5
     assert tensorrt.version() is None
     assert not list(tmp_path.iterdir())
@@ -84,5 +83,59 @@ def test_int8_convolutions_are_told_by_their_weights() -> None:
     int8 = json.loads(DOCUMENTED)
     half = int8 | {"Weights": {"Type": "Half", "Count": 9}}
     other = {"Name": "myelin", "LayerType": "kgen"}
-    assert tensorrt._weight_types([int8, half, other, int8]) == ["Int8", "Half", "Int8"]
-    assert tensorrt._weight_types(["a layer of an engine without details"]) == []
+    assert weight_types([int8, half, other, int8]) == ["Int8", "Half", "Int8"]
+    assert weight_types(["a layer of an engine without details"]) == []
+
+
+@pytest.mark.parametrize(
+    ("provider", "flags"),
+    [
+        ("DLA", " --useDLACore=0 --allowGPUFallback"),
+        ("DLA.1", " --useDLACore=1 --allowGPUFallback"),
+        ("GPU", ""),
+    ],
+)
+def test_a_dla_core_is_a_provider(provider: str, flags: str) -> None:
+    command = tensorrt.device_commands("model.onnx", {"provider": provider})[0]
+    assert f"--timingCacheFile=timing.cache{flags} --saveEngine" in command
+
+
+def test_dla_takes_no_int8_and_an_unknown_provider_is_named(convnet: Path, tmp_path: Path) -> None:
+    model = Artifact.of(convnet, "onnx", "int8")
+    with pytest.raises(CompileError, match="DLA takes no int8 by Q/DQ pairs"):
+        tensorrt.compile(model, "int8", {"provider": "DLA"}, tmp_path)
+    with pytest.raises(ConfigError, match=r"provider: 'NPU' is not one of GPU, DLA"):
+        tensorrt.compile(model, "fp16", {"provider": "NPU"}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("release", "told"),
+    [
+        ("35.4.1", "this is JetPack 5, whose Python 3.8 is too old"),
+        ("36.3.0", "this is JetPack 6: sudo apt install python3-libnvinfer"),
+        ("38.2.0", "this is JetPack 7"),
+        (None, "pip install tensorrt"),
+    ],
+)
+def test_how_to_get_it_goes_by_jetpack(release: str | None, told: str) -> None:
+    assert told in tensorrt.advice({"jetson": {"l4t": release} if release else None})
+
+
+def test_what_is_known_to_fail_is_told_of_that_version_and_network_alone() -> None:
+    assert "ultralytics#23841" in (tensorrt.caveat("10.3.0", "yolo26n", "int8") or "")
+    assert "fp16 needs none" in (tensorrt.caveat("8.5.2", "yolov8n", "int8") or "")
+    for version, family, precision in (
+        ("10.7.0", "yolo26n", "int8"), ("10.3.0", "yolo26n", "fp16"), ("10.3.0", "yolo11n", "int8"),
+    ):  # fmt: skip
+        assert tensorrt.caveat(version, family, precision) is None
+
+
+def test_an_engine_without_an_account_beside_it_is_refused_and_one_with_it_known(tmp_path: Path) -> None:
+    engine = tmp_path / "model.engine"
+    engine.write_bytes(b"an engine")
+    with pytest.raises(ModelError, match="fits one GPU and one version"):
+        tensorrt.recognise(engine)
+    (tmp_path / "model.json").write_text('{"tensorrt": "10.3.0", "gpu": "Orin", "precision": "int8"}')
+    found = tensorrt.recognise(engine)
+    assert found and (found.engine, found.precision) == (engine, "int8")
+    assert list(tensorrt.parts(engine)) == [engine, tmp_path / "model.json"]

@@ -250,9 +250,14 @@ def test_kernels_that_were_compiled_in_the_run_are_a_warning(machine: Machine) -
 def test_a_jetsons_gpu_clock_and_a_hybrid_cpu_are_seen(machine: Machine) -> None:
     gpu = {"governor": "nvhost_podgov", "min_freq": "306000000", "max_freq": "612000000"}
     assert machine({"jetson": {"gpu": gpu}}) == {
-        "clocks_unlocked": "governor nvhost_podgov may change the GPU's clock from 306000000 to 612000000 Hz"
+        "clocks_unlocked": "governor nvhost_podgov may change the GPU's clock from 306000000 to 612000000 "
+        "Hz; sudo jetson_clocks holds it"
     }
-    assert machine({"jetson": {"gpu": gpu | {"min_freq": "612000000"}}}) == {}
+    held = {"gpu": gpu | {"min_freq": "612000000"}, "power_mode": "15W"}
+    assert machine({"jetson": held}) == machine({"jetson": held | {"clocks_locked": True}}) == {}
+    assert machine({"jetson": held | {"clocks_locked": False}}) == {
+        "clocks_unlocked": "jetson_clocks does not hold every clock in power mode 15W: sudo jetson_clocks"
+    }
     kinds = {"cpu14": "cpu_core", "cpu15": "cpu_core", "cpu16": "cpu_atom"}
     assert (
         machine({"affinity": [14, 15], "kinds": kinds, "capacity": {"cpu14": "1009", "cpu15": "1024"}}) == {}

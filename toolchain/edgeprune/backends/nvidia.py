@@ -36,31 +36,47 @@ def make_log(trt: Any, aloud: bool = False) -> Any:
     return Log()
 
 
-def build_engine(trt: Any, log: Any, model: Path, configure: Callable[[Any], None]) -> bytes:
-    """Parse an ONNX file into a strongly typed network and build an engine of it.
+def build_engine(
+    trt: Any, log: Any, model: Path, configure: Callable[[Any, Any, Any], None], typed: bool = True
+) -> bytes:
+    """Parse an ONNX file into a network and build an engine of it.
 
     With strong typing the precision of every tensor is what the graph says: fp16 where it was converted, int8
     between Q/DQ pairs. TensorRT 10 needs the flag, TensorRT 11 knows nothing else and ignores it.
 
     Args:
         log: from `make_log`.
-        configure: sets what differs between runtimes in the builder's configuration.
+        configure: sets what differs between runtimes, from (builder, network, configuration).
+        typed: whether the network is strongly typed; else flags of the configuration allow precisions.
 
     Raises:
         CompileError: the parser refuses the graph (operator and node are named), or the builder fails.
     """
-    runtime = f"{'TensorRT-RTX' if trt.__name__ == 'tensorrt_rtx' else 'TensorRT'} {trt.__version__}"
+    runtime = runtime_name(trt)
     builder = trt.Builder(log)
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    network = builder.create_network(_network_flags(trt, typed))
     parser = trt.OnnxParser(network, log)  # owns the weights: it has to outlive the build
     if not parser.parse_from_file(str(model)):
         raise CompileError(f"{model}: {runtime} cannot parse {_refused(parser)}")
     config = builder.create_builder_config()
-    configure(config)
+    configure(builder, network, config)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
         raise CompileError(f"{model}: {runtime} cannot build this graph: {_line(log.errors)}")
     return bytes(engine)
+
+
+def runtime_name(trt: Any) -> str:
+    """Return what the runtime is called, with its version."""
+    return f"{'TensorRT-RTX' if trt.__name__ == 'tensorrt_rtx' else 'TensorRT'} {trt.__version__}"
+
+
+def _network_flags(trt: Any, typed: bool) -> int:
+    """Return the flags of a network; one of TensorRT 8 has to say that its batch is explicit."""
+    flags = trt.NetworkDefinitionCreationFlag
+    if typed:
+        return 1 << int(flags.STRONGLY_TYPED)
+    return 1 << int(flags.EXPLICIT_BATCH) if hasattr(flags, "EXPLICIT_BATCH") else 0
 
 
 def _refused(parser: Any) -> str:

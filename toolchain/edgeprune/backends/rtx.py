@@ -82,7 +82,7 @@ def main(argv: Sequence[str]) -> int:
     """Build the ONNX file `argv[0]` and write what came of it to `argv[1]`, as JSON."""
     import tensorrt_rtx as trt
 
-    def configure(config: Any) -> None:
+    def configure(builder: Any, network: Any, config: Any) -> None:
         config.num_compute_capabilities = len(CAPABILITIES)
         for index, name in enumerate(CAPABILITIES):
             if not config.set_compute_capability(getattr(trt.ComputeCapability, name), index):

@@ -1,40 +1,41 @@
 """TensorRT on an NVIDIA GPU, 10.x and 11.x: a strongly typed network built where it runs.
 
-An engine matches one GPU and one TensorRT version exactly (TensorRT#4730), so a workstation can only prepare
-the ONNX file for another device and write the commands that build the engine there. Precisions are in the
-graph: fp16 is baked into the ONNX file, int8 stands in Q/DQ pairs. Calibrators and precision flags, which
-TensorRT 11 has no more, are not used.
+An engine matches one GPU and one TensorRT version exactly (TensorRT#4730): it is built on the device, through
+TensorRT's Python, or by `trtexec` where that is missing. Precisions are in the graph: fp16 is baked into the
+ONNX file, int8 stands in Q/DQ pairs. Calibrators and precision flags, which TensorRT 11 has no more, are used
+only for TensorRT 8 and for DLA.
 
-Written from NVIDIA's documentation and never run: the project has had no GPU to run `compile` and `load` on.
-What its tests prove without one is the network and its parser, through `backends/rtx.py`, which shares them.
+Written from NVIDIA's documentation and never run on a GPU: the project has had none. Tests run it over ssh
+against a stand-in that checks the calls (`tests/tensorrt_standin.py`); the network and its parser are proven
+for real by `backends/rtx.py`, which shares them.
 """
 
 from __future__ import annotations
 
-import ctypes
-import math
+import json
 import re
-import weakref
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from edgeprune.backends import trtexec
+from edgeprune.backends.cudart import Cuda, load_cuda
 from edgeprune.backends.nvidia import build_engine, make_log
+from edgeprune.backends.tensorrt_session import TensorRtSession, deserialised, layers_of, weight_types
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.backend import QDQ
-from edgeprune.core.backend_types import Figures, Recognised, Tool
-from edgeprune.core.documents import parse_json
-from edgeprune.core.errors import CompileError, ConfigError, ModelError, RuntimeMissingError, shorten
-from edgeprune.core.files import ENGINE_BYTES, read_bytes
-
-if TYPE_CHECKING:
-    import numpy as np
+from edgeprune.core.backend_types import Recognised
+from edgeprune.core.documents import read_json
+from edgeprune.core.errors import CompileError, ConfigError, ModelError, RuntimeMissingError
+from edgeprune.core.files import read_bytes, write_text_atomically
+from edgeprune.core.onnx_outline import read_outline
+from edgeprune.core.resources import cache_dir
 
 MODULE = "tensorrt"
-PIP = ("cuda-python",)  # TensorRT itself is part of the device's own system
+PIP = ()  # TensorRT is part of the device's own system, and CUDA's runtime with it
 PACKAGES = ("tensorrt",)
-PROVIDER = "TensorRT"
+PROVIDER, GPU = "TensorRT", "GPU"
+DLA = ("DLA", "DLA.0", "DLA.1")
 PROVER = "edgeprune.backends.rtx"
 SOURCE = "onnx"
 SCHEMES = QDQ
@@ -43,122 +44,26 @@ HALF_GRAPH = True
 GRAPH_IN_FILE = False
 ENGINE = "model.engine"
 TAKES = ""  # nothing: only where it was built is an engine loaded
+TOOL = trtexec.TOOL
 HOW_TO_GET = (
-    "with an NVIDIA GPU: pip install tensorrt cuda-python --extra-index-url https://pypi.nvidia.com; "
-    "on a Jetson it is part of JetPack: apt install python3-libnvinfer && pip install cuda-python"
+    "with an NVIDIA GPU: pip install tensorrt --extra-index-url https://pypi.nvidia.com; "
+    "on a Jetson it is part of JetPack: sudo apt install nvidia-jetpack"
 )
+BY_JETPACK = {
+    "35": "this is JetPack 5, whose Python 3.8 is too old for the worker (3.10): update to JetPack 6 or 7; "
+    "on a Xavier, which has none, copy the folder of the target there and run its build.sh",
+    "36": "this is JetPack 6: sudo apt install python3-libnvinfer",
+    "38": "this is JetPack 7: sudo apt install nvidia-jetpack python3-libnvinfer",
+    "39": "this is JetPack 7: sudo apt install nvidia-jetpack python3-libnvinfer",
+}
+"""How TensorRT's Python is got, by the major release of Jetson Linux."""
 # A profile's options: each an integer, an attribute of the builder's configuration and a flag of trtexec.
 OPTIONS = {
     "builder_optimization_level": "--builderOptimizationLevel",
     "avg_timing_iterations": "--avgTiming",
 }
-_FLOATS = {"Float": "fp32", "Half": "fp16", "BFloat16": "bf16"}
-
-
-class TensorRtSession:
-    """A loaded engine with one execution context, one stream and buffers for one query.
-
-    Attributes:
-        actual: ``provider``; ``precision`` of the convolutions' floating-point weights as the engine tells
-            it, that of the input where it does not; ``threads`` (1: the host only waits), ``streams``,
-            ``version``.
-    """
-
-    compile_ms: float | None = None
-
-    def __init__(self, trt: Any, cuda: Any, engine: Any) -> None:
-        import numpy as np
-
-        self._cuda, self._engine = cuda, engine
-        self._context = engine.create_execution_context()
-        self._stream = _checked(cuda.cudaStreamCreate())
-        self._inputs: list[_Buffer] = []
-        self._outputs: list[_Buffer] = []
-        for name in (engine.get_tensor_name(index) for index in range(engine.num_io_tensors)):
-            shape = tuple(engine.get_tensor_shape(name))
-            buffer = _Buffer(cuda, shape, np.dtype(trt.nptype(engine.get_tensor_dtype(name))))
-            self._context.set_tensor_address(name, buffer.device)
-            is_input = engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
-            (self._inputs if is_input else self._outputs).append(buffer)
-        weights = [kind for kind in _weight_types(_layers(trt, engine)) if kind in _FLOATS]
-        of_input = {"float32": "fp32", "float16": "fp16"}.get(str(self._inputs[0].host.dtype), "unknown")
-        self.actual: dict[str, Any] = {
-            "provider": PROVIDER,
-            "precision": _FLOATS[max(set(weights), key=weights.count)] if weights else of_input,
-            "threads": 1,
-            "streams": 1,
-            "version": str(trt.__version__),
-        }
-
-    def __call__(self, images: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
-        """Run on float32 images of shape (n, 3, H, W) and return new arrays on the host, one an output.
-
-        Copies and the network are queued on one stream; the call returns when all of it is done.
-        """
-        import numpy as np
-
-        np.copyto(self._inputs[0].host, images)
-        self._copy_in()
-        self._queue()
-        self._copy_out()
-        _checked(self._cuda.cudaStreamSynchronize(self._stream))
-        return [got.host.copy() for got in self._outputs]
-
-    def stages_ms(self, images: np.ndarray[Any, Any]) -> dict[str, float]:
-        """Run once with events between the copies and the network; return the time between them, ms."""
-        import numpy as np
-
-        cuda, stream = self._cuda, self._stream
-        events = [_checked(cuda.cudaEventCreate()) for _ in range(4)]
-        np.copyto(self._inputs[0].host, images)
-        _checked(cuda.cudaEventRecord(events[0], stream))
-        self._copy_in()
-        _checked(cuda.cudaEventRecord(events[1], stream))
-        self._queue()
-        _checked(cuda.cudaEventRecord(events[2], stream))
-        self._copy_out()
-        _checked(cuda.cudaEventRecord(events[3], stream))
-        _checked(cuda.cudaStreamSynchronize(stream))
-        spent = [float(_checked(cuda.cudaEventElapsedTime(*pair))) for pair in pairwise(events)]
-        for event in events:
-            _checked(cuda.cudaEventDestroy(event))
-        return dict(zip(("h2d", "compute", "d2h"), spent, strict=True))
-
-    def _copy_in(self) -> None:
-        cuda, stream = self._cuda, self._stream
-        kind = cuda.cudaMemcpyKind.cudaMemcpyHostToDevice
-        for put in self._inputs:
-            _checked(cuda.cudaMemcpyAsync(put.device, put.host.ctypes.data, put.host.nbytes, kind, stream))
-
-    def _queue(self) -> None:
-        if not self._context.execute_async_v3(stream_handle=int(self._stream)):
-            raise CompileError("TensorRT could not queue the network on the GPU")
-
-    def _copy_out(self) -> None:
-        cuda, stream = self._cuda, self._stream
-        kind = cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
-        for got in self._outputs:
-            _checked(cuda.cudaMemcpyAsync(got.host.ctypes.data, got.device, got.host.nbytes, kind, stream))
-
-
-class _Buffer:
-    """One tensor: an array in page-locked host memory, without which copies wait, and its twin on the GPU."""
-
-    def __init__(self, cuda: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        import numpy as np
-
-        size = math.prod(shape) * dtype.itemsize
-        self.device = int(_checked(cuda.cudaMalloc(size)))
-        pinned = int(_checked(cuda.cudaMallocHost(size)))
-        self.host = np.frombuffer(memoryview((ctypes.c_byte * size).from_address(pinned)), dtype).reshape(
-            shape
-        )
-        weakref.finalize(self, _free, cuda, self.device, pinned)
-
-
-def _free(cuda: Any, device: int, pinned: int) -> None:
-    cuda.cudaFree(device)
-    cuda.cudaFreeHost(pinned)
+STRONG_DLA = 11
+"""From this major version on networks for DLA are strongly typed too ("Strongly Typed Networks for DLA")."""
 
 
 def version() -> str | None:
@@ -170,36 +75,151 @@ def version() -> str | None:
     return str(tensorrt.__version__)
 
 
-def compile(model: Artifact, precision: str, options: Mapping[str, str], out: Path) -> Artifact:
-    """Build `out/model.engine` from an ONNX file, for the GPU of this machine.
+def builder() -> str | None:
+    """Return the version of the `trtexec` that is here: it builds where Python's TensorRT is missing."""
+    program = trtexec.find_trtexec()
+    return trtexec.version_of(program) if program else None
 
-    The builder times its kernels; what it learns is kept in the user's cache folder, one file for each GPU
-    and TensorRT version, so that the next build of a like network is quick.
+
+def advice(environment: Mapping[str, Any]) -> str:
+    """Return how a device gets TensorRT, by what `read_environment` tells of it."""
+    release = str((environment.get("jetson") or {}).get("l4t") or "")
+    return BY_JETPACK.get(release.partition(".")[0], HOW_TO_GET)
+
+
+def caveat(version: str, family: str, precision: str) -> str | None:
+    """Return what is known to go wrong with a network and this TensorRT, before an hour is spent on it."""
+    if precision == "int8" and family.startswith("yolo26") and version.startswith("10.3."):
+        return (
+            "TensorRT 10.3 is known to fail on YOLO26 in int8 (ultralytics#23841, with a calibrator; it was "
+            "never tried here with Q/DQ): TensorRT 10.7 builds it, and fp16 builds with both"
+        )
+    if precision == "int8" and version.startswith("8."):
+        return (
+            f"TensorRT {version} is older than the fp16 scales of Q/DQ pairs that the int8 file has, and may "
+            "refuse them; fp16 needs none"
+        )
+    return None
+
+
+def providers() -> tuple[str, ...]:
+    """Return what executes here: the GPU, and the DLA cores of this board.
 
     Raises:
-        CompileError: the parser or the builder refuses the graph.
-        ConfigError: an option is none of TensorRT's.
-        RuntimeMissingError: TensorRT, cuda-python or the GPU is missing.
+        RuntimeMissingError: TensorRT is not installed.
     """
-    settings = _settings(options)
-    trt, cuda = _import("")
-    cache = _timing_cache(trt, cuda)
+    trt = _import_trt("")
+    cores = int(trt.Builder(make_log(trt)).num_DLA_cores)
+    return (GPU, *(f"DLA.{core}" for core in range(cores)))
 
-    def configure(config: Any) -> None:
+
+def compile(model: Artifact, precision: str, options: Mapping[str, str], out: Path) -> Artifact:
+    """Build `out/model.engine` from an ONNX file, for the GPU or a DLA core of this machine.
+
+    The builder times its kernels; what it learns is kept in the cache folder, one file for each GPU and
+    TensorRT version, so that the next build of a like network is quick. Beside the engine lies
+    `model.json`: what it was built by and for, where its layers run, and how its input is made.
+
+    Raises:
+        CompileError: the parser or the builder refuses the graph, or this board has no such DLA core.
+        ConfigError: an option is none of TensorRT's.
+        RuntimeMissingError: TensorRT, CUDA's runtime or the GPU is missing.
+    """
+    _settings(options)
+    core = _dla_core(options)
+    if core is not None and precision == "int8":
+        raise CompileError(
+            f"{model.path}: DLA takes no int8 by Q/DQ pairs (NVIDIA's documentation): build fp16 for DLA, or "
+            "int8 for the GPU"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    engine = out / ENGINE
+    try:
+        trt = _import_trt("")
+    except RuntimeMissingError:
+        told = _by_program(model, precision, options, engine)
+    else:
+        told = _by_python(trt, model, precision, options, engine)
+    told["metadata"] = read_outline(model.path, CompileError).metadata
+    write_text_atomically(engine.with_suffix(".json"), json.dumps(told))
+    return Artifact.of(engine, "engine", precision, parent=model.sha256)
+
+
+def _by_python(
+    trt: Any, model: Artifact, precision: str, options: Mapping[str, str], engine: Path
+) -> dict[str, Any]:
+    """Build an engine through TensorRT's Python, and return what is to be told beside it."""
+    cuda, core = load_cuda(), _dla_core(options)
+    typed = hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED") and (
+        core is None or int(trt.__version__.partition(".")[0]) >= STRONG_DLA
+    )
+    name = re.sub(r"[^a-z0-9]+", "-", cuda.name.lower()).strip("-")
+    cache = _kept_timings(f"{name}-sm{cuda.capability.replace('.', '')}-{trt.__version__}")
+    timings: list[Any] = []
+    layers: dict[str, Any] = {}
+
+    def configure(builder: Any, network: Any, config: Any) -> None:
         config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # or the engine cannot tell its kernels
-        for name, value in settings.items():
+        for name, value in _settings(options).items():
             setattr(config, name, value)
+        if not typed:
+            for flag in {"fp16": ("FP16",), "int8": ("FP16", "INT8")}.get(precision, ()):
+                config.set_flag(getattr(trt.BuilderFlag, flag))
+        if cuda.is_integrated:  # what the builder takes of shared memory, the rest of the system lacks
+            config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, cuda.free_bytes() // 2)
+        if core is not None:
+            _onto_dla(trt, builder, config, core)
+            layers.update(_placed(network, config, options["provider"]))
         known = config.create_timing_cache(read_bytes(cache, CompileError)) if cache.is_file() else None
         timings.append(known or config.create_timing_cache(b""))  # none comes of a file that is damaged
         config.set_timing_cache(timings[0], ignore_mismatch=False)
 
-    timings: list[Any] = []
-    content = build_engine(trt, make_log(trt), model.path, configure)
+    content = build_engine(trt, make_log(trt), model.path, configure, typed)
     _write_aside(cache, bytes(timings[0].serialize()))
-    out.mkdir(parents=True, exist_ok=True)
-    engine = out / ENGINE
     engine.write_bytes(content)
-    return Artifact.of(engine, "engine", precision, parent=model.sha256)
+    return {"tensorrt": str(trt.__version__), "gpu": cuda.name, "precision": precision, **layers}
+
+
+def _by_program(model: Artifact, precision: str, options: Mapping[str, str], engine: Path) -> dict[str, Any]:
+    """Build an engine by `trtexec`, and return what is to be told beside it."""
+    program, made_by = trtexec.find_trtexec(), builder()
+    if program is None or made_by is None:
+        raise RuntimeMissingError(f"neither TensorRT's Python nor trtexec is installed here; {HOW_TO_GET}")
+    cache = _kept_timings(f"trtexec-{made_by}")
+    flags = [f"--timingCacheFile={cache}", *trtexec.precision_flags(precision, made_by)]
+    flags += [f"{OPTIONS[name]}={value}" for name, value in _settings(options).items()]
+    trtexec.build(program, model.path, engine, [*flags, *_dla_flags(options)])
+    return {"tensorrt": made_by, "gpu": None, "precision": precision}
+
+
+def _onto_dla(trt: Any, builder: Any, config: Any, core: int) -> None:
+    """Send all layers that it takes to a DLA core, and the others to the GPU.
+
+    Raises:
+        CompileError: this board, or this TensorRT, has no such core.
+    """
+    count = int(builder.num_DLA_cores)
+    if core >= count:
+        has = "no DLA core" if count == 0 else f"{count} DLA cores, counted from 0"
+        raise CompileError(
+            f"DLA.{core}: TensorRT {trt.__version__} finds {has} on this board (an Orin Nano and a Thor have "
+            "none; TensorRT 11 before 11.4.1 knows none): build for the GPU"
+        )
+    config.default_device_type = trt.DeviceType.DLA
+    config.DLA_core = core
+    config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
+
+
+def _placed(network: Any, config: Any, provider: str) -> dict[str, Any]:
+    """Count the layers of a network that DLA takes and those that it leaves to the GPU, by their kind."""
+    left: dict[str, int] = {}
+    layers = [network.get_layer(index) for index in range(network.num_layers)]
+    for layer in layers:
+        if not config.can_run_on_DLA(layer):
+            kind = layer.type.name
+            left[kind] = left.get(kind, 0) + 1
+    taken = len(layers) - sum(left.values())
+    return {"provider": provider, "nodes": {provider: taken, GPU: sum(left.values())}, "left": left}
 
 
 def load(engine: Path, precision: str, threads: int, options: Mapping[str, str]) -> TensorRtSession:
@@ -212,10 +232,9 @@ def load(engine: Path, precision: str, threads: int, options: Mapping[str, str])
 
     Raises:
         CompileError: the engine is another GPU's or TensorRT's, or no engine.
-        RuntimeMissingError: TensorRT, cuda-python or the GPU is missing.
+        RuntimeMissingError: TensorRT, CUDA's runtime or the GPU is missing.
     """
-    trt, cuda = _import(f"{engine}: ")
-    return TensorRtSession(trt, cuda, _deserialised(trt, engine))
+    return load_many(engine, precision, threads, options, 1)[0]
 
 
 def load_many(
@@ -226,18 +245,46 @@ def load_many(
     Arguments and errors are those of `load`.
     """
     trt, cuda = _import(f"{engine}: ")
-    loaded = _deserialised(trt, engine)
-    return [TensorRtSession(trt, cuda, loaded) for _ in range(count)]
+    told = _told(engine)
+    _require_own(trt, cuda, engine, told)
+    loaded = deserialised(trt, engine)
+    sessions = [TensorRtSession(trt, cuda, loaded) for _ in range(count)]
+    for session in sessions:
+        session.actual["provider"] = options.get("provider", PROVIDER)
+    if nodes := told.get("nodes"):
+        name = told["provider"] if nodes.get(told["provider"]) else GPU
+        for session in sessions:
+            session.actual |= {"provider": name, "nodes": nodes, "left": told.get("left")}
+    return sessions
+
+
+def _require_own(trt: Any, cuda: Cuda, engine: Path, told: Mapping[str, Any]) -> None:
+    """Hold an engine against what its account says of it, before TensorRT is asked to read it.
+
+    Raises:
+        CompileError: it is another TensorRT's or another GPU's.
+    """
+    for what, built, here in (
+        ("TensorRT", told.get("tensorrt"), str(trt.__version__)),
+        ("the GPU", told.get("gpu"), cuda.name),
+    ):
+        if built is not None and built != here:
+            raise CompileError(
+                f"{engine}: it was built by {what} {built}, and here is {here}: an engine fits one GPU and "
+                "one version of TensorRT; build it again on this device"
+            )
 
 
 def recognise(path: Path) -> Recognised | None:
-    """Tell an engine file by its ending, and refuse it: only the GPU and the TensorRT that built it load it.
+    """Tell an engine file by its ending and by the account of a build beside it; refuse one without.
 
     Raises:
-        ModelError: it is one.
+        ModelError: nothing tells what it was built for.
     """
     if path.suffix not in (".engine", ".plan") or not path.is_file():
         return None
+    if precision := _told(path).get("precision"):
+        return Recognised(path, str(precision))
     raise ModelError(
         f"{path}: a TensorRT engine fits one GPU and one version of TensorRT; measure it there with "
         "trtexec --loadEngine, or give the .onnx file that it was built from"
@@ -251,7 +298,7 @@ def input_shape(engine: Path) -> list[int]:
         CompileError: TensorRT cannot load it.
         RuntimeMissingError: TensorRT is not installed.
     """
-    loaded = _deserialised(_import(f"{engine}: ")[0], engine)
+    loaded = deserialised(_import(f"{engine}: ")[0], engine)
     names = [loaded.get_tensor_name(index) for index in range(loaded.num_io_tensors)]
     return [max(int(side), 0) for side in loaded.get_tensor_shape(names[0])]
 
@@ -263,8 +310,14 @@ def quantized_ops(engine: Path) -> int | None:
         The count, or None where the engine shows no convolution (TensorRT may fuse all into larger nodes).
     """
     trt, _ = _import(f"{engine}: ")
-    kinds = _weight_types(_layers(trt, _deserialised(trt, engine)))
+    kinds = weight_types(layers_of(trt, deserialised(trt, engine)))
     return kinds.count("Int8") if kinds else None
+
+
+def parts(engine: Path) -> Sequence[Path]:
+    """Return the engine, and the account beside it where it is there."""
+    beside = engine.with_suffix(".json")
+    return (engine, beside) if beside.is_file() else (engine,)
 
 
 def device_commands(onnx_name: str, options: Mapping[str, str]) -> tuple[str, ...]:
@@ -278,7 +331,8 @@ def device_commands(onnx_name: str, options: Mapping[str, str]) -> tuple[str, ..
         ConfigError: an option is none of TensorRT's.
     """
     engine = f"{Path(onnx_name).stem}.engine"
-    flags = "".join(f" {OPTIONS[name]}={value}" for name, value in _settings(options).items())
+    chosen = [f"{OPTIONS[name]}={value}" for name, value in _settings(options).items()]
+    flags = "".join(f" {flag}" for flag in (*chosen, *_dla_flags(options)))
     return (
         f"trtexec --onnx={onnx_name} --stronglyTyped --timingCacheFile=timing.cache{flags}"
         f" --saveEngine={engine}",
@@ -286,114 +340,63 @@ def device_commands(onnx_name: str, options: Mapping[str, str]) -> tuple[str, ..
     )
 
 
-def _import(where: str) -> tuple[Any, Any]:
-    """Return the modules of TensorRT and of CUDA's runtime, when there is a GPU to use them on."""
+def _dla_flags(options: Mapping[str, str]) -> tuple[str, ...]:
+    core = _dla_core(options)
+    return () if core is None else (f"--useDLACore={core}", "--allowGPUFallback")
+
+
+def _import_trt(where: str) -> Any:
     try:
         import tensorrt
     except ImportError as exc:
         raise RuntimeMissingError(f"{where}TensorRT is not installed here; {HOW_TO_GET}") from exc
-    try:
-        from cuda.bindings import runtime
-    except ImportError as exc:
-        raise RuntimeMissingError(f"{where}TensorRT needs CUDA's bindings: pip install cuda-python") from exc
-    error, count = runtime.cudaGetDeviceCount()
-    if int(error) or not count:
-        raise RuntimeMissingError(
-            f"{where}TensorRT finds no NVIDIA GPU here; nvidia-smi tells whether there is one"
-        )
-    return tensorrt, runtime
+    return tensorrt
 
 
-def _checked(answer: tuple[Any, ...]) -> Any:
-    """Return what a call of CUDA's runtime gives beside its status."""
-    status, *values = answer
-    if int(status):
-        raise CompileError(f"CUDA failed: {status.name}")
-    return values[0] if values else None
+def _import(where: str) -> tuple[Any, Cuda]:
+    """Return the modules of TensorRT and of CUDA's runtime, when there is a GPU to use them on."""
+    return _import_trt(where), load_cuda(where)
 
 
 def _settings(options: Mapping[str, str]) -> dict[str, int]:
-    for name, value in options.items():
+    chosen = {name: value for name, value in options.items() if name != "provider"}
+    for name, value in chosen.items():
         if name not in OPTIONS:
             raise ConfigError(
                 f"options: {name!r} is not one of {', '.join(OPTIONS)}, which TensorRT takes here"
             )
         if not value.isdigit():
             raise ConfigError(f"options: {name}: a whole number is expected, not {value!r}")
-    return {name: int(value) for name, value in options.items()}
+    return {name: int(value) for name, value in chosen.items()}
 
 
-def _timing_cache(trt: Any, cuda: Any) -> Path:
-    """Return the file with the kernel timings of this GPU and TensorRT: they hold for no other."""
-    from edgeprune.core.resources import cache_dir
+def _dla_core(options: Mapping[str, str]) -> int | None:
+    """Return the DLA core that is asked for, None for the GPU.
 
-    gpu = _checked(cuda.cudaGetDeviceProperties(0))
-    name = re.sub(r"[^a-z0-9]+", "-", gpu.name.decode().lower()).strip("-")
-    return cache_dir() / "tensorrt" / f"{name}-sm{gpu.major}{gpu.minor}-{trt.__version__}.timing"
+    Raises:
+        ConfigError: it is neither.
+    """
+    asked = options.get("provider", GPU)
+    if asked not in (GPU, *DLA):
+        raise ConfigError(f"provider: {asked!r} is not one of {GPU}, {', '.join(DLA)}, where TensorRT runs")
+    return None if asked == GPU else int(asked.partition(".")[2] or 0)
+
+
+def _told(engine: Path) -> Mapping[str, Any]:
+    """Return the account beside an engine; empty without one, or for another program's file."""
+    beside = engine.with_suffix(".json")
+    told = read_json(beside, ModelError) if beside.is_file() else {}
+    return told if isinstance(told, dict) and "tensorrt" in told else {}
+
+
+def _kept_timings(name: str) -> Path:
+    """Return the file with the kernel timings of a GPU and TensorRT: they hold for no other."""
+    path = cache_dir() / "tensorrt" / f"{name}.timing"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def _write_aside(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     partial.write_bytes(content)
     partial.replace(path)
-
-
-def _deserialised(trt: Any, engine: Path) -> Any:
-    log = make_log(trt)
-    found = trt.Runtime(log).deserialize_cuda_engine(read_bytes(engine, CompileError, ENGINE_BYTES))
-    if found is None:
-        reason = shorten(log.errors[0] if log.errors else "")
-        raise CompileError(f"{engine}: TensorRT {trt.__version__} cannot load this engine: {reason}")
-    return found
-
-
-def _layers(trt: Any, engine: Any) -> list[Any]:
-    inspector = engine.create_engine_inspector()
-    found = parse_json(
-        inspector.get_engine_information(trt.LayerInformationFormat.JSON), "TensorRT", CompileError
-    )
-    return list(found.get("Layers", ()))
-
-
-def _weight_types(layers: Iterable[Any]) -> list[str]:
-    """Return the type of each convolution's weights, such as ``Int8`` or ``Half``.
-
-    A layer is a mapping where the engine was built with details, else only its name ("Engine Inspector" in
-    TensorRT's documentation).
-    """
-    return [
-        layer["Weights"]["Type"]
-        for layer in layers
-        if isinstance(layer, dict) and layer.get("ParameterType") == "Convolution" and "Weights" in layer
-    ]
-
-
-def _trtexec(engine: Path, options: Mapping[str, str], threads: int, seconds: float) -> list[str]:
-    return [f"--loadEngine={engine}", "--warmUp=2000", f"--duration={max(1, round(seconds))}"]
-
-
-def _read_trtexec(text: str) -> Figures:
-    line = re.search(r"\] Latency: (.*)$", text, re.MULTILINE)
-    found = dict(re.findall(r"([\w()%]+) = ([\d.]+) ms", line[1])) if line else {}
-    fps = re.search(r"Throughput: ([\d.]+) qps", text)
-    ms = {name: float(value) for name, value in found.items()}
-    return Figures(
-        p50=ms.get("median"),
-        p90=ms.get("percentile(90%)"),
-        p99=ms.get("percentile(99%)"),
-        mean=ms.get("mean"),
-        min=ms.get("min"),
-        max=ms.get("max"),
-        fps=float(fps[1]) if fps else None,
-    )
-
-
-TOOL = Tool(
-    "trtexec",
-    "it comes with TensorRT (/usr/src/tensorrt/bin): put it on the PATH",
-    _trtexec,
-    _read_trtexec,
-    "its latency is the sum of transfers and GPU time by CUDA's clock, ours is by the host's, with "
-    "launch and sync; trtexec 11 leaves the transfers off unless asked",
-)

@@ -85,11 +85,12 @@ def _partly_elsewhere(backend: RuntimeFacts) -> Iterator[Flag]:
     requested, nodes = backend.provider_requested, backend.provider_nodes or {}
     rest = {name: count for name, count in nodes.items() if name != requested}
     if rest and requested in nodes:
+        kinds = f" ({_counts(backend.left)})" if backend.left else ""
         yield warning(
             "partial_fallback",
-            f"{requested} took {nodes[requested]} of {sum(nodes.values())} nodes, {_counts(rest)}",
+            f"{requested} took {nodes[requested]} of {sum(nodes.values())} nodes, {_counts(rest)}{kinds}",
         )
-    if backend.left and requested == backend.provider_actual and backend.delegated_pct is not None:
+    elif backend.left and requested == backend.provider_actual and backend.delegated_pct is not None:
         yield warning(
             "partial_fallback",
             f"{requested} took {backend.delegated_pct:.1f} % of the operators "

@@ -94,16 +94,24 @@ def clocks(env: Mapping[str, Any]) -> Iterator[Flag]:
         yield warning(
             "clocks_unlocked", f"governor {', '.join(governors)} may change the clock of {len(free)} cores"
         )
-    gpu = (env.get("jetson") or {}).get("gpu") or {}
+    yield from _jetson_clocks(env.get("jetson") or {})
+    what, different = unlike(allowed, env)
+    if len(different) > 1:
+        yield warning("mixed_cores", f"the worker may run on cores of {what} {', '.join(different)}")
+
+
+def _jetson_clocks(jetson: Mapping[str, Any]) -> Iterator[Flag]:
+    """Yield a flag where a Jetson's GPU may change its clock, or `jetson_clocks` does not hold each."""
+    gpu, mode = jetson.get("gpu") or {}, jetson.get("power_mode")
+    at = f" in power mode {mode}" if mode else ""
     if gpu.get("min_freq") != gpu.get("max_freq"):
         yield warning(
             "clocks_unlocked",
             f"governor {gpu.get('governor')} may change the GPU's clock from {gpu.get('min_freq')} to "
-            f"{gpu.get('max_freq')} Hz",
+            f"{gpu.get('max_freq')} Hz{at}; sudo jetson_clocks holds it",
         )
-    what, different = unlike(allowed, env)
-    if len(different) > 1:
-        yield warning("mixed_cores", f"the worker may run on cores of {what} {', '.join(different)}")
+    elif jetson.get("clocks_locked") is False:
+        yield warning("clocks_unlocked", f"jetson_clocks does not hold every clock{at}: sudo jetson_clocks")
 
 
 def _number(core: str) -> int:

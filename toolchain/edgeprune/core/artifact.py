@@ -31,7 +31,8 @@ SUMMARY = "summary.json"
 _LOCK = ".lock"
 LITTLE_SPACE_MB = 256
 WEIGHTS = ".bin"
-_GRAPHS = (".xml", ".param")  # OpenVINO's and ncnn's graphs have their weights beside them
+# OpenVINO's and ncnn's graphs have their weights beside them, TensorRT's engines an account of what they are.
+_BESIDE = {".xml": WEIGHTS, ".param": WEIGHTS, ".engine": ".json", ".plan": ".json"}
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,8 @@ def parts_of(path: Path) -> tuple[Path, ...]:
         return tuple(sorted(entry for entry in path.rglob("*") if not entry.is_dir()))
     if path.suffix == ".onnx":
         return (path, *external_files(path))
-    weights = path.with_suffix(WEIGHTS) if path.suffix in _GRAPHS else None
-    return (path, weights) if weights and weights.exists() else (path,)
+    beside = path.with_suffix(_BESIDE[path.suffix]) if path.suffix in _BESIDE else None
+    return (path, beside) if beside and beside.exists() else (path,)
 
 
 def lone(folder: Path, usual: str) -> Path | None:

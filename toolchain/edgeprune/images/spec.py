@@ -21,6 +21,7 @@ from edgeprune.images.preprocess import Preprocess
 
 FILE = "preprocess.json"
 PARTS = ("preprocess", "postprocess")
+ENGINES = (".engine", ".plan")
 PREFIX = "edgeprune"
 """Metadata keys are ``edgeprune.preprocess`` and ``edgeprune.postprocess``, each a JSON text."""
 
@@ -87,8 +88,17 @@ def onnx_texts(path: Path) -> dict[str, str]:
 def _texts(path: Path) -> dict[str, str]:
     if path.suffix == ".onnx":
         return onnx_texts(path)
+    if path.suffix in ENGINES:
+        return _told_beside(path)
     xml = (lone(path, "model.xml") or path) if path.is_dir() else path
     return _ir_texts(xml) if xml.suffix == ".xml" and xml.is_file() else {}
+
+
+def _told_beside(engine: Path) -> dict[str, str]:
+    """Return the texts in the account beside an engine that has no place for metadata."""
+    told = read_json(engine.with_suffix(".json"), ModelError) if engine.with_suffix(".json").is_file() else {}
+    found = told.get("metadata", {}) if isinstance(told, dict) else {}
+    return {part: str(found[f"{PREFIX}.{part}"]) for part in PARTS if f"{PREFIX}.{part}" in found}
 
 
 def _ir_texts(xml: Path) -> dict[str, str]:

@@ -157,6 +157,25 @@ def fallback(summary: Summary, results: Results) -> Iterator[SanityWarning]:
                     text=f"{row.label} asked for {what} {asked} and ran on {came}.",
                     advice=f"Its latency is not that of {asked}: `edgeprune doctor` tells what works here.",
                 )
+        if partly := _left_to_others(row, backend):
+            yield partly
+
+
+def _left_to_others(row: Row, backend: RuntimeFacts) -> SanityWarning | None:
+    """Return the warning of a row whose provider left layers to another one, such as DLA's to the GPU."""
+    asked, nodes = backend.provider_requested, backend.provider_nodes or {}
+    others = {name: count for name, count in nodes.items() if name != asked and count}
+    if asked not in nodes or not others:
+        return None
+    kinds = ", ".join(f"{kind} {count}" for kind, count in (backend.left or {}).items())
+    rest = " and ".join(f"{count} on {name}" for name, count in others.items())
+    return SanityWarning(
+        code="fallback",
+        rows=(row.label,),
+        text=f"{row.label} runs {nodes[asked]} of {sum(nodes.values())} layers on {asked}, {rest}"
+        f"{f' ({kinds})' if kinds else ''}.",
+        advice=f"Each change between them copies data; a network without those kinds stays on {asked}.",
+    )
 
 
 def pruned_slower(summary: Summary, results: Results) -> Iterator[SanityWarning]:
