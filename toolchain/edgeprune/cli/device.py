@@ -131,10 +131,12 @@ def _measure_steps(
     from edgeprune.latency.shipped import subject_of
     from edgeprune.models.source import choose_adapter
 
-    source = asked.source()
-    adapter, words = choose_adapter(source, Recipe()), ""
+    source, words = asked.source(), ""
     measured: dict[Precision, MeasuredStep] = {}
     with stage_progress() as notify:
+        for notice in source.notices:
+            notify("load", 0.0, notice)
+        adapter = choose_adapter(source, Recipe())
         for precision in base.precisions:
             subject = subject_of(adapter, source.file, profile=base, precision=precision, **network)
             measured[precision] = measure_step(subject, testbed, notify)
