@@ -78,7 +78,7 @@ def test_the_provider_of_a_profile_is_an_option_of_every_precision(tmp_path: Pat
 @pytest.mark.parametrize(
     ("keys", "complaint"),
     [
-        ({"backend": "tensorrt", "provider": "GPU"}, "provider: tensorrt leaves no choice"),
+        ({"backend": "ncnn", "provider": "GPU"}, "provider: ncnn leaves no choice"),
         ({"scheme": "litert-s8"}, "scheme: openvino takes nncf or ort-u8s8 or .*, not 'litert-s8'"),
         ({"format": "ort"}, "format: openvino takes onnx, not 'ort'"),
     ],

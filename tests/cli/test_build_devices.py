@@ -105,7 +105,7 @@ def test_a_device_that_openvino_does_not_find_ends_the_build(
     assert ended.code == 5
     assert "OpenVINO finds no NPU here" in ended.error
     listed = run("targets").stdout.splitlines()
-    (line,) = (line for line in listed if line.startswith("intel-npu-openvino"))
+    (line,) = (line for line in listed if line.strip().startswith("intel-npu-openvino"))
     assert "not here: openvino finds no NPU here" in line
 
 

@@ -86,7 +86,7 @@ def test_a_summary_and_a_history_are_shown_as_text(run: Callable, tmp_path: Path
 def test_an_unexpected_error_is_a_traceback_without_escapes(
     run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(path: Path) -> None:
+    def fail(path: Path, out: Path | None = None) -> None:
         raise RuntimeError(LINES)
 
     monkeypatch.setattr("edgeprune.report.html.write_html", fail)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 MODULE = "rknnlite"
 PIP = ("onnxruntime", "rknn-toolkit-lite2")
+PACKAGES = ("onnxruntime",)  # the tail's; the pins of the converter stand in the key
 HOW_TO_GET = "edgeprune runtimes install rknn; it is Rockchip's, under its own licence"
 CONVERTER = Converter(
     (
