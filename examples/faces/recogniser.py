@@ -131,7 +131,7 @@ class Adapter:
         "resize": "crop",
     }
     side = 112
-    """Of the pictures, in pixels."""
+    """Of the pictures, in pixels: that of the training (`--side`)."""
 
     def load(self, path: Path) -> nn.Module:
         """Make the network of a checkpoint that `train` wrote."""
@@ -151,7 +151,9 @@ class Adapter:
     def loss(self, model: nn.Module, images: torch.Tensor, paths: Sequence[Path]) -> torch.Tensor:
         """Return CurricularFace's loss of a batch."""
         network = cast(Recogniser, model)
-        people = torch.tensor([network.people.index(path.parent.name) for path in paths])
+        people = torch.tensor(
+            [network.people.index(path.parent.name) for path in paths], device=images.device
+        )
         return cast(torch.Tensor, network.margin(network(images), people))
 
     def metric(self, predict: Any, samples: Any) -> float:
@@ -255,7 +257,9 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="checkpoint to write")
     parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--side", type=int, default=112, help="of the pictures, in pixels: a multiple of 16")
+    parser.add_argument(
+        "--side", type=int, default=112, help="of the pictures: a multiple of 16, and `Adapter.side`"
+    )
     parser.add_argument("--share", type=float, default=1.0, help="of MobileFaceNet's widths")
     given = parser.parse_args()
     score = train(given.data, given.out, given.epochs, side=given.side, share=given.share)
