@@ -6,11 +6,9 @@ from dataclasses import replace
 
 import torch
 
-from edgeprune.config.recipe import DEFAULT_RATIO
 from edgeprune.core.errors import ConfigError
 from edgeprune.models.adapter import Training
 from edgeprune.models.recovery import Trainable, by_labels, device_of, epochs_of, rate, steps_of_epoch
-from edgeprune.prune.groups import find_groups, trace
 from edgeprune.prune.scales import (
     EVENTS,
     describe_scales,
@@ -20,7 +18,7 @@ from edgeprune.prune.scales import (
     scale_names,
     write_training,
 )
-from edgeprune.prune.sparse import REGULARISERS, add_gradients, couple
+from edgeprune.prune.sparse import REGULARISERS, add_gradients, find_coupled
 from edgeprune.records.pruning import SparseTraining
 
 
@@ -40,11 +38,8 @@ def sparsify(adapter: Trainable, training: Training) -> None:
     recipe, out = training.recipe, training.out
     count, settings = recipe.sparse.epochs, recipe.prune
     model = adapter.prunable(adapter.load(training.student))
-    fixed = adapter.unprunable(model)
-    graph = trace(model, torch.zeros(adapter.preprocess(training.imgsz).shape), fixed)
-    groups = find_groups(graph, model, fixed, settings.skip)
-    ratio = DEFAULT_RATIO if settings.ratio is None else settings.ratio
-    coupled, metric = couple(groups, ratio, settings.max_ratio), adapter.info(model).metric
+    example, metric = torch.zeros(adapter.preprocess(training.imgsz).shape), adapter.info(model).metric
+    coupled = find_coupled(model, example, adapter.unprunable(model), settings)
     scales, regulariser = scale_names(model, coupled), REGULARISERS[settings.criterion]
     if not scales:
         raise ConfigError(

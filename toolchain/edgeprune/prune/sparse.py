@@ -15,7 +15,8 @@ import torch_pruning as tp
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from edgeprune.prune.groups import Group
+from edgeprune.config.recipe import DEFAULT_RATIO, PruneRecipe
+from edgeprune.prune.groups import Group, find_groups, trace
 
 ALPHA = 4.0
 """A group's least important channel is pressed 2^ALPHA times as hard as its most important one (DepGraph)."""
@@ -86,6 +87,22 @@ class Coupled:
     def scales(self) -> list[Part]:
         """The batch-norm scales among the parts."""
         return [part for part in self.parts if part.is_scale]
+
+
+def find_coupled(
+    model: nn.Module, example: torch.Tensor, fixed: Sequence[nn.Module], recipe: PruneRecipe
+) -> list[Coupled]:
+    """Trace a network and couple the channels that a recipe may cut; see `couple`.
+
+    Args:
+        example: input of the network, float32 (1, 3, H, W).
+        fixed: layers that are never pruned.
+
+    Raises:
+        ModelError: the network cannot be traced.
+    """
+    groups = find_groups(trace(model, example, fixed), model, fixed, recipe.skip)
+    return couple(groups, DEFAULT_RATIO if recipe.ratio is None else recipe.ratio, recipe.max_ratio)
 
 
 def couple(groups: Sequence[Group], ratio: float, max_ratio: float = 1.0) -> list[Coupled]:

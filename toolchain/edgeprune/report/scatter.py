@@ -42,26 +42,44 @@ def accuracy_against_latency(report: Report) -> str | None:
         axes.step(*corners, where="post", color=MUTED, linewidth=1, linestyle=(0, (4, 2)))
         for ms, rated, row in points:
             chosen = report.tone(row) == "chosen"
-            axes.scatter(
-                ms,
-                max(rated, floor),
-                s=70 if chosen else 36,
-                marker=MARKERS[targets.index(row.target) % len(MARKERS)],
-                facecolor=PAPER if row.refused else colour_of(row),
-                edgecolor=INK if chosen else colour_of(row),
-                linewidth=1.6 if chosen else 1.2,
-                zorder=3,
-            )
-        log_axis(axes, "x", [point.ms for point in points])
-        axes.margins(x=0.16, y=0.12)
-        axes.set_xlabel("p50 latency, ms (log scale; left is faster)")
-        axes.set_ylabel(f"{report.summary.metric} on {plain(report.summary.split)}")
-        axes.tick_params(axis="y", labelcolor=MUTED)
-        axes.grid(True)
+            place, shape = (ms, max(rated, floor)), targets.index(row.target)
+            draw_point(axes, place, row, shape, hollow=bool(row.refused), strong=chosen)
+        name_axes(axes, [point.ms for point in points], report.summary.metric, report.summary.split)
         _label_points(drawn, axes, report, points, floor)
         return to_svg(
             drawn, "accuracy", f"Scatter of {report.summary.metric} over p50 latency of every measured row"
         )
+
+
+def draw_point(
+    axes: Any, place: tuple[float, float], row: Row, shape: int, *, hollow: bool, strong: bool
+) -> None:
+    """Draw a row at its latency and accuracy.
+
+    Args:
+        shape: number of its marker among `MARKERS`, which repeat.
+        hollow: of a row that does not count, such as a refused one.
+        strong: of the row that is chosen.
+    """
+    axes.scatter(
+        *place,
+        s=70 if strong else 36,
+        marker=MARKERS[shape % len(MARKERS)],
+        facecolor=PAPER if hollow else colour_of(row),
+        edgecolor=INK if strong else colour_of(row),
+        linewidth=1.6 if strong else 1.2,
+        zorder=3,
+    )
+
+
+def name_axes(axes: Any, latencies: Sequence[float], metric: str, split: str) -> None:
+    """Make a chart one of a metric over p50 latency, ms."""
+    log_axis(axes, "x", latencies)
+    axes.margins(x=0.16, y=0.12)
+    axes.set_xlabel("p50 latency, ms (log scale; left is faster)")
+    axes.set_ylabel(f"{plain(metric)} on {plain(split)}")
+    axes.tick_params(axis="y", labelcolor=MUTED)
+    axes.grid(True)
 
 
 def pareto_front(points: Sequence[Point]) -> list[Point]:

@@ -23,12 +23,12 @@ from edgeprune.adapters.ultralytics.finetune import (
     train,
     training_folder,
 )
-from edgeprune.config.recipe import DEFAULT_RATIO, Recipe
+from edgeprune.config.recipe import Recipe
 from edgeprune.core.documents import read_record
 from edgeprune.core.errors import OutputError
 from edgeprune.core.files import write_text_atomically
+from edgeprune.images.size import input_shape
 from edgeprune.models import Training, get_adapter
-from edgeprune.prune.groups import find_groups, trace
 from edgeprune.prune.scales import (
     EVENTS,
     RECORD,
@@ -39,7 +39,7 @@ from edgeprune.prune.scales import (
     scale_names,
     write_training,
 )
-from edgeprune.prune.sparse import REGULARISERS, add_gradients, couple
+from edgeprune.prune.sparse import REGULARISERS, add_gradients, find_coupled
 from edgeprune.records.pruning import SparseTraining
 
 
@@ -55,11 +55,11 @@ class Regularised(KeptShape):
         model = super().get_model(cfg, weights, verbose)
         folder = Path(self.args.project)
         recipe = read_record(Recipe, folder / RECIPE, OutputError)
-        ratio = DEFAULT_RATIO if recipe.prune.ratio is None else recipe.prune.ratio
-        fixed = get_adapter(self.adapter).unprunable(model)
-        graph = trace(model, torch.zeros(1, 3, self.args.imgsz, self.args.imgsz), fixed)
-        groups = find_groups(graph, model, fixed, recipe.prune.skip)
-        self.coupled = couple(groups, ratio, recipe.prune.max_ratio)
+        example, fixed = (
+            torch.zeros(input_shape(self.args.imgsz)),
+            get_adapter(self.adapter).unprunable(model),
+        )
+        self.coupled = find_coupled(model, example, fixed, recipe.prune)
         self.scales = scale_names(model, self.coupled)
         self.criterion, self.strength = recipe.prune.criterion, recipe.sparse.strength
         self.record = SparseTraining(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from edgeprune.report.cells import plain
 from edgeprune.report.devices.tables import Part
-from edgeprune.report.scatter import MARKERS, Mark, label_marks
-from edgeprune.report.svg import INK, MUTED, PAPER, chart, colour_of, figure, log_axis, to_svg
+from edgeprune.report.scatter import Mark, draw_point, label_marks, name_axes
+from edgeprune.report.svg import chart, figure, to_svg
 
 
 def drawn_metrics(part: Part) -> list[tuple[str, str]]:
@@ -40,22 +40,8 @@ def accuracy_over_devices(part: Part, metric: tuple[str, str], name: str) -> str
         for line, one, row, ms, score in points:
             ships = one.variant == line.shipped
             hollow = bool(one.refused or one.unfit)
-            axes.scatter(
-                ms,
-                score,
-                s=70 if ships else 36,
-                marker=MARKERS[(line.number - 1) % len(MARKERS)],
-                facecolor=PAPER if hollow else colour_of(row),
-                edgecolor=INK if ships else colour_of(row),
-                linewidth=1.6 if ships else 1.2,
-                zorder=3,
-            )
+            draw_point(axes, (ms, score), row, line.number - 1, hollow=hollow, strong=ships)
             marks.append(Mark(ms, score, f"{line.number} {plain(row.precision)}", ships, hollow))
-        log_axis(axes, "x", [mark.x for mark in marks])
-        axes.margins(x=0.16, y=0.12)
-        axes.set_xlabel("p50 latency, ms (log scale; left is faster)")
-        axes.set_ylabel(f"{plain(metric[0])} on {plain(metric[1])}")
-        axes.tick_params(axis="y", labelcolor=MUTED)
-        axes.grid(True)
+        name_axes(axes, [mark.x for mark in marks], *metric)
         label_marks(drawn, axes, marks)
         return to_svg(drawn, name, f"{plain(metric[0])} over p50 latency of every row of every device")
