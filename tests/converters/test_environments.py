@@ -27,10 +27,10 @@ SCRIPTS = {
 }
 
 
-def _offer(version: str, patch: pytest.MonkeyPatch) -> None:
+def _offer(version: str, patch: pytest.MonkeyPatch, script: str = "write.py") -> None:
     """Let a runtime `tool` be the only one there is, with a converter of that version."""
     module = ModuleType("tool_runtime")
-    converter = Converter((f"tool=={version}",), "a test", "write.py")
+    converter = Converter((f"tool=={version}",), "a test", script)
     for name, fact in {"version": None, "compile": None, "load": None, "CONVERTER": converter}.items():
         setattr(module, name, fact)
     patch.setitem(sys.modules, module.__name__, module)
@@ -125,6 +125,22 @@ def test_an_installation_that_fails_leaves_its_log_and_nothing_else(
         isolated.install("tool", lambda text: None)
     assert not isolated.folder_of("tool").exists()
     assert "tool==1.0" in (stand_in / "runtimes" / "tool-install.log").read_text()
+
+
+def test_what_a_pin_asked_for_and_does_not_suit_the_converter_ends_the_installation(
+    stand_in: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _offer("1.0", monkeypatch, script="refuse.py")
+    run = isolated.run_logged
+
+    def without_pip(args: list[str], what: str, log: Path, timeout: float) -> None:
+        if what != "pip install":
+            run([*args, *(["--without-pip"] if what == "venv" else [])], what, log, timeout)
+
+    monkeypatch.setattr(isolated, "run_logged", without_pip)
+    with pytest.raises(CompileError, match=r"refuse.py: exited with code 1: Lowering not found.*install.log"):
+        isolated.install("tool", lambda text: None)
+    assert not isolated.is_installed("tool") and not isolated.folder_of("tool").exists()
 
 
 def test_environments_of_other_pins_are_removed_once_the_new_one_is_whole(

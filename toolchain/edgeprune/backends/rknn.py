@@ -48,11 +48,13 @@ CONVERTER = Converter(
         "psutil==7.2.2",
         "ruamel.yaml==0.19.1",
         "scipy==1.17.1",
+        "setuptools==80.9.0",  # newer ones have no pkg_resources, which the converter imports
         "tqdm==4.70.1",
     ),
     "ONNX to .rknn for Rockchip's NPU, and its simulator",
     "rknn_convert.py",
     ("rknn-toolkit2==2.5.0",),  # it asks for an opencv with windows, and for a torch of 2024
+    ("prove",),
 )
 PROBE = "probe-rknn"
 PROVIDER = "RKNPU"
@@ -67,6 +69,7 @@ ONE_IMAGE = "its input is the pixels of one image"
 EMULATOR = "Rockchip's simulator"
 CHIPS = ("rk3562", "rk3566", "rk3568", "rk3576", "rk3588")
 _TOLD = ("chip", "image", "input", "mean", "std", "border", "outputs", "tail", "taken", "operators", "left")
+"""What `facts.json` of an engine says."""
 MODEL, TAIL, FACTS = "model.rknn", "tail.onnx", "facts.json"
 
 
@@ -213,20 +216,7 @@ def _placed(facts: Mapping[str, Any]) -> Placement:
 
 def _facts(engine: Path) -> dict[str, Any]:
     facts = read_json(engine / FACTS, CompileError)
-    keys = (
-        "chip",
-        "image",
-        "input",
-        "mean",
-        "std",
-        "border",
-        "outputs",
-        "tail",
-        "taken",
-        "operators",
-        "left",
-    )
-    if not isinstance(facts, dict) or any(key not in facts for key in keys):
+    if not isinstance(facts, dict) or any(key not in facts for key in _TOLD):
         raise CompileError(f"{engine / FACTS}: not what edgeprune writes beside an engine of RKNN")
     return facts
 

@@ -107,11 +107,13 @@ def size_bytes(name: str) -> int | None:
 def install(name: str, say: Say) -> Path:
     """Make the environment and install its pins by pip, which reads the user's own pip settings.
 
+    It is there once its converter has proven that nothing is missing: what the pins ask for is not pinned.
+
     Returns:
         Its folder. One that is there already is left as it is; those of other pins are removed after.
 
     Raises:
-        CompileError: Python's venv module or pip failed; the log stays and is named.
+        CompileError: Python's venv module, pip or the converter failed; the log stays and is named.
         OutputError: the cache cannot be written, or another process is installing it.
         ConfigError: there is no cache folder that stays.
     """
@@ -181,8 +183,13 @@ def run_converter(
             and names the log, which stays.
         RuntimeMissingError: the environment is not installed.
     """
+    python_of(name)
+    _run_script(folder_of(name), script, args, log, timeout)
+
+
+def _run_script(place: Path, script: str, args: Sequence[str], log: Path, timeout: float) -> None:
     # -I: neither our packages (PYTHONPATH) nor the user's get in the way of the pins.
-    run_logged([str(python_of(name)), "-I", str(SCRIPTS / script), *args], Path(script).name, log, timeout)
+    run_logged([str(_python(place)), "-I", str(SCRIPTS / script), *args], Path(script).name, log, timeout)
 
 
 def _make(place: Path, made_of: Converter, log: Path, say: Say) -> None:
@@ -196,6 +203,8 @@ def _make(place: Path, made_of: Converter, log: Path, say: Say) -> None:
     for asked in (whole, ["--no-deps", *made_of.lone] if made_of.lone else []):
         if asked:
             run_logged([*pip, *asked], "pip install", log, INSTALL_TIMEOUT_S)
+    say(f"{made_of.script} {' '.join(made_of.proof)}")
+    _run_script(place, made_of.script, made_of.proof, log, CONVERT_TIMEOUT_S)
     total = sum(file.lstat().st_size for file in place.rglob("*"))
     write_text_atomically(place / MARKER, json.dumps({"pins": made_of.pins, "bytes": total}) + "\n")
 

@@ -100,12 +100,15 @@ class Converter:
             edgeprune. A name in `converters/scripts/`, or a path.
         lone: those of `pins` that are installed last and without what they ask for, since the pins beside
             them stand in for that.
+        proof: arguments of the script with which it fails if anything that it needs is missing; an
+            installation ends with that.
     """
 
     pins: tuple[str, ...]
     purpose: str
     script: str
     lone: tuple[str, ...] = ()
+    proof: tuple[str, ...] = ("--help",)
 
 
 @dataclass(frozen=True)

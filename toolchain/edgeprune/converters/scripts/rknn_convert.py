@@ -3,6 +3,7 @@
 Runs in the isolated environment `rknn` and imports nothing of edgeprune. `build` quantizes and compiles, in
 two steps of the vendor's hybrid quantization: what stays after the first is what the simulator is made from
 again, without the images. `simulate` answers arrays on its standard input with arrays on its standard output.
+`prove` converts and runs a tiny network.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
 from rknn.api import RKNN
 from ruamel.yaml import YAML
 
@@ -37,12 +40,14 @@ _NO_OPERATORS = ("InputOperator", "OutputOperator")
 def main() -> None:
     """Do what the command line asks for."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("do", choices=["build", "simulate"])
-    parser.add_argument("engine", type=Path, help="folder with the engine's files")
+    parser.add_argument("do", choices=["build", "simulate", "prove"])
+    parser.add_argument("engine", type=Path, nargs="?", help="folder with the engine's files")
     parser.add_argument("--source", type=Path, help="folder with body.onnx, images and settings.json")
     parser.add_argument("--chip")
     args = parser.parse_args()
-    if args.do == "build":
+    if args.do == "prove":
+        prove()
+    elif args.do == "build":
         build(args.source.resolve(), args.engine.resolve(), args.chip)
     else:
         simulate(args.engine.resolve())
@@ -125,6 +130,30 @@ def simulate(engine: Path) -> None:
         write(answers, [])  # it is there
         while (images := read(sys.stdin.buffer)) is not None:
             write(answers, rknn.inference(inputs=images, data_format=["nhwc"]))
+
+
+def prove() -> None:
+    """Convert a network of one convolution and run it in the simulator: the vendor's imports come late."""
+    names = {"inputs": ["images", "weight"], "outputs": ["found"]}
+    graph = helper.make_graph(
+        [helper.make_node("Conv", **names)],
+        "proof",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, 8, 8])],
+        [helper.make_tensor_value_info("found", TensorProto.FLOAT, [1, 8, 8, 8])],
+        [numpy_helper.from_array(np.ones((8, 3, 1, 1), np.float32), "weight")],
+    )
+    opset = [helper.make_opsetid("", 17)]
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), "proof.onnx")
+        rknn = RKNN(verbose=False)
+        require(rknn.config(target_platform="rk3588"), "config")
+        require(rknn.load_onnx(model="proof.onnx"), "load_onnx")
+        require(rknn.build(do_quantization=False), "compilation")
+        require(rknn.init_runtime(), "simulator")
+        (found,) = rknn.inference(inputs=[np.ones((1, 8, 8, 3), np.float32)], data_format=["nhwc"])
+        if not np.allclose(found, 3, atol=0.01):
+            raise SystemExit("RKNN: the simulator computes a convolution wrongly")
 
 
 def read(stream: BinaryIO) -> list[Any] | None:
