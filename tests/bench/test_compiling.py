@@ -44,7 +44,7 @@ def until(true: Callable[[], object]) -> None:
 
 
 def made(device: Device) -> list[Path]:
-    return sorted((device.cache / "cache" / "compiled").glob("*"))
+    return sorted((device.cache / "edgeprune-cache" / "compiled").glob("*"))
 
 
 def test_an_engine_is_made_there_once_and_brought_here(device: Device, convnet: Path, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def jetson(device: Device, tmp_path: Path, elsewhere: None) -> Iterator[Standin]
     folder = tmp_path / "standin"
     folder.mkdir()
     yield install(device, folder)
-    shutil.rmtree(device.cache / "cache", ignore_errors=True)
+    shutil.rmtree(device.cache / "edgeprune-cache", ignore_errors=True)
 
 
 @pytest.fixture
@@ -122,6 +122,9 @@ def test_the_whole_path_through_a_connection_that_is_lost_while_an_engine_is_bui
     jetson.settings(version="10.3.0")
     other = run("bench", tmp_path / "out", "--device", jetson.device.address())
     assert other.code == 4 and "it was built by TensorRT 10.7.0, and here is 10.3.0" in other.error
+    removed = run("device", "remove", jetson.device.address())
+    assert removed.code == 0 and "edgeprune-cache" in removed.stdout, removed.errors
+    assert not (jetson.device.cache / "edgeprune-cache").exists()
 
 
 def test_layers_and_networks_are_timed_in_engines_that_the_device_builds(

@@ -19,6 +19,7 @@ from edgeprune.runners.shell import Shell
 from edgeprune.runners.sysroot import ARCHITECTURES, PYTHON
 from edgeprune.runners.userland import (
     FOLDER,
+    KEPT,
     MARK,
     OURS,
     START,
@@ -44,6 +45,7 @@ done
 for work in work-*; do if [ -f "$work/.edgeprune" ]; then echo "$work"; rm -rf "$work" || exit 1; fi; done
 if [ -f {FOLDER}/{OURS} ]; then echo {FOLDER}; rm -rf {FOLDER} || exit 1; fi
 if [ -f venv/pyvenv.cfg ]; then echo venv; rm -rf venv || exit 1; fi
+if [ -d {KEPT} ]; then echo {KEPT}; rm -rf {KEPT} || exit 1; fi
 for file in files/{"[0-9a-f]" * 64}*; do if [ -f "$file" ]; then echo files; rm -f "$file" || exit 1; fi; done
 cd /
 rmdir "$R/files" "$R" 2>/dev/null

@@ -26,7 +26,7 @@ from edgeprune.runners.connection import Connection
 from edgeprune.runners.local import last_line
 from edgeprune.runners.shell import Shell
 from edgeprune.runners.travel import write_package
-from edgeprune.runners.userland import FOLDER, SETUP, START
+from edgeprune.runners.userland import FOLDER, KEPT, SETUP, START
 
 CACHE = "EDGEPRUNE_CACHE"  # what a process there keeps for the next one lies in the device's own folder too
 SILENCE_S = 60.0  # a device that follows a process says something every 5 s
@@ -145,7 +145,7 @@ class RemoteRunner:
         """
         command = textwrap.shorten(" ".join([Path(args[0]).name, *args[1:]]), 72, placeholder=" ...")
         job = f"{self._work}/job-{uuid.uuid4().hex}"
-        variables = {"PYTHONPATH": self._package, CACHE: f"{self.root}/cache"} if self._package else {}
+        variables = {"PYTHONPATH": self._package, CACHE: f"{self.root}/{KEPT}"} if self._package else {}
         request = {"job": job, "args": list(args), "variables": variables, "timeout": timeout}
         output = _Output(on_line)
         try:

@@ -17,6 +17,7 @@ OURS = ".edgeprune"  # in it from the first: any other folder of that name is th
 MARK = "version"  # written last: without it there is no userland
 VERSION = "1"  # of how the folder is laid out
 START = "python3"
+KEPT = "edgeprune-cache"  # engines that the device compiled, and what its builder learned
 REFUSED = "edgeprune-userland: "  # before what keeps it from being used
 _PLAIN = re.compile(r"[\w ./@+,~%=-]+")
 # Of Termux, of a board's login script, of the user: none of them is meant for this loader and this Python.
