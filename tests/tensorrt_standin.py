@@ -46,7 +46,7 @@ int cudaEventDestroy(P p) { free(p); return 0; }
 const char *cudaGetErrorString(int s) { return s == 1 ? "invalid argument" : "an error of the stand-in"; }
 """
 TRTEXEC = r"""#!/bin/sh
-# A stand-in for trtexec of TensorRT 10.3, for tests only: it notes its options and copies the graph.
+# A stand-in for trtexec, for tests only: it notes its options and copies the graph.
 echo '&&&& RUNNING TensorRT.trtexec [TensorRT v100300] # trtexec' "$@"
 for option; do case "$option" in
   --onnx=*) model="${option#*=}";;
@@ -108,6 +108,7 @@ def write_standin(folder: Path) -> Path:
     library = str(folder / "libcudart.so.13")
     subprocess.run([COMPILER, "-shared", "-fPIC", "-w", "-o", library, folder / "cudart.c"], check=True)
     settings = {"version": "10.7.0", "dla": 0, "gpu": "Stand-in Orin", "refuse": ""}
+    settings |= {"killed": False, "wrong": False}
     (folder / "standin.json").write_text(json.dumps(settings))
     return folder
 
@@ -121,9 +122,13 @@ def install(device: Device, folder: Path) -> Standin:
     return standin
 
 
-def put_trtexec(device: Device) -> Path:
-    """Put the stand-in of trtexec onto the device's PATH; return where it notes its options."""
+def put_trtexec(device: Device, printed: str = "100300") -> Path:
+    """Put the stand-in of trtexec onto the device's PATH; return where it notes its options.
+
+    Args:
+        printed: its version, as trtexec prints it.
+    """
     program = device.folder / "bin" / "trtexec"
-    program.write_text(TRTEXEC)
+    program.write_text(TRTEXEC.replace("100300", printed))
     program.chmod(0o755)
     return program.with_name("trtexec.calls")

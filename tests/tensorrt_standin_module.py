@@ -10,6 +10,8 @@ from __future__ import annotations
 import ctypes
 import enum
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +180,8 @@ class Builder:
         return _Config()
 
     def build_serialized_network(self, network: _Network, config: _Config) -> bytes | None:
+        if _SETTINGS["killed"]:  # as the kernel does where memory runs out
+            os.kill(os.getpid(), signal.SIGKILL)
         if faults := list(_faults(network, config)):
             self.log.log(ILogger.ERROR, f"stand-in for TensorRT: {'; '.join(faults)}")  # type: ignore[attr-defined]
             return None
@@ -218,8 +222,8 @@ def _faults(network: _Network, config: _Config) -> Any:
             yield "there is no such DLA core"
         if "GPU_FALLBACK" not in config.flags:
             yield "a layer that DLA lacks has nowhere to go"
-        if _MAJOR < 11 and "FP16" not in config.flags:
-            yield "DLA computes in fp16 or int8"
+        if quantized or (_MAJOR < 11 and "FP16" not in config.flags):
+            yield "DLA computes in fp16 or int8, and takes no Q/DQ pairs"
     if _SETTINGS["refuse"]:
         yield _SETTINGS["refuse"]
 
@@ -319,5 +323,5 @@ class _Context:
         names = [tensor.name for tensor in engine.session.get_outputs()]
         feeds = {tensor.name: arrays[tensor.name] for tensor in engine.session.get_inputs()}
         for name, output in zip(names, engine.session.run(names, feeds), strict=True):
-            np.copyto(arrays[name], output)
+            np.copyto(arrays[name], -output if _SETTINGS["wrong"] else output)
         return True

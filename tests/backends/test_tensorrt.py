@@ -10,9 +10,9 @@ import pytest
 
 from edgeprune.backends import options_for, tensorrt
 from edgeprune.backends.tensorrt_session import weight_types
-from edgeprune.config.targets import DeviceProfile, resolve_targets
+from edgeprune.config.targets import DeviceProfile, load_profile, resolve_targets
 from edgeprune.core.artifact import Artifact
-from edgeprune.core.errors import CompileError, ConfigError, ModelError, RuntimeMissingError
+from edgeprune.core.errors import ConfigError, ModelError, RuntimeMissingError
 
 (JETSON,) = resolve_targets(("jetson",))
 absent = pytest.mark.skipif(importlib.util.find_spec("tensorrt") is not None, reason="TensorRT is here")
@@ -102,16 +102,27 @@ def test_a_dla_core_is_a_provider(provider: str, flags: str) -> None:
 
 def test_dla_takes_no_int8_and_an_unknown_provider_is_named(convnet: Path, tmp_path: Path) -> None:
     model = Artifact.of(convnet, "onnx", "int8")
-    with pytest.raises(CompileError, match="DLA takes no int8 by Q/DQ pairs"):
+    with pytest.raises(ConfigError, match="DLA computes fp16 here, not int8, since it takes no Q/DQ pairs"):
         tensorrt.compile(model, "int8", {"provider": "DLA"}, tmp_path)
     with pytest.raises(ConfigError, match=r"provider: 'NPU' is not one of GPU, DLA"):
         tensorrt.compile(model, "fp16", {"provider": "NPU"}, tmp_path)
 
 
+def test_a_profile_with_int8_on_dla_ends_before_anything_is_built(tmp_path: Path) -> None:
+    path = tmp_path / "both.yaml"
+    both = "description: both\nextends: jetson-dla\nprecisions: [fp16, int8]\n"
+    both += "channel_step: {fp16: 16, int8: 32}\n"
+    path.write_text(both)
+    with pytest.raises(ConfigError, match=r"both\.yaml: options\.int8\.provider: DLA computes fp16 here"):
+        load_profile(path)
+    path.write_text(f"{both}options: {{int8: {{provider: GPU}}}}\n")
+    assert options_for(load_profile(path), "int8") == {"provider": "GPU"}
+
+
 @pytest.mark.parametrize(
     ("release", "told"),
     [
-        ("35.4.1", "this is JetPack 5, whose Python 3.8 is too old"),
+        ("35.4.1", "this is JetPack 5, whose TensorRT is for its Python 3.8"),
         ("36.3.0", "this is JetPack 6: sudo apt install python3-libnvinfer"),
         ("38.2.0", "this is JetPack 7"),
         (None, "pip install tensorrt"),
@@ -139,3 +150,4 @@ def test_an_engine_without_an_account_beside_it_is_refused_and_one_with_it_known
     found = tensorrt.recognise(engine)
     assert found and (found.engine, found.precision) == (engine, "int8")
     assert list(tensorrt.parts(engine)) == [engine, tmp_path / "model.json"]
+    assert tensorrt.placement(engine) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import threading
 import time
 from collections.abc import Callable
@@ -152,3 +153,16 @@ def test_a_jetson_in_another_power_mode_is_another_machine(device: Device) -> No
     assert modes[0] != modes[1] and modes[0].keys() - here.machine.keys() == {"power_mode"}
     with_gpu = replace(here, environment=here.environment | {"gpus": [{"name": "Orin"}]}).machine
     assert with_gpu["gpus"] == ["Orin"]
+
+
+def test_a_device_with_a_program_that_only_builds_measures_nothing_and_says_why(
+    device: Device,
+) -> None:
+    jetson = resolve_targets(("xavier",))[0].model_copy(update={"arch": (platform.machine(),)})
+    with SshRunner(device.address()) as runner:
+        old = {"jetson": {"l4t": "35.4.1"}}
+        only = testbed.Testbed(runner, old, {"tensorrt": "8.5.2"}, builds_only=frozenset({"tensorrt"}))
+        assert only.compiles(jetson) and not only.evaluates(jetson)
+        with pytest.raises(CompileError, match="nothing is measured there; this is JetPack 5") as caught:
+            only.require(jetson)
+    assert "\n" not in str(caught.value)

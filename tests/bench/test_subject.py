@@ -106,6 +106,7 @@ def test_only_the_chosen_rows_and_only_one_target_when_asked(build_folder: Path)
     ("targets", "machine", "loaded"),
     [
         (("arm64-ort", "jetson"), "aarch64", ["arm64-ort"]),  # for TensorRT there is no engine yet
+        (("jetson",), "aarch64", ["jetson"]),  # which the device is to build
         (("arm64-ort", "x86-ort"), "x86_64", ["x86-ort"]),
         (("android-ort", "arm64-ort"), "aarch64", ["android-ort", "arm64-ort"]),  # a phone by ssh into Termux
     ],
@@ -119,8 +120,35 @@ def test_of_a_build_a_device_is_given_the_rows_that_it_loads(
 
 def test_a_build_without_a_row_for_the_device_is_one_line(tmp_path: Path, convnet: Path) -> None:
     folder = write_build(tmp_path, {"jetson": {"int8": convnet}})
-    with pytest.raises(ModelError, match="has no row that a device of aarch64 Linux loads as it is"):
-        subjects_of(folder, machine="aarch64")
+    with pytest.raises(ModelError, match="has no row that a device of x86_64 Linux loads as it is"):
+        subjects_of(folder, machine="x86_64")
+
+
+def test_what_only_a_device_compiles_is_told_from_an_engine(
+    build_folder: Path, convnet: Path, tmp_path: Path
+) -> None:
+    (lone,) = subjects_of(convnet, "jetson", machine="aarch64")
+    (row,) = subjects_of(build_folder, "jetson", machine="aarch64")
+    assert (lone.engine.kind, lone.engine.precision) == ("onnx", "fp32")
+    assert (row.engine.kind, row.engine.precision) == ("onnx", "int8")
+    with pytest.raises(CompileError, match="only the device compiles for it: name it by --device"):
+        subjects_of(convnet, "jetson")
+
+
+def test_an_engine_that_only_a_device_loads_is_held_against_the_file_behind_it(
+    convnet: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "model.engine").write_bytes(b"only the device loads it")
+    account = {"tensorrt": "10.7.0", "gpu": "Orin", "precision": "fp32", "metadata": {}}
+    (tmp_path / "model.json").write_text(json.dumps(account))
+    shutil.copyfile(convnet, tmp_path / "model.source.onnx")
+    (engine,) = subjects_of(tmp_path, "jetson", machine="aarch64")
+    assert engine.engine.path.name == "model.engine"
+    job = make_job(engine, 1, tmp_path)
+    (same,) = subjects_of(convnet)
+    plain = make_job(same, 1, tmp_path / "plain")
+    assert (np.load(job.reference or "")["out0"] == np.load(plain.reference or "")["out0"]).all()
+    assert job.backend == "tensorrt" and job.tolerance == 1e-2 > plain.tolerance
 
 
 def test_a_name_that_no_result_can_hold_is_refused(tmp_path: Path, convnet: Path) -> None:

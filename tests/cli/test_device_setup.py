@@ -137,6 +137,21 @@ def test_what_would_be_sent_is_told_and_nothing_is_sent_unasked(
     assert "it has no python3; it would get debian, numpy: 1 MB to send, 1 MB in " in ended.error
 
 
+def test_a_runtime_of_the_devices_own_system_is_not_brought(
+    bare: AdbDevice, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def compose(name: str, machine: str, backends: list[str], *_: object) -> object:
+        asked.extend([machine, *backends])
+        return make_parts(tmp_path / "parts")
+
+    monkeypatch.setattr(parts, "compose", compose)
+    ended = run("device", "setup", bare.address(), "--target", "xavier")
+    assert ended.code == 3 and "it would get debian, numpy: " in ended.error
+    assert asked == ["aarch64"], "TensorRT is part of JetPack"
+
+
 def test_a_phone_without_room_is_refused_before_anything_is_sent(
     bare: AdbDevice, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,9 @@ import pytest
 from edgeprune.adapters.ultralytics import classify
 from edgeprune.bench.testbed import as_testbed
 from edgeprune.config.targets import load_profile
+from edgeprune.core.artifact import digest
+from edgeprune.gate import decision
+from edgeprune.gate import run as gate
 from edgeprune.images.dataset import Dataset
 from edgeprune.latency.micronet import layer_net
 from edgeprune.latency.rounds import measured_rounds
@@ -22,6 +26,7 @@ from edgeprune.latency.shipped import compile_shipped, key_of, subject_of
 from edgeprune.records.bench_result import BenchResult
 from edgeprune.records.latency_table import Shape
 from edgeprune.runners.ssh import SshRunner
+from edgeprune.runners.userland import VERSION
 from made_effort import TINY_EFFORT
 from sshd import Device, Wire
 from tensorrt_standin import Standin, install, put_trtexec
@@ -64,7 +69,7 @@ def until(true: Callable[[], object]) -> None:
 
 
 def test_the_whole_path_through_a_connection_that_is_lost_while_an_engine_is_built(
-    run: Any, build: Any, jetson: Standin, tmp_path: Path
+    run: Any, build: Any, jetson: Standin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     int8 = jetson.target_with("standin-orin", precisions=["int8"])
     started, go = tmp_path / "started", tmp_path / "go"
@@ -109,15 +114,21 @@ def test_the_whole_path_through_a_connection_that_is_lost_while_an_engine_is_bui
         assert (
             result.memory.device_method == "TensorRT: activations and buffers, without weights and CUDA's own"
         )
-    lone = run(
-        *("bench", tmp_path / "out" / row["artifact"], "--target", jetson.target),
-        *("--device", jetson.device.address()),
-    )
-    assert lone.code == 0, lone.errors
+        block = result.blocks[0]  # held against ONNX Runtime on the file that the engine was compiled from
+        assert block.output_ok and block.output_error is not None and block.output_error < 1e-3
 
+    for module in (decision, gate):  # what the gate makes of many pairs, its own tests show
+        monkeypatch.setattr(module, "LOOKS", (2,))
     same = ("--baseline", tmp_path / "out", "--candidate", tmp_path / "out")
     checked = run("check", *same, "--tau", "0.5", "--device", jetson.device.address())
     assert checked.code in (0, 8), checked.errors
+
+    jetson.settings(wrong=True)
+    for words in (("bench", tmp_path / "out" / "best" / "model.engine", "--target", int8), ("check", *same)):
+        wrong = run(*words, "--device", jetson.device.address(), "--json")
+        said = wrong.stdout + "".join(wrong.errors)
+        assert "outputs differ from the reference: relative L2 error 2" in said, said
+    assert wrong.code == 5
 
     jetson.settings(version="10.3.0")
     other = run("bench", tmp_path / "out", "--device", jetson.device.address())
@@ -146,13 +157,37 @@ def test_layers_and_networks_are_timed_in_engines_that_the_device_builds(
     assert jetson.calls()[-1]["timing_cache"] == "stand-in timing cache:3"
 
 
+def test_a_lone_onnx_file_is_compiled_on_the_device_and_held_against_what_it_computes(
+    run: Any, jetson: Standin, convnet: Path
+) -> None:
+    def bench(**settings: Any) -> Any:
+        jetson.settings(**settings)
+        where = ("--target", jetson.target, "--device", jetson.device.address())
+        return run("bench", convnet, *where, "--json")
+
+    killed = bench(killed=True)
+    assert (
+        killed.code == 4 and "as it does when its memory runs out; nothing half built is left" in killed.error
+    )
+    assert not list((jetson.device.cache / "edgeprune-cache" / "compiled").glob("*"))
+
+    ended = bench(killed=False)
+    assert ended.code == 0, ended.errors
+    (result,) = (BenchResult.model_validate(one) for one in json.loads(ended.stdout))
+    assert result.blocks[0].output_ok and result.blocks[0].output_error is not None
+    assert (result.name, result.artifact.parent) == (convnet.name, digest(convnet))
+    assert result.backend.name == "tensorrt" and result.artifact.built_on
+    (call,) = jetson.calls()
+    assert call["typed"] and not call["int8"]
+
+
 def test_dla_counts_what_falls_back_to_the_gpu_and_strict_refuses_it(
     build: Any, jetson: Standin, tmp_path: Path
 ) -> None:
     dla = jetson.target_with("dla", provider="DLA", precisions=["fp16"], ship="fp16")
     lacking = build(target=dla)
-    assert lacking.code == 5 and "DLA.0: TensorRT 10.7.0 finds no DLA core on this board" in lacking.error
-    assert not list((tmp_path / "out" / "stages").glob("engine-*"))
+    assert lacking.code == 5 and "has no DLA: tensorrt there runs on GPU (an Orin Nano" in lacking.error
+    assert not (tmp_path / "out" / "stages").exists(), "nothing was built for it"
     jetson.settings(dla=2)
     ended = build("--strict", target=dla)
     assert ended.code == 7 and "fallback (dla original fp16)" in ended.error, ended.errors
@@ -161,6 +196,8 @@ def test_dla_counts_what_falls_back_to_the_gpu_and_strict_refuses_it(
     assert call["told"]["default_device_type"] == "DLA" and call["told"]["DLA_core"] == 0
     (row,) = rows_of(tmp_path / "out")
     assert "partial_fallback" in row["flags"]
+    placed = row["placement"]
+    assert placed["processor"] == "DLA" and 0 < placed["taken"] < placed["operators"] and placed["left"]
     warned = json.loads((tmp_path / "out" / "summary.json").read_text())["warnings"]
     (text,) = (one["text"] for one in warned if one["code"] == "fallback")
     assert "layers on DLA, " in text and " on GPU (" in text
@@ -174,24 +211,32 @@ def test_without_tensorrt_a_device_is_told_how_to_get_it_by_its_jetpack(
     assert ended.code == 4 and "its Python has no tensorrt: with an NVIDIA GPU: pip install" in ended.error
 
 
-def test_where_only_trtexec_is_there_it_builds_and_accuracy_is_that_of_the_file(
-    build: Any, jetson: Standin, tmp_path: Path
+def test_with_a_python_of_ours_and_trtexec_of_jetpack_5_it_builds_and_measures_nothing(
+    run: Any, build: Any, jetson: Standin, tmp_path: Path
 ) -> None:
-    (jetson.folder / "tensorrt.py").unlink()
-    noted = put_trtexec(jetson.device)
+    userland = jetson.device.cache / "userland"
+    userland.mkdir(parents=True)
+    (userland / "python3").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    (userland / "python3").chmod(0o755)
+    (userland / "version").write_text(VERSION)
+    jetson.device.python_is("echo its python3 is 3.8 >&2; exit 1")
+    noted = put_trtexec(jetson.device, "8502")
     try:
         ended = build()
         assert ended.code == 0, (ended.errors, ended.exception)
         calls = [line.split() for line in noted.read_text().splitlines()]
+        measured = run("bench", tmp_path / "out", "--device", jetson.device.address())
+        assert measured.code == 5 and "has no Python module tensorrt, only a program" in measured.error
     finally:
         noted.with_name("trtexec").unlink()
         noted.unlink(missing_ok=True)
-    assert len(calls) == 2 and all({"--stronglyTyped", "--skipInference"} <= set(call) for call in calls)
+        shutil.rmtree(userland)
+    assert len(calls) == 2 and all({"--fp16", "--buildOnly"} <= set(call) for call in calls)
     assert all(any(flag.startswith("--timingCacheFile=") for flag in call) for call in calls)
     names = {path.name for path in (tmp_path / "out" / "standin-orin").iterdir()}
     assert {"original-fp16.engine", "original-int8.engine", "original-int8.json"} <= names
     for row in rows_of(tmp_path / "out"):
-        assert row["flags"] == ["accuracy_on_host"] and row["built"]["runtime"] == "tensorrt 10.3.0"
+        assert row["flags"] == ["accuracy_on_host"] and row["built"]["runtime"] == "tensorrt 8.5.2"
 
 
 def test_a_known_fault_is_told_before_the_engine_is_built_and_again_where_it_fails(

@@ -80,10 +80,23 @@ def test_a_file_that_does_not_stay_whole_there_is_not_taken_for_pushed(
     runner: RemoteRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "engine"
-    file.write_text("content")
+    file.write_bytes(bytes(1 << 16))
     monkeypatch.setattr(runner, "send", lambda *_: None)
     with pytest.raises(DeviceError, match=r"'engine': it arrived, but is not whole there"):
         runner.push(file)
+
+
+def test_files_that_are_pushed_together_keep_their_names_apart(
+    place: Place, runner: RemoteRunner, tmp_path: Path
+) -> None:
+    files = [tmp_path / folder / "job.json" for folder in ("first", "second", "large")]
+    for file, content in zip(files, (b"1", b"2", bytes(1 << 16)), strict=True):
+        file.parent.mkdir()
+        file.write_bytes(content)
+    remotes = runner.push_all([*files, files[0]])
+    assert len(set(remotes)) == 4 and all(remote.endswith("/job.json") for remote in remotes)
+    arrived = [place.here(remote).read_bytes() for remote in remotes]
+    assert arrived == [b"1", b"2", bytes(1 << 16), b"1"]
 
 
 def test_a_missing_file_is_named(runner: RemoteRunner, tmp_path: Path) -> None:

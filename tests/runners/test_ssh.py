@@ -52,30 +52,47 @@ def test_a_push_that_broke_off_goes_on_where_it_stopped(device: Device, tmp_path
     assert wire.passed < 1.5 * size  # whole would be half and all again; what was under way is lost
 
 
+def test_one_process_there_answers_all_requests_of_a_session(device: Device, tmp_path: Path) -> None:
+    """A board takes a good part of a second to start Python, and a check asks some hundred times."""
+    started = tmp_path / "started"
+    device.python_is(
+        f'case "$*" in *onboard*|*sys.stdin*) echo >> "{started}";; esac; exec "{sys.executable}" "$@"'
+    )
+    file = tmp_path / "engine"
+    file.write_bytes(os.urandom(1 << 20))
+    with SshRunner(device.address()) as runner:
+        for _ in range(3):
+            remote = runner.push(file)
+            runner.run(("true",), 60)
+            assert digest(runner.pull(remote, tmp_path / "back")) == digest(file)
+        assert len(started.read_text()) == 1
+        assert device.drop()
+        runner.run(("true",), 60)
+    assert len(started.read_text()) == 2
+
+
 def test_two_sessions_may_push_the_same_file_at_once(device: Device, tmp_path: Path) -> None:
     content = os.urandom(1 << 20)
     file, sha256 = tmp_path / "engine", hashlib.sha256(content).hexdigest()
     file.write_bytes(content)
     first = len(content) // 2
     with SshRunner(device.address()) as one, SshRunner(device.address()) as two:
-        which = {"root": one.root, "sha256": sha256}
+        which, size = {"root": one.root, "sha256": sha256}, len(content)
         with (
-            one.connection.open("receive", offset=0, **which) as slow,
-            two.connection.open("receive", offset=0, **which) as late,
+            one.connection.open("receive", offset=0, size=size, **which) as slow,
+            two.connection.open("receive", offset=0, size=size, **which) as late,
         ):
             slow.send(content[:first])
-            assert any(one.connection.ask("find_stored", **which)["offset"] >= first for _ in range(200))
+            assert any(one.connection.ask("find_stored", **which)["offset"] >= first for _ in range(10_000))
             late.send(content[: first // 2])  # both had asked before there was anything
             with SshRunner(device.address()) as third:
                 assert Path(third.push(file)).read_bytes() == content
             # And one that goes on with what has been kept meanwhile.
-            with two.connection.open("receive", offset=first, **which) as behind:
+            with two.connection.open("receive", offset=first, size=size - first, **which) as behind:
                 behind.send(content[first:])
-                behind.end_of_input()
                 assert behind.answer()["right"]
             for exchange, rest in ((slow, content[first:]), (late, content[first // 2 :])):
                 exchange.send(rest)
-                exchange.end_of_input()
                 assert exchange.answer()["right"]
         assert Path(one.push(file)).read_bytes() == content
     assert not list(device.cache.glob(f"files/{sha256}.*"))

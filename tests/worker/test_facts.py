@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeprune.worker.facts import read_facts
+from edgeprune.worker.facts import PROVIDERS, read_facts
 
 
 def test_a_runtime_is_found_by_its_module_whatever_its_package_is_called(
@@ -20,3 +20,9 @@ def test_a_runtime_is_found_by_its_module_whatever_its_package_is_called(
     facts = read_facts(["made_runtime", "absent"])
     assert facts["versions"] == {"made_runtime": "2.5"}
     assert facts["environment"]["cores"] >= 1
+
+
+def test_what_a_runtime_may_run_on_is_told_by_the_runtime() -> None:
+    told = read_facts([PROVIDERS, "onnxruntime", "ncnn"])
+    assert "CPUExecutionProvider" in told["providers"]["onnxruntime"] and told.keys() == {"providers"}
+    assert "ncnn" not in told["providers"], "it leaves no choice"

@@ -97,8 +97,11 @@ def version() -> str | None:
     return module_version("onnxruntime_qnn", "onnxruntime-qnn") or UNKNOWN
 
 
-def require_options(options: Mapping[str, str]) -> None:
+def require_options(options: Mapping[str, str], precision: str = "int8") -> None:
     """Check the options of a profile: ``soc`` names the chip, and there is no other.
+
+    Args:
+        precision: of no effect.
 
     Raises:
         ConfigError: an unknown SoC or option, or no SoC.

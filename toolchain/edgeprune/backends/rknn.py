@@ -129,8 +129,11 @@ def version() -> str | None:
     return CONVERTER.pins[0].partition("==")[2] if is_installed("rknn") else None
 
 
-def require_options(options: Mapping[str, str]) -> None:
+def require_options(options: Mapping[str, str], precision: str = "int8") -> None:
     """Check the options of a profile: ``chip`` names it, and there is no other.
+
+    Args:
+        precision: of no effect.
 
     Raises:
         ConfigError: an unknown chip or option, or no chip.

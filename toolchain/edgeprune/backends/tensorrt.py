@@ -22,9 +22,9 @@ from edgeprune.backends import trtexec
 from edgeprune.backends.cudart import Cuda, load_cuda
 from edgeprune.backends.nvidia import build_engine, make_log
 from edgeprune.backends.tensorrt_session import TensorRtSession, deserialised, layers_of, weight_types
-from edgeprune.core.artifact import Artifact
+from edgeprune.core.artifact import SOURCE_ENDING, Artifact
 from edgeprune.core.backend import QDQ
-from edgeprune.core.backend_types import Recognised
+from edgeprune.core.backend_types import Placement, Recognised
 from edgeprune.core.documents import read_json
 from edgeprune.core.errors import CompileError, ConfigError, ModelError, RuntimeMissingError
 from edgeprune.core.files import read_bytes, write_text_atomically
@@ -49,9 +49,11 @@ HOW_TO_GET = (
     "with an NVIDIA GPU: pip install tensorrt --extra-index-url https://pypi.nvidia.com; "
     "on a Jetson it is part of JetPack: sudo apt install nvidia-jetpack"
 )
+PROVIDERS_NOTE = "an Orin Nano and a Thor have no DLA; of TensorRT 11 only 11.4.1 and later knows it"
 BY_JETPACK = {
-    "35": "this is JetPack 5, whose Python 3.8 is too old for the worker (3.10): update to JetPack 6 or 7; "
-    "on a Xavier, which has none, copy the folder of the target there and run its build.sh",
+    "35": "this is JetPack 5, whose TensorRT is for its Python 3.8, and the worker needs 3.10: update an "
+    "Orin to JetPack 6 or 7; on a Xavier, which has none, trtexec (sudo apt install libnvinfer-bin) builds "
+    "the engines, and times one by hand: trtexec --loadEngine=model.engine",
     "36": "this is JetPack 6: sudo apt install python3-libnvinfer",
     "38": "this is JetPack 7: sudo apt install nvidia-jetpack python3-libnvinfer",
     "39": "this is JetPack 7: sudo apt install nvidia-jetpack python3-libnvinfer",
@@ -85,6 +87,25 @@ def advice(environment: Mapping[str, Any]) -> str:
     """Return how a device gets TensorRT, by what `read_environment` tells of it."""
     release = str((environment.get("jetson") or {}).get("l4t") or "")
     return BY_JETPACK.get(release.partition(".")[0], HOW_TO_GET)
+
+
+def require_options(options: Mapping[str, str], precision: str) -> None:
+    """Check the options of a profile before anything is built.
+
+    DLA takes no Q/DQ pairs: only scales of every tensor beside a network without them ("DLA still only
+    supports IQ", NVIDIA/Model-Optimizer#1661), which TensorRT 11 takes no more. Our int8 files have pairs at
+    the inputs of some layers alone, so nothing of them would run there in int8.
+
+    Raises:
+        ConfigError: an option is none of TensorRT's, or DLA is to compute in another precision than fp16.
+    """
+    _settings(options)
+    if _dla_core(options) is not None and precision != "fp16":
+        raise ConfigError(
+            f"provider: DLA computes fp16 here, not {precision}, since it takes no Q/DQ pairs: leave "
+            f"{precision} out of precisions, or have it run on the GPU by options: "
+            f"{{{precision}: {{provider: GPU}}}}"
+        )
 
 
 def caveat(version: str, family: str, precision: str) -> str | None:
@@ -122,16 +143,10 @@ def compile(model: Artifact, precision: str, options: Mapping[str, str], out: Pa
 
     Raises:
         CompileError: the parser or the builder refuses the graph, or this board has no such DLA core.
-        ConfigError: an option is none of TensorRT's.
+        ConfigError: see `require_options`.
         RuntimeMissingError: TensorRT, CUDA's runtime or the GPU is missing.
     """
-    _settings(options)
-    core = _dla_core(options)
-    if core is not None and precision == "int8":
-        raise CompileError(
-            f"{model.path}: DLA takes no int8 by Q/DQ pairs (NVIDIA's documentation): build fp16 for DLA, or "
-            "int8 for the GPU"
-        )
+    require_options(options, precision)
     out.mkdir(parents=True, exist_ok=True)
     engine = out / ENGINE
     try:
@@ -202,8 +217,8 @@ def _onto_dla(trt: Any, builder: Any, config: Any, core: int) -> None:
     if core >= count:
         has = "no DLA core" if count == 0 else f"{count} DLA cores, counted from 0"
         raise CompileError(
-            f"DLA.{core}: TensorRT {trt.__version__} finds {has} on this board (an Orin Nano and a Thor have "
-            "none; TensorRT 11 before 11.4.1 knows none): build for the GPU"
+            f"DLA.{core}: TensorRT {trt.__version__} finds {has} on this board ({PROVIDERS_NOTE}): build for "
+            "the GPU"
         )
     config.default_device_type = trt.DeviceType.DLA
     config.DLA_core = core
@@ -314,10 +329,18 @@ def quantized_ops(engine: Path) -> int | None:
     return kinds.count("Int8") if kinds else None
 
 
+def placement(engine: Path) -> Placement | None:
+    """Return which layers of an engine for DLA run there, None of one for the GPU or by trtexec."""
+    told = _told(engine)
+    if not (nodes := told.get("nodes")):
+        return None
+    return Placement(told["provider"], nodes[told["provider"]], sum(nodes.values()), told["left"])
+
+
 def parts(engine: Path) -> Sequence[Path]:
-    """Return the engine, and the account beside it where it is there."""
-    beside = engine.with_suffix(".json")
-    return (engine, beside) if beside.is_file() else (engine,)
+    """Return the engine, and beside it the account and the source where they are there."""
+    beside = (engine.with_suffix(".json"), engine.with_suffix(SOURCE_ENDING))
+    return (engine, *(path for path in beside if path.is_file()))
 
 
 def device_commands(onnx_name: str, options: Mapping[str, str]) -> tuple[str, ...]:

@@ -130,8 +130,8 @@ def _facts(backend: str, engine: Path, content: tuple[int, int]) -> Facts:
 
 def _request(job: Job, runner: Runner) -> dict[str, Any]:
     """Return what the worker is told, with the paths that the device knows."""
-    paths = {name: runner.push(Path(getattr(job, name))) for name in ("engine", "inputs")}
-    return job.model_copy(update=paths).model_dump(mode="json")
+    engine, inputs = runner.push_all([Path(job.engine), Path(job.inputs)])
+    return job.model_copy(update={"engine": engine, "inputs": inputs}).model_dump(mode="json")
 
 
 def _read(file: Path, job: Job, runner: Runner) -> Answer:

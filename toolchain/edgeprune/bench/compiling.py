@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from edgeprune.backends import get_backend, options_for
 from edgeprune.bench.ask import ask
-from edgeprune.bench.testbed import Testbed
+from edgeprune.bench.subject import Subject
+from edgeprune.bench.testbed import Testbed, as_testbed
 from edgeprune.config.targets import DeviceProfile
-from edgeprune.core.artifact import Artifact, Built, digest
+from edgeprune.core.artifact import SOURCE_ENDING, Artifact, Built, digest, parts_of
+from edgeprune.core.backend import modules_of
 from edgeprune.core.documents import read_record
 from edgeprune.core.errors import CompileError, DeviceError
 from edgeprune.core.files import inside
+from edgeprune.runners import Runner
 
 TIMEOUT_S = 2 * 3600.0
 """A large network in many precisions takes most of an hour on a small board."""
@@ -49,7 +54,7 @@ def compile_for(
         say: told in a few words what happens on the device.
 
     Returns:
-        The engine, in `out`; one of the device knows where it was built.
+        The engine, in `out`; one of the device knows where it was built, and has its source beside it.
 
     Raises:
         CompileError: the runtime refuses the model, or is missing.
@@ -85,7 +90,42 @@ def compile_for(
         if digest(runner.pull(f"{compiled.folder}/{name}", here)) != sha256:
             raise DeviceError(f"{where}: {name!r} is not what was compiled there; the same command goes on")
     engine = inside(out, compiled.engine, DeviceError)
+    if model.kind == "onnx" and len(parts_of(model.path)) == 1:  # one with weights beside it is too large
+        shutil.copyfile(model.path, engine.with_suffix(SOURCE_ENDING))
     return Artifact.of(engine, "engine", precision, model.sha256, compiled.built)
+
+
+def compile_subjects(
+    subjects: Sequence[Subject], runner: Runner, folder: Path, say: Callable[[str], None] = lambda text: None
+) -> list[Subject]:
+    """Return subjects as the device of a runner loads them: those it has to compile are compiled there.
+
+    Args:
+        folder: on this machine, for the engines.
+        say: told in a few words what happens on the device.
+
+    Raises:
+        CompileError: the runtime refuses a model, or nothing there runs its engines.
+        DeviceError: the device lacks a runtime, or see `compile_for`.
+    """
+    profiles = [one.profile for one in subjects]
+    if all(profile.compile_on == "host" for profile in profiles):
+        runner.python(*modules_of(profile.backend for profile in profiles))
+        return list(subjects)
+    bed = as_testbed(runner, profiles)
+    for profile in profiles:
+        bed.require(profile)
+    return [
+        _compiled(bed, subject, folder / f"engine{index}", say) if subject.engine.kind == "onnx" else subject
+        for index, subject in enumerate(subjects)
+    ]
+
+
+def _compiled(bed: Testbed, subject: Subject, out: Path, say: Callable[[str], None]) -> Subject:
+    out.mkdir()
+    model = subject.engine
+    engine = compile_for(bed, subject.profile, model, model.precision, out, say=say)
+    return replace(subject, engine=engine, source=model.path)
 
 
 def _refused(where: str, exc: DeviceError) -> CompileError | DeviceError:

@@ -25,6 +25,10 @@ LEAST_INPUTS = 16
 # What the worker's outputs may differ by from the host's, relative L2: another instruction set may round a
 # value to the neighbouring step of the precision.
 TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "bf16": 2e-2, "int8": 2e-2}
+# The same where another runtime computes the reference, of the same file. TensorRT rounds fp32 to TF32, which
+# has the mantissa of fp16. In int8 two detectors differed by 0.004 and 0.022 between ONNX Runtime and
+# OpenVINO: five times that is another network, or none.
+TOLERANCE_ACROSS = TOLERANCE | {"fp32": 1e-2, "int8": 0.1}
 
 
 def build_job(

@@ -6,12 +6,12 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from edgeprune.bench.compiling import compile_subjects
 from edgeprune.bench.effort import BenchProfile
 from edgeprune.bench.protocol import Progress
 from edgeprune.bench.scenario_runs import measure_setup
 from edgeprune.bench.setup import Setup
 from edgeprune.bench.subject import Subject, make_job
-from edgeprune.core.backend import modules_of
 from edgeprune.core.errors import IncompleteError
 from edgeprune.records.bench_result import BenchResult, Flag
 from edgeprune.runners import Runner
@@ -34,14 +34,15 @@ def measure_subjects(
         ready: called when this machine has prepared all, before the first process is started.
 
     Raises:
+        CompileError: the device's runtime refuses a model, or nothing there runs its engines.
         DeviceError: the device lacks a runtime; or, as an `IncompleteError` with what was finished, its
             worker crashed, hung, or answered with garbage.
     """
-    runner.python(*modules_of(subject.profile.backend for subject in subjects))
-    with tempfile.TemporaryDirectory() as folder:
-        jobs = []
-        for index, subject in enumerate(subjects):
-            place = Path(folder) / str(index)
+    with tempfile.TemporaryDirectory() as name:
+        folder, jobs = Path(name), []
+        taken = compile_subjects(subjects, runner, folder, lambda text: on_progress(0, 1, text))
+        for index, subject in enumerate(taken):
+            place = folder / str(index)
             place.mkdir()
             jobs.append(make_job(subject, threads, place))
         ready()

@@ -158,12 +158,12 @@ def run_workers(
     if not staged:
         share["image"] = None
     with tempfile.TemporaryDirectory(prefix="edgeprune-bench-") as folder:
-        paths: list[str] = []
-        for index, job in enumerate(jobs):
-            path = Path(folder) / f"job{index}.json"
-            write_text_atomically(path, on_device(job.model_copy(update=share), runner).model_dump_json())
-            remote = runner.push(path)
-            paths += [remote, f"{remote}.out.json"]
+        files = [Path(folder) / f"job{index}.json" for index in range(len(jobs))]
+        there = on_device([job.model_copy(update=share) for job in jobs], runner)
+        for path, job in zip(files, there, strict=True):
+            write_text_atomically(path, job.model_dump_json())
+        remotes = runner.push_all(files)
+        paths = [path for remote in remotes for path in (remote, f"{remote}.out.json")]
         module = "edgeprune.worker.benchmark" if alone else "edgeprune.worker.turns"
         try:
             timeout = plan.timeout_s * len(jobs)
@@ -176,12 +176,18 @@ def run_workers(
         return [_collect(job, paths[2 * i + 1], Path(folder), runner) for i, job in enumerate(jobs)]
 
 
-def on_device(job: Job, runner: Runner) -> Job:
-    """Push what a job names; return it with the paths that the device knows."""
-    paths = {"engine": job.engine, "inputs": job.inputs, "reference": job.reference, "image": job.image}
-    return job.model_copy(
-        update={name: runner.push(Path(path)) for name, path in paths.items() if path is not None}
-    )
+def on_device(jobs: Sequence[Job], runner: Runner) -> list[Job]:
+    """Push what jobs name; return them with the paths that the device knows."""
+    named = [
+        (index, name, Path(path))
+        for index, job in enumerate(jobs)
+        for name in ("engine", "inputs", "reference", "image")
+        if (path := getattr(job, name)) is not None
+    ]
+    update: list[dict[str, str]] = [{} for _ in jobs]
+    for (index, name, _), remote in zip(named, runner.push_all([path for *_, path in named]), strict=True):
+        update[index][name] = remote
+    return [job.model_copy(update=paths) for job, paths in zip(jobs, update, strict=True)]
 
 
 def _follow(line: str, on_said: Callable[[Mapping[str, Any]], None] | None) -> None:

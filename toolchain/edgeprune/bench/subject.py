@@ -11,15 +11,23 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from edgeprune.backends import Recognised, get_backend, recognise
+from edgeprune.backends import REFERENCE, Recognised, get_backend, recognise
 from edgeprune.bench.answers import facts_of, reference_of
 from edgeprune.bench.foreign import explain_refusal
-from edgeprune.bench.jobs import build_job, write_image, write_inputs
+from edgeprune.bench.jobs import TOLERANCE_ACROSS, build_job, write_image, write_inputs
 from edgeprune.bench.stock import photograph, stock_images
 from edgeprune.bench.testbed import suits
 from edgeprune.config.limits import LIMITS
 from edgeprune.config.targets import DeviceProfile, resolve_targets, shipped_profiles
-from edgeprune.core.artifact import STAGES, SUMMARY, Artifact
+from edgeprune.core.artifact import (
+    SOURCE_ENDING,
+    STAGES,
+    SUMMARY,
+    Artifact,
+    Kind,
+    digest_with_weights,
+    source_beside,
+)
 from edgeprune.core.errors import CompileError, ConfigError, EdgepruneError, ModelError, NotComparableError
 from edgeprune.core.files import inside
 from edgeprune.images.preprocess import Preprocess
@@ -37,8 +45,12 @@ class Subject:
     """One engine on one target.
 
     Attributes:
+        engine: what the device loads; of the kind ``onnx`` where the device has to compile it first, see
+            `compile_subjects` of `bench/compiling.py`.
         accuracy, p50_ms: as a build recorded them, the accuracy on the selection split; else None.
         environment: variables that the runtime is started with.
+        source: of an engine that only the device loads, the ONNX file that it was compiled from, where it is
+            there: what it computes is held against that.
     """
 
     name: str
@@ -47,6 +59,12 @@ class Subject:
     environment: dict[str, str]
     accuracy: Accuracy | None = None
     p50_ms: float | None = None
+    source: Path | None = None
+
+    @property
+    def readable(self) -> Path:
+        """The file that tells how inputs are made: any machine reads it."""
+        return self.source or self.engine.path
 
 
 def subjects_of(
@@ -58,8 +76,9 @@ def subjects_of(
         target: profile to run a lone engine by, or the only target of a build to return.
         chosen_only: of a build folder, only the chosen row of each target.
         machine: architecture of the device that is to run it, this very machine by default. Of a build, the
-            rows of that architecture are returned, whether this machine has measured them or not, but for
-            those whose engine only the device can build.
+            rows of that architecture are returned, whether this machine has measured them or not. Those that
+            it has to compile are of the kind ``onnx``; they are returned if `target` asks for them, or if
+            there are no others. So is a lone ONNX file for a target that only the device compiles for.
 
     Raises:
         NotComparableError: a folder that holds neither a finished build nor an engine.
@@ -84,7 +103,7 @@ def make_job(subject: Subject, threads: int, folder: Path) -> Job:
     The outputs are computed in a process of its own: see `reference_of` of `bench/answers.py`, also for the
     errors.
     """
-    spec = engine_spec(subject.engine.path)
+    spec = engine_spec(subject.readable)
     job = build_job(
         subject.name,
         subject.engine,
@@ -98,9 +117,23 @@ def make_job(subject: Subject, threads: int, folder: Path) -> Job:
     stages = {part: value and value.told() for part, value in spec.items()}
     job = job.model_copy(update={"image": str(photo), **stages})
     if subject.profile.compile_on == "device" and not subject.profile.runs_here:
-        return job  # only the device loads it: there are no outputs of this machine to compare with
+        return _held_against_source(job, subject, folder)
     reference = reference_of(job, folder / "answer")
     return job.model_copy(update={"reference": reference and str(reference)})
+
+
+def _held_against_source(job: Job, subject: Subject, folder: Path) -> Job:
+    """Return a job whose reference is what ONNX Runtime computes here of the file behind an engine.
+
+    Without that file there is no reference: only the device loads the engine.
+    """
+    if subject.source is None:
+        return job
+    source = {"backend": REFERENCE, "engine": str(subject.source), "options": {}, "environment": {}}
+    source["engine_sha256"] = digest_with_weights(subject.source)
+    reference = reference_of(job.model_copy(update=source), folder / "answer")
+    tolerance = TOLERANCE_ACROSS[subject.engine.precision]
+    return job.model_copy(update={"reference": reference and str(reference), "tolerance": tolerance})
 
 
 def engine_spec(engine: Path) -> dict[str, Any]:
@@ -175,6 +208,8 @@ def _of_build(
         for row in (filter(None, [entry.chosen]) if chosen_only else entry.rows)
         if name in profiles and _is_measured(row, profiles[name], machine is not None)
     ]
+    if target is None:
+        rows = [row for row in rows if not _is_source(row, profiles[row.target])] or rows
     if not rows:
         kind = "chosen " if chosen_only else "measured " if machine is None else ""
         where = f" on {target}" if target else ""
@@ -184,21 +219,23 @@ def _of_build(
 
 
 def _is_measured(row: Row, profile: DeviceProfile, there: bool) -> bool:
-    """Whether a row is measured: on a device, if its file is what one loads and not what it compiles first.
+    """Whether a row is measured: on a device always, here if it was timed and this machine may load it."""
+    return there or (row.p50_ms is not None and profile.compile_on == "host")
 
-    Here it is if the build has timed it, and this machine may load it.
-    """
-    if profile.compile_on == "device":
-        return there and row.built is not None
-    return there or row.p50_ms is not None
+
+def _is_source(row: Row, profile: DeviceProfile) -> bool:
+    """Whether a row's file is what only the device compiles: the build had none."""
+    return profile.compile_on == "device" and row.built is None
 
 
 def _of_row(folder: Path, row: Row, profile: DeviceProfile) -> Subject:
     path = inside(folder, row.artifact, ModelError)
-    engine = Artifact.of(path, "engine", row.precision, built=row.built)
+    kind: Kind = "onnx" if _is_source(row, profile) else "engine"
+    engine = Artifact.of(path, kind, row.precision, built=row.built)
     if engine.sha256 != row.sha256:
         raise ModelError(f"{engine.path}: the engine is not the one that the build measured; build it again")
-    return Subject(row.label, engine, profile, row.environment, row.val, row.p50_ms)
+    source = source_beside(path)
+    return Subject(row.label, engine, profile, row.environment, row.val, row.p50_ms, source)
 
 
 def _of_engine(path: Path, target: str | None, machine: str | None) -> Subject:
@@ -208,6 +245,8 @@ def _of_engine(path: Path, target: str | None, machine: str | None) -> Subject:
     fit = _fitting(backend, machine)
     if profile is None and target is None and len(fit) == 1:
         profile = fit[0]
+    if profile is None and backend == REFERENCE:
+        profile = next((one for one in profiles if _compiles_onnx(one)), None)
     if profile is None:
         names = " or ".join(one.name for one in fit) or "PROFILE.yaml of your own"
         raise ConfigError(
@@ -216,10 +255,19 @@ def _of_engine(path: Path, target: str | None, machine: str | None) -> Subject:
     if machine is not None and not suits(profile, machine):
         raise ConfigError(f"{profile.name}: this target is not the device, which is {machine} with Linux")
     if machine is None and not profile.runs_here:
-        raise CompileError(f"{profile.name}: this target is not this machine; nothing can be measured here")
+        there = "; only the device compiles for it: name it by --device" if _compiles_onnx(profile) else ""
+        raise CompileError(
+            f"{profile.name}: this target is not this machine; nothing can be measured here{there}"
+        )
     name = found.engine.name or found.engine.resolve().name
     precision = found.precision or facts_of(backend, found.engine).precision
-    return Subject(name, Artifact.of(found.engine, "engine", precision), profile, {})
+    kind: Kind = "engine" if profile.backend == backend else "onnx"
+    engine = Artifact.of(found.engine, kind, precision)
+    return Subject(name, engine, profile, {}, source=source_beside(found.engine))
+
+
+def _compiles_onnx(profile: DeviceProfile) -> bool:
+    return profile.compile_on == "device" and get_backend(profile.backend).SOURCE == "onnx"
 
 
 def _fitting(backend: str, machine: str | None) -> list[DeviceProfile]:
@@ -259,6 +307,8 @@ def _held(folder: Path) -> dict[Path, tuple[str, Recognised]]:
     """Return the engines in a folder, without those that are damaged or that no runtime here loads."""
     found = {}
     for entry in sorted(islice(folder.iterdir(), _ENTRIES)):
+        if entry.name.endswith(SOURCE_ENDING):
+            continue
         with contextlib.suppress(EdgepruneError):
             if one := recognise(entry):
                 found[one[1].engine] = one

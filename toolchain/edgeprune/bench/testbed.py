@@ -16,7 +16,7 @@ from edgeprune.runners import Runner
 from edgeprune.runners.devices import LOCAL
 from edgeprune.runners.local import LocalRunner
 from edgeprune.worker.environment import read_environment
-from edgeprune.worker.facts import BUILDERS
+from edgeprune.worker.facts import BUILDERS, PROVIDERS
 
 _FACTS_TIMEOUT_S = 120.0
 _IDENTITY = ("machine", "board", "cpu", "cores", "affinity", "kernel")
@@ -80,11 +80,18 @@ class Testbed:
         """Refuse a target that cannot be measured here.
 
         Raises:
-            CompileError: it is another kind of device.
+            CompileError: it is another kind of device, or one that only builds engines.
         """
         if self.measures(profile):
             return
-        if self.is_local:
+        if profile.backend in self.builds_only and suits(profile, self.runner.machine):
+            backend = get_backend(profile.backend)
+            get = backend.advice(self.environment) if backend.advice else backend.HOW_TO_GET
+            why = (
+                f"{self.runner.name} has no Python module {backend.MODULE}, only a program that builds its "
+                f"engines: nothing is measured there; {get}"
+            )
+        elif self.is_local:
             why = "this target is not this machine; nothing can be measured here"
         else:
             why = f"this target is not {self.runner.name}, which is {self.runner.machine} with Linux"
@@ -116,7 +123,26 @@ def as_testbed(runner: Runner, profiles: Sequence[DeviceProfile], effort: Effort
     except DeviceError as exc:
         built = {one.backend for one in fit if one.compile_on == "device"}
         return _building_only(runner, backends, built, effort or Effort(), exc)
+    _require_providers(runner, python, fit)
     return Testbed(runner, *facts_of(runner, python, backends), effort or Effort())
+
+
+def _require_providers(runner: Runner, python: str, profiles: Iterable[DeviceProfile]) -> None:
+    """Refuse targets for what a device does not have, before anything is built for it.
+
+    Raises:
+        CompileError: a target is for a provider, such as a core, that the device's runtime does not find.
+    """
+    for profile in profiles:
+        if profile.compile_on == "host" or profile.provider is None:
+            continue
+        has = _told(runner, python, PROVIDERS, [profile.backend]).get(profile.backend, [])
+        if not any(profile.provider in (one, one.partition(".")[0]) for one in has):
+            note = get_backend(profile.backend).PROVIDERS_NOTE
+            raise CompileError(
+                f"{profile.name}: {runner.name} has no {profile.provider}: {profile.backend} there runs on "
+                f"{', '.join(has)}{f' ({note})' if note else ''}; take a target for that"
+            )
 
 
 def _building_only(
@@ -147,9 +173,14 @@ def _building_only(
 
 def _builders_of(runner: Runner, python: str, backends: Iterable[str]) -> dict[str, str]:
     """Return the versions of the programs there that build engines of runtimes, by runtime."""
-    asked = (python, "-m", "edgeprune.worker.facts", BUILDERS, *sorted(backends))
+    return _told(runner, python, BUILDERS, backends)
+
+
+def _told(runner: Runner, python: str, what: str, backends: Iterable[str]) -> dict[str, Any]:
+    """Ask a device for one of `worker.facts.OF_RUNTIMES`, by runtime."""
+    asked = (python, "-m", "edgeprune.worker.facts", what, *sorted(backends))
     told = parse_json(runner.run(asked, _FACTS_TIMEOUT_S).stdout.splitlines()[-1], runner.name, DeviceError)
-    return dict(told["builders"])
+    return dict(told[what.removeprefix("--")])
 
 
 def facts_of(runner: Runner, python: str, backends: Iterable[str]) -> tuple[dict[str, Any], dict[str, str]]:

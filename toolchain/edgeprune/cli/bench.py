@@ -64,7 +64,7 @@ def command(
     as_json: bool,
     **asked: Any,
 ) -> None:
-    """Measure PATH: an engine of any runtime but TensorRT, or every row of a build folder, in turns.
+    """Measure PATH: an engine of any runtime, an ONNX file, or every row of a build folder, in turns.
 
     On an emulated device nothing is timed: outputs are compared with this machine's, exit 5 if they differ.
     """

@@ -279,14 +279,14 @@ def _aa_folder(place: Place) -> Path:
 @contextmanager
 def _ready(sides: Mapping[str, Subject], threads: int, runner: Runner) -> Iterator[tuple[list[Job], Measure]]:
     """Yield a job for each side, with its inputs and reference written, and what measures them."""
+    from edgeprune.bench.compiling import compile_subjects
     from edgeprune.bench.subject import make_job
-    from edgeprune.core.backend import modules_of
     from edgeprune.gate.pairs import on_runner
 
-    runner.python(*modules_of(subject.profile.backend for subject in sides.values()))
     with tempfile.TemporaryDirectory() as folder:
         jobs = []
-        for side, subject in sides.items():
+        subjects = compile_subjects(list(sides.values()), runner, Path(folder))
+        for side, subject in zip(sides, subjects, strict=True):
             place = Path(folder) / side
             place.mkdir()
             jobs.append(make_job(subject, threads, place).model_copy(update={"name": side}))

@@ -67,16 +67,31 @@ def _bring(runner: RemoteRunner, seen: Seen, backends: Sequence[str], yes: bool)
     from edgeprune.runners.looking import require_room
     from edgeprune.runners.parts import compose
 
+    own = [name for name in backends if _is_of_system(name)]
+    brought = [name for name in backends if name not in own]
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        parts = compose(runner.name, seen.machine, backends, place, lambda _, text: _say(f"fetching {text}"))
+        parts = compose(runner.name, seen.machine, brought, place, lambda _, text: _say(f"fetching {text}"))
         lacking = seen.lacks(parts)
         require_room(runner.name, seen, lacking)
         if lacking and not _agreed(runner.name, seen, lacking, yes):
             return
         with runner.shell() as shell:
             python = bring(shell, seen, parts, _say)
-    echo(f"{', '.join(backends)} is installed: {python}")
+    echo(f"{', '.join(brought) or 'numpy'} is installed: {python}")
+    for name in own:
+        _say(
+            f"{name} is part of the device's own system, whose modules this Python does not see: only a "
+            "program of it that builds engines can be used"
+        )
+
+
+def _is_of_system(name: str) -> bool:
+    """Whether a runtime is brought by nobody: pip has none, the device's own system has it."""
+    from edgeprune.core.backend import get_backend
+
+    backend = get_backend(name)
+    return bool(backend.MODULE) and not backend.PIP
 
 
 def _agreed(name: str, seen: Seen, lacking: Sequence[Part], yes: bool) -> bool:

@@ -137,9 +137,10 @@ class DeviceProfile(BaseModel):
         """Check what depends on the runtime; every message begins with the key."""
         if self.provider is not None and backend.providers is None:
             raise ValueError(f"provider: {self.backend} leaves no choice; leave this key out")
+        named = {} if self.provider is None else {"provider": self.provider}
         for precision in self.precisions:
             try:
-                backend.require_options(self.options.get(precision, {}))
+                backend.require_options(named | self.options.get(precision, {}), precision)
             except ConfigError as exc:
                 raise ValueError(f"options.{precision}.{exc}") from exc
         for key, value, taken in (

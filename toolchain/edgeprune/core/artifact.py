@@ -30,6 +30,8 @@ STAGES = "stages"
 SUMMARY = "summary.json"
 _LOCK = ".lock"
 LITTLE_SPACE_MB = 256
+SOURCE_ENDING = ".source.onnx"
+"""In place of an engine's ending: the file that it was compiled from, where only a device loads it."""
 WEIGHTS = ".bin"
 # OpenVINO's and ncnn's graphs have their weights beside them, TensorRT's engines an account of what they are.
 _BESIDE = {".xml": WEIGHTS, ".param": WEIGHTS, ".engine": ".json", ".plan": ".json"}
@@ -97,6 +99,12 @@ def parts_of(path: Path) -> tuple[Path, ...]:
         return (path, *external_files(path))
     beside = path.with_suffix(_BESIDE[path.suffix]) if path.suffix in _BESIDE else None
     return (path, beside) if beside and beside.exists() else (path,)
+
+
+def source_beside(engine: Path) -> Path | None:
+    """Return the ONNX file beside an engine that it was compiled from, if it is there."""
+    source = engine.with_suffix(SOURCE_ENDING)
+    return source if source.is_file() else None
 
 
 def lone(folder: Path, usual: str) -> Path | None:

@@ -76,8 +76,8 @@ class Backend:
         write_format: a model in another of `FORMATS`, from (model, format, out).
         parts: the files that a user takes away with an engine, itself first.
         placement: which operators of an engine its accelerator took, None where nothing tells.
-        require_options: checks a profile's options for a precision before anything is built. It raises
-            `ConfigError`.
+        require_options: checks a profile's options for a precision before anything is built, from (options,
+            with the profile's ``provider`` among them if it names one, precision). It raises `ConfigError`.
         device_commands: shell commands that compile a file on the device and time it there, from (name of
             the file, options).
         builder: the version of a program that is here and makes engines where `MODULE` is missing, or None.
@@ -90,6 +90,7 @@ class Backend:
         HOW_TO_GET: what to do where it is missing, as `doctor` says it.
         TAKES: what `recognise` accepts, in a few words for the user.
         ENGINE: name of the engine in the folder that `compile` is given.
+        PROVIDERS_NOTE: which devices lack a provider, in a few words; empty for nothing to say.
         PROVIDER: what is asked for without the option ``provider``; `Session.actual` tells what came.
         SOURCE: what `compile` takes: an ``onnx`` file, or a ``program`` of torch.export.
         END2END: whether it has the operators of an end-to-end head; others get the one-to-many head and NMS.
@@ -125,7 +126,7 @@ class Backend:
     write_format: Callable[[Artifact, str, Path], Artifact] | None = None
     parts: Callable[[Path], Sequence[Path]] = lambda engine: (engine,)
     placement: Callable[[Path], Placement | None] = lambda engine: None
-    require_options: Callable[[Mapping[str, str]], None] = lambda options: None
+    require_options: Callable[[Mapping[str, str], str], None] = lambda options, precision: None
     device_commands: Callable[[str, Mapping[str, str]], tuple[str, ...]] | None = None
     builder: Callable[[], str | None] = lambda: None
     advice: Callable[[Mapping[str, Any]], str] | None = None
@@ -136,6 +137,7 @@ class Backend:
     HOW_TO_GET: str = ""
     TAKES: str = ""
     ENGINE: str = "engine"
+    PROVIDERS_NOTE: str = ""
     PROVIDER: str = "CPU"
     SOURCE: str = "onnx"
     END2END: bool = False

@@ -95,9 +95,6 @@ class AdbConnection(Connection):
         """Return the command line of adb that runs a script; attach the device first, also after a drop."""
         return ["adb", "-s", self._attach(), "shell", "-T", script]
 
-    def close(self) -> None:
-        """Leave the server and the device as they are."""
-
     def send(self, file: Path, root: str, sha256: str, offset: int) -> bool:
         """Copy a file by the sync service, which sends it from its first byte; the device then checks it.
 

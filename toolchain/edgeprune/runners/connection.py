@@ -1,4 +1,8 @@
-"""Requests to `onboard.py` on a device, each over the streams of a client program such as ssh or adb."""
+"""Requests to `onboard.py` on a device, over the streams of a client program such as ssh or adb.
+
+To start one takes a good part of a second on a small board. So the process that has answered a request is
+kept for the next one, and ends with the connection, or with the first thing that goes wrong.
+"""
 
 from __future__ import annotations
 
@@ -40,6 +44,7 @@ class Connection(ABC):
 
     def __init__(self, name: str, root: str, own_python: str = "") -> None:
         self.name, self.root, self.own_python = name, root, own_python
+        self._idle: Exchange | None = None
 
     @abstractmethod
     def shell(self, script: str) -> list[str]:
@@ -73,9 +78,11 @@ class Connection(ABC):
             )
         return self.explain_client(code, said)
 
-    @abstractmethod
     def close(self) -> None:
         """End what this object has started here."""
+        if idle := self._idle:
+            self._idle = None
+            idle.end()
 
     def ask(self, verb: str, **request: Any) -> dict[str, Any]:
         """Return the answer to a request that sends and gets no more than that.
@@ -83,8 +90,10 @@ class Connection(ABC):
         Raises:
             DeviceError: there is none, or it says what went wrong; `DroppedError` where another try may help.
         """
+        if self._idle:
+            with contextlib.suppress(DroppedError), self.open(verb, **request) as exchange:
+                return exchange.answer()  # unless it had ended meanwhile: each request may be asked again
         with self.open(verb, **request) as exchange:
-            exchange.end_of_input()
             return exchange.answer()
 
     def send(self, file: Path, root: str, sha256: str, offset: int) -> bool:
@@ -97,11 +106,15 @@ class Connection(ABC):
             DeviceError: as of `ask`.
         """
         with file.open("rb") as stream:
+            left = max(stream.seek(0, 2) - offset, 0)
             stream.seek(offset)
-            with self.open("receive", root=root, sha256=sha256, offset=offset) as exchange:
-                while exchange.is_open and (chunk := stream.read(CHUNK)):
+            which = {"root": root, "sha256": sha256, "offset": offset}
+            with self.open("receive", **which, size=left) as exchange:
+                while exchange.is_open and (chunk := stream.read(min(left, CHUNK))):
                     exchange.send(chunk)
-                exchange.end_of_input()
+                    left -= len(chunk)
+                if left:  # it was cut here meanwhile
+                    exchange.end_of_input()
                 return bool(exchange.answer()["right"])
 
     def fetch(self, remote: str, local: Path) -> str:
@@ -111,54 +124,80 @@ class Connection(ABC):
             DeviceError: as of `ask`.
         """
         with self.open("fetch", path=remote) as exchange:
-            exchange.end_of_input()
             promised = exchange.answer()
             left: int = promised["size"]
             with local.open("wb") as stream:
                 while left and (chunk := exchange.read(min(left, CHUNK))):
                     stream.write(chunk)
                     left -= len(chunk)
+            if left:
+                exchange.end_of_input()
         return str(promised["sha256"])
 
     @contextlib.contextmanager
     def open(self, verb: str, **request: Any) -> Iterator[Exchange]:
-        """Send a request; yield the exchange, to send more and to read answers. No process outlives it.
+        """Send a request; yield the exchange, to send more and to read answers.
+
+        No process outlives an error; else the one that has answered waits for the next request.
 
         Raises:
             DeviceError: the client is not on this machine, or the device is out of reach.
         """
+        exchange, self._idle = self._idle, None
+        if exchange is None:
+            exchange = self._start()
+        try:
+            exchange.send(json.dumps({"verb": verb, **request}).encode() + b"\n")
+            yield exchange
+        except BaseException:
+            exchange.end()
+            raise
+        if self._idle or not exchange.is_open:
+            exchange.end()
+        else:
+            exchange.is_used = True
+            self._idle = exchange
+
+    def _start(self) -> Exchange:
         command = self.shell(start_line(self.root, self.own_python, _ARGUMENTS))
-        with tempfile.TemporaryFile() as stderr:
-            try:
-                # A session of its own: Ctrl-C is for us, who then end what runs on the device.
-                process = subprocess.Popen(
-                    command,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=stderr,
-                    start_new_session=True,
-                )
-            except OSError as exc:
-                raise DeviceError(
-                    f"{self.name}: {command[0]} cannot be started here: {exc.strerror}"
-                ) from exc
-            try:
-                exchange = Exchange(self, process, stderr)
-                exchange.send(_SOURCE + json.dumps({"verb": verb, **request}).encode() + b"\n")
-                yield exchange
-            finally:
-                exchange.end_of_input()
-                kill_group(process)
-                process.wait()
-                if process.stdout:
-                    process.stdout.close()
+        stderr = tempfile.TemporaryFile()  # noqa: SIM115  the exchange closes it
+        try:
+            # A session of its own: Ctrl-C is for us, who then end what runs on the device.
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                start_new_session=True,
+            )
+        except OSError as exc:
+            stderr.close()
+            raise DeviceError(f"{self.name}: {command[0]} cannot be started here: {exc.strerror}") from exc
+        exchange = Exchange(self, process, stderr)
+        exchange.send(_SOURCE)
+        return exchange
 
 
 class Exchange:
-    """One running request."""
+    """A process on the device that answers requests, one after the other.
+
+    Attributes:
+        is_used: whether it has answered one.
+    """
+
+    is_used = False
 
     def __init__(self, connection: Connection, process: subprocess.Popen[bytes], stderr: IO[bytes]) -> None:
         self._connection, self._process, self._stderr = connection, process, stderr
+
+    def end(self) -> None:
+        """End it here, and so on the device."""
+        self.end_of_input()
+        kill_group(self._process)
+        self._process.wait()
+        if self._process.stdout:
+            self._process.stdout.close()
+        self._stderr.close()
 
     def send(self, data: bytes) -> None:
         """Send data; when the other side is gone, nothing happens: `answer` then tells why."""
@@ -168,7 +207,7 @@ class Exchange:
                 self._process.stdin.flush()
 
     def end_of_input(self) -> None:
-        """Tell the other side that no more data comes."""
+        """Tell the other side that no more data comes, nor another request."""
         if self._process.stdin:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()
@@ -176,7 +215,8 @@ class Exchange:
     @property
     def is_open(self) -> bool:
         """Whether the other side may still take data."""
-        return self._process.poll() is None
+        stdin = self._process.stdin
+        return self._process.poll() is None and stdin is not None and not stdin.closed
 
     def answer(self, within: float = ANSWER_S) -> dict[str, Any]:
         """Return the next answer, past what login scripts print.
@@ -215,6 +255,8 @@ class Exchange:
                     raise DeviceError(f"{self._connection.name}: {where}{facts['error']}")
                 return facts
         code = self._process.wait()
+        if self.is_used:  # it was there: why it has gone, a new one tells
+            raise DroppedError(f"{self._connection.name}: cannot be reached: the connection ended")
         self._stderr.seek(0)
         raise self._connection.explain(code, self._stderr.read().decode(errors="replace"))
 

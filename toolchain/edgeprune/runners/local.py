@@ -61,6 +61,10 @@ class LocalRunner:
         """Return the path itself, absolute: the device is this machine."""
         return str(local.resolve())
 
+    def push_all(self, paths: Sequence[Path]) -> list[str]:
+        """Return the paths themselves, absolute."""
+        return [self.push(path) for path in paths]
+
     def pull(self, remote: str, local: Path) -> Path:
         """Copy a file, unless it is already where it is wanted.
 

@@ -1,8 +1,9 @@
-"""What runs on the device for `RemoteRunner`: one request a process, over standard streams (ssh, adb).
+"""What runs on the device for `RemoteRunner`: requests over standard streams (ssh, adb), one after the other.
 
-Nothing has to be installed there before: this source itself comes first on standard input, then one line of
-JSON with the request, then data. Answers are lines of JSON behind a mark, so what a login script prints is
-not taken for one. Standard library only, nothing of edgeprune, and no syntax newer than Python 3.8.
+Nothing has to be installed there before: this source itself comes first on standard input, then a line of
+JSON for each request, and data behind it. Answers are lines of JSON behind a mark, so what a login script
+prints is not taken for one. It ends with its input, or after an error. Standard library only, nothing of
+edgeprune, and no syntax newer than Python 3.8.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 MARK = b"edgeprune-onboard: "
 CHUNK = 1 << 18
-LOOK_EVERY_S = 0.2
+FIRST_LOOK_S, LOOK_EVERY_S = 0.01, 0.2  # many a process is short
 LOOK_AT_SIZE_S = 1.0
 MOST_BYTES = 32 << 20  # that a process may print on one of its streams
 HEARTBEAT_S = 5.0  # a process that follows a job notices by it that nobody reads any more
@@ -76,8 +77,9 @@ def find_stored(root: str, sha256: str) -> None:
     answer(whole=_is_whole(root, sha256), offset=_left(root, sha256))
 
 
-def receive(root: str, sha256: str, offset: int) -> None:
-    """Append standard input to the `offset` bytes there from earlier pushes; keep the file if it is right.
+def receive(root: str, sha256: str, offset: int, size: int) -> None:
+    """Append `size` bytes of standard input to the `offset` bytes there from earlier pushes; keep the file if
+    it is right.
 
     Two sessions may send the same file at once: both write the same bytes to the same places, so nothing is
     truncated, and whoever is first to have sent all of it keeps it for both.
@@ -87,7 +89,8 @@ def receive(root: str, sha256: str, offset: int) -> None:
     try:
         with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as stream:
             stream.seek(offset)
-            while chunk := source.read1(CHUNK):
+            while size and (chunk := source.read1(min(CHUNK, size))):
+                size -= len(chunk)
                 stream.write(chunk)
                 stream.flush()  # what has arrived is not sent again, whatever happens next
             os.fsync(stream.fileno())
@@ -114,12 +117,19 @@ def discard(root: str, sha256: str) -> None:
     answer()
 
 
-def place(root: str, folder: str, files: list[list[str]]) -> None:
+def place(root: str, folder: str, files: list[list[str]], contents: dict[str, str]) -> None:
     """Give stored files their names below `folder`; if some are lacking, tell how much of them is there.
 
     The names are links where the file system has them.
+
+    Args:
+        contents: in base64, small files by their sha256: they are stored first.
     """
-    lacking = {sha256: _left(root, sha256) for _, sha256 in files if not _is_whole(root, sha256)}
+    for sha256, content in contents.items():
+        if not _is_whole(root, sha256):
+            _store(root, sha256, base64.b64decode(content))
+    wanted = dict.fromkeys(sha256 for _, sha256 in files)
+    lacking = {sha256: _left(root, sha256) for sha256 in wanted if not _is_whole(root, sha256)}
     for name, sha256 in () if lacking else files:
         path = Path(folder) / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -141,10 +151,15 @@ def describe(path: str) -> None:
 
 def fetch(path: str) -> None:
     """Send a file: its size and sha256 in the answer, its content after that."""
-    describe(path)
     with Path(path).open("rb") as stream:
-        shutil.copyfileobj(stream, sys.stdout.buffer)
+        left = os.fstat(stream.fileno()).st_size
+        answer(size=left, sha256=_sha256(Path(path)))
+        while left and (chunk := stream.read(min(CHUNK, left))):
+            left -= len(chunk)
+            sys.stdout.buffer.write(chunk)
     sys.stdout.buffer.flush()
+    if left:  # it was cut meanwhile: the other side sees it by the end
+        sys.exit(1)
 
 
 def find_python(candidates: list[str], modules: list[str]) -> None:
@@ -158,7 +173,12 @@ def find_python(candidates: list[str], modules: list[str]) -> None:
         try:
             # There, since a `numpy.py` in the user's folder would be taken for numpy.
             done = subprocess.run(
-                [python, "-c", wants], capture_output=True, check=False, timeout=120, cwd="/"
+                [python, "-c", wants],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                check=False,
+                timeout=120,
+                cwd="/",
             )
         except (OSError, subprocess.TimeoutExpired) as exc:
             reasons.append(f"{python}: {exc}")
@@ -171,19 +191,23 @@ def find_python(candidates: list[str], modules: list[str]) -> None:
     answer(python=None, reasons=reasons)
 
 
-def start(job: str, args: list[str], variables: dict[str, str], timeout: float) -> None:
-    """Start a process that the end of this connection does not end; asked again, leave it as it is."""
+def run(job: str, args: list[str], variables: dict[str, str], timeout: float, at: dict[str, int]) -> None:
+    """Start a process that the end of this connection does not end, and follow it, see `follow`.
+
+    Asked again after a drop, it follows the process that was started.
+    """
     folder = Path(job)
     try:
         folder.mkdir()
-    except FileExistsError:  # the answer to the first request was lost
-        answer()
+    except FileExistsError:
+        follow(job, at)
         return
     lock = _locked(folder)
     child = os.fork()
     if child:
         os.waitpid(child, 0)
-        answer()
+        os.close(lock)  # it is the supervisor's
+        follow(job, at)
         return
     os.setsid()
     if os.fork():
@@ -238,7 +262,7 @@ def _watch(process: subprocess.Popen[bytes], printed: tuple[Path, ...], timeout:
 def follow(job: str, at: dict[str, int]) -> None:
     """Send what a job has written since the offsets `at`, until it has ended and all is sent."""
     folder = Path(job)
-    told = time.monotonic()
+    told, pause = time.monotonic(), FIRST_LOOK_S
     while True:
         over = not _is_alive(folder)  # looked at before the last read: nothing is written after it
         sent = False
@@ -251,7 +275,8 @@ def follow(job: str, at: dict[str, int]) -> None:
         if over and not sent:
             break
         if not sent:
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(pause)
+            pause = min(2 * pause, LOOK_EVERY_S)
             if time.monotonic() - told > HEARTBEAT_S:
                 told = time.monotonic()
                 answer(stream=None)
@@ -308,6 +333,18 @@ def _keep(root: str, sha256: str, arrived: Path) -> bool:
                 file.chmod(0o444)
             return True
     return _is_whole(root, sha256)
+
+
+def _store(root: str, sha256: str, content: bytes) -> None:
+    arrived = _places(root, sha256)[0].with_name(f"{sha256}.{os.getpid():x}.partial")
+    try:
+        arrived.write_bytes(content)
+        _keep(root, sha256, arrived)
+    except OSError as exc:
+        raise OSError(exc.errno, exc.strerror, str(arrived.parent)) from exc
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            arrived.unlink()
 
 
 def _left(root: str, sha256: str) -> int:
@@ -388,24 +425,25 @@ VERBS = {
         describe,
         fetch,
         find_python,
-        start,
-        follow,
+        run,
         stop,
     )
 }
 
 
 def main() -> None:
-    """Do what the line on standard input asks for."""
-    request = json.loads(sys.stdin.buffer.readline())
-    try:
-        sys.stdout.buffer.write(b"\n")  # a login script may have left its line open: a window's title, say
-        sys.stdout.buffer.flush()  # no process that is forked has it as well
-        VERBS[request.pop("verb")](**request)
-    except BrokenPipeError:
-        os._exit(1)  # nobody reads any more
-    except OSError as exc:
-        answer(error=exc.strerror or str(exc), path=str(exc.filename or ""), errno=exc.errno)
+    """Do what the lines on standard input ask for."""
+    sys.stdout.buffer.write(b"\n")  # a login script may have left its line open: a window's title, say
+    sys.stdout.buffer.flush()  # no process that is forked has it as well
+    for line in iter(sys.stdin.buffer.readline, b""):
+        request = json.loads(line)
+        try:
+            VERBS[request.pop("verb")](**request)
+        except BrokenPipeError:
+            os._exit(1)  # nobody reads any more
+        except OSError as exc:
+            answer(error=exc.strerror or str(exc), path=str(exc.filename or ""), errno=exc.errno)
+            return  # data that was not read may follow
 
 
 if __name__ == "__main__":

@@ -137,9 +137,14 @@ class RecordingRunner:
 
     def push(self, local: Path) -> str:
         """Copy a file or folder to the device; see `Runner`."""
-        remote = self._inner.push(local)
-        self._asked.push(local, remote)
-        return remote
+        return self.push_all([local])[0]
+
+    def push_all(self, paths: Sequence[Path]) -> list[str]:
+        """Copy files and folders to the device; see `Runner`."""
+        remotes = self._inner.push_all(paths)
+        for local, remote in zip(paths, remotes, strict=True):
+            self._asked.push(local, remote)
+        return remotes
 
     def pull(self, remote: str, local: Path) -> Path:
         """Copy a file from the device; see `Runner`."""
@@ -211,6 +216,10 @@ class ReplayRunner:
         remote = f"{self.name}/{self._pushed}/{local.name}"
         self._asked.push(local, remote)
         return remote
+
+    def push_all(self, paths: Sequence[Path]) -> list[str]:
+        """Return paths that stand for files here."""
+        return [self.push(path) for path in paths]
 
     def run(
         self, args: Sequence[str], timeout: float, on_line: Callable[[str], None] | None = None

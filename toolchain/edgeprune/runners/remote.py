@@ -12,9 +12,9 @@ import tempfile
 import textwrap
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, TypeVar
 
 from edgeprune.config.targets import resolve_targets
@@ -29,6 +29,7 @@ from edgeprune.runners.travel import write_package
 from edgeprune.runners.userland import FOLDER, KEPT, SETUP, START
 
 CACHE = "EDGEPRUNE_CACHE"  # what a process there keeps for the next one lies in the device's own folder too
+SMALL_BYTES = 1 << 14  # a file up to this goes along with the request that names it
 SILENCE_S = 60.0  # a device that follows a process says something every 5 s
 # Seconds to wait before each new try after a drop; they count anew once the device has answered.
 BACKOFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 30.0, 30.0)
@@ -149,8 +150,7 @@ class RemoteRunner:
         request = {"job": job, "args": list(args), "variables": variables, "timeout": timeout}
         output = _Output(on_line)
         try:
-            persist(lambda: self.connection.ask("start", **request))
-            ended = persist(lambda: self._follow(job, output), lambda: output.received)
+            ended = persist(lambda: self._follow(request, output), lambda: output.received)
         except BaseException:
             with contextlib.suppress(DeviceError):
                 self.connection.ask("stop", job=job)
@@ -177,24 +177,26 @@ class RemoteRunner:
             DeviceError: the device has no space, or could not be reached again.
             OSError: it cannot be read here.
         """
-        name = local.name or local.resolve().name
-        files = parts_of(local)
-        names = [
-            f"{name}/{file.relative_to(local).as_posix()}"
-            if local.is_dir()
-            else file.relative_to(local.parent).as_posix()
-            for file in files
-        ]
-        hashed = [(named, digest(file)) for named, file in zip(names, files, strict=True)]
-        sources = dict(zip((sha256 for _, sha256 in hashed), files, strict=True))
-        self._pushed += 1
-        folder = f"{self._work}/{self._pushed}"
-        lacking = self._place(folder, hashed)
+        return self.push_all([local])[0]
+
+    def push_all(self, paths: Sequence[Path]) -> list[str]:
+        """Copy files and folders to the device as `push` does each, with as few requests as that takes."""
+        hashed: list[tuple[str, str]] = []
+        sources: dict[str, Path] = {}
+        arrived = []
+        for local in paths:
+            self._pushed += 1
+            arrived.append(f"{self._pushed}/{local.name or local.resolve().name}")
+            for named, file in _named(local, arrived[-1]):
+                hashed.append((named, digest(file)))
+                sources[hashed[-1][1]] = file
+        lacking = self._place(hashed, sources)
         for sha256, offset in lacking.items():
             self.send(sources[sha256], sha256, offset)
-        if lacking and self._place(folder, hashed):
+        if lacking and (lost := self._place(hashed)):
+            name = next(name for name, sha256 in hashed if sha256 in lost).partition("/")[2]
             raise DeviceError(f"{self.name}: {name!r}: it arrived, but is not whole there any more")
-        return f"{folder}/{name}"
+        return [f"{self._work}/{name}" for name in arrived]
 
     def pull(self, remote: str, local: Path) -> Path:
         """Copy a file from the device, checked by sha256; it appears here only when it is whole.
@@ -210,18 +212,28 @@ class RemoteRunner:
             aside.unlink(missing_ok=True)
         return local
 
-    def _follow(self, job: str, output: _Output) -> dict[str, Any]:
-        with self.connection.open("follow", job=job, at=output.offsets()) as exchange:
-            exchange.end_of_input()
+    def _follow(self, request: Mapping[str, Any], output: _Output) -> dict[str, Any]:
+        with self.connection.open("run", **request, at=output.offsets()) as exchange:
             while "ended" not in (said := exchange.answer(SILENCE_S)):
                 if said["stream"]:
                     output.add(said["stream"], base64.b64decode(said["data"]))
             ended: dict[str, Any] = said["ended"]
         return ended
 
-    def _place(self, folder: str, files: list[tuple[str, str]]) -> dict[str, int]:
-        """Name files there; return what of them the device lacks, with the bytes that it has of each."""
-        request = {"root": self.root, "folder": folder, "files": files}
+    def _place(
+        self, files: list[tuple[str, str]], sources: Mapping[str, Path] = MappingProxyType({})
+    ) -> dict[str, int]:
+        """Name files there; return what of them the device lacks, with the bytes that it has of each.
+
+        Args:
+            sources: the files by their sha256: small ones go along.
+        """
+        contents = {
+            sha256: base64.b64encode(file.read_bytes()).decode()
+            for sha256, file in sources.items()
+            if file.stat().st_size <= SMALL_BYTES
+        }
+        request = {"root": self.root, "folder": self._work, "files": files, "contents": contents}
         lacking: dict[str, int] = persist(lambda: self.connection.ask("place", **request))["lacking"]
         return lacking
 
@@ -247,6 +259,15 @@ class RemoteRunner:
     def _fetch(self, remote: str, aside: Path) -> None:
         if self.connection.fetch(remote, aside) != digest(aside):
             raise DroppedError(f"{self.name}: {remote!r}: it did not arrive whole")
+
+
+def _named(local: Path, name: str) -> Iterator[tuple[str, Path]]:
+    """Yield the files of a file with what lies beside it, or of a folder, each behind its name there."""
+    for file in parts_of(local):
+        if local.is_dir():
+            yield f"{name}/{file.relative_to(local).as_posix()}", file
+        else:
+            yield f"{name.partition('/')[0]}/{file.relative_to(local.parent).as_posix()}", file
 
 
 def unasked(machine: str) -> set[str]:

@@ -100,7 +100,8 @@ class SshConnection(Connection):
         self._folder = Path(tempfile.mkdtemp(prefix="ep-", dir="/tmp"))
 
     def close(self) -> None:
-        """End the control master."""
+        """End the process on the device, and the control master."""
+        super().close()
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             subprocess.run(self._ssh("-O", "exit"), capture_output=True, check=False, timeout=30)
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -37,8 +37,19 @@ _ASIDE = ".partial-"
 
 
 def main(argv: Sequence[str]) -> int:
-    """Compile one model; see `serve` of `worker/benchmark.py`."""
-    return serve(argv, run)
+    """Compile one model; see `serve` of `worker/benchmark.py`.
+
+    A child does it: where memory runs out, the kernel kills the process that holds most of it. This one then
+    removes what the child has left half built, and ends as it did.
+    """
+    child = os.fork()
+    if not child:
+        return serve(argv, run)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code < 0:
+        _sweep(_root())
+        os.kill(os.getpid(), -code)
+    return code
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
@@ -61,14 +72,13 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     if digest_with_weights(model) != job["sha256"]:
         raise ModelError(f"{model}: not the model that was to be compiled (its sha256 differs)")
     version = backend.version() or backend.builder()
-    root = cache_dir() / "compiled"
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    root = _root()
     _sweep(root)
     place = root / content_key({name: job[name] for name in _KEY} | {"version": version})
     if found := _whole(place):
         return found | {"folder": str(place), "found": True}
     say("compile", share=0.0)
-    aside = Path(tempfile.mkdtemp(prefix=_ASIDE, dir=root))
+    aside = Path(tempfile.mkdtemp(prefix=f"{_ASIDE}{os.getpid()}-", dir=root))
     try:
         started = time.monotonic()
         artifact = Artifact(model, job["kind"], job["precision"], job["sha256"])
@@ -104,11 +114,31 @@ def _whole(place: Path) -> dict[str, Any] | None:
     return note
 
 
+def _root() -> Path:
+    root = cache_dir() / "compiled"
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return root
+
+
 def _sweep(root: Path) -> None:
+    """Remove what nobody has asked for, and what a process that was killed has left half built."""
     for old in root.iterdir():
         with contextlib.suppress(OSError):  # another session is at it
-            if time.time() - old.stat().st_mtime > KEPT_DAYS * 86400:
+            if _is_left(old.name) or time.time() - old.stat().st_mtime > KEPT_DAYS * 86400:
                 shutil.rmtree(old)
+
+
+def _is_left(name: str) -> bool:
+    maker = name.removeprefix(_ASIDE).partition("-")[0]
+    if not name.startswith(_ASIDE) or not maker.isdigit():
+        return False
+    try:
+        os.kill(int(maker), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False  # it is another user's
+    return False
 
 
 if __name__ == "__main__":

@@ -1,23 +1,30 @@
 """What a device is, how it is doing and which runtimes it has, told by its own Python.
 
-``python -m edgeprune.worker.facts MODULE ... --builders BACKEND ...`` prints one line of JSON:
-``environment`` (of `environment.read_environment`), ``versions`` of those of the modules that are installed
-there, and ``builders``, the versions of those runtimes' programs that build engines. No module is imported:
-that takes seconds on a small board. Standard library only: it travels to the device.
+``python -m edgeprune.worker.facts MODULE ...`` prints one line of JSON: ``environment`` (of
+`environment.read_environment`), and ``versions`` of those of the modules that are installed there. No module
+is imported: that takes seconds on a small board.
+
+``--builders BACKEND ...`` asks for ``builders`` alone: the versions of those runtimes' programs that build
+engines. ``--providers BACKEND ...`` asks for ``providers``: what each of those runtimes, which is imported,
+may run on. Standard library only: it travels to the device.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from edgeprune.core.backend import get_backend
+from edgeprune.core.backend import Backend, get_backend
 from edgeprune.core.packages import versions_of
 from edgeprune.worker.environment import read_environment
 
-BUILDERS = "--builders"
+BUILDERS, PROVIDERS = "--builders", "--providers"
+OF_RUNTIMES: dict[str, Callable[[Backend], object]] = {
+    BUILDERS: lambda backend: backend.builder(),
+    PROVIDERS: lambda backend: backend.providers() if backend.providers else None,
+}
 
 
 def read_facts(asked: Sequence[str]) -> dict[str, Any]:
@@ -26,15 +33,12 @@ def read_facts(asked: Sequence[str]) -> dict[str, Any]:
     A version is that of the package which brings the module: `onnxruntime` may come from `onnxruntime-gpu`.
 
     Args:
-        asked: modules, and behind `BUILDERS` runtimes.
+        asked: modules; or one of `OF_RUNTIMES`, and runtimes behind it.
     """
-    at = asked.index(BUILDERS) if BUILDERS in asked else len(asked)
-    found = {name: get_backend(name).builder() for name in asked[at + 1 :]}
-    return {
-        "environment": read_environment(),
-        "versions": versions_of(asked[:at]),
-        "builders": {name: version for name, version in found.items() if version},
-    }
+    if asked and asked[0] in OF_RUNTIMES:
+        found = {name: OF_RUNTIMES[asked[0]](get_backend(name)) for name in asked[1:]}
+        return {asked[0].removeprefix("--"): {name: told for name, told in found.items() if told}}
+    return {"environment": read_environment(), "versions": versions_of(asked)}
 
 
 if __name__ == "__main__":
