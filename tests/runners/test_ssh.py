@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from edgeprune.core.artifact import digest
 from edgeprune.core.errors import ConfigError, DeviceError
 from edgeprune.runners.devices import runner_for
 from edgeprune.runners.local import LocalRunner
