@@ -4,7 +4,8 @@
 
 Prints a short and a whole table of all networks whose results lie in the folder, and writes them there.
 Stages are cached: the same command goes on where it was stopped, and networks with other data are added by
-another command. The guard is off, so that the cost of int8 shows; `--set quantize.guard=true` turns it on.
+another command. The guard is off, so that the cost of int8 shows; `--set quantize.guard=true` turns it on,
+and `--set prune.enabled=false` leaves the pruned networks out.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from edgeprune.backends import REFERENCE
 from edgeprune.cli.progress import stage_progress
 from edgeprune.config.recipe import Recipe, load_recipe
 from edgeprune.config.targets import DeviceProfile, resolve_targets
-from edgeprune.core.artifact import STAGES, Store
+from edgeprune.core.artifact import STAGES, Artifact, Store
 from edgeprune.core.errors import EdgepruneError
 from edgeprune.core.files import write_text_atomically
 from edgeprune.models.source import ModelSource
@@ -130,14 +131,14 @@ def floats(request: BuildRequest, notify: Notify) -> dict[Variant, Float]:
     store = Store(request.out / STAGES)
     with store.locked():
         original, context = start(request, store, notify)
-        pruned, report = prune_model(context, original, request.targets[0])
+        models: dict[Variant, Artifact] = {"original": original}
+        if request.recipe.prune.enabled:
+            models["pruned"], _ = prune_model(context, original, request.targets[0])
         found: dict[Variant, Float] = {}
-        for variant, model, params in (
-            ("original", original, report.params_before),
-            ("pruned", pruned, report.params_after),
-        ):
+        for variant, model in models.items():
             onnx, _ = export_model(context, model, variant)
             scores = evaluate_engine(context, REFERENCE, {}, onnx, "fp32")[1]
+            params = sum(weights.numel() for weights in context.adapter.load(model.path).parameters())
             found[variant] = Float(params, {split: one.score for split, one in scores.items()})
     return found
 

@@ -3,7 +3,7 @@
     python -m benchmarks.train_bccd --family yolo11n --start yolov8n.pt --data bccd/data.yaml --out nets
 
 About ten minutes on two CPU cores. Weights of the start are taken where name and shape are the same. BCCD has
-no masks: for a segmenter the ellipse within each box is its polygon, in a copy of the labels in the folder.
+no masks: for a segmenter the ellipse within each box is its polygon, in a copy of the set in the folder.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ os.environ["YOLO_AUTOINSTALL"] = "false"
 
 import argparse
 import math
+import shutil
 from pathlib import Path
 
 import yaml
@@ -78,7 +79,7 @@ def main() -> None:
 
 
 def with_ellipses(data: Path, out: Path) -> Path:
-    """Copy a set's labels with the ellipse within each box as its polygon; the images are linked.
+    """Copy a set, with the ellipse within each box as its polygon.
 
     Args:
         data: data.yaml whose folders are images/SPLIT and labels/SPLIT beside it.
@@ -88,8 +89,8 @@ def with_ellipses(data: Path, out: Path) -> Path:
     """
     facts = yaml.safe_load(data.read_text())
     out.mkdir(parents=True, exist_ok=True)
-    if not (out / "images").exists():
-        (out / "images").symlink_to(data.parent / "images", target_is_directory=True)
+    # No link: ultralytics would follow it, and find the labels of boxes.
+    shutil.copytree(data.parent / "images", out / "images", dirs_exist_ok=True)
     for source in sorted((data.parent / "labels").rglob("*.txt")):
         target = out / source.relative_to(data.parent)
         target.parent.mkdir(parents=True, exist_ok=True)
