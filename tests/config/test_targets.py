@@ -162,7 +162,12 @@ def test_an_alias_of_something_unknown_is_refused(tmp_path: Path) -> None:
         ({"compile_on": "device"}, "time_on: what only the device compiles is timed there"),
         ({"built_on": "board"}, "built_on: it was 'host' or 'device'; compile_on, evaluate_on, time_on took"),
         ({"built_on": "host", "time_on": "device"}, "unknown key 'built_on'"),
-        ({"aliases": "pi"}, "aliases: "),
+        ({"aliases": "pi"}, "aliases: a list is expected, not 'pi'"),
+        (
+            {"cores": 6, "maker": ["a"]},
+            "maker: a text is expected, not ['a']; cores: a text is expected, not 6",
+        ),
+        ({"channel_step": {"fp32": "many"}}, "channel_step.fp32: a whole number is expected, not 'many'"),
         ({"extends": "jetsn"}, "extends: unknown target 'jetsn' (did you mean 'jetson'?)"),
     ],
 )
@@ -181,9 +186,9 @@ def test_every_key_of_a_bare_profile_is_required(tmp_path: Path, key: str) -> No
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("- a\n- b\n", "a mapping of keys to values is expected, not list"),
-        ("", "a mapping of keys to values is expected, not NoneType"),
-        ("a: [1,", "not valid YAML"),
+        ("- a\n- b\n", "a mapping of keys to values is expected, not ['a', 'b']"),
+        ("", "a mapping of keys to values is expected, not an empty file"),
+        ("a: 1\nb: [1,\n", "not valid YAML: line 3, column 1: expected the node content, but found"),
         ("a: !!python/object/apply:os.system ['true']", "not valid YAML"),
     ],
 )
@@ -309,6 +314,32 @@ def test_an_alias_of_the_users_comes_before_a_shipped_one(own: Path) -> None:
     assert [profile.name for profile in resolve_targets(("orin", "desk"))] == ["edge-pc"]
     (own / "torn.yaml").write_text("aliases: [")
     assert resolve_targets(("desk",))[0].name == "edge-pc"  # a file that cannot be read has no aliases
+
+
+def test_an_alias_of_two_profiles_is_refused_with_both(own: Path) -> None:
+    for name in ("front", "back"):
+        (own / f"{name}.yaml").write_text(OWN + "aliases: [camera]\n")
+    for names in (("camera",), ("x86-ort", "camera")):
+        with pytest.raises(ConfigError) as told:
+            resolve_targets(names)
+        assert str(told.value) == (
+            f"target 'camera': it is an alias of {own / 'back.yaml'} and of {own / 'front.yaml'}; "
+            "take it out of one of them, or name the profile"
+        )
+    assert [profile.name for profile in resolve_targets(("back", "front"))] == ["back", "front"]
+    (own / "mine.yaml").write_text("description: x\nextends: camera\n")
+    assert "extends: target 'camera': it is an alias of" in _complaint(own / "mine.yaml")
+
+
+def test_two_profiles_of_one_name_are_refused_with_both(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    one, other = _write(tmp_path, SOUND), _write(tmp_path / "other", SOUND)
+    with pytest.raises(ConfigError) as told:
+        resolve_targets((str(one), str(other)))
+    assert str(told.value) == (
+        f"two targets go by the name 'board': {one} and {other}; rename one of the files"
+    )
+    assert len(resolve_targets((str(one), str(tmp_path / "other" / ".." / "board.yaml")))) == 1
 
 
 def test_two_boards_of_a_kind_share_what_is_built_for_one_of_them() -> None:

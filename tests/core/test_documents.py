@@ -188,6 +188,10 @@ def test_the_first_thing_that_is_wrong_in_a_record_is_named() -> None:
         with pytest.raises(DataError) as told:
             parse_record(Outer, text, "x", DataError)
         assert str(told.value) == said
-    with pytest.raises(DataError, match=r"name: .*valid string") as told:
+    with pytest.raises(DataError, match=r"name: a text is expected, not ") as told:
         validate(Outer, {"name": [["long"] * 100] * 100}, "x", DataError)
     assert len(str(told.value)) < 300
+    for extra, said in ((7, "; and 1 more fault"), (8, "; and 2 more faults")):
+        with pytest.raises(DataError) as told:
+            validate(Inner, {f"key{index}": 1 for index in range(extra)}, "x", DataError)
+        assert str(told.value).endswith(said)

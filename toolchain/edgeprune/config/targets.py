@@ -212,10 +212,29 @@ def target_names() -> dict[str, Path]:
     files = target_files()
     found: dict[str, Path] = {}
     for path in sorted(files.values(), key=lambda path: path.parent == own_folder()):
-        with contextlib.suppress(ConfigError):
-            aliases = read_mapping(path, ConfigError).get("aliases")
-            found |= {str(alias): path for alias in aliases} if isinstance(aliases, list) else {}
+        found |= dict.fromkeys(_aliases(path), path)
     return found | files
+
+
+def _aliases(path: Path) -> list[str]:
+    with contextlib.suppress(ConfigError):
+        aliases = read_mapping(path, ConfigError).get("aliases")
+        return list(map(str, aliases)) if isinstance(aliases, list) else []
+    return []
+
+
+def _require_one(alias: str, path: Path) -> None:
+    """Refuse an alias that several profiles of one folder claim: nothing tells which board is meant.
+
+    Raises:
+        ConfigError: the profiles that claim it.
+    """
+    claim = [file for file in path.parent.glob("*.yaml") if alias in _aliases(file)]
+    if len(claim) > 1:
+        raise ConfigError(
+            f"target {alias!r}: it is an alias of {' and of '.join(map(str, sorted(claim)))}; "
+            "take it out of one of them, or name the profile"
+        )
 
 
 def shipped_profiles() -> tuple[DeviceProfile, ...]:
@@ -250,6 +269,7 @@ def _files_of(name: str) -> tuple[Path, ...]:
         names = target_names()  # which reads all of them
         if name not in names:
             raise ConfigError(f"unknown target {name!r}{which_target(name, names)}")
+        _require_one(name, names[name])
         stem = names[name].stem
     return tuple(path for folder in reversed(_folders()) if (path := folder / f"{stem}.yaml").is_file())
 
@@ -274,25 +294,35 @@ def resolve_targets(names: tuple[str, ...], machine: str | None = None) -> tuple
         machine: architecture that decides an alias; this machine's by default.
 
     Raises:
-        ConfigError: an unknown target, or an alias that has nothing for this architecture.
+        ConfigError: an unknown target, an alias that has nothing for this architecture or that several
+            profiles claim, or two profiles of one name.
     """
     machine = machine or platform.machine()
-    files = target_files()
+    own_names = files = target_files()
     if any(name not in files for name in names):
         files = target_names()
-    found: dict[str, DeviceProfile] = {}
+    found: dict[str, tuple[Path, DeviceProfile]] = {}
     places = {name: Path(name) if name.endswith((".yaml", ".yml")) else files.get(name) for name in names}
     if unknown := [name for name, path in places.items() if path is None]:
         said = "; ".join(f"unknown target {name!r}{which_target(name, files)}" for name in unknown)
         raise ConfigError(f"{said}; `edgeprune targets` lists them all")
-    for path in filter(None, places.values()):
+    for name, path in places.items():
+        assert path is not None  # the unknown ones are told above
+        if files.get(name) == path and name not in own_names:
+            _require_one(name, path)
         alias = read_mapping(path, ConfigError).get("alias")
-        members = [load_profile(path)] if alias is None else _members(path, alias, machine, files)
-        found |= {profile.name: profile for profile in members}
-    return tuple(found.values())
+        for member in [path] if alias is None else _members(path, alias, machine, files):
+            profile = load_profile(member)
+            other, _ = found.setdefault(profile.name, (member, profile))
+            if other.resolve() != member.resolve():
+                files_of_it = f"{other} and {member}"
+                raise ConfigError(
+                    f"two targets go by the name {profile.name!r}: {files_of_it}; rename one of the files"
+                )
+    return tuple(profile for _, profile in found.values())
 
 
-def _members(path: Path, alias: Any, machine: str, files: dict[str, Path]) -> list[DeviceProfile]:
+def _members(path: Path, alias: Any, machine: str, files: dict[str, Path]) -> list[Path]:
     if not isinstance(alias, dict) or machine not in alias:
         raise ConfigError(f"{path}: alias: nothing is listed for this machine's architecture {machine!r}")
     members = alias[machine]
@@ -303,4 +333,4 @@ def _members(path: Path, alias: Any, machine: str, files: dict[str, Path]) -> li
             raise ConfigError(
                 f"{path}: alias.{machine}: unknown target {member!r}{which_target(str(member), files)}"
             )
-    return [load_profile(files[member]) for member in members]
+    return [files[member] for member in members]

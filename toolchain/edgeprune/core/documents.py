@@ -33,6 +33,18 @@ _NODES = 200_000
 _SHOWN = 120
 _FAULTS = 6  # of one document that are told
 _UNEXPECTED = "it cannot be read"
+# Kinds of values in plain words, by how the names of pydantic's faults begin.
+_KINDS = {
+    "string_type": "a text",
+    "string_sub": "a text",
+    "int_": "a whole number",
+    "float_": "a number",
+    "bool_": "true or false",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "set_type": "a list",
+    "frozen_set_type": "a list",
+}
 _TOKENS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{]|[\]}]', re.DOTALL)
 # Numbers that a float or 64 bits do not hold, names of no number, and halves of surrogate pairs.
 _UNUSUAL = re.compile(r"(?<![.\d])\d{19}|[eE]\+?\d{3}|NaN|Infinity|\\u[dD][89a-fA-F]|[\ud800-\udfff]")
@@ -59,7 +71,8 @@ def read_mapping(path: Path, error: type[EdgepruneError]) -> dict[str, Any]:
     """
     data = read_yaml(path, error)
     if not isinstance(data, dict):
-        raise error(f"{path}: a mapping of keys to values is expected, not {type(data).__name__}")
+        found = "an empty file" if data is None else _short(_REPR.repr(data))
+        raise error(f"{path}: a mapping of keys to values is expected, not {found}")
     return data
 
 
@@ -193,8 +206,8 @@ def first_error(kind: type[Any], exc: ValidationError) -> str:
 def _all_errors(kind: type[Any], exc: ValidationError) -> str:
     errors = exc.errors(include_url=False)
     said = [" ".join(_one_error(kind, error).split()) for error in errors[:_FAULTS]]
-    more = [f"and {len(errors) - _FAULTS} more faults"] if len(errors) > _FAULTS else []
-    return "; ".join([*said, *more])
+    more = len(errors) - _FAULTS
+    return "; ".join([*said, *([f"and {more} more fault{'s' if more > 1 else ''}"] if more > 0 else [])])
 
 
 def _adapter(kind: Any) -> TypeAdapter[Any]:
@@ -283,6 +296,11 @@ def _no_number(text: str) -> float:
 
 
 def _said(exc: Exception) -> str:
+    problem, mark = getattr(exc, "problem", None), getattr(exc, "problem_mark", None)
+    if problem and mark is not None:  # of the YAML parser, whose text is several lines with a picture
+        return _short(
+            f"line {mark.line + 1}, column {mark.column + 1}: {' '.join(str(problem).split())}", 300
+        )
     if isinstance(exc, RecursionError):
         return f"more than {DEPTH} levels deep"
     if isinstance(exc, UnicodeEncodeError):
@@ -323,7 +341,8 @@ def _wrong_value(error: ErrorDetails) -> str:
         case "value_error":
             return error["msg"].removeprefix("Value error, ")
         case _:
-            return f"{error['msg']}, not {value}"
+            kind = next((words for start, words in _KINDS.items() if error["type"].startswith(start)), None)
+            return f"{f'{kind} is expected' if kind else error['msg']}, not {value}"
 
 
 def _keys_at(kind: type[Any], loc: tuple[int | str, ...]) -> list[str]:
