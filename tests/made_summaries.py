@@ -6,6 +6,7 @@ from typing import Any
 
 from edgeprune.records.scores import Accuracy
 from edgeprune.records.summary import Row, Summary, TargetSummary
+from edgeprune.report.cells import Table
 
 
 def a_summary() -> Summary:
@@ -68,3 +69,18 @@ def four(fp32: float = 20, int8: float = 10, pruned_fp32: float = 14, pruned_int
         row("pruned", "fp32", pruned_fp32, drop=0.004),
         row("pruned", "int8", pruned_int8, drop=0.008),
     ]
+
+
+def with_rows(summary: Summary, target: str, **changes: Any) -> dict[str, TargetSummary]:
+    """Return the targets of a build, all rows of one of them changed."""
+    targets = dict(summary.targets)
+    rows = tuple(row.model_copy(update=changes) for row in targets[target].rows)
+    chosen = rows[-1] if targets[target].chosen else None
+    targets[target] = targets[target].model_copy(update={"rows": rows, "chosen": chosen})
+    return targets
+
+
+def column(data: Table, head: str) -> list[str]:
+    """Return the texts of a column, by its heading."""
+    place = [one.text for one in data.heads].index(head)
+    return [line.cells[place].text for line in data.lines]

@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 
 from edgeprune.adapters.ultralytics import detect as adapter
-from edgeprune.backends import get_backend, qnn, recognise, require_runtime
+from edgeprune.backends import get_backend, qnn, recognise, require_runtimes
 from edgeprune.config.targets import load_profile, resolve_targets
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.errors import CompileError, ConfigError, RuntimeMissingError
@@ -150,13 +150,14 @@ def test_a_profile_with_an_unknown_soc_ends_before_anything_is_built(
     assert says in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_package_the_extra_is_named_beside_all_else_that_is_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime_qnn", None)
-    (profile,) = resolve_targets(("snapdragon-8gen3",))
+    monkeypatch.setenv("EDGEPRUNE_CACHE", str(tmp_path))
     assert get_backend("qnn").version() is None
-    with pytest.raises(
-        RuntimeMissingError, match=r"snapdragon-8gen3: qnn is not installed here: pip install"
-    ):
-        require_runtime(profile)
+    both = "snapdragon-8gen3: qnn is not installed here: pip install .*; rk3588: rknn is not installed here: "
+    with pytest.raises(RuntimeMissingError, match=f"^{both}"):
+        require_runtimes(resolve_targets(("snapdragon-8gen3", "rk3588", "x86-ort")))
     with pytest.raises(RuntimeMissingError, match=r"pip install 'edgeprune\[qnn\]'"):
         qnn.load(Path("model.onnx"), "int8", 1, SOC)

@@ -17,7 +17,7 @@ import onnxruntime
 import pytest
 
 from edgeprune.adapters.ultralytics import detect as adapter
-from edgeprune.backends import require_runtime, rknn
+from edgeprune.backends import require_runtimes, rknn
 from edgeprune.config.targets import load_profile, resolve_targets
 from edgeprune.converters.environments import install, is_installed, python_of
 from edgeprune.core.artifact import Artifact
@@ -85,7 +85,7 @@ def test_without_the_environment_a_build_says_how_to_ask_for_it(
     monkeypatch.setenv("EDGEPRUNE_CACHE", str(tmp_path))
     (profile,) = resolve_targets((target,))
     with pytest.raises(RuntimeMissingError, match=rf"{target}: .*edgeprune runtimes install rknn"):
-        require_runtime(profile)
+        require_runtimes((profile,))
     with pytest.raises(RuntimeMissingError, match="edgeprune runtimes install rknn"):
         rknn.compile(source, "int8", profile.options["int8"], tmp_path / "out")
     assert not (tmp_path / "runtimes").exists(), "nothing is installed that nobody asked for"

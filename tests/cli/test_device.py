@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from edgeprune.config.targets import load_profile
+from edgeprune.bench.testbed import suits, why_unsuited
+from edgeprune.config.targets import load_profile, resolve_targets
 from edgeprune.core.errors import DeviceError
 from edgeprune.latency.staircase import STEPS
 from edgeprune.runners.devices import remote_runner_for
@@ -19,15 +20,30 @@ from edgeprune.runners.remote import unasked
 from edgeprune.runners.runtimes import install
 from sshd import Device
 
+OWN = "arm64-ort" if platform.machine() == "aarch64" else "x86-ort"
+
 
 def test_a_target_of_another_architecture_is_refused(run: Any, device: Device, convnet: Path) -> None:
     ended = run("bench", convnet, "--device", device.address(), "--target", "android-ort")
-    assert ended.code == 3 and "this target is not the device" in ended.error
+    assert ended.code == 3 and "this target is not the device, which is" in ended.error
+
+
+def test_a_target_of_an_app_is_said_to_be_one_and_what_runs_there_is_named() -> None:
+    (profile,) = resolve_targets(("snapdragon-8gen3",))
+    assert not suits(profile, "aarch64")
+    assert why_unsuited(profile, "adb://x", "aarch64").endswith(
+        "--target android-ort is measured there, on the CPU"
+    )
+    (named,) = resolve_targets(("android-ort",))
+    assert suits(named, "aarch64")
 
 
 def test_a_device_that_cannot_be_reached(run: Any, device: Device, convnet: Path) -> None:
-    ended = run("bench", convnet, "--device", device.address(port=1))
-    assert ended.code == 4 and "cannot be reached" in ended.error
+    far = device.address(port=1)
+    for words in (("bench", convnet, "--device", far), ("device", "setup", far), ("device", "remove", far)):
+        ended = run(*words)
+        assert ended.code == 4 and "cannot be reached: " in ended.error
+        assert "more tries" not in ended.error  # a device that never answered is not waited for
     ended = run("bench", convnet, "--device", "tape://reel")
     assert ended.code == 3 and "there are local and ssh://" in ended.error
 
@@ -65,6 +81,30 @@ def test_what_pip_installed_and_does_not_load_is_told_and_not_advised_again(
         shutil.rmtree(device.cache / "venv")
 
 
+def test_a_folder_that_nothing_can_be_written_into_says_what_to_do(run: Any, device: Device) -> None:
+    file = device.folder / "log"
+    ended = run("device", "setup", device.address(file))
+    assert ended.code == 4
+    assert ended.error.endswith(f"{file}: File exists: name another folder in the address")
+
+
+@pytest.mark.parametrize(
+    ("told", "says"),
+    [
+        ("False 900000000", "code 1; on Debian what it lacks is in the package python3-venv"),
+        ("True 5000000", "make room, or name another folder in the address"),
+        ("True 900000000", "exited with code 1"),
+    ],
+)
+def test_why_no_environment_could_be_made_is_what_the_device_tells(
+    run: Any, device: Device, told: str, says: str
+) -> None:
+    tells = f'*ensurepip*) echo "{told}"; exit;;'
+    device.python_is(f'case "$*" in *"-m venv"*) exit 1;; {tells} esac; exec "{sys.executable}" "$@"')
+    ended = run("device", "setup", device.address(), "--target", OWN)
+    assert ended.code == 4 and ended.errors[-1].endswith(says)
+
+
 def test_a_python_that_is_too_old_is_told_before_anything_is_installed(device: Device) -> None:
     with remote_runner_for(device.address()) as runner:
         assert runner.version == sys.version_info[:2]
@@ -72,9 +112,6 @@ def test_a_python_that_is_too_old_is_told_before_anything_is_installed(device: D
         with pytest.raises(DeviceError, match=r"its python3 is 3\.8: install Python 3\.10 or newer there"):
             install("onnxruntime", runner, print)
     assert not (device.cache / "venv").exists()
-
-
-OWN = "arm64-ort" if platform.machine() == "aarch64" else "x86-ort"
 
 
 def test_a_profile_of_a_board_is_written_with_the_step_that_was_measured_there(

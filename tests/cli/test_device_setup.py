@@ -189,8 +189,18 @@ def test_a_wheel_that_is_not_the_pinned_one_is_not_sent(
     )
 
 
+def test_a_target_of_another_architecture_is_refused_before_anything_is_sent(
+    bare: AdbDevice, run: Any
+) -> None:
+    ended = run("device", "setup", bare.address(), "--target", "x86-ort", "--yes")
+    assert ended.code == 3 and not bare.cache.exists()
+    assert ended.error.endswith(
+        f"x86-ort: this target is not {bare.address()}, which is aarch64: it is of x86_64"
+    )
+
+
 def test_a_runtime_without_a_wheel_for_phones_names_those_that_have_one(bare: AdbDevice, run: Any) -> None:
-    ended = run("device", "setup", bare.address(), "--target", "x86-litert", "--yes")
+    ended = run("device", "setup", bare.address(), "--target", "android-litert", "--yes")
     assert ended.code == 4
     assert (
         "litert has no wheel for aarch64 that is known to work: there are onnxruntime, openvino"

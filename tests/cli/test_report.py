@@ -38,7 +38,7 @@ def test_a_build_and_its_engines_on_a_device_are_one_page(
     assert "p50 latency of" in Path(written["html"]).read_text(encoding="utf-8")
     assert sorted(path for path in build.rglob("*")) == before  # nothing is written into what it reads
     said = run("report", build, results, "--out", tmp_path / "page").stdout
-    assert "nothing was chosen" in said and said.endswith("devices.md\n")
+    assert "the fastest that its build allows" in said and said.endswith("devices.md\n")
 
 
 def test_one_build_can_be_reported_into_another_folder(run: Any, convnet: Path, tmp_path: Path) -> None:
@@ -49,6 +49,8 @@ def test_one_build_can_be_reported_into_another_folder(run: Any, convnet: Path, 
         str(tmp_path / "page" / name) for name in ("report.html", "report.md")
     }
     assert not (build / "report.html").exists()
+    assert run("report", build / "summary.json", "--out", tmp_path / "again").code == 0
+    assert (tmp_path / "again" / "report.html").exists()  # a summary stands for its build
 
 
 @pytest.mark.parametrize(

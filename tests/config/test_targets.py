@@ -271,10 +271,13 @@ def test_any_data_is_a_sound_profile_or_one_line(changes: dict[str, Any]) -> Non
 def test_a_runtime_is_told_by_the_registry_and_its_schemes_by_itself(tmp_path: Path) -> None:
     chips = {"qnn": {"soc": "SM8650"}, "rknn": {"chip": "rk3588"}}
     for name in known_backends():
-        told = {"backend": name, "scheme": get_backend(name).SCHEMES[0]}
-        told["options"] = dict.fromkeys(SOUND["precisions"], chips.get(name, {}))
+        told: dict[str, Any] = {"backend": name, "scheme": get_backend(name).SCHEMES[0]}
+        told["precisions"] = get_backend(name).PRECISIONS or SOUND["precisions"]
+        told["options"] = dict.fromkeys(told["precisions"], chips.get(name, {}))
         assert load_profile(_write(tmp_path, SOUND | told)).backend == name
     assert "is not one of onnxruntime, openvino, " in _complaint(_write(tmp_path, SOUND | {"backend": "mnn"}))
+    float_on_rknn = SOUND | {"backend": "rknn", "scheme": "rknn-s8"}
+    assert _complaint(_write(tmp_path, float_on_rknn)) == "precisions: rknn makes int8 only, not fp32"
 
 
 OWN = """description: my edge PC

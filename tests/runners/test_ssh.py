@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from edgeprune.core.artifact import digest
-from edgeprune.core.errors import ConfigError, DeviceError
+from edgeprune.core.errors import ConfigError, DeviceError, LostConnectionWarning
 from edgeprune.runners.devices import runner_for
 from edgeprune.runners.local import LocalRunner
 from edgeprune.runners.ssh import CONFIG_VARIABLE, Address, SshConnection, SshRunner
@@ -104,7 +104,9 @@ def test_two_sessions_may_push_the_same_file_at_once(device: Device, tmp_path: P
 
 def test_a_device_that_stays_away_ends_the_run(device: Device, tmp_path: Path) -> None:
     wire = Wire(device.port, sys.maxsize)
-    with SshRunner(device.address(port=wire.port)) as runner, pytest.raises(DeviceError) as caught:
+    told = pytest.warns(LostConnectionWarning, match=r"cannot be reached: .*; it is tried again for \d+ s$")
+    failing = pytest.raises(DeviceError)
+    with SshRunner(device.address(port=wire.port)) as runner, told, failing as caught:
 
         def vanish(line: str) -> None:
             wire.close()
@@ -164,7 +166,9 @@ def test_a_changed_and_an_unknown_host_key_are_refused(
 def test_no_space_on_the_device(device: Device, full: Path, tmp_path: Path) -> None:
     file = tmp_path / "engine"
     file.write_bytes(os.urandom(4 << 20))
-    no_space = pytest.raises(DeviceError, match=r"full/files: No space left on device$")
+    no_space = pytest.raises(
+        DeviceError, match=r"full/files: No space left on device: make room there, or name another folder"
+    )
     with no_space, SshRunner(device.address(full)) as runner:
         runner.push(file)
     assert not list(full.glob("work-*")) and not list(full.glob("files/*.partial"))

@@ -84,8 +84,9 @@ def test_both_pages_say_the_same_and_two_writes_are_the_same_bytes(make: Make, t
     assert [Path(path).read_bytes() for path in again.values()] == [page.encode(), text.encode()]
     assert in_words(lines)[:2] == [
         "Test CPU, 4 cores: pruned int8, A: x86-openvino, openvino 2026.4.1, p50 in ms 7.50",
-        "jetson: not there: nothing was chosen",
+        "Test CPU, 4 cores: pruned int8, B: x86-openvino, openvino 2026.4.1, p50 in ms 45.00",
     ]
+    assert in_words(lines)[2].startswith("Nothing was chosen on 3, jetson: not there; 6, jetson: not there: ")
 
 
 def test_different_models_are_said_to_be_so(make: Make, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ module imports its vendor's SDK inside its own functions.
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ __all__ = [
     "providers",
     "recognise",
     "require_batch",
-    "require_runtime",
+    "require_runtimes",
 ]
 
 
@@ -95,13 +96,17 @@ def require_batch(profile: DeviceProfile, batch: int) -> None:
         )
 
 
-def require_runtime(profile: DeviceProfile) -> None:
-    """Check that what compiles for a profile on this machine is installed, before anything is trained for it.
+def require_runtimes(profiles: Iterable[DeviceProfile]) -> None:
+    """Check that what compiles for profiles on this machine is installed, before anything is trained.
 
     Raises:
-        RuntimeMissingError: it is not; the message says how to get it.
+        RuntimeMissingError: all that is not, and how to get each.
     """
-    backend = get_backend(profile.backend)
-    if profile.compile_on == "host" and backend.version() is None:
-        get = f": {backend.HOW_TO_GET}" if backend.HOW_TO_GET else ""
-        raise RuntimeMissingError(f"{profile.name}: {profile.backend} is not installed here{get}")
+    missing = []
+    for profile in profiles:
+        backend = get_backend(profile.backend)
+        if profile.compile_on == "host" and backend.version() is None:
+            get = f": {backend.HOW_TO_GET}" if backend.HOW_TO_GET else ""
+            missing.append(f"{profile.name}: {profile.backend} is not installed here{get}")
+    if missing:
+        raise RuntimeMissingError("; ".join(missing))

@@ -60,6 +60,7 @@ PROBE = "probe-rknn"
 PROVIDER = "RKNPU"
 SOURCE = "onnx"
 SCHEMES = ("rknn-s8",)
+PRECISIONS = ("int8",)
 END2END = True  # in the part that runs on the CPU
 HALF_GRAPH = False
 GRAPH_IN_FILE = True

@@ -16,7 +16,7 @@ from edgeprune.bench.answers import facts_of, reference_of
 from edgeprune.bench.foreign import explain_refusal
 from edgeprune.bench.jobs import TOLERANCE_ACROSS, build_job, write_image, write_inputs
 from edgeprune.bench.stock import photograph, stock_images
-from edgeprune.bench.testbed import suits
+from edgeprune.bench.testbed import suits, why_unsuited
 from edgeprune.config.limits import LIMITS
 from edgeprune.config.targets import DeviceProfile, resolve_targets, shipped_profiles
 from edgeprune.core.artifact import (
@@ -253,7 +253,7 @@ def _of_engine(path: Path, target: str | None, machine: str | None) -> Subject:
             f"{path}: target {target or 'cpu'!r} does not run {backend} engines: --target {names}"
         )
     if machine is not None and not suits(profile, machine):
-        raise ConfigError(f"{profile.name}: this target is not the device, which is {machine} with Linux")
+        raise ConfigError(f"{profile.name}: {why_unsuited(profile, 'the device', machine)}")
     if machine is None and not profile.runs_here:
         there = "; only the device compiles for it: name it by --device" if _compiles_onnx(profile) else ""
         raise CompileError(

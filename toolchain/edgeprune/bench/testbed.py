@@ -94,13 +94,23 @@ class Testbed:
         elif self.is_local:
             why = "this target is not this machine; nothing can be measured here"
         else:
-            why = f"this target is not {self.runner.name}, which is {self.runner.machine} with Linux"
+            why = why_unsuited(profile, self.runner.name, self.runner.machine)
         raise CompileError(f"{profile.name}: {why}")
 
 
 def suits(profile: DeviceProfile, machine: str) -> bool:
     """Whether a target is of an architecture, and runs Linux as every other machine that is reached."""
     return machine in profile.arch and profile.system == "linux"
+
+
+def why_unsuited(profile: DeviceProfile, device: str, machine: str) -> str:
+    """Say why a target is not of a device, and what is measured there."""
+    if machine in profile.arch and profile.system != "linux":
+        return (
+            "this target runs in an app on the phone, and what edgeprune starts over ssh or adb is no app; "
+            "--target android-ort is measured there, on the CPU"
+        )
+    return f"this target is not {device}, which is {machine}: it is of {' or '.join(profile.arch)}"
 
 
 def local(effort: Effort | None = None) -> Testbed:

@@ -27,7 +27,7 @@ def set_up(runner: RemoteRunner, target: str | None, yes: bool) -> None:
         yes: send a Python without asking.
 
     Raises:
-        ConfigError: nobody is there to be asked, or the target is none.
+        ConfigError: nobody is there to be asked, or the target is none, or of another architecture.
         DeviceError: it cannot be reached, or be given that.
     """
     from edgeprune.runners.looking import look, require_able
@@ -37,15 +37,20 @@ def set_up(runner: RemoteRunner, target: str | None, yes: bool) -> None:
         seen = look(shell)
     if seen.version or seen.python < OLDEST:
         require_able(runner.name, seen)
-        _bring(runner, seen, _backends(target, seen.machine), yes)
+        _bring(runner, seen, _backends(target, runner.name, seen.machine), yes)
     else:
-        _install(runner, _backends(target, seen.machine))
+        _install(runner, _backends(target, runner.name, seen.machine))
 
 
-def _backends(target: str | None, machine: str) -> list[str]:
+def _backends(target: str | None, device: str, machine: str) -> list[str]:
+    from edgeprune.bench.testbed import why_unsuited
     from edgeprune.config.targets import resolve_targets
+    from edgeprune.core.errors import ConfigError
 
     profiles = [one_target(target)] if target else resolve_targets(("cpu",), machine)
+    for profile in profiles:
+        if machine not in profile.arch:
+            raise ConfigError(f"{profile.name}: {why_unsuited(profile, device, machine)}")
     return list(dict.fromkeys(profile.backend for profile in profiles))
 
 

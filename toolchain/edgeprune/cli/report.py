@@ -31,10 +31,13 @@ if TYPE_CHECKING:
 def command(paths: tuple[Path, ...], out: Path | None, history: str | None, as_json: bool) -> None:
     """Write report.html and report.md of the build at PATHS, or one page for the devices of several.
 
-    Each of several PATHS is a build folder, a result of bench (JSON), or a folder of results.
+    Each of several PATHS is a build folder or its summary.json, a result of bench (JSON), or a folder of
+    results.
     """
+    from edgeprune.core.artifact import SUMMARY
     from edgeprune.report.svg import no_charts
 
+    paths = tuple(path.parent if path.name == SUMMARY and path.is_file() else path for path in paths)
     one = len(paths) == 1 and history is None and not _holds_results(paths[0])
     written, said = _of_build(paths[0], out) if one else _of_devices(paths, out, history)
     warn(no_charts())

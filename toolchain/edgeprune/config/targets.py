@@ -138,6 +138,9 @@ class DeviceProfile(BaseModel):
         if self.provider is not None and backend.providers is None:
             raise ValueError(f"provider: {self.backend} leaves no choice; leave this key out")
         named = {} if self.provider is None else {"provider": self.provider}
+        if backend.PRECISIONS and (others := set(self.precisions) - set(backend.PRECISIONS)):
+            makes = f"{self.backend} makes {' and '.join(backend.PRECISIONS)} only"
+            raise ValueError(f"precisions: {makes}, not {', '.join(sorted(others))}")
         for precision in self.precisions:
             try:
                 backend.require_options(named | self.options.get(precision, {}), precision)

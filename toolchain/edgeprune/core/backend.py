@@ -99,6 +99,7 @@ class Backend:
             optimiser that makes it where the engine is loaded: what is counted there is true only of there.
         ONE_IMAGE: why it takes only one image at a time; empty for one that takes a fixed batch of several.
         SCHEMES: int8 schemes whose files it takes.
+        PRECISIONS: what a profile's ``precisions`` may be; empty for all.
         FORMATS: what a profile's ``format`` may be; ``onnx`` is what `compile` makes.
         CONVERTER: of a program, in an environment of its own.
         PROBE: an engine that `doctor` runs where the converter may be missing, see
@@ -145,6 +146,7 @@ class Backend:
     GRAPH_IN_FILE: bool = False
     ONE_IMAGE: str = ""
     SCHEMES: tuple[str, ...] = QDQ
+    PRECISIONS: tuple[str, ...] = ()
     FORMATS: tuple[str, ...] = ("onnx",)
     CONVERTER: Converter | None = None
     PROBE: str = ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import warnings
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -39,6 +40,17 @@ class KnownFaultWarning(OwnWarning):
 
 class OldFormWarning(OwnWarning):
     """A file of the user's is written as an earlier version had it: it is read, and told what to write."""
+
+
+class LostConnectionWarning(OwnWarning):
+    """A device is out of reach, and is tried again."""
+
+
+def tell(warning: OwnWarning) -> None:
+    """Show a warning of ours, though a library may have silenced all."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", type(warning))
+        warnings.warn(warning, stacklevel=2)
 
 
 class ModelError(EdgepruneError):

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from edgeprune.backends import get_backend, require_batch, require_runtime
+from edgeprune.backends import get_backend, require_batch, require_runtimes
 from edgeprune.bench.testbed import Testbed, local
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.converters.environments import python_of
@@ -104,11 +104,11 @@ def start(
             f"{', '.join(absent)}: evaluate_on: its accuracy is measured on the device, which is not here: "
             "name it, such as --device ssh://user@host, or write evaluate_on: host"
         )
+    require_runtimes(request.targets)
     for profile in request.targets:
         if "int8" in profile.precisions:
             require_method(scheme_of(request.recipe, profile), request.recipe.quantize.method)
         require_batch(profile, request.recipe.batch)
-        require_runtime(profile)
         if get_backend(profile.backend).CONVERTER:
             python_of(profile.backend)  # a converter that is missing ends here, not after hours of training
     notify("load", 0.0, str(request.model))

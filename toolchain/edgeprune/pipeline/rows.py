@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +13,7 @@ from edgeprune.config.targets import DeviceProfile
 from edgeprune.converters.environments import pins_of
 from edgeprune.core.artifact import Artifact, keep_path, kept_path
 from edgeprune.core.documents import read_json, read_record
-from edgeprune.core.errors import CompileError, KnownFaultWarning, OutputError
+from edgeprune.core.errors import CompileError, KnownFaultWarning, OutputError, tell
 from edgeprune.core.files import write_text_atomically
 from edgeprune.core.onnx_files import read_onnx
 from edgeprune.images.spec import Spec
@@ -156,9 +155,7 @@ def compile_model(
         context.notify("compile", 0.0, f"{name} {precision}")
         known = _known_fault(context, profile, precision) if there else None
         if known:
-            with warnings.catch_warnings():
-                warnings.simplefilter("always", KnownFaultWarning)  # a library may have silenced all
-                warnings.warn(f"{name} {precision}: {known}", KnownFaultWarning, stacklevel=2)
+            tell(KnownFaultWarning(f"{name} {precision}: {known}"))
         with building(profile.backend, out) as built:
             try:
                 engine = compile_for(

@@ -43,6 +43,7 @@ th small{{display:block;font-weight:400;color:var(--muted);font-size:12px}}
 th.word,td.word{{text-align:left}}
 td.long{{white-space:normal;min-width:18rem;overflow-wrap:anywhere}}
 tr>:first-child{{position:sticky;left:0;background:var(--paper);z-index:1}}
+@media(max-width:520px){{td.long{{min-width:9rem}} th,td{{padding:6px 8px}}}}
 </style></head><body><h1>{title}</h1>
 {body}
 </body></html>

@@ -91,6 +91,7 @@ def remove(shell: Shell) -> list[str]:
     Raises:
         DeviceError: it cannot be reached, or a measurement runs there.
     """
+    shell.run(":")  # where it was never reached, it is not tried for two minutes
     return list(dict.fromkeys(persist(lambda: shell.run(_REMOVE, REMOVE_TIMEOUT_S)).splitlines()))
 
 

@@ -7,6 +7,7 @@ kept for the next one, and ends with the connection, or with the first thing tha
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import subprocess
 import tempfile
@@ -31,6 +32,13 @@ _ARGUMENTS = (
     f'-I -S -c \'import sys; sys.version_info < (3, 8) and sys.exit("{_TOO_OLD}"); '
     f"exec(sys.stdin.buffer.read({len(_SOURCE)}))'"
 )
+
+_ELSEWHERE = ": name another folder in the address"
+# What to do about an error of a file system there, by its number, which is the same on every Linux.
+_ADVICE = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), ": make room there, or name another folder in the address"),
+    **dict.fromkeys((errno.EROFS, errno.EPERM, errno.EACCES, errno.ENOTDIR, errno.EEXIST), _ELSEWHERE),
+}
 
 
 class Connection(ABC):
@@ -252,7 +260,9 @@ class Exchange:
                 facts: dict[str, Any] = parse_json(text, self._connection.name, DeviceError)
                 if "error" in facts:
                     where = f"{facts['path']}: " if facts["path"] else ""
-                    raise DeviceError(f"{self._connection.name}: {where}{facts['error']}")
+                    said = "name a" in facts["error"]
+                    advice = "" if said else _ADVICE.get(facts.get("errno") or 0, "")
+                    raise DeviceError(f"{self._connection.name}: {where}{facts['error']}{advice}")
                 return facts
         code = self._process.wait()
         if self.is_used:  # it was there: why it has gone, a new one tells

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from edgeprune.core.errors import DeviceError
 from edgeprune.runners.parts import Part
-from edgeprune.runners.remote import persist
 from edgeprune.runners.shell import Shell
 from edgeprune.runners.sysroot import ARCHITECTURES
 from edgeprune.runners.userland import FOLDER, MARK, OURS, VERSION, require_plain
@@ -73,7 +72,7 @@ def look(shell: Shell) -> Seen:
     Raises:
         DeviceError: it cannot be reached, or answered with garbage.
     """
-    said = persist(lambda: shell.run(f"{_LOOK}{shell.connection.own_python}{_ASK_PYTHON}"))
+    said = shell.run(f"{_LOOK}{shell.connection.own_python}{_ASK_PYTHON}")
     lines = [line.partition(" ") for line in said.splitlines()]
     told = {word: value.strip() for word, _, value in lines}
     try:

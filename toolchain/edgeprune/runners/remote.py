@@ -20,7 +20,14 @@ from typing import Any, TypeVar
 from edgeprune.config.targets import resolve_targets
 from edgeprune.core.artifact import digest, parts_of
 from edgeprune.core.backend import get_backend
-from edgeprune.core.errors import ConfigError, DeviceError, DroppedError, how_it_ended
+from edgeprune.core.errors import (
+    ConfigError,
+    DeviceError,
+    DroppedError,
+    LostConnectionWarning,
+    how_it_ended,
+    tell,
+)
 from edgeprune.runners import Completed
 from edgeprune.runners.connection import Connection
 from edgeprune.runners.local import last_line
@@ -294,6 +301,8 @@ def persist(ask: Callable[[], T], progress: Callable[[], int] = lambda: 0) -> T:
             wait = next(waits, None)
             if wait is None:
                 raise DeviceError(f"{exc}; {len(BACKOFF_S)} more tries failed") from exc
+            if wait == BACKOFF_S[0]:
+                tell(LostConnectionWarning(f"{exc}; it is tried again for {sum(BACKOFF_S):.0f} s"))
         time.sleep(wait)
 
 

@@ -11,6 +11,11 @@ from edgeprune.runners.remote import RemoteRunner
 INSTALL_TIMEOUT_S = 3600.0
 LOAD_TIMEOUT_S = 120.0
 OLDEST = (3, 10)
+SPARE = 64 << 20  # bytes; an environment alone takes some 20 MB
+_ASK_WHY = (
+    "import importlib.util, shutil, sys; "
+    "print(bool(importlib.util.find_spec('ensurepip')), shutil.disk_usage(sys.argv[1]).free)"
+)
 
 
 def install(backend: str, runner: RemoteRunner, say: Callable[[str], None]) -> str:
@@ -38,7 +43,7 @@ def install(backend: str, runner: RemoteRunner, say: Callable[[str], None]) -> s
     try:
         runner.run(("python3", "-m", "venv", "--system-site-packages", venv), INSTALL_TIMEOUT_S)
     except DeviceError as exc:
-        raise DeviceError(f"{exc}; on Debian its venv module is in the package python3-venv") from exc
+        raise DeviceError(f"{exc}{_why_no_venv(runner)}") from exc
     say(", ".join(wanted))
     pip = (python, "-m", "pip", "install", "--no-input", "--disable-pip-version-check")
     runner.run((*pip, *wanted), INSTALL_TIMEOUT_S, say)
@@ -49,3 +54,18 @@ def install(backend: str, runner: RemoteRunner, say: Callable[[str], None]) -> s
         there += "" if runtime.PIP else f", which pip does not bring: {runtime.HOW_TO_GET}"
         raise DeviceError(f"{exc}; {there}") from exc
     return python
+
+
+def _why_no_venv(runner: RemoteRunner) -> str:
+    """Say why no virtual environment could be made, as far as the device tells."""
+    try:
+        has_it, told = runner.run(("python3", "-c", _ASK_WHY, runner.root), LOAD_TIMEOUT_S).stdout.split()
+        free = int(told)
+    except (DeviceError, ValueError):
+        return ""
+    if has_it == "False":
+        return "; on Debian what it lacks is in the package python3-venv"
+    if free < SPARE:
+        room = f"{free / 1e6:.0f} MB are free in {runner.root}"
+        return f"; {room}: make room, or name another folder in the address"
+    return ""

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from edgeprune.history import Metric
 from edgeprune.history.entry import Point
-from edgeprune.report.cells import MISSING
-from edgeprune.report.devices import tables
+from edgeprune.report.devices import ship, tables
 from edgeprune.report.devices.chart import accuracy_over_devices, drawn_metrics
 from edgeprune.report.devices.entries import DeviceLine
 from edgeprune.report.devices.tables import Part, parts_of
@@ -21,6 +20,7 @@ HTML, MARKDOWN = "devices.html", "devices.md"
 _TITLE = "Devices beside each other"
 _PLOTTED: tuple[Metric, ...] = ("p50", "accuracy")
 _NO_HISTORY = "The history that was named holds no result of these rows on these devices."
+_NOTHING = "Nothing was chosen on any of these devices."
 _HOW = (
     "A dash is a number that was not measured; it is never an estimate. A speed-up is over the original of "
     "the same build. A run that was unfit and a row that its build refused are marked beside their number."
@@ -71,10 +71,11 @@ def _told_apart(parts: Sequence[Part]) -> str:
 def to_html(lines: Sequence[DeviceLine], curves: Sequence[Curve] | None) -> str:
     """Return the page as text; every name out of a model, a file or a device is escaped."""
     parts = parts_of(lines)
-    why = "".join(f"<li>{_words(reason)}</li>" for reason in tables.reasons(lines))
+    why = "".join(f"<li>{_words(reason)}</li>" for reason in ship.reasons(lines))
+    ships = ship.ship_table(lines)
     body = [
         "<h2>What to ship where</h2>",
-        markup(tables.ship_table(lines)),
+        markup(ships) if ships.lines else paragraph(_NOTHING),
         f"<ul>{why}</ul>",
         paragraph(_HOW),
     ]
@@ -118,8 +119,9 @@ def _words(text: str) -> str:
 def to_markdown(lines: Sequence[DeviceLine], curves: Sequence[Curve] | None) -> str:
     """Return the page as GitHub-flavoured Markdown: what ships first, the rest below."""
     parts = parts_of(lines)
-    said = [f"## {_TITLE}", "### What to ship where", pipes(tables.ship_table(lines))]
-    said += ["\n".join(f"- {escape(reason)}" for reason in tables.reasons(lines)), escape(_HOW)]
+    ships = ship.ship_table(lines)
+    said = [f"## {_TITLE}", "### What to ship where", pipes(ships) if ships.lines else _NOTHING]
+    said += ["\n".join(f"- {escape(reason)}" for reason in ship.reasons(lines)), escape(_HOW)]
     if apart := _told_apart(parts):
         said.append(escape(apart))
     for part in parts:
@@ -142,11 +144,9 @@ def to_markdown(lines: Sequence[DeviceLine], curves: Sequence[Curve] | None) -> 
 
 
 def in_words(lines: Sequence[DeviceLine]) -> list[str]:
-    """Return what ships where, a line a device, for a terminal."""
+    """Return what ships where, a line a device, and where nothing was chosen, for a terminal."""
     said = []
-    for line in tables.ship_table(lines).lines:
+    for line in ship.ship_table(lines).lines:
         _, device, row, p50, *_ = (cell.text for cell in line.cells)
-        said.append(
-            f"{device}: {row}, p50 in ms {p50}" if row != MISSING else f"{device}: nothing was chosen"
-        )
-    return said
+        said.append(f"{device}: {row}, p50 in ms {p50}")
+    return [*said, *(reason for reason in ship.reasons(lines) if reason.startswith(ship.NOTHING))]

@@ -8,8 +8,7 @@ from functools import partial
 
 from edgeprune.config.targets import PRECISIONS
 from edgeprune.report.cells import MISSING, Cell, Head, Table, number, plain, table, word
-from edgeprune.report.devices.entries import ABSENT, DeviceLine, Figures, Subject
-from edgeprune.report.tables import speedup_cell
+from edgeprune.report.devices.entries import DeviceLine, Figures, Subject
 
 _LINE = (Head("#"), Head("device", numeric=False), Head("target and runtime", numeric=False))
 _NO_ROW = "no such row in this build"
@@ -80,11 +79,16 @@ def _metrics(part: Part) -> list[tuple[str, str]]:
 
 
 def _matrix(part: Part, cell: Callable[[Figures], Cell], rails: bool = False) -> Table:
-    heads = [*_LINE, *(Head(variant) for variant in part.variants)]
+    """Return a table of one kind of number; a variant of which no device has one gets no column."""
+    columns = {
+        variant: [cell(one) if (one := line.of(variant)) else Cell(MISSING, _NO_ROW) for line in part.lines]
+        for variant in part.variants
+    }
+    columns = {name: cells for name, cells in columns.items() if any(one.text != MISSING for one in cells)}
+    heads = [*_LINE, *map(Head, columns)]
     rows = []
-    for line in part.lines:
-        cells = [line.of(variant) for variant in part.variants]
-        rows.append([*line_cells(line), *(cell(one) if one else Cell(MISSING, _NO_ROW) for one in cells)])
+    for place, line in enumerate(part.lines):
+        rows.append([*line_cells(line), *(cells[place] for cells in columns.values())])
         if rails:
             of = {one.rails: None for one in line.figures if one.rails}
             rows[-1].append(word("; ".join(of), "no sensor told"))
@@ -97,10 +101,10 @@ def line_cells(line: DeviceLine) -> list[Cell]:
 
 
 def _number(one: Figures, value: Callable[[Figures], float | None], digits: int) -> Cell:
-    return _measured(one, value(one), digits)
+    return measured(one, value(one), digits)
 
 
-def _measured(one: Figures, value: float | None, digits: int) -> Cell:
+def measured(one: Figures, value: float | None, digits: int) -> Cell:
     """Show a measured number; that its run was unfit, or its row is refused, stands beside it."""
     if value is None:
         return number(None, digits)
@@ -115,81 +119,6 @@ def _accuracy(one: Figures, metric: str) -> Cell:
         return Cell(MISSING, "not evaluated" if row else "bench evaluates no accuracy")
     elsewhere = next((where for flag, where in _ELSEWHERE.items() if flag in row.flags), None)
     return number(row.score, 4, suffix=f" ({elsewhere})" if elsewhere else "")
-
-
-def ship_table(lines: Sequence[DeviceLine]) -> Table:
-    """Show for each device which row its build chose there, and what it costs; `reasons` says why."""
-    heads = [Head("#"), Head("device", numeric=False), Head("ship", numeric=False), Head("p50", "ms")]
-    heads += [Head("speed-up", "×"), Head("loses"), Head("peak", "MB")]
-    rows = []
-    for line in _one_a_device(lines):
-        one = line.of(line.shipped) if line.shipped else None
-        row = one.row if one else None
-        gain = speedup_cell(row) if row else Cell(MISSING, "nothing was chosen")
-        lost = None if row is None or row.drop is None else row.drop
-        metric = f" {plain(row.metric)}" if row else ""
-        rows.append(
-            [
-                Cell(str(line.number)),
-                word(line.device),
-                word(
-                    f"{line.shipped}, {line.source.letter}: {line.runs}" if one else None,
-                    "nothing was chosen",
-                ),
-                _measured(one, one.p50_ms, 2) if one else number(None, 2),
-                gain,
-                number(lost, 4, suffix=metric),
-                number(one.peak_mb if one else None),
-            ]
-        )
-    return table(heads, rows)
-
-
-def reasons(lines: Sequence[DeviceLine]) -> list[str]:
-    """Return for each row of `ship_table` why it ships, or why nothing does."""
-    found = []
-    for line in _one_a_device(lines):
-        one = line.of(line.shipped) if line.shipped else None
-        found.append(plain(f"{line.number}, {line.device}: {_why(line, one, lines)}"))
-    return found
-
-
-def _one_a_device(lines: Sequence[DeviceLine]) -> list[DeviceLine]:
-    """Return for each device, source and subject its fastest choice: its targets compete for one place."""
-    groups: dict[tuple[str, str, str], list[DeviceLine]] = {}
-    for line in lines:
-        groups.setdefault((line.source.letter, line.device, line.subject.key), []).append(line)
-
-    def speed(line: DeviceLine) -> tuple[bool, float]:
-        one = line.of(line.shipped) if line.shipped else None
-        p50 = one.p50_ms if one else None
-        return p50 is None, p50 or 0.0
-
-    return [min(group, key=speed) for group in groups.values()]
-
-
-def _why(line: DeviceLine, one: Figures | None, lines: Sequence[DeviceLine]) -> str:
-    if one is not None:
-        unfit = f"Measured in a run flagged {one.unfit}: measure again before it ships. " if one.unfit else ""
-        return f"{unfit}{line.verdict}"
-    if line.verdict:
-        absent = "The device was not there. " if line.device.endswith(ABSENT) else ""
-        return f"{absent}{line.verdict}"
-    return _fastest(line, lines)
-
-
-def _fastest(line: DeviceLine, lines: Sequence[DeviceLine]) -> str:
-    """Say of results which row is the fastest that a build allows: `bench` alone judges no budget."""
-    refused = {one.sha256: one.refused for other in lines for one in other.figures if one.row is not None}
-    held = [one for one in line.figures if one.sha256 and one.sha256 in refused]
-    fit = [one for one in held if one.p50_ms is not None and not one.unfit and not refused[one.sha256]]
-    judged = "bench judges no budget"
-    if not held:
-        return f"{judged}, and no build that is given holds these engines"
-    if not fit:
-        return f"{judged}; no fit run here is of a row that its build allows"
-    best = min(fit, key=lambda one: one.p50_ms or 0.0)
-    return f"{judged}; of the rows that the build allows {best.variant} is the fastest here"
 
 
 def notes_table(lines: Sequence[DeviceLine]) -> Table:
