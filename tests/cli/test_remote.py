@@ -105,12 +105,12 @@ def test_setup_makes_what_a_bench_then_uses(
     run: Any, place: Place, bare_python: str, convnet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("devices.yaml").write_text(f"board: {{address: '{place.address()}'}}\n")
+    Path("devices.yaml").write_text(f"board: {{address: '{place.address()}', target: {OWN}}}\n")
     place.python_is(bare_python)
     lacking = run("bench", convnet, "--device", "board")
     assert lacking.code == 4 and "has numpy and onnxruntime" in lacking.error
     assert lacking.error.endswith(f"edgeprune device setup {place.address()}")
-    ended = run("device", "setup", "board", "--target", OWN)
+    ended = run("device", "setup", "board")  # the runtime of its target, and no other
     assert ended.code == 0, ended.errors
     python = ended.stdout.strip().removeprefix("onnxruntime is installed: ")
     assert place.here(python) == place.cache / "venv" / "bin" / "python"

@@ -39,7 +39,8 @@ def command() -> None:
 @click.option(
     "--target",
     metavar="NAME",
-    help="Profile whose runtime is installed; by default the runtimes of `cpu` there.",
+    help="Profile whose runtime is installed; by default that of your devices.yaml, else the runtimes of "
+    "`cpu` there.",
 )
 @click.option("--yes", is_flag=True, help="Send a Python of its own to a device without one, and do not ask.")
 def setup_command(address: str, target: str | None, yes: bool) -> None:
@@ -49,8 +50,10 @@ def setup_command(address: str, target: str | None, yes: bool) -> None:
     """
     from edgeprune.cli.device_setup import set_up
     from edgeprune.runners.devices import remote_runner_for
+    from edgeprune.runners.known import place_of
 
-    set_up(remote_runner_for(address_of(address)), target, yes)
+    place = place_of(address)
+    set_up(remote_runner_for(place.address), target or place.target, yes)
 
 
 @command.command("remove")
@@ -74,7 +77,8 @@ def remove_command(address: str) -> None:
 @click.option(
     "--target",
     metavar="NAME",
-    help="Profile of its kind, which the new one is made from; by default the first of `cpu` there.",
+    help="Profile of its kind, which the new one is made from; by default that of your devices.yaml, else "
+    "the first of `cpu` there.",
 )
 @imgsz_option
 @threads_option
@@ -101,12 +105,15 @@ def profile_command(
     from edgeprune.latency.board import board_profile, to_yaml
     from edgeprune.runners import require_timed
     from edgeprune.runners.devices import runner_for
+    from edgeprune.runners.known import place_of
 
     source = asked.source()
     if out.suffix not in (".yaml", ".yml"):
         raise ConfigError(f"{out}: a profile is a .yaml file")
     require_apart([out], [source.file])
-    with runner_for(address_of(address)) as runner:
+    place = place_of(address)
+    target = target or place.target
+    with runner_for(place.address) as runner:
         require_timed(runner)
         base = one_target(target) if target else resolve_targets(("cpu",), runner.machine)[0]
         measured, words = _measure_steps(asked, base, as_testbed(runner, [base], effort()), network)
