@@ -12,7 +12,7 @@ import yaml
 
 from edgeprune.bench.testbed import as_testbed
 from edgeprune.config.targets import resolve_targets
-from edgeprune.core.errors import CompileError, DeviceError
+from edgeprune.core.errors import DeviceError, NotMeasuredWarning
 from edgeprune.core.resources import find_bundled
 from edgeprune.images.dataset import Dataset
 from edgeprune.records.latency_table import load_table
@@ -86,15 +86,26 @@ def test_a_check_compares_on_the_device(
     assert "differ in precision: fp32 and int8" in ended.error
 
 
-def test_a_target_that_is_not_the_device_is_refused(
-    run: Any, device: Device, checkpoints: dict[str, Path]
+@pytest.mark.parametrize("command", ["profile", "build"])
+def test_a_target_that_is_not_the_device_is_refused_before_anything_is_made(
+    run: Any, device: Device, checkpoints: dict[str, Path], tiny: Dataset, tmp_path: Path, command: str
 ) -> None:
+    more = ("--data", tiny.source, "--out", tmp_path / "out") if command == "build" else ()
     ended = run(
-        *("profile", "--model", checkpoints["yolov8n"], "--target", "arm64-ort"),
-        *("--device", device.address()),
+        *(command, "--model", checkpoints["yolov8n"], "--target", "rpi5", "--device", device.address(), *more)
     )
-    assert ended.code == CompileError.exit_code
-    assert f"this target is not {device.address()}" in ended.error
+    assert ended.code == 3, (ended.errors, ended.exception)
+    assert f"rpi5: this target is not {device.address()}, which is " in ended.error
+    assert not (tmp_path / "out").exists()
+
+
+def test_of_several_targets_those_that_are_not_the_device_are_told(device: Device) -> None:
+    profiles = resolve_targets(("x86-ort", "rk3588", "snapdragon-8gen3"))
+    told = pytest.warns(NotMeasuredWarning)
+    with SshRunner(device.address()) as runner, told as warned:
+        bed = as_testbed(runner, profiles)
+    assert [bed.measures(one) for one in profiles] == [True, False, False]
+    assert [str(one.message).partition(":")[0] for one in warned] == ["rk3588", "snapdragon-8gen3"]
 
 
 @pytest.mark.parametrize("told", ["{", '{"environment": {}, "versions": {}}'])

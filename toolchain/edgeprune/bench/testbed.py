@@ -11,7 +11,7 @@ from edgeprune.bench.effort import Effort
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.backend import modules_of
 from edgeprune.core.documents import parse_json
-from edgeprune.core.errors import CompileError, DeviceError
+from edgeprune.core.errors import CompileError, ConfigError, DeviceError, NotMeasuredWarning, tell
 from edgeprune.runners import Runner
 from edgeprune.runners.devices import LOCAL
 from edgeprune.runners.local import LocalRunner
@@ -121,12 +121,22 @@ def local(effort: Effort | None = None) -> Testbed:
 def as_testbed(runner: Runner, profiles: Sequence[DeviceProfile], effort: Effort | None = None) -> Testbed:
     """Return the device of a runner that has been entered, for those of the targets that it can run.
 
+    Of the others a `NotMeasuredWarning` says why nothing is measured.
+
     Raises:
+        ConfigError: it can run none of the targets.
         DeviceError: its Python lacks a runtime, or it answered with garbage.
     """
     if runner.name == LOCAL:
         return local(effort)
     fit = [one for one in profiles if suits(one, runner.machine)]
+    others = [
+        f"{one.name}: {why_unsuited(one, runner.name, runner.machine)}" for one in profiles if one not in fit
+    ]
+    if others and not fit:
+        raise ConfigError("; ".join(others))
+    for why in others:
+        tell(NotMeasuredWarning(f"{why}; nothing is measured of it"))
     backends = list(dict.fromkeys(one.backend for one in fit))
     try:
         python = runner.python(*modules_of(backends))

@@ -42,6 +42,10 @@ class OldFormWarning(OwnWarning):
     """A file of the user's is written as an earlier version had it: it is read, and told what to write."""
 
 
+class NotMeasuredWarning(OwnWarning):
+    """A target of several is not of the device that was named."""
+
+
 class LostConnectionWarning(OwnWarning):
     """A device is out of reach, and is tried again."""
 
