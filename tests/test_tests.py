@@ -85,6 +85,7 @@ ELSEWHERE = {
     "cli/test_bench.py": ("bench/sessions", "worker/benchmark"),
     "cli/test_check.py": ("gate/judged", "gate/result"),
     "cli/test_commands.py": ("cli/options", "cli/runtimes", "cli/targets", "cli/usage"),
+    "cli/test_device.py": ("runners/runtimes",),
     "cli/test_devices.py": ("runners/known",),
     "cli/test_emulated.py": ("runners/emulated", "worker/answer"),
     "cli/test_ending.py": ("core/scratch",),
