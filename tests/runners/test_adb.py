@@ -239,9 +239,7 @@ def test_an_adbd_without_exit_codes(phone: AdbDevice, refusal: Refusal) -> None:
 def test_no_space_on_the_device(adb: None, full: Path, tmp_path: Path) -> None:
     file = tmp_path / "engine"
     file.write_bytes(os.urandom(4 << 20))
-    no_space = pytest.raises(
-        DeviceError, match=r"full/files: No space left on device: make room there, or name another folder"
-    )
+    no_space = pytest.raises(DeviceError, match=r"full/files: No space left on device$")
     with adbd.running(tmp_path / "phone", whole=False) as phone:
         with no_space, AdbRunner(phone.address(full)) as runner:
             runner.push(file)
