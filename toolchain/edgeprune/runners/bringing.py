@@ -30,8 +30,11 @@ from edgeprune.runners.userland import (
 
 LOAD_TIMEOUT_S = REMOVE_TIMEOUT_S = 600.0
 _ASIDE = ".new"
+# By one process, since to start Python from its zip file takes long: pairs of a zip file and its folder.
 _UNPACK = (
-    "import os, sys, zipfile; zipfile.ZipFile(sys.argv[1]).extractall(sys.argv[2]); os.remove(sys.argv[1])"
+    "import os, sys, zipfile; "
+    "[(zipfile.ZipFile(file).extractall(folder), os.remove(file)) "
+    "for file, folder in zip(sys.argv[1::2], sys.argv[2::2]) if os.path.exists(file)]"
 )
 # What edgeprune makes: it leaves what else lies in a folder that the address names.
 _REMOVE = f"""
@@ -156,9 +159,9 @@ def _unpack(shell: Shell, machine: str, home: str, part: Part, system: Part) -> 
     zipped = sorted(
         (piece for piece in part.pieces if piece.unpack), key=lambda piece: piece.unpack == LIBRARY
     )
-    for piece in zipped:
-        words = f'"{aside}/{piece.path}" "{aside}/{piece.unpack}"'
-        lines.append(f'if [ -f "{aside}/{piece.path}" ]; then {python} -c "{_UNPACK}" {words} || exit 1; fi')
+    words = " ".join(f'"{aside}/{piece.path}" "{aside}/{piece.unpack}"' for piece in zipped)
+    there = " || ".join(f'[ -f "{aside}/{piece.path}" ]' for piece in zipped)
+    lines.append(f'if {there or "false"}; then {python} -c "{_UNPACK}" {words} || exit 1; fi')
     lines.append(f'rm -rf "{place}"; mv "{aside}" "{place}"')
     # Asked again after its answer was lost, it finds nothing to do.
     script = f'if [ -d "{aside}" ]; then\n' + "\n".join(lines) + "\nfi"
