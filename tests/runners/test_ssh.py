@@ -198,6 +198,8 @@ def test_an_address_of_another_form_is_refused(address: str) -> None:
 
 
 def test_an_address_is_taken_apart() -> None:
+    with pytest.raises(ConfigError, match="a password is not taken: log in with a key, by ssh-copy-id"):
+        Address.of("ssh://pi:secret@board")
     assert Address.of("ssh://pi@board:2222/mnt/my disk/") == Address("board", "pi", "2222", "/mnt/my disk")
     assert Address.of("ssh://[fe80::1%eth0]:22") == Address("fe80::1%eth0", None, "22", "")
     assert Address.of("ssh://Board").options() == []

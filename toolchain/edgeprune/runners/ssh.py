@@ -70,8 +70,11 @@ class Address:
         """
         found = _ADDRESS.fullmatch(text)
         if not found:
+            password = ":" in text.removeprefix("ssh://").rpartition("@")[0]
+            said = "; a password is not taken: log in with a key, by ssh-copy-id" if password else ""
             raise ConfigError(
-                f"--device {text!r}: the form is ssh://user@host:port/folder, all but host may lack"
+                f"--device {text!r}: the form is ssh://user@host:port/folder, where all but the host may be "
+                f"left out{said}"
             )
         folder = (found["folder"] or "").rstrip("/")
         return cls(found["host"].strip("[]"), found["user"], found["port"], folder)
