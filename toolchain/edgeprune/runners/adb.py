@@ -143,7 +143,10 @@ class AdbConnection(Connection):
         # What the device says comes after `remote`, in all versions of adb; what fails here after `cannot`.
         if told := re.search(r": remote (?:.*: )?(.+)|error: (cannot .+)", said):
             raise DeviceError(f"{self.name}: {where}: {told[1] or told[2]}")
-        raise self._dropped(last_line(said))
+        counted = re.search(r"\d+ files? (pushed|pulled), ", said)  # the figures that adb prints at its end
+        raise self._dropped(
+            f"the connection ended before all was {counted[1]}" if counted else last_line(said)
+        )
 
     def _dropped(self, reason: str) -> DeviceError:
         self._attached = False
