@@ -29,6 +29,8 @@ FILES, NAMES = tuple(target_files()), tuple(target_names())
         *((word, PI) for word in ("rpi6", "pi-hole", "rpi0-2w", "raspberry")),
         *((word, "jetson, orin-nano, orin-nx or agx-orin") for word in ("jetpack", "deepstream", "tegra")),
         ("jetson-nano", "xavier"),
+        ("nx", "jetson, orin-nano, orin-nx or agx-orin"),
+        ("nvdla", "jetson-dla"),
         *((word, "jetson") for word in ("tensorrt", "trt")),
         *(
             (word, "x86-openvino, x86-ort or x86-ncnn")
@@ -55,8 +57,8 @@ def test_a_word_gets_the_targets_that_it_means(word: str, taken: str) -> None:
         ("rtx4090", "there is no target for an NVIDIA GPU of a workstation or server", "jetson"),
         (
             "npu",
-            "there is a target for the NPU of an Intel Core Ultra, none for others",
-            "intel-npu-openvino",
+            "an NPU of Qualcomm or Rockchip, by its chip, or of an Intel Core Ultra",
+            "snapdragon-8gen2, snapdragon-8gen3, snapdragon-8elite, qcs6490, rk3588, rk3576, rk3566 or intel",
         ),
         ("snapdragon", "Qualcomm's NPU, by its chip", "snapdragon-8gen2"),
         ("coral", "there is no target for this accelerator", "arm64-ort"),
@@ -111,5 +113,5 @@ def test_any_text_gets_an_answer_in_one_line(word: str) -> None:
 
 
 def test_all_unknown_targets_are_told_at_once() -> None:
-    with pytest.raises(ConfigError, match=r"'rpi6': a Raspberry Pi .*; unknown target 'npu': there is"):
+    with pytest.raises(ConfigError, match=r"'rpi6': a Raspberry Pi .*; unknown target 'npu': an NPU of"):
         resolve_targets(("rpi6", "cpu", "npu"))

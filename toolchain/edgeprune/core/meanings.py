@@ -42,11 +42,12 @@ TARGETS: Final[tuple[Meaning, ...]] = (
         ("xavier",),
     ),
     Meaning(
-        ("orin", "orin nano", "orin nx", "orin agx", "orinnano", "orinnx", "jetsonorin", "agx", "jetpack",
-         "tegra", "thor", "drive", "nvdla", "dla", "deepstream"),
+        ("orin", "orin nano", "orin nx", "orin agx", "orinnano", "orinnx", "jetsonorin", "agx", "nx",
+         "jetpack", "tegra", "thor", "drive", "deepstream"),
         "a Jetson",
         ("jetson", "orin-nano", "orin-nx", "agx-orin"),
     ),
+    Meaning(("dla", "nvdla"), "a DLA core of a Jetson", ("jetson-dla",)),
     Meaning(
         ("intel gpu", "igpu", "arc", "iris", "uhd"), "a GPU of Intel, by OpenVINO", ("intel-gpu-openvino",)
     ),
@@ -116,8 +117,8 @@ TARGETS: Final[tuple[Meaning, ...]] = (
     ),
     Meaning(
         ("npu", "accelerator"),
-        "there is a target for the NPU of an Intel Core Ultra, none for others",
-        ("intel-npu-openvino",),
+        "an NPU of Qualcomm or Rockchip, by its chip, or of an Intel Core Ultra; there is none for others",
+        (*_QUALCOMM, *_ROCKCHIP, "intel-npu-openvino"),
     ),
     Meaning(
         ("directml", "dml", "winml"), "DirectML runs on Windows; edgeprune measures on Linux and Android"
