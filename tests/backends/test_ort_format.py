@@ -68,3 +68,7 @@ def test_what_cannot_be_converted_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(CompileError, match=r"conversion to \.ort failed") as caught:
         to_ort(Artifact.of(broken, "onnx", "fp32"), tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_device_that_gets_wheels_gets_what_reads_such_a_file() -> None:
+    assert any(wheel.startswith("flatbuffers==") for wheel in ORT.WHEELS["aarch64"])

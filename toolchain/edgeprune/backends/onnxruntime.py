@@ -40,7 +40,11 @@ PIP = ("onnxruntime",)
 PACKAGES = ("onnxruntime",)
 HOW_TO_GET = "pip install onnxruntime"
 WHEELS = {  # the newest that runs under qemu 7.2: 1.28.0, 1.30.0, 1.31.1 and 1.32.0 crash when they load
-    "aarch64": {"onnxruntime==1.27.0": "2eb083321af8a236a84c7c140a7f4cecbfa2a987a18c07c78db471c20cd390ef"}
+    "aarch64": {
+        "onnxruntime==1.27.0": "2eb083321af8a236a84c7c140a7f4cecbfa2a987a18c07c78db471c20cd390ef",
+        # which reads the graph of an .ort file
+        "flatbuffers==25.12.19": "7634f50c427838bb021c2d66a3d1168e9d199b0607e6329399f04846d42e20b4",
+    }
 }
 PROVIDER = "CPUExecutionProvider"
 SOURCE = "onnx"
