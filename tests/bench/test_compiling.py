@@ -31,7 +31,7 @@ def bed(runner: SshRunner) -> testbed.Testbed:
 
 def waiting_for(device: Device, folder: Path) -> Callable[[], None]:
     """Let the compiler there wait until the function that is returned is called; `started` appears first."""
-    go = f'touch "{folder}/started"; while [ ! -e "{folder}/go" ]; do sleep 0.05; done'
+    go = f'touch "{folder}/started"; while [ -d "{folder}" ] && [ ! -e "{folder}/go" ]; do sleep 0.05; done'
     interpreter = (device.folder / "bin" / "python3").read_text().splitlines()[-1]
     device.python_is(f'case "$*" in *worker.compile*) {go};; esac; {interpreter}')
     return (folder / "go").touch

@@ -75,7 +75,7 @@ def test_the_whole_path_through_a_connection_that_is_lost_while_an_engine_is_bui
 ) -> None:
     int8 = jetson.target_with("standin-orin", precisions=["int8"])
     started, go = tmp_path / "started", tmp_path / "go"
-    waits = f'touch "{started}"; while [ ! -e "{go}" ]; do sleep 0.05; done'
+    waits = f'touch "{started}"; while [ -e "{started}" ] && [ ! -e "{go}" ]; do sleep 0.05; done'
     jetson.runs(f'case "$*" in *worker.compile*) {waits};; esac')
     wire = Wire(jetson.device.port, 1 << 60)
 
