@@ -88,7 +88,9 @@ def guard_row(
     def measured(rung: Rung) -> float:
         found = assess(choosing, profile, variant, precision, model, keep(rung))[2]
         drop = score - found[SELECTION_SPLIT].score
-        context.notify("guard", 0.5, f"{len(rung.floats)} layers in {fallback}: drops by {drop:.4f}")
+        count = len(rung.floats)
+        told = f"{count} layer{'s' * (count != 1)} in {fallback}: drops by {drop:.4f}"
+        context.notify("guard", 0.5, told)
         return drop
 
     rung, tries = search(ladder(layers), budget, measured)
