@@ -32,6 +32,8 @@ SIMULATOR, MODEL, FACTS = "simulator", "model.rknn", "facts.json"
 _NAMES = ("body.model", "body.data", "body.quantization.cfg")
 FUSES_ATTENTION = "fuse_exmatmul_add_mul_exsoftmax13_exmatmul_to_sdpa"
 """A rule of the vendor's optimiser that fails on the attention of YOLO11 and YOLO26 (2.5.0: IndexError)."""
+NOTHING_CHOSEN = "custom_quantize_layers: {}"
+"""The line of the first step's configuration that names the layers of another type."""
 # A line of the compiler's table: number, operator, data type, processor.
 _PLACED = re.compile(r"D RKNN: \[[\d:.]+\]\s+\d+\s+(\w+)\s+\w+\s+(NPU|CPU|GPU)\s")
 _NO_OPERATORS = ("InputOperator", "OutputOperator")
@@ -98,11 +100,14 @@ def printed_to(path: Path) -> Iterator[Path]:
 
 def keep_in_float(config: Path, tensors: list[str]) -> None:
     """Let the layers that write some tensors compute in fp16, as far as the vendor's optimiser kept them."""
-    yaml = YAML()
-    data = yaml.load(config)
-    known = data["quantize_parameters"]
-    data["custom_quantize_layers"] = {name: "float16" for name in tensors if name in known}
-    yaml.dump(data, config)
+    text = config.read_text(encoding="utf-8")
+    if text.count(NOTHING_CHOSEN) != 1:
+        raise SystemExit(f"RKNN: no line {NOTHING_CHOSEN!r} is in {config.name}")
+    known = YAML(typ="safe").load(text)["quantize_parameters"]
+    chosen = {name: "float16" for name in tensors if name in known}
+    # The rest stays byte for byte: step two refuses a number whose last digit is another.
+    line = f"{NOTHING_CHOSEN.removesuffix('{}')}{json.dumps(chosen)}"
+    config.write_text(text.replace(NOTHING_CHOSEN, line), encoding="utf-8")
 
 
 def compose(rknn: Any, place: Path) -> Any:
