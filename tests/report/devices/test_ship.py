@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+from edgeprune.records.bench_result import Flag
 from edgeprune.report.devices.entries import load_lines
 from edgeprune.report.devices.pages import in_words, write_pages
 from edgeprune.report.devices.ship import reasons, ship_table
@@ -40,14 +41,17 @@ def test_results_name_the_fastest_row_that_the_build_allows_and_choose_nothing(
     build = make("a", targets={"x86-ort": targets["x86-ort"].model_copy(update={"rows": rows})}, chosen=None)
     for place, p50 in enumerate((90.0, 40.0, 60.0, 20.0)):
         path = bench(f"r/{place}.json", f"row {place}", p50, sha256=str(place))
-    lines = load_lines([build, path.parent, bench("lone.json", "lone", 5.0)])
+    hot = Flag(code="throttled", severity="invalid", evidence="1.5 GHz of 2.4 GHz")
+    unfit = bench("hot.json", "row", 9.0, sha256="0", env_before={"board": "hot"}, flags=(hot,))
+    lines = load_lines([build, path.parent, bench("lone.json", "lone", 5.0), unfit])
     said, ships = reasons(lines), ship_table(lines)
     assert said[1].endswith(
         "bench judges no budget; of the rows that the build allows original int8 is the fastest here."
     )
-    assert said[2].startswith("Nothing was chosen on 3, Raspberry Pi 5, ") and said[2].endswith(
-        "bench judges no budget, and no fit run there is of a row that a given build holds and allows."
+    assert said[3].startswith("Nothing was chosen on 4, Raspberry Pi 5, ") and said[3].endswith(
+        "bench judges no budget, and no given build holds and allows what ran there."
     )
+    assert said[2].endswith("each run there of a row that its build allows was unfit: measure again.")
     assert column(ships, "ship")[1:] == [
         "original int8, the fastest that its build allows, B: onnxruntime 1.32.0"
     ]

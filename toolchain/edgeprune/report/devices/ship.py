@@ -48,7 +48,7 @@ def reasons(lines: Sequence[DeviceLine]) -> list[str]:
     ships: dict[str, list[DeviceLine]] = {}
     others: dict[str, list[DeviceLine]] = {}
     for line, one in _ships(lines):
-        (others if one is None else ships).setdefault(_why(line, one), []).append(line)
+        (others if one is None else ships).setdefault(_why(line, one, lines), []).append(line)
     return [
         plain(f"{what}{_named(found)}: {why}")
         for what, told in (("", ships), (NOTHING, others))
@@ -89,26 +89,27 @@ def _ships(lines: Sequence[DeviceLine]) -> list[tuple[DeviceLine, Figures | None
     return [min(group, key=speed) for group in groups.values()]
 
 
-def _fastest(line: DeviceLine, lines: Sequence[DeviceLine]) -> Figures | None:
-    """Return the fastest fit run of a result of `bench` of which a given build allows the row."""
-    if any(one.row is not None for one in line.figures):
-        return None  # a build has judged its rows
+def _allowed(line: DeviceLine, lines: Sequence[DeviceLine]) -> list[Figures]:
+    """Return the runs of a result of `bench` that are of rows that a given build holds and allows."""
     allowed = {
         one.sha256 for other in lines for one in other.figures if one.row is not None and not one.refused
     }
-    fit = [
-        one
-        for one in line.figures
-        if one.sha256 and one.sha256 in allowed and one.p50_ms is not None and not one.unfit
-    ]
+    return [one for one in line.figures if one.row is None and one.sha256 and one.sha256 in allowed]
+
+
+def _fastest(line: DeviceLine, lines: Sequence[DeviceLine]) -> Figures | None:
+    """Return the fastest fit run of a result of `bench` of which a given build allows the row."""
+    fit = [one for one in _allowed(line, lines) if one.p50_ms is not None and not one.unfit]
     return min(fit, key=lambda one: one.p50_ms or 0.0, default=None)
 
 
-def _why(line: DeviceLine, one: Figures | None) -> str:
+def _why(line: DeviceLine, one: Figures | None, lines: Sequence[DeviceLine]) -> str:
     if line.verdict:
         unfit = one.unfit if one else ""
         before = f"Measured in a run flagged {unfit}: measure again before it ships. " if unfit else ""
         return f"{before}{line.verdict}"
+    if one is None and _allowed(line, lines):
+        return f"{_JUDGED}, and each run there of a row that its build allows was unfit: measure again."
     if one is None:
-        return f"{_JUDGED}, and no fit run there is of a row that a given build holds and allows."
+        return f"{_JUDGED}, and no given build holds and allows what ran there."
     return f"{_JUDGED}; of the rows that the build allows {one.variant} is the fastest here."
