@@ -168,3 +168,14 @@ def test_a_profile_that_cannot_be_made_is_one_line(
 ) -> None:
     ended = run("device", "profile", *options, "--model", checkpoints["yolov8n"])
     assert ended.code == code and says in ended.error
+
+
+@pytest.mark.parametrize("command", [("device", "profile", "local"), ("profile",)])
+def test_the_profile_that_is_read_is_not_replaced(
+    run: Any, checkpoints: dict[str, Path], tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    file = tmp_path / "kind.yaml"
+    file.write_text(f"description: x\nextends: {OWN}\n")
+    ended = run(*command, "--model", checkpoints["yolov8n"], "--target", file, "--out", file)
+    assert ended.code == 3 and ended.error.endswith("the command reads this file, so name another")
+    assert file.read_text().startswith("description: x")

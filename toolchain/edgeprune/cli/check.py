@@ -23,7 +23,7 @@ from edgeprune.cli.options import (
     place_option,
     threads_option,
 )
-from edgeprune.cli.outputs import require_apart
+from edgeprune.cli.outputs import profile_file, require_apart
 from edgeprune.cli.progress import Notify, stage_progress
 from edgeprune.cli.usage import Command
 
@@ -117,7 +117,7 @@ def command(
     from edgeprune.runners.known import place_of
 
     places = [parse_report(text) for text in reports]
-    require_apart([file for _, file in places], (baseline, candidate, history))
+    require_apart([file for _, file in places], (baseline, candidate, history, profile_file(asked.target)))
     with _reported(places, as_json) as results:
         if history:
             from edgeprune.history.recording import require_history

@@ -18,7 +18,7 @@ from edgeprune.cli.options import (
     one_target,
     threads_option,
 )
-from edgeprune.cli.outputs import require_apart
+from edgeprune.cli.outputs import profile_file, require_apart
 from edgeprune.cli.progress import stage_progress
 from edgeprune.cli.usage import Group
 from edgeprune.core.extras import require_build
@@ -110,7 +110,7 @@ def profile_command(
     source = asked.source()
     if out.suffix not in (".yaml", ".yml"):
         raise ConfigError(f"{out}: a profile is a .yaml file")
-    require_apart([out], [source.file])
+    require_apart([out], [source.file, profile_file(target)])
     place = place_of(address)
     target = target or place.target
     with runner_for(place.address) as runner:

@@ -31,6 +31,11 @@ def require_apart(outputs: Iterable[Path | None], inputs: Iterable[Path | str | 
                 raise OutputError(f"{output}: the command reads this file, so name another")
 
 
+def profile_file(target: str | None) -> Path | None:
+    """Return the file of a target that is given by its file, None for one that is given by a name."""
+    return Path(target) if target and target.endswith((".yaml", ".yml")) else None
+
+
 def _place(text: Path | str) -> Path:
     return Path(str(text).removeprefix("sqlite:///"))
 

@@ -21,7 +21,7 @@ from edgeprune.cli.options import (
     one_target,
     target_option,
 )
-from edgeprune.cli.outputs import require_apart
+from edgeprune.cli.outputs import profile_file, require_apart
 from edgeprune.cli.progress import stage_progress
 from edgeprune.cli.usage import Command
 from edgeprune.core.extras import require_build
@@ -81,7 +81,7 @@ def command(
         bench__threads=given["threads"],
     )
     profile, source = one_target(target), asked.source()
-    require_apart((out, plot), [source.file])
+    require_apart((out, plot), [source.file, profile_file(target)])
     with stage_progress() as notify:
         for words in source.notices:
             notify("load", 0.0, words)
