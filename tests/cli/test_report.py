@@ -62,6 +62,7 @@ def test_one_build_can_be_reported_into_another_folder(run: Any, convnet: Path, 
         (("build", "empty"), 6, "empty: neither a finished build nor a result of bench is here"),
         (("build", "gone"), 6, "gone: neither a finished build nor a result of bench is here"),
         (("build", "torn.json"), 3, "torn.json: "),
+        (("build", "half"), 6, "half: its build has not finished; the same command goes on with it"),
     ],
 )
 def test_what_is_no_build_and_no_result_is_one_line(
@@ -71,6 +72,8 @@ def test_what_is_no_build_and_no_result_is_one_line(
     write_build(place / "build", {OWN: {"fp32": convnet}})
     (place / "empty").mkdir()
     (place / "torn.json").write_text("{")
+    (place / "half" / "stages").mkdir(parents=True)
+    (place / "half" / "stages" / ".data-index.json").write_text('"3f"')
     monkeypatch.chdir(place)
     ended = run("report", *paths, "--out", tmp_path / "page")
     assert ended.code == code and says in ended.error

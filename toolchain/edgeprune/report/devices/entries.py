@@ -10,7 +10,7 @@ from string import ascii_uppercase
 from typing import Any
 
 from edgeprune.bench.statistics import achieved_fps, latency_ms
-from edgeprune.core.artifact import SUMMARY
+from edgeprune.core.artifact import STAGES, SUMMARY
 from edgeprune.core.documents import parse_record
 from edgeprune.core.errors import ConfigError, DataError, NotComparableError
 from edgeprune.history.commits import Commit
@@ -261,6 +261,8 @@ def _results(path: Path) -> list[BenchResult]:
         NotComparableError: nothing is there, or nothing that could be one.
         DataError: a file is none, or damaged.
     """
+    if (path / STAGES).is_dir():
+        raise NotComparableError(f"{path}: its build has not finished; the same command goes on with it")
     if not path.exists() or (path.is_dir() and not any((*path.glob("*.json"), *path.glob("*/*.json")))):
         raise NotComparableError(f"{path}: neither a finished build nor a result of bench is here")
     entries = [entry for entry in read_entries(path, Commit()) if entry.kind == "bench"]
