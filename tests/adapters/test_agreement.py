@@ -15,6 +15,7 @@ from edgeprune.images.dataset import Dataset
 from edgeprune.images.postprocess import values
 from edgeprune.models import Predict
 from edgeprune.models.predictor import predictor
+from made_matches import whole
 
 ADAPTERS: dict[str, Any] = {"yolov8n": detect, "yolo26n": detect, "yolov8n-cls": classify}
 
@@ -33,14 +34,14 @@ def test_a_network_agrees_with_itself_and_less_with_another(
     predict, post = predictor(adapter.exportable(model)), adapter.info(model).postprocess
     spec = adapter.preprocess(64)
     asked = (tiny, "val", spec, post)
-    whole, less = (
-        evaluate(Reference(predict), judged, *asked) for judged in (predict, shifted(predict, 0.2))
-    )
-    assert whole.metric == metric_of(post)
+    same, less = (evaluate(Reference(predict), judged, *asked) for judged in (predict, shifted(predict, 0.2)))
+    assert same.metric == metric_of(post)
     if adapter is classify or not finds_nothing(Reference(predict), tiny, "val", spec, post):
-        assert whole.score == pytest.approx(1, abs=0.01)
-        assert less.score <= whole.score
-    assert whole.others["output agreement"] == pytest.approx(1)
+        assert same.score == pytest.approx(1, abs=0.01)
+        assert less.score <= same.score
+        for found in (same, less):
+            assert whole(found.evidence, found.images) == pytest.approx(found.score, abs=1e-9)
+    assert same.others["output agreement"] == pytest.approx(1)
     assert less.others["output agreement"] < 0.999
 
 
@@ -51,6 +52,7 @@ def test_outputs_that_decide_nothing_agree_by_their_distance(tiny: Dataset) -> N
         Reference(lambda _: outputs), lambda _: [outputs[0] * 0.9, outputs[1]], tiny, "val", spec, post
     )
     assert (found.metric, found.score) == ("output agreement", pytest.approx(0.95))
+    assert whole(found.evidence, found.images) == pytest.approx(found.score)
     assert nearness(outputs, [np.full((1, 4), -9), outputs[1]]) == 0
 
 

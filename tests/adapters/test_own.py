@@ -20,6 +20,7 @@ from edgeprune.models import Training
 from edgeprune.models.source import ModelSource, choose_adapter
 from edgeprune.prune.evidence import Evidence
 from edgeprune.prune.surgery import prune
+from made_matches import whole
 
 PAGE = Path(__file__).parents[2] / "docs" / "own-network.md"
 CODE = re.search(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)[1]  # type: ignore[index]
@@ -86,6 +87,14 @@ def test_the_metric_sees_what_edgeprune_prepared(digits: Dataset, tmp_path: Path
 
     found = adapter.evaluate(predict, data, "val", spec, info.postprocess)
     assert (found.score, found.images, set(seen)) == (pytest.approx(1 / 3), 12, {(1, 3, 32, 32)})
+
+
+def test_of_one_number_a_picture_the_mean_is_the_score(digits: Dataset, tmp_path: Path) -> None:
+    adapter = asked(tmp_path, CODE.replace("return sum(right) / len(right)", "return right"))
+    data = adapter.dataset(pictures(digits, tmp_path / "data"), adapter.info(adapter.load(adapter.file)))
+    found = adapter.evaluate(lambda _: [np.eye(3)[1:2]], data, "val", adapter.preprocess(32), None)
+    assert found.score == pytest.approx(1 / 3)
+    assert whole(found.evidence, 12) == pytest.approx(1 / 3)
 
 
 REST = CODE[: CODE.index("    def load")]
@@ -167,6 +176,8 @@ METRICS = {
     "ends the process": ("raise SystemExit(0)", r"metric failed: line \d+: SystemExit: 0$"),
     "returns NaN": ("return float('nan')", r"metric returned nan; a number from 0 to 1 is needed"),
     "returns a percentage": ("return 93.5", r"metric returned 93\.5; a number from 0 to 1"),
+    "returns too few": ("return [0.5, 1]", r"of shape \(2,\); one number is needed, or one for each"),
+    "returns a bad one": ("return [0.5] * 11 + [7]", r"metric returned 7; a number from 0 to 1 is needed"),
     "returns nothing": ("return None", r"metric has to return a number, not NoneType$"),
     "hangs": ("import threading; threading.Event().wait()", r"has not called predict for 0\.2 s.*`timeout`"),
 }  # fmt: skip

@@ -19,6 +19,7 @@ from edgeprune.core.artifact import digest
 from edgeprune.core.resources import find_bundled
 from edgeprune.images.dataset import Dataset
 from edgeprune.records.bench_result import load_result
+from edgeprune.records.evaluated import Drop, drop_between
 from edgeprune.records.summary import load_summary
 
 ROW_KEYS = {
@@ -49,6 +50,18 @@ def test_every_target_has_its_rows_with_every_number(built: Any) -> None:
             assert row.keys() >= ROW_KEYS
             assert row["runtime"] == profile.backend
             assert row["size_mb"] > 0 and 0 <= row["score"] <= row["others"]["mAP50"] <= 1
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_every_drop_has_its_interval_and_the_folder_that_it_was_computed_from(built: Any, split: str) -> None:
+    rows = [row for name in built.summary["targets"] for row in built.rows(name).values()]
+    original = next(row for row in rows if row["variant"] == "original" and row["precision"] == "fp32")
+    for row in rows:
+        told = row["val"] if split == "val" else row
+        low, high = told["drop_interval"]
+        found = drop_between(built.out / original["evaluated"], built.out / row["evaluated"], split)
+        assert found == Drop(pytest.approx(told["drop"], abs=1e-6), pytest.approx(low), pytest.approx(high))
+        assert low <= high
 
 
 def test_ort_has_the_four_rows_and_openvino_shows_bf16_as_a_row_of_its_own(built: Any) -> None:

@@ -104,6 +104,25 @@ def test_two_builds_are_compared_by_their_chosen_rows_with_their_accuracy(
         accuracy = options["accuracy"]
         assert accuracy.baseline == accuracy.candidate == row["val"]["score"]
         assert accuracy.max_drop == 0.02
+        assert (accuracy.drop_interval, accuracy.images) == ((0, 0), row["val"]["images"])
+
+
+def test_resamples_that_are_gone_leave_the_drop_alone_and_damaged_ones_are_an_error(
+    gated: Any, run: Any, built: Any
+) -> None:
+    calls = gated("pass")
+    chosen = next(target["chosen"] for target in built.summary["targets"].values() if target["chosen"])
+    kept = built.out / chosen["evaluated"] / "val.resampled.json"
+    content = kept.read_text()
+    try:
+        kept.write_text(content[:99])
+        ended = run("check", "--baseline", built.out, "--candidate", built.out)
+        assert (ended.code, calls) == (3, []) and "val.resampled.json" in ended.error
+        kept.unlink()
+        assert run("check", "--baseline", built.out, "--candidate", built.out).code == 0
+        assert None in [options["accuracy"].drop_interval for *_, options in calls]
+    finally:
+        kept.write_text(content)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from edgeprune.images.dataset import Dataset
 from edgeprune.images.postprocess import classifier
 from edgeprune.images.preprocess import Preprocess
 from edgeprune.models.source import ModelSource, choose_adapter
+from edgeprune.records.resampling.evidence import Means
 
 SOUND = """
 import helper
@@ -63,9 +64,19 @@ def test_its_figure_is_the_score_and_its_content_is_in_the_keys(
     assert adapter.parts() != before
 
 
+def test_of_one_figure_an_image_the_mean_is_the_score_and_can_be_resampled(
+    classifiers: dict[str, Path], digits: Dataset, tmp_path: Path
+) -> None:
+    adapter = judge(tmp_path, "def evaluate(predict):\n    return list(range(12))\n", classifiers)
+    found = adapter.evaluate(lambda _: [], digits, "val", Preprocess(32), classifier(digits.names))
+    assert found.score == 5.5
+    assert isinstance(found.evidence, Means) and found.evidence.values.tolist() == list(range(12))
+
+
 FAULTS = {
+    "too few": ("return [0.5, 0.5]", r"it returned \[0\.5, 0\.5\]; one finite number is needed, or a list"),
     "raises": ("raise ValueError('no labels here')", r"it raised ValueError: no labels here \(line 2\)"),
-    "nan": ("return float('nan')", r"it returned nan; one finite number is needed, higher is better"),
+    "nan": ("return float('nan')", r"it returned nan; one finite number is needed"),
     "text": ("return 'good'", r"it returned 'good'; one finite number"),
     "ends": ("import os; print('so long'); os._exit(9)", r"its process exited with code 9"),
 }

@@ -16,6 +16,7 @@ from edgeprune.bench.effort import Effort
 from edgeprune.core.errors import CompileError, ConfigError, NotComparableError
 from edgeprune.gate.budgets import parse_budget
 from edgeprune.gate.decision import LOOKS
+from edgeprune.gate.judged import accuracy_metrics
 from edgeprune.gate.pairs import check_comparable, on_runner
 from edgeprune.gate.result import AccuracyPair, GateResult
 from edgeprune.gate.run import Rules, run_gate
@@ -273,3 +274,34 @@ def test_memory_of_an_accelerator_is_gated_where_it_is_told(make_block, now: flo
     result = _gate(machine)
     assert {metric.name: metric.verdict for metric in result.metrics}["device memory"] == verdict
     assert result.verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("candidate", "interval", "verdict", "words"),
+    [
+        (0.575, (-0.001, 0.009), "pass", "; drop 0.0050 [-0.0010, 0.0090]"),
+        (
+            0.575,
+            (-0.010, 0.020),
+            "inconclusive",
+            "73 images do not tell whether that is allowed, about 660 would if it stays as it is",
+        ),
+        (0.57, (-0.010, 0.030), "inconclusive", "73 images do not tell whether that is allowed"),
+        (0.56, (-0.001, 0.041), "fail", "which 73 images do not prove"),
+        (0.55, (0.011, 0.049), "fail", "; drop 0.0300 [0.0110, 0.0490]"),
+    ],
+)
+def test_an_allowed_drop_passes_where_its_whole_interval_is_allowed(
+    candidate: float, interval: tuple[float, float], verdict: str, words: str
+) -> None:
+    pair = AccuracyPair(
+        metric="mAP50-95",
+        baseline=0.58,
+        candidate=candidate,
+        max_drop=0.01,
+        drop_interval=interval,
+        images=73,
+    )
+    (metric,) = accuracy_metrics(pair, ())
+    assert metric.verdict == verdict
+    assert metric.evidence.endswith(words)

@@ -7,20 +7,25 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from conftest import FAMILIES, write_dataset
 from edgeprune.config.recipe import load_recipe
 from edgeprune.config.targets import resolve_targets
 from edgeprune.core.artifact import Artifact
-from edgeprune.core.errors import RuntimeMissingError
+from edgeprune.core.errors import ConfigError, RuntimeMissingError
 from edgeprune.images.dataset import Dataset
 from edgeprune.images.preprocess import Preprocess
 from edgeprune.models import get_adapter
 from edgeprune.models.source import ModelSource
-from edgeprune.pipeline.context import BuildRequest
+from edgeprune.pipeline.context import Build, BuildRequest
+from edgeprune.pipeline.load import require_intervals
+from edgeprune.records.resampling.evidence import Means
+from edgeprune.records.scores import Accuracy
 from edgeprune.records.summary import Summary
 from made_effort import quickly
 
@@ -158,3 +163,15 @@ def test_surgery_is_judged_on_the_output_that_the_family_has(
     assert Pruning.model_validate_json((tmp_path / "pruning.json").read_text()) == report
     kept = sum(weight.numel() for weight in adapter.load(tmp_path / "model.pt").parameters())
     assert kept < 0.8 * sum(weight.numel() for weight in adapter.load(original.path).parameters())
+
+
+def test_a_sure_budget_is_refused_at_once_where_a_drop_has_no_interval(context: Build) -> None:
+    recipe = load_recipe(None, ("budget.sure=true",))
+    asked = replace(context, request=replace(context.request, recipe=recipe))
+    known = Accuracy(metric="mine", split="val", images=12, score=0.5)
+    digests = [f"{index:02}" for index in range(12)]
+    each = known.with_resampled(known.made_of(Means(np.arange(12) % 2)).resample(digests))
+    require_intervals(asked, {"val": each})
+    require_intervals(context, {"val": known})
+    with pytest.raises(ConfigError, match=r"a drop of mine on val has no interval, since it is not"):
+        require_intervals(asked, {"val": known})

@@ -283,3 +283,44 @@ def test_a_warning_is_read_back_from_the_summary() -> None:
     told = summary.model_copy(update={"warnings": warnings(summary, steady(rows))})
     again = Summary.model_validate_json(told.model_dump_json())
     assert again.warnings == told.warnings and again.warnings[0].code in CHECKS
+
+
+def chosen_with(drop: float, high: float, **budget: Any) -> Summary:
+    rows = four()
+    val = rows[3].val
+    assert val is not None
+    rated = val.model_copy(update={"drop": drop, "drop_interval": (-0.01, high), "images": 73})
+    rows[3] = rows[3].model_copy(update={"val": rated})
+    summary = built(rows)
+    (entry,) = summary.targets.values()
+    targets = {rows[3].target: entry.model_copy(update={"chosen": rows[3]})}
+    return summary.model_copy(update={"targets": targets, "budget": {"max_drop": 0.01} | budget})
+
+
+def test_images_that_cannot_tell_the_budget_are_told_with_how_many_would() -> None:
+    (told,) = CHECKS["few_images"](chosen_with(0.005, 0.02), {})
+    assert told.rows == ("x86-ort pruned int8",)
+    assert told.text == (
+        "x86-ort pruned int8 drops by 0.0050 [-0.0100, 0.0200] in mAP50-95: the 73 images of val do not tell "
+        "whether that is within 0.01; about 660 would, if the drop stays as it is."
+    )
+
+
+@pytest.mark.parametrize(
+    ("drop", "high", "budget"),
+    [
+        (0.005, 0.0099, {}),
+        (0.005, 0.02, {"max_drop": None}),
+        (0.012, 0.02, {}),
+        (0.005, 0.02, {"max_drop": 1.0}),
+    ],
+)
+def test_images_that_tell_the_budget_or_a_row_outside_it_give_no_warning(
+    drop: float, high: float, budget: dict[str, Any]
+) -> None:
+    assert not list(CHECKS["few_images"](chosen_with(drop, high, **budget), {}))
+
+
+def test_no_number_of_images_is_named_for_a_drop_that_is_right_at_the_budget() -> None:
+    (told,) = CHECKS["few_images"](chosen_with(0.01, 0.02), {})
+    assert told.text.endswith("whether that is within 0.01.")

@@ -355,3 +355,45 @@ def test_a_bound_that_holds_under_load_is_kept_and_one_that_does_not_is_told_wit
     assert text == (
         "p50 is 9 ms, at most 8 ms is wanted (in a run flagged contended: measure again on a calmer machine)"
     )
+
+
+def sure_of(drop: float, low: float, high: float) -> Row:
+    found = row("pruned", "int8", 6.0, drop)
+    assert found.val is not None
+    return found.model_copy(update={"val": found.val.model_copy(update={"drop_interval": (low, high)})})
+
+
+@pytest.mark.parametrize(
+    ("drop", "high", "sure", "missed"),
+    [
+        (0.004, 0.009, True, None),
+        (0.004, 0.013, False, None),
+        (
+            0.004,
+            0.013,
+            True,
+            "drops by 0.0040 [-0.0020, 0.0130]: that it is within 0.01 is not sure, and budget",
+        ),
+        (0.012, 0.030, False, "drops by 0.0120 [-0.0020, 0.0300], allowed are 0.01"),
+        (0.012, 0.030, True, "drops by 0.0120 [-0.0020, 0.0300], allowed are 0.01"),
+    ],
+)
+def test_a_sure_budget_is_kept_by_the_whole_interval(
+    drop: float, high: float, sure: bool, missed: str | None
+) -> None:
+    found = misses(sure_of(drop, -0.002, high), BudgetRecipe(max_drop=0.01, sure=sure))
+    assert len(found) == (missed is not None)
+    if missed:
+        ((text, share),) = found
+        assert missed in text
+        assert share == pytest.approx(((drop if drop > 0.01 else high) - 0.01) / 0.01)
+
+
+def test_a_sure_budget_is_not_kept_by_a_drop_without_an_interval() -> None:
+    ((text, _),) = misses(row("pruned", "int8", 6.0, 0.004), BudgetRecipe(sure=True))
+    assert "not sure" in text
+
+
+def test_the_verdict_tells_the_interval_of_the_change() -> None:
+    chosen = sure_of(0.004, -0.002, 0.013)
+    assert "mAP50-95 -0.0040 [-0.0130, +0.0020] on val" in overall_verdict(chosen, [chosen], None)

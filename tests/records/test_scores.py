@@ -15,7 +15,7 @@ def test_the_keys_are_fixed_and_the_record_carries_its_metric() -> None:
     accuracy = Accuracy(metric="mIoU", split="val", images=3, score=0.5, others={"F1": 0.6})
     written = json.loads(accuracy.model_dump_json())
     assert list(written) == [
-        "metric", "split", "images", "score", "others", "drop", "chance", "per_class",
+        "metric", "split", "images", "score", "others", "drop", "drop_interval", "chance", "per_class",
     ]  # fmt: skip
     assert Accuracy.model_validate(written) == accuracy
 

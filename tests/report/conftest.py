@@ -137,6 +137,7 @@ def row(target: str, variant: Any, precision: str, p50: float | None, rated: flo
         "score": rated,
         "others": {"mAP50": rated + 0.3},
         "drop": drop,
+        "drop_interval": (drop - 0.009, drop + 0.012) if drop else (0.0, 0.0),
         "speedup": None if p50 is None else REFERENCE_MS / p50,
         "gain": None if p50 is None else gain(REFERENCE_MS / p50, (variant, precision) == ("pruned", "fp32")),
         "val": Accuracy(
@@ -146,6 +147,7 @@ def row(target: str, variant: Any, precision: str, p50: float | None, rated: flo
             score=rated,
             others={"mAP50": rated + 0.3},
             drop=drop + 0.0005,
+            drop_interval=(drop - 0.0115, drop + 0.0125) if drop else (0.0, 0.0),
         ),
         "per_class": {name: rated + 0.1 * (index - 1) for index, name in enumerate(CLASSES)},
         "quantized_ops": 57 if precision == "int8" else None,
@@ -196,6 +198,7 @@ def jetson() -> TargetSummary:
             score=None,
             others={},
             drop=None,
+            drop_interval=None,
             per_class={},
             val=None,
             refused=(),

@@ -18,6 +18,13 @@ def test_the_summary_looks_like_this(parts: SimpleNamespace, golden: Callable[[s
     golden("terminal.txt", _printed(parts.summary()))
 
 
+def test_a_wide_terminal_shows_both_ends_of_an_interval(parts: SimpleNamespace) -> None:
+    wide, usual, narrow = (_printed(parts.summary(), width) for width in (100, 80, 76))
+    assert "0.0070 [−.002, .019]" in wide and "[ ]:" in wide
+    assert "0.0070 ±.012" in usual and "±:" in usual
+    assert "±" not in narrow and "0.0070    78" in narrow and "original fp32  " in narrow
+
+
 def test_a_missed_budget_marks_no_row_and_is_left_to_the_error(
     parts: SimpleNamespace,
 ) -> None:

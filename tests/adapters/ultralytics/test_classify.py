@@ -37,6 +37,7 @@ from edgeprune.prune.recalibrate import recalibrate
 from edgeprune.prune.stages import PruneContext, batches, evidence_for
 from edgeprune.prune.surgery import prune
 from edgeprune.records.pruning import SparseTraining
+from made_matches import whole
 
 SPEC = adapter.preprocess(64)
 POST = classifier(DIGITS)
@@ -195,6 +196,7 @@ def test_a_checkpoint_as_ultralytics_trains_it_is_read(
     ours = evaluate(predictor(adapter.exportable(trained)), dataset, "val", SPEC, info.postprocess)
     theirs = YOLO(weights).val(data=str(data), imgsz=64, plots=False, verbose=False, project=str(tmp_path))
     assert (ours.score, ours.others["top-5"]) == pytest.approx((theirs.top1, theirs.top5))
+    assert whole(ours.evidence, ours.images) == pytest.approx(theirs.top1)
 
 
 logits = st.lists(st.floats(-20, 20), min_size=3, max_size=3)
@@ -337,7 +339,7 @@ def test_top_1_and_top_5_count_places(digits: Dataset) -> None:
     assert accuracy.per_class == dict.fromkeys(DIGITS, 0.75)
     assert accuracy.model_dump(exclude={"per_class"}) == {
         "metric": "top-1", "split": "val", "images": 12, "score": 0.75, "others": {"top-5": 1.0},
-        "drop": None, "chance": 1 / 3,
+        "drop": None, "drop_interval": None, "chance": 1 / 3,
     }  # fmt: skip
 
 

@@ -29,6 +29,7 @@ from edgeprune.models.predictor import predictor
 from edgeprune.prune.evidence import Evidence
 from edgeprune.prune.surgery import prune
 from edgeprune.records.pruning import SparseTraining
+from made_matches import whole
 from made_tasks import IMGSZ, SKELETON, TASKS, adapter_for, build_lively, write_kites
 
 each_task = pytest.mark.parametrize("task", TASKS)
@@ -73,6 +74,7 @@ def test_every_figure_is_that_of_ultralytics_own_val(taught: Taught, task: str, 
         assert ours.others["box mAP50-95"] == pytest.approx(theirs["metrics/mAP50-95(B)"], abs=1e-3)
         assert ours.others["box mAP50"] == pytest.approx(theirs["metrics/mAP50(B)"], abs=1e-3)
     assert set(ours.per_class) == set(NAMES)
+    assert whole(ours.evidence, ours.images) == pytest.approx(ours.score, abs=1e-9)
 
 
 @each_task

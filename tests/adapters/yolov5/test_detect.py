@@ -24,6 +24,7 @@ from edgeprune.prune.groups import find_groups, trace
 from edgeprune.prune.proof import LIMIT, difference
 from edgeprune.prune.whole import whole_blocks
 from made_classic import DATA, FORMS, made_classic
+from made_matches import whole
 
 EXPECTED = json.loads((DATA / "expected.json").read_text())
 TRAINED = DATA / "boxes_tiny.pt"
@@ -72,6 +73,7 @@ def test_accuracy_is_that_of_the_repositorys_own_validation(tiny: Dataset) -> No
     )
     assert accuracy.score == pytest.approx(EXPECTED["map50_95"], abs=0.001)
     assert accuracy.others["mAP50"] == pytest.approx(EXPECTED["map50"], abs=0.001)
+    assert whole(accuracy.evidence, accuracy.images) == pytest.approx(accuracy.score, abs=1e-9)
     assert EXPECTED["map50_95"] > 0.1  # of a network that has learned something
 
 

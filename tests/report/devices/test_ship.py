@@ -23,7 +23,7 @@ def test_what_ships_is_the_fastest_choice_of_each_device_and_an_unfit_run_says_s
     ships = ship_table(lines)
     assert column(ships, "ship") == ["pruned int8, A: x86-openvino, openvino 2026.4.1"]
     assert column(ships, "p50") == ["7.50 (unfit: contended)"]
-    assert column(ships, "loses") == ["0.0070 mAP50-95"]
+    assert column(ships, "loses") == ["0.0070 [−0.002, 0.019] mAP50-95"]
     openvino, jetson = reasons(lines)
     assert "Measured in a run flagged contended: measure again before it ships." in openvino
     assert jetson.startswith("Nothing was chosen on 3, jetson: not there: Nothing was measured")

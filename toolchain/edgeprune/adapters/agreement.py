@@ -19,6 +19,7 @@ from edgeprune.images.heads.kind import Array, Outputs
 from edgeprune.images.postprocess import Postprocess
 from edgeprune.images.preprocess import Preprocess, load_input
 from edgeprune.models import Predict
+from edgeprune.records.resampling.evidence import Evidence, Means
 from edgeprune.records.scores import Accuracy
 
 CLASSES, DETECTIONS, OUTPUTS = "top-1 agreement", "mAP50-95 agreement", "output agreement"
@@ -78,13 +79,15 @@ def evaluate(
         wanted = reference.outputs(image, tensor)
         HEADS[post.head].check(got, post)
         pairs.append((wanted, got))
-    near = float(np.mean([nearness(wanted, got) for wanted, got in pairs]))
+    nearnesses = np.array([nearness(wanted, got) for wanted, got in pairs])
+    near = float(nearnesses.mean())
     metric, judge = _judge_of(post)
     if judge is None:
-        return Accuracy(metric=metric, split=split, images=len(pairs), score=near)
-    score, others = judge(pairs, post)
+        return Accuracy(metric=metric, split=split, images=len(pairs), score=near).made_of(Means(nearnesses))
+    score, others, decided = judge(pairs, post)
     others[OUTPUTS] = near
-    return Accuracy(metric=metric, split=split, images=len(pairs), score=score, others=others)
+    found = Accuracy(metric=metric, split=split, images=len(pairs), score=score, others=others)
+    return found.made_of(decided)
 
 
 def nearness(wanted: Outputs, got: Outputs) -> float:
@@ -113,13 +116,17 @@ def finds_nothing(
     return True
 
 
-def _classes(pairs: Sequence[Pair], post: Postprocess) -> tuple[float, dict[str, float]]:
+_Judged = tuple[float, dict[str, float], Evidence]
+"""Score, other metrics, and what the score is made of."""
+
+
+def _classes(pairs: Sequence[Pair], post: Postprocess) -> _Judged:
     """Return the share of images that get the original's class."""
-    same = [int(wanted[0].argmax()) == int(got[0].argmax()) for wanted, got in pairs]
-    return float(np.mean(same)), {}
+    same = np.array([int(wanted[0].argmax()) == int(got[0].argmax()) for wanted, got in pairs])
+    return float(same.mean()), {}, Means(same)
 
 
-def _detections(pairs: Sequence[Pair], post: Postprocess) -> tuple[float, dict[str, float]]:
+def _detections(pairs: Sequence[Pair], post: Postprocess) -> _Judged:
     """Return mAP against the detections that the original would deploy, as if they were the labels.
 
     Beside it, `KEPT` is the share of them that are deployed here too, at an overlap of 0.5.
@@ -127,7 +134,7 @@ def _detections(pairs: Sequence[Pair], post: Postprocess) -> tuple[float, dict[s
     import torch
     from ultralytics.utils.metrics import ap_per_class
 
-    from edgeprune.adapters.ultralytics.mean_ap import detections, match
+    from edgeprune.adapters.ultralytics.mean_ap import detections, match, matches_of
 
     overlaps = HEADS[post.head].overlaps
     assert post.deployment is not None and post.evaluation is not None and overlaps is not None
@@ -146,14 +153,16 @@ def _detections(pairs: Sequence[Pair], post: Postprocess) -> tuple[float, dict[s
         truth.append(labels[:, 5].numpy())
     matched = np.concatenate(right)
     others = {LENIENT: 0.0, KEPT: kept / max(sum(map(len, truth)), 1)}
+    confidence, named, wanted_classes = (np.concatenate(each) for each in (scores, predicted, truth))
+    counts = [len(each) for each in scores], [len(each) for each in truth]
+    evidence = matches_of(matched, confidence, named, wanted_classes, counts)
     if not matched.any():
-        return 0.0, others
-    gathered = (np.concatenate(each) for each in (scores, predicted, truth))
-    precision = ap_per_class(matched, *gathered)[5]
-    return float(precision.mean()), others | {LENIENT: float(precision[:, 0].mean())}
+        return 0.0, others, evidence
+    precision = ap_per_class(matched, confidence, named, wanted_classes)[5]
+    return float(precision.mean()), others | {LENIENT: float(precision[:, 0].mean())}, evidence
 
 
-_Judge = Callable[[Sequence[Pair], Postprocess], tuple[float, dict[str, float]]]
+_Judge = Callable[[Sequence[Pair], Postprocess], _Judged]
 
 
 def _judge_of(post: Postprocess) -> tuple[str, _Judge | None]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from edgeprune.core.errors import ConfigError
 from edgeprune.models.adapter import Array, Predict
@@ -21,7 +23,8 @@ class Metric:
 
     Attributes:
         where: how messages name it.
-        function: called with `predict` and the samples of a split; returns a number from 0 to 1.
+        function: called with `predict` and the samples of a split; returns a number from 0 to 1, or a list of
+            one a sample.
         limit_s: seconds that it may take between two predictions, and before the first and after the last.
         describe: an exception of its in a line.
     """
@@ -32,13 +35,13 @@ class Metric:
     describe: Callable[[BaseException], str]
 
 
-def judge(metric: Metric, predict: Predict, samples: Any) -> float:
-    """Return the metric of a network.
+def judge(metric: Metric, predict: Predict, samples: Any) -> npt.NDArray[np.float64]:
+    """Return the metric of a network: () of one number, (n,) of one a sample, whose mean is the score.
 
     The thread of one that hangs is left behind; it ends with the process.
 
     Raises:
-        ConfigError: it raises, is silent for too long, or returns no number from 0 to 1.
+        ConfigError: it raises, is silent for too long, or returns no number from 0 to 1, or not one a sample.
     """
     beat = [time.monotonic()]
     ended: list[Any] = []
@@ -66,14 +69,24 @@ def judge(metric: Metric, predict: Predict, samples: Any) -> float:
             )
     if failed:
         raise ConfigError(f"{metric.where} failed: {metric.describe(failed[0])}") from failed[0]
-    return _as_score(ended[0], metric.where)
+    return _as_scores(ended[0], metric.where, len(samples))
 
 
-def _as_score(value: Any, where: str) -> float:
+def _as_scores(value: Any, where: str, count: int) -> npt.NDArray[np.float64]:
     try:
-        score = float(value)
+        scores = np.asarray(float("nan") if value is None else value, dtype=np.float64)
     except (TypeError, ValueError):
-        raise ConfigError(f"{where} has to return a number, not {type(value).__name__}") from None
-    if math.isnan(score) or not 0 <= score <= 1:
-        raise ConfigError(f"{where} returned {score:g}; a number from 0 to 1 is needed, higher is better")
-    return score
+        scores = None
+    if value is None or scores is None:
+        raise ConfigError(f"{where} has to return a number, not {type(value).__name__}")
+    if scores.shape not in ((), (count,)):
+        raise ConfigError(
+            f"{where} returned numbers of shape {scores.shape}; one number is needed, or one for each of the "
+            f"{count} images"
+        )
+    wrong = scores[~((scores >= 0) & (scores <= 1))]
+    if wrong.size:
+        raise ConfigError(
+            f"{where} returned {wrong.flat[0]:g}; a number from 0 to 1 is needed, higher is better"
+        )
+    return scores

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import io
 import json
-import math
 import re
 import socket
 import subprocess
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 from torch import nn
 
 from edgeprune.adapters.delegating import Delegating
@@ -33,6 +33,7 @@ from edgeprune.images.dataset import Dataset
 from edgeprune.images.postprocess import Postprocess
 from edgeprune.images.preprocess import Preprocess
 from edgeprune.models.adapter import ModelAdapter, ModelInfo, Predict
+from edgeprune.records.resampling.evidence import Means
 from edgeprune.records.scores import Accuracy
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Judged(Delegating):
         """Call the user's function and return its figure.
 
         Raises:
-            ConfigError: it raises, hangs, ends its process, or returns no finite number.
+            ConfigError: it raises, hangs, ends its process, or returns no finite number, nor one an image.
         """
         images = dataset.images[split]
         told = {
@@ -82,8 +83,9 @@ class Judged(Delegating):
             "names": list(post.names),
             "preprocess": spec.told(),
         }
-        score = self._ask(predict, told)
-        return Accuracy(metric=self._name, split=split, images=len(images), score=score)
+        scores = self._ask(predict, told)
+        found = Accuracy(metric=self._name, split=split, images=len(images), score=float(scores.mean()))
+        return found.made_of(Means(scores)) if scores.ndim else found
 
     def causes(
         self, predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess
@@ -101,7 +103,7 @@ class Judged(Delegating):
     def _name(self) -> str:
         return re.sub(r"[^\w@.,:+() -]", "_", f"{self.function} ({self.file.name})")[:LONGEST_NAME]
 
-    def _ask(self, predict: Predict, told: Mapping[str, Any]) -> float:
+    def _ask(self, predict: Predict, told: Mapping[str, Any]) -> npt.NDArray[np.float64]:
         with self._process(told) as (connection, process, log):
             while True:
                 if not connection.poll(SILENCE_S):
@@ -119,7 +121,7 @@ class Judged(Delegating):
                         f"{self._where}: its process {how_it_ended(process.returncode)}{more}"
                     ) from None
                 if message[:1] == b"{":
-                    return self._score(json.loads(message))
+                    return self._scores(json.loads(message))
                 images = np.load(io.BytesIO(message), allow_pickle=False)
                 connection.send_bytes(packed([np.asarray(output) for output in predict(images)]))
 
@@ -147,16 +149,15 @@ class Judged(Delegating):
                 process.kill()
                 process.wait()
 
-    def _score(self, answer: Mapping[str, Any]) -> float:
+    def _scores(self, answer: Mapping[str, Any]) -> npt.NDArray[np.float64]:
         if fault := answer.get("fault"):
             raise ConfigError(f"{self._where}: {shorten(fault)}")
-        score = answer.get("score")
-        if not isinstance(score, int | float) or not math.isfinite(score):
+        if answer.get("scores") is None:
             raise ConfigError(
-                f"{self._where}: it returned {answer.get('shown')}; one finite number is needed, higher is "
-                "better"
+                f"{self._where}: it returned {answer.get('shown')}; one finite number is needed, or a list "
+                "with one an image; higher is better"
             )
-        return float(score)
+        return np.array(answer["scores"], dtype=np.float64)
 
 
 def packed(arrays: list[Any]) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import sys
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
@@ -52,7 +51,7 @@ class RemotePredict:
 
 
 def answer(connection: Connection) -> dict[str, Any]:
-    """Run the user's function, and return its figure, or what was wrong with it."""
+    """Run the user's function, and return its figure, or its figures, or what was wrong with it."""
     told = json.loads(connection.recv_bytes())
     path = Path(told["file"])
     try:
@@ -60,11 +59,18 @@ def answer(connection: Connection) -> dict[str, Any]:
         value = function(RemotePredict(connection, told))
     except BaseException as exc:
         return {"fault": _fault(exc, path)}
+    return {"scores": _finite(value, len(told["images"])), "shown": repr(value)[:80]}
+
+
+def _finite(value: Any, images: int) -> float | list[float] | None:
+    """Return a finite number, or a list of one an image; None of anything else."""
     try:
-        score = float(value)
+        scores = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
-        score = float("nan")
-    return {"score": score if math.isfinite(score) else None, "shown": repr(value)[:80]}
+        return None
+    fits = scores.shape in ((), (images,)) and bool(np.isfinite(scores).all())
+    found: float | list[float] | None = scores.tolist() if fits else None
+    return found
 
 
 def _fault(exc: BaseException, path: Path) -> str:

@@ -30,6 +30,7 @@ from edgeprune.models.base import BaseAdapter
 from edgeprune.models.fit import require_finite
 from edgeprune.models.imitation import imitate
 from edgeprune.models.plain import plain_kind, read_plain, rebuild_plain, save_plain
+from edgeprune.records.resampling.evidence import Means
 from edgeprune.records.scores import Accuracy
 
 if TYPE_CHECKING:
@@ -142,9 +143,10 @@ class Own(BaseAdapter):
         limit = float(getattr(self.user, "timeout", SILENT_S))
         samples = Samples(paths, spec)
         asked = Metric(f"{self.code}: metric", self.user.metric, limit, lambda exc: where_in(exc, self.code))
-        score = judge(asked, predict, samples)
+        scores = judge(asked, predict, samples)
         name = str(getattr(self.user, "metric_name", "metric"))
-        return Accuracy(metric=name, split=split, images=len(paths), score=score)
+        found = Accuracy(metric=name, split=split, images=len(paths), score=float(scores.mean()))
+        return found.made_of(Means(scores)) if scores.ndim else found
 
     def labelled_images(self, dataset: Dataset, spec: Preprocess, count: int, seed: int) -> Iterator[Batch]:
         """Yield up to `count` training pictures one by one, with their paths, for the user's `loss`."""

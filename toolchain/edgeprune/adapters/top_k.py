@@ -11,6 +11,7 @@ from edgeprune.images.heads import HEADS
 from edgeprune.images.postprocess import Postprocess
 from edgeprune.images.preprocess import Preprocess
 from edgeprune.models import Predict
+from edgeprune.records.resampling.evidence import Means
 from edgeprune.records.scores import Accuracy
 
 METRIC, LENIENT = "top-1", "top-5"
@@ -31,7 +32,7 @@ def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess, p
     places = np.array([_place(row, index) for row, index in zip(scores, truth, strict=True)])
     right = places == 0
     shown = np.unique(truth)
-    return Accuracy(
+    found = Accuracy(
         metric=METRIC,
         split=split,
         images=len(images),
@@ -40,6 +41,7 @@ def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess, p
         chance=1 / len(shown) if len(shown) > 1 else 0.0,
         per_class={dataset.distinct_names[index]: float(right[truth == index].mean()) for index in shown},
     )
+    return found.made_of(Means(right))
 
 
 def causes(

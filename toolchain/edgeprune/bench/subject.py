@@ -34,6 +34,7 @@ from edgeprune.images.preprocess import Preprocess
 from edgeprune.images.size import size_of
 from edgeprune.images.spec import spec_of
 from edgeprune.records.bench_result import Job
+from edgeprune.records.evaluated import read_resampled
 from edgeprune.records.scores import Accuracy
 from edgeprune.records.summary import Row, load_summary
 
@@ -235,7 +236,19 @@ def _of_row(folder: Path, row: Row, profile: DeviceProfile) -> Subject:
     if engine.sha256 != row.sha256:
         raise ModelError(f"{engine.path}: the engine is not the one that the build measured; build it again")
     source = source_beside(path)
-    return Subject(row.label, engine, profile, row.environment, row.val, row.p50_ms, source)
+    return Subject(row.label, engine, profile, row.environment, _accuracy(folder, row), row.p50_ms, source)
+
+
+def _accuracy(folder: Path, row: Row) -> Accuracy | None:
+    """Return the accuracy of a row with its resamples, where the build's stages are still there.
+
+    Raises:
+        ModelError: they lie outside the folder, or are damaged.
+    """
+    if row.val is None or row.evaluated is None:
+        return row.val
+    place = inside(folder, row.evaluated, ModelError)
+    return row.val.with_resampled(read_resampled(place, row.val.split, ModelError))
 
 
 def _of_engine(path: Path, target: str | None, machine: str | None) -> Subject:

@@ -18,6 +18,7 @@ from edgeprune.cli.options import (
     json_option,
     max_drop_option,
     recipe_options,
+    sure_option,
 )
 from edgeprune.cli.progress import stage_progress
 from edgeprune.cli.usage import Command
@@ -59,6 +60,7 @@ from edgeprune.core.extras import require_build
 )
 @click.option("--no-prune", is_flag=True, help="Only quantize and compile.")
 @max_drop_option
+@sure_option
 @click.option(
     "--min-fps", type=number("fps"), help="Least achieved frames per second; pruned to, if no goal is given."
 )
@@ -148,5 +150,6 @@ def _recipe_keys(options: dict[str, object], compare: bool) -> dict[str, object]
     flags = {
         "prune__enabled": False if options["no_prune"] else None,
         "bench__compare": True if compare else None,
+        "budget__sure": True if options["sure"] else None,
     }
     return chosen | flags

@@ -54,6 +54,9 @@ max_drop_option = click.option(
     type=number("max_drop"),
     help="Largest loss of mAP50-95 or top-1 on the val split, absolute.",
 )
+sure_option = click.option(
+    "--sure", is_flag=True, help="A row has to keep to --max-drop with the whole 95 % interval of its drop."
+)
 threads_option = click.option(
     "--threads", type=number("threads"), default=1, show_default=True, help="Threads of the runtime."
 )

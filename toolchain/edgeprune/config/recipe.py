@@ -252,11 +252,13 @@ class BudgetRecipe(_Section):
     Attributes:
         max_drop: largest loss of mAP50-95 (top-1 of a classifier) against the original fp32 model, absolute,
             on the val split.
+        sure: whether the whole 95 % interval of that loss has to keep to it, not only what was measured.
         min_fps, max_latency_ms: also what is pruned to where no goal is given and the target is measured
             here, if the unpruned model is slower.
     """
 
     max_drop: float = within("max_drop", 0.01)
+    sure: bool = False
     min_fps: float | None = within("fps", None)
     max_latency_ms: float | None = within("latency_ms", None)
     max_memory_mb: float | None = within("memory_mb", None)

@@ -9,9 +9,11 @@ import numpy as np
 
 from edgeprune.core.errors import NotComparableError
 from edgeprune.gate.budgets import ACCURACY, Budget, accuracy_budget, memory_budget
+from edgeprune.gate.decision import Verdict
 from edgeprune.gate.pairs import check_comparable
 from edgeprune.gate.result import AccuracyPair, MetricVerdict, Pair
 from edgeprune.records.bench_result import WorkerReport
+from edgeprune.records.resampling.interval import drop_words, images_needed
 from edgeprune.records.scores import Accuracy
 
 MEMORY_RATIO, MEMORY_MB = 1.02, 2 * 1.048576  # 2 % and 2 MiB
@@ -97,8 +99,32 @@ def paired_accuracy(
                 raise
             before = None
     return AccuracyPair(
-        baseline=before and before.score, candidate=after.score, max_drop=max_drop, metric=after.metric
+        baseline=before and before.score,
+        candidate=after.score,
+        max_drop=max_drop,
+        metric=after.metric,
+        drop_interval=after.dropped_from(before).drop_interval if before else None,
+        images=after.images,
     )
+
+
+def _judge_drop(pair: AccuracyPair, drop: float) -> tuple[Verdict, str]:
+    """Return the verdict on a drop, and what its interval adds to the words."""
+    # The digits that binary arithmetic adds to a difference are no loss: 0.58 - 0.57 is above 0.01.
+    within = round(drop, 9) <= pair.max_drop
+    if pair.drop_interval is None:
+        return "pass" if within else "fail", ""
+    low, high = pair.drop_interval
+    told = f"; drop {drop_words(drop, pair.drop_interval)}"
+    if not within:
+        return "fail", told if low > pair.max_drop else f"{told}, which {pair.images} images do not prove"
+    if round(high, 9) <= pair.max_drop:
+        return "pass", told
+    told += f": {pair.images} images do not tell whether that is allowed"
+    if drop < pair.max_drop:
+        count = images_needed(pair.images, high - drop, pair.max_drop - drop)
+        told += f", about {count:,} would if it stays as it is"
+    return "inconclusive", told
 
 
 def _ground(accuracy: Accuracy) -> dict[str, str | int]:
@@ -111,20 +137,22 @@ def _ground(accuracy: Accuracy) -> dict[str, str | int]:
 
 
 def accuracy_metrics(pair: AccuracyPair | None, budgets: Sequence[Budget]) -> list[MetricVerdict]:
-    """Fail on a drop that is larger than allowed; without the baseline's, the candidate's is only shown."""
+    """Fail on a drop that is larger than allowed; without the baseline's, the candidate's is only shown.
+
+    A drop that is allowed passes where its whole interval is: else more images would have to tell.
+    """
     if pair is None:
         return []
-    verdict: Literal["pass", "fail", "advisory"] = "advisory"
+    verdict: Verdict | Literal["advisory"] = "advisory"
     words = (
         f"{pair.metric} {pair.candidate:.4f} now; not compared: that of the baseline is not known "
         "by the same metric on the same images"
     )
     if pair.baseline is not None:
-        # The digits that binary arithmetic adds to a difference are no loss: 0.58 - 0.57 is above 0.01.
-        verdict = "pass" if round(pair.baseline - pair.candidate, 9) <= pair.max_drop else "fail"
+        verdict, why = _judge_drop(pair, pair.baseline - pair.candidate)
         words = (
             f"{pair.metric} {pair.baseline:.4f} before, {pair.candidate:.4f} now "
-            f"(allowed drop {pair.max_drop:g})"
+            f"(allowed drop {pair.max_drop:g}){why}"
         )
     shown = MetricVerdict(
         name="accuracy",

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from edgeprune.core.errors import EdgepruneError
 from edgeprune.gate.decision import Verdict
 from edgeprune.records.bench_result import Flag
+from edgeprune.records.resampling.interval import Interval
 
 SCHEMA_VERSION = 1
 
@@ -60,12 +61,16 @@ class AccuracyPair(_Record):
 
     Attributes:
         baseline: None where it is not known by the candidate's metric: then only budgets are judged.
+        drop_interval: 95 % interval of the drop, see `Accuracy`; None where a build kept no resamples.
+        images: that both were evaluated on; 0 where that does not matter.
     """
 
     baseline: float | None
     candidate: float
     max_drop: float
     metric: str
+    drop_interval: Interval | None = None
+    images: int = 0
 
 
 class MetricVerdict(_Record):

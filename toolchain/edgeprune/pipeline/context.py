@@ -249,6 +249,7 @@ class Candidate:
     ahead_of_time: AheadOfTime | None = None
     guard: Guard | None = None
     placement: Placement | None = None
+    evaluated: Path | None = None
 
     @property
     def name(self) -> str:

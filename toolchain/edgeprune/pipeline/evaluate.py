@@ -12,12 +12,12 @@ from edgeprune.bench.inference import DeviceEngine
 from edgeprune.bench.jobs import build_job, reference_outputs, write_reference
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.artifact import Artifact
-from edgeprune.core.documents import read_record
-from edgeprune.core.errors import OutputError
 from edgeprune.core.files import write_text_atomically
 from edgeprune.models import Predict
 from edgeprune.pipeline.context import Build
 from edgeprune.pipeline.measure import bench_images
+from edgeprune.records.evaluated import read_accuracy, write_accuracy
+from edgeprune.records.resampling.draws import RESAMPLES
 from edgeprune.records.scores import Accuracy
 from edgeprune.worker.scenarios.block import CHECKED_INPUTS
 
@@ -31,6 +31,7 @@ def evaluate_there(
         "precision": engine.precision,
         "options": options_for(profile, engine.precision),
         "imgsz": context.spec.imgsz,
+        "resamples": RESAMPLES,
         "data": {split: context.dataset.fingerprint(split) for split in context.splits},
     }
     bed, batch, threads = context.testbed, context.spec.batch, context.recipe.bench.threads
@@ -71,6 +72,7 @@ def evaluate_engine(
         "precision": precision,
         "options": options,
         "imgsz": context.spec.imgsz,
+        "resamples": RESAMPLES,
         "data": {split: context.dataset.fingerprint(split) for split in context.splits},
     }
 
@@ -101,10 +103,9 @@ def _judge(context: Build, out: Path, prepare: Callable[[str, int], Predict]) ->
     post = context.info.postprocess
     for index, split in enumerate(context.splits):
         found = context.adapter.evaluate(prepare(split, index), context.dataset, split, context.spec, post)
-        write_text_atomically(out / f"{split}.json", found.model_dump_json())
+        images = [context.dataset.index.digest(image) for image in context.dataset.images[split]]
+        write_accuracy(found.with_resampled(found.resample(images)), out)
 
 
 def _evaluated(context: Build, place: Path) -> tuple[Path, dict[str, Accuracy]]:
-    return place, {
-        split: read_record(Accuracy, place / f"{split}.json", OutputError) for split in context.splits
-    }
+    return place, {split: read_accuracy(place, split) for split in context.splits}

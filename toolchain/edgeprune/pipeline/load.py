@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edgeprune.backends import REFERENCE, get_backend
 from edgeprune.core.artifact import Artifact, Store, content_key
-from edgeprune.core.errors import DataError
+from edgeprune.core.errors import ConfigError, DataError
 from edgeprune.images.dataset import Dataset
 from edgeprune.images.reading.index import FILE, Index
 from edgeprune.images.reading.inspection import inspect_images
@@ -58,12 +58,29 @@ def try_original(context: Build, original: Artifact) -> tuple[dict[str, Accuracy
 
     Raises:
         DataError: it finds next to nothing on this data set, so that no drop could be seen.
+        ConfigError: the budget asks for the interval of a drop, and the metric has none.
     """
     onnx, _ = export_model(context, original, "original")
     found = evaluate_engine(context, REFERENCE, {}, onnx, "fp32")[1]
+    require_intervals(context, found)
     notes = require_working(context, original, onnx, found)
     dataset = replace(context.dataset, notes=(*context.dataset.notes, *notes))
     return found, replace(context, dataset=dataset)
+
+
+def require_intervals(context: Build, baseline: Mapping[str, Accuracy]) -> None:
+    """Refuse `budget.sure` where no drop will have an interval, before anything is trained.
+
+    Raises:
+        ConfigError: the metric is not known image by image, or there is one image only.
+    """
+    found = baseline[SELECTION_SPLIT]
+    if context.recipe.budget.sure and found.dropped_from(found).drop_interval is None:
+        why = "there is one image only" if found.resampled else "it is not known image by image"
+        raise ConfigError(
+            f"budget.sure: a drop of {found.metric} on {found.split} has no interval, since {why}; leave it "
+            "out"
+        )
 
 
 def require_working(

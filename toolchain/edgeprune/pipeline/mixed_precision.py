@@ -69,7 +69,9 @@ def guard_row(
     name = f"{profile.name} {variant_name(variant, context.spec.imgsz)} {precision}"
     score, budget = baseline[SELECTION_SPLIT].score, settings.budget.max_drop
     engine, _, accuracy = assess(context, profile, variant, precision, model)
-    before = accuracy[SELECTION_SPLIT]
+    before = accuracy[SELECTION_SPLIT].dropped_from(baseline[SELECTION_SPLIT])
+    if settings.budget.sure and before.drop_interval:
+        budget -= before.drop_interval[1] - (score - before.score)  # so far the drop may be larger
     if score - before.score <= budget:
         return row()
     context.notify("guard", 0.0, f"{name}: {before.metric} drops by {score - before.score:.4f} on val")

@@ -80,7 +80,14 @@ def candidate(
     if artifact.kind != "engine":
         proof = _built_ahead(context, profile, variant, precision, artifact)
         return Candidate(
-            profile, variant, context.spec.imgsz, precision, artifact, accuracy, ahead_of_time=proof
+            profile,
+            variant,
+            context.spec.imgsz,
+            precision,
+            artifact,
+            accuracy,
+            ahead_of_time=proof,
+            evaluated=where,
         )
     ops = None
     bed = context.testbed
@@ -99,6 +106,7 @@ def candidate(
         environment,
         convolutions(model) if model.kind == "onnx" else None,
         placement=_placement(profile, artifact),
+        evaluated=where,
     )
 
 

@@ -13,6 +13,7 @@ from edgeprune.pipeline.verdict import AS_FAST, fastest
 from edgeprune.records.bench_result import BenchResult
 from edgeprune.records.facts import RuntimeFacts
 from edgeprune.records.pruning import Pruning
+from edgeprune.records.resampling.interval import images_needed
 from edgeprune.records.speedup import Speedup
 from edgeprune.records.summary import Row, SanityWarning, Summary, WarningCode
 
@@ -218,6 +219,34 @@ def unfit_run(summary: Summary, results: Results) -> Iterator[SanityWarning]:
             )
 
 
+def few_images(summary: Summary, results: Results) -> Iterator[SanityWarning]:
+    """Yield the chosen rows whose images do not tell whether their drop is within the budget.
+
+    Their interval reaches beyond the budget, though the drop itself does not.
+    """
+    allowed = summary.budget.get("max_drop")
+    chosen = {row.label: row for row in (entry.chosen for entry in summary.targets.values()) if row}
+    for row in chosen.values():
+        val = row.val
+        if allowed is None or val is None or val.drop is None or val.drop_interval is None:
+            continue
+        high = val.drop_interval[1]
+        if high <= allowed or val.drop > allowed:
+            continue
+        more = ""
+        if val.drop < allowed:
+            count = images_needed(val.images, high - val.drop, allowed - val.drop)
+            more = f"; about {count:,} would, if the drop stays as it is"
+        yield SanityWarning(
+            code="few_images",
+            rows=(row.label,),
+            text=f"{row.label} drops by {val.drop_words} in {val.metric}: the {val.images} images of "
+            f"{val.split} do not tell whether that is within {allowed:g}{more}.",
+            advice=f"Add images to {val.split}, or take --sure: it chooses a row that keeps to the budget "
+            "with its whole interval.",
+        )
+
+
 CHECKS: dict[WarningCode, Callable[[Summary, Results], Iterator[SanityWarning]]] = {
     "int8_slower": int8_slower,
     "accuracy_collapse": accuracy_collapse,
@@ -225,6 +254,7 @@ CHECKS: dict[WarningCode, Callable[[Summary, Results], Iterator[SanityWarning]]]
     "fallback": fallback,
     "pruned_slower": pruned_slower,
     "unfit_run": unfit_run,
+    "few_images": few_images,
 }
 
 

@@ -133,10 +133,7 @@ def _row(
     baseline: dict[str, Accuracy],
 ) -> Row:
     out = context.request.out
-    drops = {
-        split: accuracy.model_copy(update={"drop": baseline[split].score - accuracy.score})
-        for split, accuracy in entry.accuracy.items()
-    }
+    drops = {split: accuracy.dropped_from(baseline[split]) for split, accuracy in entry.accuracy.items()}
     reported = drops[context.dataset.report_split]
     row = Row(
         target=entry.profile.name,
@@ -149,6 +146,7 @@ def _row(
         score=reported.score,
         others=reported.others,
         drop=reported.drop,
+        drop_interval=reported.drop_interval,
         val=drops[SELECTION_SPLIT],
         per_class=reported.per_class,
         quantized_ops=entry.quantized_ops,
@@ -157,6 +155,7 @@ def _row(
         ahead_of_time=entry.ahead_of_time,
         guard=entry.guard,
         placement=entry.placement,
+        evaluated=entry.evaluated.relative_to(out).as_posix() if entry.evaluated else None,
         artifact=entry.artifact.path.relative_to(out).as_posix(),
         sha256=entry.artifact.sha256,
         built=entry.artifact.built,

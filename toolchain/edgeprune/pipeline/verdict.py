@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 from edgeprune.config.recipe import BudgetRecipe
+from edgeprune.records.scores import Accuracy
 from edgeprune.records.speedup import Speedup
 from edgeprune.records.summary import ALTERNATIVES, Row
 
@@ -32,11 +34,7 @@ def misses(row: Row, budget: BudgetRecipe) -> list[tuple[str, float]]:
     Others on the machine can only make a row slower: a bound that it keeps to under load is kept, and one
     that it misses in a disturbed run is told with what disturbed that.
     """
-    found: list[tuple[str, float]] = []
-    drop = row.val.drop if row.val else None
-    if row.val and drop is not None and drop > budget.max_drop:
-        text = f"{row.val.metric} on {row.val.split} drops by {drop:.4f}, allowed are {budget.max_drop:g}"
-        found.append((text, (drop - budget.max_drop) / max(budget.max_drop, 0.001)))
+    found = _drop_missed(row.val, budget) if row.val else []
     bounds = (
         ("p50", row.p50_ms, budget.max_latency_ms, "ms", 1),
         ("peak memory", row.peak_mb, budget.max_memory_mb, "MB", 1),
@@ -50,6 +48,20 @@ def misses(row: Row, budget: BudgetRecipe) -> list[tuple[str, float]]:
                 text += f" (in a run flagged {row.disturbed_by}: measure again on a calmer machine)"
             found.append((text, sign * (value - bound) / bound))
     return found
+
+
+def _drop_missed(val: Accuracy, budget: BudgetRecipe) -> list[tuple[str, float]]:
+    """Return what a row misses of its accuracy, as `misses`: by its drop, or by what that may be."""
+    if val.drop is None:
+        return []
+    reached, text = val.drop, f"{val.metric} on {val.split} drops by {val.drop_words}"
+    if val.drop > budget.max_drop:
+        text += f", allowed are {budget.max_drop:g}"
+    elif budget.sure:
+        reached = val.drop_interval[1] if val.drop_interval else math.inf
+        text += f": that it is within {budget.max_drop:g} is not sure, and budget.sure asks for it"
+    over = reached - budget.max_drop
+    return [(text, over / max(budget.max_drop, 0.001))] if over > 0 else []
 
 
 def refuse(rows: Sequence[Row], budget: BudgetRecipe, compare: Compare = by_medians) -> tuple[Row, ...]:
@@ -200,7 +212,7 @@ def overall_verdict(
         head += f", {gain.claim} the reference"
     drop = chosen.val.drop if chosen.val else None
     head += (
-        f", {chosen.val.metric} {-drop:+.4f} on {chosen.val.split}."
+        f", {chosen.val.metric} {-drop:+.4f}{_change_interval(chosen.val)} on {chosen.val.split}."
         if chosen.val and drop is not None
         else "."
     )
@@ -208,6 +220,11 @@ def overall_verdict(
         head += f" Not told apart from it in speed: {', '.join(tied)}."
     target = [row for row in rows if row.target == chosen.target]
     return f"{head} {target_verdict(target, compare)}"
+
+
+def _change_interval(val: Accuracy) -> str:
+    low, high = val.drop_interval or (None, None)
+    return "" if low is None or high is None else f" [{0 - high:+.4f}, {0 - low:+.4f}]"
 
 
 def ties(chosen: Row | None, rows: Sequence[Row], compare: Compare = by_medians) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from edgeprune.core.files import read_bytes, to_text, write_text_atomically
 from edgeprune.images.reading.notes import Note, NoteCode
 from edgeprune.images.size import ImageSize, size_words
 from edgeprune.records.pruning import Pruning
+from edgeprune.records.resampling.interval import Interval
 from edgeprune.records.scores import Accuracy, MetricName, Record, ScoredRecord
 from edgeprune.records.sensitivity import Guard
 from edgeprune.records.speedup import DISTURBING, Speedup
@@ -107,7 +108,7 @@ class Row(ScoredRecord):
     Attributes:
         imgsz: size of the input in pixels; null is the build's own.
         p50_ms, p90_ms, fps, peak_mb: measured on the target; null if it was not there or samples are few.
-        score, others, drop: on the reported split (`Summary.split`), see `Accuracy`.
+        score, others, drop, drop_interval: on the reported split (`Summary.split`), see `Accuracy`.
         speedup: how many times as fast as the reference row (`Summary.reference`): the estimate of `gain`; in
             files of before that was told, p50 of the reference over this row's.
         gain: the speed-up from the turns that both rows took, with its interval; it is not the ratio of the
@@ -122,7 +123,8 @@ class Row(ScoredRecord):
         refused: why this row may not be chosen, one sentence each; empty when it may.
         ahead_of_time: build without the device that proves the file; null where none was made.
         placement: which operators the target's accelerator runs; null where its compiler does not tell.
-        artifact, bench: paths relative to the build folder.
+        artifact, bench, evaluated: paths relative to the build folder; the last is the folder of the
+            accuracies (`records/evaluated.py`).
         built: where the artifact was compiled; null where only the device can.
     """
 
@@ -140,6 +142,7 @@ class Row(ScoredRecord):
     score: float | None = None
     others: dict[MetricName, float] = Field(default_factory=dict)
     drop: float | None = None
+    drop_interval: Interval | None = None
     speedup: Measured | None = None
     gain: Speedup | None = None
     val: Accuracy | None = None
@@ -156,6 +159,7 @@ class Row(ScoredRecord):
     sha256: str
     built: Built | None = None
     bench: Inner | None = None
+    evaluated: Inner | None = None
 
     @property
     def name(self) -> str:
@@ -194,7 +198,7 @@ class ExportCheck(Record):
 
 
 WarningCode = Literal[
-    "int8_slower", "accuracy_collapse", "no_effect", "fallback", "pruned_slower", "unfit_run"
+    "int8_slower", "accuracy_collapse", "no_effect", "fallback", "pruned_slower", "unfit_run", "few_images"
 ]
 
 
@@ -274,7 +278,7 @@ class Summary(Record):
     batch: int = 1
     split: str
     selection_split: str
-    budget: dict[str, float | None]
+    budget: dict[str, bool | float | None]
     bench_profile: str
     threads: int
     targets: dict[str, TargetSummary]

@@ -97,6 +97,12 @@ def draw(data: Table, console: Console, styles: Mapping[str, str] | None = None)
             _put(console, _joined(data.heads, part, widths), style)
 
 
+def fits(data: Table, console: Console) -> bool:
+    """Tell whether a table has room for every row on one line, with nothing folded."""
+    rows = [tuple(for_terminal(cell.text) for cell in line.cells) for line in data.lines]
+    return _width(_natural(data.heads, rows)) <= console.width
+
+
 def _put(console: Console, line: str, style: str = "") -> None:
     """Print one line as it is; its parts are harmless alone, here it is made so as a whole."""
     console.print(Text(for_terminal(line), style), soft_wrap=True)
@@ -108,18 +114,26 @@ def _title(head: Head) -> tuple[str, ...]:
 
 def _widths(heads: Sequence[Head], rows: Sequence[Sequence[str]], limit: int) -> list[int] | None:
     """Return the width of each column, those of words narrowed to fit; None where they cannot fit."""
-    widths = [
-        max(map(cell_len, (*_title(head), *(row[index] for row in rows)))) for index, head in enumerate(heads)
-    ]
+    widths = _natural(heads, rows)
     floors = [
         width if head.numeric else min(width, _LEAST) for head, width in zip(heads, widths, strict=True)
     ]
-    while sum(widths) + _GAP * (len(widths) - 1) > limit:
+    while _width(widths) > limit:
         spare = [index for index, floor in enumerate(floors) if widths[index] > floor]
         if not spare:
             return None
         widths[max(spare, key=widths.__getitem__)] -= 1
     return widths
+
+
+def _natural(heads: Sequence[Head], rows: Sequence[Sequence[str]]) -> list[int]:
+    return [
+        max(map(cell_len, (*_title(head), *(row[index] for row in rows)))) for index, head in enumerate(heads)
+    ]
+
+
+def _width(widths: Sequence[int]) -> int:
+    return sum(widths) + _GAP * (len(widths) - 1)
 
 
 def fold(text: str, width: int) -> list[str]:

@@ -12,6 +12,7 @@ from edgeprune.records.summary import ALTERNATIVES, Row
 from edgeprune.report import tables
 from edgeprune.report.bars import channels, memory
 from edgeprune.report.cells import Cell, number, plain, printable
+from edgeprune.report.certainty import CONFIDENCE, interval_text, optimism, shows_intervals
 from edgeprune.report.descent import iterations_table, passes_table, prediction_note
 from edgeprune.report.distribution import latency_histograms, latency_percentiles
 from edgeprune.report.facts import Report, load_report, save_page
@@ -92,6 +93,8 @@ def render_html(report: Report) -> str:
         passes_table=passes_table,
         iterations_table=iterations_table,
         prediction_note=prediction_note,
+        intervals=CONFIDENCE if shows_intervals(summary) else "",
+        optimism=optimism(summary),
         tables=tables,
         plain=plain,
         number=number,
@@ -131,6 +134,7 @@ def tiles(report: Report) -> list[tuple[str, Cell, str]]:
         return "" if before is None else f"was {number(before, digits).text}"
 
     cell = speedup_cell(row, interval=False)
+    told = interval_text(row.drop_interval)
     rated = "" if row.score is None else f"{row.score:.4f} on {plain(report.summary.split)}"
     return [
         (
@@ -140,7 +144,7 @@ def tiles(report: Report) -> list[tuple[str, Cell, str]]:
         ),
         ("p50, ms", number(row.p50_ms, 2), was("p50_ms", 2)),
         ("FPS", number(row.fps, 1), was("fps", 1)),
-        (f"{row.metric} drop", number(row.drop, 4, "not evaluated"), rated),
+        (f"{row.metric} drop", number(row.drop, 4, "not evaluated"), " ".join(filter(None, (told, rated)))),
         ("size, MB", number(row.size_mb, 2), was("size_mb", 2)),
         ("peak memory, MB", number(row.peak_mb), was("peak_mb", 0)),
     ]

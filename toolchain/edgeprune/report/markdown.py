@@ -9,6 +9,7 @@ from pathlib import Path
 from edgeprune.records.pruning import Pruning
 from edgeprune.report import tables
 from edgeprune.report.cells import Line, Table, number, plain, printable
+from edgeprune.report.certainty import CONFIDENCE, optimism, shows_intervals
 from edgeprune.report.descent import iterations_table, passes_table, prediction_note
 from edgeprune.report.facts import Report, load_report, save_page
 from edgeprune.report.heading import chosen_place, done_on, heading
@@ -98,6 +99,10 @@ def _rows(report: Report) -> list[str]:
             for warning in report.summary.warnings
         ]
         parts += ["### Warnings", "\n".join(lines)]
+    if choice := optimism(report.summary):
+        parts.append(escape(choice))
+    if shows_intervals(report.summary):
+        parts.append(escape(f"{CONFIDENCE}."))
     if batch := tables.batch_words(report.summary):
         parts.append(escape(f"{batch[0].upper()}{batch[1:]}."))
     if report.summary.reference:

@@ -11,7 +11,8 @@ from edgeprune.bench.statistics import PERCENTILE_MINIMA, latency_ms, median_ms
 from edgeprune.core.text import flatten
 from edgeprune.records.pruning import Limit, Pruning
 from edgeprune.records.summary import Row, Summary, TargetSummary
-from edgeprune.report.cells import Cell, Head, Line, Table, number, table, word
+from edgeprune.report.cells import MISSING, Cell, Head, Line, Table, number, table, word
+from edgeprune.report.certainty import drop_cell
 from edgeprune.report.facts import Report
 from edgeprune.report.heading import unfit_by
 from edgeprune.report.machine import date_words, machine_facts, time_words
@@ -64,11 +65,15 @@ def _row_line(report: Report, target: TargetSummary, row: Row) -> Line:
         speedup_cell(row, absent if row.p50_ms is None else "no reference row was measured"),
         *(number(row.others.get(other), 4, unrated) for other in report.summary.other_metrics),
         number(row.score, 4, unrated),
-        number(row.drop, 4, unrated if row.score is None else "the original fp32 was not evaluated"),
+        drop_cell(
+            row.drop,
+            row.drop_interval,
+            unrated if row.score is None else "the original fp32 was not evaluated",
+        ),
     ]
     if report.summary.selection_split != report.summary.split:
-        drop = row.val.drop if row.val else None
-        cells.append(number(drop, 4, f"not evaluated on {report.summary.selection_split}"))
+        why = f"not evaluated on {report.summary.selection_split}"
+        cells.append(drop_cell(row.val.drop, row.val.drop_interval, why) if row.val else Cell(MISSING, why))
     cells += [number(row.peak_mb, 0, absent), number(row.size_mb, 2)]
     return Line(tuple(cells), report.tone(row), row.refused, unfit_by(row))
 
@@ -162,7 +167,8 @@ def runtimes(target: TargetSummary) -> str:
 def budget_words(summary: Summary) -> list[str]:
     """Return the budgets that were set, one phrase each."""
     phrases = {
-        "max_drop": f"{summary.metric} drop ≤ {{:g}} on {summary.selection_split}",
+        "max_drop": f"{summary.metric} drop ≤ {{:g}} on {summary.selection_split}"
+        + (" with its whole 95 % interval" if summary.budget.get("sure") else ""),
         "min_fps": "FPS ≥ {:g}",
         "max_latency_ms": "p50 ≤ {:g} ms",
         "max_memory_mb": "peak memory ≤ {:g} MB",
@@ -170,7 +176,7 @@ def budget_words(summary: Summary) -> list[str]:
     return [
         phrases.get(key, f"{key} {{:g}}").format(value)
         for key, value in summary.budget.items()
-        if value is not None
+        if value is not None and key != "sure"
     ]
 
 

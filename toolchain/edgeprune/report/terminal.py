@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 from rich.console import Console
 from rich.text import Text
 
 from edgeprune.records.summary import Row, SanityWarning, Summary, TargetSummary
 from edgeprune.report.cells import Cell, Head, Line, Table, number, plain, split_metric
-from edgeprune.report.console import draw, for_terminal, say
+from edgeprune.report.certainty import LEGENDS, Room, aligned, brief_cell, optimism, shows_intervals
+from edgeprune.report.console import draw, fits, for_terminal, say
 from edgeprune.report.heading import heading
 from edgeprune.report.sensitivity import guard_note
 from edgeprune.report.tables import (
@@ -32,16 +34,21 @@ _SIZE = (Head("peak", "MB"), Head("size", "MB"))
 
 def print_summary(summary: Summary, console: Console) -> None:
     """Print the rows per target, what a device has left to do, the budget, warnings, and last the verdict."""
+    room = _room(summary, console)
     for name, target in summary.targets.items():
-        _print_target(summary, name, target, console)
+        _print_target(summary, name, target, console, room)
     legend = [*filter(None, [batch_words(summary)]), f"accuracy is on {plain(summary.split)}"]
     if summary.chosen:
         legend.append(f"{CHOSEN} chosen, {BEST} best on its target")
     if summary.reference:
         legend.append(f"speed-up is over {plain(summary.reference)}")
+    if LEGENDS[room] and shows_intervals(summary):
+        legend.append(LEGENDS[room])
     if any(row.gain and row.gain.disturbed for row in summary.rows()):
         legend.append(f"{AT_LEAST}: the machine disturbed the run, it is at least so much")
     say(console, "; ".join(legend), "dim")
+    if said := optimism(summary):
+        say(console, said, "dim")
     budgets = ", ".join(budget_words(summary)) or "none was set"
     say(console, f"Budget: {budgets}")
     print_warnings(summary.warnings, console)
@@ -54,19 +61,18 @@ def print_warnings(warnings: Iterable[SanityWarning], console: Console) -> None:
         say(console, f"{WARNED} {warning.code}: {plain(warning.text)} {plain(warning.advice)}", "yellow")
 
 
-def _print_target(summary: Summary, name: str, target: TargetSummary, console: Console) -> None:
+def _room(summary: Summary, console: Console) -> Room:
+    """Tell how much of the intervals fits into the tables of all targets."""
+    for room in LEGENDS:
+        if all(fits(_table(summary, target, room), console) for target in summary.targets.values()):
+            return room
+    return "none"
+
+
+def _print_target(summary: Summary, name: str, target: TargetSummary, console: Console, room: Room) -> None:
     title = Text(for_terminal(plain(name)), "bold").append(f"  {for_terminal(runtimes(target))}", "dim")
     console.print(title)
-    stem, rest = split_metric(summary.metric)
-    rated = (Head(f"{stem}\n{rest}".strip()), Head(f"{stem}\ndrop"))
-    image = [Head("image", "ms")] if summary.batch > 1 else []
-    heads = (Head("  row", numeric=False), _SPEED[0], *image, *_SPEED[1:], *rated, *_SIZE)
-    lines = []
-    for row in target.rows:
-        mark = _mark(summary, target, row)
-        marked = Cell(f"{mark or ' '} {row.name} {plain(row.precision)}")
-        lines.append(Line((marked, *_numbers(summary, row)), mark))
-    draw(Table(heads, tuple(lines)), console, _STYLES)
+    draw(_table(summary, target, room), console, _STYLES)
     for row in target.rows:
         if row.refused:
             say(console, f"{REFUSED} {row.name} {row.precision}: {plain(' '.join(row.refused))}", "dim")
@@ -86,12 +92,30 @@ def _print_target(summary: Summary, name: str, target: TargetSummary, console: C
     console.print()
 
 
-def _numbers(summary: Summary, row: Row) -> list[Cell]:
-    timed = ((row.p50_ms, 2), (row.p90_ms, 2), (row.fps, 1))
-    rest = ((row.score, 4), (row.drop, 4), (row.peak_mb, 0), (row.size_mb, 2))
-    before, after = ([number(value, digits) for value, digits in part] for part in (timed, rest))
-    before[1:1] = image_cells(summary, row)
-    return [*before, speedup_cell(row, interval=False), *after]
+def _table(summary: Summary, target: TargetSummary, room: Room) -> Table:
+    stem, rest = split_metric(summary.metric)
+    rated = (Head(f"{stem}\n{rest}".strip()), Head(f"{stem}\ndrop"))
+    image = [Head("image", "ms")] if summary.batch > 1 else []
+    heads = (Head("  row", numeric=False), _SPEED[0], *image, *_SPEED[1:], *rated, *_SIZE)
+    drops = aligned([brief_cell(row.drop, row.drop_interval, room) for row in target.rows])
+    return Table(heads, tuple(map(partial(_line, summary, target), target.rows, drops)))
+
+
+def _line(summary: Summary, target: TargetSummary, row: Row, drop: Cell) -> Line:
+    mark = _mark(summary, target, row)
+    cells = [
+        Cell(f"{mark or ' '} {row.name} {plain(row.precision)}"),
+        number(row.p50_ms, 2),
+        *image_cells(summary, row),
+        number(row.p90_ms, 2),
+        number(row.fps, 1),
+        speedup_cell(row, interval=False),
+        number(row.score, 4),
+        drop,
+        number(row.peak_mb),
+        number(row.size_mb, 2),
+    ]
+    return Line(tuple(cells), mark)
 
 
 def _mark(summary: Summary, target: TargetSummary, row: Row) -> str:

@@ -23,6 +23,7 @@ from edgeprune.images.preprocess import Placement, Preprocess
 from edgeprune.images.reading.labels import Labelling, Labels
 from edgeprune.images.size import sides
 from edgeprune.models import Array, Predict
+from edgeprune.records.resampling.evidence import Matches
 from edgeprune.records.scores import Accuracy
 
 METRIC, LENIENT = "mAP50-95", "mAP50"
@@ -244,7 +245,7 @@ def _accuracy(dataset: Dataset, split: str, judge: Judge, rated: Iterable[_Rated
             names = [dataset.distinct_names[int(label)] for label in present]
             per_class = {name: float(row.mean()) for name, row in zip(names, ap, strict=True)}
         scores = {f"{kind}{METRIC}": float(ap.mean()), f"{kind}{LENIENT}": float(ap[:, 0].mean())} | scores
-    return Accuracy(
+    found = Accuracy(
         metric=judge.metric,
         split=split,
         images=len(images),
@@ -252,3 +253,24 @@ def _accuracy(dataset: Dataset, split: str, judge: Judge, rated: Iterable[_Rated
         others=scores,
         per_class=per_class,
     )
+    counts = [len(each.rows) for each in images], [len(each.classes) for each in images]
+    return found.made_of(matches_of(right, rows[:, 0], rows[:, 1], classes, counts))
+
+
+def matches_of(
+    right: npt.NDArray[np.bool_],
+    scores: npt.NDArray[np.float32],
+    predicted: npt.NDArray[np.float32],
+    classes: npt.NDArray[np.float32],
+    counts: tuple[Sequence[int], Sequence[int]],
+) -> Matches:
+    """Return what a mAP of ultralytics is made of, in the order that `ap_per_class` sorts detections to.
+
+    Args:
+        right: bool (n, 10), `match` of all images, one after the other; scores, predicted: (n,) as well.
+        classes: (m,) of the targets.
+        counts: of detections and of targets, by image.
+    """
+    order = np.argsort(-scores)
+    image, target_image = (np.repeat(np.arange(len(each)), each) for each in counts)
+    return Matches(right[order], predicted[order], image[order], classes, target_image)

@@ -20,6 +20,7 @@ from edgeprune.images.dataset import Dataset
 from edgeprune.images.postprocess import Postprocess
 from edgeprune.images.preprocess import Placement, Preprocess
 from edgeprune.models import Predict
+from edgeprune.records.resampling.evidence import Matches
 from edgeprune.records.scores import Accuracy
 
 Floats = npt.NDArray[np.float64]
@@ -51,10 +52,14 @@ def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess, p
         scores.append(boxes[:, 4].numpy())
         predicted.append(boxes[:, 5].numpy())
     classes = np.concatenate([rows[:, 0] for rows in labels])
-    ap = average_precision(np.concatenate(right), np.concatenate(scores), np.concatenate(predicted), classes)
+    matched, confidence, named = (np.concatenate(each) for each in (right, scores, predicted))
+    ap = average_precision(matched, confidence, named, classes)
     by_class = {dataset.distinct_names[int(index)]: float(row.mean()) for index, row in ap.items()}
     rows = np.stack(list(ap.values()))
-    return Accuracy(
+    order = np.argsort(-confidence, kind="stable")
+    image, target_image = (np.repeat(np.arange(len(each)), list(map(len, each))) for each in (right, labels))
+    evidence = Matches(matched[order], named[order], image[order], classes, target_image, "to_one")
+    accuracy = Accuracy(
         metric=METRIC,
         split=split,
         images=len(labels),
@@ -62,6 +67,7 @@ def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess, p
         others={LENIENT: float(rows[:, 0].mean())},
         per_class=by_class if rows.any() else {},
     )
+    return accuracy.made_of(evidence)
 
 
 def match(overlap: npt.NDArray[np.floating]) -> Flags:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from edgeprune.report.cells import MISSING, Cell, Head, Table, number, plain, table, word
+from edgeprune.report.certainty import drop_cell
 from edgeprune.report.devices.entries import DeviceLine, Figures
 from edgeprune.report.devices.tables import measured
 from edgeprune.report.tables import speedup_cell
@@ -28,14 +29,18 @@ def ship_table(lines: Sequence[DeviceLine]) -> Table:
 def _ship_cells(line: DeviceLine, one: Figures) -> list[Cell]:
     row = one.row
     only = "" if line.shipped else ", the fastest that its build allows"
-    lost = None if row is None or row.drop is None else row.drop
+    lost = (
+        drop_cell(row.drop, row.drop_interval, "not evaluated there")
+        if row
+        else number(None, why="not evaluated there")
+    )
     return [
         Cell(str(line.number)),
         word(line.device),
         word(f"{one.variant}{only}, {line.source.letter}: {line.runs}"),
         measured(one, one.p50_ms, 2),
         speedup_cell(row) if row else Cell(MISSING, "bench compares with no original"),
-        number(lost, 4, why="not evaluated there", suffix=f" {plain(row.metric)}" if row else ""),
+        Cell(f"{lost.text} {plain(row.metric)}") if row and not lost.why else lost,
         number(one.peak_mb),
     ]
 

@@ -1,0 +1,1 @@
+"""How sure a difference of two accuracies is: the paired bootstrap over images, in numpy alone."""
