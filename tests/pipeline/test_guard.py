@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprune.pipeline import guard
-from edgeprune.pipeline.guard import MOST_TRIES, Rung, expected_drops, ladder, search
+from edgeprune.pipeline.guard import MOST_TRIES, Mix, expected_drops, rank_mixes, search
 from edgeprune.records.sensitivity import LayerSensitivity
 
 
@@ -31,14 +31,14 @@ layers = st.lists(
 
 
 def _real(drops: dict[str, float], extra: float = 1.0):  # type: ignore[no-untyped-def]
-    def measured(rung: Rung) -> float:
-        return extra * sum(drop for name, drop in drops.items() if name not in rung.floats)
+    def measured(mix: Mix) -> float:
+        return extra * sum(drop for name, drop in drops.items() if name not in mix.floats)
 
     return measured
 
 
 def test_what_is_cheap_to_leave_in_float_goes_first() -> None:
-    chosen, tries = search(ladder(LAYERS), 0.035, _real({"concat": 0.55, "dear": 0.03, "cheap": 0.03}))
+    chosen, tries = search(rank_mixes(LAYERS), 0.035, _real({"concat": 0.55, "dear": 0.03, "cheap": 0.03}))
     assert set(chosen.floats) == {"concat", "cheap"}
     assert tries[0].predicted <= 0.035
 
@@ -46,26 +46,26 @@ def test_what_is_cheap_to_leave_in_float_goes_first() -> None:
 def test_a_prediction_that_was_off_is_corrected() -> None:
     """Drops that together are three times their sum: more layers go back to float until it holds."""
     real = _real({"concat": 0.55, "dear": 0.03, "cheap": 0.03, "fine": 0.001}, extra=3)
-    chosen, tries = search(ladder(LAYERS), 0.035, real)
+    chosen, tries = search(rank_mixes(LAYERS), 0.035, real)
     assert real(chosen) <= 0.035 < tries[0].drop
     assert {"concat", "cheap", "dear"} <= set(chosen.floats) and len(chosen.floats) < len(LAYERS)
 
 
 def test_what_nothing_holds_is_all_in_float() -> None:
-    chosen, tries = search(ladder(LAYERS), 0.01, lambda rung: 0.5 if len(rung.floats) < 5 else 0.0)
+    chosen, tries = search(rank_mixes(LAYERS), 0.01, lambda mix: 0.5 if len(mix.floats) < 5 else 0.0)
     assert set(chosen.floats) == {entry.layer for entry in LAYERS}
     assert all(tried.drop > 0.01 for tried in tries)
 
 
 def test_without_times_the_fewest_layers_are_left_in_float() -> None:
     untimed = tuple(entry.model_copy(update={"float_ms": None}) for entry in LAYERS)
-    chosen, _ = search(ladder(untimed), 0.065, _real({"concat": 0.55, "dear": 0.03, "cheap": 0.03}))
+    chosen, _ = search(rank_mixes(untimed), 0.065, _real({"concat": 0.55, "dear": 0.03, "cheap": 0.03}))
     assert chosen.floats == ("concat",)
 
 
 def test_a_layer_that_int8_slows_down_is_left_in_float() -> None:
     slow = (*LAYERS, layer("slow", 0.0, 0.0, -0.5))
-    assert all("slow" in rung.floats for rung in ladder(slow))
+    assert all("slow" in mix.floats for mix in rank_mixes(slow))
 
 
 def test_drops_within_the_noise_of_the_metric_are_told_by_the_error() -> None:
@@ -81,7 +81,7 @@ def test_drops_within_the_noise_of_the_metric_are_told_by_the_error() -> None:
 def test_predictions_that_tell_nothing_leave_a_bisection() -> None:
     """What ruins the network is where nobody looked: the fewest tries still find it, not all in float."""
     blind = [layer(f"l{i}", 1e-3 / (i + 1), None, 0.1) for i in range(60)]
-    chosen, tries = search(ladder(blind), 0.01, lambda rung: 0.0 if "l20" in rung.floats else 0.5)
+    chosen, tries = search(rank_mixes(blind), 0.01, lambda mix: 0.0 if "l20" in mix.floats else 0.5)
     assert "l20" in chosen.floats and len(chosen.floats) < 40 and len(tries) <= MOST_TRIES
 
 
@@ -90,7 +90,7 @@ def test_the_solver_leaves_the_standard_output_alone(capfd: pytest.CaptureFixtur
     draw = np.random.default_rng(1)
     for _ in range(5):
         rows = zip(10 ** draw.uniform(-9, 0, 60), draw.normal(0, 0.1, 60), strict=True)
-        ladder([layer(f"l{i}", 1.0, float(drop), float(gain)) for i, (drop, gain) in enumerate(rows)])
+        rank_mixes([layer(f"l{i}", 1.0, float(drop), float(gain)) for i, (drop, gain) in enumerate(rows)])
     assert capfd.readouterr().out == ""
 
 
@@ -100,18 +100,18 @@ def test_a_layer_that_was_not_evaluated_counts_by_its_error() -> None:
 
 
 @given(layers, st.floats(0, 0.1), st.floats(0.2, 5))
-def test_the_budget_holds_by_measurement_and_the_ladder_ends_in_float(
+def test_the_budget_holds_by_measurement_and_the_mixes_end_in_float(
     found: tuple[LayerSensitivity, ...], budget: float, extra: float
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(guard, "RUNGS", 12)  # each is an integer program: 60 of them for each example take long
-        rungs = ladder(found)
-    assert set(rungs[-1].floats) == {entry.layer for entry in found}
-    assert [rung.predicted for rung in rungs] == sorted((rung.predicted for rung in rungs), reverse=True)
+        patch.setattr(guard, "MIXES", 12)  # each is an integer program: 60 of them for each example take long
+        mixes = rank_mixes(found)
+    assert set(mixes[-1].floats) == {entry.layer for entry in found}
+    assert [mix.predicted for mix in mixes] == sorted((mix.predicted for mix in mixes), reverse=True)
     real = _real({entry.layer: max(entry.drop or 0, 0) for entry in found}, extra)
-    chosen, tries = search(rungs, budget, real)
+    chosen, tries = search(mixes, budget, real)
     assert real(chosen) <= budget and len(tries) <= MOST_TRIES
 
 
 def test_no_layers_leave_nothing_to_choose() -> None:
-    assert search(ladder(()), 0.01, lambda rung: pytest.fail("nothing to measure"))[0].floats == ()
+    assert search(rank_mixes(()), 0.01, lambda mix: pytest.fail("nothing to measure"))[0].floats == ()

@@ -75,7 +75,7 @@ def target(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Descent]:
             notify=lambda *_: None,
             info=SimpleNamespace(metric="mAP50-95"),
         )
-        goal = latency_goal(context.recipe, TABLE)
+        goal = latency_goal(context.recipe, TABLE, TABLE.whole_ms)
         assert goal
         return descend(cast(Build, context), _model(10.0), _model(10.0), PROFILE, TABLE, goal)
 
@@ -92,14 +92,14 @@ def target(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Descent]:
     ],
 )
 def test_the_goal_is_the_recipes_own_or_that_of_its_budget(options: dict[str, float], goal: Goal) -> None:
-    assert latency_goal(load_recipe(**options), TABLE) == goal
+    assert latency_goal(load_recipe(**options), TABLE, 10.0) == goal
 
 
 def test_of_two_budgets_of_speed_the_stricter_one_is_the_goal() -> None:
     both = {"budget__min_fps": 125.0, "budget__max_latency_ms": 7.5}
-    assert latency_goal(load_recipe(**both), TABLE) == Goal(7.5, "7.50 ms")
+    assert latency_goal(load_recipe(**both), TABLE, 10.0) == Goal(7.5, "7.50 ms")
     both = {"budget__min_fps": 125.0, "budget__max_latency_ms": 9.5}
-    assert latency_goal(load_recipe(**both), TABLE) == Goal(8.0, "125 FPS (8.00 ms)")
+    assert latency_goal(load_recipe(**both), TABLE, 10.0) == Goal(8.0, "125 FPS (8.00 ms)")
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_of_two_budgets_of_speed_the_stricter_one_is_the_goal() -> None:
     ],
 )
 def test_a_budget_that_is_met_unpruned_or_stands_beside_a_goal_is_none(options: dict[str, float]) -> None:
-    assert latency_goal(load_recipe(**options), TABLE) is None
+    assert latency_goal(load_recipe(**options), TABLE, 10.0) is None
 
 
 def test_only_a_rewriting_pays_for_its_factors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

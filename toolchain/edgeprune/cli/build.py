@@ -52,6 +52,12 @@ from edgeprune.core.extras import require_build
     "growing_reg, taylor, hessian, obdc, apoz or combined.",
 )
 @click.option("--epochs", type=number("epochs"), help="Epochs of fine-tuning.")
+@click.option(
+    "--effort",
+    type=click.Choice(["quick", "standard", "thorough"]),
+    help="How long to search for the smallest network in budget, where no size is given.",
+)
+@click.option("--hours", type=number("hours"), help="Hours that this search may take.")
 @click.option("--compare", is_flag=True, help="Also measure what could be run instead of pruning, as fast.")
 @click.option(
     "--smaller",
@@ -88,6 +94,8 @@ def command(
 ) -> None:
     """Prune, export, quantize, compile and measure MODEL for each TARGET; choose the fastest row in budget.
 
+    Without a size (--ratio, --speedup, --target-latency or --macs), the smallest network is searched for
+    that keeps to --max-drop.
     Stages are cached in the build folder: the same command again goes on where the last one ended.
     """
     require_build("build")
@@ -137,6 +145,8 @@ def _recipe_keys(options: dict[str, object], compare: bool) -> dict[str, object]
         "macs": "prune__macs",
         "criterion": "prune__criterion",
         "epochs": "finetune__epochs",
+        "effort": "solve__effort",
+        "hours": "solve__hours",
         "max_drop": "budget__max_drop",
         "min_fps": "budget__min_fps",
         "max_latency_ms": "budget__max_latency_ms",

@@ -87,6 +87,7 @@ LIMITS: Final[Mapping[str, Limit]] = {
     "weight_decay": Limit(0, 10),
     "temperature": Limit(0, 1000, above=True),
     # the search
+    "hours": Limit(0, 1000, above=True),
     "trials": _whole(1, 1_000_000),
     "sweep_trials": _whole(1, 20),
     # the export

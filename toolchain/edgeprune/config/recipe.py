@@ -231,6 +231,21 @@ class QuantizeRecipe(_Section):
     aware_epochs: int = within("epochs", 0)
 
 
+SearchEffort = Literal["quick", "standard", "thorough"]
+
+
+class SolveRecipe(_Section):
+    """How long is searched for the fastest network within `budget.max_drop`, where no size is asked for.
+
+    Attributes:
+        effort: how many sizes are tried and how long they are trained, see `pipeline.solve.plan`.
+        hours: what the search is planned for, and when it ends with what it has; null bounds nothing.
+    """
+
+    effort: SearchEffort = "standard"
+    hours: float | None = within("hours", None)
+
+
 BenchLength = Literal["quick", "standard"]
 
 
@@ -278,12 +293,28 @@ class Recipe(_Section):
     seed: int = within("seed", 0)
     input: InputRecipe = InputRecipe()
     prune: PruneRecipe = PruneRecipe()
+    solve: SolveRecipe = SolveRecipe()
     sparse: SparseRecipe = SparseRecipe()
     finetune: FinetuneRecipe = FinetuneRecipe()
     export: ExportRecipe = ExportRecipe()
     quantize: QuantizeRecipe = QuantizeRecipe()
     bench: BenchRecipe = BenchRecipe()
     budget: BudgetRecipe = BudgetRecipe()
+
+    @property
+    def solves(self) -> bool:
+        """Whether the size of the pruned network is searched for: the recipe names none."""
+        settings = self.prune
+        return settings.enabled and not (settings.goal or settings.ratios or settings.steps > 1)
+
+    @model_validator(mode="after")
+    def _has_a_search(self) -> Recipe:
+        if self.solve == SolveRecipe() or self.solves:
+            return self
+        settings = self.prune
+        named = settings.goal or ("ratios" if settings.ratios else "steps")
+        key = f"prune.{named}" if settings.enabled else "prune.enabled: false"
+        raise ValueError(f"solve: with {key} no size is searched for: leave out one of the two")
 
     @model_validator(mode="after")
     def _has_a_regulariser(self) -> Recipe:

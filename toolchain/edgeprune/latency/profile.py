@@ -41,6 +41,8 @@ from edgeprune.records.latency_table import Anchor, Grid, LatencyTable, Scan, Sh
 Notify = Callable[[str, float, str], None]
 
 
+LEAST = 0.25
+"""Share of its channels that every group keeps in the narrowest network that a table is held against."""
 DISTURBED = "disturbed.json"
 """Beside the rounds of a chunk that others disturbed twice: the share of a core's time that they took."""
 
@@ -148,15 +150,20 @@ class _Run:
         scanned = self._scans()
         # A table without a scan (every layer is narrow) goes by what the profile says.
         step = derive_step(scanned) if scanned else self.subject.profile.channel_step[self.subject.precision]
-        half = {name: on_step(width / 2, step, width) for name, width in self.original.items()}
-        half = {name: width for name, width in half.items() if width < self.original[name]}
-        wholes = {"original": whole} | ({"half": self._engine("half", half)} if half else {})
+        narrowed = {
+            "half": self._narrowed(lambda width: on_step(width / 2, step, width)),
+            "least": self._narrowed(lambda width: on_step(width * LEAST, step, width)),
+        }
+        kept = {name: keep for name, keep in narrowed.items() if keep}
+        if kept.get("half") == kept.get("least"):
+            kept.pop("half", None)
+        wholes = {"original": whole} | {name: self._engine(name, keep) for name, keep in kept.items()}
         axes = axes_of(self.layers, step, self.plan.axis)
         grids, times, pace = self._grids("measure", axes, wholes)
         # In chunks of their own: what a network is predicted to take is the same with them and without.
         factors = axes_through(self._to_compare(rewrite, step))
         factor_grids, *_ = self._grids("factors", factors, {"original": whole}, pace)
-        anchors = [Anchor(keep=half if name == "half" else {}, **summary(times[name])) for name in wholes]
+        anchors = [Anchor(keep=kept.get(name, {}), **summary(times[name])) for name in wholes]
         return LatencyTable(
             key=self.key,
             model=self.subject.digest,
@@ -171,6 +178,11 @@ class _Run:
             anchors=tuple(anchors),
             foreign=self.foreign,
         )
+
+    def _narrowed(self, width_of: Callable[[int], int]) -> dict[str, int]:
+        """Return the groups that are narrower at these widths, with what they keep."""
+        kept = {name: width_of(width) for name, width in self.original.items()}
+        return {name: width for name, width in kept.items() if width < self.original[name]}
 
     def _engine(self, name: str, keep: Mapping[str, int]) -> Artifact:
         subject = self.subject

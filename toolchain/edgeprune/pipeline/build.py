@@ -27,6 +27,7 @@ from edgeprune.pipeline.measure import measure_rows
 from edgeprune.pipeline.mixed_precision import guard_row
 from edgeprune.pipeline.prune import prune_model
 from edgeprune.pipeline.rows import export_model
+from edgeprune.pipeline.solve.rungs import Entry
 from edgeprune.pipeline.summarize import summarize, write_outputs
 from edgeprune.quantize import require_method
 from edgeprune.records.pruning import Pruning
@@ -52,10 +53,13 @@ def build(request: BuildRequest, notify: Notify, testbed: Testbed | None = None)
         candidates: list[Candidate] = []
         checks: dict[str, ExportCheck] = {}
         prunings: dict[str, Pruning] = {}
+        tried: tuple[Entry, ...] = ()
         for profile in request.targets:
             models: dict[Variant, Artifact] = {"original": original}
             if request.recipe.prune.enabled:
-                models["pruned"], prunings[profile.name] = prune_model(context, original, profile)
+                pruned = prune_model(context, original, profile, baseline, tried)
+                models["pruned"], prunings[profile.name] = pruned.model, pruned.report
+                tried = tried or pruned.tried
             for variant, model in models.items():
                 own = context.on(profile)
                 onnx, check = export_model(own, model, variant)

@@ -1,7 +1,7 @@
 """The mixed-precision choice: which layers stay in float so that accuracy holds at the least latency.
 
-Drops add up only roughly, so their sum orders the choices and never decides: `ladder` gives choices from the
-fastest to the safest, `search` measures the drop of real artifacts on a few of them.
+Drops add up only roughly, so their sum orders the choices and never decides: `rank_mixes` gives choices from
+the fastest to the safest, `search` measures the drop of real artifacts on a few of them.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from scipy.optimize import LinearConstraint
 from edgeprune.core.integer_program import cheapest_choice
 from edgeprune.records.sensitivity import GuardTry, LayerSensitivity
 
-RUNGS = 60
+MIXES = 60
 MOST_TRIES = 10
 GUIDED_TRIES = 4
 
 
 @dataclass(frozen=True)
-class Rung:
+class Mix:
     """One choice.
 
     Attributes:
@@ -57,7 +57,7 @@ def expected_drops(layers: Sequence[LayerSensitivity]) -> dict[str, float]:
     }
 
 
-def ladder(layers: Sequence[LayerSensitivity]) -> list[Rung]:
+def rank_mixes(layers: Sequence[LayerSensitivity]) -> list[Mix]:
     """Return choices of growing predicted latency and shrinking predicted drop, the last all in float.
 
     Each is the solution of a knapsack: the fewest milliseconds lost to float layers under a bound on the sum
@@ -69,18 +69,18 @@ def ladder(layers: Sequence[LayerSensitivity]) -> list[Rung]:
     cost = {layer.layer: (layer.gained_ms or 0.0) if timed else 1.0 for layer in layers}
     total = sum(drops.values())
     least = min(drops.values(), default=0.0)
-    rungs: dict[tuple[str, ...], Rung] = {}
+    mixes: dict[tuple[str, ...], Mix] = {}
 
-    def rung(floats: tuple[str, ...]) -> Rung:
+    def mix(floats: tuple[str, ...]) -> Mix:
         predicted = sum(drop for name, drop in drops.items() if name not in floats)
-        return Rung(floats, predicted, sum(cost[name] for name in floats) if timed else None)
+        return Mix(floats, predicted, sum(cost[name] for name in floats) if timed else None)
 
-    for bound in [total, *np.geomspace(total, max(least, total * 1e-6), RUNGS)[1:]] if drops else []:
+    for bound in [total, *np.geomspace(total, max(least, total * 1e-6), MIXES)[1:]] if drops else []:
         floats = _cheapest(drops, cost, float(bound))
-        rungs.setdefault(floats, rung(floats))
+        mixes.setdefault(floats, mix(floats))
     everything = tuple(layer.layer for layer in layers)
-    rungs.setdefault(everything, rung(everything))
-    return sorted(rungs.values(), key=lambda one: -one.predicted)
+    mixes.setdefault(everything, mix(everything))
+    return sorted(mixes.values(), key=lambda one: -one.predicted)
 
 
 def _cheapest(drops: Mapping[str, float], cost: Mapping[str, float], bound: float) -> tuple[str, ...]:
@@ -99,34 +99,34 @@ def _cheapest(drops: Mapping[str, float], cost: Mapping[str, float], bound: floa
 
 
 def search(
-    rungs: Sequence[Rung], budget: float, measured: Callable[[Rung], float]
-) -> tuple[Rung, tuple[GuardTry, ...]]:
-    """Return the fastest rung whose real drop keeps to a budget, and every try on the way.
+    mixes: Sequence[Mix], budget: float, measured: Callable[[Mix], float]
+) -> tuple[Mix, tuple[GuardTry, ...]]:
+    """Return the fastest mix whose real drop keeps to a budget, and every try on the way.
 
     A try that misses corrects the predictions above it by what it was off. One that holds is the upper end of
-    a bisection; after `GUIDED_TRIES` that miss, the predictions are worth nothing, and the last rung is it:
+    a bisection; after `GUIDED_TRIES` that miss, the predictions are worth nothing, and the last mix is it:
     all in float, taken untried when nothing else holds.
 
     Args:
         measured: drop on val of the artifact with these layers in float.
     """
     tries: list[GuardTry] = []
-    low, high, factor = -1, len(rungs) - 1, 1.0
-    at = _first(rungs, 0, budget)
+    low, high, factor = -1, len(mixes) - 1, 1.0
+    at = _first(mixes, 0, budget)
     while high - low > 1 and len(tries) < MOST_TRIES:
         at = min(max(at, low + 1), high - 1)
-        rung, drop = rungs[at], measured(rungs[at])
-        predicted = rung.predicted
-        tries.append(GuardTry(floats=len(rung.floats), predicted=predicted, drop=drop, lost_ms=rung.lost_ms))
+        mix, drop = mixes[at], measured(mixes[at])
+        predicted = mix.predicted
+        tries.append(GuardTry(floats=len(mix.floats), predicted=predicted, drop=drop, lost_ms=mix.lost_ms))
         if drop <= budget:
             high = at
         else:
             low, factor = at, max(factor, drop / max(predicted, 1e-9))
-        halve = high < len(rungs) - 1 or len(tries) >= GUIDED_TRIES
-        at = (low + high) // 2 if halve else _first(rungs, low + 1, budget / factor)
-    return rungs[high], tuple(tries)
+        halve = high < len(mixes) - 1 or len(tries) >= GUIDED_TRIES
+        at = (low + high) // 2 if halve else _first(mixes, low + 1, budget / factor)
+    return mixes[high], tuple(tries)
 
 
-def _first(rungs: Sequence[Rung], start: int, budget: float) -> int:
-    """Return the index of the first rung from `start` that is predicted to keep to a budget."""
-    return next((i for i in range(start, len(rungs)) if rungs[i].predicted <= budget), len(rungs) - 1)
+def _first(mixes: Sequence[Mix], start: int, budget: float) -> int:
+    """Return the index of the first mix from `start` that is predicted to keep to a budget."""
+    return next((i for i in range(start, len(mixes)) if mixes[i].predicted <= budget), len(mixes) - 1)

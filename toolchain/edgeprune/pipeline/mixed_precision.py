@@ -23,7 +23,7 @@ from edgeprune.images.preprocess import load_input
 from edgeprune.pipeline.context import SELECTION_SPLIT, Build, Candidate, reader_of
 from edgeprune.pipeline.convert import quantize_model, scheme_of
 from edgeprune.pipeline.evaluate import evaluate_engine
-from edgeprune.pipeline.guard import Rung, ladder, search
+from edgeprune.pipeline.guard import Mix, rank_mixes, search
 from edgeprune.pipeline.measure import bench_images
 from edgeprune.pipeline.rows import assess, candidate
 from edgeprune.pipeline.sensitivity import unit_ms
@@ -84,27 +84,27 @@ def guard_row(
     fallback = FALLBACK_OF.get(scheme_of(settings, profile), "float")
     choosing = replace(context, choosing=True)
 
-    def keep(rung: Rung) -> list[str]:
-        return [node for name in rung.floats for node in nodes[name]]
+    def keep(mix: Mix) -> list[str]:
+        return [node for name in mix.floats for node in nodes[name]]
 
-    def measured(rung: Rung) -> float:
-        found = assess(choosing, profile, variant, precision, model, keep(rung))[2]
+    def measured(mix: Mix) -> float:
+        found = assess(choosing, profile, variant, precision, model, keep(mix))[2]
         drop = score - found[SELECTION_SPLIT].score
-        count = len(rung.floats)
+        count = len(mix.floats)
         told = f"{count} layer{'s' * (count != 1)} in {fallback}: drops by {drop:.4f}"
         context.notify("guard", 0.5, told)
         return drop
 
-    rung, tries = search(ladder(layers), budget, measured)
-    context.notify("guard", 1.0, f"{name}: {len(rung.floats)} of {len(layers)} layers stay in {fallback}")
-    found = row(keep(rung))
+    mix, tries = search(rank_mixes(layers), budget, measured)
+    context.notify("guard", 1.0, f"{name}: {len(mix.floats)} of {len(layers)} layers stay in {fallback}")
+    found = row(keep(mix))
     report = Guard(
         fallback=fallback,
         metric=before.metric,
         score_before=before.score,
         drop_before=score - before.score,
         drop_after=score - found.accuracy[SELECTION_SPLIT].score,
-        floats=rung.floats,
+        floats=mix.floats,
         tries=tries,
         layers=layers,
     )

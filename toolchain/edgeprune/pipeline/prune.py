@@ -2,39 +2,76 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import NamedTuple
 
 from pydantic import TypeAdapter
 
-from edgeprune.config.recipe import DEFAULT_RATIO, Recipe, Regularised
+from edgeprune.config.recipe import Recipe
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.artifact import Artifact
-from edgeprune.core.errors import ConfigError
 from edgeprune.core.files import write_text_atomically
 from edgeprune.pipeline.context import Build
-from edgeprune.pipeline.prune_to_latency import Goal, descend, latency_goal, latency_table, speed_budget
+from edgeprune.pipeline.cut_to_size import cut_in_steps, cut_to_size
+from edgeprune.pipeline.prune_to_latency import (
+    Goal,
+    descend,
+    latency_goal,
+    latency_table,
+    own_latency,
+    require_reachable,
+    speed_budget,
+)
+from edgeprune.pipeline.solve.run import solve
+from edgeprune.pipeline.solve.rungs import Entry
 from edgeprune.pipeline.train import finetune, sparsify, train_aware
 from edgeprune.records.latency_table import LatencyTable
 from edgeprune.records.pruning import PassReport, Pruning
+from edgeprune.records.scores import Accuracy
 
 _PASSES = TypeAdapter(tuple[PassReport, ...])
 
 
-def prune_model(context: Build, original: Artifact, profile: DeviceProfile) -> tuple[Artifact, Pruning]:
-    """Return the pruned model of a target, trained back, and the account of what was removed."""
+class Pruned(NamedTuple):
+    """The pruned model of a target, the account of what was removed, and what a search has tried."""
+
+    model: Artifact
+    report: Pruning
+    tried: tuple[Entry, ...] = ()
+
+
+def prune_model(
+    context: Build,
+    original: Artifact,
+    profile: DeviceProfile,
+    baseline: Mapping[str, Accuracy],
+    tried: Sequence[Entry] = (),
+) -> Pruned:
+    """Prune a model for a target and train it back: to the recipe's goal, else to the budget of accuracy.
+
+    Args:
+        baseline: accuracy of the original by split.
+        tried: sizes that the search for another target of this build has tried.
+    """
     recipe = context.recipe
     dense, training = sparsify(context, original)
     dense, passes = apply_passes(context, dense, profile)
     changed = any(one.applied for one in passes)
-    student, report = _cut(context, dense, original, profile, changed)
-    report = report.model_copy(update={"sparse": training, "passes": passes})
-    if recipe.finetune.epochs:
-        student = finetune(context, student, original)
+    found = _cut(context, dense, original, profile, changed)
+    if found is None and recipe.solves:
+        model, report, entries = solve(context, (original, dense), profile, baseline, tried)
+        pruned = Pruned(model, report, entries)
+    else:
+        student, report = found or cut_to_size(context, dense, profile)
+        if recipe.finetune.epochs:
+            student = finetune(context, student, original)
+        pruned = Pruned(student, report)
     if recipe.quantize.aware_epochs and "int8" in profile.precisions:
-        student = train_aware(context, student, original, profile)
-    return student, report
+        pruned = pruned._replace(model=train_aware(context, pruned.model, original, profile))
+    report = pruned.report.model_copy(update={"sparse": training, "passes": passes})
+    return pruned._replace(report=report)
 
 
 def apply_passes(
@@ -97,8 +134,8 @@ def _decided(recipe: Recipe, is_measured: bool) -> Recipe:
 
 def _cut(
     context: Build, dense: Artifact, teacher: Artifact, profile: DeviceProfile, changed: bool
-) -> tuple[Artifact, Pruning]:
-    """Cut a model to the recipe's goal; without one, to its budgets of speed where these ask for it.
+) -> tuple[Artifact, Pruning] | None:
+    """Cut a model to the recipe's goal or to its budgets of speed; None where neither names a size.
 
     Args:
         changed: whether it has blocks, convolutions or activations that its weights do not know yet.
@@ -107,15 +144,22 @@ def _cut(
     budget = speed_budget(recipe) if context.testbed.measures(profile) else None
     if budget or recipe.prune.goal in ("latency_ms", "speedup"):
         table = latency_table(context, dense, profile)
-        goal = latency_goal(recipe, table)
+        own_ms = table.whole_ms
+        if recipe.prune.speedup is not None:
+            own_ms = own_latency(context, profile, table, teacher, dense)
+        goal = latency_goal(recipe, table, own_ms)
+        if goal and changed and goal.ms >= table.whole_ms:
+            context.notify("prune", 1.0, f"fast enough uncut: {table.whole_ms:.2f} ms by the latency table")
+            return dense, _account(context, dense, dense, table, goal)
         if goal:
+            require_reachable(context, dense, profile, table, goal)
             if changed and recipe.finetune.epochs:  # each cut will be judged: they come first
                 dense = finetune(context, dense, teacher)
             return _to_latency(context, dense, teacher, profile, table, goal)
         context.notify("prune", 1.0, f"fast enough unpruned: {table.whole_ms:.2f} ms by the latency table")
     if recipe.prune.steps > 1:
-        return _in_steps(context, dense, teacher, profile)
-    return _to_size(context, dense, profile)
+        return cut_in_steps(context, dense, teacher, profile)
+    return None if recipe.solves else cut_to_size(context, dense, profile)
 
 
 def _to_latency(
@@ -126,84 +170,13 @@ def _to_latency(
     table: LatencyTable,
     goal: Goal,
 ) -> tuple[Artifact, Pruning]:
-    from edgeprune.latency.to_latency import describe_descent
-
     descent = descend(context, dense, teacher, profile, table, goal)
-    recipe, imgsz = context.recipe.prune, context.spec.imgsz
-    report = describe_descent(
-        context.adapter, dense.path, descent.model.path, imgsz, recipe, table.step, goal.words
-    )
+    report = _account(context, dense, descent.model, table, goal)
     return descent.model, report.model_copy(update={"iterations": descent.iterations})
 
 
-def _in_steps(
-    context: Build, dense: Artifact, teacher: Artifact, profile: DeviceProfile
-) -> tuple[Artifact, Pruning]:
-    """Cut a model to a share of its size in several cuts, each with a short recovery but for the last one.
+def _account(context: Build, before: Artifact, after: Artifact, table: LatencyTable, goal: Goal) -> Pruning:
+    from edgeprune.latency.to_latency import describe_descent
 
-    Raises:
-        ConfigError: rounded to the channel step, all of them together cut nothing.
-    """
-    recipe, model = context.recipe, dense
-    for number in range(1, recipe.prune.steps + 1):
-        part = replace(context, request=replace(context.request, recipe=_part_way(recipe, number)))
-        shorter, report = _to_size(part, model, profile, dense)
-        if shorter != model and number < recipe.prune.steps:
-            shorter = finetune(context, shorter, teacher, recipe.prune.step_epochs)
-        model = shorter
-    if report.params_after == report.params_before:
-        raise ConfigError(
-            f"{report.goal} prunes nothing: rounded to steps of {profile.step} channels every layer keeps "
-            "its width; ask for more"
-        )
-    return model, report
-
-
-def _part_way(recipe: Recipe, number: int) -> Recipe:
-    """Return a recipe whose goal is that of the cut of that number, 1 for the first."""
-    settings = recipe.prune
-    share = number / settings.steps
-
-    def removed(ratio: float) -> float:
-        return float(1 - (1 - ratio) ** share)
-
-    goal = (
-        {"macs": settings.macs**share}
-        if settings.macs is not None
-        else {"ratio": removed(DEFAULT_RATIO if settings.ratio is None else settings.ratio)}
-    )
-    ratios = {pattern: removed(ratio) for pattern, ratio in settings.ratios.items()}
-    return recipe.model_copy(update={"prune": settings.model_copy(update={**goal, "ratios": ratios})})
-
-
-def _to_size(
-    context: Build, dense: Artifact, profile: DeviceProfile, uncut: Artifact | None = None
-) -> tuple[Artifact, Pruning]:
-    """Cut a model to the recipe's share of channels or of work, of `uncut` where that is given."""
-    from edgeprune.prune.stages import cut
-
-    recipe = context.recipe
-    parts = {
-        "model": dense.sha256,
-        "prune": recipe.prune.model_dump() | {"default_ratio": DEFAULT_RATIO},
-        "step": profile.step,
-        "imgsz": context.spec.imgsz,
-        "seed": recipe.seed,
-        "train": context.dataset.fingerprint("train"),
-        "val": context.dataset.fingerprint("val"),
-    }
-    if uncut:
-        parts["uncut"] = uncut.sha256
-
-    def make(out: Path) -> None:
-        untrained = recipe.prune.criterion in get_args(Regularised) and recipe.sparse.epochs == 0
-        note = ", on weights without sparse training (sparse.epochs is 0)" if untrained else ""
-        context.notify("prune", 0.0, f"{recipe.prune.criterion}, steps of {profile.step} channels{note}")
-        report = cut(context.pruning, dense, profile.step, out, uncut)
-        kept = report.params_after / report.params_before
-        limit = report.limit
-        most = f"; {limit.ratio:.0%} of the channels could go before a layer is empty" if limit else ""
-        context.notify("prune", 1.0, f"{kept:.0%} of the parameters kept{most}")
-
-    read = context.network_with(Pruning, "pruning.json", dense)
-    return context.stage("pruned", parts, make, read, uses=context.of_pruning)
+    recipe, imgsz = context.recipe.prune, context.spec.imgsz
+    return describe_descent(context.adapter, before.path, after.path, imgsz, recipe, table.step, goal.words)

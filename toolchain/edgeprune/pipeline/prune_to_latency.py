@@ -6,6 +6,7 @@ target does not run faster is refused; when accuracy falls through the floor the
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,19 +52,35 @@ class Goal(NamedTuple):
     words: str
 
 
-def latency_goal(recipe: Recipe, table: LatencyTable) -> Goal | None:
+def latency_goal(recipe: Recipe, table: LatencyTable, own_ms: float) -> Goal | None:
     """Return the latency to prune to: the recipe's own, its speed-up's, or the one that its budgets ask for.
 
     None when it has no such goal, or when the unpruned network is fast enough for its budgets.
+
+    Args:
+        own_ms: latency of the user's own network, that speed-ups count from; see `own_latency`.
     """
     settings = recipe.prune
     if settings.latency_ms is not None:
         return Goal(settings.latency_ms, f"{settings.latency_ms:.2f} ms")
     if settings.speedup is not None:
-        ms = table.whole_ms / settings.speedup
+        ms = own_ms / settings.speedup
         return Goal(ms, f"speed-up {settings.speedup:g} ({ms:.2f} ms)")
     budget = speed_budget(recipe)
     return budget if budget and budget.ms < table.whole_ms else None
+
+
+def own_latency(
+    context: Build, profile: DeviceProfile, table: LatencyTable, original: Artifact, uncut: Artifact
+) -> float:
+    """Return what the user's own network takes at the pace of a table, in ms.
+
+    Args:
+        uncut: what the table is of: the original, or what passes before the cut made of it.
+    """
+    if original == uncut:
+        return table.whole_ms
+    return table.whole_ms / (1 + race_models(context, profile, original, uncut, table).change)
 
 
 def speed_budget(recipe: Recipe) -> Goal | None:
@@ -122,17 +139,42 @@ def latency_table(
         table = profile_model(subject, context.testbed, context.notify, rewrite=rewrite)
         save_table(table, out / "table.json")
 
-    table = context.stage(
-        "table",
-        parts,
-        make,
-        lambda place: load_table(place / "table.json"),
-        uses=(*context.of_pruning, *context.of_runtime(profile.backend)),
-        times=(profile.backend,),
-    )
-    for caveat in table.caveats() if table.foreign else ():
+    def measure() -> LatencyTable:
+        place, table = context.stage(
+            "table",
+            parts,
+            make,
+            lambda place: (place, load_table(place / "table.json")),
+            uses=(*context.of_pruning, *context.of_runtime(profile.backend)),
+            times=(profile.backend,),
+        )
+        if table.unfit:
+            shutil.rmtree(place)  # what others bent is measured again by whoever needs it next
+        return table
+
+    table = measure()
+    if table.unfit:
+        context.notify("table", 0.0, f"measured again: {'; '.join(table.caveats())}")
+        table = measure()
+    for caveat in table.caveats() if table.unfit else ():
         context.notify("table", 1.0, caveat)
     return table
+
+
+def require_reachable(
+    context: Build, model: Artifact, profile: DeviceProfile, table: LatencyTable, wanted: Goal
+) -> None:
+    """Refuse a latency that no widths reach: before anything is trained.
+
+    Raises:
+        BudgetError: no widths reach it; the message names the fastest that do.
+    """
+    if wanted.ms >= table.whole_ms:
+        return
+    try:
+        cut(context, model, table, wanted.ms)
+    except BudgetError as exc:
+        raise BudgetError(f"{profile.name}: {wanted.words}: {exc}") from exc
 
 
 def descend(
@@ -162,10 +204,7 @@ def descend(
             f"{profile.name}: unpruned it takes {table.whole_ms:.2f} ms and the goal is {goal:.2f} ms: "
             "there is nothing to prune; build with --no-prune"
         )
-    try:
-        cut(context, start, table, goal)  # out of reach: known now, and not after hours of recovery
-    except BudgetError as exc:
-        raise BudgetError(f"{profile.name}: {wanted.words}: {exc}") from exc
+    require_reachable(context, start, profile, table, wanted)
     metric = context.info.metric
     floor = torch_accuracy(context, start) - settings.floor
     now = Descent(start, table.whole_ms, table.whole_ms, ())

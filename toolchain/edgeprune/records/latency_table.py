@@ -19,6 +19,8 @@ from edgeprune.core.files import write_text_atomically
 from edgeprune.images.size import ImageSize
 
 SCHEMA_VERSION: Final = 1
+TRUSTED: Final = 0.10
+"""A table that predicts a whole network further off than this is not used."""
 AGAIN = "run `edgeprune profile` again"
 
 
@@ -301,9 +303,32 @@ class LatencyTable(_Record):
         slope = (rests[0] - rests[1]) / (volumes[0] - volumes[1])
         return lambda volume: rests[0] + slope * (volume - volumes[0])
 
+    @property
+    def off(self) -> float | None:
+        """How far predictions are from whole networks that no prediction was made from, the largest share.
+
+        The original and the narrowest network make the predictions of what is in no layer; the ones between
+        are held against them. None where there is none between.
+        """
+        errors = [
+            abs(self.network_ms(self.layers, anchor.keep, self.original) / anchor.ms - 1)
+            for anchor in self.anchors[1:-1]
+        ]
+        return max(errors, default=None)
+
+    @property
+    def unfit(self) -> bool:
+        """Whether nothing may be decided by it: others had the machine, or its predictions do not hold."""
+        return bool(self.foreign) or (self.off or 0.0) > TRUSTED
+
     def caveats(self) -> tuple[str, ...]:
         """Return what a reader of this table has to know, one sentence each."""
         found = []
+        if (self.off or 0.0) > TRUSTED:
+            found.append(
+                f"it predicts a network that was measured as a whole {self.off:.0%} off; no more than "
+                f"{TRUSTED:.0%} is taken"
+            )
         if self.foreign:
             found.append(
                 f"contended: other processes took {self.foreign:.0%} of a core while this was measured; run "

@@ -91,6 +91,67 @@ class Iteration(ScoredRecord):
     refused: str = ""
 
 
+class Rung(ScoredRecord):
+    """A size that was tried in the search for the fastest network within the accuracy budget.
+
+    Attributes:
+        share: of the uncut network's cost that was aimed at.
+        predicted_ms: latency by the target's table; null where that was not to be had.
+        times, times_low, times_high: how many times as fast as the user's own network the target runs it,
+            measured in pairs, and the bounds of that; null where it is not measured.
+        params: share of the user's own network's parameters.
+        short, long: drop of `metric` on val after the short recovery, and after the long one; null where
+            there was none.
+        slow: whether the target did not run it faster than the size before it, so that it was not trained.
+        chosen: whether the search ended with it.
+    """
+
+    share: float
+    predicted_ms: float | None = None
+    times: float | None = None
+    times_low: float | None = None
+    times_high: float | None = None
+    params: float
+    short: float | None = None
+    long: float | None = None
+    slow: bool = False
+    chosen: bool = False
+
+    @property
+    def drop(self) -> float | None:
+        """The drop of the better of its two networks; None where it was not trained."""
+        drops = [drop for drop in (self.short, self.long) if drop is not None]
+        return min(drops, default=None)
+
+
+SearchEnd = Literal["done", "time", "interrupted"]
+
+
+class BudgetSearch(ScoredRecord):
+    """The search for the fastest network within the accuracy budget.
+
+    Attributes:
+        cost: what shares are of: ``latency`` by the target's table, or ``macs``.
+        budget: the drop that was allowed.
+        precision: of the artifacts that were judged, on the target's runtime.
+        epochs_short, epochs_long: of the two recoveries.
+        left: share of a short recovery's drop that long ones have left, the median; null without any.
+        rungs: in the order in which they were tried.
+        ended: whether the plan was done, the time was up, or Ctrl-C ended it.
+        notes: what else there is to know, one sentence each.
+    """
+
+    cost: Literal["latency", "macs"]
+    budget: float
+    precision: str
+    epochs_short: int
+    epochs_long: int
+    left: float | None = None
+    rungs: tuple[Rung, ...]
+    ended: SearchEnd = "done"
+    notes: tuple[str, ...] = ()
+
+
 class Limit(Record):
     """The most that one threshold over all channels may remove: above it the first layer would be empty.
 
@@ -129,3 +190,4 @@ class Pruning(ScoredRecord):
     sparse: SparseTraining | None = None
     iterations: tuple[Iteration, ...] = ()
     passes: tuple[PassReport, ...] = ()
+    search: BudgetSearch | None = None

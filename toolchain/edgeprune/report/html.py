@@ -18,6 +18,7 @@ from edgeprune.report.distribution import latency_histograms, latency_percentile
 from edgeprune.report.facts import Report, load_report, save_page
 from edgeprune.report.heading import chosen_place, done_on, heading, unfit_by
 from edgeprune.report.machine import date_words, device_words
+from edgeprune.report.rungs import accuracy_against_speed, rungs_table, search_words
 from edgeprune.report.scatter import accuracy_against_latency
 from edgeprune.report.sensitivity import (
     gain_against_error,
@@ -95,6 +96,9 @@ def render_html(report: Report) -> str:
         prediction_note=prediction_note,
         intervals=CONFIDENCE if shows_intervals(summary) else "",
         optimism=optimism(summary),
+        search_words=search_words,
+        search_curve=lambda search, name: _markup(accuracy_against_speed(search, name)),
+        rungs_table=rungs_table,
         tables=tables,
         plain=plain,
         number=number,

@@ -14,6 +14,7 @@ from edgeprune.report.descent import iterations_table, passes_table, prediction_
 from edgeprune.report.facts import Report, load_report, save_page
 from edgeprune.report.heading import chosen_place, done_on, heading
 from edgeprune.report.machine import date_words, device_words
+from edgeprune.report.rungs import rungs_table, search_words
 from edgeprune.report.sensitivity import guard_note, guards, layers_table, tries_table
 from edgeprune.report.sparse import epochs_table
 
@@ -136,6 +137,11 @@ def _pruning(pruning: Pruning) -> list[str]:
         *(
             [escape(prediction_note(pruning.iterations)), pipes(iterations_table(pruning.iterations))]
             if pruning.iterations
+            else []
+        ),
+        *(
+            [escape(" ".join(search_words(pruning.search))), pipes(rungs_table(pruning.search))]
+            if pruning.search
             else []
         ),
     ]

@@ -13,6 +13,7 @@ from edgeprune.report.cells import Cell, Head, Line, Table, number, plain, split
 from edgeprune.report.certainty import LEGENDS, Room, aligned, brief_cell, optimism, shows_intervals
 from edgeprune.report.console import draw, fits, for_terminal, say
 from edgeprune.report.heading import heading
+from edgeprune.report.rungs import search_words
 from edgeprune.report.sensitivity import guard_note
 from edgeprune.report.tables import (
     ahead_of_time,
@@ -79,6 +80,8 @@ def _print_target(summary: Summary, name: str, target: TargetSummary, console: C
     for row in target.rows:
         if row.guard:
             say(console, f"{row.name} {row.precision}: {guard_note(row.guard)}")
+    if target.pruning and target.pruning.search:
+        say(console, plain(" ".join(search_words(target.pruning.search))))
     say(console, plain(target.verdict))
     if target.comparison:
         say(console, plain(target.comparison))

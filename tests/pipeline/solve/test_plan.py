@@ -1,0 +1,53 @@
+"""The plan of a search: a ladder that reaches its end, and epochs that fit the hours."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeprune.config.recipe import load_recipe
+from edgeprune.pipeline.solve.plan import TRAINING, Pace, ladder, plan_search, seconds_of
+
+
+@given(stride=st.floats(0.5, 0.9), least=st.floats(0.01, 0.99))
+def test_a_ladder_falls_from_step_to_step_to_the_least_share(stride: float, least: float) -> None:
+    shares = ladder(stride, least)
+    assert shares[-1] == least
+    assert all(left > right for left, right in pairwise(shares))
+    assert len(shares) <= 12
+
+
+def test_nothing_that_can_be_cut_is_an_empty_ladder() -> None:
+    assert ladder(0.7, 1.0) == ()
+
+
+@pytest.mark.parametrize("effort", ["quick", "standard", "thorough"])
+@given(hours=st.floats(0.05, 20), epoch_s=st.floats(0.5, 300), start_s=st.floats(0, 20))
+def test_a_plan_fits_its_hours_or_is_the_shortest_there_is(
+    effort: str, hours: float, epoch_s: float, start_s: float
+) -> None:
+    recipe = load_recipe(solve__effort=effort, solve__hours=hours)
+    pace = Pace(epoch_s, start_s)
+    plan = plan_search(recipe, 0.1, pace)
+    assert plan.short >= 1 and plan.long >= plan.short and plan.trainings >= 1 and plan.shares
+    shortest = plan.long <= 2 and len(plan.shares) <= 2 and plan.trainings == 1
+    assert seconds_of(plan, pace) <= TRAINING * hours * 3600 or shortest
+
+
+def test_more_effort_tries_more_sizes_and_trains_them_longer() -> None:
+    plans = [
+        plan_search(load_recipe(solve__effort=effort), 0.1, None)
+        for effort in ("quick", "standard", "thorough")
+    ]
+    for less, more in pairwise(plans):
+        assert len(less.shares) < len(more.shares)
+        assert less.long < more.long and less.epochs < more.epochs
+
+
+def test_without_epochs_nothing_is_trained() -> None:
+    plan = plan_search(load_recipe(finetune__epochs=0), 0.1, None)
+    assert (plan.short, plan.long, plan.trainings, plan.epochs) == (0, 0, 0, 0)
+    assert plan.shares

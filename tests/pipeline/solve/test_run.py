@@ -1,0 +1,234 @@
+"""The search as a whole, on networks whose drops and latencies are known: what it trains, takes and tells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from edgeprune.config.recipe import Recipe, load_recipe
+from edgeprune.config.targets import DeviceProfile
+from edgeprune.core.artifact import Artifact
+from edgeprune.core.errors import BudgetError, ConfigError, InterruptedBuildError
+from edgeprune.gate.race import Race
+from edgeprune.pipeline.context import Build
+from edgeprune.pipeline.solve import run as solving
+from edgeprune.pipeline.solve.plan import Pace
+from edgeprune.pipeline.solve.rungs import Entry, Problem
+from edgeprune.records.pruning import Pruning
+
+BUDGET = 0.01
+ORIGINAL = Artifact(Path("original.pt"), "torch", "fp32", "original", None)
+CALM = SimpleNamespace(
+    whole_ms=10.0,
+    step=8,
+    original={"group": 64},
+    unfit=False,
+    predictor=lambda: lambda keep: 10.0 * keep["group"] / 64,
+    caveats=lambda: (),
+)
+UNFIT = SimpleNamespace(**{**vars(CALM), "unfit": True, "caveats": lambda: ("contended: others were there",)})
+
+
+def network(share: float, epochs: int) -> Artifact:
+    """Return a network that is named by its size and by how long it was trained."""
+    name = f"{share:.4f} {epochs}"
+    return Artifact(Path(f"{name}.pt"), "torch", "fp32", name, None)
+
+
+def share_of(model: Artifact) -> float:
+    """Return the size of a network."""
+    return 1.0 if model == ORIGINAL else float(model.sha256.split()[0])
+
+
+def epochs_of(model: Artifact) -> int:
+    """Return for how many epochs a network was trained."""
+    return 0 if model == ORIGINAL else int(model.sha256.split()[1])
+
+
+@dataclass
+class World:
+    """What is true of the simulated networks, and what the search did.
+
+    Attributes:
+        hard: drop of a network of half the size after many epochs.
+        interrupt_at: Ctrl-C comes in the training of that number, from 1.
+        least: sizes below it cannot be cut.
+        slow: sizes that the target does not run faster.
+    """
+
+    hard: float = 0.004
+    interrupt_at: int | None = None
+    least: float = 0.0
+    slow: tuple[float, float] = (0.0, 0.0)
+    table: Any = field(default_factory=lambda: CALM)
+    trained: list[tuple[float, int]] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+
+    def drop(self, model: Artifact) -> float:
+        """Return the drop of a network: it grows with what was cut, and falls with the epochs."""
+        return self.hard * (0.5 / share_of(model)) ** 2 * (1 + 6 / max(1, epochs_of(model)))
+
+    def race(self, _: Problem, model: Artifact) -> Race:
+        share = share_of(model)
+        change = (1.2 if self.slow[0] < share < self.slow[1] else share) - 1
+        return Race(
+            faster=change < 0, change=change, low=change, high=change, before_ms=9, after_ms=9, pairs=6
+        )
+
+    def cut(self, _: Problem, model: Artifact, share: float) -> tuple[Artifact, float]:
+        if share < self.least:
+            raise BudgetError(f"no widths reach {share:.3f}")
+        return network(share, 0), 10 * share
+
+    def finetune(self, _: Build, student: Artifact, teacher: Artifact, epochs: int) -> Artifact:
+        assert teacher == ORIGINAL
+        if self.interrupt_at == len(self.trained) + 1:
+            raise InterruptedBuildError("interrupted in training")
+        self.trained.append((share_of(student), epochs))
+        return network(share_of(student), epochs_of(student) + epochs)
+
+
+@pytest.fixture
+def solve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Return a function that searches in a world, and returns model, report and entries."""
+
+    def run(
+        world: World, others: Sequence[Entry] = (), measured: bool = True, **options: Any
+    ) -> tuple[Artifact, Pruning, tuple[Entry, ...]]:
+        recipe: Recipe = load_recipe(**options)
+        context = SimpleNamespace(
+            recipe=recipe,
+            notify=lambda stage, share, text: world.said.append(text),
+            testbed=SimpleNamespace(measures=lambda profile: measured),
+            request=SimpleNamespace(out=tmp_path),
+        )
+        fakes = {
+            "latency_table": lambda *_: world.table,
+            "cut_to_share": world.cut,
+            "race_with_original": world.race if measured else lambda *_: None,
+            "judge": lambda problem, model, guarded: world.drop(model),
+            "finetune": world.finetune,
+            "measure_pace": lambda problem: Pace(60.0, 0.0),
+            "account_for": lambda problem, plan, entries, chosen, ended, notes: SimpleNamespace(
+                ended=ended, notes=notes, chosen=chosen, plan=plan
+            ),
+        }
+        for name, fake in fakes.items():
+            monkeypatch.setattr(solving, name, fake)
+        profile = cast(DeviceProfile, SimpleNamespace(name="simulated"))
+        given = cast(Build, context)
+        return solving.solve(given, (ORIGINAL, ORIGINAL), profile, {}, others)
+
+    return run
+
+
+def test_the_smallest_size_that_keeps_to_the_budget_is_taken_after_a_long_recovery(solve: Any) -> None:
+    world = World()
+    model, report, entries = solve(world)
+    assert world.drop(model) <= BUDGET and (share_of(model), 60) in world.trained
+    kept = [entry for entry in entries if entry.tried.drop <= BUDGET]
+    assert share_of(model) == min(entry.tried.share for entry in kept)
+    assert 0.25 < share_of(model) < 0.4  # by the drop of the world, .33 is the least after 66 epochs
+    assert (report.ended, report.notes) == ("done", ())
+    assert "about" in world.said[0] and "min of training at most" in world.said[0]
+
+
+def test_where_nothing_keeps_to_the_budget_the_nearest_is_returned_and_told(solve: Any) -> None:
+    world = World(hard=0.05)
+    model, report, _ = solve(world)
+    assert report.chosen.tried.drop > BUDGET and share_of(model) > 0.6
+    assert "none keeps to the budget" in world.said[-1]
+
+
+def test_ctrl_c_ends_the_search_with_what_keeps_to_the_budget(solve: Any) -> None:
+    world = World(interrupt_at=4)
+    model, report, _ = solve(world)
+    assert report.ended == "interrupted" and len(world.trained) == 3
+    assert world.drop(model) <= BUDGET
+
+
+def test_ctrl_c_before_anything_keeps_to_the_budget_ends_the_build(solve: Any) -> None:
+    with pytest.raises(InterruptedBuildError):
+        solve(World(interrupt_at=1))
+
+
+def test_a_quarter_of_the_hours_gives_a_shorter_search_within_the_budget(solve: Any) -> None:
+    long, short = World(), World()
+    solve(long)
+    epochs = sum(epochs for _, epochs in long.trained)
+    model, _, _ = solve(short, solve__hours=epochs / 60 / 4)
+    assert sum(epochs for _, epochs in short.trained) <= epochs / 4
+    assert short.drop(model) <= BUDGET
+
+
+def test_no_training_is_begun_that_would_end_too_late(solve: Any) -> None:
+    world = World()
+    _, report, _ = solve(world, solve__hours=0.01)  # 36 s, and an epoch takes a minute
+    assert report.ended == "time" and len(world.trained) == 1
+
+
+def test_a_size_that_is_not_faster_is_not_trained(solve: Any) -> None:
+    world = World(slow=(0.45, 0.55))
+    _, _, entries = solve(world)
+    (slow,) = (entry for entry in entries if entry.tried.slow)
+    assert 0.45 < slow.tried.share < 0.55
+    assert slow.tried.share not in {share for share, _ in world.trained}
+
+
+def test_what_cannot_be_cut_ends_the_ladder_and_is_noted(solve: Any) -> None:
+    world = World(hard=1e-5, least=0.4)
+    model, report, _ = solve(world)
+    assert 0.4 <= share_of(model) < 0.5
+    assert report.notes == ("no smaller size was cut: no widths reach 0.343",)
+    with pytest.raises(BudgetError, match=r"^simulated: no size of this network can be cut: no widths reach"):
+        solve(World(least=0.9))
+
+
+def test_sizes_are_shares_of_the_work_where_the_table_is_not_to_be_trusted(solve: Any) -> None:
+    _, report, _ = solve(World(table=UNFIT))
+    assert report.notes == (
+        "sizes are shares of multiply-accumulates, since the latency table is unfit: "
+        "contended: others were there",
+    )
+    _, report, _ = solve(World(), measured=False)
+    assert "not measured here" in report.notes[0]
+
+
+def test_a_second_target_trains_nothing_where_the_first_ones_sizes_serve(solve: Any) -> None:
+    first, second = World(), World()
+    model, _, entries = solve(first)
+    again, report, _ = solve(second, entries)
+    assert second.trained == [] and again == model
+    assert "were judged on this one" in report.notes[0]
+
+
+def test_a_second_target_that_needs_more_goes_on_from_the_first_ones_sizes(solve: Any) -> None:
+    _, _, entries = solve(World())
+    harder = World(hard=0.012)
+    model, _, _ = solve(harder, entries)
+    assert harder.drop(model) <= BUDGET
+    assert sum(epochs == 60 for _, epochs in harder.trained) <= 2
+
+
+def test_without_epochs_nothing_is_trained_and_the_sizes_are_judged_as_they_are(solve: Any) -> None:
+    world = World(hard=0.0005)
+    model, _, _ = solve(world, finetune__epochs=0)
+    assert world.trained == [] and world.drop(model) <= BUDGET
+    assert "none trained" in world.said[0]
+
+
+def test_a_bad_goal_of_one_size_is_no_reason_to_end(solve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut(problem: Problem, model: Artifact, share: float) -> tuple[Artifact, float]:
+        if share < 0.3:
+            raise ConfigError("macs: no pruning reaches it")
+        return network(share, 0), 10 * share
+
+    world = World(hard=1e-5)
+    monkeypatch.setattr(world, "cut", cut)
+    model, report, _ = solve(world)
+    assert share_of(model) < 0.36 and report.ended == "done"

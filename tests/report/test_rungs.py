@@ -1,0 +1,82 @@
+"""The search for the budget in the report: what was taken, what more would have bought, the curve."""
+
+from __future__ import annotations
+
+import re
+
+from edgeprune.records.pruning import BudgetSearch, Rung
+from edgeprune.report.rungs import accuracy_against_speed, rungs_table, search_words
+
+
+def _search(*rungs: Rung, **changes: object) -> BudgetSearch:
+    search = BudgetSearch(
+        metric="mAP50-95",
+        cost="latency",
+        budget=0.01,
+        precision="int8",
+        epochs_short=6,
+        epochs_long=60,
+        left=0.4,
+        rungs=rungs,
+    )
+    return search.model_copy(update=changes)
+
+
+def _rung(share: float, short: float | None, long: float | None = None, **changes: object) -> Rung:
+    rung = Rung(share=share, predicted_ms=10 * share, times=1 / share, params=share, short=short, long=long)
+    return rung.model_copy(update=changes)
+
+
+TAKEN = _rung(0.5, 0.02, 0.008, chosen=True)
+SMALLER = _rung(0.35, 0.05, 0.017)
+
+
+def test_what_was_taken_and_what_a_larger_budget_would_buy_is_said() -> None:
+    words = search_words(_search(_rung(0.7, 0.004), TAKEN, SMALLER))
+    assert words == [
+        "The search was carried through: 3 sizes were tried.",
+        "The smallest that keeps to a drop of 0.01 on val is 2.00 times as fast as the original.",
+        "A budget of 0.0170 would have bought 2.86 times as fast as the original.",
+    ]
+
+
+def test_where_nothing_keeps_to_the_budget_it_says_what_would_have_been_needed() -> None:
+    nearest = _rung(0.7, 0.03, 0.014, chosen=True)
+    words = " ".join(search_words(_search(nearest, SMALLER)))
+    assert "None keeps to a drop of 0.01 on val." in words
+    assert "it loses 0.0140, and --max-drop 0.0140 would take it." in words
+    assert "Here 10 times the epochs left 40% of a drop" in words
+    untrained = _search(_rung(0.7, 0.03, chosen=True), left=None, epochs_short=0, epochs_long=0)
+    assert "epochs" not in " ".join(search_words(untrained))
+
+
+def test_an_end_before_the_time_and_notes_are_told() -> None:
+    words = search_words(_search(TAKEN, ended="interrupted", notes=("the table is unfit",)))
+    assert words[0].startswith("Ctrl-C ended the search") and words[-1] == "The table is unfit."
+    assert search_words(_search(TAKEN, ended="time"))[0].startswith("The time was up")
+
+
+def test_sizes_of_a_target_that_is_not_measured_are_shares_of_the_work() -> None:
+    (_, size) = search_words(_search(_rung(0.5, 0.004, chosen=True, times=None), cost="macs"))
+    assert size.endswith("is 50% of the multiply-accumulates.")
+
+
+def test_every_size_is_in_the_table_with_what_became_of_it() -> None:
+    slow = _rung(0.6, None, slow=True)
+    lines = rungs_table(_search(SMALLER, TAKEN, slow, _rung(0.7, 0.004))).lines
+    assert [line.cells[-1].text for line in lines] == [
+        "keeps to the budget",
+        "not faster on the target",
+        "taken",
+        "over the budget",
+    ]
+    assert [line.cells[0].text for line in lines] == ["70", "60", "50", "35"]
+    assert lines[1].cells[4].why == "not trained"
+
+
+def test_the_curve_has_a_point_for_every_recovery_and_none_where_there_is_nothing_to_compare() -> None:
+    svg = accuracy_against_speed(_search(_rung(0.7, 0.004), TAKEN, SMALLER), "curve")
+    assert svg is not None and svg.startswith("<svg")
+    assert len(re.findall(r'<g id="curve-PathCollection', svg)) == 5
+    assert "drop of mAP50-95 on val" in svg and "times as fast as the original" in svg
+    assert accuracy_against_speed(_search(TAKEN), "curve") is None

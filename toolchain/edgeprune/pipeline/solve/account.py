@@ -1,0 +1,94 @@
+"""What the search reports: its plan in words before it begins, and the account of all sizes after it."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+import torch
+
+from edgeprune.core.artifact import Artifact
+from edgeprune.latency.to_latency import describe_descent
+from edgeprune.pipeline.solve.moves import Plan
+from edgeprune.pipeline.solve.plan import Pace, seconds_of
+from edgeprune.pipeline.solve.rungs import Entry, Problem
+from edgeprune.records.pruning import BudgetSearch, Pruning, Rung, SearchEnd
+
+
+def plan_words(plan: Plan, pace: Pace | None) -> str:
+    """Say what the search will do at most, and how long that takes at the measured pace."""
+    if not plan.short:
+        return f"up to {len(plan.shares)} sizes, none trained"
+    words = (
+        f"up to {len(plan.shares)} sizes of {plan.short} epochs, then up to {plan.trainings} recoveries of "
+        f"{plan.long}"
+    )
+    if pace is None:
+        return words
+    minutes = seconds_of(plan, pace) / 60
+    return f"{words}: about {minutes:.0f} min of training at most; Ctrl-C ends it with the best so far"
+
+
+def account_for(
+    problem: Problem,
+    plan: Plan,
+    entries: Sequence[Entry],
+    chosen: Entry,
+    ended: SearchEnd,
+    notes: Sequence[str],
+) -> Pruning:
+    """Return the account of the network that was chosen, with the search."""
+    context, table = problem.context, problem.table
+    step = table.step if table else problem.profile.step
+    goal = f"drop at most {problem.budget:g}"
+    report = describe_descent(
+        context.adapter,
+        problem.uncut.path,
+        chosen.best.path,
+        context.spec.imgsz,
+        context.recipe.prune,
+        step,
+        goal,
+    )
+    whole = _parameters(problem, problem.original)
+    left = [
+        max(0.0, entry.tried.long / entry.tried.short)
+        for entry in entries
+        if entry.tried.long is not None and entry.tried.short > 0
+    ]
+    search = BudgetSearch(
+        metric=context.info.metric,
+        cost="latency" if table else "macs",
+        budget=problem.budget,
+        precision=problem.profile.ship,
+        epochs_short=plan.short,
+        epochs_long=plan.long,
+        left=statistics.median(left) if left else None,
+        rungs=tuple(_rung(problem, entry, whole, chosen) for entry in entries),
+        ended=ended,
+        notes=tuple(notes),
+    )
+    return report.model_copy(update={"search": search})
+
+
+def _rung(problem: Problem, entry: Entry, whole: int, chosen: Entry) -> Rung:
+    race, tried = entry.race, entry.tried
+    return Rung(
+        metric=problem.context.info.metric,
+        share=tried.share,
+        predicted_ms=entry.predicted_ms,
+        times=1 / (1 + race.change) if race else None,
+        times_low=1 / (1 + race.high) if race else None,
+        times_high=1 / (1 + race.low) if race else None,
+        params=_parameters(problem, entry.network) / whole,
+        short=None if tried.slow else tried.short,
+        long=tried.long,
+        slow=tried.slow,
+        chosen=entry is chosen,
+    )
+
+
+def _parameters(problem: Problem, network: Artifact) -> int:
+    adapter = problem.context.adapter
+    model: torch.nn.Module = adapter.load(network.path)
+    return sum(tensor.numel() for tensor in model.parameters())

@@ -1,0 +1,152 @@
+"""What the search does next: try another size, give one its long recovery, or end. Pure functions.
+
+Short recoveries are cheap and decide which sizes are worth a long one, as in successive halving (Jamieson and
+Talwalkar, arXiv 1502.07943). What a long one will leave of a drop is read off a power law of the epochs, the
+usual form of a learning curve (Domhan et al., IJCAI 2015; Rosenfeld et al., arXiv 1909.12673):
+``drop(epochs) ~ epochs ** -EXPONENT``. Once long recoveries are there, what they left of the drops of their
+short ones takes its place.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+EXPONENT = 0.3
+"""Of the power law, until long recoveries tell better; recorded curves are in the tests of this module."""
+HOPELESS = 3.0
+"""Smaller sizes are not tried below one that is expected to miss the budget by so many times."""
+LEAST_BUDGET = 0.002
+"""What budgets below it are taken for when it is asked what is hopeless: no data set tells less apart."""
+GAP = 1.15
+"""Two sizes whose shares differ by less than this factor have nothing worth trying between them."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A size that was cut and judged.
+
+    Attributes:
+        share: of the uncut network's cost that was aimed at, in (0, 1).
+        short: drop on val after the short recovery.
+        long: after the long one; None where there was none.
+        slow: whether the target does not run it faster than the larger one before it.
+    """
+
+    share: float
+    short: float
+    long: float | None = None
+    slow: bool = False
+
+    @property
+    def drop(self) -> float:
+        """The drop of the better of its networks."""
+        return self.short if self.long is None else min(self.short, self.long)
+
+    def keeps(self, budget: float) -> bool:
+        """Whether it may be chosen."""
+        return not self.slow and self.drop <= budget
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long the search is.
+
+    Attributes:
+        shares: the ladder: shares of the uncut network's cost to try, falling.
+        short, long: epochs of the two recoveries; 0 of a build without training.
+        trainings: the most long recoveries.
+    """
+
+    shares: tuple[float, ...]
+    short: int
+    long: int
+    trainings: int
+
+    @property
+    def epochs(self) -> int:
+        """The most epochs of all that the ladder asks for; a size between two rungs adds a short recovery."""
+        return len(self.shares) * self.short + self.trainings * self.long
+
+
+class Cut(NamedTuple):
+    """Cut to a share of the uncut network's cost, give it a short recovery, judge it."""
+
+    share: float
+
+
+class Train(NamedTuple):
+    """Give the long recovery to the size of this share."""
+
+    share: float
+
+
+def expected_share(tried: Sequence[Tried], plan: Plan) -> float:
+    """Return what share of a short recovery's drop is expected to be left after a long one, in [0, 1].
+
+    The median of what the long recoveries so far have left; before the first one the power law.
+    """
+    left = [
+        max(0.0, min(1.0, one.long / one.short)) for one in tried if one.long is not None and one.short > 0
+    ]
+    if left:
+        return statistics.median(left)
+    return float((plan.short / plan.long) ** EXPONENT) if plan.long > plan.short > 0 else 1.0
+
+
+def best_of(tried: Sequence[Tried], budget: float) -> Tried | None:
+    """Return the smallest size that keeps to the budget; where none does, the one of the least drop."""
+    kept = [one for one in tried if one.keeps(budget)]
+    if kept:
+        return min(kept, key=lambda one: one.share)
+    return min((one for one in tried if not one.slow), key=lambda one: one.drop, default=None)
+
+
+def next_move(tried: Sequence[Tried], plan: Plan, budget: float) -> Cut | Train | None:
+    """Return what to do next, None at the end.
+
+    First down the ladder by short recoveries, until a size is hopeless. Then long ones, the smallest hopeful
+    size first: one that fails sends the search to larger sizes, one that holds to smaller ones, and between
+    the two it bisects. The smallest size that keeps to the budget gets a long recovery in any case.
+    """
+    lowest = min(tried, key=lambda one: one.share, default=None)
+    below = [share for share in plan.shares if lowest is None or share < lowest.share / 1.001]
+    if below and (lowest is None or _leads_on(lowest, tried, plan, budget)):
+        return Cut(below[0])
+    kept = [one for one in tried if one.keeps(budget)]
+    top = min((one.share for one in kept), default=1.0)
+    failed = [one for one in tried if one.long is not None and not one.keeps(budget) and one.share < top]
+    floor = max((one.share for one in failed), default=0.0)
+    done = sum(one.long is not None for one in tried)
+    if plan.long and done < plan.trainings and (move := _between(tried, plan, budget, (floor, top))):
+        return move
+    if plan.long and kept and (best := min(kept, key=lambda one: one.share)).long is None:
+        return Train(best.share)
+    return None
+
+
+def _leads_on(lowest: Tried, tried: Sequence[Tried], plan: Plan, budget: float) -> bool:
+    if lowest.slow or lowest.drop <= budget:
+        return True
+    if lowest.long is not None:
+        return False
+    return expected_share(tried, plan) * lowest.short <= HOPELESS * max(budget, LEAST_BUDGET)
+
+
+def _between(
+    tried: Sequence[Tried], plan: Plan, budget: float, shares: tuple[float, float]
+) -> Cut | Train | None:
+    """Return the next move between the smallest size that keeps to the budget and the largest that failed."""
+    floor, top = shares
+    left = expected_share(tried, plan)
+    waiting = [one for one in tried if one.long is None and not one.slow and floor < one.share < top * 0.999]
+    if hopeful := [one for one in waiting if left * one.short <= budget]:
+        return Train(min(one.share for one in hopeful))
+    lower = max((one.share for one in tried if one.share < top * 0.999 and not one.slow), default=None)
+    if lower is not None and top / lower > GAP:
+        return Cut((top * lower) ** 0.5)
+    if waiting and top == 1.0:  # nothing keeps to the budget: the nearest has a long recovery to show for it
+        return Train(min(waiting, key=lambda one: one.short).share)
+    return None

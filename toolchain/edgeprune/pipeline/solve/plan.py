@@ -1,0 +1,111 @@
+"""How long the search for the budget takes: sizes and epochs by effort, cut down to the given hours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from edgeprune.config.recipe import Recipe, SearchEffort
+from edgeprune.pipeline.solve.moves import Plan
+
+DEEPEST = 12
+"""So many rungs at most: below a few per cent of the cost nothing is worth a step of its own."""
+TRAINING = 0.85
+"""Share of the hours that is planned for training; judging and measuring take the rest."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What an effort stands for.
+
+    Attributes:
+        stride: cost of a rung of the ladder over that of the one above it.
+        long: epochs of a long recovery over those of `finetune.epochs`.
+        short: epochs of a short recovery over those of a long one.
+        trainings: the most long recoveries.
+    """
+
+    stride: float
+    long: float
+    short: float
+    trainings: int
+
+
+SHAPES: Final[Mapping[SearchEffort, Shape]] = {
+    "quick": Shape(stride=0.6, long=0.4, short=0.125, trainings=2),
+    "standard": Shape(stride=0.7, long=1.0, short=0.1, trainings=3),
+    "thorough": Shape(stride=0.8, long=2.0, short=0.1, trainings=5),
+}
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What training takes here, measured on the uncut network.
+
+    Attributes:
+        epoch_s: seconds of an epoch with its evaluation.
+        start_s: seconds before the first one.
+    """
+
+    epoch_s: float
+    start_s: float
+
+    def seconds(self, epochs: int) -> float:
+        """Return what one training takes."""
+        return self.start_s + epochs * self.epoch_s
+
+
+def ladder(stride: float, least: float) -> tuple[float, ...]:
+    """Return shares from `stride` down, each that share of the one before, and `least` at the end.
+
+    Args:
+        least: the smallest share that can be reached, in (0, 1).
+    """
+    shares: list[float] = []
+    share = stride
+    while share > least / stride**0.5 and len(shares) < DEEPEST - 1:
+        shares.append(round(share, 4))
+        share *= stride
+    return (*shares, least) if least < 1 else ()
+
+
+def plan_search(recipe: Recipe, least: float, pace: Pace | None) -> Plan:
+    """Return the plan of a recipe's effort, shortened until it fits its hours.
+
+    Epochs are cut first, down to one of a short recovery; then the ladder gets wider steps, then there are
+    fewer long recoveries.
+
+    Args:
+        least: the smallest share of the uncut network's cost that can be reached.
+        pace: None of a build that does not train, or whose hours are not bounded.
+    """
+    shape = SHAPES[recipe.solve.effort]
+    long = round(recipe.finetune.epochs * shape.long) or min(recipe.finetune.epochs, 1)
+    plan = _planned(shape, long, least)
+    hours = recipe.solve.hours
+    if hours is None or pace is None or not long:
+        return plan
+    while seconds_of(plan, pace) > TRAINING * hours * 3600:
+        over = TRAINING * hours * 3600 / seconds_of(plan, pace)
+        if plan.long > 2:
+            plan = _planned(shape, min(plan.long - 1, max(2, int(plan.long * over))), least)
+        elif len(plan.shares) > 2:
+            shape = replace(shape, stride=shape.stride**1.5)
+            plan = _planned(shape, plan.long, least)
+        elif plan.trainings > 1:
+            shape = replace(shape, trainings=plan.trainings - 1)
+            plan = _planned(shape, plan.long, least)
+        else:
+            break
+    return plan
+
+
+def _planned(shape: Shape, long: int, least: float) -> Plan:
+    short = max(1, round(long * shape.short)) if long else 0
+    return Plan(ladder(shape.stride, least), short, long, shape.trainings if long else 0)
+
+
+def seconds_of(plan: Plan, pace: Pace) -> float:
+    """Return what all trainings of a plan take together, in seconds."""
+    return len(plan.shares) * pace.seconds(plan.short) + plan.trainings * pace.seconds(plan.long)

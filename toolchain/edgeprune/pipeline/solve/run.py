@@ -1,0 +1,242 @@
+"""The search for the fastest network whose shipped artifact keeps to the accuracy budget."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from edgeprune.config.targets import DeviceProfile
+from edgeprune.core.artifact import Artifact
+from edgeprune.core.errors import BudgetError, ConfigError, InterruptedBuildError
+from edgeprune.gate.race import Race
+from edgeprune.pipeline.context import Build
+from edgeprune.pipeline.prune_to_latency import latency_table
+from edgeprune.pipeline.solve.account import account_for, plan_words
+from edgeprune.pipeline.solve.moves import Cut, Plan, Train, Tried, best_of, next_move
+from edgeprune.pipeline.solve.plan import Pace, plan_search
+from edgeprune.pipeline.solve.rungs import (
+    Entry,
+    Problem,
+    cut_to_share,
+    judge,
+    measure_pace,
+    race_with_original,
+)
+from edgeprune.pipeline.train import finetune
+from edgeprune.prune.allocation import on_step
+from edgeprune.records.latency_table import LatencyTable
+from edgeprune.records.pruning import Pruning, SearchEnd
+from edgeprune.records.scores import Accuracy
+
+FASTER = 1.02
+"""A size that is not this much faster than the one before it is not worth a training."""
+WORTH_PACING = 20
+"""Searches of fewer epochs are over before their pace is measured."""
+
+
+def solve(
+    context: Build,
+    networks: tuple[Artifact, Artifact],
+    profile: DeviceProfile,
+    baseline: Mapping[str, Accuracy],
+    others: Sequence[Entry] = (),
+) -> tuple[Artifact, Pruning, tuple[Entry, ...]]:
+    """Search the fastest network of a target that keeps to `budget.max_drop`; return it, recovered.
+
+    Args:
+        networks: the user's own, and what passes before the cut made of it.
+        baseline: accuracy of the user's own network by split.
+        others: what the search for another target of this build has tried: judged here first, and where one
+            keeps to the budget nothing more is trained.
+
+    Returns:
+        The network, the account of what was removed, and what was tried.
+
+    Raises:
+        BudgetError: no size can be cut at all.
+        InterruptedBuildError: Ctrl-C before a first size kept to the budget.
+    """
+    original, uncut = networks
+    table, notes = _table(context, uncut, profile)
+    problem = Problem(context, profile, original, uncut, table, baseline)
+    pace = None
+    epochs = context.recipe.finetune.epochs
+    plan = plan_search(context.recipe, least_share(problem), None)
+    if epochs and (plan.epochs >= WORTH_PACING or context.recipe.solve.hours is not None):
+        pace = measure_pace(problem)
+        plan = plan_search(context.recipe, least_share(problem), pace)
+    context.notify("solve", 0.0, plan_words(plan, pace))
+    run = _Run(problem, plan, pace)
+    run.take_over(others)
+    run.search()
+    if not run.entries:
+        raise BudgetError(f"{profile.name}: no size of this network can be cut: {run.why}")
+    chosen = run.chosen()
+    report = account_for(problem, plan, tuple(run.entries), chosen, run.ended, (*notes, *run.notes))
+    context.notify("solve", 1.0, run.verdict(chosen))
+    return chosen.best, report, tuple(run.entries)
+
+
+def _table(
+    context: Build, uncut: Artifact, profile: DeviceProfile
+) -> tuple[LatencyTable | None, tuple[str, ...]]:
+    """Return the target's latency table, if it is measured and can be trusted, and notes."""
+    if not context.testbed.measures(profile):
+        return None, ("the target is not measured here, so sizes are shares of multiply-accumulates",)
+    table = latency_table(context, uncut, profile)
+    if not table.unfit:
+        return table, ()
+    why = "; ".join(table.caveats())
+    return None, (f"sizes are shares of multiply-accumulates, since the latency table is unfit: {why}",)
+
+
+def least_share(problem: Problem) -> float:
+    """Return the smallest share of the uncut network's cost that `prune.max_ratio` allows, about."""
+    most = problem.context.recipe.prune.max_ratio
+    if (table := problem.table) is None:
+        return max((1 - most) ** 2, 0.02)
+    keep = {name: on_step(width * (1 - most), table.step, width) for name, width in table.original.items()}
+    return min(table.predictor()(keep) / table.whole_ms * 1.02, 1.0)
+
+
+class _Run:
+    """One search: what was tried, and why it ended."""
+
+    def __init__(self, problem: Problem, plan: Plan, pace: Pace | None) -> None:
+        self.problem, self.plan, self.pace = problem, plan, pace
+        self.entries: list[Entry] = []
+        self.ended: SearchEnd = "done"
+        self.notes: tuple[str, ...] = ()
+        self.why = ""
+        hours = problem.context.recipe.solve.hours
+        self._end = time.monotonic() + 3600 * hours if hours is not None else None
+        self._warm: Artifact | None = None
+        self._done = 0
+
+    @property
+    def tried(self) -> list[Tried]:
+        return [entry.tried for entry in self.entries]
+
+    def take_over(self, others: Sequence[Entry]) -> None:
+        """Judge on this target what was tried for another one."""
+        for entry in others:
+            race = race_with_original(self.problem, entry.network)
+            long = judge(self.problem, entry.trained, guarded=True) if entry.trained else None
+            tried = Tried(entry.tried.share, judge(self.problem, entry.network, guarded=False), long)
+            self.entries.append(replace(entry, tried=tried, predicted_ms=None, race=race))
+        if self.entries:
+            enough = any(one.keeps(self.problem.budget) for one in self.tried)
+            trainings = sum(one.long is not None for one in self.tried) + (0 if enough else 1)
+            self.plan = replace(self.plan, shares=() if enough else self.plan.shares, trainings=trainings)
+            self.notes = ("the sizes that were found for another target were judged on this one",)
+
+    def search(self) -> None:
+        """Make moves until there is none, the time is up, or Ctrl-C ends it with something in hand."""
+        budget = self.problem.budget
+        try:
+            while (move := next_move(self.tried, self.plan, budget)) is not None:
+                if self._is_late(move):
+                    self.ended = "time"
+                    return
+                if isinstance(move, Train):
+                    self._train(move.share)
+                else:
+                    self._cut(move.share)
+        except (KeyboardInterrupt, InterruptedBuildError):
+            if not any(one.keeps(budget) for one in self.tried):
+                raise
+            (self.problem.context.request.out / "interrupted.pt").unlink(missing_ok=True)
+            self.ended = "interrupted"
+
+    def chosen(self) -> Entry:
+        """Return the fastest that keeps to the budget, or the one that is nearest to it."""
+        best = best_of(self.tried, self.problem.budget) or self.tried[0]
+        return next(entry for entry in self.entries if entry.tried == best)
+
+    def verdict(self, chosen: Entry) -> str:
+        """Say in a few words what the search ended with."""
+        speed = (
+            f"{chosen.times:.2f}x as fast, " if chosen.times else f"{chosen.tried.share:.0%} of the work, "
+        )
+        how = {"done": "", "time": "the time is up: ", "interrupted": "interrupted: "}[self.ended]
+        kept = (
+            "keeps" if chosen.tried.keeps(self.problem.budget) else "none keeps to the budget; the nearest is"
+        )
+        if kept == "keeps":
+            return f"{how}{speed}drop {chosen.tried.drop:.4f} on val"
+        return f"{how}{kept} {speed}drop {chosen.tried.drop:.4f} on val"
+
+    def _is_late(self, move: Cut | Train) -> bool:
+        if self._end is None or self.pace is None:
+            return False
+        epochs = self.plan.short if isinstance(move, Cut) else self.plan.long
+        return bool(self.entries) and time.monotonic() + self.pace.seconds(epochs) > self._end
+
+    def _say(self, text: str) -> None:
+        share = min(0.99, self._done / max(1, self.plan.epochs))
+        self.problem.context.notify("solve", share, text)
+
+    def _cut(self, share: float) -> None:
+        """Cut to a share and give it the short recovery."""
+        problem, plan = self.problem, self.plan
+        self._say(f"cut to {share:.0%} of the {'latency' if problem.table else 'work'}")
+        above = self._above(share)
+        start = above.best if above else self._start()
+        try:
+            network, predicted = cut_to_share(problem, start, share)
+        except (BudgetError, ConfigError) as exc:
+            self._give_up_below(share, str(exc))
+            return
+        race = race_with_original(problem, network)
+        if network.sha256 == start.sha256 or not _is_faster(race, above):
+            tried = Tried(share, above.tried.short if above else 0.0, slow=True)
+            self.entries.append(Entry(tried, network, None, predicted, race))
+            return
+        if plan.short:
+            network = finetune(problem.context, network, problem.original, plan.short)
+            self._done += plan.short
+        drop = judge(problem, network, guarded=plan.long == 0)
+        self.entries.append(Entry(Tried(share, drop), network, None, predicted, race))
+        self._say(f"{share:.0%}: drop {drop:.4f} on val after {plan.short} epochs")
+
+    def _above(self, share: float) -> Entry | None:
+        """Return the next larger size that was trained: what smaller ones are cut from."""
+        larger = [entry for entry in self.entries if entry.tried.share > share and not entry.tried.slow]
+        return min(larger, key=lambda entry: entry.tried.share, default=None)
+
+    def _give_up_below(self, share: float, why: str) -> None:
+        """Leave what cannot be cut out of the plan."""
+        rest = tuple(one for one in self.plan.shares if one > share)
+        done = sum(one.long is not None for one in self.tried)
+        trainings = self.plan.trainings if share in self.plan.shares else done
+        self.plan = replace(self.plan, shares=rest, trainings=trainings)
+        self.why = why
+        self.notes = (*self.notes, f"no smaller size was cut: {why}")
+
+    def _start(self) -> Artifact:
+        """Return what is cut first: where passes changed the network, it is trained a little before."""
+        problem = self.problem
+        if problem.uncut == problem.original or not self.plan.short:
+            return problem.uncut
+        if self._warm is None:
+            self._warm = finetune(problem.context, problem.uncut, problem.original, 2 * self.plan.short)
+        return self._warm
+
+    def _train(self, share: float) -> None:
+        """Give the size of a share its long recovery."""
+        problem, plan = self.problem, self.plan
+        index = next(i for i, entry in enumerate(self.entries) if entry.tried.share == share)
+        entry = self.entries[index]
+        self._say(f"{plan.long} epochs for the size of {share:.0%}")
+        trained = finetune(problem.context, entry.network, problem.original, plan.long)
+        self._done += plan.long
+        drop = judge(problem, trained, guarded=True)
+        self.entries[index] = replace(entry, tried=replace(entry.tried, long=drop), trained=trained)
+        self._say(f"{share:.0%}: drop {drop:.4f} on val after {plan.long} epochs more")
+
+
+def _is_faster(race: Race | None, above: Entry | None) -> bool:
+    """Whether the target runs a size faster than the larger one; so it is taken to where none is measured."""
+    before = 1 + above.race.change if above and above.race else 1.0
+    return race is None or (1 + race.change) * FASTER < before

@@ -1,0 +1,174 @@
+"""The stages of one size of the search: cut, timed beside the user's own network, recovered, judged."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from edgeprune.config.targets import DeviceProfile
+from edgeprune.core.artifact import Artifact
+from edgeprune.core.files import write_text_atomically
+from edgeprune.gate.race import Race
+from edgeprune.models import Training
+from edgeprune.pipeline.context import SELECTION_SPLIT, Build, reader_of
+from edgeprune.pipeline.convert import source
+from edgeprune.pipeline.cut_to_size import cut_to_size
+from edgeprune.pipeline.mixed_precision import guard_row
+from edgeprune.pipeline.prune_to_latency import cut, race_models
+from edgeprune.pipeline.rows import assess, export_model
+from edgeprune.pipeline.solve.moves import Tried
+from edgeprune.pipeline.solve.plan import Pace
+from edgeprune.records.latency_table import LatencyTable
+from edgeprune.records.scores import Accuracy
+
+PROBE_EPOCHS = 2
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is searched: a network on a target.
+
+    Attributes:
+        original: the user's own network, which also teaches.
+        uncut: what is cut: the original, or what passes before the cut made of it.
+        table: of `uncut` on the target; None where shares are of multiply-accumulates.
+        baseline: accuracy of the original by split.
+    """
+
+    context: Build
+    profile: DeviceProfile
+    original: Artifact
+    uncut: Artifact
+    table: LatencyTable | None
+    baseline: Mapping[str, Accuracy]
+
+    @property
+    def budget(self) -> float:
+        """The drop on val that is allowed."""
+        return self.context.recipe.budget.max_drop
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A size and its networks.
+
+    Attributes:
+        tried: what the search decides by.
+        network: after the short recovery; right after the cut where it was not trained.
+        trained: after the long recovery; None where there was none.
+        predicted_ms: by the table; None without one.
+        race: against the user's own network on the target; None where it is not measured.
+    """
+
+    tried: Tried
+    network: Artifact
+    trained: Artifact | None = None
+    predicted_ms: float | None = None
+    race: Race | None = None
+
+    @property
+    def best(self) -> Artifact:
+        """The more accurate of its networks on val."""
+        short, long = self.tried.short, self.tried.long
+        return self.trained if self.trained and long is not None and long <= short else self.network
+
+    @property
+    def times(self) -> float | None:
+        """How many times as fast as the user's own network it is; None where that is not measured."""
+        return 1 / (1 + self.race.change) if self.race else None
+
+
+def cut_to_share(problem: Problem, model: Artifact, share: float) -> tuple[Artifact, float | None]:
+    """Return a network cut to a share of the uncut one's cost, and what the table predicts for it, ms.
+
+    Raises:
+        BudgetError, ConfigError: no widths reach the share.
+    """
+    context, table = problem.context, problem.table
+    if table is not None:
+        return cut(context, model, table, share * table.whole_ms)
+    recipe = context.recipe
+    settings = recipe.prune.model_copy(update={"macs": share})
+    sized = replace(context.request, recipe=recipe.model_copy(update={"prune": settings}))
+    network, _ = cut_to_size(replace(context, request=sized), model, problem.profile, problem.uncut)
+    return network, None
+
+
+def race_with_original(problem: Problem, network: Artifact) -> Race | None:
+    """Measure a network beside the user's own in the precision that ships; None without a latency table."""
+    if problem.table is None:
+        return None
+    return race_models(problem.context, problem.profile, problem.original, network, problem.table)
+
+
+def judge(problem: Problem, network: Artifact, *, guarded: bool) -> float:
+    """Return the drop on val of what ships: the artifact of a network on the target's runtime.
+
+    Args:
+        guarded: whether layers that int8 costs too much stay in float, as they will in the row.
+    """
+    profile, baseline = problem.profile, problem.baseline
+    context = replace(problem.context.on(profile), choosing=True)
+    onnx, _ = export_model(context, network, "pruned")
+    taken = source(context, profile, network, onnx, "pruned")
+    if guarded:
+        found = guard_row(context, profile, "pruned", profile.ship, taken, onnx, baseline).accuracy
+    else:
+        found = assess(context, profile, "pruned", profile.ship, taken)[2]
+    return baseline[SELECTION_SPLIT].score - found[SELECTION_SPLIT].score
+
+
+def measure_pace(problem: Problem) -> Pace:
+    """Return what an epoch of recovery takes here: two of them are trained on the uncut network, and left."""
+    context, recipe = problem.context, problem.context.recipe
+    tuning = recipe.finetune.model_copy(update={"epochs": PROBE_EPOCHS})
+    parts = {
+        "student": problem.uncut.sha256,
+        "finetune": tuning.model_dump(),
+        "imgsz": context.spec.imgsz,
+        "train": context.dataset.fingerprint("train"),
+        "val": context.dataset.fingerprint("val"),
+    }
+
+    def make(out: Path) -> None:
+        begun = time.monotonic()
+        seen: list[tuple[float, float]] = []
+
+        def follow(share: float, text: str) -> None:
+            seen.append((time.monotonic() - begun, share))
+            context.notify("pace", share, text)
+
+        context.notify("pace", 0.0, f"{PROBE_EPOCHS} epochs, to tell how long the search takes")
+        context.adapter.finetune(
+            Training(
+                student=problem.uncut.path,
+                teacher=problem.original.path if tuning.distill else None,
+                dataset=context.dataset,
+                imgsz=context.spec.imgsz,
+                recipe=recipe.model_copy(update={"finetune": tuning}),
+                out=out / "model.pt",
+                progress=follow,
+            )
+        )
+        (out / "model.pt").unlink()
+        pace = pace_from(seen, time.monotonic() - begun)
+        write_text_atomically(out / "pace.json", json.dumps(asdict(pace)))
+        context.notify("pace", 1.0, f"{pace.epoch_s:.3g} s an epoch")
+
+    return context.stage("pace", parts, make, reader_of(Pace, "pace.json"), uses=context.of_model)
+
+
+def pace_from(seen: list[tuple[float, float]], whole_s: float) -> Pace:
+    """Return the pace of a training of two epochs.
+
+    Args:
+        seen: (seconds, share done) after each batch.
+        whole_s: seconds of all of it.
+    """
+    first = seen[0][0] if seen else 0.0
+    second = next((seconds for seconds, share in seen if share > 1 / PROBE_EPOCHS + 1e-9), None)
+    epoch_s = whole_s / PROBE_EPOCHS if second is None else second - first
+    return Pace(epoch_s, max(0.0, whole_s - PROBE_EPOCHS * epoch_s))

@@ -1,0 +1,154 @@
+"""The search for the budget in the report: the curve of accuracy over speed, and what more would buy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgeprune.records.pruning import BudgetSearch, Rung
+from edgeprune.report.cells import Head, Table, number, table, word
+from edgeprune.report.svg import BLUE, INK, MUTED, ORANGE, PAPER, chart, figure, log_axis, to_svg
+
+ENDS = {
+    "done": "The search was carried through",
+    "time": "The time was up before the search was carried through",
+    "interrupted": "Ctrl-C ended the search before it was carried through",
+}
+MORE = 0.05
+"""A budget that is this much larger than the one that was given is not offered any more."""
+
+
+def rungs_table(search: BudgetSearch) -> Table:
+    """Show every size that was tried, the largest first: aim, speed, parameters, drops, what became of it."""
+    of = "latency" if search.cost == "latency" else "work"
+    heads = [
+        Head(of, "%"),
+        Head("predicted", "ms"),
+        Head("times as fast"),
+        Head("parameters", "%"),
+        Head("drop", f"{search.epochs_short} epochs"),
+        Head("drop", f"{search.epochs_long} more"),
+        Head("", numeric=False),
+    ]
+    rows = [
+        [
+            number(100 * one.share, 0),
+            number(one.predicted_ms, 2, "no latency table"),
+            number(one.times, 2, "not measured", suffix="×"),
+            number(100 * one.params, 0),
+            number(one.short, 4, "not trained"),
+            number(one.long, 4, "no long recovery"),
+            word(_became(one, search)),
+        ]
+        for one in sorted(search.rungs, key=lambda one: -one.share)
+    ]
+    return table(heads, rows)
+
+
+def _became(one: Rung, search: BudgetSearch) -> str:
+    if one.chosen:
+        return "taken" if _keeps(one, search.budget) else "nearest to the budget"
+    if one.slow:
+        return "not faster on the target"
+    return "keeps to the budget" if _keeps(one, search.budget) else "over the budget"
+
+
+def _keeps(one: Rung, budget: float) -> bool:
+    return not one.slow and one.drop is not None and one.drop <= budget
+
+
+def search_words(search: BudgetSearch) -> list[str]:
+    """Say what the search ended with, what it judged by, and what a larger budget or more time would buy."""
+    taken = next((one for one in search.rungs if one.chosen), None)
+    kept = taken is not None and _keeps(taken, search.budget)
+    found = [f"{ENDS[search.ended]}: {len(search.rungs)} sizes were tried."]
+    if taken is not None and taken.drop is not None:
+        size = _size(taken, search)
+        if kept:
+            found.append(f"The smallest that keeps to a drop of {search.budget:g} on val is {size}.")
+        else:
+            found.append(
+                f"None keeps to a drop of {search.budget:g} on val. The nearest is {size}: it loses "
+                f"{taken.drop:.4f}, and --max-drop {taken.drop:.4f} would take it."
+            )
+    found += [sentence for sentence in (_more_budget(search), _more_epochs(search, kept)) if sentence]
+    return [*found, *(f"{note[0].upper()}{note[1:]}." for note in search.notes)]
+
+
+def _size(one: Rung, search: BudgetSearch) -> str:
+    if one.times is not None:
+        return f"{one.times:.2f} times as fast as the original"
+    return f"{one.share:.0%} of the {'latency' if search.cost == 'latency' else 'multiply-accumulates'}"
+
+
+def _more_budget(search: BudgetSearch) -> str:
+    """Say what the next smaller size would have cost, where one was tried that is not far off."""
+    taken = next((one for one in search.rungs if one.chosen), None)
+    if taken is None or not _keeps(taken, search.budget):
+        return ""
+    smaller = [
+        one
+        for one in search.rungs
+        if one.drop is not None
+        and not one.slow
+        and one.share < taken.share
+        and search.budget < one.drop <= search.budget + MORE
+    ]
+    if not smaller:
+        return ""
+    nearest = min(smaller, key=lambda one: one.drop or 0.0)
+    return f"A budget of {nearest.drop:.4f} would have bought {_size(nearest, search)}."
+
+
+def _more_epochs(search: BudgetSearch, kept: bool) -> str:
+    """Say what long recoveries left of the drops of short ones here: what more epochs may be hoped to do."""
+    if kept or search.left is None or not search.epochs_short:
+        return ""
+    times = search.epochs_long / search.epochs_short
+    return (
+        f"Here {times:.0f} times the epochs left {search.left:.0%} of a drop, the median of the recoveries: "
+        "--effort thorough, or more training images, may close what is missing."
+    )
+
+
+@chart
+def accuracy_against_speed(search: BudgetSearch, name: str) -> str | None:
+    """Draw the drop of every trained size over its speed, as SVG; None where fewer than two were trained."""
+    shown = [one for one in search.rungs if one.drop is not None and not one.slow]
+    if len(shown) < 2:
+        return None
+    timed = all(one.times is not None for one in shown)
+    with figure(3.2) as (drawn, axes):
+        for drops, filled in (("short", False), ("long", True)):
+            _draw_points(
+                axes, [one for one in shown if getattr(one, drops) is not None], drops, filled, timed
+            )
+        line = sorted((_x(one, timed), one.drop) for one in shown)
+        axes.plot(*zip(*line, strict=True), color=MUTED, linewidth=1, linestyle=(0, (4, 2)), zorder=1)
+        axes.axhline(search.budget, color=ORANGE, linewidth=1)
+        axes.invert_yaxis()
+        if timed:
+            log_axis(axes, "x", [_x(one, timed) for one in shown])
+            axes.set_xlabel("times as fast as the original (log scale; right is faster)")
+        else:
+            axes.invert_xaxis()
+            axes.set_xlabel("share of the multiply-accumulates, % (right is smaller)")
+        axes.set_ylabel(f"drop of {search.metric} on val")
+        axes.tick_params(axis="y", labelcolor=MUTED)
+        axes.grid(True)
+        return to_svg(drawn, name, "Drop of accuracy over speed of every size that was tried")
+
+
+def _x(one: Rung, timed: bool) -> float:
+    return one.times if timed and one.times is not None else 100 * one.share
+
+
+def _draw_points(axes: object, points: Sequence[Rung], drops: str, filled: bool, timed: bool) -> None:
+    for one in points:
+        axes.scatter(  # type: ignore[attr-defined]
+            _x(one, timed),
+            getattr(one, drops),
+            s=70 if one.chosen and filled else 36,
+            facecolor=BLUE if filled else PAPER,
+            edgecolor=INK if one.chosen and filled else BLUE,
+            zorder=3,
+        )
