@@ -113,6 +113,7 @@ def solve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
             "race_with_original": world.race if measured else lambda *_: None,
             "judge": lambda problem, model, guarded: world.drop(model),
             "finetune": world.finetune,
+            "least_work": lambda problem: 0.06,
             "measure_pace": lambda problem: Pace(60.0, 0.0),
             "account_for": lambda problem, plan, entries, chosen, ended, notes: SimpleNamespace(
                 ended=ended, notes=notes, chosen=chosen, plan=plan
@@ -185,8 +186,14 @@ def test_what_cannot_be_cut_ends_the_ladder_and_is_noted(solve: Any) -> None:
     model, report, _ = solve(world)
     assert 0.4 <= share_of(model) < 0.5
     assert report.notes == ("no smaller size was cut: no widths reach 0.343",)
-    with pytest.raises(BudgetError, match=r"^simulated: no size of this network can be cut: no widths reach"):
-        solve(World(least=0.9))
+
+
+def test_where_no_size_can_be_cut_there_is_no_pruned_network_and_the_build_goes_on(solve: Any) -> None:
+    world = World(least=0.9)
+    model, report, entries = solve(world)
+    assert (model, report.chosen, entries) == (None, None, ())
+    assert report.notes == ("no smaller size was cut: no widths reach 0.700",)
+    assert world.said[-1] == "no size can be cut"
 
 
 def test_sizes_are_shares_of_the_work_where_the_table_is_not_to_be_trusted(solve: Any) -> None:

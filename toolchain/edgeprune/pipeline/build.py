@@ -58,7 +58,8 @@ def build(request: BuildRequest, notify: Notify, testbed: Testbed | None = None)
             models: dict[Variant, Artifact] = {"original": original}
             if request.recipe.prune.enabled:
                 pruned = prune_model(context, original, profile, baseline, tried)
-                models["pruned"], prunings[profile.name] = pruned.model, pruned.report
+                prunings[profile.name] = pruned.report
+                models |= {"pruned": pruned.model} if pruned.model else {}
                 tried = tried or pruned.tried
             for variant, model in models.items():
                 own = context.on(profile)

@@ -35,9 +35,12 @@ _PASSES = TypeAdapter(tuple[PassReport, ...])
 
 
 class Pruned(NamedTuple):
-    """The pruned model of a target, the account of what was removed, and what a search has tried."""
+    """The pruned model of a target, the account of what was removed, and what a search has tried.
 
-    model: Artifact
+    There is no model where a search found nothing to cut.
+    """
+
+    model: Artifact | None
     report: Pruning
     tried: tuple[Entry, ...] = ()
 
@@ -68,7 +71,7 @@ def prune_model(
         if recipe.finetune.epochs:
             student = finetune(context, student, original)
         pruned = Pruned(student, report)
-    if recipe.quantize.aware_epochs and "int8" in profile.precisions:
+    if pruned.model and recipe.quantize.aware_epochs and "int8" in profile.precisions:
         pruned = pruned._replace(model=train_aware(context, pruned.model, original, profile))
     report = pruned.report.model_copy(update={"sparse": training, "passes": passes})
     return pruned._replace(report=report)

@@ -60,7 +60,8 @@ def search_words(search: BudgetSearch) -> list[str]:
     """Say what the search ended with, what it judged by, and what a larger budget or more time would buy."""
     taken = next((one for one in search.rungs if one.chosen), None)
     kept = taken is not None and _keeps(taken, search.budget)
-    found = [f"{ENDS[search.ended]}: {len(search.rungs)} sizes were tried."]
+    tried = f"{len(search.rungs)} sizes were tried" if search.rungs else "no size can be cut"
+    found = [f"{ENDS[search.ended]}: {tried}."]
     if taken is not None and taken.drop is not None:
         size = _size(taken, search)
         if kept:

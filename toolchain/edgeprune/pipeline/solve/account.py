@@ -17,6 +17,8 @@ from edgeprune.records.pruning import BudgetSearch, Pruning, Rung, SearchEnd
 
 def plan_words(plan: Plan, pace: Pace | None) -> str:
     """Say what the search will do at most, and how long that takes at the measured pace."""
+    if not plan.shares:
+        return "no size can be cut"
     if not plan.short:
         return f"up to {len(plan.shares)} sizes, none trained"
     words = (
@@ -33,7 +35,7 @@ def account_for(
     problem: Problem,
     plan: Plan,
     entries: Sequence[Entry],
-    chosen: Entry,
+    chosen: Entry | None,
     ended: SearchEnd,
     notes: Sequence[str],
 ) -> Pruning:
@@ -44,7 +46,7 @@ def account_for(
     report = describe_descent(
         context.adapter,
         problem.uncut.path,
-        chosen.best.path,
+        (chosen.best if chosen else problem.uncut).path,
         context.spec.imgsz,
         context.recipe.prune,
         step,
@@ -71,7 +73,7 @@ def account_for(
     return report.model_copy(update={"search": search})
 
 
-def _rung(problem: Problem, entry: Entry, whole: int, chosen: Entry) -> Rung:
+def _rung(problem: Problem, entry: Entry, whole: int, chosen: Entry | None) -> Rung:
     race, tried = entry.race, entry.tried
     return Rung(
         metric=problem.context.info.metric,

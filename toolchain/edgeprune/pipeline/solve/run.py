@@ -20,6 +20,7 @@ from edgeprune.pipeline.solve.rungs import (
     Problem,
     cut_to_share,
     judge,
+    least_work,
     measure_pace,
     race_with_original,
 )
@@ -31,6 +32,8 @@ from edgeprune.records.scores import Accuracy
 
 FASTER = 1.02
 """A size that is not this much faster than the one before it is not worth a training."""
+MARGIN = 1.02
+"""The smallest size that is asked for, over the smallest that there is."""
 WORTH_PACING = 20
 """Searches of fewer epochs are over before their pace is measured."""
 
@@ -41,7 +44,7 @@ def solve(
     profile: DeviceProfile,
     baseline: Mapping[str, Accuracy],
     others: Sequence[Entry] = (),
-) -> tuple[Artifact, Pruning, tuple[Entry, ...]]:
+) -> tuple[Artifact | None, Pruning, tuple[Entry, ...]]:
     """Search the fastest network of a target that keeps to `budget.max_drop`; return it, recovered.
 
     Args:
@@ -51,10 +54,9 @@ def solve(
             keeps to the budget nothing more is trained.
 
     Returns:
-        The network, the account of what was removed, and what was tried.
+        The network, None where no size can be cut; the account of what was removed; and what was tried.
 
     Raises:
-        BudgetError: no size can be cut at all.
         InterruptedBuildError: Ctrl-C before a first size kept to the budget.
     """
     original, uncut = networks
@@ -71,7 +73,8 @@ def solve(
     run.take_over(others)
     run.search()
     if not run.entries:
-        raise BudgetError(f"{profile.name}: no size of this network can be cut: {run.why}")
+        context.notify("solve", 1.0, "no size can be cut")
+        return None, account_for(problem, plan, (), None, run.ended, (*notes, *run.notes)), ()
     chosen = run.chosen()
     report = account_for(problem, plan, tuple(run.entries), chosen, run.ended, (*notes, *run.notes))
     context.notify("solve", 1.0, run.verdict(chosen))
@@ -92,12 +95,12 @@ def _table(
 
 
 def least_share(problem: Problem) -> float:
-    """Return the smallest share of the uncut network's cost that `prune.max_ratio` allows, about."""
-    most = problem.context.recipe.prune.max_ratio
+    """Return the smallest share of the uncut network's cost that `prune.max_ratio` and the step allow."""
     if (table := problem.table) is None:
-        return max((1 - most) ** 2, 0.02)
+        return min(least_work(problem) * MARGIN, 1.0)
+    most = problem.context.recipe.prune.max_ratio
     keep = {name: on_step(width * (1 - most), table.step, width) for name, width in table.original.items()}
-    return min(table.predictor()(keep) / table.whole_ms * 1.02, 1.0)
+    return min(table.predictor()(keep) / table.whole_ms * MARGIN, 1.0)
 
 
 class _Run:
@@ -108,7 +111,6 @@ class _Run:
         self.entries: list[Entry] = []
         self.ended: SearchEnd = "done"
         self.notes: tuple[str, ...] = ()
-        self.why = ""
         hours = problem.context.recipe.solve.hours
         self._end = time.monotonic() + 3600 * hours if hours is not None else None
         self._warm: Artifact | None = None
@@ -211,7 +213,6 @@ class _Run:
         done = sum(one.long is not None for one in self.tried)
         trainings = self.plan.trainings if share in self.plan.shares else done
         self.plan = replace(self.plan, shares=rest, trainings=trainings)
-        self.why = why
         self.notes = (*self.notes, f"no smaller size was cut: {why}")
 
     def _start(self) -> Artifact:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.artifact import Artifact
+from edgeprune.core.errors import ConfigError
 from edgeprune.core.files import write_text_atomically
 from edgeprune.gate.race import Race
 from edgeprune.models import Training
@@ -90,11 +91,27 @@ def cut_to_share(problem: Problem, model: Artifact, share: float) -> tuple[Artif
     context, table = problem.context, problem.table
     if table is not None:
         return cut(context, model, table, share * table.whole_ms)
+    return cut_to_size(_asking(context, macs=share), model, problem.profile, problem.uncut)[0], None
+
+
+def least_work(problem: Problem) -> float:
+    """Return the share of the multiply-accumulates that is left when each layer is cut as far as it may be.
+
+    It is 1 where rounding to the channel step undoes every cut.
+    """
+    most = problem.context.recipe.prune.max_ratio
+    try:
+        _, report = cut_to_size(_asking(problem.context, ratio=most), problem.uncut, problem.profile)
+    except ConfigError:
+        return 1.0
+    return report.macs_after / report.macs_before
+
+
+def _asking(context: Build, **goal: float) -> Build:
+    """Return a build whose recipe has a goal."""
     recipe = context.recipe
-    settings = recipe.prune.model_copy(update={"macs": share})
-    sized = replace(context.request, recipe=recipe.model_copy(update={"prune": settings}))
-    network, _ = cut_to_size(replace(context, request=sized), model, problem.profile, problem.uncut)
-    return network, None
+    sized = recipe.model_copy(update={"prune": recipe.prune.model_copy(update=goal)})
+    return replace(context, request=replace(context.request, recipe=sized))
 
 
 def race_with_original(problem: Problem, network: Artifact) -> Race | None:
