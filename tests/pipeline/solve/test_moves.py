@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from edgeprune.pipeline.solve.moves import (
     EXPONENT,
-    GAP,
     Cut,
     Plan,
     Train,
@@ -24,7 +23,8 @@ from edgeprune.pipeline.solve.moves import (
 )
 from edgeprune.pipeline.solve.plan import ladder
 
-PLAN = Plan(ladder(0.7, 0.08), short=6, long=60, trainings=4)
+GAP = 1.15
+PLAN = Plan(ladder(0.7, 0.08), short=6, long=60, trainings=4, gap=GAP)
 BUDGET = 0.01
 Curve = Callable[[float], float]
 
@@ -125,7 +125,7 @@ def test_a_size_that_the_target_does_not_run_faster_is_passed_over() -> None:
 
 
 def test_without_training_the_sizes_alone_decide() -> None:
-    plan = Plan(ladder(0.7, 0.2), 0, 0, 0)
+    plan = Plan(ladder(0.7, 0.2), 0, 0, 0, GAP)
     best = best_of(search(falling(0.004, 2.0), lambda _: 1.0, plan), BUDGET)
     assert best is not None and best.keeps(BUDGET) and best.long is None
 

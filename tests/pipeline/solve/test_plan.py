@@ -17,7 +17,8 @@ def test_a_ladder_falls_from_step_to_step_to_the_least_share(stride: float, leas
     shares = ladder(stride, least)
     assert shares[-1] == least
     assert all(left > right for left, right in pairwise(shares))
-    assert len(shares) <= 12
+    steps = [(left - right) / (left - least) for left, right in pairwise((1.0, *shares[:-1]))]
+    assert steps == pytest.approx([1 - stride] * len(steps), abs=0.02) or least > 0.9
 
 
 def test_nothing_that_can_be_cut_is_an_empty_ladder() -> None:

@@ -20,8 +20,6 @@ HOPELESS = 3.0
 """Smaller sizes are not tried below one that is expected to miss the budget by so many times."""
 LEAST_BUDGET = 0.002
 """What budgets below it are taken for when it is asked what is hopeless: no data set tells less apart."""
-GAP = 1.15
-"""Two sizes whose shares differ by less than this factor have nothing worth trying between them."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +56,14 @@ class Plan:
         shares: the ladder: shares of the uncut network's cost to try, falling.
         short, long: epochs of the two recoveries; 0 of a build without training.
         trainings: the most long recoveries.
+        gap: two sizes whose shares differ by less than this factor have nothing worth trying between them.
     """
 
     shares: tuple[float, ...]
     short: int
     long: int
     trainings: int
+    gap: float
 
     @property
     def epochs(self) -> int:
@@ -145,7 +145,7 @@ def _between(
     if hopeful := [one for one in waiting if left * one.short <= budget]:
         return Train(min(one.share for one in hopeful))
     lower = max((one.share for one in tried if one.share < top * 0.999 and not one.slow), default=None)
-    if lower is not None and top / lower > GAP:
+    if lower is not None and top / lower > plan.gap:
         return Cut((top * lower) ** 0.5)
     if waiting and top == 1.0:  # nothing keeps to the budget: the nearest has a long recovery to show for it
         return Train(min(waiting, key=lambda one: one.short).share)

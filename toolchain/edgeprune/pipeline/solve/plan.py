@@ -9,8 +9,10 @@ from typing import Final
 from edgeprune.config.recipe import Recipe, SearchEffort
 from edgeprune.pipeline.solve.moves import Plan
 
-DEEPEST = 12
-"""So many rungs at most: below a few per cent of the cost nothing is worth a step of its own."""
+LAST = 0.1
+"""The ladder ends where less than this share of what can be cut is left: there the least size follows."""
+GAPS = {"latency": 1.05, "macs": 1.15}
+"""Two sizes whose costs differ by less than this factor have nothing worth trying between them."""
 TRAINING = 0.85
 """Share of the hours that is planned for training; judging and measuring take the rest."""
 
@@ -20,7 +22,7 @@ class Shape:
     """What an effort stands for.
 
     Attributes:
-        stride: cost of a rung of the ladder over that of the one above it.
+        stride: what a rung of the ladder leaves of what could still be cut.
         long: epochs of a long recovery over those of `finetune.epochs`.
         short: epochs of a short recovery over those of a long one.
         trainings: the most long recoveries.
@@ -57,20 +59,22 @@ class Pace:
 
 
 def ladder(stride: float, least: float) -> tuple[float, ...]:
-    """Return shares from `stride` down, each that share of the one before, and `least` at the end.
+    """Return falling shares: at each rung `stride` of what could still be cut is left, `least` last.
+
+    What no widths change (the decode, additions, reorders) is in every size, and takes no part in a step.
 
     Args:
-        least: the smallest share that can be reached, in (0, 1).
+        least: the smallest share that can be reached; of 1 there is nothing to cut.
     """
-    shares: list[float] = []
-    share = stride
-    while share > least / stride**0.5 and len(shares) < DEEPEST - 1:
-        shares.append(round(share, 4))
-        share *= stride
-    return (*shares, least) if least < 1 else ()
+    shares = []
+    left = stride
+    while left > LAST:
+        shares.append(round(least + (1 - least) * left, 4))
+        left *= stride
+    return (*(share for share in shares if share > least), least) if least < 1 else ()
 
 
-def plan_search(recipe: Recipe, least: float, pace: Pace | None) -> Plan:
+def plan_search(recipe: Recipe, least: float, pace: Pace | None, gap: float = GAPS["macs"]) -> Plan:
     """Return the plan of a recipe's effort, shortened until it fits its hours.
 
     Epochs are cut first, down to one of a short recovery; then the ladder gets wider steps, then there are
@@ -79,31 +83,32 @@ def plan_search(recipe: Recipe, least: float, pace: Pace | None) -> Plan:
     Args:
         least: the smallest share of the uncut network's cost that can be reached.
         pace: None of a build that does not train, or whose hours are not bounded.
+        gap: of the kind of cost that shares are of, see `GAPS`.
     """
     shape = SHAPES[recipe.solve.effort]
     long = round(recipe.finetune.epochs * shape.long) or min(recipe.finetune.epochs, 1)
-    plan = _planned(shape, long, least)
+    plan = _planned(shape, long, least, gap)
     hours = recipe.solve.hours
     if hours is None or pace is None or not long:
         return plan
     while seconds_of(plan, pace) > TRAINING * hours * 3600:
         over = TRAINING * hours * 3600 / seconds_of(plan, pace)
         if plan.long > 2:
-            plan = _planned(shape, min(plan.long - 1, max(2, int(plan.long * over))), least)
+            plan = _planned(shape, min(plan.long - 1, max(2, int(plan.long * over))), least, gap)
         elif len(plan.shares) > 2:
             shape = replace(shape, stride=shape.stride**1.5)
-            plan = _planned(shape, plan.long, least)
+            plan = _planned(shape, plan.long, least, gap)
         elif plan.trainings > 1:
             shape = replace(shape, trainings=plan.trainings - 1)
-            plan = _planned(shape, plan.long, least)
+            plan = _planned(shape, plan.long, least, gap)
         else:
             break
     return plan
 
 
-def _planned(shape: Shape, long: int, least: float) -> Plan:
+def _planned(shape: Shape, long: int, least: float, gap: float) -> Plan:
     short = max(1, round(long * shape.short)) if long else 0
-    return Plan(ladder(shape.stride, least), short, long, shape.trainings if long else 0)
+    return Plan(ladder(shape.stride, least), short, long, shape.trainings if long else 0, gap)
 
 
 def seconds_of(plan: Plan, pace: Pace) -> float:

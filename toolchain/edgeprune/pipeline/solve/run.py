@@ -14,7 +14,7 @@ from edgeprune.pipeline.context import Build
 from edgeprune.pipeline.prune_to_latency import latency_table
 from edgeprune.pipeline.solve.account import account_for, plan_words
 from edgeprune.pipeline.solve.moves import Cut, Plan, Train, Tried, best_of, next_move
-from edgeprune.pipeline.solve.plan import Pace, plan_search
+from edgeprune.pipeline.solve.plan import GAPS, Pace, plan_search
 from edgeprune.pipeline.solve.rungs import (
     Entry,
     Problem,
@@ -64,10 +64,11 @@ def solve(
     problem = Problem(context, profile, original, uncut, table, baseline)
     pace = None
     epochs = context.recipe.finetune.epochs
-    plan = plan_search(context.recipe, least_share(problem), None)
+    least, gap = least_share(problem), GAPS["latency" if table else "macs"]
+    plan = plan_search(context.recipe, least, None, gap)
     if epochs and (plan.epochs >= WORTH_PACING or context.recipe.solve.hours is not None):
         pace = measure_pace(problem)
-        plan = plan_search(context.recipe, least_share(problem), pace)
+        plan = plan_search(context.recipe, least, pace, gap)
     context.notify("solve", 0.0, plan_words(plan, pace))
     run = _Run(problem, plan, pace)
     run.take_over(others)
