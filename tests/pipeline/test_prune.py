@@ -1,4 +1,4 @@
-"""What a target is pruned to: the recipe's goal, else its budgets of speed, else the default ratio.
+"""What a target is pruned to: the recipe's goal, else its budgets of speed, else what a search finds.
 
 On a real tiny model with a made latency table; which of two networks is faster is simulated.
 """
@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgeprune.config.recipe import DEFAULT_RATIO, load_recipe
+from edgeprune.config.recipe import load_recipe
 from edgeprune.config.targets import DeviceProfile, resolve_targets
 from edgeprune.core.artifact import Artifact, Store, digest
 from edgeprune.core.errors import BudgetError
@@ -23,6 +23,7 @@ from edgeprune.images.dataset import Dataset
 from edgeprune.latency import to_latency
 from edgeprune.models import Training, get_adapter
 from edgeprune.models.source import ModelSource
+from edgeprune.pipeline import cut_to_size
 from edgeprune.pipeline import prune as pruning
 from edgeprune.pipeline import prune_to_latency as iterating
 from edgeprune.pipeline.build import start
@@ -73,7 +74,7 @@ def bench(
         store = Store(tmp_path / "out" / "stages")
         with store.locked():
             original, context = start(request, store, lambda *_: None)
-            return pruning.prune_model(context, original, profile)[1]
+            return pruning.prune_model(context, original, profile, {}).report
 
     return Bench(table, prune, profiled)
 
@@ -87,25 +88,38 @@ def test_a_frame_rate_that_the_unpruned_model_misses_is_pruned_to(bench: Bench) 
     assert report.params_after < report.params_before and report.step == bench.table.step
 
 
-def test_a_frame_rate_that_it_reaches_leaves_the_default_ratio(bench: Bench) -> None:
-    report = bench.prune(budget__min_fps=bench.fps(1.1))
-    assert (report.goal, report.iterations, bench.profiled) == (f"ratio {DEFAULT_RATIO:g}", (), [HERE.name])
-
-
-def test_nothing_is_profiled_for_a_budget_beside_a_goal_or_of_a_device_that_is_not_there(
-    bench: Bench,
+def test_without_a_size_or_a_budget_of_speed_to_reach_the_size_is_searched_for(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fps = bench.fps(0.5)
-    assert bench.prune(budget__min_fps=fps, prune__ratio=0.5).goal == "ratio 0.5"
+    report = bench.prune(prune__ratio=0.5)
+    searched: list[str] = []
+
+    def solve(
+        context: Build, networks: tuple[Artifact, Artifact], profile: DeviceProfile, *_: object
+    ) -> tuple[Artifact, Pruning, tuple[()]]:
+        searched.append(profile.name)
+        return networks[0], report, ()
+
+    monkeypatch.setattr(pruning, "solve", solve)
     (jetson,) = resolve_targets(("jetson",))
-    assert bench.prune(jetson, budget__min_fps=fps).goal == f"ratio {DEFAULT_RATIO:g}"
+    bench.prune()
+    bench.prune(budget__min_fps=bench.fps(1.1))  # it is reached unpruned
+    bench.prune(jetson, budget__min_fps=bench.fps(0.5))  # the device is not there
+    assert searched == [HERE.name, HERE.name, jetson.name] and bench.profiled == [HERE.name]
+    bench.prune(budget__min_fps=bench.fps(0.6))
+    assert len(searched) == 3
+
+
+def test_nothing_is_profiled_for_a_budget_beside_a_goal(bench: Bench) -> None:
+    assert bench.prune(budget__min_fps=bench.fps(0.5), prune__ratio=0.5).goal == "ratio 0.5"
     assert bench.profiled == []
 
 
 def test_a_frame_rate_that_no_widths_reach_names_the_fastest_before_anything_is_trained(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(iterating, "finetune", lambda *_: pytest.fail("trained"))
+    for module in (iterating, pruning):
+        monkeypatch.setattr(module, "finetune", lambda *_: pytest.fail("trained"))
     fastest = r"1e\+06 FPS \(0\.00 ms\): no widths reach 0\.00 ms: the fastest .* predicted to take \d"
     with pytest.raises(BudgetError, match=f"^{HERE.name}: {fastest}"):
         bench.prune(budget__min_fps=1e6, prune__one_shot=False)
@@ -120,7 +134,7 @@ def test_a_size_is_reached_in_steps_with_a_recovery_between_them(
         recovered.append(epochs)
         return student
 
-    monkeypatch.setattr(pruning, "finetune", finetuned)
+    monkeypatch.setattr(cut_to_size, "finetune", finetuned)
     (jetson,) = resolve_targets(("jetson",))
     report = bench.prune(jetson, prune__ratio=0.5, prune__steps=2, prune__step_epochs=3, prune__max_ratio=0.6)
     assert (recovered, report.goal) == ([3], "ratio 0.5")
@@ -136,7 +150,7 @@ def test_the_activation_is_swapped_unasked_where_that_is_measured_faster_and_tra
 ) -> None:
     monkeypatch.setattr(to_latency, "latency_gauge", lambda *_: lambda net: 10 + gain * len(silu_names(net)))
     monkeypatch.setattr(pruning, "finetune", lambda context, student, *_: student)
-    (swap,) = bench.prune(finetune__epochs=1).passes
+    (swap,) = bench.prune(finetune__epochs=1, prune__ratio=0.5).passes
     assert (swap.name, swap.applied) == ("activation", applied)
     assert len(swap.refused) == (not applied)
     assert bench.profiled == []
@@ -147,7 +161,8 @@ def test_no_activation_is_swapped_unasked_that_is_not_trained_or_not_measured(
 ) -> None:
     monkeypatch.setattr(pruning, "finetune", lambda context, student, *_: student)
     (jetson,) = resolve_targets(("jetson",))
-    assert bench.prune().passes == bench.prune(jetson, finetune__epochs=1).passes == ()
+    half = {"prune__ratio": 0.5}
+    assert bench.prune(**half).passes == bench.prune(jetson, finetune__epochs=1, **half).passes == ()
 
 
 @pytest.mark.parametrize("changed", [True, False])
@@ -186,7 +201,7 @@ def test_quantization_aware_training_follows_the_recovery_for_the_kind_of_range_
 
     monkeypatch.setattr(pruning, "train_aware", aware)
     monkeypatch.setattr(pruning, "finetune", finetuned)
-    keep = {"prune__activation": "keep", "quantize__aware_epochs": 2}
+    keep = {"prune__activation": "keep", "quantize__aware_epochs": 2, "prune__ratio": 0.5}
     bench.prune(finetune__epochs=1, **keep)
     bench.prune(finetune__epochs=0, **keep)
     bench.prune(HERE.model_copy(update={"precisions": ("fp32",)}), finetune__epochs=0, **keep)
@@ -225,7 +240,7 @@ def test_two_targets_that_cut_to_the_same_widths_train_once(
     store = Store(out / "stages")
     with store.locked():
         original, context = start(request, store, lambda *_: None)
-        models = [pruning.prune_model(context, original, profile)[0] for profile in (HERE, other)]
+        models = [pruning.prune_model(context, original, profile, {}).model for profile in (HERE, other)]
     assert len({digest(path) for path in out.glob("stages/cut-*/model.pt")}) == 2
     assert models[0] == models[1] and len(trained) == 1
 

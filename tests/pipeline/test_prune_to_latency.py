@@ -150,6 +150,53 @@ def test_only_a_rewriting_pays_for_its_factors(monkeypatch: pytest.MonkeyPatch, 
     assert keys[1] == keys[0] | {"rewrite": ["spatial"]}
 
 
+def test_a_table_that_is_unfit_is_measured_again_and_not_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tables = [table(foreign=0.4), table(foreign=0.3), table()]
+    said: list[str] = []
+    places: list[Path] = []
+
+    def stage(
+        name: str, parts: dict[str, Any], make: Callable[[Path], None], read: Callable[[Path], Any], **_: Any
+    ) -> Any:
+        place = tmp_path / "table"
+        if not place.exists():
+            place.mkdir()
+            make(place)
+            places.append(place)
+        return read(place)
+
+    monkeypatch.setattr(shipped, "subject_of", lambda *_: None)
+    monkeypatch.setattr(profiling, "profile_model", lambda *_, rewrite: tables.pop(0))
+    context = SimpleNamespace(
+        adapter=None,
+        spec=Preprocess(64),
+        recipe=load_recipe(),
+        notify=lambda stage, share, text: said.append(text),
+        testbed=local(),
+        of_pruning=(),
+        of_runtime=lambda _: (),
+        stage=stage,
+    )
+    (host, *_) = resolve_targets(("cpu",))
+    build = cast(Build, context)
+    assert latency_table(build, _model(10.0), host).foreign == 0.3
+    assert said[0].startswith("measured again: contended") and said[1].startswith("contended")
+    assert latency_table(build, _model(10.0), host) == latency_table(build, _model(10.0), host) == table()
+    assert len(places) == 3 and len(said) == 2
+
+
+def test_speed_ups_count_from_the_users_own_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 10 ms in the table after an activation was swapped that took a fifth of the time away."""
+    monkeypatch.setattr(iterating, "race_models", lambda *_: _race(-0.2))
+    given = (cast(Build, None), PROFILE, TABLE, _model(12.5))
+    assert iterating.own_latency(*given, _model(10.0)) == pytest.approx(12.5)
+    assert iterating.own_latency(*given, _model(12.5)) == 10.0
+    goal = latency_goal(load_recipe(prune__speedup=5.0), TABLE, 12.5)
+    assert goal == Goal(2.5, "speed-up 5 (2.50 ms)")
+
+
 def test_the_budget_is_reached_step_by_step(target: Callable[..., Descent]) -> None:
     end = target(latency_ms=7.0, stride=0.1)
     assert [round(one.goal_ms, 2) for one in end.iterations] == [9.0, 8.1, 7.29, 7.0]

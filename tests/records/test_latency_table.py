@@ -78,6 +78,25 @@ def test_one_anchor_keeps_the_rest_and_two_let_it_follow_the_volume() -> None:
     assert two.network_ms(LAYERS, {}, ORIGINAL) == pytest.approx(12.0)
 
 
+@pytest.mark.parametrize(("measured", "fit"), [(1.0, True), (1.09, True), (1.2, False), (0.85, False)])
+def test_a_table_that_mispredicts_a_whole_network_is_unfit_and_says_so(measured: float, fit: bool) -> None:
+    """The middle network has no part in the line of the rest, so it is a check."""
+    half, least = {"a": 32, "b": 16}, {"a": 16, "b": 16}
+    ends = table(anchors=(Anchor(ms=12.0, iqr_ms=0.1, n=3), Anchor(keep=least, ms=3.0, iqr_ms=0.1, n=3)))
+    predicted = ends.network_ms(LAYERS, half, ORIGINAL)
+    between = Anchor(keep=half, ms=predicted * measured, iqr_ms=0.1, n=3)
+    three = table(anchors=(ends.anchors[0], between, ends.anchors[1]))
+    assert three.off == pytest.approx(abs(1 / measured - 1))
+    assert three.network_ms(LAYERS, half, ORIGINAL) == pytest.approx(predicted)
+    assert three.unfit != fit
+    assert bool(three.caveats()) != fit
+    assert fit or "predicts a network that was measured as a whole" in three.caveats()[0]
+
+
+def test_a_table_of_a_busy_machine_is_unfit() -> None:
+    assert table(foreign=0.3).unfit and not table().unfit and table().off is None
+
+
 def test_layers_dearer_than_the_whole_are_told() -> None:
     (caveat,) = table(anchors=(Anchor(ms=10.0, iqr_ms=0.1, n=3),)).caveats()
     assert caveat == "the layers one by one take 0.24 ms more than the whole network of 10 ms"

@@ -5,8 +5,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-import torch
-
 from edgeprune.core.artifact import Artifact
 from edgeprune.latency.to_latency import describe_descent
 from edgeprune.pipeline.solve.moves import Plan
@@ -92,5 +90,4 @@ def _rung(problem: Problem, entry: Entry, whole: int, chosen: Entry | None) -> R
 
 def _parameters(problem: Problem, network: Artifact) -> int:
     adapter = problem.context.adapter
-    model: torch.nn.Module = adapter.load(network.path)
-    return sum(tensor.numel() for tensor in model.parameters())
+    return sum(tensor.numel() for tensor in adapter.load(network.path).parameters())
