@@ -59,19 +59,22 @@ class World:
         interrupt_at: Ctrl-C comes in the training of that number, from 1.
         least: sizes below it cannot be cut.
         slow: sizes that the target does not run faster.
+        swap: what another activation costs before any cut.
     """
 
     hard: float = 0.004
     interrupt_at: int | None = None
     least: float = 0.0
     slow: tuple[float, float] = (0.0, 0.0)
+    swap: float = 0.0
     table: Any = field(default_factory=lambda: CALM)
     trained: list[tuple[float, int]] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
 
     def drop(self, model: Artifact) -> float:
         """Return the drop of a network: it grows with what was cut, and falls with the epochs."""
-        return self.hard * (0.5 / share_of(model)) ** 2 * (1 + 6 / max(1, epochs_of(model)))
+        swapped = self.swap if share_of(model) >= 1.0 else 0.0
+        return swapped + self.hard * (0.5 / share_of(model)) ** 2 * (1 + 6 / max(1, epochs_of(model)))
 
     def race(self, _: Problem, model: Artifact) -> Race:
         share = share_of(model)
@@ -98,7 +101,11 @@ def solve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """Return a function that searches in a world, and returns model, report and entries."""
 
     def run(
-        world: World, others: Sequence[Entry] = (), measured: bool = True, **options: Any
+        world: World,
+        others: Sequence[Entry] = (),
+        measured: bool = True,
+        uncut: Artifact = ORIGINAL,
+        **options: Any,
     ) -> tuple[Artifact, Pruning, tuple[Entry, ...]]:
         recipe: Recipe = load_recipe(**options)
         context = SimpleNamespace(
@@ -123,7 +130,7 @@ def solve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
             monkeypatch.setattr(solving, name, fake)
         profile = cast(DeviceProfile, SimpleNamespace(name="simulated"))
         given = cast(Build, context)
-        return solving.solve(given, (ORIGINAL, ORIGINAL), profile, {}, others)
+        return solving.solve(given, (ORIGINAL, uncut), profile, {}, others)
 
     return run
 
@@ -220,6 +227,24 @@ def test_a_second_target_that_needs_more_goes_on_from_the_first_ones_sizes(solve
     model, _, _ = solve(harder, entries)
     assert harder.drop(model) <= BUDGET
     assert sum(epochs == 60 for _, epochs in harder.trained) <= 2
+
+
+def test_what_passes_changed_is_trained_before_any_cut_and_may_itself_be_taken(solve: Any) -> None:
+    world = World(hard=0.03)
+    model, _, entries = solve(world, uncut=network(1.0, 0))
+    assert world.trained[0] == (1.0, 60) and entries[0].tried.share == 1.0
+    assert share_of(model) > 0.7 and world.drop(model) <= BUDGET
+    assert world.said[0].startswith("60 epochs before any cut, then up to")
+
+
+def test_an_activation_that_costs_too_much_is_left_as_it_was(solve: Any) -> None:
+    world = World(swap=0.2)
+    model, report, entries = solve(world, uncut=network(1.0, 0))
+    assert "the activation was left as it was: another one lost 0.2" in report.notes[0]
+    assert world.drop(model) <= BUDGET and all(entry.tried.share < 1.0 for entry in entries)
+    named = World(swap=0.2)
+    _, report, _ = solve(named, uncut=network(1.0, 0), prune__activation="relu")
+    assert report.notes == ()  # who names one has it
 
 
 def test_without_epochs_nothing_is_trained_and_the_sizes_are_judged_as_they_are(solve: Any) -> None:

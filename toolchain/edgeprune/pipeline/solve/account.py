@@ -19,9 +19,10 @@ def plan_words(plan: Plan, pace: Pace | None) -> str:
         return "no size can be cut"
     if not plan.short:
         return f"up to {len(plan.shares)} sizes, none trained"
+    first = f"{plan.first} epochs before any cut, then " if plan.first else ""
     words = (
-        f"up to {len(plan.shares)} sizes of {plan.short} epochs, then up to {plan.trainings} recoveries of "
-        f"{plan.long}"
+        f"{first}up to {len(plan.shares)} sizes of {plan.short} epochs, then up to {plan.trainings} "
+        f"recoveries of {plan.long}"
     )
     if pace is None:
         return words

@@ -57,6 +57,7 @@ class Plan:
         short, long: epochs of the two recoveries; 0 of a build without training.
         trainings: the most long recoveries.
         gap: two sizes whose shares differ by less than this factor have nothing worth trying between them.
+        first: epochs of the network before any cut, where passes changed it; else 0.
     """
 
     shares: tuple[float, ...]
@@ -64,11 +65,12 @@ class Plan:
     long: int
     trainings: int
     gap: float
+    first: int = 0
 
     @property
     def epochs(self) -> int:
         """The most epochs of all that the ladder asks for; a size between two rungs adds a short recovery."""
-        return len(self.shares) * self.short + self.trainings * self.long
+        return self.first + len(self.shares) * self.short + self.trainings * self.long
 
 
 class Cut(NamedTuple):
@@ -127,12 +129,15 @@ def next_move(tried: Sequence[Tried], plan: Plan, budget: float) -> Cut | Train 
     return None
 
 
+def is_hopeless(one: Tried, tried: Sequence[Tried], plan: Plan, budget: float) -> bool:
+    """Whether a long recovery is expected to leave far more than the budget of a size's drop."""
+    return expected_share(tried, plan) * one.short > HOPELESS * max(budget, LEAST_BUDGET)
+
+
 def _leads_on(lowest: Tried, tried: Sequence[Tried], plan: Plan, budget: float) -> bool:
     if lowest.slow or lowest.drop <= budget:
         return True
-    if lowest.long is not None:
-        return False
-    return expected_share(tried, plan) * lowest.short <= HOPELESS * max(budget, LEAST_BUDGET)
+    return lowest.long is None and not is_hopeless(lowest, tried, plan, budget)
 
 
 def _between(

@@ -74,7 +74,9 @@ def ladder(stride: float, least: float) -> tuple[float, ...]:
     return (*(share for share in shares if share > least), least) if least < 1 else ()
 
 
-def plan_search(recipe: Recipe, least: float, pace: Pace | None, gap: float = GAPS["macs"]) -> Plan:
+def plan_search(
+    recipe: Recipe, least: float, pace: Pace | None, gap: float = GAPS["macs"], changed: bool = False
+) -> Plan:
     """Return the plan of a recipe's effort, shortened until it fits its hours.
 
     Epochs are cut first, down to one of a short recovery; then the ladder gets wider steps, then there are
@@ -84,33 +86,36 @@ def plan_search(recipe: Recipe, least: float, pace: Pace | None, gap: float = GA
         least: the smallest share of the uncut network's cost that can be reached.
         pace: None of a build that does not train, or whose hours are not bounded.
         gap: of the kind of cost that shares are of, see `GAPS`.
+        changed: whether passes changed the network before any cut, so that it is trained first.
     """
     shape = SHAPES[recipe.solve.effort]
     long = round(recipe.finetune.epochs * shape.long) or min(recipe.finetune.epochs, 1)
-    plan = _planned(shape, long, least, gap)
+
+    def planned(shape: Shape, long: int) -> Plan:
+        short = max(1, round(long * shape.short)) if long else 0
+        trainings = shape.trainings if long else 0
+        return Plan(ladder(shape.stride, least), short, long, trainings, gap, long if changed else 0)
+
+    plan = planned(shape, long)
     hours = recipe.solve.hours
     if hours is None or pace is None or not long:
         return plan
     while seconds_of(plan, pace) > TRAINING * hours * 3600:
         over = TRAINING * hours * 3600 / seconds_of(plan, pace)
         if plan.long > 2:
-            plan = _planned(shape, min(plan.long - 1, max(2, int(plan.long * over))), least, gap)
+            plan = planned(shape, min(plan.long - 1, max(2, int(plan.long * over))))
         elif len(plan.shares) > 2:
             shape = replace(shape, stride=shape.stride**1.5)
-            plan = _planned(shape, plan.long, least, gap)
+            plan = planned(shape, plan.long)
         elif plan.trainings > 1:
             shape = replace(shape, trainings=plan.trainings - 1)
-            plan = _planned(shape, plan.long, least, gap)
+            plan = planned(shape, plan.long)
         else:
             break
     return plan
 
 
-def _planned(shape: Shape, long: int, least: float, gap: float) -> Plan:
-    short = max(1, round(long * shape.short)) if long else 0
-    return Plan(ladder(shape.stride, least), short, long, shape.trainings if long else 0, gap)
-
-
 def seconds_of(plan: Plan, pace: Pace) -> float:
     """Return what all trainings of a plan take together, in seconds."""
-    return len(plan.shares) * pace.seconds(plan.short) + plan.trainings * pace.seconds(plan.long)
+    first = pace.seconds(plan.first) if plan.first else 0.0
+    return first + len(plan.shares) * pace.seconds(plan.short) + plan.trainings * pace.seconds(plan.long)

@@ -13,7 +13,7 @@ from edgeprune.gate.race import Race
 from edgeprune.pipeline.context import Build
 from edgeprune.pipeline.prune_to_latency import latency_table
 from edgeprune.pipeline.solve.account import account_for, plan_words
-from edgeprune.pipeline.solve.moves import Cut, Plan, Train, Tried, best_of, next_move
+from edgeprune.pipeline.solve.moves import Cut, Plan, Train, Tried, best_of, is_hopeless, next_move
 from edgeprune.pipeline.solve.plan import GAPS, Pace, plan_search
 from edgeprune.pipeline.solve.rungs import (
     Entry,
@@ -60,26 +60,41 @@ def solve(
         InterruptedBuildError: Ctrl-C before a first size kept to the budget.
     """
     original, uncut = networks
+    hours = context.recipe.solve.hours
+    until = time.monotonic() + 3600 * hours if hours is not None else None
+    run = _begin(context, networks, profile, baseline)
+    run.take_over(others)
+    notes: tuple[str, ...] = ()
+    if not others and uncut != original and not run.warm_up() and context.recipe.prune.activation == "auto":
+        lost = run.entries[0].tried.short
+        notes = (f"the activation was left as it was: another one lost {lost:.4f} on val before any cut",)
+        run = _begin(context, (original, original), profile, baseline)
+    run.search(until)
+    chosen = run.chosen()
+    notes = (*notes, *run.notes)
+    report = account_for(run.problem, run.plan, tuple(run.entries), chosen, run.ended, notes)
+    context.notify("solve", 1.0, run.verdict(chosen))
+    return chosen.best if chosen else None, report, tuple(run.entries)
+
+
+def _begin(
+    context: Build,
+    networks: tuple[Artifact, Artifact],
+    profile: DeviceProfile,
+    baseline: Mapping[str, Accuracy],
+) -> _Run:
+    """Return a search that has its latency table and its plan, which is said."""
+    original, uncut = networks
     table, notes = _table(context, uncut, profile)
     problem = Problem(context, profile, original, uncut, table, baseline)
-    pace = None
-    epochs = context.recipe.finetune.epochs
     least, gap = least_share(problem), GAPS["latency" if table else "macs"]
-    plan = plan_search(context.recipe, least, None, gap)
-    if epochs and (plan.epochs >= WORTH_PACING or context.recipe.solve.hours is not None):
+    recipe, changed = context.recipe, uncut != original
+    plan, pace = plan_search(recipe, least, None, gap, changed), None
+    if plan.long and plan.shares and (plan.epochs >= WORTH_PACING or recipe.solve.hours is not None):
         pace = measure_pace(problem)
-        plan = plan_search(context.recipe, least, pace, gap)
+        plan = plan_search(recipe, least, pace, gap, changed)
     context.notify("solve", 0.0, plan_words(plan, pace))
-    run = _Run(problem, plan, pace)
-    run.take_over(others)
-    run.search()
-    if not run.entries:
-        context.notify("solve", 1.0, "no size can be cut")
-        return None, account_for(problem, plan, (), None, run.ended, (*notes, *run.notes)), ()
-    chosen = run.chosen()
-    report = account_for(problem, plan, tuple(run.entries), chosen, run.ended, (*notes, *run.notes))
-    context.notify("solve", 1.0, run.verdict(chosen))
-    return chosen.best, report, tuple(run.entries)
+    return _Run(problem, plan, pace, notes)
 
 
 def _table(
@@ -107,14 +122,10 @@ def least_share(problem: Problem) -> float:
 class _Run:
     """One search: what was tried, and why it ended."""
 
-    def __init__(self, problem: Problem, plan: Plan, pace: Pace | None) -> None:
-        self.problem, self.plan, self.pace = problem, plan, pace
+    def __init__(self, problem: Problem, plan: Plan, pace: Pace | None, notes: tuple[str, ...]) -> None:
+        self.problem, self.plan, self.pace, self.notes = problem, plan, pace, notes
         self.entries: list[Entry] = []
         self.ended: SearchEnd = "done"
-        self.notes: tuple[str, ...] = ()
-        hours = problem.context.recipe.solve.hours
-        self._end = time.monotonic() + 3600 * hours if hours is not None else None
-        self._warm: Artifact | None = None
         self._done = 0
 
     @property
@@ -132,14 +143,33 @@ class _Run:
             enough = any(one.keeps(self.problem.budget) for one in self.tried)
             trainings = sum(one.long is not None for one in self.tried) + (0 if enough else 1)
             self.plan = replace(self.plan, shares=() if enough else self.plan.shares, trainings=trainings)
-            self.notes = ("the sizes that were found for another target were judged on this one",)
+            self.notes = (*self.notes, "the sizes that were found for another target were judged on this one")
 
-    def search(self) -> None:
-        """Make moves until there is none, the time is up, or Ctrl-C ends it with something in hand."""
+    def warm_up(self) -> bool:
+        """Train what passes changed, before any cut; tell whether it may still come to the budget."""
+        problem, plan = self.problem, self.plan
+        if not plan.first:
+            return True
+        self._say(f"{plan.first} epochs before any cut")
+        network = finetune(problem.context, problem.uncut, problem.original, plan.first)
+        self._done += plan.first
+        tried = Tried(1.0, judge(problem, network, guarded=False))
+        whole_ms = problem.table.whole_ms if problem.table else None
+        race = race_with_original(problem, network)
+        self.entries.append(Entry(tried, network, None, whole_ms, race))
+        self._say(f"uncut: drop {tried.short:.4f} on val after {plan.first} epochs")
+        return not is_hopeless(tried, self.tried, plan, problem.budget)
+
+    def search(self, until: float | None) -> None:
+        """Make moves until there is none, the time is up, or Ctrl-C ends it with something in hand.
+
+        Args:
+            until: when the time is up, by `time.monotonic`; None where it is not bounded.
+        """
         budget = self.problem.budget
         try:
             while (move := next_move(self.tried, self.plan, budget)) is not None:
-                if self._is_late(move):
+                if until is not None and self._ends_at(move) > until and self.entries:
                     self.ended = "time"
                     return
                 if isinstance(move, Train):
@@ -152,13 +182,15 @@ class _Run:
             (self.problem.context.request.out / "interrupted.pt").unlink(missing_ok=True)
             self.ended = "interrupted"
 
-    def chosen(self) -> Entry:
-        """Return the fastest that keeps to the budget, or the one that is nearest to it."""
-        best = best_of(self.tried, self.problem.budget) or self.tried[0]
-        return next(entry for entry in self.entries if entry.tried == best)
+    def chosen(self) -> Entry | None:
+        """Return the fastest that keeps to the budget, or the nearest to it; None where nothing was cut."""
+        best = best_of(self.tried, self.problem.budget)
+        return next((entry for entry in self.entries if entry.tried == best), None)
 
-    def verdict(self, chosen: Entry) -> str:
+    def verdict(self, chosen: Entry | None) -> str:
         """Say in a few words what the search ended with."""
+        if chosen is None:
+            return "no size can be cut"
         speed = (
             f"{chosen.times:.2f}x as fast, " if chosen.times else f"{chosen.tried.share:.0%} of the work, "
         )
@@ -170,11 +202,10 @@ class _Run:
             return f"{how}{speed}drop {chosen.tried.drop:.4f} on val"
         return f"{how}{kept} {speed}drop {chosen.tried.drop:.4f} on val"
 
-    def _is_late(self, move: Cut | Train) -> bool:
-        if self._end is None or self.pace is None:
-            return False
+    def _ends_at(self, move: Cut | Train) -> float:
+        """Return when a move would end, by `time.monotonic`."""
         epochs = self.plan.short if isinstance(move, Cut) else self.plan.long
-        return bool(self.entries) and time.monotonic() + self.pace.seconds(epochs) > self._end
+        return time.monotonic() + (self.pace.seconds(epochs) if self.pace else 0.0)
 
     def _say(self, text: str) -> None:
         share = min(0.99, self._done / max(1, self.plan.epochs))
@@ -185,7 +216,7 @@ class _Run:
         problem, plan = self.problem, self.plan
         self._say(f"cut to {share:.0%} of the {'latency' if problem.table else 'work'}")
         above = self._above(share)
-        start = above.best if above else self._start()
+        start = above.best if above else problem.uncut
         try:
             network, predicted = cut_to_share(problem, start, share)
         except (BudgetError, ConfigError) as exc:
@@ -215,15 +246,6 @@ class _Run:
         trainings = self.plan.trainings if share in self.plan.shares else done
         self.plan = replace(self.plan, shares=rest, trainings=trainings)
         self.notes = (*self.notes, f"no smaller size was cut: {why}")
-
-    def _start(self) -> Artifact:
-        """Return what is cut first: where passes changed the network, it is trained a little before."""
-        problem = self.problem
-        if problem.uncut == problem.original or not self.plan.short:
-            return problem.uncut
-        if self._warm is None:
-            self._warm = finetune(problem.context, problem.uncut, problem.original, 2 * self.plan.short)
-        return self._warm
 
     def _train(self, share: float) -> None:
         """Give the size of a share its long recovery."""
