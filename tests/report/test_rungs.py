@@ -36,7 +36,7 @@ def test_what_was_taken_and_what_a_larger_budget_would_buy_is_said() -> None:
     assert words == [
         "The search was carried through: 3 sizes were tried.",
         "The smallest that keeps to a drop of 0.01 on val is 2.00 times as fast as the original.",
-        "A budget of 0.0170 would have bought 2.86 times as fast as the original.",
+        "A budget of 0.0170 would have bought more: 2.86 times as fast as the original.",
     ]
 
 

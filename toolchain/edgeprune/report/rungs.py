@@ -97,7 +97,7 @@ def _more_budget(search: BudgetSearch) -> str:
     if not smaller:
         return ""
     nearest = min(smaller, key=lambda one: one.drop or 0.0)
-    return f"A budget of {nearest.drop:.4f} would have bought {_size(nearest, search)}."
+    return f"A budget of {nearest.drop:.4f} would have bought more: {_size(nearest, search)}."
 
 
 def _more_epochs(search: BudgetSearch, kept: bool) -> str:
