@@ -60,6 +60,7 @@ class World:
         least: sizes below it cannot be cut.
         slow: sizes that the target does not run faster.
         swap: what another activation costs before any cut.
+        noise: of a race, to either side.
     """
 
     hard: float = 0.004
@@ -67,6 +68,7 @@ class World:
     least: float = 0.0
     slow: tuple[float, float] = (0.0, 0.0)
     swap: float = 0.0
+    noise: float = 0.0
     table: Any = field(default_factory=lambda: CALM)
     trained: list[tuple[float, int]] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
@@ -76,12 +78,14 @@ class World:
         swapped = self.swap if share_of(model) >= 1.0 else 0.0
         return swapped + self.hard * (0.5 / share_of(model)) ** 2 * (1 + 6 / max(1, epochs_of(model)))
 
-    def race(self, _: Problem, model: Artifact) -> Race:
+    def race(self, _: Problem, before: Artifact, after: Artifact) -> Race:
+        change = self.ms(after) / self.ms(before) - 1
+        low, high = change - self.noise, change + self.noise
+        return Race(faster=high < 0, change=change, low=low, high=high, before_ms=9, after_ms=9, pairs=6)
+
+    def ms(self, model: Artifact) -> float:
         share = share_of(model)
-        change = (1.2 if self.slow[0] < share < self.slow[1] else share) - 1
-        return Race(
-            faster=change < 0, change=change, low=change, high=change, before_ms=9, after_ms=9, pairs=6
-        )
+        return 12.0 if self.slow[0] < share < self.slow[1] else 10 * share
 
     def cut(self, _: Problem, model: Artifact, share: float) -> tuple[Artifact, float]:
         if share < self.least:
@@ -117,7 +121,7 @@ def solve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         fakes = {
             "latency_table": lambda *_: world.table,
             "cut_to_share": world.cut,
-            "race_with_original": world.race if measured else lambda *_: None,
+            "race_networks": world.race if measured else lambda *_: None,
             "judge": lambda problem, model, guarded: world.drop(model),
             "finetune": world.finetune,
             "least_work": lambda problem: 0.06,
@@ -186,6 +190,11 @@ def test_a_size_that_is_not_faster_is_not_trained(solve: Any) -> None:
     (slow,) = (entry for entry in entries if entry.tried.slow)
     assert 0.45 < slow.tried.share < 0.55
     assert slow.tried.share not in {share for share, _ in world.trained}
+
+
+def test_a_noisy_race_refuses_nothing_that_may_be_faster(solve: Any) -> None:
+    _, _, entries = solve(World(noise=0.5))
+    assert not any(entry.tried.slow for entry in entries)
 
 
 def test_what_cannot_be_cut_ends_the_ladder_and_is_noted(solve: Any) -> None:

@@ -22,7 +22,7 @@ from edgeprune.pipeline.solve.rungs import (
     judge,
     least_work,
     measure_pace,
-    race_with_original,
+    race_networks,
 )
 from edgeprune.pipeline.train import finetune
 from edgeprune.prune.allocation import on_step
@@ -135,7 +135,7 @@ class _Run:
     def take_over(self, others: Sequence[Entry]) -> None:
         """Judge on this target what was tried for another one."""
         for entry in others:
-            race = race_with_original(self.problem, entry.network)
+            race = race_networks(self.problem, self.problem.original, entry.network)
             long = judge(self.problem, entry.trained, guarded=True) if entry.trained else None
             tried = Tried(entry.tried.share, judge(self.problem, entry.network, guarded=False), long)
             self.entries.append(replace(entry, tried=tried, predicted_ms=None, race=race))
@@ -155,7 +155,7 @@ class _Run:
         self._done += plan.first
         tried = Tried(1.0, judge(problem, network, guarded=False))
         whole_ms = problem.table.whole_ms if problem.table else None
-        race = race_with_original(problem, network)
+        race = race_networks(problem, problem.original, network)
         self.entries.append(Entry(tried, network, None, whole_ms, race))
         self._say(f"uncut: drop {tried.short:.4f} on val after {plan.first} epochs")
         return not is_hopeless(tried, self.tried, plan, problem.budget)
@@ -222,8 +222,9 @@ class _Run:
         except (BudgetError, ConfigError) as exc:
             self._give_up_below(share, str(exc))
             return
-        race = race_with_original(problem, network)
-        if network.sha256 == start.sha256 or not _is_faster(race, above):
+        race = race_networks(problem, problem.original, network)
+        duel = race_networks(problem, above.network, network) if above else race
+        if network.sha256 == start.sha256 or _is_no_faster(duel):
             tried = Tried(share, above.tried.short if above else 0.0, slow=True)
             self.entries.append(Entry(tried, network, None, predicted, race))
             return
@@ -260,7 +261,6 @@ class _Run:
         self._say(f"{share:.0%}: drop {drop:.4f} on val after {plan.long} epochs more")
 
 
-def _is_faster(race: Race | None, above: Entry | None) -> bool:
-    """Whether the target runs a size faster than the larger one; so it is taken to where none is measured."""
-    before = 1 + above.race.change if above and above.race else 1.0
-    return race is None or (1 + race.change) * FASTER < before
+def _is_no_faster(race: Race | None) -> bool:
+    """Whether a race has shown that a size is not `FASTER` than the larger one; what is open is tried."""
+    return race is not None and (1 + race.low) * FASTER > 1

@@ -114,11 +114,11 @@ def _asking(context: Build, **goal: float) -> Build:
     return replace(context, request=replace(context.request, recipe=sized))
 
 
-def race_with_original(problem: Problem, network: Artifact) -> Race | None:
-    """Measure a network beside the user's own in the precision that ships; None without a latency table."""
+def race_networks(problem: Problem, before: Artifact, after: Artifact) -> Race | None:
+    """Measure two networks in pairs, in the precision that ships; None without a latency table."""
     if problem.table is None:
         return None
-    return race_models(problem.context, problem.profile, problem.original, network, problem.table)
+    return race_models(problem.context, problem.profile, before, after, problem.table)
 
 
 def judge(problem: Problem, network: Artifact, *, guarded: bool) -> float:
