@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from edgeprune.records.pruning import BudgetSearch, Rung
+from edgeprune.records.speedup import Speedup
 from edgeprune.report.rungs import accuracy_against_speed, rungs_table, search_words
 
 
@@ -23,7 +24,14 @@ def _search(*rungs: Rung, **changes: object) -> BudgetSearch:
 
 
 def _rung(share: float, short: float | None, long: float | None = None, **changes: object) -> Rung:
-    rung = Rung(share=share, predicted_ms=10 * share, times=1 / share, params=share, short=short, long=long)
+    rung = Rung(
+        share=share,
+        predicted_ms=10 * share,
+        gain=Speedup(times=1 / share),
+        params=share,
+        short=short,
+        long=long,
+    )
     return rung.model_copy(update=changes)
 
 
@@ -57,7 +65,7 @@ def test_an_end_before_the_time_and_notes_are_told() -> None:
 
 
 def test_sizes_of_a_target_that_is_not_measured_are_shares_of_the_work() -> None:
-    (_, size) = search_words(_search(_rung(0.5, 0.004, chosen=True, times=None), cost="macs"))
+    (_, size) = search_words(_search(_rung(0.5, 0.004, chosen=True, gain=None), cost="macs"))
     assert size.endswith("is 50% of the multiply-accumulates.")
 
 

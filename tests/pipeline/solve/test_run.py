@@ -14,12 +14,12 @@ from edgeprune.config.recipe import Recipe, load_recipe
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.errors import BudgetError, ConfigError, InterruptedBuildError
-from edgeprune.gate.race import Race
 from edgeprune.pipeline.context import Build
 from edgeprune.pipeline.solve import run as solving
 from edgeprune.pipeline.solve.plan import Pace
-from edgeprune.pipeline.solve.rungs import Entry, Problem
+from edgeprune.pipeline.solve.rungs import Entry, Gains, Problem
 from edgeprune.records.pruning import Pruning
+from edgeprune.records.speedup import Speedup
 
 BUDGET = 0.01
 ORIGINAL = Artifact(Path("original.pt"), "torch", "fp32", "original", None)
@@ -60,7 +60,7 @@ class World:
         least: sizes below it cannot be cut.
         slow: sizes that the target does not run faster.
         swap: what another activation costs before any cut.
-        noise: of a race, to either side.
+        noise: of a measurement, to either side.
     """
 
     hard: float = 0.004
@@ -78,10 +78,12 @@ class World:
         swapped = self.swap if share_of(model) >= 1.0 else 0.0
         return swapped + self.hard * (0.5 / share_of(model)) ** 2 * (1 + 6 / max(1, epochs_of(model)))
 
-    def race(self, _: Problem, before: Artifact, after: Artifact) -> Race:
-        change = self.ms(after) / self.ms(before) - 1
-        low, high = change - self.noise, change + self.noise
-        return Race(faster=high < 0, change=change, low=low, high=high, before_ms=9, after_ms=9, pairs=6)
+    def time(self, _: Problem, model: Artifact, above: Artifact) -> Gains:
+        return Gains(original=self.gain(ORIGINAL, model), above=self.gain(above, model))
+
+    def gain(self, before: Artifact, after: Artifact) -> Speedup:
+        times = self.ms(before) / self.ms(after)
+        return Speedup(times=times, low=times * (1 - self.noise), high=times * (1 + self.noise), turns=96)
 
     def ms(self, model: Artifact) -> float:
         share = share_of(model)
@@ -121,7 +123,7 @@ def solve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         fakes = {
             "latency_table": lambda *_: world.table,
             "cut_to_share": world.cut,
-            "race_networks": world.race if measured else lambda *_: None,
+            "time_network": world.time if measured else lambda *_: None,
             "judge": lambda problem, model, guarded: world.drop(model),
             "finetune": world.finetune,
             "least_work": lambda problem: 0.06,
@@ -192,7 +194,7 @@ def test_a_size_that_is_not_faster_is_not_trained(solve: Any) -> None:
     assert slow.tried.share not in {share for share, _ in world.trained}
 
 
-def test_a_noisy_race_refuses_nothing_that_may_be_faster(solve: Any) -> None:
+def test_a_noisy_measurement_refuses_nothing_that_may_be_faster(solve: Any) -> None:
     _, _, entries = solve(World(noise=0.5))
     assert not any(entry.tried.slow for entry in entries)
 

@@ -1,4 +1,4 @@
-"""One size of the search: which of its networks is taken, how fast it is, what an epoch takes."""
+"""One size of the search: which of its networks is taken, what an epoch takes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from edgeprune.core.artifact import Artifact
-from edgeprune.gate.race import Race
 from edgeprune.pipeline.solve.moves import Tried
 from edgeprune.pipeline.solve.rungs import Entry, pace_from
 
@@ -19,12 +18,6 @@ def test_the_more_accurate_of_two_networks_is_taken(long: float, best: Artifact)
     entry = Entry(Tried(0.5, 0.02 if long != 0.02 else 0.01, long), SHORT, LONG)
     assert entry.best == best
     assert Entry(Tried(0.5, 0.02), SHORT).best == SHORT
-
-
-def test_how_many_times_as_fast_comes_from_the_pairs() -> None:
-    race = Race(faster=True, change=-0.75, low=-0.8, high=-0.7, before_ms=9.0, after_ms=3.0, pairs=6)
-    assert Entry(Tried(0.5, 0.0), SHORT, race=race).times == 4.0
-    assert Entry(Tried(0.5, 0.0), SHORT).times is None
 
 
 def test_an_epoch_is_timed_from_its_first_batch_to_the_next_ones() -> None:

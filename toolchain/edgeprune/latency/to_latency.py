@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +11,9 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
+from edgeprune.bench.protocol import measure
+from edgeprune.bench.side_by_side import speedup
+from edgeprune.bench.statistics import latency_ms
 from edgeprune.bench.testbed import Testbed
 from edgeprune.config.recipe import PruneRecipe
 from edgeprune.config.targets import DeviceProfile
@@ -32,6 +35,7 @@ from edgeprune.prune.stages import PruneContext, batches, evidence_for
 from edgeprune.prune.surgery import CutTerms, account, cut_to, score_groups
 from edgeprune.records.latency_table import LatencyTable
 from edgeprune.records.pruning import PassReport, Pruning
+from edgeprune.records.speedup import Speedup
 
 
 class Cut(BaseModel):
@@ -113,6 +117,36 @@ def race_checkpoints(
         engines = _engines(subject, networks, folder, testbed)
         jobs = jobs_beside(engines, profile, pace_of(table), folder)
         return race(jobs[0], jobs[1], on_runner(testbed.runner, testbed.effort.racing))
+
+
+def compare_checkpoints(
+    adapter: ModelAdapter,
+    checkpoints: Sequence[Path],
+    imgsz: ImageSize,
+    profile: DeviceProfile,
+    table: LatencyTable,
+    testbed: Testbed,
+) -> tuple[Speedup, ...]:
+    """Measure checkpoints in turns on the target, in the precision and environment of the table.
+
+    Returns:
+        How many times as fast the last one is as each of the others.
+
+    Raises:
+        CompileError: the runtime cannot use one of them.
+        DeviceError: a worker crashed, hung or answered with garbage.
+    """
+    first, *_ = checkpoints
+    subject = subject_of(adapter, first, imgsz, profile, profile.ship, table.key.threads, table.batch)
+    networks = {str(index): adapter.prunable(adapter.load(path)) for index, path in enumerate(checkpoints)}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        engines = _engines(subject, networks, folder, testbed)
+        jobs = jobs_beside(engines, profile, pace_of(table), folder)
+        *others, last = measure(jobs, testbed.effort.pacing, testbed.runner)
+    return tuple(
+        speedup(one, last) or Speedup.of_medians(latency_ms(one).p50, latency_ms(last).p50) for one in others
+    )
 
 
 def reshape(

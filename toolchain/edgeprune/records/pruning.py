@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, Literal
 
 from edgeprune.records.scores import Record, ScoredRecord
+from edgeprune.records.speedup import Speedup
 
 
 class LayerWidth(Record):
@@ -97,8 +98,7 @@ class Rung(ScoredRecord):
     Attributes:
         share: of the uncut network's cost that was aimed at.
         predicted_ms: latency by the target's table; null where that was not to be had.
-        times, times_low, times_high: how many times as fast as the user's own network the target runs it,
-            measured in pairs, and the bounds of that; null where it is not measured.
+        gain: over the user's own network on the target, measured in turns; null where it is not measured.
         params: share of the user's own network's parameters.
         short, long: drop of `metric` on val after the short recovery, and after the long one; null where
             there was none.
@@ -108,9 +108,7 @@ class Rung(ScoredRecord):
 
     share: float
     predicted_ms: float | None = None
-    times: float | None = None
-    times_low: float | None = None
-    times_high: float | None = None
+    gain: Speedup | None = None
     params: float
     short: float | None = None
     long: float | None = None

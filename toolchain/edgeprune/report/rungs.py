@@ -33,7 +33,7 @@ def rungs_table(search: BudgetSearch) -> Table:
         [
             number(100 * one.share, 0),
             number(one.predicted_ms, 2, "no latency table"),
-            number(one.times, 2, "not measured", suffix="×"),
+            number(one.gain and one.gain.times, 2, "not measured", suffix="×"),
             number(100 * one.params, 0),
             number(one.short, 4, "not trained"),
             number(one.long, 4, "no long recovery"),
@@ -76,8 +76,8 @@ def search_words(search: BudgetSearch) -> list[str]:
 
 
 def _size(one: Rung, search: BudgetSearch) -> str:
-    if one.times is not None:
-        return f"{one.times:.2f} times as fast as the original"
+    if one.gain is not None:
+        return f"{one.gain.times:.2f} times as fast as the original"
     return f"{one.share:.0%} of the {'latency' if search.cost == 'latency' else 'multiply-accumulates'}"
 
 
@@ -117,7 +117,7 @@ def accuracy_against_speed(search: BudgetSearch, name: str) -> str | None:
     shown = [one for one in search.rungs if one.drop is not None and not one.slow]
     if len(shown) < 2:
         return None
-    timed = all(one.times is not None for one in shown)
+    timed = all(one.gain for one in shown)
     with figure(3.2) as (drawn, axes):
         for drops, filled in (("short", False), ("long", True)):
             _draw_points(
@@ -140,7 +140,7 @@ def accuracy_against_speed(search: BudgetSearch, name: str) -> str | None:
 
 
 def _x(one: Rung, timed: bool) -> float:
-    return one.times if timed and one.times is not None else 100 * one.share
+    return one.gain.times if timed and one.gain else 100 * one.share
 
 
 def _draw_points(axes: object, points: Sequence[Rung], drops: str, filled: bool, timed: bool) -> None:

@@ -73,14 +73,12 @@ def account_for(
 
 
 def _rung(problem: Problem, entry: Entry, whole: int, chosen: Entry | None) -> Rung:
-    race, tried = entry.race, entry.tried
+    gain, tried = entry.gain, entry.tried
     return Rung(
         metric=problem.context.info.metric,
         share=tried.share,
         predicted_ms=entry.predicted_ms,
-        times=1 / (1 + race.change) if race else None,
-        times_low=1 / (1 + race.high) if race else None,
-        times_high=1 / (1 + race.low) if race else None,
+        gain=gain,
         params=_parameters(problem, entry.network) / whole,
         short=None if tried.slow else tried.short,
         long=tried.long,

@@ -9,7 +9,6 @@ from dataclasses import replace
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.errors import BudgetError, ConfigError, InterruptedBuildError
-from edgeprune.gate.race import Race
 from edgeprune.pipeline.context import Build
 from edgeprune.pipeline.prune_to_latency import latency_table
 from edgeprune.pipeline.solve.account import account_for, plan_words
@@ -22,13 +21,14 @@ from edgeprune.pipeline.solve.rungs import (
     judge,
     least_work,
     measure_pace,
-    race_networks,
+    time_network,
 )
 from edgeprune.pipeline.train import finetune
 from edgeprune.prune.allocation import on_step
 from edgeprune.records.latency_table import LatencyTable
 from edgeprune.records.pruning import Pruning, SearchEnd
 from edgeprune.records.scores import Accuracy
+from edgeprune.records.speedup import Speedup
 
 FASTER = 1.02
 """A size that is not this much faster than the one before it is not worth a training."""
@@ -135,10 +135,11 @@ class _Run:
     def take_over(self, others: Sequence[Entry]) -> None:
         """Judge on this target what was tried for another one."""
         for entry in others:
-            race = race_networks(self.problem, self.problem.original, entry.network)
+            gains = time_network(self.problem, entry.network, self.problem.original)
             long = judge(self.problem, entry.trained, guarded=True) if entry.trained else None
             tried = Tried(entry.tried.share, judge(self.problem, entry.network, guarded=False), long)
-            self.entries.append(replace(entry, tried=tried, predicted_ms=None, race=race))
+            gain = gains.original if gains else None
+            self.entries.append(replace(entry, tried=tried, predicted_ms=None, gain=gain))
         if self.entries:
             enough = any(one.keeps(self.problem.budget) for one in self.tried)
             trainings = sum(one.long is not None for one in self.tried) + (0 if enough else 1)
@@ -155,8 +156,8 @@ class _Run:
         self._done += plan.first
         tried = Tried(1.0, judge(problem, network, guarded=False))
         whole_ms = problem.table.whole_ms if problem.table else None
-        race = race_networks(problem, problem.original, network)
-        self.entries.append(Entry(tried, network, None, whole_ms, race))
+        gains = time_network(problem, network, problem.original)
+        self.entries.append(Entry(tried, network, None, whole_ms, gains.original if gains else None))
         self._say(f"uncut: drop {tried.short:.4f} on val after {plan.first} epochs")
         return not is_hopeless(tried, self.tried, plan, problem.budget)
 
@@ -192,7 +193,9 @@ class _Run:
         if chosen is None:
             return "no size can be cut"
         speed = (
-            f"{chosen.times:.2f}x as fast, " if chosen.times else f"{chosen.tried.share:.0%} of the work, "
+            f"{chosen.gain.times:.2f}x as fast, "
+            if chosen.gain
+            else f"{chosen.tried.share:.0%} of the work, "
         )
         how = {"done": "", "time": "the time is up: ", "interrupted": "interrupted: "}[self.ended]
         kept = (
@@ -222,17 +225,17 @@ class _Run:
         except (BudgetError, ConfigError) as exc:
             self._give_up_below(share, str(exc))
             return
-        race = race_networks(problem, problem.original, network)
-        duel = race_networks(problem, above.network, network) if above else race
-        if network.sha256 == start.sha256 or _is_no_faster(duel):
+        gains = time_network(problem, network, above.network if above else problem.original)
+        gain = gains.original if gains else None
+        if network.sha256 == start.sha256 or (gains and _is_no_faster(gains.above)):
             tried = Tried(share, above.tried.short if above else 0.0, slow=True)
-            self.entries.append(Entry(tried, network, None, predicted, race))
+            self.entries.append(Entry(tried, network, None, predicted, gain))
             return
         if plan.short:
             network = finetune(problem.context, network, problem.original, plan.short)
             self._done += plan.short
         drop = judge(problem, network, guarded=plan.long == 0)
-        self.entries.append(Entry(Tried(share, drop), network, None, predicted, race))
+        self.entries.append(Entry(Tried(share, drop), network, None, predicted, gain))
         self._say(f"{share:.0%}: drop {drop:.4f} on val after {plan.short} epochs")
 
     def _above(self, share: float) -> Entry | None:
@@ -261,6 +264,6 @@ class _Run:
         self._say(f"{share:.0%}: drop {drop:.4f} on val after {plan.long} epochs more")
 
 
-def _is_no_faster(race: Race | None) -> bool:
-    """Whether a race has shown that a size is not `FASTER` than the larger one; what is open is tried."""
-    return race is not None and (1 + race.low) * FASTER > 1
+def _is_no_faster(gain: Speedup) -> bool:
+    """Whether it was shown that a size is not `FASTER` than the larger one; what is open is tried."""
+    return (gain.times if gain.high is None else gain.high) < FASTER

@@ -12,18 +12,19 @@ from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.errors import ConfigError
 from edgeprune.core.files import write_text_atomically
-from edgeprune.gate.race import Race
+from edgeprune.latency.to_latency import compare_checkpoints
 from edgeprune.models import Training
 from edgeprune.pipeline.context import SELECTION_SPLIT, Build, reader_of
 from edgeprune.pipeline.convert import source
 from edgeprune.pipeline.cut_to_size import cut_to_size
 from edgeprune.pipeline.mixed_precision import guard_row
-from edgeprune.pipeline.prune_to_latency import cut, race_models
+from edgeprune.pipeline.prune_to_latency import cut
 from edgeprune.pipeline.rows import assess, export_model
 from edgeprune.pipeline.solve.moves import Tried
 from edgeprune.pipeline.solve.plan import Pace
 from edgeprune.records.latency_table import LatencyTable
-from edgeprune.records.scores import Accuracy
+from edgeprune.records.scores import Accuracy, Record
+from edgeprune.records.speedup import Speedup
 
 PROBE_EPOCHS = 2
 
@@ -61,25 +62,20 @@ class Entry:
         network: after the short recovery; right after the cut where it was not trained.
         trained: after the long recovery; None where there was none.
         predicted_ms: by the table; None without one.
-        race: against the user's own network on the target; None where it is not measured.
+        gain: over the user's own network on the target; None where it is not measured.
     """
 
     tried: Tried
     network: Artifact
     trained: Artifact | None = None
     predicted_ms: float | None = None
-    race: Race | None = None
+    gain: Speedup | None = None
 
     @property
     def best(self) -> Artifact:
         """The more accurate of its networks on val."""
         short, long = self.tried.short, self.tried.long
         return self.trained if self.trained and long is not None and long <= short else self.network
-
-    @property
-    def times(self) -> float | None:
-        """How many times as fast as the user's own network it is; None where that is not measured."""
-        return 1 / (1 + self.race.change) if self.race else None
 
 
 def cut_to_share(problem: Problem, model: Artifact, share: float) -> tuple[Artifact, float | None]:
@@ -114,11 +110,40 @@ def _asking(context: Build, **goal: float) -> Build:
     return replace(context, request=replace(context.request, recipe=sized))
 
 
-def race_networks(problem: Problem, before: Artifact, after: Artifact) -> Race | None:
-    """Measure two networks in pairs, in the precision that ships; None without a latency table."""
-    if problem.table is None:
+class Gains(Record):
+    """How many times as fast a network is as the user's own, and as the larger one that it was cut from."""
+
+    original: Speedup
+    above: Speedup
+
+
+def time_network(problem: Problem, network: Artifact, above: Artifact) -> Gains | None:
+    """Measure a network in turns with the two that it is held against; None without a latency table.
+
+    All run in the precision that ships. Turns meet whatever else the machine does alike, see
+    `bench.side_by_side`.
+    """
+    context, profile, table = problem.context, problem.profile, problem.table
+    if table is None:
         return None
-    return race_models(problem.context, problem.profile, before, after, problem.table)
+    others = list(dict.fromkeys((problem.original, above)))
+    parts = {
+        "networks": [model.sha256 for model in (*others, network)],
+        "target": profile.traits,
+        "table": table.key.model_dump(),
+        "shape": context.spec.batch_shape,
+    }
+
+    def make(out: Path) -> None:
+        paths = [model.path for model in (*others, network)]
+        imgsz = context.spec.imgsz
+        found = compare_checkpoints(context.adapter, paths, imgsz, profile, table, context.testbed)
+        gains = Gains(original=found[0], above=found[-1])
+        write_text_atomically(out / "gains.json", gains.model_dump_json())
+
+    uses = (*context.of_export, *context.of_runtime(profile.backend))
+    read = reader_of(Gains, "gains.json")
+    return context.stage("timed", parts, make, read, uses=uses, times=(profile.backend,))
 
 
 def judge(problem: Problem, network: Artifact, *, guarded: bool) -> float:
