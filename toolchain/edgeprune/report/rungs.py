@@ -33,7 +33,7 @@ def rungs_table(search: BudgetSearch) -> Table:
         [
             number(100 * one.share, 0),
             number(one.predicted_ms, 2, "no latency table"),
-            number(one.gain and one.gain.times, 2, "not measured", suffix="×"),
+            number(one.gain.times if one.gain else None, 2, "not measured", suffix="×"),
             number(100 * one.params, 0),
             number(one.short, 4, "not trained"),
             number(one.long, 4, "no long recovery"),
