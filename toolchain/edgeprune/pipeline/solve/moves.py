@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 EXPONENT = 0.3
-"""Of the power law, until long recoveries tell better; recorded curves are in the tests of this module."""
+"""Of the power law, until long recoveries tell better: a guess, that the first one of them replaces."""
 HOPELESS = 3.0
 """Smaller sizes are not tried below one that is expected to miss the budget by so many times."""
 LEAST_BUDGET = 0.002
