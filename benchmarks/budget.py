@@ -1,9 +1,10 @@
-"""The default build on several data sets: what it chooses within the budget, how fast that is, what it took.
+"""The search on several data sets: what it chooses within the budget, how fast that is, what it took.
 
     python -m benchmarks.budget --set bccd best.pt bccd/data.yaml --set digits digits digits --out runs
 
-Every set gets the same command: `edgeprune build --model ... --data ... --target cpu`, with what follows `--`
-added for all of them. Nothing is tuned to a set. A run that was killed goes on after the last whole stage.
+Every set gets the same command: `edgeprune build --model ... --data ... --target cpu --effort standard`,
+with what follows `--` added for all of them. Nothing is tuned to a set. A run that was killed goes on after
+the last whole stage.
 With `--seeds 3` each is built with three seeds: the chosen latencies tell how far a build repeats itself.
 """
 
@@ -57,7 +58,7 @@ def build(one: DataSet, seed: int, folder: Path, more: Sequence[str]) -> None:
     """
     command = [
         *(sys.executable, "-m", "edgeprune", "build", "--model", one.model, "--data", one.data),
-        *("--target", "cpu", "--seed", str(seed), "--out", str(folder), *more),
+        *("--target", "cpu", "--effort", "standard", "--seed", str(seed), "--out", str(folder), *more),
     ]
     ended = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
     if ended.returncode not in (0, 7):

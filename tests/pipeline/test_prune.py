@@ -1,4 +1,4 @@
-"""What a target is pruned to: the recipe's goal, else its budgets of speed, else what a search finds.
+"""What a target is pruned to: the recipe's goal, else its budgets of speed, else a search's or a ratio.
 
 On a real tiny model with a made latency table; which of two networks is faster is simulated.
 """
@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgeprune.config.recipe import load_recipe
+from edgeprune.config.recipe import DEFAULT_RATIO, load_recipe
 from edgeprune.config.targets import DeviceProfile, resolve_targets
 from edgeprune.core.artifact import Artifact, Store, digest
 from edgeprune.core.errors import BudgetError
@@ -88,7 +88,7 @@ def test_a_frame_rate_that_the_unpruned_model_misses_is_pruned_to(bench: Bench) 
     assert report.params_after < report.params_before and report.step == bench.table.step
 
 
-def test_without_a_size_or_a_budget_of_speed_to_reach_the_size_is_searched_for(
+def test_the_size_is_searched_for_where_that_is_asked_and_no_budget_of_speed_is_to_be_reached(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     report = bench.prune(prune__ratio=0.5)
@@ -102,12 +102,18 @@ def test_without_a_size_or_a_budget_of_speed_to_reach_the_size_is_searched_for(
 
     monkeypatch.setattr(pruning, "solve", solve)
     (jetson,) = resolve_targets(("jetson",))
-    bench.prune()
-    bench.prune(budget__min_fps=bench.fps(1.1))  # it is reached unpruned
-    bench.prune(jetson, budget__min_fps=bench.fps(0.5))  # the device is not there
+    asked = {"solve__effort": "quick"}
+    bench.prune(**asked)
+    bench.prune(budget__min_fps=bench.fps(1.1), **asked)  # it is reached unpruned
+    bench.prune(jetson, budget__min_fps=bench.fps(0.5), **asked)  # the device is not there
     assert searched == [HERE.name, HERE.name, jetson.name] and bench.profiled == [HERE.name]
-    bench.prune(budget__min_fps=bench.fps(0.6))
+    bench.prune(budget__min_fps=bench.fps(0.6), **asked)
     assert len(searched) == 3
+
+
+def test_a_frame_rate_that_it_reaches_leaves_the_default_ratio(bench: Bench) -> None:
+    report = bench.prune(budget__min_fps=bench.fps(1.1))
+    assert (report.goal, report.iterations, bench.profiled) == (f"ratio {DEFAULT_RATIO:g}", (), [HERE.name])
 
 
 def test_nothing_is_profiled_for_a_budget_beside_a_goal(bench: Bench) -> None:

@@ -49,6 +49,6 @@ def test_more_effort_tries_more_sizes_and_trains_them_longer() -> None:
 
 
 def test_without_epochs_nothing_is_trained() -> None:
-    plan = plan_search(load_recipe(finetune__epochs=0), 0.1, None)
+    plan = plan_search(load_recipe(finetune__epochs=0, solve__effort="quick"), 0.1, None)
     assert (plan.short, plan.long, plan.trainings, plan.epochs) == (0, 0, 0, 0)
     assert plan.shares

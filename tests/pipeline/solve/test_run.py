@@ -113,7 +113,7 @@ def solve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         uncut: Artifact = ORIGINAL,
         **options: Any,
     ) -> tuple[Artifact, Pruning, tuple[Entry, ...]]:
-        recipe: Recipe = load_recipe(**options)
+        recipe: Recipe = load_recipe(**({"solve__effort": "standard"} | options))
         context = SimpleNamespace(
             recipe=recipe,
             notify=lambda stage, share, text: world.said.append(text),

@@ -55,9 +55,9 @@ from edgeprune.core.extras import require_build
 @click.option(
     "--effort",
     type=click.Choice(["quick", "standard", "thorough"]),
-    help="How long to search for the smallest network in budget, where no size is given.",
+    help="Search for the smallest network that keeps to --max-drop, for so long.",
 )
-@click.option("--hours", type=number("hours"), help="Hours that this search may take.")
+@click.option("--hours", type=number("hours"), help="Search for it, for so many hours at most.")
 @click.option("--compare", is_flag=True, help="Also measure what could be run instead of pruning, as fast.")
 @click.option(
     "--smaller",
@@ -94,8 +94,7 @@ def command(
 ) -> None:
     """Prune, export, quantize, compile and measure MODEL for each TARGET; choose the fastest row in budget.
 
-    Without a size (--ratio, --speedup, --target-latency or --macs), the smallest network is searched for
-    that keeps to --max-drop.
+    With --effort or --hours the smallest network is searched for that keeps to --max-drop.
     Stages are cached in the build folder: the same command again goes on where the last one ended.
     """
     require_build("build")

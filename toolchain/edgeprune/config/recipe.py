@@ -235,14 +235,15 @@ SearchEffort = Literal["quick", "standard", "thorough"]
 
 
 class SolveRecipe(_Section):
-    """How long is searched for the fastest network within `budget.max_drop`, where no size is asked for.
+    """The search for the fastest network within `budget.max_drop`; either key asks for it.
 
     Attributes:
-        effort: how many sizes are tried and how long they are trained, see `pipeline.solve.plan`.
+        effort: how many sizes are tried and how long they are trained, see `pipeline.solve.plan`; null is
+            ``standard`` where `hours` is given.
         hours: what the search is planned for, and when it ends with what it has; null bounds nothing.
     """
 
-    effort: SearchEffort = "standard"
+    effort: SearchEffort | None = None
     hours: float | None = within("hours", None)
 
 
@@ -303,15 +304,15 @@ class Recipe(_Section):
 
     @property
     def solves(self) -> bool:
-        """Whether the size of the pruned network is searched for: the recipe names none."""
-        settings = self.prune
-        return settings.enabled and not (settings.goal or settings.ratios or settings.steps > 1)
+        """Whether the size of the pruned network is searched for."""
+        return self.solve != SolveRecipe()
 
     @model_validator(mode="after")
     def _has_a_search(self) -> Recipe:
-        if self.solve == SolveRecipe() or self.solves:
-            return self
         settings = self.prune
+        sized = settings.goal or settings.ratios or settings.steps > 1
+        if not self.solves or (settings.enabled and not sized):
+            return self
         named = settings.goal or ("ratios" if settings.ratios else "steps")
         key = f"prune.{named}" if settings.enabled else "prune.enabled: false"
         raise ValueError(f"solve: with {key} no size is searched for: leave out one of the two")

@@ -88,7 +88,7 @@ def plan_search(
         gap: of the kind of cost that shares are of, see `GAPS`.
         changed: whether passes changed the network before any cut, so that it is trained first.
     """
-    shape = SHAPES[recipe.solve.effort]
+    shape = SHAPES[recipe.solve.effort or "standard"]
     long = round(recipe.finetune.epochs * shape.long) or min(recipe.finetune.epochs, 1)
 
     def planned(shape: Shape, long: int) -> Plan:
