@@ -34,6 +34,13 @@ def test_two_folders_tell_the_drop_and_how_sure_it_is(tmp_path: Path) -> None:
     assert drop_between(one, one, "val") == Drop(0, 0, 0)
 
 
+def test_a_drop_is_the_same_when_it_is_read_again(tmp_path: Path) -> None:
+    found = read_accuracy(written(tmp_path / "one", np.arange(60) % 10 != 0), "val")
+    told = found.dropped_from(found)
+    assert found.resampled is not None and told.drop_interval == (0, 0)
+    assert Accuracy.model_validate_json(told.model_dump_json()) == told
+
+
 def test_images_in_another_order_are_paired_and_other_images_are_not(tmp_path: Path) -> None:
     right = np.arange(60) % 10 != 0
     one = written(tmp_path / "one", right)

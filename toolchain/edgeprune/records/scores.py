@@ -138,10 +138,15 @@ class Accuracy(ScoredRecord):
         return Resampled(key=draws_key(images), images=len(images), scores=told)
 
     def dropped_from(self, original: Accuracy) -> Accuracy:
-        """Return the same with its drop from an original, and the interval of that where both tell."""
+        """Return the same with its drop from an original, and the interval of that where both tell.
+
+        What these were computed from is left out: it is what a report keeps.
+        """
         ours, its = self.resampled, original.resampled
         interval = ours.drop_interval(its) if ours and its else None
-        return self.model_copy(update={"drop": original.score - self.score, "drop_interval": interval})
+        found = self.model_copy(update={"drop": original.score - self.score, "drop_interval": interval})
+        found._evidence = found._resampled = None
+        return found
 
 
 _SCORES: Final = {"map50_95": "mAP50-95", "top1": "top-1"}
