@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edgeprune.core.artifact import Artifact
 from edgeprune.pipeline.solve.moves import Tried
-from edgeprune.pipeline.solve.rungs import Entry, pace_from
+from edgeprune.pipeline.solve.rungs import Entry, counted_drop, pace_from
+from edgeprune.records.scores import Accuracy, Resampled
 
 SHORT, LONG = (Artifact(Path(name), "torch", "fp32", name, None) for name in ("short.pt", "long.pt"))
 
@@ -18,6 +20,21 @@ def test_the_more_accurate_of_two_networks_is_taken(long: float, best: Artifact)
     entry = Entry(Tried(0.5, 0.02 if long != 0.02 else 0.01, long), SHORT, LONG)
     assert entry.best == best
     assert Entry(Tried(0.5, 0.02), SHORT).best == SHORT
+
+
+def test_where_the_budget_has_to_be_sure_the_upper_end_of_the_interval_counts() -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.normal(0.6, 0.02, 1000)
+    original, after = (
+        Accuracy(metric="mAP50-95", split="val", images=90, score=score).with_resampled(
+            Resampled(key="a", images=90, scores=tuple(scores + score - 0.6 + rng.normal(0, 0.005, 1000)))
+        )
+        for score in (0.6, 0.595)
+    )
+    assert counted_drop(after, original, sure=False) == pytest.approx(0.005)
+    assert counted_drop(after, original, sure=True) > 0.01
+    plain = Accuracy(metric="my own", split="val", images=90, score=0.5)
+    assert counted_drop(plain, original, sure=True) == pytest.approx(0.1)  # no interval is known
 
 
 def test_an_epoch_is_timed_from_its_first_batch_to_the_next_ones() -> None:

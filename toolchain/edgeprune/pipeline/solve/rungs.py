@@ -160,7 +160,15 @@ def judge(problem: Problem, network: Artifact, *, guarded: bool) -> float:
         found = guard_row(context, profile, "pruned", profile.ship, taken, onnx, baseline).accuracy
     else:
         found = assess(context, profile, "pruned", profile.ship, taken)[2]
-    return baseline[SELECTION_SPLIT].score - found[SELECTION_SPLIT].score
+    return counted_drop(found[SELECTION_SPLIT], baseline[SELECTION_SPLIT], context.recipe.budget.sure)
+
+
+def counted_drop(found: Accuracy, original: Accuracy, sure: bool) -> float:
+    """Return the drop that is held against a budget: if that has to be sure, the upper end of its interval."""
+    told = found.dropped_from(original)
+    if sure and told.drop_interval:
+        return told.drop_interval[1]
+    return original.score - found.score
 
 
 def measure_pace(problem: Problem) -> Pace:
