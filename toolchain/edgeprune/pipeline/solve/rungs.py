@@ -164,7 +164,7 @@ def judge(problem: Problem, network: Artifact, *, guarded: bool) -> float:
 
 
 def counted_drop(found: Accuracy, original: Accuracy, sure: bool) -> float:
-    """Return the drop that is held against a budget: if that has to be sure, the upper end of its interval."""
+    """Return the drop that a budget is held against: the upper end of its interval if it has to be sure."""
     told = found.dropped_from(original)
     if sure and told.drop_interval:
         return told.drop_interval[1]
