@@ -30,6 +30,7 @@ from edgeprune.models.source import ModelSource
 from edgeprune.pipeline.build import build, start
 from edgeprune.pipeline.context import SELECTION_SPLIT, BuildRequest, Notify
 from edgeprune.pipeline.evaluate import evaluate_engine
+from edgeprune.pipeline.load import try_original
 from edgeprune.pipeline.prune import prune_model
 from edgeprune.pipeline.rows import export_model
 from edgeprune.records.summary import Row, Summary, Variant
@@ -133,7 +134,9 @@ def floats(request: BuildRequest, notify: Notify) -> dict[Variant, Float]:
         original, context = start(request, store, notify)
         models: dict[Variant, Artifact] = {"original": original}
         if request.recipe.prune.enabled:
-            models["pruned"], _ = prune_model(context, original, request.targets[0])
+            baseline, context = try_original(context, original)
+            pruned = prune_model(context, original, request.targets[0], baseline).model
+            models |= {"pruned": pruned} if pruned else {}
         found: dict[Variant, Float] = {}
         for variant, model in models.items():
             onnx, _ = export_model(context, model, variant)

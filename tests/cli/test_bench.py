@@ -60,7 +60,7 @@ def test_what_cannot_be_measured_is_named(run: Any, tmp_path: Path, convnet: Pat
     ended = run("bench", tmp_path / "gone\n\x1b[2J.onnx")
     assert ended.code == 3 and "/gone [2J.onnx: " in ended.error and ended.error.isprintable()
     ended = run("bench", convnet, "--target", "jetson")
-    assert ended.code == 3 and "does not run onnxruntime engines" in ended.error
+    assert ended.code == 5 and "only the device compiles for it: name it by --device" in ended.error
 
 
 def test_a_crash_of_the_worker_is_a_device_error(

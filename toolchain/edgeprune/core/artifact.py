@@ -104,7 +104,8 @@ def parts_of(path: Path) -> tuple[Path, ...]:
 def source_beside(engine: Path) -> Path | None:
     """Return the ONNX file beside an engine that it was compiled from, if it is there."""
     source = engine.with_suffix(SOURCE_ENDING)
-    return source if source.is_file() else None
+    there = os.path.isfile(source)  # noqa: PTH113  # Path.is_file raises where the name is too long
+    return source if there else None
 
 
 def lone(folder: Path, usual: str) -> Path | None:
