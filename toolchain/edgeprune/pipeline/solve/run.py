@@ -135,6 +135,8 @@ class _Run:
     def take_over(self, others: Sequence[Entry]) -> None:
         """Judge on this target what was tried for another one."""
         for entry in others:
+            if entry.tried.slow:
+                continue
             gains = time_network(self.problem, entry.network, self.problem.original)
             long = judge(self.problem, entry.trained, guarded=True) if entry.trained else None
             tried = Tried(entry.tried.share, judge(self.problem, entry.network, guarded=False), long)
@@ -192,18 +194,12 @@ class _Run:
         """Say in a few words what the search ended with."""
         if chosen is None:
             return "no size can be cut"
-        speed = (
-            f"{chosen.gain.times:.2f}x as fast, "
-            if chosen.gain
-            else f"{chosen.tried.share:.0%} of the work, "
-        )
+        share = f"{chosen.tried.share:.0%} of the work"
+        speed = f"{chosen.gain.times:.2f}x as fast" if chosen.gain else share
         how = {"done": "", "time": "the time is up: ", "interrupted": "interrupted: "}[self.ended]
-        kept = (
-            "keeps" if chosen.tried.keeps(self.problem.budget) else "none keeps to the budget; the nearest is"
-        )
-        if kept == "keeps":
-            return f"{how}{speed}drop {chosen.tried.drop:.4f} on val"
-        return f"{how}{kept} {speed}drop {chosen.tried.drop:.4f} on val"
+        none = "none keeps to the budget; the nearest is "
+        kept = "" if chosen.tried.keeps(self.problem.budget) else none
+        return f"{how}{kept}{speed}, drop {chosen.tried.drop:.4f} on val"
 
     def _ends_at(self, move: Cut | Train) -> float:
         """Return when a move would end, by `time.monotonic`."""
