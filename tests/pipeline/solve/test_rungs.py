@@ -9,7 +9,7 @@ import pytest
 
 from edgeprune.core.artifact import Artifact
 from edgeprune.pipeline.solve.moves import Tried
-from edgeprune.pipeline.solve.rungs import Entry, counted_drop, pace_from
+from edgeprune.pipeline.solve.rungs import Entry, pace_from
 from edgeprune.records.scores import Accuracy, Resampled
 
 SHORT, LONG = (Artifact(Path(name), "torch", "fp32", name, None) for name in ("short.pt", "long.pt"))
@@ -31,10 +31,10 @@ def test_where_the_budget_has_to_be_sure_the_upper_end_of_the_interval_counts() 
         )
         for score in (0.6, 0.595)
     )
-    assert counted_drop(after, original, sure=False) == pytest.approx(0.005)
-    assert counted_drop(after, original, sure=True) > 0.01
+    assert after.dropped_from(original).counted_drop(sure=False) == pytest.approx(0.005)
+    assert after.dropped_from(original).counted_drop(sure=True) > 0.01
     plain = Accuracy(metric="my own", split="val", images=90, score=0.5)
-    assert counted_drop(plain, original, sure=True) == pytest.approx(0.1)  # no interval is known
+    assert plain.dropped_from(original).counted_drop(sure=True) == pytest.approx(0.1)  # no interval is known
 
 
 def test_an_epoch_is_timed_from_its_first_batch_to_the_next_ones() -> None:

@@ -16,7 +16,7 @@ from edgeprune.bench.tune import fastest_environment
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.artifact import Artifact
 from edgeprune.images.preprocess import Preprocess
-from edgeprune.records.bench_result import Job
+from edgeprune.records.bench_result import BenchResult, Job
 from edgeprune.records.latency_table import LatencyTable
 from edgeprune.records.speedup import Speedup
 
@@ -89,5 +89,9 @@ def paced_ms(
     """
     jobs = jobs_beside(engines, profile, pace, folder)
     own, other = measure(jobs, testbed.effort.pacing, testbed.runner)
-    gain = speedup(own, other) or Speedup.of_medians(latency_ms(own).p50, latency_ms(other).p50)
-    return pace.own_ms / gain.times
+    return pace.own_ms / gain_of(own, other).times
+
+
+def gain_of(before: BenchResult, after: BenchResult) -> Speedup:
+    """Return how many times as fast the second of two measurements is, by its turns where it took any."""
+    return speedup(before, after) or Speedup.of_medians(latency_ms(before).p50, latency_ms(after).p50)

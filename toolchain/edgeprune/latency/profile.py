@@ -151,8 +151,8 @@ class _Run:
         # A table without a scan (every layer is narrow) goes by what the profile says.
         step = derive_step(scanned) if scanned else self.subject.profile.channel_step[self.subject.precision]
         narrowed = {
-            "half": self._narrowed(lambda width: on_step(width / 2, step, width)),
-            "least": self._narrowed(lambda width: on_step(width * LEAST, step, width)),
+            "half": self._narrowed(0.5, step),
+            "least": self._narrowed(LEAST, step),
         }
         kept = {name: keep for name, keep in narrowed.items() if keep}
         if kept.get("half") == kept.get("least"):
@@ -179,9 +179,9 @@ class _Run:
             foreign=self.foreign,
         )
 
-    def _narrowed(self, width_of: Callable[[int], int]) -> dict[str, int]:
-        """Return the groups that are narrower at these widths, with what they keep."""
-        kept = {name: width_of(width) for name, width in self.original.items()}
+    def _narrowed(self, share: float, step: int) -> dict[str, int]:
+        """Return the groups that are narrower at a share of their widths, with what they keep."""
+        kept = {name: on_step(width * share, step, width) for name, width in self.original.items()}
         return {name: width for name, width in kept.items() if width < self.original[name]}
 
     def _engine(self, name: str, keep: Mapping[str, int]) -> Artifact:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +13,6 @@ from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from edgeprune.bench.protocol import measure
-from edgeprune.bench.side_by_side import speedup
-from edgeprune.bench.statistics import latency_ms
 from edgeprune.bench.testbed import Testbed
 from edgeprune.config.recipe import PruneRecipe
 from edgeprune.config.targets import DeviceProfile
@@ -23,7 +22,7 @@ from edgeprune.gate.pairs import on_runner
 from edgeprune.gate.race import Race, race
 from edgeprune.images.size import ImageSize, input_shape
 from edgeprune.latency.knapsack import allot, width_options
-from edgeprune.latency.paced import Engine, jobs_beside, measured_pace, pace_of, paced_ms
+from edgeprune.latency.paced import Engine, gain_of, jobs_beside, measured_pace, pace_of, paced_ms
 from edgeprune.latency.shipped import ProfiledNetwork, compile_shipped, subject_of
 from edgeprune.models import ModelAdapter
 from edgeprune.models.predictor import predictor
@@ -33,6 +32,7 @@ from edgeprune.prune.proof import require_exact
 from edgeprune.prune.recalibrate import recalibrate
 from edgeprune.prune.stages import PruneContext, batches, evidence_for
 from edgeprune.prune.surgery import CutTerms, account, cut_to, score_groups
+from edgeprune.records.bench_result import Job
 from edgeprune.records.latency_table import LatencyTable
 from edgeprune.records.pruning import PassReport, Pruning
 from edgeprune.records.speedup import Speedup
@@ -110,12 +110,7 @@ def race_checkpoints(
         CompileError: the runtime cannot use one of them.
         DeviceError: a worker crashed, hung or answered with garbage.
     """
-    subject = subject_of(adapter, before, imgsz, profile, profile.ship, table.key.threads, table.batch)
-    networks = {"before": subject.model, "after": adapter.prunable(adapter.load(after))}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        engines = _engines(subject, networks, folder, testbed)
-        jobs = jobs_beside(engines, profile, pace_of(table), folder)
+    with _jobs_of(adapter, {"before": before, "after": after}, imgsz, profile, table, testbed) as jobs:
         return race(jobs[0], jobs[1], on_runner(testbed.runner, testbed.effort.racing))
 
 
@@ -136,17 +131,31 @@ def compare_checkpoints(
         CompileError: the runtime cannot use one of them.
         DeviceError: a worker crashed, hung or answered with garbage.
     """
-    first, *_ = checkpoints
-    subject = subject_of(adapter, first, imgsz, profile, profile.ship, table.key.threads, table.batch)
-    networks = {str(index): adapter.prunable(adapter.load(path)) for index, path in enumerate(checkpoints)}
+    named = {str(index): path for index, path in enumerate(checkpoints)}
+    with _jobs_of(adapter, named, imgsz, profile, table, testbed) as jobs:
+        *others, last = measure(jobs, testbed.effort.pacing, testbed.runner)
+    return tuple(gain_of(one, last) for one in others)
+
+
+@contextmanager
+def _jobs_of(
+    adapter: ModelAdapter,
+    checkpoints: Mapping[str, Path],
+    imgsz: ImageSize,
+    profile: DeviceProfile,
+    table: LatencyTable,
+    testbed: Testbed,
+) -> Iterator[list[Job]]:
+    """Give the jobs that measure checkpoints as they ship, in the environment of a table; files go away."""
+    first, *rest = checkpoints
+    threads, batch = table.key.threads, table.batch
+    subject = subject_of(adapter, checkpoints[first], imgsz, profile, profile.ship, threads, batch)
+    networks = {first: subject.model} | {
+        name: adapter.prunable(adapter.load(checkpoints[name])) for name in rest
+    }
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        engines = _engines(subject, networks, folder, testbed)
-        jobs = jobs_beside(engines, profile, pace_of(table), folder)
-        *others, last = measure(jobs, testbed.effort.pacing, testbed.runner)
-    return tuple(
-        speedup(one, last) or Speedup.of_medians(latency_ms(one).p50, latency_ms(last).p50) for one in others
-    )
+        yield jobs_beside(_engines(subject, networks, folder, testbed), profile, pace_of(table), folder)
 
 
 def reshape(

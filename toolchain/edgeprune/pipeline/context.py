@@ -106,6 +106,10 @@ class Build:
             return (SELECTION_SPLIT,)
         return tuple(dict.fromkeys((SELECTION_SPLIT, self.dataset.report_split)))
 
+    def by(self, recipe: Recipe) -> Build:
+        """Return the same build by another recipe."""
+        return replace(self, request=replace(self.request, recipe=recipe))
+
     def at(self, imgsz: ImageSize) -> Build:
         """Return the same build at another input size, in pixels."""
         return replace(self, spec=replace(self.spec, imgsz=imgsz))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -58,8 +57,7 @@ def cut_in_steps(
     """
     recipe, model = context.recipe, dense
     for number in range(1, recipe.prune.steps + 1):
-        part = replace(context, request=replace(context.request, recipe=_part_way(recipe, number)))
-        shorter, report = cut_to_size(part, model, profile, dense)
+        shorter, report = cut_to_size(context.by(_part_way(recipe, number)), model, profile, dense)
         if shorter != model and number < recipe.prune.steps:
             shorter = finetune(context, shorter, teacher, recipe.prune.step_epochs)
         model = shorter

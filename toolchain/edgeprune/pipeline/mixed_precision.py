@@ -70,8 +70,7 @@ def guard_row(
     score, budget = baseline[SELECTION_SPLIT].score, settings.budget.max_drop
     engine, _, accuracy = assess(context, profile, variant, precision, model)
     before = accuracy[SELECTION_SPLIT].dropped_from(baseline[SELECTION_SPLIT])
-    if settings.budget.sure and before.drop_interval:
-        budget -= before.drop_interval[1] - (score - before.score)  # so far the drop may be larger
+    budget -= before.counted_drop(settings.budget.sure) - (score - before.score)  # so much larger it may be
     if score - before.score <= budget:
         return row()
     context.notify("guard", 0.0, f"{name}: {before.metric} drops by {score - before.score:.4f} on val")

@@ -63,11 +63,11 @@ def prune_model(
     dense, passes = apply_passes(context, dense, profile)
     changed = any(one.applied for one in passes)
     found = _cut(context, dense, original, profile, changed)
-    if found is None and recipe.solves:
+    if found is None:
         model, report, entries = solve(context, (original, dense), profile, baseline, tried)
         pruned = Pruned(model, report, entries)
     else:
-        student, report = found or cut_to_size(context, dense, profile)
+        student, report = found
         if recipe.finetune.epochs:
             student = finetune(context, student, original)
         pruned = Pruned(student, report)
@@ -138,7 +138,7 @@ def _decided(recipe: Recipe, is_measured: bool) -> Recipe:
 def _cut(
     context: Build, dense: Artifact, teacher: Artifact, profile: DeviceProfile, changed: bool
 ) -> tuple[Artifact, Pruning] | None:
-    """Cut a model to the recipe's goal or to its budgets of speed; None where neither names a size.
+    """Cut a model to the recipe's goal, its budgets of speed or the default; None if a size is searched for.
 
     Args:
         changed: whether it has blocks, convolutions or activations that its weights do not know yet.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from edgeprune.backends import REFERENCE, get_backend, options_for
@@ -77,36 +77,20 @@ def candidate(
         keep: names of ONNX nodes that an int8 row leaves in float beside those that its scheme does.
     """
     artifact, where, accuracy = assess(context, profile, variant, precision, model, keep)
+    row = Candidate(profile, variant, context.spec.imgsz, precision, artifact, accuracy, evaluated=where)
     if artifact.kind != "engine":
-        proof = _built_ahead(context, profile, variant, precision, artifact)
-        return Candidate(
-            profile,
-            variant,
-            context.spec.imgsz,
-            precision,
-            artifact,
-            accuracy,
-            ahead_of_time=proof,
-            evaluated=where,
-        )
+        return replace(row, ahead_of_time=_built_ahead(context, profile, variant, precision, artifact))
     ops = None
     bed = context.testbed
     if bed.evaluates(profile) or (not bed.compiles(profile) and _counts(profile)):
         ops = read_json(where / "quantized_ops.json", OutputError)
-    environment = tune(context, profile, artifact)
-    return Candidate(
-        profile,
-        variant,
-        context.spec.imgsz,
-        precision,
-        artifact,
-        accuracy,
-        ops,
-        where / "reference.npz",
-        environment,
-        convolutions(model) if model.kind == "onnx" else None,
+    return replace(
+        row,
+        quantized_ops=ops,
+        reference=where / "reference.npz",
+        environment=tune(context, profile, artifact),
+        convolutions=convolutions(model) if model.kind == "onnx" else None,
         placement=_placement(profile, artifact),
-        evaluated=where,
     )
 
 

@@ -103,6 +103,15 @@ class Accuracy(ScoredRecord):
         """The drop with its interval, such as ``0.0075 [-0.0060, 0.0210]``; empty where it is not known."""
         return "" if self.drop is None else drop_words(self.drop, self.drop_interval)
 
+    def counted_drop(self, sure: bool) -> float:
+        """Return the drop that a budget is held against: the upper end of its interval if it has to be sure.
+
+        Where no interval is known, and of an accuracy without a drop, that is the drop itself, or 0.
+        """
+        if sure and self.drop_interval:
+            return self.drop_interval[1]
+        return self.drop or 0.0
+
     @property
     def evidence(self) -> Evidence | None:
         """What the score is made of, right after the evaluation; None where that is not known."""

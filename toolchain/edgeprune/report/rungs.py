@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from edgeprune.records.pruning import BudgetSearch, Rung
 from edgeprune.report.cells import Head, Table, number, table, word
@@ -71,7 +72,8 @@ def search_words(search: BudgetSearch) -> list[str]:
                 f"None keeps to a drop of {search.budget:g} on val. The nearest is {size}: it loses "
                 f"{taken.drop:.4f}, and --max-drop {taken.drop:.4f} would take it."
             )
-    found += [sentence for sentence in (_more_budget(search), _more_epochs(search, kept)) if sentence]
+    found += [_more_budget(search, taken)] if taken and kept else [_more_epochs(search)]
+    found = list(filter(None, found))
     return [*found, *(f"{note[0].upper()}{note[1:]}." for note in search.notes)]
 
 
@@ -81,11 +83,8 @@ def _size(one: Rung, search: BudgetSearch) -> str:
     return f"{one.share:.0%} of the {'latency' if search.cost == 'latency' else 'multiply-accumulates'}"
 
 
-def _more_budget(search: BudgetSearch) -> str:
+def _more_budget(search: BudgetSearch, taken: Rung) -> str:
     """Say what the next smaller size would have cost, where one was tried that is not far off."""
-    taken = next((one for one in search.rungs if one.chosen), None)
-    if taken is None or not _keeps(taken, search.budget):
-        return ""
     smaller = [
         one
         for one in search.rungs
@@ -100,9 +99,9 @@ def _more_budget(search: BudgetSearch) -> str:
     return f"A budget of {nearest.drop:.4f} would have bought more: {_size(nearest, search)}."
 
 
-def _more_epochs(search: BudgetSearch, kept: bool) -> str:
+def _more_epochs(search: BudgetSearch) -> str:
     """Say what long recoveries left of the drops of short ones here: what more epochs may be hoped to do."""
-    if kept or search.left is None or not search.epochs_short:
+    if search.left is None or not search.epochs_short:
         return ""
     times = search.epochs_long / search.epochs_short
     return (
@@ -143,9 +142,9 @@ def _x(one: Rung, timed: bool) -> float:
     return one.gain.times if timed and one.gain else 100 * one.share
 
 
-def _draw_points(axes: object, points: Sequence[Rung], drops: str, filled: bool, timed: bool) -> None:
+def _draw_points(axes: Any, points: Sequence[Rung], drops: str, filled: bool, timed: bool) -> None:
     for one in points:
-        axes.scatter(  # type: ignore[attr-defined]
+        axes.scatter(
             _x(one, timed),
             getattr(one, drops),
             s=70 if one.chosen and filled else 36,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from edgeprune.core.artifact import Artifact
 from edgeprune.latency.to_latency import describe_descent
-from edgeprune.pipeline.solve.moves import Plan
+from edgeprune.pipeline.solve.moves import Plan, shares_left
 from edgeprune.pipeline.solve.plan import Pace, seconds_of
 from edgeprune.pipeline.solve.rungs import Entry, Problem
 from edgeprune.records.pruning import BudgetSearch, Pruning, Rung, SearchEnd
@@ -52,11 +52,7 @@ def account_for(
         goal,
     )
     whole = _parameters(problem, problem.original)
-    left = [
-        max(0.0, entry.tried.long / entry.tried.short)
-        for entry in entries
-        if entry.tried.long is not None and entry.tried.short > 0
-    ]
+    left = shares_left([entry.tried for entry in entries])
     search = BudgetSearch(
         metric=context.info.metric,
         cost="latency" if table else "macs",

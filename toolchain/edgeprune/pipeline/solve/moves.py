@@ -85,16 +85,18 @@ class Train(NamedTuple):
     share: float
 
 
+def shares_left(tried: Sequence[Tried]) -> list[float]:
+    """Return what share of the drop after a short recovery each long one has left, never below 0."""
+    return [max(0.0, one.long / one.short) for one in tried if one.long is not None and one.short > 0]
+
+
 def expected_share(tried: Sequence[Tried], plan: Plan) -> float:
     """Return what share of a short recovery's drop is expected to be left after a long one, in [0, 1].
 
     The median of what the long recoveries so far have left; before the first one the power law.
     """
-    left = [
-        max(0.0, min(1.0, one.long / one.short)) for one in tried if one.long is not None and one.short > 0
-    ]
-    if left:
-        return statistics.median(left)
+    if left := shares_left(tried):
+        return statistics.median(min(1.0, share) for share in left)
     return float((plan.short / plan.long) ** EXPONENT) if plan.long > plan.short > 0 else 1.0
 
 

@@ -106,8 +106,7 @@ def least_work(problem: Problem) -> float:
 def _asking(context: Build, **goal: float) -> Build:
     """Return a build whose recipe has a goal."""
     recipe = context.recipe
-    sized = recipe.model_copy(update={"prune": recipe.prune.model_copy(update=goal)})
-    return replace(context, request=replace(context.request, recipe=sized))
+    return context.by(recipe.model_copy(update={"prune": recipe.prune.model_copy(update=goal)}))
 
 
 class Gains(Record):
@@ -160,15 +159,8 @@ def judge(problem: Problem, network: Artifact, *, guarded: bool) -> float:
         found = guard_row(context, profile, "pruned", profile.ship, taken, onnx, baseline).accuracy
     else:
         found = assess(context, profile, "pruned", profile.ship, taken)[2]
-    return counted_drop(found[SELECTION_SPLIT], baseline[SELECTION_SPLIT], context.recipe.budget.sure)
-
-
-def counted_drop(found: Accuracy, original: Accuracy, sure: bool) -> float:
-    """Return the drop that a budget is held against: the upper end of its interval if it has to be sure."""
-    told = found.dropped_from(original)
-    if sure and told.drop_interval:
-        return told.drop_interval[1]
-    return original.score - found.score
+    told = found[SELECTION_SPLIT].dropped_from(baseline[SELECTION_SPLIT])
+    return told.counted_drop(context.recipe.budget.sure)
 
 
 def measure_pace(problem: Problem) -> Pace:
