@@ -13,7 +13,13 @@ from edgeprune.core.errors import BudgetError, ConfigError
 from edgeprune.images.dataset import Dataset
 from edgeprune.images.preprocess import Preprocess
 from edgeprune.latency.shipped import key_of, subject_of
-from edgeprune.latency.to_latency import Cut, cut_to_latency, describe_descent, race_checkpoints
+from edgeprune.latency.to_latency import (
+    Cut,
+    compare_checkpoints,
+    cut_to_latency,
+    describe_descent,
+    race_checkpoints,
+)
 from edgeprune.models import get_adapter
 from edgeprune.prune.stages import PruneContext
 from edgeprune.records.latency_table import LatencyTable
@@ -55,6 +61,9 @@ def test_a_cut_keeps_to_its_goal_and_is_measured(
     run = race_checkpoints(ADAPTER, checkpoints["yolov8n"], tmp_path / "model.pt", 64, ORT, table, quickly())
     assert run.pairs in (6, 10)
     assert run.before_ms > 0 and run.after_ms > 0
+    both = [checkpoints["yolov8n"], tmp_path / "model.pt"]
+    (gain,) = compare_checkpoints(ADAPTER, both, 64, ORT, table, quickly())
+    assert gain.times > 0 and gain.turns > 0
 
 
 def test_an_impossible_goal_names_the_fastest(
