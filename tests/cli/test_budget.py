@@ -43,6 +43,9 @@ def test_any_drop_allowed_leads_to_the_smallest_size_there_is(searched: tuple[Pa
     (taken,) = (one for one in rungs if one["chosen"])
     assert taken["share"] == min(one["share"] for one in rungs)
     assert taken["long"] is not None and taken["params"] < 0.8
+    low, high = taken["long_interval"]
+    assert low <= taken["long"] <= high and not search["sure"]
+    assert all(len(one["short_interval"]) == 2 for one in rungs)
     assert [one["params"] for one in rungs] == sorted((one["params"] for one in rungs), reverse=True)
 
 

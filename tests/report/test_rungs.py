@@ -30,7 +30,9 @@ def _rung(share: float, short: float | None, long: float | None = None, **change
         gain=Speedup(times=1 / share),
         params=share,
         short=short,
+        short_interval=None if short is None else (short - 0.01, short + 0.012),
         long=long,
+        long_interval=None if long is None else (long - 0.01, long + 0.012),
     )
     return rung.model_copy(update=changes)
 
@@ -43,7 +45,8 @@ def test_what_was_taken_and_what_a_larger_budget_would_buy_is_said() -> None:
     words = search_words(_search(_rung(0.7, 0.004), TAKEN, SMALLER))
     assert words == [
         "The search was carried through: 3 sizes were tried.",
-        "The smallest that keeps to a drop of 0.01 on val is 2.00 times as fast as the original.",
+        "The smallest that keeps to a drop of 0.01 on val is 2.00 times as fast as the original; it loses "
+        "0.0080 [-0.0020, 0.0200].",
         "A budget of 0.0170 would have bought more: 2.86 times as fast as the original.",
     ]
 
@@ -52,10 +55,23 @@ def test_where_nothing_keeps_to_the_budget_it_says_what_would_have_been_needed()
     nearest = _rung(0.7, 0.03, 0.014, chosen=True)
     words = " ".join(search_words(_search(nearest, SMALLER)))
     assert "None keeps to a drop of 0.01 on val." in words
-    assert "it loses 0.0140, and --max-drop 0.0140 would take it." in words
+    assert "it loses 0.0140 [0.0040, 0.0260], and --max-drop 0.0140 would take it." in words
     assert "Here 10 times the epochs left 40% of a drop" in words
     untrained = _search(_rung(0.7, 0.03, chosen=True), left=None, epochs_short=0, epochs_long=0)
     assert "epochs" not in " ".join(search_words(untrained))
+
+
+def test_where_the_budget_has_to_be_sure_the_upper_ends_count() -> None:
+    words = search_words(
+        _search(_rung(0.7, -0.003, chosen=True), TAKEN.model_copy(update={"chosen": False}), sure=True)
+    )
+    assert words[1:] == [
+        "The smallest that keeps with its whole interval to a drop of 0.01 on val is 1.43 times as fast as "
+        "the original; it loses -0.0030 [-0.0130, 0.0090].",
+        "A budget of 0.0200 would have bought more: 2.00 times as fast as the original.",
+    ]
+    missed = " ".join(search_words(_search(_rung(0.7, 0.00401, chosen=True), sure=True)))
+    assert "--max-drop 0.0161 would take it" in missed  # rounded up, so that it does
 
 
 def test_an_end_before_the_time_and_notes_are_told() -> None:
@@ -66,7 +82,7 @@ def test_an_end_before_the_time_and_notes_are_told() -> None:
 
 def test_sizes_of_a_target_that_is_not_measured_are_shares_of_the_work() -> None:
     (_, size) = search_words(_search(_rung(0.5, 0.004, chosen=True, gain=None), cost="macs"))
-    assert size.endswith("is 50% of the multiply-accumulates.")
+    assert "is 50% of the multiply-accumulates; it loses 0.0040 [" in size
 
 
 def test_every_size_is_in_the_table_with_what_became_of_it() -> None:
@@ -80,11 +96,13 @@ def test_every_size_is_in_the_table_with_what_became_of_it() -> None:
     ]
     assert [line.cells[0].text for line in lines] == ["70", "60", "50", "35"]
     assert lines[1].cells[4].why == "not trained"
+    assert lines[2].cells[5].text == "0.0080 [−0.002, 0.020]"
 
 
 def test_the_curve_has_a_point_for_every_recovery_and_none_where_there_is_nothing_to_compare() -> None:
     svg = accuracy_against_speed(_search(_rung(0.7, 0.004), TAKEN, SMALLER), "curve")
     assert svg is not None and svg.startswith("<svg")
     assert len(re.findall(r'<g id="curve-PathCollection', svg)) == 5
+    assert len(re.findall(r'<g id="curve-LineCollection', svg)) == 3  # the interval of each size
     assert "drop of mAP50-95 on val" in svg and "times as fast as the original" in svg
     assert accuracy_against_speed(_search(TAKEN), "curve") is None

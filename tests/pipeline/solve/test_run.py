@@ -19,6 +19,7 @@ from edgeprune.pipeline.solve import run as solving
 from edgeprune.pipeline.solve.plan import Pace
 from edgeprune.pipeline.solve.rungs import Entry, Gains, Problem
 from edgeprune.records.pruning import Pruning
+from edgeprune.records.scores import Accuracy
 from edgeprune.records.speedup import Speedup
 
 BUDGET = 0.01
@@ -61,6 +62,7 @@ class World:
         slow: sizes that the target does not run faster.
         swap: what another activation costs before any cut.
         noise: of a measurement, to either side.
+        unsure: how far the interval of a drop reaches to either side.
     """
 
     hard: float = 0.004
@@ -69,6 +71,7 @@ class World:
     slow: tuple[float, float] = (0.0, 0.0)
     swap: float = 0.0
     noise: float = 0.0
+    unsure: float = 0.003
     table: Any = field(default_factory=lambda: CALM)
     trained: list[tuple[float, int]] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
@@ -77,6 +80,13 @@ class World:
         """Return the drop of a network: it grows with what was cut, and falls with the epochs."""
         swapped = self.swap if share_of(model) >= 1.0 else 0.0
         return swapped + self.hard * (0.5 / share_of(model)) ** 2 * (1 + 6 / max(1, epochs_of(model)))
+
+    def judge(self, model: Artifact) -> Accuracy:
+        drop = self.drop(model)
+        interval = (drop - self.unsure, drop + self.unsure)
+        return Accuracy(metric="top-1", split="val", images=90, score=0.9 - drop, drop=drop).model_copy(
+            update={"drop_interval": interval}
+        )
 
     def time(self, _: Problem, model: Artifact, above: Artifact) -> Gains:
         return Gains(original=self.gain(ORIGINAL, model), above=self.gain(above, model))
@@ -124,7 +134,7 @@ def solve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
             "latency_table": lambda *_: world.table,
             "cut_to_share": world.cut,
             "time_network": world.time if measured else lambda *_: None,
-            "judge": lambda problem, model, guarded: world.drop(model),
+            "judge": lambda problem, model, guarded: world.judge(model),
             "finetune": world.finetune,
             "least_work": lambda problem: 0.06,
             "measure_pace": lambda problem: Pace(60.0, 0.0),
@@ -150,6 +160,23 @@ def test_the_smallest_size_that_keeps_to_the_budget_is_taken_after_a_long_recove
     assert 0.25 < share_of(model) < 0.4  # by the drop of the world, .33 is the least after 66 epochs
     assert (report.ended, report.notes) == ("done", ())
     assert "about" in world.said[0] and "min of training at most" in world.said[0]
+
+
+def test_every_size_keeps_the_interval_of_its_drops_and_sure_holds_its_upper_end_to_the_budget(
+    solve: Any,
+) -> None:
+    world = World()
+    plain, _, entries = solve(world)
+    for entry in entries:
+        assert entry.short and entry.short.drop_interval == (
+            entry.short.drop - 0.003,
+            entry.short.drop + 0.003,
+        )
+        assert entry.tried.short == entry.short.drop and (entry.long is None) == (entry.trained is None)
+    assert f"drop {world.judge(plain).drop_words} on val" in world.said[-1]
+    sure, _, entries = solve(World(), budget__sure=True)
+    assert world.drop(sure) + 0.003 <= BUDGET and share_of(sure) > share_of(plain)
+    assert all(entry.tried.short == entry.short.drop_interval[1] for entry in entries)
 
 
 def test_where_nothing_keeps_to_the_budget_the_nearest_is_returned_and_told(solve: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+from edgeprune.records.resampling.interval import Interval, counted_drop
 from edgeprune.records.scores import Record, ScoredRecord
 from edgeprune.records.speedup import Speedup
 
@@ -102,6 +103,7 @@ class Rung(ScoredRecord):
         params: share of the user's own network's parameters.
         short, long: drop of `metric` on val after the short recovery, and after the long one; null where
             there was none.
+        short_interval, long_interval: 95 % intervals of these drops, see `Accuracy`.
         slow: whether the target did not run it faster than the size before it, so that it was not trained.
         chosen: whether the search ended with it.
     """
@@ -111,15 +113,26 @@ class Rung(ScoredRecord):
     gain: Speedup | None = None
     params: float
     short: float | None = None
+    short_interval: Interval | None = None
     long: float | None = None
+    long_interval: Interval | None = None
     slow: bool = False
     chosen: bool = False
 
-    @property
-    def drop(self) -> float | None:
-        """The drop of the better of its two networks; None where it was not trained."""
-        drops = [drop for drop in (self.short, self.long) if drop is not None]
-        return min(drops, default=None)
+    def better(self, sure: bool) -> tuple[float, Interval | None] | None:
+        """Return the drop, with its interval, of the better of its two networks; None where none was judged.
+
+        Args:
+            sure: whether the upper ends of the intervals are compared.
+        """
+        both = ((self.long, self.long_interval), (self.short, self.short_interval))
+        judged = [(drop, interval) for drop, interval in both if drop is not None]
+        return min(judged, key=lambda one: counted_drop(one[0], one[1], sure), default=None)
+
+    def counted(self, sure: bool) -> float | None:
+        """Return what the budget is held against, see `counted_drop`; None where none was judged."""
+        better = self.better(sure)
+        return counted_drop(better[0], better[1], sure) if better else None
 
 
 SearchEnd = Literal["done", "time", "interrupted"]
@@ -131,6 +144,7 @@ class BudgetSearch(ScoredRecord):
     Attributes:
         cost: what shares are of: ``latency`` by the target's table, or ``macs``.
         budget: the drop that was allowed.
+        sure: whether the whole interval of a drop had to keep to it.
         precision: of the artifacts that were judged, on the target's runtime.
         epochs_short, epochs_long: of the two recoveries.
         left: share of a short recovery's drop that long ones have left, the median; null without any.
@@ -141,6 +155,7 @@ class BudgetSearch(ScoredRecord):
 
     cost: Literal["latency", "macs"]
     budget: float
+    sure: bool = False
     precision: str
     epochs_short: int
     epochs_long: int

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraint
 
 from edgeprune.records.resampling.draws import RESAMPLES, draw, draws_key
 from edgeprune.records.resampling.evidence import Evidence
-from edgeprune.records.resampling.interval import Interval, drop_words, paired_interval
+from edgeprune.records.resampling.interval import Interval, counted_drop, drop_words, paired_interval
 
 
 class Record(BaseModel):
@@ -108,9 +108,7 @@ class Accuracy(ScoredRecord):
 
         Where no interval is known, and of an accuracy without a drop, that is the drop itself, or 0.
         """
-        if sure and self.drop_interval:
-            return self.drop_interval[1]
-        return self.drop or 0.0
+        return counted_drop(self.drop or 0.0, self.drop_interval, sure)
 
     @property
     def evidence(self) -> Evidence | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from edgeprune.records.pruning import BudgetSearch, Rung
+from edgeprune.records.resampling.interval import drop_words
 from edgeprune.report.cells import Head, Table, number, table, word
+from edgeprune.report.certainty import drop_cell
 from edgeprune.report.svg import BLUE, INK, MUTED, ORANGE, PAPER, chart, figure, log_axis, to_svg
 
 ENDS = {
@@ -36,8 +39,8 @@ def rungs_table(search: BudgetSearch) -> Table:
             number(one.predicted_ms, 2, "no latency table"),
             number(one.gain.times if one.gain else None, 2, "not measured", suffix="×"),
             number(100 * one.params, 0),
-            number(one.short, 4, "not trained"),
-            number(one.long, 4, "no long recovery"),
+            drop_cell(one.short, one.short_interval, "not trained"),
+            drop_cell(one.long, one.long_interval, "no long recovery"),
             word(_became(one, search)),
         ]
         for one in sorted(search.rungs, key=lambda one: -one.share)
@@ -47,34 +50,42 @@ def rungs_table(search: BudgetSearch) -> Table:
 
 def _became(one: Rung, search: BudgetSearch) -> str:
     if one.chosen:
-        return "taken" if _keeps(one, search.budget) else "nearest to the budget"
+        return "taken" if _keeps(one, search) else "nearest to the budget"
     if one.slow:
         return "not faster on the target"
-    return "keeps to the budget" if _keeps(one, search.budget) else "over the budget"
+    return "keeps to the budget" if _keeps(one, search) else "over the budget"
 
 
-def _keeps(one: Rung, budget: float) -> bool:
-    return not one.slow and one.drop is not None and one.drop <= budget
+def _keeps(one: Rung, search: BudgetSearch) -> bool:
+    counted = one.counted(search.sure)
+    return not one.slow and counted is not None and counted <= search.budget
 
 
 def search_words(search: BudgetSearch) -> list[str]:
     """Say what the search ended with, what it judged by, and what a larger budget or more time would buy."""
     taken = next((one for one in search.rungs if one.chosen), None)
-    kept = taken is not None and _keeps(taken, search.budget)
+    kept = taken is not None and _keeps(taken, search)
     tried = f"{len(search.rungs)} sizes were tried" if search.rungs else "no size can be cut"
     found = [f"{ENDS[search.ended]}: {tried}."]
-    if taken is not None and taken.drop is not None:
-        size = _size(taken, search)
+    if taken is not None and (better := taken.better(search.sure)):
+        size, lost = _size(taken, search), drop_words(*better)
+        whole = "with its whole interval to" if search.sure else "to"
+        allowed = f"keeps {whole} a drop of {search.budget:g} on val"
         if kept:
-            found.append(f"The smallest that keeps to a drop of {search.budget:g} on val is {size}.")
+            found.append(f"The smallest that {allowed} is {size}; it loses {lost}.")
         else:
             found.append(
-                f"None keeps to a drop of {search.budget:g} on val. The nearest is {size}: it loses "
-                f"{taken.drop:.4f}, and --max-drop {taken.drop:.4f} would take it."
+                f"None {allowed}. The nearest is {size}: it loses {lost}, and --max-drop "
+                f"{_enough(taken, search)} would take it."
             )
     found += [_more_budget(search, taken)] if taken and kept else [_more_epochs(search)]
     found = list(filter(None, found))
     return [*found, *(f"{note[0].upper()}{note[1:]}." for note in search.notes)]
+
+
+def _enough(one: Rung, search: BudgetSearch) -> str:
+    """Return the least budget, rounded up, that a size keeps to."""
+    return f"{math.ceil((one.counted(search.sure) or 0.0) * 1e4) / 1e4:.4f}"
 
 
 def _size(one: Rung, search: BudgetSearch) -> str:
@@ -88,15 +99,15 @@ def _more_budget(search: BudgetSearch, taken: Rung) -> str:
     smaller = [
         one
         for one in search.rungs
-        if one.drop is not None
+        if (counted := one.counted(search.sure)) is not None
         and not one.slow
         and one.share < taken.share
-        and search.budget < one.drop <= search.budget + MORE
+        and search.budget < counted <= search.budget + MORE
     ]
     if not smaller:
         return ""
-    nearest = min(smaller, key=lambda one: one.drop or 0.0)
-    return f"A budget of {nearest.drop:.4f} would have bought more: {_size(nearest, search)}."
+    nearest = min(smaller, key=lambda one: one.counted(search.sure) or 0.0)
+    return f"A budget of {_enough(nearest, search)} would have bought more: {_size(nearest, search)}."
 
 
 def _more_epochs(search: BudgetSearch) -> str:
@@ -112,17 +123,24 @@ def _more_epochs(search: BudgetSearch) -> str:
 
 @chart
 def accuracy_against_speed(search: BudgetSearch, name: str) -> str | None:
-    """Draw the drop of every trained size over its speed, as SVG; None where fewer than two were trained."""
-    shown = [one for one in search.rungs if one.drop is not None and not one.slow]
-    if len(shown) < 2:
+    """Draw the drop of every trained size over its speed, as SVG; None where fewer than two were trained.
+
+    The drop of the better network of a size has its interval, and is on the line.
+    """
+    judged = [(one, better) for one in search.rungs if not one.slow and (better := one.better(search.sure))]
+    if len(judged) < 2:
         return None
+    shown = [one for one, _ in judged]
     timed = all(one.gain for one in shown)
     with figure(3.2) as (drawn, axes):
         for drops, filled in (("short", False), ("long", True)):
             _draw_points(
                 axes, [one for one in shown if getattr(one, drops) is not None], drops, filled, timed
             )
-        line = sorted((_x(one, timed), one.drop) for one in shown)
+        for one, (_, interval) in judged:
+            if interval:
+                axes.vlines(_x(one, timed), *interval, color=BLUE, linewidth=1, zorder=2)
+        line = sorted((_x(one, timed), drop) for one, (drop, _) in judged)
         axes.plot(*zip(*line, strict=True), color=MUTED, linewidth=1, linestyle=(0, (4, 2)), zorder=1)
         axes.axhline(search.budget, color=ORANGE, linewidth=1)
         axes.invert_yaxis()

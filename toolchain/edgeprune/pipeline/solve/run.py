@@ -139,9 +139,12 @@ class _Run:
                 continue
             gains = time_network(self.problem, entry.network, self.problem.original)
             long = judge(self.problem, entry.trained, guarded=True) if entry.trained else None
-            tried = Tried(entry.tried.share, judge(self.problem, entry.network, guarded=False), long)
+            short = judge(self.problem, entry.network, guarded=False)
+            counts = self.problem.counts
+            tried = Tried(entry.tried.share, counts(short), counts(long) if long else None)
             gain = gains.original if gains else None
-            self.entries.append(replace(entry, tried=tried, predicted_ms=None, gain=gain))
+            again = replace(entry, tried=tried, predicted_ms=None, gain=gain, short=short, long=long)
+            self.entries.append(again)
         if self.entries:
             enough = any(one.keeps(self.problem.budget) for one in self.tried)
             trainings = sum(one.long is not None for one in self.tried) + (0 if enough else 1)
@@ -156,11 +159,13 @@ class _Run:
         self._say(f"{plan.first} epochs before any cut")
         network = finetune(problem.context, problem.uncut, problem.original, plan.first)
         self._done += plan.first
-        tried = Tried(1.0, judge(problem, network, guarded=False))
+        short = judge(problem, network, guarded=False)
+        tried = Tried(1.0, problem.counts(short))
         whole_ms = problem.table.whole_ms if problem.table else None
         gains = time_network(problem, network, problem.original)
-        self.entries.append(Entry(tried, network, None, whole_ms, gains.original if gains else None))
-        self._say(f"uncut: drop {tried.short:.4f} on val after {plan.first} epochs")
+        gain = gains.original if gains else None
+        self.entries.append(Entry(tried, network, None, whole_ms, gain, short))
+        self._say(f"uncut: drop {short.drop_words} on val after {plan.first} epochs")
         return not is_hopeless(tried, self.tried, plan, problem.budget)
 
     def search(self, until: float | None) -> None:
@@ -199,7 +204,8 @@ class _Run:
         how = {"done": "", "time": "the time is up: ", "interrupted": "interrupted: "}[self.ended]
         none = "none keeps to the budget; the nearest is "
         kept = "" if chosen.tried.keeps(self.problem.budget) else none
-        return f"{how}{kept}{speed}, drop {chosen.tried.drop:.4f} on val"
+        lost = f", drop {chosen.told.drop_words} on val" if chosen.told else ""
+        return f"{how}{kept}{speed}{lost}"
 
     def _ends_at(self, move: Cut | Train) -> float:
         """Return when a move would end, by `time.monotonic`."""
@@ -230,9 +236,10 @@ class _Run:
         if plan.short:
             network = finetune(problem.context, network, problem.original, plan.short)
             self._done += plan.short
-        drop = judge(problem, network, guarded=plan.long == 0)
-        self.entries.append(Entry(Tried(share, drop), network, None, predicted, gain))
-        self._say(f"{share:.0%}: drop {drop:.4f} on val after {plan.short} epochs")
+        short = judge(problem, network, guarded=plan.long == 0)
+        tried = Tried(share, problem.counts(short))
+        self.entries.append(Entry(tried, network, None, predicted, gain, short))
+        self._say(f"{share:.0%}: drop {short.drop_words} on val after {plan.short} epochs")
 
     def _above(self, share: float) -> Entry | None:
         """Return the next larger size that was trained: what smaller ones are cut from."""
@@ -255,9 +262,10 @@ class _Run:
         self._say(f"{plan.long} epochs for the size of {share:.0%}")
         trained = finetune(problem.context, entry.network, problem.original, plan.long)
         self._done += plan.long
-        drop = judge(problem, trained, guarded=True)
-        self.entries[index] = replace(entry, tried=replace(entry.tried, long=drop), trained=trained)
-        self._say(f"{share:.0%}: drop {drop:.4f} on val after {plan.long} epochs more")
+        long = judge(problem, trained, guarded=True)
+        tried = replace(entry.tried, long=problem.counts(long))
+        self.entries[index] = replace(entry, tried=tried, trained=trained, long=long)
+        self._say(f"{share:.0%}: drop {long.drop_words} on val after {plan.long} epochs more")
 
 
 def _is_no_faster(gain: Speedup) -> bool:

@@ -52,6 +52,10 @@ class Problem:
         """The drop on val that is allowed."""
         return self.context.recipe.budget.max_drop
 
+    def counts(self, judged: Accuracy) -> float:
+        """Return what the budget is held against of a drop."""
+        return judged.counted_drop(self.context.recipe.budget.sure)
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -63,6 +67,7 @@ class Entry:
         trained: after the long recovery; None where there was none.
         predicted_ms: by the table; None without one.
         gain: over the user's own network on the target; None where it is not measured.
+        short, long: what val says of the two networks; None where it was not asked.
     """
 
     tried: Tried
@@ -70,12 +75,19 @@ class Entry:
     trained: Artifact | None = None
     predicted_ms: float | None = None
     gain: Speedup | None = None
+    short: Accuracy | None = None
+    long: Accuracy | None = None
 
     @property
     def best(self) -> Artifact:
         """The more accurate of its networks on val."""
         short, long = self.tried.short, self.tried.long
         return self.trained if self.trained and long is not None and long <= short else self.network
+
+    @property
+    def told(self) -> Accuracy | None:
+        """What val says of the better one."""
+        return self.short if self.best == self.network else self.long
 
 
 def cut_to_share(problem: Problem, model: Artifact, share: float) -> tuple[Artifact, float | None]:
@@ -145,8 +157,8 @@ def time_network(problem: Problem, network: Artifact, above: Artifact) -> Gains 
     return context.stage("timed", parts, make, read, uses=uses, times=(profile.backend,))
 
 
-def judge(problem: Problem, network: Artifact, *, guarded: bool) -> float:
-    """Return the drop on val of what ships: the artifact of a network on the target's runtime.
+def judge(problem: Problem, network: Artifact, *, guarded: bool) -> Accuracy:
+    """Return what val says of what ships, with its drop: the artifact of a network on the target's runtime.
 
     Args:
         guarded: whether layers that int8 costs too much stay in float, as they will in the row.
@@ -159,8 +171,7 @@ def judge(problem: Problem, network: Artifact, *, guarded: bool) -> float:
         found = guard_row(context, profile, "pruned", profile.ship, taken, onnx, baseline).accuracy
     else:
         found = assess(context, profile, "pruned", profile.ship, taken)[2]
-    told = found[SELECTION_SPLIT].dropped_from(baseline[SELECTION_SPLIT])
-    return told.counted_drop(context.recipe.budget.sure)
+    return found[SELECTION_SPLIT].dropped_from(baseline[SELECTION_SPLIT])
 
 
 def measure_pace(problem: Problem) -> Pace:

@@ -48,6 +48,11 @@ def drop_words(drop: float, interval: Interval | None) -> str:
     return f"{shown} [{', '.join(ends)}]" if ends else shown
 
 
+def counted_drop(drop: float, interval: Interval | None, sure: bool) -> float:
+    """Return what a budget is held against: the drop; if it has to be sure, the upper end of its interval."""
+    return interval[1] if sure and interval else drop
+
+
 def images_needed(images: int, reach: float, wanted: float) -> int:
     """Return about how many images an interval needs to reach only so far: it shrinks with their root.
 
