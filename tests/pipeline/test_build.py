@@ -124,7 +124,7 @@ def test_a_stage_is_made_again_when_and_only_when_its_inputs_change(
     model, data, out = checkpoints["yolov8n"], write_dataset(tmp_path / "data"), tmp_path / "out"
     data.write_text("".join(line for line in data.read_text().splitlines(True) if "test" not in line))
     summary, _ = built(model, data, out)
-    assert summary.split == summary.selection_split == "val"
+    assert summary.split == summary.selection_split == "val" and summary.optimism is None
     assert all(row.val and row.score == row.val.score for row in summary.rows())
 
     def made(*assignments: str) -> set[str]:

@@ -100,6 +100,7 @@ def summarize(
         chosen=chosen,
         verdict=overall_verdict(chosen, judged, miss, compare),
         reference=reference.label if reference else None,
+        optimism=chosen.optimism if chosen and split != SELECTION_SPLIT else None,
         tied=ties(chosen, judged, compare),
         nearest_miss=miss,
         calibration=Calibration(

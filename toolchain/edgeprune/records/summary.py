@@ -172,6 +172,13 @@ class Row(ScoredRecord):
         return self.gain or (Speedup(times=self.speedup) if self.speedup else None)
 
     @property
+    def optimism(self) -> float | None:
+        """How much more the row loses on the reported split than on the one that the choice is made on."""
+        if self.drop is None or self.val is None or self.val.drop is None:
+            return None
+        return self.drop - self.val.drop
+
+    @property
     def disturbed_by(self) -> str:
         """The flags of `DISTURBING` that the run carries, such as ``contended``; empty for a calm one."""
         return ", ".join(flag for flag in self.flags if flag in DISTURBING)
@@ -264,6 +271,8 @@ class Summary(Record):
         batch: images that the engines take at once: latencies are of all of them, `fps` counts each.
         split: the split whose accuracy the rows report; ``selection_split`` is the one the choice is made on.
         reference: label of the row that every `speedup` is relative to.
+        optimism: drop of the chosen row on `split` minus that on `selection_split`; null where these are one,
+            or a drop is not known. The intervals of both are in the row.
         tied: labels of the allowed rows that were not told apart in speed from the chosen one.
         nearest_miss: when nothing was chosen, the row that came nearest and what it missed by.
         warnings: what is wrong with the rows by themselves (`pipeline/sanity.py`), whatever the budgets say.
@@ -285,6 +294,7 @@ class Summary(Record):
     chosen: Row | None
     verdict: str
     reference: str | None
+    optimism: float | None = None
     tied: tuple[str, ...] = ()
     nearest_miss: str | None = None
     warnings: tuple[SanityWarning, ...] = ()

@@ -86,7 +86,7 @@ def optimism(summary: Summary) -> str:
             f"There is no test split: the drop of {plain(row.label)} is on the images that it was chosen on, "
             "and may be larger on others."
         )
-    if row.drop is None:
+    if row.optimism is None:
         return ""
     there, here = (
         drop_cell(drop, interval).text
@@ -94,5 +94,5 @@ def optimism(summary: Summary) -> str:
     )
     return (
         f"{plain(row.label)} loses {there} {plain(row.metric)} on {selection}, which it was chosen on, and "
-        f"{here} on {split}: the optimism of the choice is {number(row.drop - row.val.drop, 4).text}."
+        f"{here} on {split}: the optimism of the choice is {number(row.optimism, 4).text}."
     )
