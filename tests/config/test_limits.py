@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import click
 import pytest
@@ -104,3 +106,44 @@ def test_a_limit_says_what_pydantic_and_click_say(value: float, name: str) -> No
     except (click.BadParameter, ValueError, OverflowError):
         taken = False
     assert taken == limit.holds(int(value) if limit.whole and math.isfinite(value) else value)
+
+
+def _numbers(kind: dict[str, Any], schema: dict[str, Any], key: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Yield where a document of a JSON schema has numbers; of a list, how many there are is the last part."""
+    if "$ref" in kind:
+        kind = schema["$defs"][kind["$ref"].rpartition("/")[2]]
+    for one in kind.get("anyOf", ()):
+        yield from _numbers(one, schema, key)
+    for name, inner in kind.get("properties", {}).items():
+        yield from _numbers(inner, schema, (*key, name))
+    if kind.get("type") in ("integer", "number"):
+        yield key
+    elif kind.get("type") == "array":
+        for inner in (places := kind.get("prefixItems", []))[:1]:
+            yield from _numbers(inner, schema, (*key, str(len(places))))
+    elif isinstance(inner := kind.get("additionalProperties"), dict):
+        yield from _numbers(inner, schema, (*key, "any"))
+
+
+NUMBERS = sorted(set(_numbers(Recipe.model_json_schema(), Recipe.model_json_schema(), ())))
+
+
+@pytest.mark.parametrize("key", NUMBERS, ids=".".join)
+@pytest.mark.parametrize("word", ["true", "no"])
+def test_true_is_no_number(key: tuple[str, ...], word: str) -> None:
+    """Python takes it for 1."""
+    value, last = word, key[-1]
+    if last.isdecimal():
+        value, key = f"[{', '.join([word] * int(last))}]", key[:-1]
+    elif last == "any":
+        value, key = f"{{any: {word}}}", key[:-1]
+    name = ".".join(key)
+    with pytest.raises(ConfigError, match=rf"{name}\b.*: .*expected"):
+        load_recipe(None, (f"{name}={value}",))
+
+
+def test_numbers_as_yaml_reads_them_are_taken() -> None:
+    assert load_recipe(None, ("finetune.lr0=1e-3", "finetune.epochs=3.0")).finetune.lr0 == 0.001  # a text
+    assert (
+        len(NUMBERS) > 40 and ("prune", "combine", "2") in NUMBERS and ("prune", "ratios", "any") in NUMBERS
+    )

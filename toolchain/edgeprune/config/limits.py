@@ -77,6 +77,7 @@ LIMITS: Final[Mapping[str, Limit]] = {
     "max_ratio": Limit(0, 1, above=True, below=True),
     "depth": _whole(0, 1000),
     "steps": _whole(1, 1000),
+    "channel_step": _whole(1, 1024),  # no layer that is common has more channels
     "strength": Limit(0, 1000, above=True),
     # training
     "epochs": _whole(0, _EPOCHS),

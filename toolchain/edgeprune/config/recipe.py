@@ -8,10 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from edgeprune.config.input_size import InputSize
 from edgeprune.config.limits import LIMITS
+from edgeprune.config.section import IS_NUMBER, Section
 from edgeprune.config.targets import SchemeName
 from edgeprune.core.documents import parse_yaml, read_mapping, validate
 from edgeprune.core.errors import ConfigError
@@ -29,7 +30,7 @@ Scope = Literal["global", "local", "isomorphic"]
 Activation = Literal["auto", "keep", "relu", "relu6", "hardswish"]
 RewriteKind = Literal["spatial", "channel", "tucker", "depthwise", "grouped"]
 EmbedPart = Literal["scale", "nms"]
-Share = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Field(ge=0, le=1), IS_NUMBER]
 
 
 def within(name: str, default: float | None) -> Any:
@@ -37,11 +38,7 @@ def within(name: str, default: float | None) -> Any:
     return Field(default=default, **LIMITS[name].constraints())
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class PruneRecipe(_Section):
+class PruneRecipe(Section):
     """How much to prune, and which channels count as least important.
 
     Attributes:
@@ -85,7 +82,7 @@ class PruneRecipe(_Section):
     floor: float = within("max_drop", 0.05)
     max_ratio: float = within("max_ratio", 0.75)
     skip: tuple[str, ...] = ()
-    ratios: dict[str, Share] = {}
+    ratios: dict[str, Share] = Field(default_factory=dict)
     images: int = within("images", 64)
     combine: tuple[Share, Share] = (0.7, 0.3)
     depth: int = within("depth", 0)
@@ -118,7 +115,7 @@ Regularised = Literal["slim", "group_slim", "group_sl", "growing_reg"]
 """The criteria that read what training with their regulariser has left of a channel."""
 
 
-class SparseRecipe(_Section):
+class SparseRecipe(Section):
     """Training before the cut, with the regulariser of the criterion; all else is as in `FinetuneRecipe`.
 
     Attributes:
@@ -130,11 +127,13 @@ class SparseRecipe(_Section):
     strength: float = within("strength", 0.01)
 
 
-Three = tuple[float, float, float]
-Divisors = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+_Mean = Annotated[float, IS_NUMBER]
+_Divisor = Annotated[float, Field(gt=0), IS_NUMBER]
+Three = tuple[_Mean, _Mean, _Mean]
+Divisors = tuple[_Divisor, _Divisor, _Divisor]
 
 
-class InputRecipe(_Section):
+class InputRecipe(Section):
     """How an image becomes the input of a network whose file does not tell; null where the file tells.
 
     Attributes:
@@ -145,7 +144,7 @@ class InputRecipe(_Section):
     """
 
     colour: Literal["RGB", "BGR"] | None = None
-    scale: Annotated[float, Field(gt=0, le=1)] | None = None
+    scale: Annotated[float, Field(gt=0, le=1), IS_NUMBER] | None = None
     mean: Three | None = None
     std: Divisors | None = None
     resize: Literal["letterbox", "crop"] | None = None
@@ -156,7 +155,7 @@ class InputRecipe(_Section):
         return self != InputRecipe()
 
 
-class FinetuneRecipe(_Section):
+class FinetuneRecipe(Section):
     """How the pruned model is trained back.
 
     Attributes:
@@ -181,7 +180,7 @@ class FinetuneRecipe(_Section):
     device: str = Field(default="", coerce_numbers_to_str=True, pattern=r"^(cpu|mps|(cuda:)?\d+(,\d+)*)?$")
 
 
-class ExportRecipe(_Section):
+class ExportRecipe(Section):
     """ONNX export and its check against torch.
 
     Attributes:
@@ -203,7 +202,7 @@ CalibrationMethod = Literal["minmax", "entropy", "percentile", "mse"]
 Selection = Literal["random", "diverse", "balanced"]
 
 
-class QuantizeRecipe(_Section):
+class QuantizeRecipe(Section):
     """Post-training quantization: which images activation ranges are read from, and how.
 
     Attributes:
@@ -234,7 +233,7 @@ class QuantizeRecipe(_Section):
 SearchEffort = Literal["quick", "standard", "thorough"]
 
 
-class SolveRecipe(_Section):
+class SolveRecipe(Section):
     """The search for the fastest network within `budget.max_drop`; either key asks for it.
 
     Attributes:
@@ -250,7 +249,7 @@ class SolveRecipe(_Section):
 BenchLength = Literal["quick", "standard"]
 
 
-class BenchRecipe(_Section):
+class BenchRecipe(Section):
     """The measurement: profile of the protocol and threads of the runtime.
 
     Attributes:
@@ -262,7 +261,7 @@ class BenchRecipe(_Section):
     compare: bool = False
 
 
-class BudgetRecipe(_Section):
+class BudgetRecipe(Section):
     """What a chosen row has to keep to.
 
     Attributes:
@@ -280,7 +279,7 @@ class BudgetRecipe(_Section):
     max_memory_mb: float | None = within("memory_mb", None)
 
 
-class Recipe(_Section):
+class Recipe(Section):
     """Everything that is done to a model, with its defaults.
 
     Attributes:

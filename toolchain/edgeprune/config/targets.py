@@ -14,9 +14,11 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from edgeprune.config.derived import with_base
+from edgeprune.config.limits import LIMITS
+from edgeprune.config.section import IS_NUMBER, Section
 from edgeprune.core.backend import Backend, get_backend, known_backends, known_schemes
 from edgeprune.core.documents import read_mapping, validate
 from edgeprune.core.errors import ConfigError, OldFormWarning, did_you_mean, which_target
@@ -58,11 +60,12 @@ def _installed(name: str, info: ValidationInfo) -> str:
 
 SchemeName = Annotated[str, AfterValidator(lambda name: _known(name, known_schemes()))]
 """An int8 scheme that any runtime takes."""
+ChannelStep = Annotated[int, Field(**LIMITS["channel_step"].constraints()), IS_NUMBER]
 Variables = Annotated[dict[str, str], AfterValidator(require_tuning)]
 """Environment variables that a row is run with: only those that tune a runtime, see `core/variables.py`."""
 
 
-class DeviceProfile(BaseModel):
+class DeviceProfile(Section):
     """One target: its architecture, runtime, precisions, channel steps and quantization scheme.
 
     Attributes:
@@ -90,8 +93,6 @@ class DeviceProfile(BaseModel):
         channel_step_from: whether `channel_step` was measured, and else where it was taken from.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     name: str
     description: str
     arch: tuple[Architecture, ...]
@@ -99,12 +100,12 @@ class DeviceProfile(BaseModel):
     backend: Annotated[str, AfterValidator(_installed)]
     precisions: tuple[Precision, ...] = Field(min_length=1)
     ship: Precision = "int8"
-    channel_step: dict[Precision, int]
+    channel_step: dict[Precision, ChannelStep]
     scheme: str
-    options: dict[Precision, dict[str, str]] = {}
+    options: dict[Precision, dict[str, str]] = Field(default_factory=dict)
     provider: str | None = None
     format: str = "onnx"
-    environments: dict[Precision, tuple[Variables, ...]] = {}
+    environments: dict[Precision, tuple[Variables, ...]] = Field(default_factory=dict)
     compile_on: Place = "host"
     evaluate_on: Place = "host"
     time_on: Place = "host"
@@ -122,11 +123,8 @@ class DeviceProfile(BaseModel):
         if self.ship not in self.precisions:
             raise ValueError(f"ship: {self.ship!r} is not among precisions {list(self.precisions)}")
         for precision in self.precisions:
-            step = self.channel_step.get(precision, 0)
-            if step < 1:
-                raise ValueError(
-                    f"channel_step.{precision}: a step of at least 1 is needed for each precision"
-                )
+            if precision not in self.channel_step:
+                raise ValueError(f"channel_step.{precision}: a step is needed for each precision")
         if info.context == _OF_A_USER:
             self._require_facts(get_backend(self.backend))
         if self.compile_on == "device" and self.time_on == "host":
