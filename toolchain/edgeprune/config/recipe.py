@@ -82,7 +82,7 @@ class PruneRecipe(Section):
     floor: float = within("max_drop", 0.05)
     max_ratio: float = within("max_ratio", 0.75)
     skip: tuple[str, ...] = ()
-    ratios: dict[str, Share] = Field(default_factory=dict)
+    ratios: dict[str, Share] = Field(default={})
     images: int = within("images", 64)
     combine: tuple[Share, Share] = (0.7, 0.3)
     depth: int = within("depth", 0)

@@ -102,10 +102,10 @@ class DeviceProfile(Section):
     ship: Precision = "int8"
     channel_step: dict[Precision, ChannelStep]
     scheme: str
-    options: dict[Precision, dict[str, str]] = Field(default_factory=dict)
+    options: dict[Precision, dict[str, str]] = Field(default={})
     provider: str | None = None
     format: str = "onnx"
-    environments: dict[Precision, tuple[Variables, ...]] = Field(default_factory=dict)
+    environments: dict[Precision, tuple[Variables, ...]] = Field(default={})
     compile_on: Place = "host"
     evaluate_on: Place = "host"
     time_on: Place = "host"
