@@ -71,3 +71,16 @@ def test_a_size_that_is_named_leaves_no_search_to_bound(run: Any, searched: tupl
     ended = run("build", *options, "--ratio", "0.5")
     assert ended.code == 3
     assert ended.error.endswith("solve: with prune.ratio no size is searched for: leave out one of the two")
+
+
+def test_a_budget_of_speed_does_not_pass_where_the_device_is_not_there(
+    run: Any, searched: tuple[Path, Any]
+) -> None:
+    out, options = searched
+    ended = run("build", *options, "--max-drop", "1", "--max-latency-ms", "5", "--max-memory-mb", "100")
+    assert ended.code == 8
+    silent = ("p50 at most 5 ms", "peak memory at most 100 MB")
+    assert f"Not judged: {', '.join(silent)}. Everything is kept." in ended.error
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["unjudged"] == list(silent)
+    assert ", ".join(silent) in summary["targets"][TARGET]["verdict"]

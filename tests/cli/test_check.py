@@ -339,7 +339,7 @@ def test_an_aa_run_is_kept_and_a_finer_tau_is_then_refused(
     finer = str(told["least_tau"] / 2)
     ended = run("check", "--baseline", convnet, "--candidate", convnet, "--target", name, "--tau", finer)
     assert ended.code == 3
-    assert "is finer than this machine can tell" in ended.error
+    assert "is finer than the device can tell" in ended.error
 
 
 @pytest.mark.parametrize(

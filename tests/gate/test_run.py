@@ -164,7 +164,7 @@ def test_load_never_turns_a_missed_limit_into_a_kept_one(
 
 
 def test_a_fine_tau_has_to_be_earned(make_block) -> None:
-    with pytest.raises(ConfigError, match=r"tau 3\.0% is finer than this machine can tell"):
+    with pytest.raises(ConfigError, match=r"tau 3\.0% is finer than the device can tell"):
         _gate(Machine(make_block, noise=0.05, a=10.0, b=10.0), tau=0.03)
     assert _gate(Machine(make_block, noise=0.001, a=10.0, b=10.4), tau=0.03).verdict == "fail"
 

@@ -275,6 +275,16 @@ def test_what_the_machine_did_is_one_warning_a_flag() -> None:
     warning = only(warned(rows, results))
     assert warning.code == "unfit_run" and len(warning.rows) == 4
     assert "4 rows were measured in a run flagged throttled" in warning.text and "3 times" in warning.text
+    assert warning.advice.startswith("Cool this machine or lower its clock")
+
+
+def test_the_device_that_has_to_be_calm_is_named() -> None:
+    rows = four()
+    busy = Flag(code="contended", severity="invalid", evidence="others took 12 % of the time")
+    device = {"device": "ssh://pi@bench"}
+    measured = {entry.label: result(entry, [entry.p50_ms or 0] * 5, (busy,)) for entry in rows}
+    there = {label: one.model_copy(update=device) for label, one in measured.items()}
+    assert only(warned(rows, there)).advice == "Stop what else runs on ssh://pi@bench, and measure again."
 
 
 def test_a_warning_is_read_back_from_the_summary() -> None:

@@ -11,6 +11,7 @@ from edgeprune.pipeline.verdict import (
     Compare,
     choose,
     comparison,
+    left_open,
     misses,
     nearest_miss,
     overall_verdict,
@@ -246,6 +247,28 @@ def test_nothing_measured_is_said_and_no_number_is_made_up() -> None:
     rows = refuse([row("original", "int8", None), row("pruned", "int8", None)], NO_BUDGET)
     for text in (target_verdict(rows), overall_verdict(choose(rows), rows, None)):
         assert text.startswith("Nothing was measured") and not any(char.isdigit() for char in text)
+    assert left_open(rows, NO_BUDGET) == ()
+
+
+def test_a_budget_that_nothing_was_measured_for_is_not_kept_silently() -> None:
+    budget = BudgetRecipe(max_drop=1, max_latency_ms=5, max_memory_mb=100)
+    absent = refuse([row("original", "int8", None, peak_mb=None)], budget)
+    silent = left_open(absent, budget)
+    assert silent == ("p50 at most 5 ms", "peak memory at most 100 MB")
+    for text in (
+        target_verdict(absent, open_budgets=silent),
+        overall_verdict(None, absent, None, open_budgets=silent),
+    ):
+        assert text.endswith("Not judged: p50 at most 5 ms, peak memory at most 100 MB.")
+    timed = refuse([row("original", "int8", 4.0, peak_mb=None)], budget)
+    assert timed[0].refused == ("not judged, as it was not measured: peak memory at most 100 MB",)
+    assert overall_verdict(None, timed, None, open_budgets=left_open(timed, budget)) == (
+        "No row is known to keep to every budget. Not judged: peak memory at most 100 MB."
+    )
+    slow = refuse([row("original", "int8", 6.0, peak_mb=None)], budget)
+    assert left_open(slow, budget) == ()  # a budget is missed, whatever the memory is
+    beside = refuse([row("original", "int8", 4.0, peak_mb=50), row("pruned", "int8", None)], budget)
+    assert choose(beside) == beside[0] and left_open(beside, budget) == ()
 
 
 def test_the_overall_verdict_names_the_choice_its_gain_and_its_cost() -> None:

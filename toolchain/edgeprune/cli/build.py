@@ -100,7 +100,7 @@ def command(
     require_build("build")
     from edgeprune.bench.testbed import as_testbed
     from edgeprune.config.targets import resolve_targets
-    from edgeprune.core.errors import BudgetError
+    from edgeprune.core.errors import BudgetError, InconclusiveError
     from edgeprune.pipeline.build import build
     from edgeprune.report.console import terminal
     from edgeprune.report.html import write_html
@@ -122,7 +122,8 @@ def command(
     else:
         print_summary(summary, terminal())
         echo(f"Report: {out / 'report.html'}")
-    if summary.chosen is None and any(row.p50_ms is not None for row in summary.rows()):
+    measured = any(row.p50_ms is not None for row in summary.rows())
+    if summary.chosen is None and measured and not summary.unjudged:
         raise BudgetError(f"{out}: {summary.verdict} Everything is kept.")
     if strict and summary.warnings:
         found = ", ".join(
@@ -130,6 +131,8 @@ def command(
             for warning in summary.warnings
         )
         raise BudgetError(f"{out}: --strict: {found}; each is explained above and in summary.json")
+    if summary.unjudged:
+        raise InconclusiveError(f"{out}: {summary.verdict} Everything is kept.")
 
 
 def _recipe_keys(options: dict[str, object], compare: bool) -> dict[str, object]:

@@ -135,7 +135,7 @@ class BudgetError(EdgepruneError):
 
 
 class InconclusiveError(EdgepruneError):
-    """The gate spent all its pairs without reaching a verdict."""
+    """The gate spent all its pairs without a verdict, or no number was measured to hold against a budget."""
 
     exit_code = 8
 

@@ -103,11 +103,11 @@ def check_tau(tau: float, run: AARun) -> None:
     """Refuse a tau that an A/A run says is too fine.
 
     Raises:
-        ConfigError: naming the smallest tau that this machine allows.
+        ConfigError: naming the smallest tau that the device allows.
     """
     if tau < run.least_tau:
         raise ConfigError(
-            f"tau {tau:.1%} is finer than this machine can tell: the baseline against itself "
+            f"tau {tau:.1%} is finer than the device can tell: the baseline against itself "
             f"({run.pairs} pairs, {run.started_utc:%Y-%m-%d}) asks for at least --tau {run.least_written}; "
             "lock the clocks, or repeat it on a quieter machine by --aa"
         )

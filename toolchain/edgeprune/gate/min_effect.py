@@ -1,4 +1,4 @@
-"""The smallest slow-down that counts: what it is by default, and whether this machine can tell so little."""
+"""The smallest slow-down that counts: what it is by default, and whether the device can tell so little."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def earn_tau(
         What the reader of the verdict should know: why a run that is there does not count.
 
     Raises:
-        ConfigError: tau is finer than this machine can tell.
+        ConfigError: tau is finer than the device can tell.
         InconclusiveError: the machine disturbed too many pairs of an A/A run that was needed.
     """
     run, note = (None, "") if folder is None else find_aa(folder, baseline.engine_sha256, same)

@@ -96,7 +96,7 @@ def run_gate(
     Raises:
         NotComparableError: the sides differ, or a runtime fell back to something else than was asked.
         CompileError: an engine's outputs are not those of its reference.
-        ConfigError: tau is finer than this machine can tell, or a budget's number is not measured.
+        ConfigError: tau is finer than the device can tell, or a budget's number is not measured.
         InconclusiveError: the machine disturbed too many pairs of an A/A run that was needed.
         DeviceError: a worker crashed, hung, or answered with garbage.
     """

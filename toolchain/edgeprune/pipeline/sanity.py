@@ -16,6 +16,7 @@ from edgeprune.records.pruning import Pruning
 from edgeprune.records.resampling.interval import images_needed
 from edgeprune.records.speedup import Speedup
 from edgeprune.records.summary import Row, SanityWarning, Summary, WarningCode
+from edgeprune.runners.devices import LOCAL
 
 Results = Mapping[str, BenchResult]
 """The measurement of each row, by its label."""
@@ -34,12 +35,12 @@ FLOATS = ("fp32", "bf16", "fp16")
 UNFIT: dict[str, str] = {
     "output_mismatch": "The engine computed something else when it was timed than when its accuracy was "
     "measured: look at the versions of the runtime and the environment of the row.",
-    "throttled": "Cool the machine or lower its clock, and measure again.",
-    "contended": "Stop what else runs on this machine, and measure again.",
-    "swap": "Free memory, and measure again.",
-    "drift": "Let the machine reach its steady temperature, and measure again.",
+    "throttled": "Cool {device} or lower its clock, and measure again.",
+    "contended": "Stop what else runs on {device}, and measure again.",
+    "swap": "Free memory on {device}, and measure again.",
+    "drift": "Let {device} reach its steady temperature, and measure again.",
 }
-"""What to do about the flags that make a measurement unfit to be believed."""
+"""What to do about the flags that make a measurement unfit to be believed, on the device that it was on."""
 
 
 def warnings(summary: Summary, results: Results) -> tuple[SanityWarning, ...]:
@@ -204,19 +205,24 @@ def unfit_run(summary: Summary, results: Results) -> Iterator[SanityWarning]:
     """Yield what the machine did to the measurements, one warning a flag that makes them unfit."""
     for code, advice in UNFIT.items():
         flagged = [
-            (label, flag.evidence)
+            (label, flag.evidence, result.device)
             for label, result in results.items()
             for flag in result.flags
             if flag.code == code
         ]
         if flagged:
+            devices = dict.fromkeys(_named(device) for *_, device in flagged)
             count = "1 row was" if len(flagged) == 1 else f"{len(flagged)} rows were"
             yield SanityWarning(
                 code="unfit_run",
-                rows=tuple(label for label, _ in flagged),
+                rows=tuple(label for label, *_ in flagged),
                 text=f"{count} measured in a run flagged {code} ({flagged[0][0]}: {flagged[0][1]}).",
-                advice=advice,
+                advice=advice.format(device=" and ".join(devices)),
             )
+
+
+def _named(device: str | None) -> str:
+    return "this machine" if device is None or device == LOCAL else device
 
 
 def few_images(summary: Summary, results: Results) -> Iterator[SanityWarning]:

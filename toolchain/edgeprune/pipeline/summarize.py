@@ -12,6 +12,7 @@ from pathlib import Path
 from edgeprune.backends import REFERENCE, get_backend, options_for
 from edgeprune.bench.side_by_side import speedup
 from edgeprune.bench.statistics import achieved_fps, latency_ms
+from edgeprune.config.recipe import Recipe
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.artifact import Artifact, digest
 from edgeprune.core.files import write_text_atomically
@@ -25,6 +26,7 @@ from edgeprune.pipeline.verdict import (
     by_medians,
     choose,
     comparison,
+    left_open,
     nearest_miss,
     overall_verdict,
     refuse,
@@ -62,6 +64,7 @@ def summarize(
     judged = refuse(rows, recipe.budget, compare)
     chosen = choose(judged)
     miss = None if chosen else nearest_miss(judged, recipe.budget)
+    silent = left_open(judged, recipe.budget)
     split = context.dataset.report_split
     targets = {
         profile.name: _target(
@@ -70,7 +73,7 @@ def summarize(
             split,
             prunings.get(profile.name),
             compare,
-            recipe.bench.compare,
+            recipe,
         )
         for profile in request.targets
     }
@@ -98,11 +101,12 @@ def summarize(
         threads=recipe.bench.threads,
         targets=targets,
         chosen=chosen,
-        verdict=overall_verdict(chosen, judged, miss, compare),
+        verdict=overall_verdict(chosen, judged, miss, compare, silent),
         reference=reference.label if reference else None,
         optimism=chosen.optimism if chosen and split != SELECTION_SPLIT else None,
         tied=ties(chosen, judged, compare),
         nearest_miss=miss,
+        unjudged=silent,
         calibration=Calibration(
             images=len(images),
             seed=recipe.seed,
@@ -216,7 +220,7 @@ def _target(
     split: str,
     pruning: Pruning | None,
     compare: Compare,
-    rivals: bool,
+    recipe: Recipe,
 ) -> TargetSummary:
     commands: tuple[str, ...] = ()
     by_hand = get_backend(profile.backend).device_commands
@@ -237,8 +241,8 @@ def _target(
         profile=profile,
         rows=tuple(rows),
         chosen=choose(rows),
-        verdict=target_verdict(rows, compare),
-        comparison=comparison(rows, compare) if rivals else None,
+        verdict=target_verdict(rows, compare, left_open(rows, recipe.budget)),
+        comparison=comparison(rows, compare) if recipe.bench.compare else None,
         split=split,
         pruning=pruning,
         on_device=commands,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from edgeprune.config.recipe import BudgetRecipe
 from edgeprune.records.scores import Accuracy
@@ -17,6 +18,8 @@ FALSE = frozenset({"fallback", "output_mismatch"})
 AS_FAST = 1.025
 """Rows whose times differ by less than the noise of a good run count as equally fast."""
 
+ABSENT = "not measured: the device was not there"
+
 Compare = Callable[[Row, Row], Speedup | None]
 """How many times as fast the second row is as the first; None where one of both was not measured."""
 
@@ -28,6 +31,33 @@ def by_medians(before: Row, after: Row) -> Speedup | None:
     return Speedup.of_medians(before.p50_ms, after.p50_ms)
 
 
+class _Bound(NamedTuple):
+    """A budget on what the target measures, with a row's number: None where that was not measured."""
+
+    name: str
+    value: float | None
+    limit: float
+    unit: str
+    sign: int
+
+    def __str__(self) -> str:
+        return f"{self.name} {'at most' if self.sign > 0 else 'at least'} {self.limit:g} {self.unit}"
+
+
+def _bounds(row: Row, budget: BudgetRecipe) -> list[_Bound]:
+    """Return the budgets that are set on what the target measures."""
+    asked = (
+        ("p50", row.p50_ms, budget.max_latency_ms, "ms", 1),
+        ("peak memory", row.peak_mb, budget.max_memory_mb, "MB", 1),
+        ("throughput", row.fps, budget.min_fps, "FPS", -1),
+    )
+    return [
+        _Bound(name, value, limit, unit, sign)
+        for name, value, limit, unit, sign in asked
+        if limit is not None
+    ]
+
+
 def misses(row: Row, budget: BudgetRecipe) -> list[tuple[str, float]]:
     """List the budgets that a row misses, each with what it misses by as a share of the budget.
 
@@ -35,19 +65,40 @@ def misses(row: Row, budget: BudgetRecipe) -> list[tuple[str, float]]:
     that it misses in a disturbed run is told with what disturbed that.
     """
     found = _drop_missed(row.val, budget) if row.val else []
-    bounds = (
-        ("p50", row.p50_ms, budget.max_latency_ms, "ms", 1),
-        ("peak memory", row.peak_mb, budget.max_memory_mb, "MB", 1),
-        ("throughput", row.fps, budget.min_fps, "FPS", -1),
-    )
-    for name, value, bound, unit, sign in bounds:
-        if value is not None and bound is not None and sign * (value - bound) > 0:
+    for name, value, bound, unit, sign in _bounds(row, budget):
+        if value is not None and sign * (value - bound) > 0:
             side = "at most" if sign > 0 else "at least"
             text = f"{name} is {value:.4g} {unit}, {side} {bound:g} {unit} is wanted"
             if row.disturbed_by and name != "peak memory":
                 text += f" (in a run flagged {row.disturbed_by}: measure again on a calmer machine)"
             found.append((text, sign * (value - bound) / bound))
     return found
+
+
+def unjudged(row: Row, budget: BudgetRecipe) -> list[str]:
+    """List the budgets that nothing tells of, such as ``p50 at most 5 ms``: their number was not measured."""
+    found = [] if row.val and row.val.drop is not None else [f"a drop of at most {budget.max_drop:g}"]
+    return found + [str(bound) for bound in _bounds(row, budget) if bound.value is None]
+
+
+def left_open(rows: Sequence[Row], budget: BudgetRecipe) -> tuple[str, ...]:
+    """Name the budgets that were not judged, of judged rows that nothing else speaks against.
+
+    Empty where a row may be chosen: it keeps to all of them.
+    """
+    if choose(rows):
+        return ()
+    found: dict[str, None] = {}
+    for row in rows:
+        silent = unjudged(row, budget)
+        known = {ABSENT, _not_judged(silent)}
+        if row.variant not in ALTERNATIVES and set(row.refused) <= known and not misses(row, budget):
+            found |= dict.fromkeys(silent)
+    return tuple(found)
+
+
+def _not_judged(budgets: Iterable[str]) -> str:
+    return f"not judged, as it was not measured: {', '.join(budgets)}"
 
 
 def _drop_missed(val: Accuracy, budget: BudgetRecipe) -> list[tuple[str, float]]:
@@ -73,9 +124,11 @@ def refuse(rows: Sequence[Row], budget: BudgetRecipe, compare: Compare = by_medi
 
 def _reasons(row: Row, rows: Sequence[Row], budget: BudgetRecipe, compare: Compare) -> Iterable[str]:
     if row.p50_ms is None:
-        yield "not measured: the device was not there"
+        yield ABSENT
         return
     yield from (text for text, _ in misses(row, budget))
+    if silent := unjudged(row, budget):
+        yield _not_judged(silent)
     own = (row.target, row.variant, "fp32")
     fp32 = next((one for one in rows if (one.target, one.variant, one.precision) == own), None)
     gain = compare(fp32, row) if fp32 and row.precision == "int8" else None
@@ -119,15 +172,20 @@ def nearest_miss(rows: Iterable[Row], budget: BudgetRecipe) -> str | None:
     return f"{row.label}: {'; '.join(text for text, _ in found)}"
 
 
-def target_verdict(rows: Sequence[Row], compare: Compare = by_medians) -> str:
+def target_verdict(
+    rows: Sequence[Row], compare: Compare = by_medians, open_budgets: Sequence[str] = ()
+) -> str:
     """Say in one sentence whether pruning was worth it over int8 alone on this target.
 
     The fastest allowed pruned row stands for pruning. Where another precision beats int8 without pruning, the
     gain over that row decides, for it is what a user would run unpruned.
+
+    Args:
+        open_budgets: as of `left_open`.
     """
     measured = [row for row in rows if row.p50_ms is not None]
     if not measured:
-        return "Nothing was measured: the device was not there; build and time the engines on it."
+        return _nothing_measured(open_budgets)
     plain, pruned = _int8(measured, "original"), _int8(measured, "pruned")
     if plain is None or pruned is None:
         missing = "int8 alone" if plain is None else "a pruned int8 row"
@@ -196,13 +254,28 @@ def _placed(row: Row) -> str:
     return f"{row.name} {row.precision} ({row.p50_ms:.2f} ms, {row.metric} {_rated(row):.4f} on {split})"
 
 
+def _nothing_measured(open_budgets: Sequence[str]) -> str:
+    said = "Nothing was measured: the device was not there; build and time the engines on it."
+    return f"{said} Not judged: {', '.join(open_budgets)}." if open_budgets else said
+
+
 def overall_verdict(
-    chosen: Row | None, rows: Sequence[Row], miss: str | None, compare: Compare = by_medians
+    chosen: Row | None,
+    rows: Sequence[Row],
+    miss: str | None,
+    compare: Compare = by_medians,
+    open_budgets: Sequence[str] = (),
 ) -> str:
-    """Say in a few sentences what was chosen over all targets and what pruning brought there."""
+    """Say in a few sentences what was chosen over all targets and what pruning brought there.
+
+    Args:
+        open_budgets: as of `left_open`.
+    """
     if chosen is None:
         if not any(row.p50_ms is not None for row in rows):
-            return "Nothing was measured: the device was not there; build and time the engines on it."
+            return _nothing_measured(open_budgets)
+        if open_budgets:
+            return f"No row is known to keep to every budget. Not judged: {', '.join(open_budgets)}."
         return f"No row keeps to every budget; the nearest is {miss or 'refused for another reason'}."
     head = f"{chosen.label} is chosen: {chosen.p50_ms:.2f} ms at p50"
     if chosen.disturbed_by:

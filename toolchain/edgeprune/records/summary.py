@@ -275,6 +275,7 @@ class Summary(Record):
             or a drop is not known. The intervals of both are in the row.
         tied: labels of the allowed rows that were not told apart in speed from the chosen one.
         nearest_miss: when nothing was chosen, the row that came nearest and what it missed by.
+        unjudged: budgets whose number was not measured, where no row was chosen for want of that.
         warnings: what is wrong with the rows by themselves (`pipeline/sanity.py`), whatever the budgets say.
     """
 
@@ -297,6 +298,7 @@ class Summary(Record):
     optimism: float | None = None
     tied: tuple[str, ...] = ()
     nearest_miss: str | None = None
+    unjudged: tuple[str, ...] = ()
     warnings: tuple[SanityWarning, ...] = ()
     calibration: Calibration | None = None
     exports: tuple[ExportCheck, ...] = ()
