@@ -1,8 +1,9 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprune.core.text import flatten
-from edgeprune.report.cells import MISSING, ending, number, plain, word
+from edgeprune.report.cells import MISSING, ending, number, part_interval, plain, word
 
 
 def test_a_missing_number_is_a_dash_with_its_reason_and_never_zero() -> None:
@@ -38,3 +39,17 @@ def test_a_long_name_keeps_its_end_from_a_separator_on() -> None:
     assert ending("/model.0/conv", 26) == "/model.0/conv"
     assert ending("Multiply_1/fq_weights_1/Conv_acdb/model.22/Reshape", 26) == "…/model.22/Reshape"
     assert ending(60 * "W", 10) == "…" + 9 * "W"
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("0.0038 [\N{MINUS SIGN}0.004, 0.012]", ("0.0038", "[\N{MINUS SIGN}0.004, 0.012]")),
+        ("3.33 (3.27\N{EN DASH}3.40)", ("3.33", "(3.27\N{EN DASH}3.40)")),
+        ("\N{GREATER-THAN OR EQUAL TO} 1.36", ("\N{GREATER-THAN OR EQUAL TO} 1.36", "")),
+        ("pruned int8 (best)", ("pruned int8 (best)", "")),
+        ("", ("", "")),
+    ],
+)
+def test_an_interval_is_parted_from_its_number(text: str, parts: tuple[str, str]) -> None:
+    assert part_interval(text) == parts

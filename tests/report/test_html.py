@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from browser import CHROMIUM, width_on_a_phone
+from browser import CHROMIUM, scroll_sideways, width_on_a_phone
 from edgeprune.records.bench_result import Flag
 from edgeprune.report.html import write_html
 
@@ -210,6 +210,14 @@ def test_on_a_phone_the_page_does_not_scroll_sideways(
 ) -> None:
     path = write_html(_hostile_build(make_build, parts, 61)) if hostile else build / "report.html"
     assert width_on_a_phone(path.read_text(encoding="utf-8"), tmp_path) == 390
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
+def test_on_a_screen_no_table_scrolls_sideways(build: Path, tmp_path: Path) -> None:
+    """Drops and speed-ups have their intervals below them."""
+    page = (build / "report.html").read_text(encoding="utf-8")
+    assert " <small>[" in page and " <small>(" in page
+    assert scroll_sideways(page, tmp_path, 1100) == []
 
 
 def test_warnings_stand_above_the_rows_as_text(page: ElementTree.Element, make_build: Make) -> None:

@@ -73,6 +73,15 @@ def number(
     return Cell(prefix + text + suffix)
 
 
+def part_interval(text: str) -> tuple[str, str]:
+    """Part a number from the interval behind it, such as ``0.0038`` and ``[-0.004, 0.012]``; ``""`` is none.
+
+    A page sets them below each other, so that a table of many fits.
+    """
+    found = re.fullmatch(r"(\S*\d\S*) ([\[(][^\])]+[\])])", text)
+    return (found[1], found[2]) if found else (text, "")
+
+
 def printable(text: str) -> str:
     """Return a text without control characters but line breaks: a terminal obeys some, XML forbids most."""
     return "".join(char if char.isprintable() or char == "\n" else " " for char in text)

@@ -11,13 +11,14 @@ from edgeprune.images.size import size_words
 from edgeprune.records.summary import ALTERNATIVES, Row
 from edgeprune.report import tables
 from edgeprune.report.bars import channels, memory
-from edgeprune.report.cells import Cell, number, plain, printable
+from edgeprune.report.cells import Cell, number, part_interval, plain, printable
 from edgeprune.report.certainty import CONFIDENCE, interval_text, optimism, shows_intervals
 from edgeprune.report.descent import iterations_table, passes_table, prediction_note
 from edgeprune.report.distribution import latency_histograms, latency_percentiles
 from edgeprune.report.facts import Report, load_report, save_page
 from edgeprune.report.heading import chosen_place, done_on, heading, unfit_by
 from edgeprune.report.machine import date_words, device_words
+from edgeprune.report.page import LONG
 from edgeprune.report.rungs import accuracy_against_speed, rungs_table, search_words
 from edgeprune.report.scatter import accuracy_against_latency
 from edgeprune.report.sensitivity import (
@@ -99,6 +100,8 @@ def render_html(report: Report) -> str:
         search_words=search_words,
         search_curve=lambda search, name: _markup(accuracy_against_speed(search, name)),
         rungs_table=rungs_table,
+        part_interval=part_interval,
+        LONG=LONG,
         tables=tables,
         plain=plain,
         number=number,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from edgeprune.report.cells import Cell, Head, Line, Table, plain
+from edgeprune.report.cells import Cell, Head, Line, Table, part_interval, plain
 from edgeprune.report.svg import COLOURS
 
 _DARK = {
@@ -16,7 +16,8 @@ _DARK = {
     "blue": "#58aae8",
     "orange": "#ec9150",
 }
-_LONG, _LONG_KIND = 40, ' class="word long"'  # a cell of more letters is wrapped
+LONG = 40
+"""A cell of more letters is wrapped."""
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -39,7 +40,7 @@ caption{{text-align:left;color:var(--muted)}}
 th,td{{padding:6px 11px;text-align:right;border-bottom:1px solid var(--rule);white-space:nowrap;
 vertical-align:top}}
 th{{vertical-align:bottom;font-size:13px;line-height:20px;border-bottom-color:var(--muted)}}
-th small{{display:block;font-weight:400;color:var(--muted);font-size:12px}}
+th small,td small{{display:block;line-height:16px;font-weight:400;color:var(--muted);font-size:12px}}
 th.word,td.word{{text-align:left}}
 td.long{{white-space:normal;min-width:18rem;overflow-wrap:anywhere}}
 tr>:first-child{{position:sticky;left:0;background:var(--paper);z-index:1}}
@@ -89,9 +90,11 @@ def _cells(line: Line, kinds: Sequence[str]) -> str:
 
 
 def _cell(cell: Cell, kind: str) -> str:
-    text = plain(cell.text)
+    text, interval = (plain(cell.text), "") if kind else part_interval(plain(cell.text))
     why = f' title="{escape(plain(cell.why))}"' if cell.why else ""
-    return f"<td{_LONG_KIND if kind and len(text) > _LONG else kind}{why}>{escape(text)}</td>"
+    below = f" <small>{escape(interval)}</small>" if interval else ""
+    long = ' class="word long"'
+    return f"<td{long if kind and len(text) > LONG else kind}{why}>{escape(text)}{below}</td>"
 
 
 def _head(head: Head) -> str:
