@@ -24,11 +24,11 @@ from edgeprune.bench.testbed import local
 from edgeprune.cli.progress import Notify, stage_progress
 from edgeprune.config.recipe import PruneRecipe
 from edgeprune.config.targets import DeviceProfile, Precision, resolve_targets
-from edgeprune.latency.knapsack import allot, width_options
 from edgeprune.latency.profile import profile_model
 from edgeprune.latency.shipped import ProfiledNetwork, subject_of
 from edgeprune.prune.allocation import on_step
 from edgeprune.prune.evidence import Evidence
+from edgeprune.prune.knapsack import allot, width_options
 from edgeprune.prune.surgery import score_groups
 from edgeprune.records.latency_table import LatencyTable
 from edgeprune.runners.local import LocalRunner

@@ -70,7 +70,9 @@ def test_all_passes_apply_in_order_and_width_pruning_follows(model: nn.Module) -
         assert report.ms_before is not None
         assert report.ms_after < report.ms_before
     assert reports[-1].ms_after == macs(result)
-    pruned = prune(result, adapter.unprunable, EXAMPLE, PruneRecipe(ratio=0.5), 8, Evidence())
+    pruned = prune(
+        result, adapter.unprunable, EXAMPLE, PruneRecipe(ratio=0.5, criterion="group_norm"), 8, Evidence()
+    )
     assert torch.isfinite(pruned.model(torch.rand(1, 3, 64, 64))[0]).all()
 
 

@@ -35,7 +35,8 @@ WITH_ATTENTION = {
 
 
 def pruned(model: nn.Module, step: int = 8, seed: int = 0, **recipe: Any) -> Pruned:
-    return prune(model, adapter.unprunable, EXAMPLE, PruneRecipe(**recipe), step, Evidence(seed))
+    settings = PruneRecipe.model_validate({"criterion": "group_norm", **recipe})
+    return prune(model, adapter.unprunable, EXAMPLE, settings, step, Evidence(seed))
 
 
 @pytest.fixture(scope="module")

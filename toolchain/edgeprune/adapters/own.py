@@ -28,7 +28,7 @@ from edgeprune.images.size import ImageSize, size_of, size_words
 from edgeprune.models.adapter import Batch, ModelInfo, Predict, Training
 from edgeprune.models.base import BaseAdapter
 from edgeprune.models.fit import require_finite
-from edgeprune.models.imitation import imitate
+from edgeprune.models.imitation import energy_of, imitate
 from edgeprune.models.plain import plain_kind, read_plain, rebuild_plain, save_plain
 from edgeprune.records.resampling.evidence import Means
 from edgeprune.records.scores import Accuracy
@@ -165,16 +165,13 @@ class Own(BaseAdapter):
             yield [{"img": images, "paths": chosen}]
 
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
-        """Return what the user's `loss` makes of a batch.
+        """Return what the user's `loss` makes of a batch; without one the energy of the outputs.
 
         Raises:
-            ConfigError: there is none, it fails, or gives no scalar with a graph behind it.
+            ConfigError: it fails, or gives no scalar with a graph behind it.
         """
         if not hasattr(self.user, "loss"):
-            raise ConfigError(
-                f"{self.code}: this needs {LOSS}; "
-                "without one take a criterion that reads weights alone, such as prune.criterion=l1"
-            )
+            return energy_of(model(batch["img"]))
         found = self._run("loss", model, batch["img"], batch["paths"])
         if not isinstance(found, torch.Tensor) or found.dim() or not found.requires_grad:
             raise ConfigError(f"{self.code}: loss has to give a scalar tensor with a graph behind it")

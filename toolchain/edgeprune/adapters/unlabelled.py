@@ -19,7 +19,7 @@ from edgeprune.images.dataset import Dataset, load_pictures
 from edgeprune.images.postprocess import Postprocess
 from edgeprune.images.preprocess import Preprocess, load_input
 from edgeprune.models.adapter import Batch, ModelAdapter, ModelInfo, Predict, Training
-from edgeprune.models.imitation import Imitable, float_tensors, imitate
+from edgeprune.models.imitation import Imitable, energy_of, imitate
 from edgeprune.models.predictor import predictor
 from edgeprune.records.scores import Accuracy
 
@@ -81,9 +81,7 @@ class Unlabelled(Delegating):
 
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Return the mean energy of the outputs: a channel matters by what it adds to it."""
-        outputs = float_tensors(model(batch["img"]))
-        energies = [each.square().mean() / each.detach().square().mean().clamp_min(1e-12) for each in outputs]
-        return torch.stack(energies).mean()
+        return energy_of(model(batch["img"]))
 
     def finetune(self, training: Training) -> None:
         """Train a student to do what the original does, see `models/imitation.py`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
@@ -126,6 +127,7 @@ def epochs_of(
 
     None is yielded while the network still has a share of SiLU. The arguments are those of `descend`.
     """
+    use_all_cores()
     tuning = training.recipe.finetune
     steps = steps_of_epoch(training)
     kind = {"AdamW": torch.optim.AdamW, "SGD": torch.optim.SGD}[tuning.optimizer]
@@ -188,6 +190,16 @@ def device_of(training: Training) -> torch.device:
     name = training.recipe.finetune.device
     first = name.partition(",")[0] or ("0" if torch.cuda.is_available() else "cpu")
     return torch.device(f"cuda:{first}" if first.isdigit() else first)
+
+
+def use_all_cores() -> None:
+    """Compute on every core that this process may use, for the rest of it.
+
+    ultralytics leaves one to its loaders wherever it has chosen a device, and these take little of it: on two
+    cores an epoch of BCCD at 320 px (YOLOv8n, bfloat16) took 15.0 s so and takes 8.9 s with both.
+    """
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    torch.set_num_threads(len(allowed))
 
 
 def rate(adapter: ModelAdapter, model: nn.Module, training: Training) -> Accuracy:

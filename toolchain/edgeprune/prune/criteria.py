@@ -2,7 +2,9 @@
 
 To add one: a function here and a line in `CRITERIA`, and one in `NEEDS` if weights are not enough for it. A
 criterion changes nothing. Its scores can be compared between groups, so that all channels of a network can be
-ranked together: they have a mean of 1 in each group, unless the paper scales them itself.
+ranked together. What estimates the rise of the loss (`taylor`, `hessian`, `obdc`) is in one unit for the
+whole network and stays as it is. Norms mean nothing beside those of other layers: they are scaled to a mean
+of 1 in each group.
 """
 
 from __future__ import annotations
@@ -86,7 +88,7 @@ def growing_reg(group: Group, evidence: Evidence) -> torch.Tensor:
 def taylor(group: Group, evidence: Evidence) -> torch.Tensor:
     """First-order change of the loss, |weight * gradient|, over all layers (arXiv 1906.10771)."""
     gradients = evidence.gradients
-    return _mean_one(_summed(group, lambda name, weight: (weight * _of(gradients, name, weight)).abs()))
+    return _summed(group, lambda name, weight: (weight * _of(gradients, name, weight)).abs())
 
 
 def hessian(group: Group, evidence: Evidence) -> torch.Tensor:
@@ -95,7 +97,7 @@ def hessian(group: Group, evidence: Evidence) -> torch.Tensor:
     Its diagonal h is that of the empirical Fisher matrix: the mean of the samples' squared gradients.
     """
     squares = evidence.squared_gradients
-    return _mean_one(_summed(group, lambda name, weight: weight.square() * _of(squares, name, weight) / 2))
+    return _summed(group, lambda name, weight: weight.square() * _of(squares, name, weight) / 2)
 
 
 def obdc(group: Group, evidence: Evidence) -> torch.Tensor:
@@ -111,7 +113,7 @@ def obdc(group: Group, evidence: Evidence) -> torch.Tensor:
         if layer.produces and layer.name in evidence.factors:
             energy, sensitivity = evidence.factors[layer.name].float().cpu()
             rise.index_add_(0, layer.owners, (energy * sensitivity / 2)[layer.channels])
-    return _mean_one(rise)
+    return rise
 
 
 def apoz(group: Group, evidence: Evidence) -> torch.Tensor:

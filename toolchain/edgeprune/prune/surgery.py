@@ -22,8 +22,10 @@ from edgeprune.prune.allocation import (
 from edgeprune.prune.criteria import CRITERIA, NEEDS
 from edgeprune.prune.evidence import Evidence
 from edgeprune.prune.groups import Group, count_macs, find_groups, kept_whole, remove, structure, trace
+from edgeprune.prune.knapsack import options_of
 from edgeprune.prune.proof import find_inexact
 from edgeprune.prune.whole import describe_blocks, whole_blocks
+from edgeprune.prune.work import widths_within, work_by_width
 from edgeprune.records.pruning import LayerWidth, Pruning
 
 
@@ -60,7 +62,8 @@ def prune(
         ConfigError: the goal is out of reach, or so small that rounding to the step leaves nothing pruned.
         ModelError: no channel can be removed, or cuts that are exact alone are not so together.
     """
-    groups = _groups(copy.deepcopy(model), fixed, example, recipe.skip)[1]
+    twin = copy.deepcopy(model)
+    groups = _groups(twin, fixed, example, recipe.skip)[1]
     if not groups and (whole := describe_blocks(model, whole_blocks(model))):
         raise ModelError(_nothing_to_prune(whole))
     original = uncut or model
@@ -71,22 +74,26 @@ def prune(
     def kept(ratio: float) -> dict[str, int]:
         return widths(scores, classes, ratio, step, recipe.max_ratio, own, before)
 
-    def cut(ratio: float) -> nn.Module:
-        return cut_to(model, fixed, example, recipe.skip, scores, kept(ratio))
+    def work(keep: Mapping[str, int]) -> float:
+        return count_macs(cut_to(model, fixed, example, recipe.skip, scores, keep), example)[0]
 
     if recipe.macs is not None:
-        goal = f"macs {recipe.macs:g}"
-        macs = count_macs(original, example)[0]
-        ratio = smallest_ratio(
-            lambda r: count_macs(cut(r), example)[0] / macs, recipe.macs, recipe.max_ratio, "prune.macs"
+        goal, macs = f"macs {recipe.macs:g}", count_macs(original, example)[0]
+        found = None
+        if recipe.scope == "global" and not own and (predicted := work_by_width(twin, example, groups)):
+            options = options_of(scores, before, step, recipe.max_ratio)
+            found = widths_within(predicted, work, scores, options, recipe.macs * macs)
+        keep = found or kept(
+            smallest_ratio(lambda r: work(kept(r)) / macs, recipe.macs, recipe.max_ratio, "prune.macs")
         )
+        ratio = 1 - sum(keep.values()) / sum(before.values())
     else:
         ratio = DEFAULT_RATIO if recipe.ratio is None else recipe.ratio
-        goal = f"ratio {ratio:g}"
-    if ratio > recipe.max_ratio:
-        raise ConfigError(f"prune.ratio: {ratio:g} is above prune.max_ratio {recipe.max_ratio:g}")
-    pruned = cut(ratio)
-    doomed = channels_to_remove(scores, kept(ratio))
+        goal, keep = f"ratio {ratio:g}", kept(ratio)
+        if ratio > recipe.max_ratio:
+            raise ConfigError(f"prune.ratio: {ratio:g} is above prune.max_ratio {recipe.max_ratio:g}")
+    pruned = cut_to(model, fixed, example, recipe.skip, scores, keep)
+    doomed = channels_to_remove(scores, keep)
     if inexact := find_inexact(model, fixed, example, recipe.skip, doomed):
         less = recipe.model_copy(update={"skip": (*recipe.skip, *inexact)})
         return _with_whole(prune(model, fixed, example, less, step, evidence, uncut), inexact)

@@ -20,12 +20,12 @@ from edgeprune.config.recipe import PruneRecipe, Recipe
 from edgeprune.core.errors import BudgetError, ConfigError
 from edgeprune.images.dataset import Dataset
 from edgeprune.images.size import ImageSize, input_shape, size_text
-from edgeprune.latency.knapsack import allot, width_options
 from edgeprune.models import ModelAdapter
 from edgeprune.prune.activation import swap_activation
 from edgeprune.prune.depth import drop_blocks, removable_blocks
 from edgeprune.prune.factorise import rewritable, rewrite
 from edgeprune.prune.groups import kept_whole
+from edgeprune.prune.knapsack import allot, width_options
 from edgeprune.prune.layers import deployed_layers
 from edgeprune.prune.recalibrate import recalibrate
 from edgeprune.prune.stages import PruneContext, batches, evidence_for

@@ -32,6 +32,7 @@ from edgeprune.images.reading.view import write_view
 from edgeprune.images.size import sides
 from edgeprune.models import Progress, Training
 from edgeprune.models.easing import EASED, ease, set_share, settle
+from edgeprune.models.recovery import use_all_cores
 
 STUDENT, TEACHER = "student.pt", "teacher.pt"
 report_to_nobody()  # here, since ultralytics' own launcher imports this module in each of its processes
@@ -239,8 +240,11 @@ def _overrides(checkpoint: Path, data: Path, training: Training, work: Path) -> 
 
 
 def _hasten(trainer: Any) -> None:
-    """Train in bfloat16 where a CPU has it in hardware; the averaged copy that is validated stays float32."""
-    if trainer.device.type != "cpu" or not trainer.in_bfloat16 or not computes_bfloat16():
+    """Train on all cores, in bfloat16 where a CPU has it in hardware; what is validated stays float32."""
+    if trainer.device.type != "cpu":
+        return
+    use_all_cores()
+    if not trainer.in_bfloat16 or not computes_bfloat16():
         return
     model = unwrap_model(trainer.model)
     if isinstance(model, DistillationModel):
