@@ -2,8 +2,8 @@
 
     python -m benchmarks.budget --set bccd best.pt bccd/data.yaml --set digits digits digits --out runs
 
-Every set gets the same command: `edgeprune build --model ... --data ... --target cpu --effort standard`,
-with what follows `--` added for all of them. Nothing is tuned to a set. A run that was killed goes on after
+Every set gets the same command: `edgeprune build --model ... --data ... --target cpu`, with what follows `--`
+added for all of them. Nothing is tuned to a set. A run that was killed goes on after
 the last whole stage.
 With `--seeds 3` each is built with three seeds: the chosen latencies tell how far a build repeats itself.
 """
@@ -58,7 +58,7 @@ def build(one: DataSet, seed: int, folder: Path, more: Sequence[str]) -> None:
     """
     command = [
         *(sys.executable, "-m", "edgeprune", "build", "--model", one.model, "--data", one.data),
-        *("--target", "cpu", "--effort", "standard", "--seed", str(seed), "--out", str(folder), *more),
+        *("--target", "cpu", "--seed", str(seed), "--out", str(folder), *more),
     ]
     ended = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
     if ended.returncode not in (0, 7):

@@ -117,6 +117,7 @@ ELSEWHERE = {
     "models/test_safe_load.py": ("adapters/ultralytics/checkpoint",),
     "cli/test_jetson.py": ("backends/tensorrt_session", "pipeline/evaluate"),
     "bench/test_compiling.py": ("worker/compile",),
+    "pipeline/solve/test_run.py": ("pipeline/solve/begin",),
     "pipeline/test_build.py": ("pipeline/load", "pipeline/rows", "pipeline/train"),
     "pipeline/test_prune.py": ("pipeline/cut_to_size",),
     "pipeline/test_sanity.py": ("records/pruning",),

@@ -287,7 +287,7 @@ def test_a_frame_rate_that_no_widths_reach_names_the_fastest(
     monkeypatch.setattr(pruning, "latency_table", lambda *_: table)
     ended = build("--min-fps", "1e6", target="x86-ort")
     assert ended.code == 7
-    assert "x86-ort: 1e+06 FPS (0.00 ms): no widths reach 0.00 ms: the fastest within" in ended.error
+    assert "x86-ort: 1e+06 FPS (0.00 ms): no widths reach 0.00 ms: the least within" in ended.error
     assert f"(unpruned {table.whole_ms:.2f} ms)" in ended.error
 
 

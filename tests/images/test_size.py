@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprune.images.size import input_shape, misfit, sides, size_of, size_words
+from edgeprune.images.size import input_shape, misfit, sides, size_of, size_words, smaller_sizes
 
 
 def test_a_square_is_a_number_and_all_else_is_height_and_width() -> None:
@@ -40,3 +40,15 @@ def test_the_nearest_size_is_one_that_the_network_takes(height: int, width: int,
     if said := misfit((height, width), stride):
         *_, near = re.findall(r"[\dx]+(?= (?:is|are) the nearest)", said)
         assert misfit([int(side) for side in near.split("x")] * (2 if "x" not in near else 1), stride) is None
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([8, 32, 64]))
+def test_smaller_sizes_fall_to_half_the_sides_in_multiples_of_the_stride(
+    height: int, width: int, stride: int
+) -> None:
+    whole = (height * stride, width * stride)
+    found = [sides(size) for size in smaller_sizes(whole, stride)]
+    assert all(side % stride == 0 and side > 0 for size in found for side in size)
+    shorts = [min(size) for size in found]
+    assert all(small < large for large, small in zip([min(whole), *shorts], shorts, strict=False))
+    assert all(short >= min(whole) / 2 - stride / 2 for short in shorts)

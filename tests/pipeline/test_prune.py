@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgeprune.config.recipe import DEFAULT_RATIO, load_recipe
+from edgeprune.config.recipe import load_recipe
 from edgeprune.config.targets import DeviceProfile, resolve_targets
 from edgeprune.core.artifact import Artifact, Store, digest
 from edgeprune.core.errors import BudgetError
@@ -28,6 +28,8 @@ from edgeprune.pipeline import prune as pruning
 from edgeprune.pipeline import prune_to_latency as iterating
 from edgeprune.pipeline.build import start
 from edgeprune.pipeline.context import Build, BuildRequest
+from edgeprune.pipeline.solve.moves import Tried
+from edgeprune.pipeline.solve.rungs import Entry
 from edgeprune.prune.activation import silu_names
 from edgeprune.records.latency_table import LatencyTable
 from edgeprune.records.pruning import PassReport, Pruning
@@ -88,7 +90,7 @@ def test_a_frame_rate_that_the_unpruned_model_misses_is_pruned_to(bench: Bench) 
     assert report.params_after < report.params_before and report.step == bench.table.step
 
 
-def test_the_size_is_searched_for_where_that_is_asked_and_no_budget_of_speed_is_to_be_reached(
+def test_the_size_is_searched_for_where_no_budget_of_speed_is_to_be_reached(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     report = bench.prune(prune__ratio=0.5)
@@ -96,24 +98,18 @@ def test_the_size_is_searched_for_where_that_is_asked_and_no_budget_of_speed_is_
 
     def solve(
         context: Build, networks: tuple[Artifact, Artifact], profile: DeviceProfile, *_: object
-    ) -> tuple[Artifact, Pruning, tuple[()]]:
+    ) -> tuple[Entry, Pruning, tuple[()]]:
         searched.append(profile.name)
-        return networks[0], report, ()
+        return Entry(Tried(0.5, 0.0), networks[0], 64), report, ()
 
     monkeypatch.setattr(pruning, "solve", solve)
     (jetson,) = resolve_targets(("jetson",))
-    asked = {"solve__effort": "quick"}
-    bench.prune(**asked)
-    bench.prune(budget__min_fps=bench.fps(1.1), **asked)  # it is reached unpruned
-    bench.prune(jetson, budget__min_fps=bench.fps(0.5), **asked)  # the device is not there
+    bench.prune()
+    bench.prune(budget__min_fps=bench.fps(1.1))  # it is reached unpruned
+    bench.prune(jetson, budget__min_fps=bench.fps(0.5))  # the device is not there
     assert searched == [HERE.name, HERE.name, jetson.name] and bench.profiled == [HERE.name]
-    bench.prune(budget__min_fps=bench.fps(0.6), **asked)
+    bench.prune(budget__min_fps=bench.fps(0.6))
     assert len(searched) == 3
-
-
-def test_a_frame_rate_that_it_reaches_leaves_the_default_ratio(bench: Bench) -> None:
-    report = bench.prune(budget__min_fps=bench.fps(1.1))
-    assert (report.goal, report.iterations, bench.profiled) == (f"ratio {DEFAULT_RATIO:g}", (), [HERE.name])
 
 
 def test_nothing_is_profiled_for_a_budget_beside_a_goal(bench: Bench) -> None:
@@ -126,7 +122,7 @@ def test_a_frame_rate_that_no_widths_reach_names_the_fastest_before_anything_is_
 ) -> None:
     for module in (iterating, pruning):
         monkeypatch.setattr(module, "finetune", lambda *_: pytest.fail("trained"))
-    fastest = r"1e\+06 FPS \(0\.00 ms\): no widths reach 0\.00 ms: the fastest .* predicted to take \d"
+    fastest = r"1e\+06 FPS \(0\.00 ms\): no widths reach 0\.00 ms: the least .* predicted to be \d"
     with pytest.raises(BudgetError, match=f"^{HERE.name}: {fastest}"):
         bench.prune(budget__min_fps=1e6, prune__one_shot=False)
 

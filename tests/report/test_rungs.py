@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from edgeprune.records.pruning import BudgetSearch, Rung
+from edgeprune.records.pruning import BudgetSearch, Lever, Rung
 from edgeprune.records.speedup import Speedup
-from edgeprune.report.rungs import accuracy_against_speed, rungs_table, search_words
+from edgeprune.report.rungs import accuracy_against_speed, levers_table, rungs_table, search_words
 
 
 def _search(*rungs: Rung, **changes: object) -> BudgetSearch:
@@ -49,6 +49,23 @@ def test_what_was_taken_and_what_a_larger_budget_would_buy_is_said() -> None:
         "0.0080 [-0.0020, 0.0200].",
         "A budget of 0.0170 would have bought more: 2.86 times as fast as the original.",
     ]
+
+
+def test_each_way_to_a_size_is_shown_with_what_was_taken() -> None:
+    levers = tuple(
+        Lever(metric="mAP50-95", imgsz=imgsz, width=width, score=score, taken=imgsz == 256)
+        for imgsz, width, score in ((320, 0.5, 0.41), (256, 0.8, 0.52))
+    )
+    search = _search(_rung(0.7, 0.004, imgsz=320), TAKEN.model_copy(update={"imgsz": 256, "levers": levers}))
+    shown = levers_table(search)
+    assert shown is not None
+    assert [[cell.text for cell in line.cells] for line in shown.lines] == [
+        ["50", "320", "50", "0.4100", "left"],
+        ["50", "256", "80", "0.5200", "taken"],
+    ]
+    assert [line.cells[1].text for line in rungs_table(search).lines] == ["320", "256"]
+    assert "2.00 times as fast as the original at 256 px" in search_words(search)[1]
+    assert levers_table(_search(TAKEN)) is None
 
 
 def test_where_nothing_keeps_to_the_budget_it_says_what_would_have_been_needed() -> None:

@@ -30,9 +30,8 @@ def test_nothing_that_can_be_cut_is_an_empty_ladder() -> None:
 def test_a_plan_fits_its_hours_or_is_the_shortest_there_is(
     effort: str, hours: float, epoch_s: float, start_s: float
 ) -> None:
-    recipe = load_recipe(solve__effort=effort, solve__hours=hours)
     pace = Pace(epoch_s, start_s)
-    plan = plan_search(recipe, 0.1, pace)
+    plan = plan_search(load_recipe(solve__effort=effort), 0.1, pace, hours * 3600)
     assert plan.short >= 1 and plan.long >= plan.short and plan.trainings >= 1 and plan.shares
     shortest = plan.long <= 2 and len(plan.shares) <= 2 and plan.trainings == 1
     assert seconds_of(plan, pace) <= TRAINING * hours * 3600 or shortest
@@ -40,8 +39,7 @@ def test_a_plan_fits_its_hours_or_is_the_shortest_there_is(
 
 def test_more_effort_tries_more_sizes_and_trains_them_longer() -> None:
     plans = [
-        plan_search(load_recipe(solve__effort=effort), 0.1, None)
-        for effort in ("quick", "standard", "thorough")
+        plan_search(load_recipe(solve__effort=effort), 0.1) for effort in ("quick", "standard", "thorough")
     ]
     for less, more in pairwise(plans):
         assert len(less.shares) < len(more.shares)
@@ -49,6 +47,6 @@ def test_more_effort_tries_more_sizes_and_trains_them_longer() -> None:
 
 
 def test_without_epochs_nothing_is_trained() -> None:
-    plan = plan_search(load_recipe(finetune__epochs=0, solve__effort="quick"), 0.1, None)
+    plan = plan_search(load_recipe(finetune__epochs=0, solve__effort="quick"), 0.1)
     assert (plan.short, plan.long, plan.trainings, plan.epochs) == (0, 0, 0, 0)
     assert plan.shares

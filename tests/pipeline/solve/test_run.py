@@ -14,11 +14,14 @@ from edgeprune.config.recipe import Recipe, load_recipe
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.errors import BudgetError, ConfigError, InterruptedBuildError
+from edgeprune.images.size import ImageSize
 from edgeprune.pipeline.context import Build
+from edgeprune.pipeline.solve import begin as beginning
 from edgeprune.pipeline.solve import run as solving
+from edgeprune.pipeline.solve.levers import Proposal
 from edgeprune.pipeline.solve.plan import Pace
-from edgeprune.pipeline.solve.rungs import Entry, Gains, Problem
-from edgeprune.records.pruning import Pruning
+from edgeprune.pipeline.solve.rungs import Entry, Gains, Problem, Sized
+from edgeprune.records.pruning import Lever, Pruning
 from edgeprune.records.scores import Accuracy
 from edgeprune.records.speedup import Speedup
 
@@ -88,8 +91,8 @@ class World:
             update={"drop_interval": interval}
         )
 
-    def time(self, _: Problem, model: Artifact, above: Artifact) -> Gains:
-        return Gains(original=self.gain(ORIGINAL, model), above=self.gain(above, model))
+    def time(self, _: Problem, network: Sized, above: Sized) -> Gains:
+        return Gains(original=self.gain(ORIGINAL, network.model), above=self.gain(above.model, network.model))
 
     def gain(self, before: Artifact, after: Artifact) -> Speedup:
         times = self.ms(before) / self.ms(after)
@@ -99,10 +102,12 @@ class World:
         share = share_of(model)
         return 12.0 if self.slow[0] < share < self.slow[1] else 10 * share
 
-    def cut(self, _: Problem, model: Artifact, share: float) -> tuple[Artifact, float]:
+    def propose(
+        self, _: Problem, above: Entry, share: float, sizes: Sequence[ImageSize]
+    ) -> tuple[Proposal, tuple[Lever, ...]]:
         if share < self.least:
             raise BudgetError(f"no widths reach {share:.3f}")
-        return network(share, 0), 10 * share
+        return Proposal(network(share, 0), sizes[0], share, 10 * share), ()
 
     def finetune(self, _: Build, student: Artifact, teacher: Artifact, epochs: int) -> Artifact:
         assert teacher == ORIGINAL
@@ -122,9 +127,10 @@ def solve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         measured: bool = True,
         uncut: Artifact = ORIGINAL,
         **options: Any,
-    ) -> tuple[Artifact, Pruning, tuple[Entry, ...]]:
+    ) -> tuple[Artifact | None, Pruning, tuple[Entry, ...]]:
         recipe: Recipe = load_recipe(**({"solve__effort": "standard"} | options))
         context = SimpleNamespace(
+            at=lambda imgsz: context,
             recipe=recipe,
             notify=lambda stage, share, text: world.said.append(text),
             testbed=SimpleNamespace(measures=lambda profile: measured),
@@ -132,10 +138,13 @@ def solve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         )
         fakes = {
             "latency_table": lambda *_: world.table,
-            "cut_to_share": world.cut,
+            "propose": world.propose,
+            "input_sizes": lambda problem: (64,),
+            "cost_at": lambda problem, imgsz: 1.0,
             "time_network": world.time if measured else lambda *_: None,
-            "judge": lambda problem, model, guarded: world.judge(model),
+            "judge": lambda problem, network, guarded: world.judge(network.model),
             "finetune": world.finetune,
+            "recover_briefly": world.finetune,
             "least_work": lambda problem: 0.06,
             "measure_pace": lambda problem: Pace(60.0, 0.0),
             "account_for": lambda problem, plan, entries, chosen, ended, notes: SimpleNamespace(
@@ -143,10 +152,11 @@ def solve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
             ),
         }
         for name, fake in fakes.items():
-            monkeypatch.setattr(solving, name, fake)
+            monkeypatch.setattr(beginning if hasattr(beginning, name) else solving, name, fake)
         profile = cast(DeviceProfile, SimpleNamespace(name="simulated"))
         given = cast(Build, context)
-        return solving.solve(given, (ORIGINAL, uncut), profile, {}, others)
+        chosen, report, entries = solving.solve(given, (ORIGINAL, uncut), profile, {}, others)
+        return chosen.best if chosen else None, report, entries
 
     return run
 
@@ -293,12 +303,14 @@ def test_without_epochs_nothing_is_trained_and_the_sizes_are_judged_as_they_are(
 
 
 def test_a_bad_goal_of_one_size_is_no_reason_to_end(solve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def cut(problem: Problem, model: Artifact, share: float) -> tuple[Artifact, float]:
+    world = World(hard=1e-5)
+    real = world.propose
+
+    def propose(problem: Problem, above: Entry, share: float, sizes: Sequence[ImageSize]) -> Any:
         if share < 0.3:
             raise ConfigError("macs: no pruning reaches it")
-        return network(share, 0), 10 * share
+        return real(problem, above, share, sizes)
 
-    world = World(hard=1e-5)
-    monkeypatch.setattr(world, "cut", cut)
+    monkeypatch.setattr(world, "propose", propose)
     model, report, _ = solve(world)
     assert share_of(model) < 0.36 and report.ended == "done"

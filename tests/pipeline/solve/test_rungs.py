@@ -17,9 +17,9 @@ SHORT, LONG = (Artifact(Path(name), "torch", "fp32", name, None) for name in ("s
 
 @pytest.mark.parametrize(("long", "best"), [(0.004, LONG), (0.02, SHORT), (0.03, SHORT)])
 def test_the_more_accurate_of_two_networks_is_taken(long: float, best: Artifact) -> None:
-    entry = Entry(Tried(0.5, 0.02 if long != 0.02 else 0.01, long), SHORT, LONG)
+    entry = Entry(Tried(0.5, 0.02 if long != 0.02 else 0.01, long), SHORT, 64, LONG)
     assert entry.best == best
-    assert Entry(Tried(0.5, 0.02), SHORT).best == SHORT
+    assert Entry(Tried(0.5, 0.02), SHORT, 64).best == SHORT
 
 
 def test_where_the_budget_has_to_be_sure_the_upper_end_of_the_interval_counts() -> None:

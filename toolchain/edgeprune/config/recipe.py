@@ -69,7 +69,7 @@ class PruneRecipe(Section):
     """
 
     enabled: bool = True
-    criterion: Criterion = "group_norm"
+    criterion: Criterion = "taylor"
     ratio: float | None = within("ratio", None)
     latency_ms: float | None = within("latency_ms", None)
     speedup: float | None = within("speedup", None)
@@ -234,15 +234,14 @@ SearchEffort = Literal["quick", "standard", "thorough"]
 
 
 class SolveRecipe(Section):
-    """The search for the fastest network within `budget.max_drop`; either key asks for it.
+    """The search for the fastest network within `budget.max_drop`, where no size is given.
 
     Attributes:
-        effort: how many sizes are tried and how long they are trained, see `pipeline.solve.plan`; null is
-            ``standard`` where `hours` is given.
+        effort: how many sizes are tried and how long they are trained, see `pipeline.solve.plan`.
         hours: what the search is planned for, and when it ends with what it has; null bounds nothing.
     """
 
-    effort: SearchEffort | None = None
+    effort: SearchEffort = "standard"
     hours: float | None = within("hours", None)
 
 
@@ -303,18 +302,27 @@ class Recipe(Section):
 
     @property
     def solves(self) -> bool:
-        """Whether the size of the pruned network is searched for."""
-        return self.solve != SolveRecipe()
+        """Whether the size of the pruned network is searched for: wherever nothing else tells it."""
+        return not self._sized_by
+
+    @property
+    def _sized_by(self) -> str | None:
+        """Name the key that tells the size of the pruned network, None where none does."""
+        settings = self.prune
+        told = {
+            "prune.enabled: false": not settings.enabled,
+            f"prune.{settings.goal}": settings.goal is not None,
+            "prune.ratios": bool(settings.ratios),
+            "prune.steps": settings.steps > 1,
+            "sparse.epochs": self.sparse.epochs > 0,
+        }
+        return next((key for key, is_told in told.items() if is_told), None)
 
     @model_validator(mode="after")
     def _has_a_search(self) -> Recipe:
-        settings = self.prune
-        sized = settings.goal or settings.ratios or settings.steps > 1
-        if not self.solves or (settings.enabled and not sized):
-            return self
-        named = settings.goal or ("ratios" if settings.ratios else "steps")
-        key = f"prune.{named}" if settings.enabled else "prune.enabled: false"
-        raise ValueError(f"solve: with {key} no size is searched for: leave out one of the two")
+        if self.solve != SolveRecipe() and (key := self._sized_by):
+            raise ValueError(f"solve: with {key} no size is searched for: leave out one of the two")
+        return self
 
     @model_validator(mode="after")
     def _has_a_regulariser(self) -> Recipe:

@@ -38,6 +38,25 @@ def misfit(imgsz: int | Sequence[int], stride: int) -> str | None:
     return f"{size_text(imgsz)} is not a multiple of the model's stride {stride}; {near}"
 
 
+def smaller_sizes(imgsz: ImageSize, stride: int) -> list[ImageSize]:
+    """Return smaller inputs of about the same shape, the largest first, down to half the sides.
+
+    Each is a tenth of the sides smaller than the one before, or one stride where that is more.
+
+    Args:
+        stride: every side is a multiple of it.
+    """
+    height, width = sides(imgsz)
+    steps = min(height, width) // stride
+
+    def at(side: int, count: int) -> int:
+        return stride * max(1, round(side * count / (stride * steps)))
+
+    each = max(1, round(steps / 10))
+    counts = range(steps - each, (steps - 1) // 2, -each)
+    return [size_of(at(height, count), at(width, count)) for count in counts]
+
+
 def input_shape(imgsz: int | Sequence[int], batch: int = 1) -> tuple[int, int, int, int]:
     """Return the shape of an input of so many images of that size, (batch, 3, height, width)."""
     return (batch, 3, *sides(imgsz))

@@ -21,12 +21,13 @@ from edgeprune.core.files import write_text_atomically
 from edgeprune.gate.pairs import on_runner
 from edgeprune.gate.race import Race, race
 from edgeprune.images.size import ImageSize, input_shape
-from edgeprune.latency.knapsack import allot, width_options
 from edgeprune.latency.paced import Engine, gain_of, jobs_beside, measured_pace, pace_of, paced_ms
 from edgeprune.latency.shipped import ProfiledNetwork, compile_shipped, subject_of
 from edgeprune.models import ModelAdapter
 from edgeprune.models.predictor import predictor
 from edgeprune.prune.allocation import channels_to_remove
+from edgeprune.prune.groups import count_macs
+from edgeprune.prune.knapsack import allot, options_of
 from edgeprune.prune.passes import Gauges, apply_passes
 from edgeprune.prune.proof import require_exact
 from edgeprune.prune.recalibrate import recalibrate
@@ -36,6 +37,9 @@ from edgeprune.records.bench_result import Job
 from edgeprune.records.latency_table import LatencyTable
 from edgeprune.records.pruning import PassReport, Pruning
 from edgeprune.records.speedup import Speedup
+
+Sized = tuple[Path, ImageSize]
+"""A checkpoint and the size of its input."""
 
 
 class Cut(BaseModel):
@@ -74,14 +78,7 @@ def cut_to_latency(
     scores = score_groups(model, adapter.unprunable, example, recipe.prune, evidence)
     if unknown := next((name for name in scores if name not in table.original), None):
         raise ConfigError(f"the latency table has no group {unknown}: it is of another network")
-    options = {
-        name: [
-            width
-            for width in width_options(table.original[name], table.step, recipe.prune.max_ratio)
-            if width <= len(score)
-        ]
-        for name, score in scores.items()
-    }
+    options = options_of(scores, table.original, table.step, recipe.prune.max_ratio)
     found = allot(
         {name: score.tolist() for name, score in scores.items()}, options, table.predictor(), goal_ms
     )
@@ -90,7 +87,7 @@ def cut_to_latency(
     require_exact(model, adapter.unprunable, example, recipe.prune.skip, doomed)
     recalibrate(pruned, batches(context.dataset, spec, recipe.seed))
     adapter.save(pruned, out / "model.pt")
-    cut = Cut(keep=found.keep, predicted_ms=found.predicted_ms, importance=found.importance)
+    cut = Cut(keep=found.keep, predicted_ms=found.cost, importance=found.importance)
     write_text_atomically(out / "cut.json", cut.model_dump_json())
     return cut
 
@@ -110,14 +107,14 @@ def race_checkpoints(
         CompileError: the runtime cannot use one of them.
         DeviceError: a worker crashed, hung or answered with garbage.
     """
-    with _jobs_of(adapter, {"before": before, "after": after}, imgsz, profile, table, testbed) as jobs:
+    networks = {"before": (before, imgsz), "after": (after, imgsz)}
+    with _jobs_of(adapter, networks, profile, table, testbed) as jobs:
         return race(jobs[0], jobs[1], on_runner(testbed.runner, testbed.effort.racing))
 
 
 def compare_checkpoints(
     adapter: ModelAdapter,
-    checkpoints: Sequence[Path],
-    imgsz: ImageSize,
+    networks: Sequence[Sized],
     profile: DeviceProfile,
     table: LatencyTable,
     testbed: Testbed,
@@ -131,8 +128,8 @@ def compare_checkpoints(
         CompileError: the runtime cannot use one of them.
         DeviceError: a worker crashed, hung or answered with garbage.
     """
-    named = {str(index): path for index, path in enumerate(checkpoints)}
-    with _jobs_of(adapter, named, imgsz, profile, table, testbed) as jobs:
+    named = {str(index): network for index, network in enumerate(networks)}
+    with _jobs_of(adapter, named, profile, table, testbed) as jobs:
         *others, last = measure(jobs, testbed.effort.pacing, testbed.runner)
     return tuple(gain_of(one, last) for one in others)
 
@@ -140,22 +137,20 @@ def compare_checkpoints(
 @contextmanager
 def _jobs_of(
     adapter: ModelAdapter,
-    checkpoints: Mapping[str, Path],
-    imgsz: ImageSize,
+    networks: Mapping[str, Sized],
     profile: DeviceProfile,
     table: LatencyTable,
     testbed: Testbed,
 ) -> Iterator[list[Job]]:
     """Give the jobs that measure checkpoints as they ship, in the environment of a table; files go away."""
-    first, *rest = checkpoints
     threads, batch = table.key.threads, table.batch
-    subject = subject_of(adapter, checkpoints[first], imgsz, profile, profile.ship, threads, batch)
-    networks = {first: subject.model} | {
-        name: adapter.prunable(adapter.load(checkpoints[name])) for name in rest
-    }
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        yield jobs_beside(_engines(subject, networks, folder, testbed), profile, pace_of(table), folder)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        engines: dict[str, Engine] = {}
+        for name, (path, imgsz) in networks.items():
+            subject = subject_of(adapter, path, imgsz, profile, profile.ship, threads, batch)
+            engines |= _engines(subject, {name: subject.model}, folder, testbed)
+        yield jobs_beside(engines, profile, pace_of(table), folder)
 
 
 def reshape(
@@ -225,13 +220,7 @@ def _engines(
 
 
 def describe_descent(
-    adapter: ModelAdapter,
-    before: Path,
-    after: Path,
-    imgsz: ImageSize,
-    recipe: PruneRecipe,
-    step: int,
-    goal: str,
+    adapter: ModelAdapter, before: Sized, after: Sized, recipe: PruneRecipe, step: int, goal: str
 ) -> Pruning:
     """Return the account of all cuts together: of `before`, unpruned, and `after`, which was cut from it.
 
@@ -239,9 +228,12 @@ def describe_descent(
         step: channels that the widths are multiples of, as the latency table has it.
         goal: what was pruned to, in words.
     """
-    models = [adapter.prunable(adapter.load(path)) for path in (before, after)]
-    example = torch.zeros(input_shape(imgsz))
+    models = [adapter.prunable(adapter.load(path)) for path, _ in (before, after)]
+    example = torch.zeros(input_shape(before[1]))
     report = account(models[0], models[1], adapter.unprunable, example, recipe, CutTerms(goal, 0.0, step))
+    if after[1] != before[1]:
+        macs, _ = count_macs(models[1], torch.zeros(input_shape(after[1])))
+        report = report.model_copy(update={"macs_after": macs})
     widths = [layer for layer in report.layers if layer.prunable]
     kept = sum(layer.after for layer in widths) / sum(layer.before for layer in widths)
     return report.model_copy(update={"metric": adapter.info(models[0]).metric, "ratio": 1 - kept})

@@ -74,7 +74,7 @@ def alternatives(
     checks: dict[str, ExportCheck] = {}
     for profile in profiles:
         own = {entry.variant: results[entry.name] for entry in ships if entry.profile == profile}
-        gain = speedup(own["original"], own["pruned"])
+        gain = speedup(own["original"], own["pruned"]) if "pruned" in own else None
         sizes = sizes_near(context.spec.imgsz, context.info.stride, 1 / gain.times if gain else 1.0)
         rivals = [Alternative("resized", original, context.at(size)) for size in sizes]
         for rival in [*rivals, *([smaller] if smaller else [])]:

@@ -16,7 +16,7 @@ from edgeprune.converters.environments import python_of
 from edgeprune.core.artifact import STAGES, SUMMARY, Artifact, Store, digest, require_own_folder
 from edgeprune.core.errors import ConfigError
 from edgeprune.core.packages import version_named
-from edgeprune.images.size import misfit, size_words
+from edgeprune.images.size import ImageSize, misfit, size_words
 from edgeprune.models.source import choose_adapter
 from edgeprune.models.trust import trusting
 from edgeprune.pipeline.alternatives import alternatives, smaller_model
@@ -56,13 +56,15 @@ def build(request: BuildRequest, notify: Notify, testbed: Testbed | None = None)
         tried: tuple[Entry, ...] = ()
         for profile in request.targets:
             models: dict[Variant, Artifact] = {"original": original}
+            sizes: dict[Variant, ImageSize] = {"original": context.spec.imgsz}
             if request.recipe.prune.enabled:
                 pruned = prune_model(context, original, profile, baseline, tried)
                 prunings[profile.name] = pruned.report
                 models |= {"pruned": pruned.model} if pruned.model else {}
+                sizes["pruned"] = pruned.imgsz
                 tried = tried or pruned.tried
             for variant, model in models.items():
-                own = context.on(profile)
+                own = context.at(sizes[variant]).on(profile)
                 onnx, check = export_model(own, model, variant)
                 checks[onnx.sha256] = check
                 taken = source(own, profile, model, onnx, variant)

@@ -74,6 +74,7 @@ class Build:
         version: returns the version of a package on this machine, None where it is not installed.
         testbed: the device that its targets are measured on.
         choosing: whether accuracy is measured only on the split that choices are made on.
+        resized: whether the input has another size than the request's or the checkpoint's.
     """
 
     request: BuildRequest
@@ -86,6 +87,7 @@ class Build:
     version: Callable[[str], str | None]
     testbed: Testbed
     choosing: bool = False
+    resized: bool = False
 
     @property
     def recipe(self) -> Recipe:
@@ -98,6 +100,10 @@ class Build:
         from edgeprune.prune.stages import PruneContext
 
         return PruneContext(self.adapter, self.dataset, self.spec, self.recipe)
+
+    def name_of(self, variant: Variant) -> str:
+        """Return what a variant goes by at this build's input size."""
+        return variant_name(variant, self.spec.imgsz, self.resized)
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -112,7 +118,9 @@ class Build:
 
     def at(self, imgsz: ImageSize) -> Build:
         """Return the same build at another input size, in pixels."""
-        return replace(self, spec=replace(self.spec, imgsz=imgsz))
+        if imgsz == self.spec.imgsz:
+            return self
+        return replace(self, spec=replace(self.spec, imgsz=imgsz), resized=True)
 
     def on(self, profile: DeviceProfile) -> Build:
         """Return the same build as the target's runtime can run it: without an end-to-end head if need be."""
@@ -254,11 +262,12 @@ class Candidate:
     guard: Guard | None = None
     placement: Placement | None = None
     evaluated: Path | None = None
+    resized: bool = False
 
     @property
     def name(self) -> str:
         """Unique name of the row, as `Row.label` has it."""
-        return f"{self.profile.name} {variant_name(self.variant, self.imgsz)} {self.precision}"
+        return f"{self.profile.name} {variant_name(self.variant, self.imgsz, self.resized)} {self.precision}"
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from edgeprune.quantize import CalibrationSet, packages_of, quantize
 from edgeprune.quantize.qdq import TABLE, calibrate
 from edgeprune.quantize.schemes import QDQ_SCHEMES, describe
 from edgeprune.quantize.selection import images_sha256
-from edgeprune.records.summary import Variant, variant_name
+from edgeprune.records.summary import Variant
 
 NOT_OF_RANGES = frozenset(("guard", "scheme", "decode", "aware_epochs"))
 """Keys of `quantize` that no activation range depends on."""
@@ -46,7 +46,7 @@ def source(
     def make(out: Path) -> None:
         from edgeprune.export.onnx import export_program
 
-        context.notify("export", 0.0, f"{variant_name(variant, context.spec.imgsz)} to a torch program")
+        context.notify("export", 0.0, f"{context.name_of(variant)} to a torch program")
         module = context.adapter.exportable(context.adapter.load(model.path), context.info.end2end)
         export_program(module, context.spec, out)
 
@@ -113,7 +113,7 @@ def quantize_model(
     }
 
     def make(out: Path) -> None:
-        name = variant_name(variant, context.spec.imgsz)
+        name = context.name_of(variant)
         floats = f", {len(keep)} more nodes in float" if keep else ""
         context.notify("quantize", 0.0, f"{name} in scheme {scheme}, {described['count']} images{floats}")
         artifact = quantize(model, scheme, calibration, None if decode else context.adapter, out, keep)

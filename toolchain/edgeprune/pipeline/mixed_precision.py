@@ -32,7 +32,7 @@ from edgeprune.quantize.schemes import QDQ_SCHEMES
 from edgeprune.quantize.units import Unit, constants_of, int8_units, only_int8, units_of
 from edgeprune.records.scores import Accuracy
 from edgeprune.records.sensitivity import Guard, LayerSensitivity
-from edgeprune.records.summary import Variant, variant_name
+from edgeprune.records.summary import Variant
 
 IMAGES = 16
 PATIENCE = 5
@@ -66,7 +66,7 @@ def guard_row(
     row = partial(candidate, context, profile, variant, precision, model)
     if precision != "int8" or not settings.quantize.guard:
         return row()
-    name = f"{profile.name} {variant_name(variant, context.spec.imgsz)} {precision}"
+    name = f"{profile.name} {context.name_of(variant)} {precision}"
     score, budget = baseline[SELECTION_SPLIT].score, settings.budget.max_drop
     engine, _, accuracy = assess(context, profile, variant, precision, model)
     before = accuracy[SELECTION_SPLIT].dropped_from(baseline[SELECTION_SPLIT])

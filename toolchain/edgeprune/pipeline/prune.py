@@ -13,6 +13,7 @@ from edgeprune.config.recipe import Recipe
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.files import write_text_atomically
+from edgeprune.images.size import ImageSize
 from edgeprune.pipeline.context import Build
 from edgeprune.pipeline.cut_to_size import cut_in_steps, cut_to_size
 from edgeprune.pipeline.prune_to_latency import (
@@ -35,12 +36,13 @@ _PASSES = TypeAdapter(tuple[PassReport, ...])
 
 
 class Pruned(NamedTuple):
-    """The pruned model of a target, the account of what was removed, and what a search has tried.
+    """The pruned model of a target, its input size, the account of what went, and what a search has tried.
 
     There is no model where a search found nothing to cut.
     """
 
     model: Artifact | None
+    imgsz: ImageSize
     report: Pruning
     tried: tuple[Entry, ...] = ()
 
@@ -64,15 +66,17 @@ def prune_model(
     changed = any(one.applied for one in passes)
     found = _cut(context, dense, original, profile, changed)
     if found is None:
-        model, report, entries = solve(context, (original, dense), profile, baseline, tried)
-        pruned = Pruned(model, report, entries)
+        chosen, report, entries = solve(context, (original, dense), profile, baseline, tried)
+        model, imgsz = (chosen.best, chosen.imgsz) if chosen else (None, context.spec.imgsz)
+        pruned = Pruned(model, imgsz, report, entries)
     else:
         student, report = found
         if recipe.finetune.epochs:
             student = finetune(context, student, original)
-        pruned = Pruned(student, report)
+        pruned = Pruned(student, context.spec.imgsz, report)
     if pruned.model and recipe.quantize.aware_epochs and "int8" in profile.precisions:
-        pruned = pruned._replace(model=train_aware(context, pruned.model, original, profile))
+        aware = train_aware(context.at(pruned.imgsz), pruned.model, original, profile)
+        pruned = pruned._replace(model=aware)
     report = pruned.report.model_copy(update={"sparse": training, "passes": passes})
     return pruned._replace(report=report)
 
@@ -182,4 +186,5 @@ def _account(context: Build, before: Artifact, after: Artifact, table: LatencyTa
     from edgeprune.latency.to_latency import describe_descent
 
     recipe, imgsz = context.recipe.prune, context.spec.imgsz
-    return describe_descent(context.adapter, before.path, after.path, imgsz, recipe, table.step, goal.words)
+    sized = ((before.path, imgsz), (after.path, imgsz))
+    return describe_descent(context.adapter, *sized, recipe, table.step, goal.words)

@@ -22,7 +22,7 @@ from edgeprune.pipeline.convert import convert, in_format
 from edgeprune.pipeline.evaluate import evaluate_engine, evaluate_there
 from edgeprune.pipeline.measure import tune
 from edgeprune.records.scores import Accuracy
-from edgeprune.records.summary import AheadOfTime, ExportCheck, Placement, Variant, variant_name
+from edgeprune.records.summary import AheadOfTime, ExportCheck, Placement, Variant
 
 EMBEDDED = "model-embedded.onnx"
 SAME_SCORE = 1e-3
@@ -44,7 +44,7 @@ def export_model(context: Build, model: Artifact, variant: Variant) -> tuple[Art
     }
 
     def make(out: Path) -> None:
-        name = variant_name(variant, context.spec.imgsz)
+        name = context.name_of(variant)
         context.notify("export", 0.0, f"{name} to ONNX")
         module = context.adapter.exportable(context.adapter.load(model.path), context.info.end2end)
         _, check = export(
@@ -56,7 +56,7 @@ def export_model(context: Build, model: Artifact, variant: Variant) -> tuple[Art
 
     def read(place: Path) -> tuple[Artifact, ExportCheck]:
         check = read_record(ExportCheck, place / "check.json", OutputError)
-        check = check.model_copy(update={"imgsz": context.spec.imgsz})
+        check = check.model_copy(update={"imgsz": context.spec.imgsz, "resized": context.resized})
         return Artifact.of(place / "model.onnx", "onnx", "fp32", model.sha256), check
 
     return context.stage("onnx", parts, make, read, uses=context.of_export)
@@ -77,7 +77,16 @@ def candidate(
         keep: names of ONNX nodes that an int8 row leaves in float beside those that its scheme does.
     """
     artifact, where, accuracy = assess(context, profile, variant, precision, model, keep)
-    row = Candidate(profile, variant, context.spec.imgsz, precision, artifact, accuracy, evaluated=where)
+    row = Candidate(
+        profile,
+        variant,
+        context.spec.imgsz,
+        precision,
+        artifact,
+        accuracy,
+        evaluated=where,
+        resized=context.resized,
+    )
     if artifact.kind != "engine":
         return replace(row, ahead_of_time=_built_ahead(context, profile, variant, precision, artifact))
     ops = None
@@ -143,7 +152,7 @@ def compile_model(
     there = context.testbed.compiles(profile)
 
     def make(out: Path) -> None:
-        name = f"{profile.name} {variant_name(variant, context.spec.imgsz)}"
+        name = f"{profile.name} {context.name_of(variant)}"
         context.notify("compile", 0.0, f"{name} {precision}")
         known = _known_fault(context, profile, precision) if there else None
         if known:

@@ -16,6 +16,7 @@ from edgeprune.config.recipe import Recipe
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.artifact import Artifact, digest
 from edgeprune.core.files import write_text_atomically
+from edgeprune.images.size import ImageSize
 from edgeprune.images.spec import FILE as SPEC_FILE
 from edgeprune.images.spec import Spec
 from edgeprune.pipeline.context import SELECTION_SPLIT, Build, Candidate
@@ -144,6 +145,7 @@ def _row(
         target=entry.profile.name,
         variant=entry.variant,
         imgsz=entry.imgsz,
+        resized=entry.resized,
         precision=entry.precision,
         runtime=entry.profile.backend,
         size_mb=entry.artifact.size_bytes / 1e6,
@@ -257,24 +259,30 @@ def write_outputs(context: Build, candidates: list[Candidate], summary: Summary)
     """Leave what a user takes away: `best/` with the chosen engine, a folder for each target built elsewhere.
 
     Beside the engine lie `preprocess.json` (what an image and the output go through) and `runtime.json` (how
-    the runtime has to be started for the measured numbers: options, threads, environment variables).
+    the runtime has to be started for the measured numbers: options, threads, environment variables). Where a
+    folder holds networks of several input sizes, those of another size than the build's have a
+    `<variant>-preprocess.json` of their own.
     """
-    spec = Spec(preprocess=context.spec, postprocess=context.info.postprocess).to_json()
     out = context.request.out
+    specs: dict[str, dict[str, str]] = {}
     chosen = summary.chosen
     folders: dict[str, dict[str, Path]] = {}
     if chosen:
+        specs["best"] = {SPEC_FILE: _spec(context, chosen.imgsz)}
         place = out / chosen.artifact
         folders["best"] = {source.name: source for source in get_backend(chosen.runtime).parts(place)}
         if context.recipe.export.embed and chosen.val:
             engine = Artifact.of(place, "engine", chosen.precision)
-            folders["best"][EMBEDDED] = embed_spec(context, engine, chosen.val)
+            own = context.at(chosen.imgsz or context.spec.imgsz)
+            folders["best"][EMBEDDED] = embed_spec(own, engine, chosen.val)
     for entry in candidates:
         if not context.testbed.measures(entry.profile):
             path = entry.artifact.path
             for source in get_backend(entry.profile.backend).parts(path):
                 name = _device_file(entry.variant, entry.precision, source.name.removeprefix(path.stem))
                 folders.setdefault(entry.profile.name, {})[name] = source
+            name = f"{entry.variant}-{SPEC_FILE}" if entry.resized else SPEC_FILE
+            specs.setdefault(entry.profile.name, {})[name] = _spec(context, entry.imgsz)
     if not chosen:
         shutil.rmtree(out / "best", ignore_errors=True)
     for folder, files in folders.items():
@@ -284,7 +292,8 @@ def write_outputs(context: Build, candidates: list[Candidate], summary: Summary)
         for name, source in files.items():
             copy = shutil.copytree if source.is_dir() else shutil.copyfile
             copy(source, partial / name)
-        write_text_atomically(partial / SPEC_FILE, spec)
+        for name, text in specs[folder].items():
+            write_text_atomically(partial / name, text)
         if folder == "best" and chosen:
             write_text_atomically(partial / "runtime.json", _runtime(context, chosen))
         if folder in summary.targets and summary.targets[folder].on_device:
@@ -294,6 +303,12 @@ def write_outputs(context: Build, candidates: list[Candidate], summary: Summary)
             write_text_atomically(partial / "build.sh", script + "\n")
         shutil.rmtree(out / folder, ignore_errors=True)
         partial.rename(out / folder)
+
+
+def _spec(context: Build, imgsz: ImageSize | None) -> str:
+    """Return the text of `preprocess.json` for an input size, None for the build's own."""
+    preprocess = context.at(imgsz or context.spec.imgsz).spec
+    return Spec(preprocess=preprocess, postprocess=context.info.postprocess).to_json()
 
 
 def _runtime(context: Build, row: Row) -> str:

@@ -17,6 +17,9 @@ from edgeprune.pipeline.convert import scheme_of
 from edgeprune.quantize.schemes import QDQ_SCHEMES
 from edgeprune.records.pruning import SparseTraining
 
+GENTLE = 0.3
+"""Of the learning rate, in recoveries of a few epochs."""
+
 
 def sparsify(context: Build, original: Artifact) -> tuple[Artifact, SparseTraining | None]:
     """Return the model trained with the criterion's regulariser and the record, or the original and None."""
@@ -62,15 +65,31 @@ def sparsify(context: Build, original: Artifact) -> tuple[Artifact, SparseTraini
     return context.stage("sparse", parts, make, read, uses=context.of_pruning)
 
 
+def recover_briefly(context: Build, student: Artifact, teacher: Artifact, epochs: int) -> Artifact:
+    """Return a network that was cut a little trained back in a few epochs: gently, on images as they are.
+
+    A few epochs at the full rate, and on mosaics, do more harm than they repair. Measured on BCCD (YOLOv8n
+    with ReLU at 320 px, cut to 70 % of its latency, 2026-11-30), mAP50-95 on val was .4095 after the cut;
+    after 6 epochs at 0.3 of the rate .5045 with mosaics and .5276 without, at 0.1 of it .5190.
+    """
+    gentle = {"lr0": context.recipe.finetune.lr0 * GENTLE, "mosaic": 0.0}
+    return _finetuned(context, student, teacher, {"epochs": epochs, **gentle})
+
+
 def finetune(context: Build, student: Artifact, teacher: Artifact, epochs: int | None = None) -> Artifact:
     """Return a pruned model trained back, taught by the unpruned one.
 
     Args:
-        epochs: instead of the recipe's own, for a short recovery.
+        epochs: instead of the recipe's own.
     """
+    return _finetuned(context, student, teacher, {} if epochs is None else {"epochs": epochs})
+
+
+def _finetuned(
+    context: Build, student: Artifact, teacher: Artifact, changes: Mapping[str, float]
+) -> Artifact:
     recipe = context.recipe
-    if epochs is not None:
-        recipe = recipe.model_copy(update={"finetune": recipe.finetune.model_copy(update={"epochs": epochs})})
+    recipe = recipe.model_copy(update={"finetune": recipe.finetune.model_copy(update=changes)})
     parts = {"finetune": recipe.finetune.model_dump()}
     return _trained(context, "finetuned", parts, recipe, student, teacher, context.adapter.finetune)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+from edgeprune.images.size import ImageSize
 from edgeprune.records.resampling.interval import Interval, counted_drop
 from edgeprune.records.scores import Record, ScoredRecord
 from edgeprune.records.speedup import Speedup
@@ -93,6 +94,21 @@ class Iteration(ScoredRecord):
     refused: str = ""
 
 
+class Lever(ScoredRecord):
+    """One way to the cost of a rung: an input size, and the widths that are cut to at it.
+
+    Attributes:
+        width: share of the uncut network's cost that the widths leave.
+        score: on val right after surgery, in float, before any training.
+        taken: whether the rung was made so.
+    """
+
+    imgsz: ImageSize
+    width: float
+    score: float
+    taken: bool
+
+
 class Rung(ScoredRecord):
     """A size that was tried in the search for the fastest network within the accuracy budget.
 
@@ -101,6 +117,8 @@ class Rung(ScoredRecord):
         predicted_ms: latency by the target's table; null where that was not to be had.
         gain: over the user's own network on the target, measured in turns; null where it is not measured.
         params: share of the user's own network's parameters.
+        imgsz: size of the input; null in results of older versions: the build's own.
+        levers: what else would have had that cost; empty where nothing else was tried.
         short, long: drop of `metric` on val after the short recovery, and after the long one; null where
             there was none.
         short_interval, long_interval: 95 % intervals of these drops, see `Accuracy`.
@@ -112,6 +130,8 @@ class Rung(ScoredRecord):
     predicted_ms: float | None = None
     gain: Speedup | None = None
     params: float
+    imgsz: ImageSize | None = None
+    levers: tuple[Lever, ...] = ()
     short: float | None = None
     short_interval: Interval | None = None
     long: float | None = None

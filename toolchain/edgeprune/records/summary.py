@@ -61,9 +61,13 @@ Measured = Annotated[float, Field(gt=0)]
 """What was measured: nothing takes no time or memory."""
 
 
-def variant_name(variant: Variant, imgsz: ImageSize | None) -> str:
-    """Return what a variant goes by, such as ``pruned`` or ``original 288 px``."""
-    if variant not in ALTERNATIVES:
+def variant_name(variant: Variant, imgsz: ImageSize | None, resized: bool = False) -> str:
+    """Return what a variant goes by, such as ``pruned`` or ``original 288 px``.
+
+    Args:
+        resized: whether its input has another size than the build's own.
+    """
+    if variant not in ALTERNATIVES and not resized:
         return variant
     return f"{'original' if variant == 'resized' else variant} {size_words(imgsz or 0)}"
 
@@ -107,6 +111,7 @@ class Row(ScoredRecord):
 
     Attributes:
         imgsz: size of the input in pixels; null is the build's own.
+        resized: whether it is another size than the build's own.
         p50_ms, p90_ms, fps, peak_mb: measured on the target; null if it was not there or samples are few.
         score, others, drop, drop_interval: on the reported split (`Summary.split`), see `Accuracy`.
         speedup: how many times as fast as the reference row (`Summary.reference`): the estimate of `gain`; in
@@ -131,6 +136,7 @@ class Row(ScoredRecord):
     target: Word
     variant: Variant
     imgsz: ImageSize | None = None
+    resized: bool = False
     precision: Word
     runtime: str
     runtime_version: str | None = None
@@ -164,7 +170,7 @@ class Row(ScoredRecord):
     @property
     def name(self) -> str:
         """What the variant of the row goes by, see `variant_name`."""
-        return variant_name(self.variant, self.imgsz)
+        return variant_name(self.variant, self.imgsz, self.resized)
 
     @property
     def over_reference(self) -> Speedup | None:
@@ -194,6 +200,7 @@ class ExportCheck(Record):
 
     variant: Variant
     imgsz: ImageSize | None = None
+    resized: bool = False
     images: int
     box_px: float | None = None
     score: float
@@ -201,7 +208,7 @@ class ExportCheck(Record):
     @property
     def name(self) -> str:
         """What the variant goes by, see `variant_name`."""
-        return variant_name(self.variant, self.imgsz)
+        return variant_name(self.variant, self.imgsz, self.resized)
 
 
 WarningCode = Literal[

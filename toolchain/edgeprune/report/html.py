@@ -19,7 +19,7 @@ from edgeprune.report.facts import Report, load_report, save_page
 from edgeprune.report.heading import chosen_place, done_on, heading, unfit_by
 from edgeprune.report.machine import date_words, device_words
 from edgeprune.report.page import LONG
-from edgeprune.report.rungs import accuracy_against_speed, rungs_table, search_words
+from edgeprune.report.rungs import accuracy_against_speed, levers_table, rungs_table, search_words
 from edgeprune.report.scatter import accuracy_against_latency
 from edgeprune.report.sensitivity import (
     gain_against_error,
@@ -102,6 +102,7 @@ def render_html(report: Report) -> str:
         rungs_table=rungs_table,
         part_interval=part_interval,
         LONG=LONG,
+        levers_table=levers_table,
         tables=tables,
         plain=plain,
         number=number,

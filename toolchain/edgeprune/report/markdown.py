@@ -6,7 +6,7 @@ import html
 import re
 from pathlib import Path
 
-from edgeprune.records.pruning import Pruning
+from edgeprune.records.pruning import BudgetSearch, Pruning
 from edgeprune.report import tables
 from edgeprune.report.cells import Line, Table, number, plain, printable
 from edgeprune.report.certainty import CONFIDENCE, optimism, shows_intervals
@@ -14,7 +14,7 @@ from edgeprune.report.descent import iterations_table, passes_table, prediction_
 from edgeprune.report.facts import Report, load_report, save_page
 from edgeprune.report.heading import chosen_place, done_on, heading
 from edgeprune.report.machine import date_words, device_words
-from edgeprune.report.rungs import rungs_table, search_words
+from edgeprune.report.rungs import levers_table, rungs_table, search_words
 from edgeprune.report.sensitivity import guard_note, guards, layers_table, tries_table
 from edgeprune.report.sparse import epochs_table
 
@@ -139,12 +139,14 @@ def _pruning(pruning: Pruning) -> list[str]:
             if pruning.iterations
             else []
         ),
-        *(
-            [escape(" ".join(search_words(pruning.search))), pipes(rungs_table(pruning.search))]
-            if pruning.search
-            else []
-        ),
+        *(_search(pruning.search) if pruning.search else []),
     ]
+
+
+def _search(search: BudgetSearch) -> list[str]:
+    levers = levers_table(search)
+    parts = [escape(" ".join(search_words(search))), pipes(rungs_table(search))]
+    return [*parts, *(["Each way to a size, before any training:", pipes(levers)] if levers else [])]
 
 
 def _evidence(report: Report) -> list[str]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from edgeprune.images.size import size_text, size_words
 from edgeprune.records.pruning import BudgetSearch, Rung
 from edgeprune.records.resampling.interval import drop_words
 from edgeprune.report.cells import Head, Table, number, table, word
@@ -23,9 +24,10 @@ MORE = 0.05
 
 def rungs_table(search: BudgetSearch) -> Table:
     """Show every size that was tried, the largest first: aim, speed, parameters, drops, what became of it."""
-    of = "latency" if search.cost == "latency" else "work"
+    resized = len({one.imgsz for one in search.rungs}) > 1
     heads = [
-        Head(of, "%"),
+        Head(_cost(search), "%"),
+        *([Head("input", "px")] if resized else []),
         Head("predicted", "ms"),
         Head("times as fast"),
         Head("parameters", "%"),
@@ -36,6 +38,7 @@ def rungs_table(search: BudgetSearch) -> Table:
     rows = [
         [
             number(100 * one.share, 0),
+            *([word(size_text(one.imgsz or 0))] if resized else []),
             number(one.predicted_ms, 2, "no latency table"),
             number(one.gain.times if one.gain else None, 2, "not measured", suffix="×"),
             number(100 * one.params, 0),
@@ -46,6 +49,33 @@ def rungs_table(search: BudgetSearch) -> Table:
         for one in sorted(search.rungs, key=lambda one: -one.share)
     ]
     return table(heads, rows)
+
+
+def levers_table(search: BudgetSearch) -> Table | None:
+    """Show what each way to the cost of a size came to; None where there was one way only."""
+    heads = [
+        Head(_cost(search), "%"),
+        Head("input", "px"),
+        Head("widths cut to", "%"),
+        Head(f"{search.metric} after the cut"),
+        Head("", numeric=False),
+    ]
+    rows = [
+        [
+            number(100 * one.share, 0),
+            word(size_text(lever.imgsz)),
+            number(100 * lever.width, 0),
+            number(lever.score, 4),
+            word("taken" if lever.taken else "left"),
+        ]
+        for one in sorted(search.rungs, key=lambda one: -one.share)
+        for lever in one.levers
+    ]
+    return table(heads, rows) if rows else None
+
+
+def _cost(search: BudgetSearch) -> str:
+    return "latency" if search.cost == "latency" else "work"
 
 
 def _became(one: Rung, search: BudgetSearch) -> str:
@@ -89,9 +119,12 @@ def _enough(one: Rung, search: BudgetSearch) -> str:
 
 
 def _size(one: Rung, search: BudgetSearch) -> str:
+    at = (
+        f" at {size_words(one.imgsz)}" if len({rung.imgsz for rung in search.rungs}) > 1 and one.imgsz else ""
+    )
     if one.gain is not None:
-        return f"{one.gain.times:.2f} times as fast as the original"
-    return f"{one.share:.0%} of the {'latency' if search.cost == 'latency' else 'multiply-accumulates'}"
+        return f"{one.gain.times:.2f} times as fast as the original{at}"
+    return f"{one.share:.0%} of the {'latency' if search.cost == 'latency' else 'multiply-accumulates'}{at}"
 
 
 def _more_budget(search: BudgetSearch, taken: Rung) -> str:

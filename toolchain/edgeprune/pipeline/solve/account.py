@@ -42,11 +42,11 @@ def account_for(
     context, table = problem.context, problem.table
     step = table.step if table else problem.profile.step
     goal = f"drop at most {problem.budget:g}"
+    after, imgsz = (chosen.best, chosen.imgsz) if chosen else (problem.uncut, context.spec.imgsz)
     report = describe_descent(
         context.adapter,
-        problem.uncut.path,
-        (chosen.best if chosen else problem.uncut).path,
-        context.spec.imgsz,
+        (problem.uncut.path, context.spec.imgsz),
+        (after.path, imgsz),
         context.recipe.prune,
         step,
         goal,
@@ -77,6 +77,8 @@ def _rung(problem: Problem, entry: Entry, whole: int, chosen: Entry | None) -> R
         predicted_ms=entry.predicted_ms,
         gain=gain,
         params=_parameters(problem, entry.network) / whole,
+        imgsz=entry.imgsz,
+        levers=entry.levers,
         short=entry.short.drop if entry.short else None,
         short_interval=entry.short.drop_interval if entry.short else None,
         long=entry.long.drop if entry.long else None,

@@ -14,7 +14,7 @@ LAST = 0.1
 GAPS = {"latency": 1.05, "macs": 1.15}
 """Two sizes whose costs differ by less than this factor have nothing worth trying between them."""
 TRAINING = 0.85
-"""Share of the hours that is planned for training; judging and measuring take the rest."""
+"""Share of the time that is planned for training; cutting, judging and measuring take the rest."""
 
 
 @dataclass(frozen=True)
@@ -75,20 +75,26 @@ def ladder(stride: float, least: float) -> tuple[float, ...]:
 
 
 def plan_search(
-    recipe: Recipe, least: float, pace: Pace | None, gap: float = GAPS["macs"], changed: bool = False
+    recipe: Recipe,
+    least: float,
+    pace: Pace | None = None,
+    seconds: float | None = None,
+    gap: float = GAPS["macs"],
+    changed: bool = False,
 ) -> Plan:
-    """Return the plan of a recipe's effort, shortened until it fits its hours.
+    """Return the plan of a recipe's effort, shortened until it fits the time.
 
     Epochs are cut first, down to one of a short recovery; then the ladder gets wider steps, then there are
     fewer long recoveries.
 
     Args:
         least: the smallest share of the uncut network's cost that can be reached.
-        pace: None of a build that does not train, or whose hours are not bounded.
+        pace: None where it was not measured.
+        seconds: what there is for all of it; None where nothing bounds it.
         gap: of the kind of cost that shares are of, see `GAPS`.
         changed: whether passes changed the network before any cut, so that it is trained first.
     """
-    shape = SHAPES[recipe.solve.effort or "standard"]
+    shape = SHAPES[recipe.solve.effort]
     long = round(recipe.finetune.epochs * shape.long) or min(recipe.finetune.epochs, 1)
 
     def planned(shape: Shape, long: int) -> Plan:
@@ -97,11 +103,10 @@ def plan_search(
         return Plan(ladder(shape.stride, least), short, long, trainings, gap, long if changed else 0)
 
     plan = planned(shape, long)
-    hours = recipe.solve.hours
-    if hours is None or pace is None or not long:
+    if seconds is None or pace is None or not long:
         return plan
-    while seconds_of(plan, pace) > TRAINING * hours * 3600:
-        over = TRAINING * hours * 3600 / seconds_of(plan, pace)
+    while seconds_of(plan, pace) > TRAINING * seconds:
+        over = TRAINING * max(0.0, seconds) / seconds_of(plan, pace)
         if plan.long > 2:
             plan = planned(shape, min(plan.long - 1, max(2, int(plan.long * over))))
         elif len(plan.shares) > 2:

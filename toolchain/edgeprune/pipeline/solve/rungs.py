@@ -7,22 +7,24 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.errors import ConfigError
 from edgeprune.core.files import write_text_atomically
+from edgeprune.images.size import ImageSize
 from edgeprune.latency.to_latency import compare_checkpoints
 from edgeprune.models import Training
 from edgeprune.pipeline.context import SELECTION_SPLIT, Build, reader_of
 from edgeprune.pipeline.convert import source
 from edgeprune.pipeline.cut_to_size import cut_to_size
 from edgeprune.pipeline.mixed_precision import guard_row
-from edgeprune.pipeline.prune_to_latency import cut
 from edgeprune.pipeline.rows import assess, export_model
 from edgeprune.pipeline.solve.moves import Tried
 from edgeprune.pipeline.solve.plan import Pace
 from edgeprune.records.latency_table import LatencyTable
+from edgeprune.records.pruning import Lever
 from edgeprune.records.scores import Accuracy, Record
 from edgeprune.records.speedup import Speedup
 
@@ -64,19 +66,25 @@ class Entry:
     Attributes:
         tried: what the search decides by.
         network: after the short recovery; right after the cut where it was not trained.
+        imgsz: size of its input.
         trained: after the long recovery; None where there was none.
         predicted_ms: by the table; None without one.
         gain: over the user's own network on the target; None where it is not measured.
         short, long: what val says of the two networks; None where it was not asked.
+        width: share of the uncut network's cost that its widths leave, at any input size.
+        levers: the ways to its cost, of which it took one.
     """
 
     tried: Tried
     network: Artifact
+    imgsz: ImageSize
     trained: Artifact | None = None
     predicted_ms: float | None = None
     gain: Speedup | None = None
     short: Accuracy | None = None
     long: Accuracy | None = None
+    width: float = 1.0
+    levers: tuple[Lever, ...] = ()
 
     @property
     def best(self) -> Artifact:
@@ -90,18 +98,6 @@ class Entry:
         return self.short if self.best == self.network else self.long
 
 
-def cut_to_share(problem: Problem, model: Artifact, share: float) -> tuple[Artifact, float | None]:
-    """Return a network cut to a share of the uncut one's cost, and what the table predicts for it, ms.
-
-    Raises:
-        BudgetError, ConfigError: no widths reach the share.
-    """
-    context, table = problem.context, problem.table
-    if table is not None:
-        return cut(context, model, table, share * table.whole_ms)
-    return cut_to_size(_asking(context, macs=share), model, problem.profile, problem.uncut)[0], None
-
-
 def least_work(problem: Problem) -> float:
     """Return the share of the multiply-accumulates that is left when each layer is cut as far as it may be.
 
@@ -109,16 +105,23 @@ def least_work(problem: Problem) -> float:
     """
     most = problem.context.recipe.prune.max_ratio
     try:
-        _, report = cut_to_size(_asking(problem.context, ratio=most), problem.uncut, problem.profile)
+        _, report = cut_to_size(asking(problem.context, ratio=most), problem.uncut, problem.profile)
     except ConfigError:
         return 1.0
     return report.macs_after / report.macs_before
 
 
-def _asking(context: Build, **goal: float) -> Build:
+def asking(context: Build, **goal: float) -> Build:
     """Return a build whose recipe has a goal."""
     recipe = context.recipe
     return context.by(recipe.model_copy(update={"prune": recipe.prune.model_copy(update=goal)}))
+
+
+class Sized(NamedTuple):
+    """A network and the size of its input."""
+
+    model: Artifact
+    imgsz: ImageSize
 
 
 class Gains(Record):
@@ -128,7 +131,7 @@ class Gains(Record):
     above: Speedup
 
 
-def time_network(problem: Problem, network: Artifact, above: Artifact) -> Gains | None:
+def time_network(problem: Problem, network: Sized, above: Sized) -> Gains | None:
     """Measure a network in turns with the two that it is held against; None without a latency table.
 
     All run in the precision that ships. Turns meet whatever else the machine does alike, see
@@ -137,18 +140,19 @@ def time_network(problem: Problem, network: Artifact, above: Artifact) -> Gains 
     context, profile, table = problem.context, problem.profile, problem.table
     if table is None:
         return None
-    others = list(dict.fromkeys((problem.original, above)))
+    own = Sized(problem.original, context.spec.imgsz)
+    order = [*dict.fromkeys((own, above)), network]
     parts = {
-        "networks": [model.sha256 for model in (*others, network)],
+        "networks": [[model.sha256, imgsz] for model, imgsz in order],
         "target": profile.traits,
         "table": table.key.model_dump(),
-        "shape": context.spec.batch_shape,
+        "batch": context.spec.batch,
     }
 
     def make(out: Path) -> None:
-        paths = [model.path for model in (*others, network)]
-        imgsz = context.spec.imgsz
-        found = compare_checkpoints(context.adapter, paths, imgsz, profile, table, context.testbed)
+        found = compare_checkpoints(
+            context.adapter, [(model.path, imgsz) for model, imgsz in order], profile, table, context.testbed
+        )
         gains = Gains(original=found[0], above=found[-1])
         write_text_atomically(out / "gains.json", gains.model_dump_json())
 
@@ -157,16 +161,16 @@ def time_network(problem: Problem, network: Artifact, above: Artifact) -> Gains 
     return context.stage("timed", parts, make, read, uses=uses, times=(profile.backend,))
 
 
-def judge(problem: Problem, network: Artifact, *, guarded: bool) -> Accuracy:
+def judge(problem: Problem, network: Sized, *, guarded: bool) -> Accuracy:
     """Return what val says of what ships, with its drop: the artifact of a network on the target's runtime.
 
     Args:
         guarded: whether layers that int8 costs too much stay in float, as they will in the row.
     """
     profile, baseline = problem.profile, problem.baseline
-    context = replace(problem.context.on(profile), choosing=True)
-    onnx, _ = export_model(context, network, "pruned")
-    taken = source(context, profile, network, onnx, "pruned")
+    context = replace(problem.context.at(network.imgsz).on(profile), choosing=True)
+    onnx, _ = export_model(context, network.model, "pruned")
+    taken = source(context, profile, network.model, onnx, "pruned")
     if guarded:
         found = guard_row(context, profile, "pruned", profile.ship, taken, onnx, baseline).accuracy
     else:

@@ -1,0 +1,92 @@
+"""What a search starts from: the latency table, the input sizes, the pace of training, the plan."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from edgeprune.config.targets import DeviceProfile
+from edgeprune.core.artifact import Artifact
+from edgeprune.images.size import ImageSize
+from edgeprune.pipeline.context import Build
+from edgeprune.pipeline.prune_to_latency import latency_table
+from edgeprune.pipeline.solve.account import plan_words
+from edgeprune.pipeline.solve.levers import cost_at, input_sizes
+from edgeprune.pipeline.solve.moves import Plan
+from edgeprune.pipeline.solve.plan import GAPS, Pace, plan_search
+from edgeprune.pipeline.solve.rungs import Problem, least_work, measure_pace
+from edgeprune.prune.allocation import on_step
+from edgeprune.records.latency_table import LatencyTable
+from edgeprune.records.scores import Accuracy
+
+MARGIN = 1.02
+"""The smallest size that is asked for, over the smallest that there is."""
+WORTH_PACING = 20
+"""Searches of fewer epochs are over before their pace is measured."""
+
+
+class Begun(NamedTuple):
+    """A search before its first move.
+
+    Attributes:
+        pace: None where training was not timed.
+        sizes: input sizes that may be taken, the build's own first.
+        notes: what there is to know of it, a sentence each.
+    """
+
+    problem: Problem
+    plan: Plan
+    pace: Pace | None
+    sizes: tuple[ImageSize, ...]
+    notes: tuple[str, ...]
+
+
+def begin(
+    context: Build,
+    networks: tuple[Artifact, Artifact],
+    profile: DeviceProfile,
+    baseline: Mapping[str, Accuracy],
+    until: float | None,
+) -> Begun:
+    """Return what a search starts from: its latency table, its inputs and its plan, which is said.
+
+    Args:
+        until: when the time is up, by `time.monotonic`; None where it is not bounded.
+    """
+    original, uncut = networks
+    table, notes = _table(context, uncut, profile)
+    problem = Problem(context, profile, original, uncut, table, baseline)
+    sizes = input_sizes(problem)
+    least = least_share(problem) * cost_at(problem, sizes[-1])
+    gap = GAPS["latency" if table else "macs"]
+    recipe, changed = context.recipe, uncut != original
+    plan, pace = plan_search(recipe, least, gap=gap, changed=changed), None
+    if plan.long and plan.shares and (plan.epochs >= WORTH_PACING or until is not None):
+        pace = measure_pace(problem)
+        seconds = None if until is None else until - time.monotonic()
+        plan = plan_search(recipe, least, pace, seconds, gap, changed)
+    context.notify("solve", 0.0, plan_words(plan, pace))
+    return Begun(problem, plan, pace, sizes, notes)
+
+
+def _table(
+    context: Build, uncut: Artifact, profile: DeviceProfile
+) -> tuple[LatencyTable | None, tuple[str, ...]]:
+    """Return the target's latency table, if it is measured and can be trusted, and notes."""
+    if not context.testbed.measures(profile):
+        return None, ("the target is not measured here, so sizes are shares of multiply-accumulates",)
+    table = latency_table(context, uncut, profile)
+    if not table.unfit:
+        return table, ()
+    why = "; ".join(table.caveats())
+    return None, (f"sizes are shares of multiply-accumulates, since the latency table is unfit: {why}",)
+
+
+def least_share(problem: Problem) -> float:
+    """Return the smallest share of the cost that widths may leave, by `prune.max_ratio` and the step."""
+    if (table := problem.table) is None:
+        return min(least_work(problem) * MARGIN, 1.0)
+    most = problem.context.recipe.prune.max_ratio
+    keep = {name: on_step(width * (1 - most), table.step, width) for name, width in table.original.items()}
+    return min(table.predictor()(keep) / table.whole_ms * MARGIN, 1.0)

@@ -1,0 +1,150 @@
+"""What may make the next size: narrower layers, or a smaller input with wider ones. Measured, then chosen.
+
+At each input size the integer program gives the most important widths for what is left of the cost. So
+choosing among the sizes solves both together. The choice is by accuracy right after surgery, as NetAdapt
+(arXiv 1804.03230) chooses among layers: what an importance promises is no measure between levers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from edgeprune.core.artifact import Artifact
+from edgeprune.core.errors import BudgetError, ConfigError
+from edgeprune.core.files import write_text_atomically
+from edgeprune.images.size import ImageSize, input_shape, sides, size_words, smaller_sizes
+from edgeprune.latency.to_latency import compare_checkpoints
+from edgeprune.models.predictor import predictor
+from edgeprune.pipeline.context import reader_of
+from edgeprune.pipeline.cut_to_size import cut_to_size
+from edgeprune.pipeline.prune_to_latency import cut, torch_accuracy
+from edgeprune.pipeline.solve.rungs import Entry, Problem, asking
+from edgeprune.records.pruning import Lever
+from edgeprune.records.speedup import Speedup
+
+MOST = 3
+"""So many input sizes are tried for one rung."""
+SAME = 0.999
+"""Widths that leave this share of what was there are those that were there."""
+
+
+class Proposal(NamedTuple):
+    """A network that has the cost that was asked for.
+
+    Attributes:
+        imgsz: size of its input.
+        width: share of the uncut network's cost that its widths leave, at any input size.
+        predicted_ms: by the table; None without one.
+    """
+
+    network: Artifact
+    imgsz: ImageSize
+    width: float
+    predicted_ms: float | None
+
+
+def input_sizes(problem: Problem) -> tuple[ImageSize, ...]:
+    """Return the input sizes that may be taken, the build's own first: that alone where the user gave it.
+
+    A network whose layers ask for one size runs at no other.
+    """
+    context = problem.context
+    own = context.spec.imgsz
+    if context.recipe.imgsz is not None:
+        return (own,)
+    found: list[ImageSize] = [own]
+    predict = predictor(context.adapter.exportable(context.adapter.load(problem.uncut.path)))
+    for size in smaller_sizes(own, context.info.stride):
+        try:
+            predict(np.zeros(input_shape(size), np.float32))
+        except RuntimeError:
+            break
+        found.append(size)
+    return tuple(found)
+
+
+def cost_at(problem: Problem, imgsz: ImageSize) -> float:
+    """Return what the uncut network costs at an input size, over what it costs at the build's own.
+
+    Measured in turns where the target is measured; else the share of the pixels.
+    """
+    context, profile, table = problem.context, problem.profile, problem.table
+    own = context.spec.imgsz
+    if imgsz == own:
+        return 1.0
+    (height, width), (whole_height, whole_width) = sides(imgsz), sides(own)
+    if table is None:
+        return height * width / (whole_height * whole_width)
+    parts = {
+        "network": problem.uncut.sha256,
+        "sizes": [own, imgsz],
+        "target": profile.traits,
+        "table": table.key.model_dump(),
+        "batch": context.spec.batch,
+    }
+
+    def make(out: Path) -> None:
+        context.notify("solve", 0.0, f"the uncut network at {size_words(imgsz)}")
+        networks = [(problem.uncut.path, size) for size in (own, imgsz)]
+        (gain,) = compare_checkpoints(context.adapter, networks, profile, table, context.testbed)
+        write_text_atomically(out / "gain.json", gain.model_dump_json())
+
+    uses = (*context.of_export, *context.of_runtime(profile.backend))
+    read = reader_of(Speedup, "gain.json")
+    return 1 / context.stage("resized", parts, make, read, uses=uses, times=(profile.backend,)).times
+
+
+def propose(
+    problem: Problem, above: Entry, share: float, sizes: Sequence[ImageSize]
+) -> tuple[Proposal, tuple[Lever, ...]]:
+    """Return the best network of a share of the uncut one's cost, and what each lever came to.
+
+    Args:
+        above: what it is cut from.
+        sizes: input sizes that may be taken, the largest first.
+
+    Raises:
+        BudgetError, ConfigError: nothing reaches the share.
+    """
+    found: list[Proposal] = []
+    refused: BudgetError | ConfigError | None = None
+    for size in sizes[sizes.index(above.imgsz) :][:MOST]:
+        try:
+            found.append(_cut_at(problem, above, share, size))
+        except (BudgetError, ConfigError) as exc:
+            refused = refused or exc
+            continue
+        if found[-1].network == above.best:
+            break  # the input alone does it
+    if not found:
+        assert refused is not None
+        raise refused
+    if len(found) == 1:
+        return found[0], ()
+    scores = [torch_accuracy(problem.context.at(one.imgsz), one.network) for one in found]
+    best = max(range(len(found)), key=scores.__getitem__)
+    metric = problem.context.info.metric
+    levers = tuple(
+        Lever(metric=metric, imgsz=one.imgsz, width=one.width, score=score, taken=index == best)
+        for index, (one, score) in enumerate(zip(found, scores, strict=True))
+    )
+    return found[best], levers
+
+
+def _cut_at(problem: Problem, above: Entry, share: float, imgsz: ImageSize) -> Proposal:
+    """Return a network of a share of the cost at an input size: the one above, or that cut further."""
+    scale = cost_at(problem, imgsz)
+    table, context = problem.table, problem.context.at(imgsz)
+    width, network = share / scale, above.best
+    if width >= above.width * SAME:
+        width = above.width
+    elif table is not None:
+        network, predicted = cut(context, above.best, table, width * table.whole_ms)
+        width = predicted / table.whole_ms
+    else:
+        network, _ = cut_to_size(asking(context, macs=width), above.best, problem.profile, problem.uncut)
+    return Proposal(network, imgsz, width, width * scale * table.whole_ms if table else None)
