@@ -6,9 +6,11 @@ the detections that it would deploy. Outputs that are read as they are agree by 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -73,20 +75,20 @@ def evaluate(
     Raises:
         CompileError: an output has another shape than the head's, or holds no finite value.
     """
-    pairs: list[Pair] = []
-    images = dataset.images[split]
+    images, near = dataset.images[split], []
+    metric, start = _judge_of(post)
+    judge = start() if start else None
     for image, (tensor, _, got) in zip(images, answers(predict, images, spec), strict=True):
         wanted = reference.outputs(image, tensor)
         HEADS[post.head].check(got, post)
-        pairs.append((wanted, got))
-    nearnesses = np.array([nearness(wanted, got) for wanted, got in pairs])
-    near = float(nearnesses.mean())
-    metric, judge = _judge_of(post)
-    if judge is None:
-        return Accuracy(metric=metric, split=split, images=len(pairs), score=near).made_of(Means(nearnesses))
-    score, others, decided = judge(pairs, post)
-    others[OUTPUTS] = near
-    found = Accuracy(metric=metric, split=split, images=len(pairs), score=score, others=others)
+        near.append(nearness(wanted, got))
+        if judge:
+            judge.add((wanted, got))
+    nearnesses = np.array(near)
+    mean = float(nearnesses.mean())
+    score, others, decided = judge.judged() if judge else (mean, {}, Means(nearnesses))
+    others |= {OUTPUTS: mean} if judge else {}
+    found = Accuracy(metric=metric, split=split, images=len(images), score=score, others=others)
     return found.made_of(decided)
 
 
@@ -120,53 +122,75 @@ _Judged = tuple[float, dict[str, float], Evidence]
 """Score, other metrics, and what the score is made of."""
 
 
-def _classes(pairs: Sequence[Pair], post: Postprocess) -> _Judged:
-    """Return the share of images that get the original's class."""
-    same = np.array([int(wanted[0].argmax()) == int(got[0].argmax()) for wanted, got in pairs])
-    return float(same.mean()), {}, Means(same)
+class _Judge(Protocol):
+    """What is kept of the decisions of a head, image by image; the outputs themselves are not."""
+
+    def add(self, pair: Pair) -> None:
+        """Take in the outputs of an image."""
+        ...
+
+    def judged(self) -> _Judged:
+        """Return how far they agree over all images."""
+        ...
 
 
-def _detections(pairs: Sequence[Pair], post: Postprocess) -> _Judged:
-    """Return mAP against the detections that the original would deploy, as if they were the labels.
+@dataclass
+class _Classes:
+    """The share of images that get the original's class."""
+
+    _same: list[bool] = field(default_factory=list)
+
+    def add(self, pair: Pair) -> None:
+        wanted, got = pair
+        self._same.append(int(wanted[0].argmax()) == int(got[0].argmax()))
+
+    def judged(self) -> _Judged:
+        same = np.array(self._same)
+        return float(same.mean()), {}, Means(same)
+
+
+class _Detections:
+    """The mAP against the detections that the original would deploy, as if they were the labels.
 
     Beside it, `KEPT` is the share of them that are deployed here too, at an overlap of 0.5.
     """
-    import torch
-    from ultralytics.utils.metrics import ap_per_class
 
-    from edgeprune.adapters.ultralytics.mean_ap import detections, match, matches_of
+    def __init__(self, post: Postprocess) -> None:
+        from edgeprune.adapters.ultralytics.tally import Tally
 
-    overlaps = HEADS[post.head].overlaps
-    assert post.deployment is not None and post.evaluation is not None and overlaps is not None
-    right, scores, predicted, truth, kept = [], [], [], [], 0
-    for wanted, got in pairs:
+        self._post, self._tally = post, Tally()
+        self._kept = self._wanted = 0
+
+    def add(self, pair: Pair) -> None:
+        import torch
+
+        from edgeprune.adapters.ultralytics.mean_ap import detections, match
+
+        post, (wanted, got) = self._post, pair
+        overlaps = HEADS[post.head].overlaps
+        assert post.deployment is not None and post.evaluation is not None and overlaps is not None
         labels = detections(wanted, post, post.deployment)
         limit = max(post.evaluation.max_detections or 0, len(labels))
-        selection = replace(post.evaluation, max_detections=limit)
-        boxes = detections(got, post, selection)
-        overlap = torch.from_numpy(overlaps(labels.numpy(), boxes.numpy(), (wanted, got), post))
-        right.append(match(overlap, boxes[:, 5], labels[:, 5]))
+        boxes = detections(got, post, replace(post.evaluation, max_detections=limit))
+        overlap = torch.from_numpy(overlaps(labels.numpy(), boxes.numpy(), pair, post))
+        right = match(overlap, boxes[:, 5], labels[:, 5])
         deployed = boxes[:, 4] > post.deployment.confidence
-        kept += int(right[-1][deployed.numpy(), 0].sum())
-        scores.append(boxes[:, 4].numpy())
-        predicted.append(boxes[:, 5].numpy())
-        truth.append(labels[:, 5].numpy())
-    matched = np.concatenate(right)
-    others = {LENIENT: 0.0, KEPT: kept / max(sum(map(len, truth)), 1)}
-    confidence, named, wanted_classes = (np.concatenate(each) for each in (scores, predicted, truth))
-    counts = [len(each) for each in scores], [len(each) for each in truth]
-    evidence = matches_of(matched, confidence, named, wanted_classes, counts)
-    if not matched.any():
-        return 0.0, others, evidence
-    precision = ap_per_class(matched, confidence, named, wanted_classes)[5]
-    return float(precision.mean()), others | {LENIENT: float(precision[:, 0].mean())}, evidence
+        self._kept += int(right[deployed.numpy(), 0].sum())
+        self._wanted += len(labels)
+        self._tally.add(right, boxes[:, 4], boxes[:, 5], labels[:, 5])
+
+    def judged(self) -> _Judged:
+        from edgeprune.adapters.ultralytics.tally import average_precisions
+
+        matches, others = self._tally.matches(), {LENIENT: 0.0, KEPT: self._kept / max(self._wanted, 1)}
+        if not matches.right.any():
+            return 0.0, others, matches
+        precision = np.stack(list(average_precisions(matches).values()))
+        return float(precision.mean()), others | {LENIENT: float(precision[:, 0].mean())}, matches
 
 
-_Judge = Callable[[Sequence[Pair], Postprocess], _Judged]
-
-
-def _judge_of(post: Postprocess) -> tuple[str, _Judge | None]:
-    """Return what the decisions of a head are judged by; other outputs are compared as they are."""
+def _judge_of(post: Postprocess) -> tuple[str, Callable[[], _Judge] | None]:
+    """Return the metric of a head, and what makes its judge; other outputs are compared as they are."""
     if post.head == "scores":
-        return CLASSES, _classes
-    return (OUTPUTS, None) if HEADS[post.head].overlaps is None else (DETECTIONS, _detections)
+        return CLASSES, _Classes
+    return (OUTPUTS, None) if HEADS[post.head].overlaps is None else (DETECTIONS, partial(_Detections, post))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 
@@ -28,8 +30,8 @@ def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess, p
         CompileError: the network's output has another shape or holds no finite value.
     """
     images = dataset.images[split]
-    scores, truth = _scores(predict, dataset, split, spec, post)
-    places = np.array([_place(row, index) for row, index in zip(scores, truth, strict=True)])
+    answered = _scores(predict, dataset, split, spec, post)
+    places, truth = np.array([(_place(row, index), index) for row, index in answered]).T
     right = places == 0
     shown = np.unique(truth)
     found = Accuracy(
@@ -50,8 +52,8 @@ def causes(
     """Return what measurements tell of why a classifier is no better than chance, a sentence each."""
     from scipy.optimize import linear_sum_assignment
 
-    scores, truth = _scores(predict, dataset, split, spec, post)
-    said = scores.argmax(axis=1)
+    answered = _scores(predict, dataset, split, spec, post)
+    said, truth = np.array([(int(row.argmax()), index) for row, index in answered]).T
     table = np.zeros((len(post.names), len(post.names)), dtype=int)
     np.add.at(table, (truth, said), 1)
     best = float(table[linear_sum_assignment(table, maximize=True)].sum() / len(truth))
@@ -75,13 +77,12 @@ def causes(
 
 def _scores(
     predict: Predict, dataset: Dataset, split: str, spec: Preprocess, post: Postprocess
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.intp]]:
-    """Return the scores (images, classes) of a split, and the class of each image."""
-    images, rows = dataset.images[split], []
-    for _, _, outputs in answers(predict, images, spec):
+) -> Iterator[tuple[npt.NDArray[np.float32], int]]:
+    """Yield the scores (classes,) of each image of a split, and its class."""
+    images = dataset.images[split]
+    for image, (_, _, outputs) in zip(images, answers(predict, images, spec), strict=True):
         HEADS[post.head].check(outputs, post)
-        rows.append(outputs[0].copy())
-    return np.concatenate(rows), np.array([dataset.class_of(image) for image in images])
+        yield outputs[0][0], dataset.class_of(image)
 
 
 def _place(scores: npt.NDArray[np.float32], index: int) -> int:

@@ -69,7 +69,11 @@ def balance_classes(classes: Sequence[frozenset[int]], count: int, seed: int) ->
     """Return up to `count` images by index, given the classes in each: all classes as often as can be."""
     order = [int(index) for index in np.random.default_rng(seed).permutation(len(classes))]
     shown = dict.fromkeys(sorted(frozenset().union(*classes)), 0)
-    waiting = {name: [index for index in order if name in classes[index]] for name in shown}
+    of_class: dict[int, list[int]] = {name: [] for name in shown}
+    for index in order:
+        for name in classes[index]:
+            of_class[name].append(index)
+    waiting = {name: iter(images) for name, images in of_class.items()}
     picked: dict[int, None] = {}
     while shown and len(picked) < count:
         rarest = min(shown, key=lambda name: shown[name])

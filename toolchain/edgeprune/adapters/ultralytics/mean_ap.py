@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from ultralytics.utils.metrics import ap_per_class, box_iou
+from ultralytics.utils.metrics import box_iou
 from ultralytics.utils.nms import non_max_suppression
 
+from edgeprune.adapters.ultralytics.tally import Tally, average_precisions
 from edgeprune.images.answers import answers
 from edgeprune.images.dataset import Dataset
 from edgeprune.images.heads import HEADS
@@ -23,7 +24,6 @@ from edgeprune.images.preprocess import Placement, Preprocess
 from edgeprune.images.reading.labels import Labelling, Labels
 from edgeprune.images.size import sides
 from edgeprune.models import Array, Predict
-from edgeprune.records.resampling.evidence import Matches
 from edgeprune.records.scores import Accuracy
 
 METRIC, LENIENT = "mAP50-95", "mAP50"
@@ -95,7 +95,10 @@ def evaluate(
     Raises:
         CompileError: an output of the network has another shape or holds no finite value.
     """
-    return _accuracy(dataset, split, judge, _rated(predict, dataset, split, spec, post, judge))
+    tallies = _tallies(judge)
+    for rated in _rated(predict, dataset, split, spec, post, judge):
+        rated.count(tallies)
+    return _accuracy(dataset, split, judge, tallies)
 
 
 def causes(
@@ -107,26 +110,27 @@ def causes(
     judge: Judge = BOXES,
 ) -> tuple[str, ...]:
     """Return what measurements tell of why a detector finds next to nothing on a split, a sentence each."""
-    found = list(_rated(predict, dataset, split, spec, post, judge))
-    right, as_one = (
-        _accuracy(dataset, split, judge, each) for each in (found, list(map(_Rated.as_one, found)))
-    )
-    scores = torch.cat([each.rows[:, 4] for each in found])
-    sure = int((scores >= SURE).sum())
+    by_class, without, sure, highest = _tallies(judge), _tallies(judge), 0, 0.0
+    for rated in _rated(predict, dataset, split, spec, post, judge):
+        rated.count(by_class)
+        rated.as_one().count(without)
+        sure += int((rated.rows[:, 4] >= SURE).sum())
+        highest = max([highest, *rated.rows[:1, 4].tolist()])
+    right, as_one = (_accuracy(dataset, split, judge, tallies) for tallies in (by_class, without))
     if as_one.score > max(0.05, 5 * right.score):
         return (
             f"its boxes fit where classes are left out of account ({judge.metric} {as_one.score:.4f}): the "
             "class numbers of the labels are not those of the model",
         )
     if not sure:
-        most = f"{float(scores.max()):.3f}" if len(scores) else "none"
+        most = f"{highest:.3f}" if highest else "none"
         return (
-            f"it finds nothing with a confidence of {SURE:g} or more in {len(found)} images (the highest is "
-            f"{most}): it is not trained, or was trained on images of another kind",
+            f"it finds nothing with a confidence of {SURE:g} or more in {right.images} images (the highest "
+            f"is {most}): it is not trained, or was trained on images of another kind",
         )
     lenient = f"{judge.kinds[0]}{LENIENT}"
     return (
-        f"it finds {sure} boxes with a confidence of {SURE:g} or more in {len(found)} images, and they are "
+        f"it finds {sure} boxes with a confidence of {SURE:g} or more in {right.images} images, and they are "
         f"not where the labels are ({lenient} {as_one.others[lenient]:.4f} without regard to classes): "
         "labels or images belong to another task",
     )
@@ -145,6 +149,12 @@ class _Rated:
         rows = self.rows.clone()
         rows[:, 5] = 0
         return replace(self, rows=rows, classes=torch.zeros_like(self.classes))
+
+    def count(self, tallies: Sequence[Tally]) -> None:
+        """Match the detections with the targets, and add that to the tally of each kind."""
+        scores, predicted = self.rows[:, 4], self.rows[:, 5]
+        for overlap, tally in zip(self.overlaps, tallies, strict=True):
+            tally.add(match(overlap, predicted, self.classes), scores, predicted, self.classes)
 
 
 def _rated(
@@ -229,48 +239,28 @@ def _in_pixels(rows: npt.NDArray[np.float32], placement: Placement) -> torch.Ten
     return torch.from_numpy(np.concatenate([centre - half, centre + half], axis=1))
 
 
-def _accuracy(dataset: Dataset, split: str, judge: Judge, rated: Iterable[_Rated]) -> Accuracy:
-    images = list(rated)
-    rows = torch.cat([each.rows[:, 4:6] for each in images]).numpy()
-    classes = torch.cat([each.classes for each in images]).numpy()
+def _tallies(judge: Judge) -> tuple[Tally, ...]:
+    """Return an empty tally for each kind that is compared."""
+    return tuple(Tally() for _ in judge.kinds)
+
+
+def _accuracy(dataset: Dataset, split: str, judge: Judge, tallies: Sequence[Tally]) -> Accuracy:
     scores: dict[str, float] = {}
     per_class: dict[str, float] = {}
-    for index, kind in reversed(list(enumerate(judge.kinds))):
-        right = np.concatenate(
-            [match(each.overlaps[index], each.rows[:, 5], each.classes) for each in images]
-        )
+    for kind, tally in reversed(list(zip(judge.kinds, tallies, strict=True))):
+        matches = tally.matches()
         per_class, ap = {}, np.zeros((1, len(IOU_THRESHOLDS)))
-        if right.any():
-            ap, present = ap_per_class(right, rows[:, 0], rows[:, 1], classes)[5:7]
-            names = [dataset.distinct_names[int(label)] for label in present]
-            per_class = {name: float(row.mean()) for name, row in zip(names, ap, strict=True)}
+        if matches.right.any():
+            found = average_precisions(matches)
+            per_class = {dataset.distinct_names[label]: float(row.mean()) for label, row in found.items()}
+            ap = np.stack(list(found.values()))
         scores = {f"{kind}{METRIC}": float(ap.mean()), f"{kind}{LENIENT}": float(ap[:, 0].mean())} | scores
-    found = Accuracy(
+    accuracy = Accuracy(
         metric=judge.metric,
         split=split,
-        images=len(images),
+        images=len(dataset.images[split]),
         score=scores.pop(judge.metric),
         others=scores,
         per_class=per_class,
     )
-    counts = [len(each.rows) for each in images], [len(each.classes) for each in images]
-    return found.made_of(matches_of(right, rows[:, 0], rows[:, 1], classes, counts))
-
-
-def matches_of(
-    right: npt.NDArray[np.bool_],
-    scores: npt.NDArray[np.float32],
-    predicted: npt.NDArray[np.float32],
-    classes: npt.NDArray[np.float32],
-    counts: tuple[Sequence[int], Sequence[int]],
-) -> Matches:
-    """Return what a mAP of ultralytics is made of, in the order that `ap_per_class` sorts detections to.
-
-    Args:
-        right: bool (n, 10), `match` of all images, one after the other; scores, predicted: (n,) as well.
-        classes: (m,) of the targets.
-        counts: of detections and of targets, by image.
-    """
-    order = np.argsort(-scores)
-    image, target_image = (np.repeat(np.arange(len(each)), each) for each in counts)
-    return Matches(right[order], predicted[order], image[order], classes, target_image)
+    return accuracy.made_of(matches)

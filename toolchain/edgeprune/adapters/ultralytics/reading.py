@@ -6,6 +6,7 @@ The user's folder is only listed. What writes (label caches, mended JPEGs) runs 
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,8 @@ from edgeprune.images.reading.listing import COMPANION, IMAGE_SUFFIXES, suffix_o
 from edgeprune.images.reading.notes import Note, join_first
 from edgeprune.images.reading.view import write_view
 
+_NUMBER = re.compile(r"(\d{7,})\.")
+"""What `write_view` calls an image and its label file."""
 _ADVICE = "Look at the paths of the data set; what is read here is also what is trained on."
 
 
@@ -72,13 +75,14 @@ def compare_reading(dataset: Dataset, work: Path) -> None:
             try:
                 theirs = loaded(dataset, work, split)
             except Exception as exc:  # ultralytics raises whatever comes
-                why = " ".join(str(exc).split())
-                raise DataError(f"{dataset.source}: {split}: ultralytics cannot load it: {why}") from exc
+                text = " ".join(str(exc).split())
+                raise DataError(f"{dataset.source}: {split}: ultralytics cannot load it: {text}") from exc
+        why = {number: text for text in reversed(said) for number in _NUMBER.findall(text)}
         for number, image in enumerate(images):
             found, ours = theirs.get(number), _ours(dataset, image)
             if found is None:
-                why = next((text for text in said if f"{number:07d}." in text), "")
-                faults.append(f"{image}: ultralytics leaves this image out{_because(why)}")
+                reason = _because(why.get(f"{number:07d}", ""))
+                faults.append(f"{image}: ultralytics leaves this image out{reason}")
             elif not np.array_equal(found[0], ours[0]):
                 faults.append(f"{image}: ultralytics reads {len(found[0])} boxes, not these {len(ours[0])}")
             elif found[1] != ours[1]:

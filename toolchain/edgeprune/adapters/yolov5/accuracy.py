@@ -49,8 +49,8 @@ def evaluate(predict: Predict, dataset: Dataset, split: str, spec: Preprocess, p
         found, truth = cut(boxes[:, :4], placement), cut(_corners(rows, placement), placement)
         overlap = box_iou(truth, found).numpy() * (rows[:, :1] == boxes[:, 5].numpy())
         right.append(match(overlap))
-        scores.append(boxes[:, 4].numpy())
-        predicted.append(boxes[:, 5].numpy())
+        scores.append(boxes[:, 4].numpy().copy())  # not a view, which would keep all boxes
+        predicted.append(boxes[:, 5].numpy().copy())
     classes = np.concatenate([rows[:, 0] for rows in labels])
     matched, confidence, named = (np.concatenate(each) for each in (right, scores, predicted))
     ap = average_precision(matched, confidence, named, classes)
@@ -106,17 +106,16 @@ def average_precision(
     right, predicted = right[order], predicted[order]
     found: dict[int, Floats] = {}
     for index, count in zip(*np.unique(classes, return_counts=True), strict=True):
-        own = right[predicted == index]
-        hits = own.cumsum(0)
-        recall, precision = hits / count, hits / np.arange(1, len(own) + 1)[:, None]
-        found[int(index)] = np.array([_area(*curve) for curve in zip(recall.T, precision.T, strict=True)])
+        found[int(index)] = np.array([_area(column, int(count)) for column in right[predicted == index].T])
     return found
 
 
-def _area(recall: Floats, precision: Floats) -> float:
+def _area(right: Flags, targets: int) -> float:
     """Return the area under the falling envelope of precision, sampled at 101 recalls."""
-    if not len(recall):
+    if not len(right):
         return 0.0
+    hits = right.cumsum()
+    recall, precision = hits / targets, hits / np.arange(1, len(hits) + 1)
     recall, precision = np.concatenate(([0.0], recall, [1.0])), np.concatenate(([1.0], precision, [0.0]))
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     sampled = np.interp(_RECALLS, recall, envelope)

@@ -36,7 +36,7 @@ def inspect_images(dataset: Dataset, skip: bool, say: OnShare) -> Dataset:
     finally:
         dataset.index.save()
     companions = [image for image in faults if image.name.startswith(COMPANION)]
-    bad = {image: fault for image, fault in faults.items() if image not in companions}
+    bad = {image: fault for image, fault in faults.items() if not image.name.startswith(COMPANION)}
     if bad and not skip:
         raise DataError(
             f"{dataset.source}: {count_nouns(len(bad), 'image')} cannot be used: "

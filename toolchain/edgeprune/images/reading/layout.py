@@ -287,8 +287,8 @@ def _instead(found: Found) -> str:
 def notes_of(split: str, found: Found) -> Iterable[Note]:
     """Note what of a split was passed over, or counts twice."""
     if found.hidden:
-        read = [image for image in found.hidden if image in found.images]
-        done = "are read, as ultralytics does" if read else "are not read, as ultralytics does not"
+        are_read = not set(found.hidden).isdisjoint(found.images)
+        done = "are read, as ultralytics does" if are_read else "are not read, as ultralytics does not"
         yield Note(
             "hidden_files",
             f"{split}: {count_nouns(len(found.hidden), 'image')} in hidden folders "
