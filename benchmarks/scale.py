@@ -36,8 +36,9 @@ from edgeprune.images import demo
 from edgeprune.worker.environment import read_resident, read_status
 from edgeprune.worker.sensors.cpu import read_model
 
-EVERY_S = 0.1
-"""Between two looks at the memory. What a step's own process holds at most is told by the kernel, exactly."""
+EVERY_S, LOOK_S = 0.05, 0.5
+"""Between two looks at which step it is, and at the memory of all processes, which takes longer. What the
+build's own process holds at most is told by the kernel, exactly."""
 BEFORE, AFTER = "load", "between steps"
 """What a build does while no stage is being made: before the first one, and after it."""
 PARTIAL = ".partial-"
@@ -251,13 +252,16 @@ class Running:
     """A step while it runs: what its process and all below it hold, looked at now and then."""
 
     def __init__(self, name: str, process: psutil.Process) -> None:
-        self.name, self._process, self._peak_mb = name, process, 0.0
+        self.name, self._process, self._peak_mb, self._next = name, process, 0.0, 0.0
         self._clock, self._cpu_s = time.monotonic(), _cpu_s(process)
         with contextlib.suppress(OSError):  # where it is forbidden, a peak holds for the steps behind as well
             Path(f"/proc/{process.pid}/clear_refs").write_text("5")
 
     def look(self) -> None:
-        """Add up the memory of the processes."""
+        """Add up the memory of the processes, if that was not done just before."""
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + LOOK_S
         below = self._process.children(recursive=True)
         held = [read_resident(one.pid) for one in (self._process, *below)]
         kilobytes = sum(one.pss_kb or one.rss_kb for one in held if one)
