@@ -21,12 +21,13 @@ from edgeprune.pipeline.solve import run as solving
 from edgeprune.pipeline.solve.levers import Proposal
 from edgeprune.pipeline.solve.plan import Pace
 from edgeprune.pipeline.solve.rungs import Entry, Gains, Problem, Sized
-from edgeprune.records.pruning import Lever, Pruning
+from edgeprune.records.pruning import Lever, PassReport, Pruning
 from edgeprune.records.scores import Accuracy
 from edgeprune.records.speedup import Speedup
 
 BUDGET = 0.01
 ORIGINAL = Artifact(Path("original.pt"), "torch", "fp32", "original", None)
+SWAPPED = (PassReport(name="activation", applied=("SiLU to relu in 9 layers",)),)
 CALM = SimpleNamespace(
     whole_ms=10.0,
     step=8,
@@ -126,6 +127,7 @@ def solve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         others: Sequence[Entry] = (),
         measured: bool = True,
         uncut: Artifact = ORIGINAL,
+        plain: Artifact = ORIGINAL,
         **options: Any,
     ) -> tuple[Artifact | None, Pruning, tuple[Entry, ...]]:
         recipe: Recipe = load_recipe(**({"solve__effort": "standard"} | options))
@@ -155,7 +157,8 @@ def solve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
             monkeypatch.setattr(beginning if hasattr(beginning, name) else solving, name, fake)
         profile = cast(DeviceProfile, SimpleNamespace(name="simulated"))
         given = cast(Build, context)
-        chosen, report, entries = solving.solve(given, (ORIGINAL, uncut), profile, {}, others)
+        networks = beginning.Networks(ORIGINAL, plain, uncut, SWAPPED if uncut != plain else ())
+        chosen, report, entries = solving.solve(given, networks, profile, {}, others)
         return chosen.best if chosen else None, report, entries
 
     return run
@@ -290,9 +293,32 @@ def test_an_activation_that_costs_too_much_is_left_as_it_was(solve: Any) -> None
     model, report, entries = solve(world, uncut=network(1.0, 0))
     assert "the activation was left as it was: another one lost 0.2" in report.notes[0]
     assert world.drop(model) <= BUDGET and all(entry.tried.share < 1.0 for entry in entries)
+    (told,) = report.chosen.passes
+    assert told.applied == () and told.refused[0].startswith(
+        "SiLU to relu in 9 layers: before any cut the network with it lost 0.2"
+    )
     named = World(swap=0.2)
     _, report, _ = solve(named, uncut=network(1.0, 0), prune__activation="relu")
     assert report.notes == ()  # who names one has it
+    assert report.chosen.passes == SWAPPED
+
+
+def test_a_second_target_tells_the_passes_of_the_network_that_it_takes(solve: Any) -> None:
+    """The first one's sizes have ReLU, and this target's own uncut network has not."""
+    _, first, entries = solve(World(), uncut=network(1.0, 0))
+    assert first.chosen.passes == SWAPPED
+    _, taken, _ = solve(World(), entries)
+    assert taken.chosen.passes == SWAPPED
+    _, further, _ = solve(World(hard=0.012), entries)
+    assert further.chosen.passes == SWAPPED
+
+
+def test_sparse_training_stays_where_passes_are_put_back(solve: Any) -> None:
+    sparse = network(1.0, 7)
+    world = World(swap=0.2)
+    _, report, entries = solve(world, plain=sparse, uncut=network(1.0, 0), prune__criterion="slim")
+    assert "activation was left as it was" in report.notes[0]
+    assert entries[0].network.sha256.split()[1] == "67"  # 60 epochs more of what sparse training left
 
 
 def test_without_epochs_nothing_is_trained_and_the_sizes_are_judged_as_they_are(solve: Any) -> None:

@@ -25,6 +25,7 @@ from edgeprune.pipeline.prune_to_latency import (
     require_reachable,
     speed_budget,
 )
+from edgeprune.pipeline.solve.begin import Networks
 from edgeprune.pipeline.solve.run import solve
 from edgeprune.pipeline.solve.rungs import Entry
 from edgeprune.pipeline.train import finetune, sparsify, train_aware
@@ -61,24 +62,24 @@ def prune_model(
         tried: sizes that the search for another target of this build has tried.
     """
     recipe = context.recipe
-    dense, training = sparsify(context, original)
-    dense, passes = apply_passes(context, dense, profile)
+    plain, training = sparsify(context, original)
+    dense, passes = apply_passes(context, plain, profile)
     changed = any(one.applied for one in passes)
     found = _cut(context, dense, original, profile, changed)
     if found is None:
-        chosen, report, entries = solve(context, (original, dense), profile, baseline, tried)
+        networks = Networks(original, plain, dense, passes)
+        chosen, report, entries = solve(context, networks, profile, baseline, tried)
         model, imgsz = (chosen.best, chosen.imgsz) if chosen else (None, context.spec.imgsz)
         pruned = Pruned(model, imgsz, report, entries)
     else:
         student, report = found
         if recipe.finetune.epochs:
             student = finetune(context, student, original)
-        pruned = Pruned(student, context.spec.imgsz, report)
+        pruned = Pruned(student, context.spec.imgsz, report.model_copy(update={"passes": passes}))
     if pruned.model and recipe.quantize.aware_epochs and "int8" in profile.precisions:
         aware = train_aware(context.at(pruned.imgsz), pruned.model, original, profile)
         pruned = pruned._replace(model=aware)
-    report = pruned.report.model_copy(update={"sparse": training, "passes": passes})
-    return pruned._replace(report=report)
+    return pruned._replace(report=pruned.report.model_copy(update={"sparse": training}))
 
 
 def apply_passes(

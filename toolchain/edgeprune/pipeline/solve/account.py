@@ -10,7 +10,8 @@ from edgeprune.latency.to_latency import describe_descent
 from edgeprune.pipeline.solve.moves import Plan, shares_left
 from edgeprune.pipeline.solve.plan import Pace, seconds_of
 from edgeprune.pipeline.solve.rungs import Entry, Problem
-from edgeprune.records.pruning import BudgetSearch, Pruning, Rung, SearchEnd
+from edgeprune.records.pruning import BudgetSearch, PassReport, Pruning, Rung, SearchEnd
+from edgeprune.records.scores import Accuracy
 
 
 def plan_words(plan: Plan, pace: Pace | None) -> str:
@@ -66,7 +67,29 @@ def account_for(
         ended=ended,
         notes=tuple(notes),
     )
-    return report.model_copy(update={"search": search})
+    passes = chosen.passes if chosen else problem.passes
+    return report.model_copy(update={"search": search, "passes": passes or ()})
+
+
+def put_back(passes: Sequence[PassReport], lost: Accuracy) -> tuple[tuple[PassReport, ...], str]:
+    """Return the account of passes that a search put back, and a note that says why.
+
+    Args:
+        lost: what val said of the network that they made, trained, before any cut.
+    """
+    why = f"before any cut the network with it lost {lost.drop_words} on val, so the search put it back"
+    reports = tuple(
+        one.model_copy(
+            update={"applied": (), "refused": (*one.refused, *(f"{what}: {why}" for what in one.applied))}
+        )
+        for one in passes
+    )
+    if [one.name for one in passes if one.applied] == ["activation"]:
+        return (
+            reports,
+            f"the activation was left as it was: another one lost {lost.drop_words} on val before any cut",
+        )
+    return reports, f"what passes changed was put back: it lost {lost.drop_words} on val before any cut"
 
 
 def _rung(problem: Problem, entry: Entry, whole: int, chosen: Entry | None) -> Rung:

@@ -18,12 +18,29 @@ from edgeprune.pipeline.solve.plan import GAPS, Pace, plan_search
 from edgeprune.pipeline.solve.rungs import Problem, least_work, measure_pace
 from edgeprune.prune.allocation import on_step
 from edgeprune.records.latency_table import LatencyTable
+from edgeprune.records.pruning import PassReport
 from edgeprune.records.scores import Accuracy
 
 MARGIN = 1.02
 """The smallest size that is asked for, over the smallest that there is."""
 WORTH_PACING = 20
 """Searches of fewer epochs are over before their pace is measured."""
+
+
+class Networks(NamedTuple):
+    """The networks that a search begins with.
+
+    Attributes:
+        original: the user's own.
+        plain: what sparse training made of it, the original without any.
+        uncut: what passes before the cut made of `plain`; the same where they changed nothing.
+        passes: their account.
+    """
+
+    original: Artifact
+    plain: Artifact
+    uncut: Artifact
+    passes: tuple[PassReport, ...] = ()
 
 
 class Begun(NamedTuple):
@@ -44,7 +61,7 @@ class Begun(NamedTuple):
 
 def begin(
     context: Build,
-    networks: tuple[Artifact, Artifact],
+    networks: Networks,
     profile: DeviceProfile,
     baseline: Mapping[str, Accuracy],
     until: float | None,
@@ -54,9 +71,9 @@ def begin(
     Args:
         until: when the time is up, by `time.monotonic`; None where it is not bounded.
     """
-    original, uncut = networks
+    original, uncut = networks.original, networks.uncut
     table, notes = _table(context, uncut, profile)
-    problem = Problem(context, profile, original, uncut, table, baseline)
+    problem = Problem(context, profile, original, uncut, table, baseline, networks.passes)
     sizes = input_sizes(problem)
     least = least_share(problem) * cost_at(problem, sizes[-1])
     gap = GAPS["latency" if table else "macs"]

@@ -9,11 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from edgeprune.config.targets import DeviceProfile
-from edgeprune.core.artifact import Artifact
 from edgeprune.core.errors import BudgetError, ConfigError, InterruptedBuildError
 from edgeprune.pipeline.context import Build
-from edgeprune.pipeline.solve.account import account_for
-from edgeprune.pipeline.solve.begin import Begun, begin
+from edgeprune.pipeline.solve.account import account_for, put_back
+from edgeprune.pipeline.solve.begin import Begun, Networks, begin
 from edgeprune.pipeline.solve.levers import propose
 from edgeprune.pipeline.solve.moves import Cut, Train, Tried, best_of, is_hopeless, next_move
 from edgeprune.pipeline.solve.rungs import Entry, Sized, judge, time_network
@@ -28,7 +27,7 @@ FASTER = 1.02
 
 def solve(
     context: Build,
-    networks: tuple[Artifact, Artifact],
+    networks: Networks,
     profile: DeviceProfile,
     baseline: Mapping[str, Accuracy],
     others: Sequence[Entry] = (),
@@ -36,28 +35,32 @@ def solve(
     """Search the fastest network of a target that keeps to `budget.max_drop`; return it, recovered.
 
     Args:
-        networks: the user's own, and what passes before the cut made of it.
         baseline: accuracy of the user's own network by split.
         others: what the search for another target of this build has tried: judged here first, and where one
             keeps to the budget nothing more is trained.
 
     Returns:
-        What was chosen, None where no size can be cut; the account of what was removed; what was tried.
+        What was chosen, None where no size can be cut; the account of what was removed, with the passes that
+        it has been through; what was tried.
 
     Raises:
         InterruptedBuildError: Ctrl-C before a first size kept to the budget.
     """
-    original, uncut = networks
     hours = context.recipe.solve.hours
     until = time.monotonic() + 3600 * hours if hours is not None else None
     run = _Run(begin(context, networks, profile, baseline, until))
     run.take_over(others)
     notes: tuple[str, ...] = ()
-    if not others and uncut != original and not run.warm_up() and context.recipe.prune.activation == "auto":
-        lost = run.entries[0].tried.short
-        notes = (f"the activation was left as it was: another one lost {lost:.4f} on val before any cut",)
-        run = _Run(begin(context, (original, original), profile, baseline, until))
+    if not others and not run.warm_up() and networks.uncut != networks.plain and run.may_put_back:
+        lost = run.entries[0].short
+        assert lost is not None
+        passes, note = put_back(networks.passes, lost)
+        notes = (note,)
+        networks = networks._replace(uncut=networks.plain, passes=passes)
+        run = _Run(begin(context, networks, profile, baseline, until))
+        run.warm_up()
     run.search(until)
+    run.tell_passes()
     chosen = run.chosen()
     notes = (*notes, *run.notes)
     report = account_for(run.problem, run.plan, tuple(run.entries), chosen, run.ended, notes)
@@ -83,6 +86,23 @@ class _Run:
     def uncut(self) -> Entry:
         """What is cut, before any cut and any training."""
         return Entry(Tried(1.0, 0.0), self.problem.uncut, self.sizes[0])
+
+    @property
+    def may_put_back(self) -> bool:
+        """Whether nobody named the activation, so that the search may leave it as it was."""
+        return self.problem.context.recipe.prune.activation == "auto"
+
+    def tell_passes(self) -> None:
+        """Write into each entry what passes changed in the network that it comes from.
+
+        That is known of what was tried for another target. All else was cut from the next larger size, or
+        from this target's own uncut network.
+        """
+        passes = self.problem.passes
+        for index in sorted(range(len(self.entries)), key=lambda index: -self.entries[index].tried.share):
+            entry = self.entries[index]
+            passes = passes if entry.passes is None else entry.passes
+            self.entries[index] = replace(entry, passes=passes)
 
     def take_over(self, others: Sequence[Entry]) -> None:
         """Judge on this target what was tried for another one."""

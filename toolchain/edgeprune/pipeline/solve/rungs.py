@@ -24,7 +24,7 @@ from edgeprune.pipeline.rows import assess, export_model
 from edgeprune.pipeline.solve.moves import Tried
 from edgeprune.pipeline.solve.plan import Pace
 from edgeprune.records.latency_table import LatencyTable
-from edgeprune.records.pruning import Lever
+from edgeprune.records.pruning import Lever, PassReport
 from edgeprune.records.scores import Accuracy, Record
 from edgeprune.records.speedup import Speedup
 
@@ -40,6 +40,7 @@ class Problem:
         uncut: what is cut: the original, or what passes before the cut made of it.
         table: of `uncut` on the target; None where shares are of multiply-accumulates.
         baseline: accuracy of the original by split.
+        passes: what they changed in `uncut`.
     """
 
     context: Build
@@ -48,6 +49,7 @@ class Problem:
     uncut: Artifact
     table: LatencyTable | None
     baseline: Mapping[str, Accuracy]
+    passes: tuple[PassReport, ...] = ()
 
     @property
     def budget(self) -> float:
@@ -73,6 +75,7 @@ class Entry:
         short, long: what val says of the two networks; None where it was not asked.
         width: share of the uncut network's cost that its widths leave, at any input size.
         levers: the ways to its cost, of which it took one.
+        passes: what was changed before the cut; None until the search has ended.
     """
 
     tried: Tried
@@ -85,6 +88,7 @@ class Entry:
     long: Accuracy | None = None
     width: float = 1.0
     levers: tuple[Lever, ...] = ()
+    passes: tuple[PassReport, ...] | None = None
 
     @property
     def best(self) -> Artifact:
