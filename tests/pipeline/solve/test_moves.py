@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import combinations
 
 import pytest
 from hypothesis import given
@@ -25,6 +26,13 @@ GAP = 1.15
 PLAN = Plan(ladder(0.7, 0.08), short=6, long=60, trainings=4, gap=GAP)
 BUDGET = 0.01
 Curve = Callable[[float], float]
+
+
+RECORDED = ({3: 0.1021, 6: 0.0509, 16: 0.0265},)
+"""Drop of mAP50-95 on val by epochs of a gentle recovery, one curve a line, each point a training of its own.
+
+BCCD, YOLOv8n with ReLU at 320 px cut to 70 % of its latency; 2026-11-30, two cores of a Xeon with AMX.
+"""
 
 
 def search(long: Curve, left: Curve, plan: Plan = PLAN, budget: float = BUDGET) -> list[Tried]:
@@ -87,7 +95,7 @@ def test_with_enough_trainings_it_comes_near_to_the_smallest_size_that_keeps_to_
 
 
 def test_the_ladder_is_left_where_no_recovery_will_bring_it_back() -> None:
-    tried = search(falling(0.004, 3.0), lambda _: 0.5)
+    tried = search(falling(0.02, 3.0), lambda _: 0.5)
     assert min(one.share for one in tried) > PLAN.shares[-1]
     assert len([one for one in tried if one.long is None]) >= 1
 
@@ -126,6 +134,13 @@ def test_without_training_the_sizes_alone_decide() -> None:
     plan = Plan(ladder(0.7, 0.2), 0, 0, 0, GAP)
     best = best_of(search(falling(0.004, 2.0), lambda _: 1.0, plan), BUDGET)
     assert best is not None and best.keeps(BUDGET) and best.long is None
+
+
+@pytest.mark.parametrize("curve", RECORDED)
+def test_the_power_law_fits_recorded_recoveries(curve: dict[int, float]) -> None:
+    for short, long in combinations(curve, 2):
+        plan = replace(PLAN, short=short, long=long)
+        assert curve[short] * expected_share([], plan) == pytest.approx(curve[long], rel=0.25)
 
 
 def test_what_a_long_recovery_leaves_is_measured_as_soon_as_there_is_one() -> None:

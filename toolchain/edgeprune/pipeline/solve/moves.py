@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-EXPONENT = 0.3
-"""Of the power law, until long recoveries tell better: a guess, that the first one of them replaces."""
+EXPONENT = 0.7
+"""Of the power law, until long recoveries tell better. The test holds it to recorded curves."""
 HOPELESS = 3.0
 """Smaller sizes are not tried below one that is expected to miss the budget by so many times."""
 LEAST_BUDGET = 0.002
