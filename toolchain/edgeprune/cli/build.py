@@ -55,9 +55,9 @@ from edgeprune.core.extras import require_build
 @click.option(
     "--effort",
     type=click.Choice(["quick", "standard", "thorough"]),
-    help="Search for the smallest network that keeps to --max-drop, for so long.",
+    help="How thorough the search for the fastest network within --max-drop is, where no size is given.",
 )
-@click.option("--hours", type=number("hours"), help="Search for it, for so many hours at most.")
+@click.option("--hours", type=number("hours"), help="Search for so many hours at most.")
 @click.option("--compare", is_flag=True, help="Also measure what could be run instead of pruning, as fast.")
 @click.option(
     "--smaller",
