@@ -136,7 +136,9 @@ def test_a_pruned_network_is_trained_back_and_read_again(digits: Dataset, tmp_pa
     adapter = choose_adapter(source, load_recipe())
     model: Any = adapter.load(source.file)
     model.names = list(DIGITS)
-    recipe = load_recipe(None, ("prune.ratio=0.4", "finetune.epochs=1", "finetune.batch=6"))
+    recipe = load_recipe(
+        None, ("prune.ratio=0.4", "prune.criterion=l1", "finetune.epochs=1", "finetune.batch=6")
+    )
     original, student, out = (tmp_path / f"{name}.pt" for name in ("original", "student", "out"))
     adapter.save(model, original)
     cut = prune(

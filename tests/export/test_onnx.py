@@ -52,7 +52,12 @@ def test_so_does_the_onnx_file_of_a_pruned_network(
 ) -> None:
     model = adapter.prunable(adapter.load(checkpoints[family]))
     result = prune(
-        model, adapter.unprunable, torch.zeros(1, 3, 64, 64), PruneRecipe(ratio=0.6), 8, Evidence()
+        model,
+        adapter.unprunable,
+        torch.zeros(1, 3, 64, 64),
+        PruneRecipe(ratio=0.6, criterion="l1"),
+        8,
+        Evidence(),
     )
     artifact, check = export_to(result.model, tiny, tmp_path / "model.onnx")
     assert_whole(artifact, check)

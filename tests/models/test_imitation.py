@@ -66,7 +66,13 @@ def test_a_cut_network_comes_nearer_to_its_original(digits: Dataset, tmp_path: P
     with torch.no_grad():
         model[-1].weight.mul_(20)  # type: ignore[union-attr, operator]
     adapter.save(model, original)
-    tuning = ("prune.ratio=0.4", "finetune.epochs=20", "finetune.batch=8", "finetune.lr0=0.005")
+    tuning = (
+        "prune.ratio=0.4",
+        "prune.criterion=l1",
+        "finetune.epochs=20",
+        "finetune.batch=8",
+        "finetune.lr0=0.005",
+    )
     recipe, size = load_recipe(None, tuning), (24, 32)
     spec, post = adapter.preprocess(size), adapter.info(model).postprocess
     cut = prune(model, adapter.unprunable, torch.zeros(spec.shape), recipe.prune, 2, Evidence(0, (0.7, 0.3)))

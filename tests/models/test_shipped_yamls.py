@@ -119,7 +119,12 @@ def test_a_shipped_model_goes_through_all_stages(path: Path, tmp_path: Path, pic
     info = adapter.info(model)
     side = 2 * info.stride
     pruned = prune(
-        model, adapter.unprunable, torch.zeros(1, 3, side, side), PruneRecipe(ratio=0.5), 8, Evidence()
+        model,
+        adapter.unprunable,
+        torch.zeros(1, 3, side, side),
+        PruneRecipe(ratio=0.5, criterion="l1"),
+        8,
+        Evidence(),
     )
     assert pruned.report.params_after < pruned.report.params_before
     assert time.process_time() - began < MOST_SECONDS
@@ -160,7 +165,12 @@ def test_a_family_keeps_its_cut_through_training_and_builds(
     model.names = dict(enumerate(dataset.names))
     side = max(64, adapter.info(model).stride)
     cut = prune(
-        model, adapter.unprunable, torch.zeros(1, 3, side, side), PruneRecipe(ratio=0.5), 8, Evidence()
+        model,
+        adapter.unprunable,
+        torch.zeros(1, 3, side, side),
+        PruneRecipe(ratio=0.5, criterion="l1"),
+        8,
+        Evidence(),
     )
     assert parameters(cut.model) < 0.6 * parameters(model)
     adapter.save(cut.model, tmp_path / "student.pt")
@@ -193,7 +203,12 @@ def test_blocks_that_cannot_be_followed_are_named(tmp_path: Path) -> None:
     adapter = adapter_of(checkpoint := written(FOLDER / "12" / "yolo12.yaml", tmp_path / "x.pt"))
     model = adapter.prunable(adapter.load(checkpoint))
     report = prune(
-        model, adapter.unprunable, torch.zeros(1, 3, 64, 64), PruneRecipe(ratio=0.5), 8, Evidence()
+        model,
+        adapter.unprunable,
+        torch.zeros(1, 3, 64, 64),
+        PruneRecipe(ratio=0.5, criterion="l1"),
+        8,
+        Evidence(),
     ).report
     assert report.whole[0] == "model.6.m.0.0.attn (AAttn)"
     kept = [layer for layer in report.layers if layer.layer.startswith("model.6.m.0.0.attn.")]
@@ -204,7 +219,7 @@ def test_blocks_that_cannot_be_followed_are_named(tmp_path: Path) -> None:
             model,
             adapter.unprunable,
             torch.zeros(1, 3, 64, 64),
-            PruneRecipe(ratio=0.5, skip=("*",)),
+            PruneRecipe(ratio=0.5, criterion="l1", skip=("*",)),
             8,
             Evidence(),
         )

@@ -39,7 +39,9 @@ def test_every_stage_loads_what_the_one_before_saved(odd: Path, tmp_path: Path) 
     with trusting(True):
         adapter.save(adapter.load(odd), original := tmp_path / "original.pt")
         model = adapter.prunable(adapter.load(original))
-        pruned = prune(model, adapter.unprunable, EXAMPLE, PruneRecipe(ratio=0.5), 8, Evidence())
+        pruned = prune(
+            model, adapter.unprunable, EXAMPLE, PruneRecipe(ratio=0.5, criterion="l1"), 8, Evidence()
+        )
         assert pruned.report.whole == ("model.1.1 (Shuffled)",)
         assert pruned.report.params_after < pruned.report.params_before / 2
         adapter.save(pruned.model, smaller := tmp_path / "pruned.pt")
@@ -95,7 +97,9 @@ def test_a_fused_checkpoint_is_pruned(checkpoints: dict[str, Path], tmp_path: Pa
     model = adapter.prunable(adapter.load(path))
     image = torch.rand(1, 3, 64, 64)
     assert torch.allclose(model(image)[0], adapter.load(path)(image)[0], atol=1e-4)
-    report = prune(model, adapter.unprunable, EXAMPLE, PruneRecipe(ratio=0.5), 8, Evidence()).report
+    report = prune(
+        model, adapter.unprunable, EXAMPLE, PruneRecipe(ratio=0.5, criterion="l1"), 8, Evidence()
+    ).report
     assert report.params_after < report.params_before / 2
 
 

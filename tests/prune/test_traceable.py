@@ -24,7 +24,9 @@ made = cache(network)
 
 def test_the_halves_of_a_feature_map_stay_equally_wide_and_on_the_step() -> None:
     model = detect.prunable(made("yolov9e"))
-    cut = prune(model, detect.unprunable, EXAMPLE, PruneRecipe(ratio=0.4), 8, Evidence()).model
+    cut = prune(
+        model, detect.unprunable, EXAMPLE, PruneRecipe(ratio=0.4, criterion="l1"), 8, Evidence()
+    ).model
     blocks = [module for module in cut.modules() if isinstance(module, ADown)]
     assert len(blocks) == sum(isinstance(module, ADown) for module in model.modules()) > 0
     for block in blocks:
@@ -40,7 +42,9 @@ def test_the_widths_of_every_layer_follow_those_of_its_groups(stem: str) -> None
     fixed = detect.unprunable(model)
     groups = find_groups(trace(model, EXAMPLE, fixed), model, fixed)
     original = {group.name: group.width for group in groups}
-    cut = prune(model, detect.unprunable, EXAMPLE, PruneRecipe(ratio=0.4), 8, Evidence()).model
+    cut = prune(
+        model, detect.unprunable, EXAMPLE, PruneRecipe(ratio=0.4, criterion="l1"), 8, Evidence()
+    ).model
     keep = {group.name: cut.get_submodule(group.name).out_channels // group.ties for group in groups}
     assert any(width < original[name] for name, width in keep.items())
     for layer in layers_of(model, EXAMPLE, groups):

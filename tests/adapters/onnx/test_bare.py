@@ -50,7 +50,7 @@ def test_every_group_is_cut_exactly_and_a_shuffle_is_left_whole(
 def test_a_pruned_network_is_saved_and_exported_with_its_names(adapter: BareOnnx, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = adapter.load(exported(Cells(), tmp_path / "net.onnx"))
-    recipe = load_recipe(None, ("prune.ratio=0.3",)).prune
+    recipe = load_recipe(None, ("prune.ratio=0.3", "prune.criterion=l1")).prune
     network = adapter.prunable(model)
     cut = prune(network, adapter.unprunable, torch.zeros(1, 3, *SIZE), recipe, 4, Evidence(0, (0.7, 0.3)))
     assert cut.report.params_after < cut.report.params_before

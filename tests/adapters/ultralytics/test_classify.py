@@ -78,7 +78,7 @@ def teacher(classifiers: dict[str, Path], digits: Dataset, tmp_path_factory: pyt
 @pytest.fixture(scope="module")
 def student(teacher: Path, digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a checkpoint pruned from the teacher's."""
-    less = pruned(adapter.prunable(adapter.load(teacher)), digits, PruneRecipe(ratio=0.5))
+    less = pruned(adapter.prunable(adapter.load(teacher)), digits, PruneRecipe(ratio=0.5, criterion="l1"))
     recalibrate(less, batches(digits, SPEC, seed=0))
     path = tmp_path_factory.mktemp("student") / "student.pt"
     adapter.save(less, path)
@@ -265,7 +265,11 @@ def test_a_teacher_teaches_what_the_labels_deny_and_training_keeps_shape_classes
     before = set(data.rglob("*"))
     novice, out = tmp_path / "novice.pt", tmp_path / "out" / "recovered.pt"
     out.parent.mkdir()
-    model = pruned(adapter.prunable(adapter.load(classifiers["yolov8n-cls"])), digits, PruneRecipe(ratio=0.3))
+    model = pruned(
+        adapter.prunable(adapter.load(classifiers["yolov8n-cls"])),
+        digits,
+        PruneRecipe(ratio=0.3, criterion="l1"),
+    )
     recalibrate(model, batches(digits, SPEC, seed=0))
     adapter.save(model, novice)
     train(novice, teacher, data, out, 15)

@@ -41,7 +41,12 @@ def students(checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPathFact
     for family, path in checkpoints.items():
         model = adapter.prunable(adapter.load(path))
         result = prune(
-            model, adapter.unprunable, torch.zeros(1, 3, 64, 64), PruneRecipe(ratio=0.6), 8, Evidence()
+            model,
+            adapter.unprunable,
+            torch.zeros(1, 3, 64, 64),
+            PruneRecipe(ratio=0.6, criterion="l1"),
+            8,
+            Evidence(),
         )
         adapter.save(result.model, folder / f"{family}.pt")
     return {family: folder / f"{family}.pt" for family in FAMILIES}

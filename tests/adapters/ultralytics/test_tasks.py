@@ -145,7 +145,7 @@ def test_an_exported_file_gives_all_outputs_and_takes_nms_where_onnx_has_it(
 def pruned(adapter: ModelAdapter, model: Any, out: Path) -> Path:
     """Write a checkpoint with fewer channels."""
     example = torch.zeros(1, 3, IMGSZ, IMGSZ)
-    recipe = PruneRecipe(ratio=0.3)
+    recipe = PruneRecipe(ratio=0.3, criterion="l1")
     less = prune(adapter.prunable(model), adapter.unprunable, example, recipe, 4, Evidence()).model
     adapter.save(less, out)
     return out
