@@ -34,6 +34,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return render(tmp_path_factory.mktemp("digits") / "data", {"train": 16, "val": 20})
 
 
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a build folder of all tests here: the export, int8 and their accuracies are made in it once."""
+    return tmp_path_factory.mktemp("guarded") / "build"
+
+
 class Opened:
     """A build folder, opened again and again as by one process after the other."""
 
@@ -69,11 +75,10 @@ def _guarded(context: Build, onnx: Artifact, baseline: dict[str, Accuracy]) -> C
 
 
 def test_a_network_that_int8_ruined_is_recovered_and_its_float_layers_are_named(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All layers S8S8 and the decode in int8 too: mAP 0. The guard is stopped on its way and goes on."""
     monkeypatch.setattr(guarding, "IMAGES", 4)
-    out = tmp_path / "build"
     opened = Opened(data, out, "openvino", *BAD)
     context, row, onnx, baseline = opened.rows()
     assert baseline["val"].score > 0.5 and row.accuracy["val"].score < 0.01
@@ -97,23 +102,23 @@ def test_a_network_that_int8_ruined_is_recovered_and_its_float_layers_are_named(
     assert any("in float: drops by" in text for text in opened.told)
 
 
-def test_a_row_that_holds_or_a_guard_that_is_off_is_left_alone(data: Path, tmp_path: Path) -> None:
-    opened = Opened(data, tmp_path, "openvino", *BAD, "quantize.guard=false")
+def test_a_row_that_holds_or_a_guard_that_is_off_is_left_alone(data: Path, out: Path) -> None:
+    opened = Opened(data, out, "openvino", *BAD, "quantize.guard=false")
     context, row, onnx, baseline = opened.rows()
     assert _guarded(context, onnx, baseline) == row
-    opened = Opened(data, tmp_path, "openvino", *BAD, "budget.max_drop=1")
+    opened = Opened(data, out, "openvino", *BAD, "budget.max_drop=1")
     context, row, onnx, baseline = opened.rows()
     assert _guarded(context, onnx, baseline) == row
 
 
-def test_a_model_that_misses_the_budget_in_float_is_left_alone(data: Path, tmp_path: Path) -> None:
-    opened = Opened(data, tmp_path, "openvino", *BAD)
+def test_a_model_that_misses_the_budget_in_float_is_left_alone(data: Path, out: Path) -> None:
+    opened = Opened(data, out, "openvino", *BAD)
     context, row, onnx, baseline = opened.rows()
     better = {split: one.model_copy(update={"score": one.score + 0.02}) for split, one in baseline.items()}
     assert _guarded(context, onnx, better) == row
     assert opened.told[-1].endswith("so it does in float, by 0.0200")
 
 
-def test_a_scheme_that_the_runtime_does_not_read_is_refused(data: Path, tmp_path: Path) -> None:
+def test_a_scheme_that_the_runtime_does_not_read_is_refused(data: Path, out: Path) -> None:
     with pytest.raises(ConfigError, match=r"quantize.scheme: .* does not read what 'nncf' writes"):
-        Opened(data, tmp_path, "onnxruntime", "quantize.scheme=nncf")
+        Opened(data, out, "onnxruntime", "quantize.scheme=nncf")
