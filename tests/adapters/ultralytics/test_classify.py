@@ -164,7 +164,9 @@ def test_what_the_linear_layer_reads_counts(
     group = last_group(find_groups(trace(model, EXAMPLE, fixed), model, fixed))
     scores = CRITERIA[criterion](group, evidence_for(PruneContext(adapter, digits, SPEC, recipe), model))
     assert scores.shape == (1280,)
-    assert float(scores.mean()) == pytest.approx(1)
+    assert criterion == "taylor" or float(scores.mean()) == pytest.approx(
+        1
+    )  # that one is in the unit of the loss
     assert scores[8] == 0 if criterion == "apoz" else scores.argmax() == 7
 
 
