@@ -188,9 +188,8 @@ def pruned_by(
     dense, _ = sparsify(context, original)
     student, predicted_ms = cut(context, dense, table, goal_ms)
     imgsz, goal = context.spec.imgsz, f"{goal_ms:.2f} ms"
-    report = describe_descent(
-        context.adapter, dense.path, student.path, imgsz, recipe.prune, table.step, goal
-    )
+    sized = ((dense.path, imgsz), (student.path, imgsz))
+    report = describe_descent(context.adapter, *sized, recipe.prune, table.step, goal)
     recovered = finetune(context, student, original) if recipe.finetune.epochs else student
     network = Network(
         name=recipe.prune.criterion,
