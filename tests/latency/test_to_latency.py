@@ -51,7 +51,8 @@ def test_a_cut_keeps_to_its_goal_and_is_measured(
     for name, kept in found.keep.items():
         assert kept == table.original[name] or kept % table.step == 0
     paths = checkpoints["yolov8n"], tmp_path / "model.pt"
-    report = describe_descent(ADAPTER, *paths, 64, PruneRecipe(), table.step, "60 FPS")
+    sized = [(path, 64) for path in paths]
+    report = describe_descent(ADAPTER, *sized, PruneRecipe(), table.step, "60 FPS")
     assert (report.goal, report.step) == ("60 FPS", table.step)
     assert report.params_after < report.params_before and report.macs_after < report.macs_before
     widths = {layer.layer: layer.after for layer in report.layers}
@@ -62,7 +63,7 @@ def test_a_cut_keeps_to_its_goal_and_is_measured(
     assert run.pairs in (6, 10)
     assert run.before_ms > 0 and run.after_ms > 0
     both = [checkpoints["yolov8n"], tmp_path / "model.pt"]
-    (gain,) = compare_checkpoints(ADAPTER, both, 64, ORT, table, quickly())
+    (gain,) = compare_checkpoints(ADAPTER, [(path, 64) for path in both], ORT, table, quickly())
     assert gain.times > 0 and gain.turns > 0
 
 
