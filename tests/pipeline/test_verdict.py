@@ -267,6 +267,8 @@ def test_a_budget_that_nothing_was_measured_for_is_not_kept_silently() -> None:
     )
     slow = refuse([row("original", "int8", 6.0, peak_mb=None)], budget)
     assert left_open(slow, budget) == ()  # a budget is missed, whatever the memory is
+    missed = refuse([row("original", "int8", 6.0, peak_mb=50), row("pruned", "int8", None)], budget)
+    assert left_open(missed, budget) == ()  # what an absent target would do makes no doubt of it
     beside = refuse([row("original", "int8", 4.0, peak_mb=50), row("pruned", "int8", None)], budget)
     assert choose(beside) == beside[0] and left_open(beside, budget) == ()
 
