@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import edgeprune.core.threads  # noqa: F401  (it notes the user's OMP_NUM_THREADS before ultralytics sets it)
 from edgeprune.core.privacy import send_nothing
 
 __version__ = "0.5.0"

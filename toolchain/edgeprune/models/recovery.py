@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import nn
 
+from edgeprune.core.threads import training_threads
 from edgeprune.models.adapter import Batch, ModelAdapter
 from edgeprune.models.easing import EASED, ease, set_share, settle
 from edgeprune.models.predictor import predictor
@@ -107,14 +108,15 @@ def descend(
     def say(share: float, text: str) -> None:
         training.progress(share, f"{text}, best {best:.3f}" if math.isfinite(best) else text)
 
-    for _, plain in epochs_of(replace(training, progress=say), model, parameters, add_gradients):
-        score = rate(adapter, plain, training).score
-        since = 0 if score > best else since + 1
-        if score >= best:  # of equals the later one, trained at the lower rate
-            best = score
-            adapter.save(plain, training.out)
-        if since > training.recipe.finetune.patience > 0:
-            return
+    with all_cores():
+        for _, plain in epochs_of(replace(training, progress=say), model, parameters, add_gradients):
+            score = rate(adapter, plain, training).score
+            since = 0 if score > best else since + 1
+            if score >= best:  # of equals the later one, trained at the lower rate
+                best = score
+                adapter.save(plain, training.out)
+            if since > training.recipe.finetune.patience > 0:
+                return
 
 
 def epochs_of(
@@ -127,7 +129,6 @@ def epochs_of(
 
     None is yielded while the network still has a share of SiLU. The arguments are those of `descend`.
     """
-    use_all_cores()
     tuning = training.recipe.finetune
     steps = steps_of_epoch(training)
     kind = {"AdamW": torch.optim.AdamW, "SGD": torch.optim.SGD}[tuning.optimizer]
@@ -192,14 +193,19 @@ def device_of(training: Training) -> torch.device:
     return torch.device(f"cuda:{first}" if first.isdigit() else first)
 
 
-def use_all_cores() -> None:
-    """Compute on every core that this process may use, for the rest of it.
+@contextmanager
+def all_cores() -> Iterator[None]:
+    """Compute on every core that this process may use, see `core.threads`; afterwards as before.
 
     ultralytics leaves one to its loaders wherever it has chosen a device, and these take little of it: on two
     cores an epoch of BCCD at 320 px (YOLOv8n, bfloat16) took 15.0 s so and takes 8.9 s with both.
     """
-    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    torch.set_num_threads(len(allowed))
+    before = torch.get_num_threads()
+    torch.set_num_threads(training_threads())
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def rate(adapter: ModelAdapter, model: nn.Module, training: Training) -> Accuracy:

@@ -35,6 +35,7 @@ TRAVELS = (
     "core/protobuf.py",
     "core/redaction.py",
     "core/resources.py",
+    "core/threads.py",
     "core/variables.py",
     "images/__init__.py",
     "images/batches.py",

@@ -32,7 +32,7 @@ from edgeprune.images.reading.view import write_view
 from edgeprune.images.size import sides
 from edgeprune.models import Progress, Training
 from edgeprune.models.easing import EASED, ease, set_share, settle
-from edgeprune.models.recovery import use_all_cores
+from edgeprune.models.recovery import all_cores
 
 STUDENT, TEACHER = "student.pt", "teacher.pt"
 report_to_nobody()  # here, since ultralytics' own launcher imports this module in each of its processes
@@ -186,7 +186,8 @@ def train(
             trainer = trainer_class(overrides=overrides)
             trainer.add_callback("on_train_batch_end", _reporter(training.progress))
             trainer.add_callback("on_train_start", _hasten)
-            trainer.train()
+            with all_cores():
+                trainer.train()
     except (RuntimeError, ValueError, TypeError) as exc:
         tail = shorten(exc)
         raise EdgepruneError(f"training failed: {tail} (more in {log.name} of the build folder)") from exc
@@ -240,11 +241,8 @@ def _overrides(checkpoint: Path, data: Path, training: Training, work: Path) -> 
 
 
 def _hasten(trainer: Any) -> None:
-    """Train on all cores, in bfloat16 where a CPU has it in hardware; what is validated stays float32."""
-    if trainer.device.type != "cpu":
-        return
-    use_all_cores()
-    if not trainer.in_bfloat16 or not computes_bfloat16():
+    """Train in bfloat16 where a CPU has it in hardware; the averaged copy that is validated stays float32."""
+    if trainer.device.type != "cpu" or not trainer.in_bfloat16 or not computes_bfloat16():
         return
     model = unwrap_model(trainer.model)
     if isinstance(model, DistillationModel):
