@@ -53,15 +53,15 @@ def test_what_was_taken_and_what_a_larger_budget_would_buy_is_said() -> None:
 
 def test_each_way_to_a_size_is_shown_with_what_was_taken() -> None:
     levers = tuple(
-        Lever(metric="mAP50-95", imgsz=imgsz, width=width, score=score, taken=imgsz == 256)
-        for imgsz, width, score in ((320, 0.5, 0.41), (256, 0.8, 0.52))
+        Lever(metric="mAP50-95", imgsz=imgsz, width=width, score=score, recovered=later, taken=imgsz == 256)
+        for imgsz, width, score, later in ((320, 0.5, 0.41, None), (256, 0.8, 0.52, 0.55))
     )
     search = _search(_rung(0.7, 0.004, imgsz=320), TAKEN.model_copy(update={"imgsz": 256, "levers": levers}))
     shown = levers_table(search)
     assert shown is not None
     assert [[cell.text for cell in line.cells] for line in shown.lines] == [
-        ["50", "320", "50", "0.4100", "left"],
-        ["50", "256", "80", "0.5200", "taken"],
+        ["50", "320", "50", "0.4100", "–", "left"],
+        ["50", "256", "80", "0.5200", "0.5500", "taken"],
     ]
     assert [line.cells[1].text for line in rungs_table(search).lines] == ["320", "256"]
     assert "2.00 times as fast as the original at 256 px" in search_words(search)[1]

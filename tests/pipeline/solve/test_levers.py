@@ -52,35 +52,38 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> dict[ImageSize, float]:
     return scores
 
 
-def test_the_input_that_loses_least_is_taken_and_the_others_are_told(scored: dict[ImageSize, float]) -> None:
+def test_what_loses_least_right_after_the_cut_comes_first(scored: dict[ImageSize, float]) -> None:
     scored.update({320: 0.5, 288: 0.55, 256: 0.52})
-    made, told = levers.propose(problem(), ABOVE, 0.7, SIZES)
-    assert (made.imgsz, made.network.sha256) == (288, "cut 8.24")  # .7 of the cost is .82 of it at 288 px
-    assert made.predicted_ms == pytest.approx(7.0)
-    assert [(lever.imgsz, lever.score, lever.taken) for lever in told] == [
-        (320, 0.5, False), (288, 0.55, True), (256, 0.52, False),
+    found = levers.propose(problem(), ABOVE, 0.7, SIZES)
+    assert [(one.imgsz, one.score) for one in found] == [(288, 0.55), (256, 0.52), (320, 0.5)]
+    assert found[0].network.sha256 == "cut 8.24"  # .7 of the cost is .82 of it at 288 px
+    assert found[0].predicted_ms == pytest.approx(7.0) and found[1].width == 1.0
+    told = levers.levers_of(problem(), found, {found[0]: 0.56, found[1]: 0.57}, found[1])
+    assert [(lever.imgsz, lever.recovered, lever.taken) for lever in told] == [
+        (288, 0.56, False), (256, 0.57, True), (320, None, False),
     ]  # fmt: skip
-    assert told[2].width == 1.0
 
 
 def test_a_smaller_input_alone_leaves_the_network_as_it_is(scored: dict[ImageSize, float]) -> None:
     scored.update({320: 0.5, 288: 0.6})
-    made, told = levers.propose(problem(), ABOVE, 0.85, SIZES)
-    assert (made.network, made.imgsz, made.width) == (UNCUT, 288, 1.0)
-    assert len(told) == 2  # what is smaller still would be faster than asked for
+    found = levers.propose(problem(), ABOVE, 0.85, SIZES)
+    assert len(found) == 2  # what is smaller still would be faster than asked for
+    assert (found[0].network, found[0].imgsz, found[0].width) == (UNCUT, 288, 1.0)
+    assert found[0].differs_from(ABOVE)
+    assert not levers.Proposal(UNCUT, 320, 1.0, 10.0).differs_from(ABOVE)
 
 
 def test_what_widths_do_not_reach_a_smaller_input_may(scored: dict[ImageSize, float]) -> None:
     scored.update({288: 0.3, 256: 0.4})
-    made, told = levers.propose(problem(), ABOVE, 0.35, SIZES)
-    assert (made.imgsz, [lever.imgsz for lever in told]) == (256, [288, 256])
+    assert [one.imgsz for one in levers.propose(problem(), ABOVE, 0.35, SIZES)] == [256, 288]
     with pytest.raises(BudgetError, match="no widths reach it"):
         levers.propose(problem(), ABOVE, 0.1, SIZES[:2])
 
 
 def test_with_one_input_size_nothing_is_judged_before_the_recovery(scored: dict[ImageSize, float]) -> None:
-    made, told = levers.propose(problem(), ABOVE, 0.7, (320,))
-    assert (made.imgsz, made.width, told) == (320, pytest.approx(0.7), ())
+    (made,) = levers.propose(problem(), ABOVE, 0.7, (320,))
+    assert (made.imgsz, made.width, made.score) == (320, pytest.approx(0.7), None)
+    assert levers.levers_of(problem(), [made], {}, made) == ()
 
 
 def test_inputs_of_a_size_that_the_user_gave_stay() -> None:

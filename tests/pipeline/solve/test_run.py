@@ -21,7 +21,7 @@ from edgeprune.pipeline.solve import run as solving
 from edgeprune.pipeline.solve.levers import Proposal
 from edgeprune.pipeline.solve.plan import Pace
 from edgeprune.pipeline.solve.rungs import Entry, Gains, Problem, Sized
-from edgeprune.records.pruning import Lever, PassReport, Pruning
+from edgeprune.records.pruning import PassReport, Pruning
 from edgeprune.records.scores import Accuracy
 from edgeprune.records.speedup import Speedup
 
@@ -67,6 +67,8 @@ class World:
         swap: what another activation costs before any cut.
         noise: of a measurement, to either side.
         unsure: how far the interval of a drop reaches to either side.
+        sizes: inputs that may be taken; a smaller one is always better right after the cut.
+        scores: after the short recovery, by input.
     """
 
     hard: float = 0.004
@@ -76,6 +78,8 @@ class World:
     swap: float = 0.0
     noise: float = 0.0
     unsure: float = 0.003
+    sizes: tuple[ImageSize, ...] = (64,)
+    scores: dict[ImageSize, float] = field(default_factory=dict)
     table: Any = field(default_factory=lambda: CALM)
     trained: list[tuple[float, int]] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
@@ -103,12 +107,13 @@ class World:
         share = share_of(model)
         return 12.0 if self.slow[0] < share < self.slow[1] else 10 * share
 
-    def propose(
-        self, _: Problem, above: Entry, share: float, sizes: Sequence[ImageSize]
-    ) -> tuple[Proposal, tuple[Lever, ...]]:
+    def propose(self, _: Problem, above: Entry, share: float, sizes: Sequence[ImageSize]) -> list[Proposal]:
         if share < self.least:
             raise BudgetError(f"no widths reach {share:.3f}")
-        return Proposal(network(share, 0), sizes[0], share, 10 * share), ()
+        narrow = Proposal(network(share, 0), sizes[0], share, 10 * share, 0.5)
+        if len(sizes) == 1:
+            return [narrow]
+        return [Proposal(network(share * 1.0001, 0), sizes[1], 1.0, 10 * share, 0.6), narrow]
 
     def finetune(self, _: Build, student: Artifact, teacher: Artifact, epochs: int) -> Artifact:
         assert teacher == ORIGINAL
@@ -134,6 +139,7 @@ def solve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         context = SimpleNamespace(
             at=lambda imgsz: context,
             recipe=recipe,
+            info=SimpleNamespace(metric="top-1"),
             notify=lambda stage, share, text: world.said.append(text),
             testbed=SimpleNamespace(measures=lambda profile: measured),
             request=SimpleNamespace(out=tmp_path),
@@ -141,7 +147,8 @@ def solve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         fakes = {
             "latency_table": lambda *_: world.table,
             "propose": world.propose,
-            "input_sizes": lambda problem: (64,),
+            "input_sizes": lambda problem: world.sizes,
+            "score_of": lambda problem, model, imgsz: world.scores[imgsz],
             "cost_at": lambda problem, imgsz: 1.0,
             "time_network": world.time if measured else lambda *_: None,
             "judge": lambda problem, network, guarded: world.judge(network.model),
@@ -237,6 +244,18 @@ def test_a_size_that_is_not_faster_is_not_trained(solve: Any) -> None:
 def test_a_noisy_measurement_refuses_nothing_that_may_be_faster(solve: Any) -> None:
     _, _, entries = solve(World(noise=0.5))
     assert not any(entry.tried.slow for entry in entries)
+
+
+def test_of_two_ways_to_a_size_the_one_that_recovers_better_is_taken(solve: Any) -> None:
+    world = World(sizes=(64, 32), scores={64: 0.8, 32: 0.7})
+    _, report, entries = solve(world)
+    assert report.plan.rivals == 2 and "each of up to 2 ways to it" in world.said[0]
+    for entry in entries:
+        assert entry.imgsz == 64
+        told = [(lever.imgsz, lever.score, lever.recovered, lever.taken) for lever in entry.levers]
+        assert told == [(32, 0.6, 0.7, False), (64, 0.5, 0.8, True)]
+    shorts = [share for share, epochs in world.trained if epochs == report.plan.short]
+    assert len(shorts) == 2 * len(entries)
 
 
 def test_what_cannot_be_cut_ends_the_ladder_and_is_noted(solve: Any) -> None:

@@ -100,12 +100,14 @@ class Lever(ScoredRecord):
     Attributes:
         width: share of the uncut network's cost that the widths leave.
         score: on val right after surgery, in float, before any training.
+        recovered: the same after the short recovery; null where it did not get one.
         taken: whether the rung was made so.
     """
 
     imgsz: ImageSize
     width: float
     score: float
+    recovered: float | None = None
     taken: bool
 
 

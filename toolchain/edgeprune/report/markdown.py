@@ -146,7 +146,7 @@ def _pruning(pruning: Pruning) -> list[str]:
 def _search(search: BudgetSearch) -> list[str]:
     levers = levers_table(search)
     parts = [escape(" ".join(search_words(search))), pipes(rungs_table(search))]
-    return [*parts, *(["Each way to a size, before any training:", pipes(levers)] if levers else [])]
+    return [*parts, *(["Each way to a size:", pipes(levers)] if levers else [])]
 
 
 def _evidence(report: Report) -> list[str]:

@@ -58,6 +58,7 @@ def levers_table(search: BudgetSearch) -> Table | None:
         Head("input", "px"),
         Head("widths cut to", "%"),
         Head(f"{search.metric} after the cut"),
+        Head("after", f"{search.epochs_short} epochs"),
         Head("", numeric=False),
     ]
     rows = [
@@ -66,6 +67,7 @@ def levers_table(search: BudgetSearch) -> Table | None:
             word(size_text(lever.imgsz)),
             number(100 * lever.width, 0),
             number(lever.score, 4),
+            number(lever.recovered, 4, "not trained"),
             word("taken" if lever.taken else "left"),
         ]
         for one in sorted(search.rungs, key=lambda one: -one.share)

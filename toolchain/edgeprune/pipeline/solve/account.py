@@ -21,8 +21,9 @@ def plan_words(plan: Plan, pace: Pace | None) -> str:
     if not plan.short:
         return f"up to {len(plan.shares)} sizes, none trained"
     first = f"{plan.first} epochs before any cut, then " if plan.first else ""
+    ways = f" (each of up to {plan.rivals} ways to it)" if plan.rivals > 1 else ""
     words = (
-        f"{first}up to {len(plan.shares)} sizes of {plan.short} epochs, then up to {plan.trainings} "
+        f"{first}up to {len(plan.shares)} sizes of {plan.short} epochs{ways}, then up to {plan.trainings} "
         f"recoveries of {plan.long}"
     )
     if pace is None:

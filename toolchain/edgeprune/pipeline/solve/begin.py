@@ -12,7 +12,7 @@ from edgeprune.images.size import ImageSize
 from edgeprune.pipeline.context import Build
 from edgeprune.pipeline.prune_to_latency import latency_table
 from edgeprune.pipeline.solve.account import plan_words
-from edgeprune.pipeline.solve.levers import cost_at, input_sizes
+from edgeprune.pipeline.solve.levers import RIVALS, cost_at, input_sizes
 from edgeprune.pipeline.solve.moves import Plan
 from edgeprune.pipeline.solve.plan import GAPS, Pace, plan_search
 from edgeprune.pipeline.solve.rungs import Problem, least_work, measure_pace
@@ -77,12 +77,12 @@ def begin(
     sizes = input_sizes(problem)
     least = least_share(problem) * cost_at(problem, sizes[-1])
     gap = GAPS["latency" if table else "macs"]
-    recipe, changed = context.recipe, uncut != original
-    plan, pace = plan_search(recipe, least, gap=gap, changed=changed), None
+    recipe, changed, rivals = context.recipe, uncut != original, min(RIVALS, len(sizes))
+    plan, pace = plan_search(recipe, least, gap=gap, changed=changed, rivals=rivals), None
     if plan.long and plan.shares and (plan.epochs >= WORTH_PACING or until is not None):
         pace = measure_pace(problem)
         seconds = None if until is None else until - time.monotonic()
-        plan = plan_search(recipe, least, pace, seconds, gap, changed)
+        plan = plan_search(recipe, least, pace, seconds, gap, changed, rivals)
     context.notify("solve", 0.0, plan_words(plan, pace))
     return Begun(problem, plan, pace, sizes, notes)
 

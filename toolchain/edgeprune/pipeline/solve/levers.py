@@ -1,13 +1,15 @@
 """What may make the next size: narrower layers, or a smaller input with wider ones. Measured, then chosen.
 
 At each input size the integer program gives the most important widths for what is left of the cost. So
-choosing among the sizes solves both together. The choice is by accuracy right after surgery, as NetAdapt
-(arXiv 1804.03230) chooses among layers: what an importance promises is no measure between levers.
+choosing among the sizes solves both together. What an importance promises is no measure between levers. The
+two that are most accurate right after surgery get the short recovery, and the better one then is taken, as
+NetAdapt (arXiv 1804.03230) chooses among layers: a narrower network gains more by a recovery than one with a
+smaller input does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +30,8 @@ from edgeprune.records.speedup import Speedup
 
 MOST = 3
 """So many input sizes are tried for one rung."""
+RIVALS = 2
+"""So many of them get a short recovery."""
 SAME = 0.999
 """Widths that leave this share of what was there are those that were there."""
 
@@ -39,12 +43,18 @@ class Proposal(NamedTuple):
         imgsz: size of its input.
         width: share of the uncut network's cost that its widths leave, at any input size.
         predicted_ms: by the table; None without one.
+        score: on val right after surgery, in float; None where there is no other proposal.
     """
 
     network: Artifact
     imgsz: ImageSize
     width: float
     predicted_ms: float | None
+    score: float | None = None
+
+    def differs_from(self, above: Entry) -> bool:
+        """Whether it is another network, or has another input, than what it was cut from."""
+        return (self.network, self.imgsz) != (above.best, above.imgsz)
 
 
 def input_sizes(problem: Problem) -> tuple[ImageSize, ...]:
@@ -98,13 +108,11 @@ def cost_at(problem: Problem, imgsz: ImageSize) -> float:
     return 1 / context.stage("resized", parts, make, read, uses=uses, times=(profile.backend,)).times
 
 
-def propose(
-    problem: Problem, above: Entry, share: float, sizes: Sequence[ImageSize]
-) -> tuple[Proposal, tuple[Lever, ...]]:
-    """Return the best network of a share of the uncut one's cost, and what each lever came to.
+def propose(problem: Problem, above: Entry, share: float, sizes: Sequence[ImageSize]) -> list[Proposal]:
+    """Return networks of a share of the uncut one's cost, the most accurate right after surgery first.
 
     Args:
-        above: what it is cut from.
+        above: what they are cut from.
         sizes: input sizes that may be taken, the largest first.
 
     Raises:
@@ -124,15 +132,37 @@ def propose(
         assert refused is not None
         raise refused
     if len(found) == 1:
-        return found[0], ()
-    scores = [torch_accuracy(problem.context.at(one.imgsz), one.network) for one in found]
-    best = max(range(len(found)), key=scores.__getitem__)
+        return found
+    scored = [one._replace(score=score_of(problem, one.network, one.imgsz)) for one in found]
+    return sorted(scored, key=lambda one: -(one.score or 0.0))
+
+
+def score_of(problem: Problem, network: Artifact, imgsz: ImageSize) -> float:
+    """Return the score of a network in float on val, at an input size."""
+    return torch_accuracy(problem.context.at(imgsz), network)
+
+
+def levers_of(
+    problem: Problem, proposals: Sequence[Proposal], recovered: Mapping[Proposal, float], taken: Proposal
+) -> tuple[Lever, ...]:
+    """Return the account of the proposals for one size; nothing where there was one only.
+
+    Args:
+        recovered: score on val after the short recovery, of those that got one.
+    """
     metric = problem.context.info.metric
-    levers = tuple(
-        Lever(metric=metric, imgsz=one.imgsz, width=one.width, score=score, taken=index == best)
-        for index, (one, score) in enumerate(zip(found, scores, strict=True))
+    return tuple(
+        Lever(
+            metric=metric,
+            imgsz=one.imgsz,
+            width=one.width,
+            score=one.score,
+            recovered=recovered.get(one),
+            taken=one == taken,
+        )
+        for one in proposals
+        if one.score is not None
     )
-    return found[best], levers
 
 
 def _cut_at(problem: Problem, above: Entry, share: float, imgsz: ImageSize) -> Proposal:

@@ -58,6 +58,7 @@ class Plan:
         trainings: the most long recoveries.
         gap: two sizes whose shares differ by less than this factor have nothing worth trying between them.
         first: epochs of the network before any cut, where passes changed it; else 0.
+        rivals: the most ways to one size that get a short recovery.
     """
 
     shares: tuple[float, ...]
@@ -66,11 +67,12 @@ class Plan:
     trainings: int
     gap: float
     first: int = 0
+    rivals: int = 1
 
     @property
     def epochs(self) -> int:
         """The most epochs of all that the ladder asks for; a size between two rungs adds a short recovery."""
-        return self.first + len(self.shares) * self.short + self.trainings * self.long
+        return self.first + len(self.shares) * self.short * self.rivals + self.trainings * self.long
 
 
 class Cut(NamedTuple):

@@ -81,6 +81,7 @@ def plan_search(
     seconds: float | None = None,
     gap: float = GAPS["macs"],
     changed: bool = False,
+    rivals: int = 1,
 ) -> Plan:
     """Return the plan of a recipe's effort, shortened until it fits the time.
 
@@ -93,6 +94,7 @@ def plan_search(
         seconds: what there is for all of it; None where nothing bounds it.
         gap: of the kind of cost that shares are of, see `GAPS`.
         changed: whether passes changed the network before any cut, so that it is trained first.
+        rivals: the most ways to one size that get a short recovery.
     """
     shape = SHAPES[recipe.solve.effort]
     long = round(recipe.finetune.epochs * shape.long) or min(recipe.finetune.epochs, 1)
@@ -100,7 +102,8 @@ def plan_search(
     def planned(shape: Shape, long: int) -> Plan:
         short = max(1, round(long * shape.short)) if long else 0
         trainings = shape.trainings if long else 0
-        return Plan(ladder(shape.stride, least), short, long, trainings, gap, long if changed else 0)
+        first = long if changed else 0
+        return Plan(ladder(shape.stride, least), short, long, trainings, gap, first, rivals)
 
     plan = planned(shape, long)
     if seconds is None or pace is None or not long:
@@ -123,4 +126,5 @@ def plan_search(
 def seconds_of(plan: Plan, pace: Pace) -> float:
     """Return what all trainings of a plan take together, in seconds."""
     first = pace.seconds(plan.first) if plan.first else 0.0
-    return first + len(plan.shares) * pace.seconds(plan.short) + plan.trainings * pace.seconds(plan.long)
+    sizes = len(plan.shares) * plan.rivals * pace.seconds(plan.short)
+    return first + sizes + plan.trainings * pace.seconds(plan.long)

@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from edgeprune.config.targets import DeviceProfile
+from edgeprune.core.artifact import Artifact
 from edgeprune.core.errors import BudgetError, ConfigError, InterruptedBuildError
 from edgeprune.pipeline.context import Build
 from edgeprune.pipeline.solve.account import account_for, put_back
 from edgeprune.pipeline.solve.begin import Begun, Networks, begin
-from edgeprune.pipeline.solve.levers import propose
+from edgeprune.pipeline.solve.levers import RIVALS, Proposal, levers_of, propose, score_of
 from edgeprune.pipeline.solve.moves import Cut, Train, Tried, best_of, is_hopeless, next_move
-from edgeprune.pipeline.solve.rungs import Entry, Sized, judge, time_network
+from edgeprune.pipeline.solve.rungs import Entry, Gains, Sized, judge, time_network
 from edgeprune.pipeline.train import finetune, recover_briefly
 from edgeprune.records.pruning import Pruning, SearchEnd
 from edgeprune.records.scores import Accuracy
@@ -188,9 +189,12 @@ class _Run:
 
     def _seconds(self, move: Cut | Train) -> float:
         """Return what a move is expected to take, by the pace of training and what sizes took beside it."""
-        epochs = self.plan.short if isinstance(move, Cut) else self.plan.long
         beside = statistics.mean(self._beside) if self._beside else 0.0
-        return beside + (self.pace.seconds(epochs) if self.pace else 0.0)
+        if self.pace is None:
+            return beside
+        if isinstance(move, Cut):
+            return beside + self.plan.rivals * self.pace.seconds(self.plan.short)
+        return beside + self.pace.seconds(self.plan.long)
 
     def _leaves_no_training(self, move: Cut, until: float) -> bool:
         """End the tries of more sizes where one more would leave no time for a long recovery; tell if so."""
@@ -214,36 +218,43 @@ class _Run:
         self._say(f"cut to {share:.0%} of the {'latency' if problem.table else 'work'}")
         above = self._above(share)
         try:
-            made, levers = propose(problem, above, share, self.sizes)
+            proposals = propose(problem, above, share, self.sizes)
         except (BudgetError, ConfigError) as exc:
             self._give_up_below(share, str(exc))
             return
-        network, own = made.network, Sized(problem.original, self.sizes[0])
-        before = own if above.network == problem.uncut else Sized(above.network, above.imgsz)
-        same = (network, made.imgsz) == (above.best, above.imgsz)
-        gains = None if same else time_network(problem, Sized(network, made.imgsz), before)
-        entry = Entry(
-            Tried(share, above.tried.short, slow=True),
-            network,
-            made.imgsz,
-            predicted_ms=made.predicted_ms,
-            gain=gains.original if gains else None,
-            width=made.width,
-            levers=levers,
-        )
-        if same or (gains and _is_no_faster(gains.above)):
-            self.entries.append(entry)
+        timed = {one: self._timed(one, above) for one in proposals[:RIVALS] if one.differs_from(above)}
+        rivals = [one for one, gains in timed.items() if not (gains and _is_no_faster(gains.above))]
+        if not rivals:
+            slow = Tried(share, above.tried.short, slow=True)
+            self.entries.append(_entry(slow, proposals[0], timed.get(proposals[0])))
             return
-        context, trained = problem.context.at(made.imgsz), time.monotonic()
-        if plan.short:
-            network = recover_briefly(context, network, problem.original, plan.short)
-            self._done += plan.short
-        trained = time.monotonic() - trained
-        short = judge(problem, Sized(network, made.imgsz), guarded=plan.long == 0)
-        tried = Tried(share, problem.counts(short))
-        self.entries.append(replace(entry, tried=tried, network=network, short=short))
-        self._beside.append(time.monotonic() - begun - trained)
+        training = time.monotonic()
+        networks = {one: self._recovered(one) for one in (rivals if plan.short else rivals[:1])}
+        training = time.monotonic() - training
+        made, scores = rivals[0], {}
+        if len(networks) > 1:
+            scores = {one: score_of(problem, network, one.imgsz) for one, network in networks.items()}
+            made = max(networks, key=scores.__getitem__)
+        short = judge(problem, Sized(networks[made], made.imgsz), guarded=plan.long == 0)
+        entry = _entry(Tried(share, problem.counts(short)), made, timed[made])
+        levers = levers_of(problem, proposals, scores, made)
+        self.entries.append(replace(entry, network=networks[made], short=short, levers=levers))
+        self._beside.append(time.monotonic() - begun - training)
         self._say(f"{share:.0%}: drop {short.drop_words} on val after {plan.short} epochs")
+
+    def _timed(self, made: Proposal, above: Entry) -> Gains | None:
+        """Measure a proposal beside the user's own network and the one that it was cut from."""
+        own = Sized(self.problem.original, self.sizes[0])
+        before = own if above.network == self.problem.uncut else Sized(above.network, above.imgsz)
+        return time_network(self.problem, Sized(made.network, made.imgsz), before)
+
+    def _recovered(self, made: Proposal) -> Artifact:
+        """Return a proposal's network after the short recovery, as it is where there is none."""
+        problem, epochs = self.problem, self.plan.short
+        if not epochs:
+            return made.network
+        self._done += epochs
+        return recover_briefly(problem.context.at(made.imgsz), made.network, problem.original, epochs)
 
     def _above(self, share: float) -> Entry:
         """Return what a size is cut from: the next larger one that was trained, or the uncut network."""
@@ -270,6 +281,12 @@ class _Run:
         tried = replace(entry.tried, long=problem.counts(long))
         self.entries[index] = replace(entry, tried=tried, trained=trained, long=long)
         self._say(f"{share:.0%}: drop {long.drop_words} on val after {plan.long} epochs more")
+
+
+def _entry(tried: Tried, made: Proposal, gains: Gains | None) -> Entry:
+    """Return the entry of a proposal right after the cut."""
+    gain = gains.original if gains else None
+    return Entry(tried, made.network, made.imgsz, predicted_ms=made.predicted_ms, gain=gain, width=made.width)
 
 
 def _is_no_faster(gain: Speedup) -> bool:
