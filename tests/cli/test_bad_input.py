@@ -266,7 +266,7 @@ def test_a_goal_that_would_prune_everything_says_how_far_it_can_go(build: Build)
 
 
 def test_a_ratio_that_rounds_to_nothing_is_said(build: Build) -> None:
-    ended = build("--ratio", "0.01")
+    ended = build("--ratio", "0.01", "--criterion", "l1")
     assert ended.code == 3
     assert "prunes nothing" in ended.error
 
