@@ -20,7 +20,7 @@ from edgeprune.pipeline.solve import begin as beginning
 from edgeprune.pipeline.solve import run as solving
 from edgeprune.pipeline.solve.levers import Proposal
 from edgeprune.pipeline.solve.plan import Pace
-from edgeprune.pipeline.solve.rungs import Entry, Gains, Problem, Sized
+from edgeprune.pipeline.solve.rungs import Entry, Gains, Problem, SizedNetwork
 from edgeprune.records.pruning import PassReport, Pruning
 from edgeprune.records.scores import Accuracy
 from edgeprune.records.speedup import Speedup
@@ -96,7 +96,7 @@ class World:
             update={"drop_interval": interval}
         )
 
-    def time(self, _: Problem, network: Sized, above: Sized) -> Gains:
+    def time(self, _: Problem, network: SizedNetwork, above: SizedNetwork) -> Gains:
         return Gains(original=self.gain(ORIGINAL, network.model), above=self.gain(above.model, network.model))
 
     def gain(self, before: Artifact, after: Artifact) -> Speedup:

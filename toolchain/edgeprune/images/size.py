@@ -46,15 +46,20 @@ def smaller_sizes(imgsz: ImageSize, stride: int) -> list[ImageSize]:
     Args:
         stride: every side is a multiple of it.
     """
+    steps = min(sides(imgsz)) // stride
+    each = max(1, round(steps / 10))
+    return [size_at(imgsz, stride, count) for count in range(steps - each, (steps - 1) // 2, -each)]
+
+
+def size_at(imgsz: ImageSize, stride: int, count: int) -> ImageSize:
+    """Return an input of about the same shape whose shorter side has so many strides."""
     height, width = sides(imgsz)
     steps = min(height, width) // stride
 
-    def at(side: int, count: int) -> int:
+    def at(side: int) -> int:
         return stride * max(1, round(side * count / (stride * steps)))
 
-    each = max(1, round(steps / 10))
-    counts = range(steps - each, (steps - 1) // 2, -each)
-    return [size_of(at(height, count), at(width, count)) for count in counts]
+    return size_of(at(height), at(width))
 
 
 def input_shape(imgsz: int | Sequence[int], batch: int = 1) -> tuple[int, int, int, int]:

@@ -38,7 +38,7 @@ from edgeprune.records.latency_table import LatencyTable
 from edgeprune.records.pruning import PassReport, Pruning
 from edgeprune.records.speedup import Speedup
 
-Sized = tuple[Path, ImageSize]
+SizedCheckpoint = tuple[Path, ImageSize]
 """A checkpoint and the size of its input."""
 
 
@@ -114,7 +114,7 @@ def race_checkpoints(
 
 def compare_checkpoints(
     adapter: ModelAdapter,
-    networks: Sequence[Sized],
+    networks: Sequence[SizedCheckpoint],
     profile: DeviceProfile,
     table: LatencyTable,
     testbed: Testbed,
@@ -137,7 +137,7 @@ def compare_checkpoints(
 @contextmanager
 def _jobs_of(
     adapter: ModelAdapter,
-    networks: Mapping[str, Sized],
+    networks: Mapping[str, SizedCheckpoint],
     profile: DeviceProfile,
     table: LatencyTable,
     testbed: Testbed,
@@ -220,7 +220,12 @@ def _engines(
 
 
 def describe_descent(
-    adapter: ModelAdapter, before: Sized, after: Sized, recipe: PruneRecipe, step: int, goal: str
+    adapter: ModelAdapter,
+    before: SizedCheckpoint,
+    after: SizedCheckpoint,
+    recipe: PruneRecipe,
+    step: int,
+    goal: str,
 ) -> Pruning:
     """Return the account of all cuts together: of `before`, unpruned, and `after`, which was cut from it.
 

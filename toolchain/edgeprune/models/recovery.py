@@ -108,15 +108,14 @@ def descend(
     def say(share: float, text: str) -> None:
         training.progress(share, f"{text}, best {best:.3f}" if math.isfinite(best) else text)
 
-    with all_cores():
-        for _, plain in epochs_of(replace(training, progress=say), model, parameters, add_gradients):
-            score = rate(adapter, plain, training).score
-            since = 0 if score > best else since + 1
-            if score >= best:  # of equals the later one, trained at the lower rate
-                best = score
-                adapter.save(plain, training.out)
-            if since > training.recipe.finetune.patience > 0:
-                return
+    for _, plain in epochs_of(replace(training, progress=say), model, parameters, add_gradients):
+        score = rate(adapter, plain, training).score
+        since = 0 if score > best else since + 1
+        if score >= best:  # of equals the later one, trained at the lower rate
+            best = score
+            adapter.save(plain, training.out)
+        if since > training.recipe.finetune.patience > 0:
+            return
 
 
 def epochs_of(
@@ -136,20 +135,21 @@ def epochs_of(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, tuning.epochs * steps)
     last = EASED * tuning.epochs * steps if ease(model) else 0.0
     average, eased = Average(model), 1.0
-    for epoch in range(tuning.epochs):
-        for step in range(epoch * steps, (epoch + 1) * steps):
-            optimiser.zero_grad()
-            add_gradients(step)
-            optimiser.step()
-            schedule.step()
-            eased = min(1.0, (step + 1) / last) if last else 1.0
-            set_share(model, eased)
-            average.follow(model)
-            training.progress((step + 1) / (tuning.epochs * steps), f"epoch {epoch + 1}/{tuning.epochs}")
-        if eased == 1:
-            plain = average.of(model)
-            settle(plain)
-            yield epoch, plain
+    with all_cores():
+        for epoch in range(tuning.epochs):
+            for step in range(epoch * steps, (epoch + 1) * steps):
+                optimiser.zero_grad()
+                add_gradients(step)
+                optimiser.step()
+                schedule.step()
+                eased = min(1.0, (step + 1) / last) if last else 1.0
+                set_share(model, eased)
+                average.follow(model)
+                training.progress((step + 1) / (tuning.epochs * steps), f"epoch {epoch + 1}/{tuning.epochs}")
+            if eased == 1:
+                plain = average.of(model)
+                settle(plain)
+                yield epoch, plain
 
 
 class Average:

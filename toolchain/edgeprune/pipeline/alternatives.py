@@ -12,7 +12,7 @@ from edgeprune.bench.side_by_side import speedup
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.artifact import Artifact, digest
 from edgeprune.core.errors import ConfigError
-from edgeprune.images.size import ImageSize, sides, size_of
+from edgeprune.images.size import ImageSize, sides, size_at
 from edgeprune.pipeline.context import Build, Candidate
 from edgeprune.pipeline.convert import source
 from edgeprune.pipeline.measure import measure_rows
@@ -95,17 +95,11 @@ def sizes_near(imgsz: ImageSize, stride: int, share: float) -> tuple[ImageSize, 
             stepped down, and the other one follows.
         stride: every size is a multiple of it.
     """
-    height, width = sides(imgsz)
-    short = min(height, width)
-    steps = short // stride
+    steps = min(sides(imgsz)) // stride
     reached = min(isqrt(int(steps * steps * share)), steps)
     last = max(1, reached - 1)
     first = min(steps - 1, last + MOST_SIZES - 1)
-
-    def at(side: int, step: int) -> int:
-        return stride * max(1, round(side * step / (stride * steps)))
-
-    return tuple(size_of(at(height, step), at(width, step)) for step in range(first, last - 1, -1))
+    return tuple(size_at(imgsz, stride, step) for step in range(first, last - 1, -1))
 
 
 def _ships(entry: Candidate) -> bool:

@@ -16,7 +16,7 @@ from edgeprune.pipeline.solve.account import account_for, put_back
 from edgeprune.pipeline.solve.begin import Begun, Networks, begin
 from edgeprune.pipeline.solve.levers import RIVALS, Proposal, levers_of, propose, score_of
 from edgeprune.pipeline.solve.moves import Cut, Train, Tried, best_of, is_hopeless, next_move
-from edgeprune.pipeline.solve.rungs import Entry, Gains, Sized, judge, time_network
+from edgeprune.pipeline.solve.rungs import Entry, Gains, SizedNetwork, judge, time_network
 from edgeprune.pipeline.train import finetune, recover_briefly
 from edgeprune.records.pruning import Pruning, SearchEnd
 from edgeprune.records.scores import Accuracy
@@ -89,6 +89,11 @@ class _Run:
         return Entry(Tried(1.0, 0.0), self.problem.uncut, self.sizes[0])
 
     @property
+    def original(self) -> SizedNetwork:
+        """The user's own network at the build's own input: what speed-ups count from."""
+        return SizedNetwork(self.problem.original, self.sizes[0])
+
+    @property
     def may_put_back(self) -> bool:
         """Whether nobody named the activation, so that the search may leave it as it was."""
         return self.problem.context.recipe.prune.activation == "auto"
@@ -107,15 +112,15 @@ class _Run:
 
     def take_over(self, others: Sequence[Entry]) -> None:
         """Judge on this target what was tried for another one."""
+        counts = self.problem.counts
         for entry in others:
             if entry.tried.slow:
                 continue
-            own, counts = Sized(self.problem.original, self.sizes[0]), self.problem.counts
-            network = Sized(entry.network, entry.imgsz)
-            gains = time_network(self.problem, network, own)
+            network = SizedNetwork(entry.network, entry.imgsz)
+            gains = time_network(self.problem, network, self.original)
             long = None
             if entry.trained:
-                long = judge(self.problem, Sized(entry.trained, entry.imgsz), guarded=True)
+                long = judge(self.problem, SizedNetwork(entry.trained, entry.imgsz), guarded=True)
             short = judge(self.problem, network, guarded=False)
             tried = Tried(entry.tried.share, counts(short), counts(long) if long else None)
             gain = gains.original if gains else None
@@ -136,10 +141,10 @@ class _Run:
         network = finetune(problem.context, problem.uncut, problem.original, plan.first)
         self._done += plan.first
         own = self.sizes[0]
-        short = judge(problem, Sized(network, own), guarded=False)
+        short = judge(problem, SizedNetwork(network, own), guarded=False)
         tried = Tried(1.0, problem.counts(short))
         whole_ms = problem.table.whole_ms if problem.table else None
-        gains = time_network(problem, Sized(network, own), Sized(problem.original, own))
+        gains = time_network(problem, SizedNetwork(network, own), self.original)
         gain = gains.original if gains else None
         self.entries.append(Entry(tried, network, own, None, whole_ms, gain, short))
         self._say(f"uncut: drop {short.drop_words} on val after {plan.first} epochs")
@@ -235,7 +240,7 @@ class _Run:
         if len(networks) > 1:
             scores = {one: score_of(problem, network, one.imgsz) for one, network in networks.items()}
             made = max(networks, key=scores.__getitem__)
-        short = judge(problem, Sized(networks[made], made.imgsz), guarded=plan.long == 0)
+        short = judge(problem, SizedNetwork(networks[made], made.imgsz), guarded=plan.long == 0)
         entry = _entry(Tried(share, problem.counts(short)), made, timed[made])
         levers = levers_of(problem, proposals, scores, made)
         self.entries.append(replace(entry, network=networks[made], short=short, levers=levers))
@@ -244,9 +249,9 @@ class _Run:
 
     def _timed(self, made: Proposal, above: Entry) -> Gains | None:
         """Measure a proposal beside the user's own network and the one that it was cut from."""
-        own = Sized(self.problem.original, self.sizes[0])
-        before = own if above.network == self.problem.uncut else Sized(above.network, above.imgsz)
-        return time_network(self.problem, Sized(made.network, made.imgsz), before)
+        is_first = above.network == self.problem.uncut
+        before = self.original if is_first else SizedNetwork(above.network, above.imgsz)
+        return time_network(self.problem, SizedNetwork(made.network, made.imgsz), before)
 
     def _recovered(self, made: Proposal) -> Artifact:
         """Return a proposal's network after the short recovery, as it is where there is none."""
@@ -277,7 +282,7 @@ class _Run:
         self._say(f"{plan.long} epochs for the size of {share:.0%}")
         trained = finetune(problem.context.at(entry.imgsz), entry.network, problem.original, plan.long)
         self._done += plan.long
-        long = judge(problem, Sized(trained, entry.imgsz), guarded=True)
+        long = judge(problem, SizedNetwork(trained, entry.imgsz), guarded=True)
         tried = replace(entry.tried, long=problem.counts(long))
         self.entries[index] = replace(entry, tried=tried, trained=trained, long=long)
         self._say(f"{share:.0%}: drop {long.drop_words} on val after {plan.long} epochs more")

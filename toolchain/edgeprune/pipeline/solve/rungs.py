@@ -121,7 +121,7 @@ def asking(context: Build, **goal: float) -> Build:
     return context.by(recipe.model_copy(update={"prune": recipe.prune.model_copy(update=goal)}))
 
 
-class Sized(NamedTuple):
+class SizedNetwork(NamedTuple):
     """A network and the size of its input."""
 
     model: Artifact
@@ -135,7 +135,7 @@ class Gains(Record):
     above: Speedup
 
 
-def time_network(problem: Problem, network: Sized, above: Sized) -> Gains | None:
+def time_network(problem: Problem, network: SizedNetwork, above: SizedNetwork) -> Gains | None:
     """Measure a network in turns with the two that it is held against; None without a latency table.
 
     All run in the precision that ships. Turns meet whatever else the machine does alike, see
@@ -144,7 +144,7 @@ def time_network(problem: Problem, network: Sized, above: Sized) -> Gains | None
     context, profile, table = problem.context, problem.profile, problem.table
     if table is None:
         return None
-    own = Sized(problem.original, context.spec.imgsz)
+    own = SizedNetwork(problem.original, context.spec.imgsz)
     order = [*dict.fromkeys((own, above)), network]
     parts = {
         "networks": [[model.sha256, imgsz] for model, imgsz in order],
@@ -165,7 +165,7 @@ def time_network(problem: Problem, network: Sized, above: Sized) -> Gains | None
     return context.stage("timed", parts, make, read, uses=uses, times=(profile.backend,))
 
 
-def judge(problem: Problem, network: Sized, *, guarded: bool) -> Accuracy:
+def judge(problem: Problem, network: SizedNetwork, *, guarded: bool) -> Accuracy:
     """Return what val says of what ships, with its drop: the artifact of a network on the target's runtime.
 
     Args:
