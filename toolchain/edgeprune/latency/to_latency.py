@@ -30,7 +30,7 @@ from edgeprune.prune.groups import count_macs
 from edgeprune.prune.knapsack import allot, options_of
 from edgeprune.prune.passes import Gauges, apply_passes
 from edgeprune.prune.proof import require_exact
-from edgeprune.prune.recalibrate import recalibrate
+from edgeprune.prune.recalibrate import note_statistics, recalibrate
 from edgeprune.prune.stages import PruneContext, batches, evidence_for
 from edgeprune.prune.surgery import CutTerms, account, cut_to, score_groups
 from edgeprune.records.bench_result import Job
@@ -82,6 +82,7 @@ def cut_to_latency(
     found = allot(
         {name: score.tolist() for name, score in scores.items()}, options, table.predictor(), goal_ms
     )
+    note_statistics(model, batches(context.dataset, spec, recipe.seed))
     pruned = cut_to(model, adapter.unprunable, example, recipe.prune.skip, scores, found.keep)
     doomed = channels_to_remove(scores, found.keep)
     require_exact(model, adapter.unprunable, example, recipe.prune.skip, doomed)

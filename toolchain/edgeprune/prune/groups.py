@@ -14,6 +14,7 @@ import torch_pruning as tp
 from torch import nn
 
 from edgeprune.core.errors import ModelError
+from edgeprune.prune.recalibrate import cut_notes
 from edgeprune.prune.traceable import PRUNERS, Half, map_halves
 from edgeprune.prune.whole import standing_in, training_branches, whole_blocks
 
@@ -225,7 +226,11 @@ def kept_whole(model: nn.Module, fixed: Sequence[nn.Module], skip: Iterable[str]
 
 def remove(graph: tp.DependencyGraph, group: Group, channels: Sequence[int]) -> None:
     """Remove channels of a group from every layer that shares them, in place."""
-    graph.get_pruning_group(group.root, tp.prune_conv_out_channels, idxs=group.outputs(channels)).prune()
+    doomed = graph.get_pruning_group(group.root, tp.prune_conv_out_channels, idxs=group.outputs(channels))
+    for item in doomed:
+        if isinstance(norm := item.dep.target.module, nn.BatchNorm2d):
+            cut_notes(norm, item.idxs)
+    doomed.prune()
 
 
 def count_macs(model: nn.Module, example: torch.Tensor) -> tuple[int, int]:

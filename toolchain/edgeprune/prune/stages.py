@@ -20,7 +20,7 @@ from edgeprune.models.easing import ease, settle
 from edgeprune.models.predictor import predictor
 from edgeprune.prune.criteria import NEEDS
 from edgeprune.prune.evidence import Evidence, gather
-from edgeprune.prune.recalibrate import recalibrate
+from edgeprune.prune.recalibrate import note_statistics, recalibrate
 from edgeprune.prune.surgery import prune
 from edgeprune.records.pruning import Pruning
 
@@ -43,7 +43,7 @@ def cut(
 ) -> Pruning:
     """Write `out/model.pt` and `out/pruning.json`: the pruned network before any training, and its account.
 
-    Its batch norms are measured again; no weight is trained. Swapped activations that no training has seen
+    Its batch norms follow the cut; no weight is trained. Swapped activations that no training has seen
     act as SiLU meanwhile, since that is what the training starts from.
 
     Args:
@@ -56,6 +56,7 @@ def cut(
     example = torch.zeros(spec.shape)
     evidence = evidence_for(context, model)
     before = adapter.prunable(adapter.load(uncut.path)) if uncut else None
+    note_statistics(model, batches(dataset, spec, recipe.seed))
     pruned = prune(model, adapter.unprunable, example, recipe.prune, step, evidence, before)
     recalibrate(pruned.model, batches(dataset, spec, recipe.seed))
     accuracy = adapter.evaluate(

@@ -7,6 +7,7 @@ block, and so on; `encode` and `decode` go back and forth.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ from edgeprune.prune.factorise import rewritable, rewrite
 from edgeprune.prune.groups import kept_whole
 from edgeprune.prune.knapsack import allot, width_options
 from edgeprune.prune.layers import deployed_layers
-from edgeprune.prune.recalibrate import recalibrate
+from edgeprune.prune.recalibrate import note_statistics, recalibrate
 from edgeprune.prune.stages import PruneContext, batches, evidence_for
 from edgeprune.prune.surgery import cut_to, score_groups
 from edgeprune.prune.worth import rewrites_worth_it
@@ -194,14 +195,17 @@ def realize(
     dataset: Dataset,
     recipe: Recipe,
 ) -> nn.Module:
-    """Return the network that a choice stands for: cut, its batch norms measured again, not trained.
+    """Return the network that a choice stands for: cut, its batch norms following that, not trained.
 
     Blocks are dropped after the cut (their names are the unpruned network's), and convolutions rewritten
     before the activation is swapped: the table knows them with the one they had.
     """
     prune, fixed = recipe.prune, adapter.unprunable
     example = torch.zeros(input_shape(table.imgsz))
-    model = cut_to(network.model, fixed, example, prune.skip, network.scores, choice.keep)
+    spec = adapter.preprocess(choice.imgsz)
+    model = copy.deepcopy(network.model)
+    note_statistics(model, batches(dataset, spec, recipe.seed))
+    model = cut_to(model, fixed, example, prune.skip, network.scores, choice.keep)
     model = drop_blocks(model, choice.dropped)
     if choice.rewrite:
         candidates = rewritable(model, fixed(model), prune.skip)
@@ -211,5 +215,5 @@ def realize(
         )
     if choice.activation != "keep":
         model = swap_activation(model, choice.activation, prune.skip)
-    recalibrate(model, batches(dataset, adapter.preprocess(choice.imgsz), recipe.seed))
+    recalibrate(model, batches(dataset, spec, recipe.seed))
     return model
