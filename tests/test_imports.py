@@ -24,6 +24,7 @@ TORCH_HOMES = (
     "models",
     "prune",
     "export",
+    "latency.blocks",
     "latency.shipped",
     "latency.to_latency",
     "search.space",

@@ -83,7 +83,6 @@ ELSEWHERE = {
     ),
     "cli/test_against.py": ("bench/against",),
     "cli/test_bench.py": ("bench/sessions", "worker/benchmark"),
-    "cli/test_budget.py": ("pipeline/solve/account",),
     "cli/test_check.py": ("gate/judged", "gate/result"),
     "cli/test_commands.py": ("cli/options", "cli/runtimes", "cli/targets", "cli/usage"),
     "cli/test_device.py": ("runners/runtimes",),

@@ -26,6 +26,7 @@ from edgeprune.images.preprocess import Preprocess, load_input
 from edgeprune.images.spec import spec_of
 from edgeprune.models import ModelInfo, Predict
 from edgeprune.models.predictor import predictor
+from edgeprune.prune.depth import drop_blocks, removable_blocks
 from edgeprune.prune.evidence import Evidence
 from edgeprune.prune.surgery import prune
 from edgeprune.records.summary import ExportCheck
@@ -62,6 +63,17 @@ def test_so_does_the_onnx_file_of_a_pruned_network(
     artifact, check = export_to(result.model, tiny, tmp_path / "model.onnx")
     assert_whole(artifact, check)
     assert artifact.size_bytes < 0.7 * float_models[family][0].size_bytes
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_so_does_the_onnx_file_of_a_network_without_blocks(
+    checkpoints: dict[str, Path], float_models: Exported, tiny: Dataset, tmp_path: Path, family: str
+) -> None:
+    model = adapter.prunable(adapter.load(checkpoints[family]))
+    less = drop_blocks(model, removable_blocks(model)[1:4])
+    artifact, check = export_to(less, tiny, tmp_path / "model.onnx")
+    assert_whole(artifact, check)
+    assert artifact.size_bytes < float_models[family][0].size_bytes
 
 
 def assert_whole(artifact: Artifact, check: ExportCheck) -> None:

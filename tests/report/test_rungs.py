@@ -68,6 +68,18 @@ def test_each_way_to_a_size_is_shown_with_what_was_taken() -> None:
     assert levers_table(_search(TAKEN)) is None
 
 
+def test_the_blocks_that_went_are_counted_where_any_did() -> None:
+    lever = Lever(metric="mAP50-95", imgsz=320, width=0.5, blocks=2, score=0.5, taken=True)
+    taken = TAKEN.model_copy(update={"blocks": 2, "levers": (lever,)})
+    search = _search(_rung(0.7, 0.004), taken)
+    sizes, levers = rungs_table(search), levers_table(search)
+    assert [head.text for head in sizes.heads][:2] == ["latency", "blocks"]
+    assert [line.cells[1].text for line in sizes.lines] == ["0", "2"]
+    assert levers is not None
+    assert levers.lines[0].cells[3].text == "2"
+    assert "blocks" not in [head.text for head in rungs_table(_search(TAKEN)).heads]
+
+
 def test_where_nothing_keeps_to_the_budget_it_says_what_would_have_been_needed() -> None:
     nearest = _rung(0.7, 0.03, 0.014, chosen=True)
     words = " ".join(search_words(_search(nearest, SMALLER)))

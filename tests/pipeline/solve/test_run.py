@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from torch import nn
 
 from edgeprune.config.recipe import Recipe, load_recipe
 from edgeprune.config.targets import DeviceProfile
@@ -31,9 +32,7 @@ SWAPPED = (PassReport(name="activation", applied=("SiLU to relu in 9 layers",)),
 CALM = SimpleNamespace(
     whole_ms=10.0,
     step=8,
-    original={"group": 64},
     unfit=False,
-    predictor=lambda: lambda keep: 10.0 * keep["group"] / 64,
     caveats=lambda: (),
 )
 UNFIT = SimpleNamespace(**{**vars(CALM), "unfit": True, "caveats": lambda: ("contended: others were there",)})
@@ -143,6 +142,8 @@ def solve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
             notify=lambda stage, share, text: world.said.append(text),
             testbed=SimpleNamespace(measures=lambda profile: measured),
             request=SimpleNamespace(out=tmp_path),
+            pruning=None,
+            adapter=SimpleNamespace(load=lambda path: nn.Identity()),
         )
         fakes = {
             "latency_table": lambda *_: world.table,
@@ -155,6 +156,7 @@ def solve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
             "finetune": world.finetune,
             "recover_briefly": world.finetune,
             "least_work": lambda problem: 0.06,
+            "least_latency": lambda context, source, table: 2.5,
             "measure_pace": lambda problem: Pace(60.0, 0.0),
             "account_for": lambda problem, plan, entries, chosen, ended, notes: SimpleNamespace(
                 ended=ended, notes=notes, chosen=chosen, plan=plan

@@ -62,7 +62,8 @@ class PruneRecipe(Section):
         ratios: glob pattern of layer names -> a ratio of their own, the last pattern that fits winning.
         images: how many images of the train split a criterion sees that needs data.
         combine: shares of the weights' norm and the gradient's in the criterion ``combined``.
-        depth: how many residual blocks to drop, those first that cost least accuracy per millisecond gained.
+        depth: how many residual blocks to drop before width pruning, those first that cost least accuracy per
+            millisecond gained; null leaves it to a cut to a latency, which then takes blocks or channels.
         rewrite: kinds of factorisation that convolutions may be rewritten by where the target gets faster.
         activation: what takes the place of SiLU; ``auto`` is ReLU where the target, measured here, is faster
             with it and the network is trained back, and SiLU elsewhere.
@@ -85,7 +86,7 @@ class PruneRecipe(Section):
     ratios: dict[str, Share] = Field(default={})
     images: int = within("images", 64)
     combine: tuple[Share, Share] = (0.7, 0.3)
-    depth: int = within("depth", 0)
+    depth: int | None = within("depth", None)
     rewrite: tuple[RewriteKind, ...] = ()
     activation: Activation = "auto"
 

@@ -1,4 +1,4 @@
-"""Cut a network to a latency: importance and the target's latency table decide the widths together."""
+"""Cut a network to a latency: importance and the target's latency table decide widths and depth together."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ from edgeprune.bench.protocol import measure
 from edgeprune.bench.testbed import Testbed
 from edgeprune.config.recipe import PruneRecipe
 from edgeprune.config.targets import DeviceProfile
-from edgeprune.core.errors import ConfigError
 from edgeprune.core.files import write_text_atomically
 from edgeprune.gate.pairs import on_runner
 from edgeprune.gate.race import Race, race
 from edgeprune.images.size import ImageSize, input_shape
+from edgeprune.latency.blocks import cost_with_blocks, groups_in_table, groups_inside
 from edgeprune.latency.paced import Engine, gain_of, jobs_beside, measured_pace, pace_of, paced_ms
 from edgeprune.latency.shipped import ProfiledNetwork, compile_shipped, subject_of
 from edgeprune.models import ModelAdapter
 from edgeprune.models.predictor import predictor
-from edgeprune.prune.allocation import channels_to_remove
+from edgeprune.prune.allocation import channels_to_remove, on_step
+from edgeprune.prune.depth import blocks_gone, drop_blocks
 from edgeprune.prune.groups import count_macs
-from edgeprune.prune.knapsack import allot, options_of
+from edgeprune.prune.knapsack import Block, allot, options_of
 from edgeprune.prune.passes import Gauges, apply_passes
 from edgeprune.prune.proof import require_exact
 from edgeprune.prune.recalibrate import note_statistics, recalibrate
+from edgeprune.prune.residual import residual_blocks, score_blocks
 from edgeprune.prune.stages import PruneContext, batches, evidence_for
 from edgeprune.prune.surgery import CutTerms, account, cut_to, score_groups
 from edgeprune.records.bench_result import Job
@@ -46,7 +48,8 @@ class Cut(BaseModel):
     """One cut to a latency.
 
     Attributes:
-        keep: channels of every prunable group afterwards.
+        keep: channels of every prunable group afterwards, by its name in the latency table.
+        dropped: blocks that went.
         predicted_ms: latency of the whole network by the table.
         importance: share of the network's importance that was kept, in [0, 1].
     """
@@ -54,6 +57,7 @@ class Cut(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     keep: dict[str, int]
+    dropped: tuple[str, ...] = ()
     predicted_ms: float
     importance: float
 
@@ -62,6 +66,9 @@ def cut_to_latency(
     context: PruneContext, source: Path, table: LatencyTable, goal_ms: float, out: Path
 ) -> Cut:
     """Write `out/model.pt`, cut to a predicted latency and re-calibrated, and `out/cut.json`.
+
+    Residual blocks may go as well as channels, unless the recipe says how many do or its criterion has no
+    unit in common with them.
 
     Args:
         source: checkpoint of the network that the table is of, or of one cut from it.
@@ -76,21 +83,35 @@ def cut_to_latency(
     example = torch.zeros(spec.shape)
     evidence = evidence_for(context, model)
     scores = score_groups(model, adapter.unprunable, example, recipe.prune, evidence)
-    if unknown := next((name for name in scores if name not in table.original), None):
-        raise ConfigError(f"the latency table has no group {unknown}: it is of another network")
-    options = options_of(scores, table.original, table.step, recipe.prune.max_ratio)
-    found = allot(
-        {name: score.tolist() for name, score in scores.items()}, options, table.predictor(), goal_ms
-    )
+    names = groups_in_table(table, scores)
+    known = {names[name]: score.tolist() for name, score in scores.items()}
+    worth = score_blocks(model, adapter.unprunable, example, recipe.prune, evidence)
+    blocks = {name: Block(score, groups_inside(table, name)) for name, score in worth.items()}
+    options = options_of(known, table.original, table.step, recipe.prune.max_ratio)
+    found = allot(known, options, cost_with_blocks(table, model, blocks), goal_ms, blocks=blocks)
+    keep = {name: found.keep.get(names[name], len(score)) for name, score in scores.items()}
     note_statistics(model, batches(context.dataset, spec, recipe.seed))
-    pruned = cut_to(model, adapter.unprunable, example, recipe.prune.skip, scores, found.keep)
-    doomed = channels_to_remove(scores, found.keep)
+    pruned = cut_to(model, adapter.unprunable, example, recipe.prune.skip, scores, keep)
+    doomed = channels_to_remove(scores, keep)
     require_exact(model, adapter.unprunable, example, recipe.prune.skip, doomed)
+    pruned = drop_blocks(pruned, found.dropped)
     recalibrate(pruned, batches(context.dataset, spec, recipe.seed))
     adapter.save(pruned, out / "model.pt")
-    cut = Cut(keep=found.keep, predicted_ms=found.cost, importance=found.importance)
+    cut = Cut(keep=found.keep, dropped=found.dropped, predicted_ms=found.cost, importance=found.importance)
     write_text_atomically(out / "cut.json", cut.model_dump_json())
     return cut
+
+
+def least_latency(context: PruneContext, source: Path, table: LatencyTable) -> float:
+    """Return the latency in ms, by the table, of the least that may be left of its own network."""
+    adapter, settings = context.adapter, context.recipe.prune
+    model = adapter.prunable(adapter.load(source))
+    blocks = residual_blocks(model, adapter.unprunable, torch.zeros(context.spec.shape), settings)
+    least = {
+        name: on_step(width * (1 - settings.max_ratio), table.step, width)
+        for name, width in table.original.items()
+    }
+    return cost_with_blocks(table, model, blocks)(least | dict.fromkeys(blocks, 0))
 
 
 def race_checkpoints(
@@ -242,4 +263,5 @@ def describe_descent(
         report = report.model_copy(update={"macs_after": macs})
     widths = [layer for layer in report.layers if layer.prunable]
     kept = sum(layer.after for layer in widths) / sum(layer.before for layer in widths)
-    return report.model_copy(update={"metric": adapter.info(models[0]).metric, "ratio": 1 - kept})
+    more = {"metric": adapter.info(models[0]).metric, "ratio": 1 - kept, "dropped": blocks_gone(*models)}
+    return report.model_copy(update=more)

@@ -11,6 +11,7 @@ A checkpoint of a pruned model names these classes, so their import path is part
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
 from itertools import pairwise
 from typing import Any
 
@@ -50,7 +51,8 @@ class SplitC2f(_SplitInput):
         """Map (n, c_in, h, w) to (n, c_out, h, w)."""
         y = [self.cv0(x), self.cv1(x)]
         for block in self.m:
-            y.append(block(y[-1]))
+            if not passes_on(block):  # `cv2` has no slice for what is there already
+                y.append(block(y[-1]))
         out: torch.Tensor = self.cv2(torch.cat(y, 1))
         return out
 
@@ -121,6 +123,19 @@ _SPLIT: dict[type[nn.Module], Any] = {
     SplitELAN: RepNCSPELAN4,
     SplitCBLinear: CBLinear,
 }
+
+
+def passes_on(module: nn.Module, name: str = "", dropped: Collection[str] = ()) -> bool:
+    """Tell whether a module gives what it gets: an identity, or a sequence of nothing else.
+
+    Args:
+        name: of the module.
+        dropped: names of modules that count as identities too.
+    """
+    if isinstance(module, nn.Sequential):
+        parts = module.named_children()
+        return name in dropped or all(passes_on(part, f"{name}.{number}", dropped) for number, part in parts)
+    return isinstance(module, nn.Identity) or name in dropped
 
 
 def split_blocks(module: nn.Module) -> None:

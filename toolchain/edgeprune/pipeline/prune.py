@@ -97,7 +97,7 @@ def apply_passes(
     table = latency_table(context, model, profile, settings.rewrite) if by_table else None
     parts = {
         "model": model.sha256,
-        "depth": settings.depth,
+        "depth": settings.depth or 0,
         "rewrite": settings.rewrite,
         "activation": settings.activation,
         "skip": settings.skip,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -22,7 +22,7 @@ from torch import nn
 from ultralytics.nn.modules.block import C3, Bottleneck, PSABlock
 
 from edgeprune.core.errors import ModelError
-from edgeprune.models.blocks import SplitC2f
+from edgeprune.models.blocks import SplitC2f, passes_on
 from edgeprune.models.droppable import Droppable
 
 Measure = Callable[[nn.Module], float]
@@ -74,18 +74,12 @@ def drop_block(model: nn.Module, name: str) -> nn.Module:
     if name not in removable_blocks(model):
         raise ModelError(f"{name}: not a block that can be dropped; see removable_blocks")
     twin = copy.deepcopy(model)
-    if isinstance(twin.get_submodule(name), Droppable):
-        twin.set_submodule(name, nn.Identity())
-        return twin
-    place, _, number = name.rpartition(".")
-    sequence, owner = _holders(dict(twin.named_modules()), name)
-    if isinstance(sequence, nn.Sequential) and len(sequence) == 1 and isinstance(owner, nn.ModuleList):
-        # The last block of a sequence inside a CSP block: what is left of the sequence is an identity too.
-        place, _, number = place.rpartition(".")
-        sequence, owner = _holders(dict(twin.named_modules()), f"{place}.{number}")
-    if isinstance(owner, SplitC2f):
-        _fold(owner, int(number))
-    del cast(nn.ModuleList, sequence)[int(number)]
+    before = folded_slices(model)
+    for reader, inner in folded_slices(model, {name}).items():
+        for place in set(inner) - set(before.get(reader, ())):
+            csp, _, number = place.rpartition(".m.")
+            _fold(cast(SplitC2f, twin.get_submodule(csp)), int(number))
+    twin.set_submodule(name, nn.Identity())
     return twin
 
 
@@ -96,6 +90,36 @@ def drop_blocks(model: nn.Module, names: Iterable[str]) -> nn.Module:
     for name in [*(wanted - set(known)), *(name for name in reversed(known) if name in wanted)]:
         model = drop_block(model, name)
     return model
+
+
+def folded_slices(model: nn.Module, dropped: Collection[str] = ()) -> dict[str, list[str]]:
+    """Return what CSP blocks no longer join: convolution that read it -> inner blocks without a slice there.
+
+    Args:
+        dropped: blocks that are to go, beside those that are identities already.
+    """
+    return {
+        f"{name}.cv2.conv": gone
+        for name, block in model.named_modules()
+        if isinstance(block, SplitC2f)
+        and (
+            gone := [
+                place
+                for number, inner in enumerate(block.m)
+                if passes_on(inner, place := f"{name}.m.{number}", dropped)
+            ]
+        )
+    }
+
+
+def blocks_gone(before: nn.Module, after: nn.Module) -> tuple[str, ...]:
+    """Name the blocks of a network that one that was cut from it no longer has."""
+    known = dict(before.named_modules())
+    return tuple(
+        name
+        for name, module in after.named_modules()
+        if isinstance(module, nn.Identity) and name in known and not isinstance(known[name], nn.Identity)
+    )
 
 
 def rank_blocks(
@@ -132,8 +156,8 @@ def _holders(modules: Mapping[str, nn.Module], name: str) -> tuple[nn.Module, nn
 def _fold(block: SplitC2f, number: int) -> None:
     """Add the weight columns that read inner block `number` to those that read what goes into it."""
     conv = cast(nn.Conv2d, cast(Any, block.cv2).conv)
-    widths = [_width(part) for part in (block.cv0, block.cv1, *block.m)]
-    start, width = sum(widths[: number + 2]), widths[number + 2]
+    parts = [block.cv0, block.cv1, *(inner for inner in block.m[:number] if not passes_on(inner))]
+    start, width = sum(_width(part) for part in parts), _width(block.m[number])
     weight = conv.weight.detach().clone()
     weight[:, start - width : start] += weight[:, start : start + width]
     conv.weight = nn.Parameter(torch.cat((weight[:, :start], weight[:, start + width :]), 1))
@@ -146,7 +170,7 @@ def _width(module: Any) -> int:
         case nn.Conv2d():
             return module.out_channels
         case nn.Sequential():
-            return _width(module[-1])
+            return _width(next(part for part in reversed(module) if not passes_on(part)))
         case Bottleneck():
             return _width(module.cv2)
         case C3():

@@ -1,14 +1,17 @@
-"""Which width each group keeps under a budget: a knapsack over channel groups, on what the network costs.
+"""Which width each group keeps under a budget, and which blocks go: a knapsack on what the network costs.
 
 As in HALP (arXiv 2110.10811) the importance that is kept is maximised under the latency that a table of the
 target predicts, or under its multiply-accumulates. A layer's cost depends on the widths of all groups that
 it reads and writes, so the costs are taken around the present widths, the knapsack is solved for a budget a
 little lower, and so on down to the goal. Each is a small integer program for HiGHS, through scipy.
+
+A block that can go whole is one more choice in it: 1 or 0, as a group has its widths. Where it is 0 the
+groups inside it have no width at all, so what they cost and what they are worth counts once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Sized
+from collections.abc import Callable, Collection, Mapping, Sequence, Sized
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,18 +32,52 @@ _REACH = 0.25  # a group changes by at most this share of its original width at 
 
 
 @dataclass(frozen=True)
+class Block:
+    """A part of the network that can go whole.
+
+    Attributes:
+        loss: what goes with it, in the unit of the scores, in place of what the groups inside are worth.
+        inside: groups and blocks that go with it: no layer outside shares them.
+    """
+
+    loss: float
+    inside: Collection[str] = ()
+
+
+@dataclass(frozen=True)
 class Allotment:
     """Widths under a budget.
 
     Attributes:
-        keep: channels that each group keeps.
+        keep: channels that each group keeps; a group inside a block that goes is not in it.
         cost: what the network costs with them, in the unit of the budget.
         importance: share of the network's importance that is kept, in [0, 1].
+        dropped: the blocks that go.
     """
 
     keep: dict[str, int]
     cost: float
     importance: float
+    dropped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """What one group may be, or one block.
+
+    Attributes:
+        widths: rising; of a block 0 and 1, or 1 alone where it has to stay.
+        values: importance that is kept at each width.
+        within: the blocks that it goes with.
+    """
+
+    widths: Sequence[int]
+    values: Sequence[float]
+    within: tuple[str, ...] = ()
+    is_block: bool = False
+
+    def lost(self, width: int) -> float:
+        return self.values[-1] - self.values[self.widths.index(width)]
 
 
 def width_options(width: int, step: int, max_ratio: float) -> list[int]:
@@ -75,42 +112,74 @@ def allot(
     cost_of: Cost,
     budget: float,
     unit: str = "ms",
+    blocks: Mapping[str, Block] | None = None,
 ) -> Allotment:
-    """Choose the width of every group: within the budget, and with the most importance kept.
+    """Choose the width of every group, and the blocks that go: within the budget, and with the least loss.
 
     Args:
         scores: importance of each channel, by group, comparable between groups (see `criteria`).
         options: widths that each group may have, ascending, the original one last.
-        cost_of: latency of the whole network, or another cost of it, when the groups have these widths.
+        cost_of: latency of the whole network, or another cost of it, when the groups have these widths. The
+            blocks are among them by name: 1, or 0 for one that goes, and nothing inside it costs then.
         budget: what it may cost, in `unit`.
+        blocks: what can go whole, by name. With them never more is lost than by widths alone.
 
     Raises:
-        BudgetError: no widths meet the budget; the message names the least within reach.
+        BudgetError: nothing meets the budget; the message names the least within reach.
     """
-    values = {name: _values(scores[name], options[name]) for name in options}
-    total = sum(value[-1] for value in values.values())
-    keep = {name: widths[-1] for name, widths in options.items()}
-    now = cost_of(keep)
-    least = {name: widths[0] for name, widths in options.items()}
-    lowest = min(cost_of(least), now)
-    if lowest > budget:
+    blocks = blocks or {}
+    ways = [_choices(scores, options, blocks, may_go) for may_go in ([False, True] if blocks else [False])]
+    now, least = cost_of(_ends(ways[0], -1)), min(cost_of(_ends(way, 0)) for way in ways)
+    if min(now, least) > budget:
         raise BudgetError(
             f"no widths reach {budget:.2f} {unit}: the least within prune.max_ratio is predicted to be "
-            f"{lowest:.2f} {unit} (unpruned {now:.2f} {unit})"
+            f"{min(now, least):.2f} {unit} (unpruned {now:.2f} {unit})"
         )
+    found = [one for way in ways if (one := _descend(way, cost_of, budget))]
+    return max(found, key=lambda one: one.importance)
+
+
+def _choices(
+    scores: Mapping[str, Sequence[float]],
+    options: Mapping[str, Sequence[int]],
+    blocks: Mapping[str, Block],
+    may_go: bool,
+) -> dict[str, _Choice]:
+    def within(name: str) -> tuple[str, ...]:
+        return tuple(outer for outer, block in blocks.items() if name in block.inside)
+
+    found = {
+        name: _Choice(list(widths), _values(scores[name], widths), within(name))
+        for name, widths in options.items()
+    }
+    for name, block in blocks.items():
+        first = 0 if may_go else 1
+        found[name] = _Choice([0, 1][first:], [0.0, block.loss][first:], within(name), is_block=True)
+    return found
+
+
+def _ends(choices: Mapping[str, _Choice], end: int) -> dict[str, int]:
+    return {name: choice.widths[end] for name, choice in choices.items()}
+
+
+def _descend(choices: Mapping[str, _Choice], cost_of: Cost, budget: float) -> Allotment | None:
+    """Go from the widest down to the budget; None where nothing was found that meets it."""
+    at = _ends(choices, -1)
+    now = cost_of(at)
     if now <= budget:
-        return _made(keep, now, values, options, total)
+        return _made(at, now, choices)
     best: Allotment | None = None
     aim = budget
     for goal in [*np.geomspace(now, budget, _STRIDES + 1)[1:-1], *[None] * _POLISH]:
-        keep = _solve(keep, values, options, cost_of, aim if goal is None else float(goal))
-        found = _made(keep, cost_of(keep), values, options, total)
+        at = _solve(at, choices, cost_of, aim if goal is None else float(goal))
+        found = _made(at, cost_of(at), choices)
         if found.cost > budget:
             # The costs around the last widths promised more than came of it: ask for more.
             aim *= budget / found.cost if goal is None else 1.0
         elif best is None or found.importance > best.importance:
             best = found
-    return best or _made(least, lowest, values, options, total)
+    least = _made(_ends(choices, 0), cost_of(_ends(choices, 0)), choices)
+    return best or (least if least.cost <= budget else None)
 
 
 def _values(scores: Sequence[float], widths: Sequence[int]) -> list[float]:
@@ -119,52 +188,64 @@ def _values(scores: Sequence[float], widths: Sequence[int]) -> list[float]:
     return [float(kept[width - 1]) for width in widths]
 
 
-def _made(
-    keep: Widths,
-    cost: float,
-    values: Mapping[str, Sequence[float]],
-    options: Mapping[str, Sequence[int]],
-    total: float,
-) -> Allotment:
-    kept = sum(values[name][list(options[name]).index(width)] for name, width in keep.items())
-    return Allotment(dict(keep), cost, kept / total if total else 1.0)
+def _made(at: Widths, cost: float, choices: Mapping[str, _Choice]) -> Allotment:
+    there = {name: one for name, one in choices.items() if all(at[outer] for outer in one.within)}
+    lost = sum(choice.lost(at[name]) for name, choice in there.items())
+    total = sum(choice.values[-1] for choice in choices.values())
+    return Allotment(
+        {name: at[name] for name, choice in there.items() if not choice.is_block},
+        cost,
+        1 - lost / total if total else 1.0,
+        tuple(name for name in there if at[name] == 0),
+    )
 
 
-def _solve(
-    keep: Widths,
-    values: Mapping[str, Sequence[float]],
-    options: Mapping[str, Sequence[int]],
-    cost_of: Cost,
-    goal: float,
-) -> dict[str, int]:
-    """Solve the multiple-choice knapsack around `keep`: one width a group, savings up to the goal."""
-    now = cost_of(keep)
+def _solve(at: Widths, choices: Mapping[str, _Choice], cost_of: Cost, goal: float) -> dict[str, int]:
+    """Solve the multiple-choice knapsack around `at`: one width a group, savings up to the goal.
+
+    What lies in a block has one width or goes with the block; its costs are taken with the block there.
+    """
+    now = cost_of(at)
     names: list[str] = []
     widths: list[int] = []
     lost: list[float] = []
     cost: list[float] = []
-    for name, choices in options.items():
-        reach = max(_REACH * choices[-1], min(np.diff(choices), default=0))
-        for width, value in zip(choices, values[name], strict=True):
-            if abs(width - keep[name]) <= reach:
+    for name, choice in choices.items():
+        there = {**at, **dict.fromkeys(choice.within, 1)}
+        before = now if there == at else cost_of(there)
+        reach = max(_REACH * choice.widths[-1], min(np.diff(choice.widths), default=0))
+        for width in choice.widths:
+            if abs(width - at[name]) <= reach:
                 names.append(name)
                 widths.append(width)
-                lost.append(values[name][-1] - value)
-                cost.append(0.0 if width == keep[name] else cost_of({**keep, name: width}) - now)
-    one_each = csr_matrix([[float(owner == name) for owner in names] for name in options])
-    savings = LinearConstraint(np.array([cost]), ub=_within_reach(names, cost, goal - now))
+                lost.append(choice.lost(width))
+                cost.append(0.0 if width == at[name] else cost_of({**there, name: width}) - before)
+    one_each = _one_each(names, widths, choices)
     # What is lost, not what is kept: the solver stops within a share of the optimum, and a network may keep
     # all but a thousandth of its importance. Scaled, since its tolerances are absolute.
     scale = _SCALE / max(float(np.sum(lost)), 1e-300)
-    taken = cheapest_choice(np.array(lost) * scale, [LinearConstraint(one_each, 1, 1), savings])
+    savings = LinearConstraint(np.array([cost]), ub=_within_reach(cost, one_each, goal - now))
+    taken = cheapest_choice(np.array(lost) * scale, [one_each, savings])
     if taken is None:
-        return dict(keep)
-    return {names[i]: widths[i] for i in np.flatnonzero(taken)}
+        return dict(at)
+    return {**at, **{names[i]: widths[i] for i in np.flatnonzero(taken)}}
 
 
-def _within_reach(names: Sequence[str], cost: Sequence[float], wanted: float) -> float:
+def _one_each(
+    names: Sequence[str], widths: Sequence[int], choices: Mapping[str, _Choice]
+) -> LinearConstraint:
+    """Return the rows that give each group one of its widths, or let it go with one of its blocks."""
+    pairs = list(zip(names, widths, strict=True))
+    rows = [
+        [float(owner == name or (owner in choice.within and width == 0)) for owner, width in pairs]
+        for name, choice in choices.items()
+    ]
+    return LinearConstraint(csr_matrix(rows), 1, 1)
+
+
+def _within_reach(cost: Sequence[float], one_each: LinearConstraint, wanted: float) -> float:
     """Return the saving to ask for: the wanted one, or the most that one change of every group can bring."""
-    lowest: dict[str, float] = {}
-    for name, ms in zip(names, cost, strict=True):
-        lowest[name] = min(ms, lowest.get(name, 0.0))
-    return max(wanted, sum(lowest.values()) * 0.999)
+    values = np.array(cost)
+    taken = cheapest_choice(values / max(float(np.abs(values).max()), 1e-300), [one_each])
+    lowest = 0.0 if taken is None else float(values[taken].sum())
+    return max(wanted, lowest * 0.999)

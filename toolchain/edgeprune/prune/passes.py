@@ -76,12 +76,13 @@ def _depth(model: nn.Module, recipe: PruneRecipe, gauges: Gauges) -> tuple[nn.Mo
     latency = _needed(gauges.latency, "prune.depth")
     skipped = kept_whole(model, (), recipe.skip)
     names = [name for name in removable_blocks(model) if model.get_submodule(name) not in skipped]
-    if recipe.depth > len(names):
+    wanted = recipe.depth or 0
+    if wanted > len(names):
         raise ConfigError(
-            f"prune.depth: {recipe.depth} blocks are to be dropped, this model has {len(names)} that can be"
+            f"prune.depth: {wanted} blocks are to be dropped, this model has {len(names)} that can be"
         )
     ranked = rank_blocks(model, names, gauges.accuracy, latency)
-    chosen = [block.name for block in ranked if block.gained_ms > 0][: recipe.depth]
+    chosen = [block.name for block in ranked if block.gained_ms > 0][:wanted]
     refused = [
         f"{block.name}: the network is not faster without it" for block in ranked if block.gained_ms <= 0
     ]

@@ -277,7 +277,7 @@ def _widths(
         LayerWidth(
             layer=name,
             before=module.out_channels,
-            after=new[name].out_channels,
+            after=new[name].out_channels if name in new else 0,
             prunable=module not in kept,
         )
         for name, module in before.named_modules()

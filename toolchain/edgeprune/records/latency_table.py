@@ -267,20 +267,31 @@ class LatencyTable(_Record):
         """
         return _sum_ms(self, layers, keep, original) + self._rest()(_volume(layers, keep, original))
 
-    def predictor(self) -> Callable[[Mapping[str, int]], float]:
-        """Return `network_ms` of the table's own network as a function that remembers what it looked up."""
-        rest = self._rest()
-        known: dict[tuple[int, int, int], float] = {}
+    def predictor(
+        self, layers_at: Callable[[Mapping[str, int]], Sequence[Layer]] | None = None
+    ) -> Callable[[Mapping[str, int]], float]:
+        """Return `network_ms` as a function of widths alone that remembers what it looked up.
 
-        def ms(index: int, layer: Layer, keep: Mapping[str, int]) -> float:
-            cin, cout = widths_at(layer, keep, self.original)
-            if (index, cin, cout) not in known:
-                known[index, cin, cout] = self.layer_ms(layer.shape, cin, cout)
-            return known[index, cin, cout]
+        Args:
+            layers_at: of a network with such widths, where it has not all the table's layers.
+        """
+        rest = self._rest()
+        # By the shape's place in memory, which is quicker than by its fields; the shape is kept beside it.
+        known: dict[int, tuple[Shape, int, dict[tuple[int, int], float]]] = {}
 
         def predict(keep: Mapping[str, int]) -> float:
-            layers = sum(ms(index, layer, keep) for index, layer in enumerate(self.layers))
-            return layers + rest(_volume(self.layers, keep, self.original))
+            total, volume = 0.0, 0
+            for layer in layers_at(keep) if layers_at else self.layers:
+                shape = layer.shape
+                if id(shape) not in known:
+                    known[id(shape)] = (shape, shape.pixels, {})
+                _, pixels, ms = known[id(shape)]
+                widths = widths_at(layer, keep, self.original)
+                if widths not in ms:
+                    ms[widths] = self.layer_ms(shape, *widths)
+                total += ms[widths]
+                volume += widths[1] * pixels
+            return total + rest(float(volume))
 
         return predict
 

@@ -11,7 +11,7 @@ from edgeprune.records.speedup import Speedup
 
 
 class LayerWidth(Record):
-    """Output channels of one convolution before and after pruning."""
+    """Output channels of one convolution before and after pruning; 0 where its block went."""
 
     layer: str
     before: int
@@ -98,7 +98,8 @@ class Lever(ScoredRecord):
     """One way to the cost of a rung: an input size, and the widths that are cut to at it.
 
     Attributes:
-        width: share of the uncut network's cost that the widths leave.
+        width: share of the uncut network's cost that widths and depth leave.
+        blocks: how many of the uncut network's blocks are gone.
         score: on val right after surgery, in float, before any training.
         recovered: the same after the short recovery; null where it did not get one.
         taken: whether the rung was made so.
@@ -106,6 +107,7 @@ class Lever(ScoredRecord):
 
     imgsz: ImageSize
     width: float
+    blocks: int = 0
     score: float
     recovered: float | None = None
     taken: bool
@@ -119,6 +121,7 @@ class Rung(ScoredRecord):
         predicted_ms: latency by the target's table; null where that was not to be had.
         gain: over the user's own network on the target, measured in turns; null where it is not measured.
         params: share of the user's own network's parameters.
+        blocks: how many of the uncut network's blocks are gone.
         imgsz: size of the input; null in results of older versions: the build's own.
         levers: what else would have had that cost; empty where nothing else was tried.
         short, long: drop of `metric` on val after the short recovery, and after the long one; null where
@@ -132,6 +135,7 @@ class Rung(ScoredRecord):
     predicted_ms: float | None = None
     gain: Speedup | None = None
     params: float
+    blocks: int = 0
     imgsz: ImageSize | None = None
     levers: tuple[Lever, ...] = ()
     short: float | None = None
@@ -207,6 +211,7 @@ class Pruning(ScoredRecord):
     Attributes:
         limit: of a ranking of all channels together; null where each group is ranked by itself.
         whole: blocks, with their classes, that kept all channels as the dependency graph cannot follow them.
+        dropped: blocks that went whole for a latency; those of a depth pass are in `passes`.
     """
 
     criterion: str
@@ -222,6 +227,7 @@ class Pruning(ScoredRecord):
     layers: tuple[LayerWidth, ...] = ()
     limit: Limit | None = None
     whole: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
     sparse: SparseTraining | None = None
     iterations: tuple[Iteration, ...] = ()
     passes: tuple[PassReport, ...] = ()

@@ -24,10 +24,11 @@ MORE = 0.05
 
 def rungs_table(search: BudgetSearch) -> Table:
     """Show every size that was tried, the largest first: aim, speed, parameters, drops, what became of it."""
-    resized = len({one.imgsz for one in search.rungs}) > 1
+    resized, lost = len({one.imgsz for one in search.rungs}) > 1, any(one.blocks for one in search.rungs)
     heads = [
         Head(_cost(search), "%"),
         *([Head("input", "px")] if resized else []),
+        *([Head("blocks", "gone")] if lost else []),
         Head("predicted", "ms"),
         Head("times as fast"),
         Head("parameters", "%"),
@@ -39,6 +40,7 @@ def rungs_table(search: BudgetSearch) -> Table:
         [
             number(100 * one.share, 0),
             *([word(size_text(one.imgsz or 0))] if resized else []),
+            *([number(one.blocks)] if lost else []),
             number(one.predicted_ms, 2, "no latency table"),
             number(one.gain.times if one.gain else None, 2, "not measured", suffix="×"),
             number(100 * one.params, 0),
@@ -53,10 +55,12 @@ def rungs_table(search: BudgetSearch) -> Table:
 
 def levers_table(search: BudgetSearch) -> Table | None:
     """Show what each way to the cost of a size came to; None where there was one way only."""
+    lost = any(lever.blocks for one in search.rungs for lever in one.levers)
     heads = [
         Head(_cost(search), "%"),
         Head("input", "px"),
-        Head("widths cut to", "%"),
+        Head("layers cut to" if lost else "widths cut to", "%"),
+        *([Head("blocks", "gone")] if lost else []),
         Head(f"{search.metric} after the cut"),
         Head("after", f"{search.epochs_short} epochs"),
         Head("", numeric=False),
@@ -66,6 +70,7 @@ def levers_table(search: BudgetSearch) -> Table | None:
             number(100 * one.share, 0),
             word(size_text(lever.imgsz)),
             number(100 * lever.width, 0),
+            *([number(lever.blocks)] if lost else []),
             number(lever.score, 4),
             number(lever.recovered, 4, "not trained"),
             word("taken" if lever.taken else "left"),

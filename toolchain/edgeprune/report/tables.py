@@ -319,10 +319,12 @@ def limit_words(limit: Limit) -> str:
 
 
 def whole_note(pruning: Pruning) -> str:
-    """Name the blocks that were left whole, by their classes; nothing where there are none."""
-    if not pruning.whole:
-        return ""
-    return "Blocks that mix their channels, and so kept all of them: " + ", ".join(pruning.whole) + "."
+    """Name the blocks that went, and those that were left whole, by their classes; nothing where none are."""
+    kinds = {
+        "Blocks that went": pruning.dropped,
+        "Blocks that mix their channels, and so kept all of them": pruning.whole,
+    }
+    return " ".join(f"{what}: {', '.join(names)}." for what, names in kinds.items() if names)
 
 
 def channels_table(pruning: Pruning) -> Table:
@@ -333,7 +335,7 @@ def channels_table(pruning: Pruning) -> Table:
             word(layer.layer),
             number(layer.before),
             number(layer.after),
-            Cell("" if layer.prunable else "kept whole"),
+            Cell("its block went" if not layer.after else "" if layer.prunable else "kept whole"),
         ]
         for layer in pruning.layers
     ]

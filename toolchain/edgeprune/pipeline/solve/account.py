@@ -9,7 +9,7 @@ from edgeprune.core.artifact import Artifact
 from edgeprune.latency.to_latency import describe_descent
 from edgeprune.pipeline.solve.moves import Plan, shares_left
 from edgeprune.pipeline.solve.plan import Pace, seconds_of
-from edgeprune.pipeline.solve.rungs import Entry, Problem
+from edgeprune.pipeline.solve.rungs import Entry, Problem, lost_blocks
 from edgeprune.records.pruning import BudgetSearch, PassReport, Pruning, Rung, SearchEnd
 from edgeprune.records.scores import Accuracy
 
@@ -101,6 +101,7 @@ def _rung(problem: Problem, entry: Entry, whole: int, chosen: Entry | None) -> R
         predicted_ms=entry.predicted_ms,
         gain=gain,
         params=_parameters(problem, entry.network) / whole,
+        blocks=len(lost_blocks(problem, entry.network)),
         imgsz=entry.imgsz,
         levers=entry.levers,
         short=entry.short.drop if entry.short else None,

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.artifact import Artifact
 from edgeprune.images.size import ImageSize
+from edgeprune.latency.to_latency import least_latency
 from edgeprune.pipeline.context import Build
 from edgeprune.pipeline.prune_to_latency import latency_table
 from edgeprune.pipeline.solve.account import plan_words
@@ -16,7 +17,6 @@ from edgeprune.pipeline.solve.levers import RIVALS, cost_at, input_sizes
 from edgeprune.pipeline.solve.moves import Plan
 from edgeprune.pipeline.solve.plan import GAPS, Pace, plan_search
 from edgeprune.pipeline.solve.rungs import Problem, least_work, measure_pace
-from edgeprune.prune.allocation import on_step
 from edgeprune.records.latency_table import LatencyTable
 from edgeprune.records.pruning import PassReport
 from edgeprune.records.scores import Accuracy
@@ -101,9 +101,8 @@ def _table(
 
 
 def least_share(problem: Problem) -> float:
-    """Return the smallest share of the cost that widths may leave, by `prune.max_ratio` and the step."""
+    """Return the smallest share of the cost that a cut may leave, by `prune.max_ratio` and the step."""
     if (table := problem.table) is None:
         return min(least_work(problem) * MARGIN, 1.0)
-    most = problem.context.recipe.prune.max_ratio
-    keep = {name: on_step(width * (1 - most), table.step, width) for name, width in table.original.items()}
-    return min(table.predictor()(keep) / table.whole_ms * MARGIN, 1.0)
+    least = least_latency(problem.context.pruning, problem.uncut.path, table)
+    return min(least / table.whole_ms * MARGIN, 1.0)

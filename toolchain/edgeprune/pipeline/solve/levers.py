@@ -1,6 +1,6 @@
-"""What may make the next size: narrower layers, or a smaller input with wider ones. Measured, then chosen.
+"""What may make the next size: narrower or fewer layers, or a smaller input with more of them, measured.
 
-At each input size the integer program gives the most important widths for what is left of the cost. So
+At each input size the integer program gives the most important layers for what is left of the cost. So
 choosing among the sizes solves both together. What an importance promises is no measure between levers. The
 two that are most accurate right after surgery get the short recovery, and the better one then is taken, as
 NetAdapt (arXiv 1804.03230) chooses among layers: a narrower network gains more by a recovery than one with a
@@ -24,7 +24,7 @@ from edgeprune.models.predictor import predictor
 from edgeprune.pipeline.context import reader_of
 from edgeprune.pipeline.cut_to_size import cut_to_size
 from edgeprune.pipeline.prune_to_latency import cut, torch_accuracy
-from edgeprune.pipeline.solve.rungs import Entry, Problem, asking
+from edgeprune.pipeline.solve.rungs import Entry, Problem, asking, lost_blocks
 from edgeprune.records.pruning import Lever
 from edgeprune.records.speedup import Speedup
 
@@ -41,7 +41,7 @@ class Proposal(NamedTuple):
 
     Attributes:
         imgsz: size of its input.
-        width: share of the uncut network's cost that its widths leave, at any input size.
+        width: share of the uncut network's cost that widths and depth leave, at any input size.
         predicted_ms: by the table; None without one.
         score: on val right after surgery, in float; None where there is no other proposal.
     """
@@ -156,6 +156,7 @@ def levers_of(
             metric=metric,
             imgsz=one.imgsz,
             width=one.width,
+            blocks=len(lost_blocks(problem, one.network)),
             score=one.score,
             recovered=recovered.get(one),
             taken=one == taken,

@@ -23,6 +23,7 @@ from edgeprune.pipeline.mixed_precision import guard_row
 from edgeprune.pipeline.rows import assess, export_model
 from edgeprune.pipeline.solve.moves import Tried
 from edgeprune.pipeline.solve.plan import Pace
+from edgeprune.prune.depth import blocks_gone
 from edgeprune.records.latency_table import LatencyTable
 from edgeprune.records.pruning import Lever, PassReport
 from edgeprune.records.scores import Accuracy, Record
@@ -73,7 +74,7 @@ class Entry:
         predicted_ms: by the table; None without one.
         gain: over the user's own network on the target; None where it is not measured.
         short, long: what val says of the two networks; None where it was not asked.
-        width: share of the uncut network's cost that its widths leave, at any input size.
+        width: share of the uncut network's cost that widths and depth leave, at any input size.
         levers: the ways to its cost, of which it took one.
         passes: what was changed before the cut; None until the search has ended.
     """
@@ -180,6 +181,12 @@ def judge(problem: Problem, network: SizedNetwork, *, guarded: bool) -> Accuracy
     else:
         found = assess(context, profile, "pruned", profile.ship, taken)[2]
     return found[SELECTION_SPLIT].dropped_from(baseline[SELECTION_SPLIT])
+
+
+def lost_blocks(problem: Problem, network: Artifact) -> tuple[str, ...]:
+    """Name the blocks of the uncut network that one that was cut from it no longer has."""
+    load = problem.context.adapter.load
+    return blocks_gone(load(problem.uncut.path), load(network.path))
 
 
 def measure_pace(problem: Problem) -> Pace:
