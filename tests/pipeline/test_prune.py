@@ -28,7 +28,9 @@ from edgeprune.pipeline import prune as pruning
 from edgeprune.pipeline import prune_to_latency as iterating
 from edgeprune.pipeline.build import start
 from edgeprune.pipeline.context import Build, BuildRequest
+from edgeprune.pipeline.solve import begin as beginning
 from edgeprune.pipeline.solve.moves import Tried
+from edgeprune.pipeline.solve.plan import Pace
 from edgeprune.pipeline.solve.rungs import Entry
 from edgeprune.prune.activation import silu_names
 from edgeprune.records.latency_table import LatencyTable
@@ -165,6 +167,30 @@ def test_no_activation_is_swapped_unasked_that_is_not_trained_or_not_measured(
     (jetson,) = resolve_targets(("jetson",))
     half = {"prune__ratio": 0.5}
     assert bench.prune(**half).passes == bench.prune(jetson, finetune__epochs=1, **half).passes == ()
+
+
+@pytest.mark.parametrize(("hours", "activation"), [(0.5, "auto"), (20.0, "auto"), (0.5, "relu")])
+def test_no_activation_is_swapped_unasked_that_the_hours_leave_no_training(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, hours: float, activation: str
+) -> None:
+    sized = bench.prune(prune__ratio=0.5)
+    monkeypatch.setattr(pruning, "pace_within", lambda *_: Pace(epoch_s=60.0, start_s=0.0))
+    monkeypatch.setattr(to_latency, "latency_gauge", lambda *_: lambda net: 10 + 0.1 * len(silu_names(net)))
+    given: list[beginning.Networks] = []
+
+    def solve(context: Build, networks: beginning.Networks, *_: object) -> tuple[Entry, Pruning, tuple[()]]:
+        given.append(networks)
+        return Entry(Tried(0.5, 0.0), networks.uncut, 64), sized, ()
+
+    monkeypatch.setattr(pruning, "solve", solve)
+    bench.prune(finetune__epochs=60, solve__hours=hours, prune__activation=activation)
+    ((networks),) = given
+    (swap,) = networks.passes
+    if hours == 20.0 or activation == "relu":
+        assert swap.applied and networks.uncut != networks.plain
+    else:
+        assert networks.uncut == networks.plain and not swap.applied
+        assert swap.refused == ("relu: the hours are too few to train the network with it before any cut",)
 
 
 @pytest.mark.parametrize("changed", [True, False])

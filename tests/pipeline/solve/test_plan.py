@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprune.config.recipe import load_recipe
-from edgeprune.pipeline.solve.plan import TRAINING, Pace, ladder, plan_search, seconds_of
+from edgeprune.pipeline.solve.plan import (
+    LEAST_FIRST,
+    TRAINING,
+    Pace,
+    ladder,
+    leaves_first,
+    plan_search,
+    seconds_of,
+)
 
 
 @given(stride=st.floats(0.5, 0.9), least=st.floats(0.01, 0.99))
@@ -27,14 +35,26 @@ def test_nothing_that_can_be_cut_is_an_empty_ladder() -> None:
 
 @pytest.mark.parametrize("effort", ["quick", "standard", "thorough"])
 @given(hours=st.floats(0.05, 20), epoch_s=st.floats(0.5, 300), start_s=st.floats(0, 20))
-def test_a_plan_fits_its_hours_or_is_the_shortest_there_is(
+def test_a_plan_fits_its_hours_or_trains_nothing(
     effort: str, hours: float, epoch_s: float, start_s: float
 ) -> None:
     pace = Pace(epoch_s, start_s)
     plan = plan_search(load_recipe(solve__effort=effort), 0.1, pace, hours * 3600)
-    assert plan.short >= 1 and plan.long >= plan.short and plan.trainings >= 1 and plan.shares
-    shortest = plan.long <= 2 and len(plan.shares) <= 2 and plan.trainings == 1
-    assert seconds_of(plan, pace) <= TRAINING * hours * 3600 or shortest
+    assert plan.shares and seconds_of(plan, pace) <= TRAINING * hours * 3600
+    trains = plan.short >= 1 and plan.long >= plan.short and plan.trainings >= 1
+    assert trains or plan.epochs == 0
+    shortest = pace.seconds(1) * 2 + pace.seconds(2)
+    assert trains == (shortest <= TRAINING * hours * 3600)
+
+
+@given(hours=st.floats(0.05, 20), epoch_s=st.floats(0.5, 300), start_s=st.floats(0, 20))
+def test_a_changed_network_is_tried_where_the_hours_leave_it_a_training(
+    hours: float, epoch_s: float, start_s: float
+) -> None:
+    recipe, pace = load_recipe(), Pace(epoch_s, start_s)
+    plan = plan_search(recipe, 0.3, pace, hours * 3600, changed=True)
+    assert leaves_first(recipe, pace, hours * 3600) == (plan.first >= LEAST_FIRST * recipe.finetune.epochs)
+    assert not leaves_first(recipe, pace, 3 * epoch_s)
 
 
 def test_more_effort_tries_more_sizes_and_trains_them_longer() -> None:

@@ -65,6 +65,8 @@ class World:
         slow: sizes that the target does not run faster.
         swap: what another activation costs before any cut.
         noise: of a measurement, to either side.
+        slower: how many times as long a training takes as its pace says.
+        now: seconds that have passed.
         unsure: how far the interval of a drop reaches to either side.
         sizes: inputs that may be taken; a smaller one is always better right after the cut.
         scores: after the short recovery, by input.
@@ -76,6 +78,8 @@ class World:
     slow: tuple[float, float] = (0.0, 0.0)
     swap: float = 0.0
     noise: float = 0.0
+    slower: float = 1.0
+    now: float = 0.0
     unsure: float = 0.003
     sizes: tuple[ImageSize, ...] = (64,)
     scores: dict[ImageSize, float] = field(default_factory=dict)
@@ -119,6 +123,7 @@ class World:
         if self.interrupt_at == len(self.trained) + 1:
             raise InterruptedBuildError("interrupted in training")
         self.trained.append((share_of(student), epochs))
+        self.now += 60.0 * epochs * self.slower
         return network(share_of(student), epochs_of(student) + epochs)
 
 
@@ -157,11 +162,14 @@ def solve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
             "recover_briefly": world.finetune,
             "least_work": lambda problem: 0.06,
             "least_latency": lambda context, source, table: 2.5,
-            "measure_pace": lambda problem: Pace(60.0, 0.0),
+            "measure_pace": lambda *_: Pace(60.0, 0.0),
             "account_for": lambda problem, plan, entries, chosen, ended, notes: SimpleNamespace(
                 ended=ended, notes=notes, chosen=chosen, plan=plan
             ),
         }
+        clock = SimpleNamespace(monotonic=lambda: world.now)
+        for module in (beginning, solving):
+            monkeypatch.setattr(module, "time", clock)
         for name, fake in fakes.items():
             monkeypatch.setattr(beginning if hasattr(beginning, name) else solving, name, fake)
         profile = cast(DeviceProfile, SimpleNamespace(name="simulated"))
@@ -229,10 +237,20 @@ def test_a_quarter_of_the_hours_gives_a_shorter_search_within_the_budget(solve: 
     assert short.drop(model) <= BUDGET
 
 
+def test_hours_too_few_for_any_training_give_the_smallest_cut_that_needs_none(solve: Any) -> None:
+    world = World(hard=0.0005)
+    model, _, entries = solve(world, solve__hours=0.01)  # 36 s, and an epoch takes a minute
+    assert world.trained == [] and "none trained" in world.said[0]
+    assert world.drop(model) <= BUDGET
+    failed = max(entry.tried.share for entry in entries if entry.tried.drop > BUDGET)
+    assert share_of(model) / failed < 1.06  # bisected
+
+
 def test_no_training_is_begun_that_would_end_too_late(solve: Any) -> None:
-    world = World()
-    _, report, _ = solve(world, solve__hours=0.01)  # 36 s, and an epoch takes a minute
-    assert report.ended == "time" and len(world.trained) == 1
+    world = World(slower=5.0)
+    _, report, entries = solve(world, solve__hours=1.0)
+    assert report.ended == "time" and entries
+    assert 0 < world.now < 3600 + 5 * 60 * max(epochs for _, epochs in world.trained)
 
 
 def test_a_size_that_is_not_faster_is_not_trained(solve: Any) -> None:

@@ -44,3 +44,10 @@ def test_an_epoch_is_timed_from_its_first_batch_to_the_next_ones() -> None:
     assert (pace.epoch_s, pace.start_s) == (7.0, 4.0)
     assert pace.seconds(10) == 74.0
     assert pace_from([], 18.0).epoch_s == 9.0  # a trainer that tells nothing of its batches
+
+
+def test_a_training_that_was_left_early_tells_the_pace_by_its_batches() -> None:
+    """Ten batches an epoch, two seconds each, 5 s until the first one ends; left in the first epoch."""
+    seen = [(5.0 + 2 * i, (i + 1) / 20) for i in range(4)]
+    pace = pace_from(seen, 12.0)
+    assert (pace.epoch_s, pace.start_s) == pytest.approx((20.0, 5.0))

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from pydantic import TypeAdapter
 
-from edgeprune.config.recipe import Recipe
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.files import write_text_atomically
@@ -25,7 +24,8 @@ from edgeprune.pipeline.prune_to_latency import (
     require_reachable,
     speed_budget,
 )
-from edgeprune.pipeline.solve.begin import Networks
+from edgeprune.pipeline.solve.begin import Networks, pace_within
+from edgeprune.pipeline.solve.plan import leaves_first
 from edgeprune.pipeline.solve.run import solve
 from edgeprune.pipeline.solve.rungs import Entry
 from edgeprune.pipeline.train import finetune, sparsify, train_aware
@@ -63,7 +63,7 @@ def prune_model(
     """
     recipe = context.recipe
     plain, training = sparsify(context, original)
-    dense, passes = apply_passes(context, plain, profile)
+    dense, passes = apply_passes(context, plain, original, profile)
     changed = any(one.applied for one in passes)
     found = _cut(context, dense, original, profile, changed)
     if found is None:
@@ -83,16 +83,19 @@ def prune_model(
 
 
 def apply_passes(
-    context: Build, model: Artifact, profile: DeviceProfile
+    context: Build, model: Artifact, teacher: Artifact, profile: DeviceProfile
 ) -> tuple[Artifact, tuple[PassReport, ...]]:
     """Return the model after the recipe's passes (depth, convolutions, activation), and their account."""
     from edgeprune.latency.to_latency import reshape
 
     there = context.testbed.measures(profile)
-    recipe = _decided(context.recipe, there)
+    activation, why = _decide_activation(context, model, teacher, there)
+    left = (PassReport(name="activation", refused=(why,)),) if why else ()
+    recipe = context.recipe
+    recipe = recipe.model_copy(update={"prune": recipe.prune.model_copy(update={"activation": activation})})
     settings = recipe.prune
     if not settings.depth and not settings.rewrite and settings.activation == "keep":
-        return model, ()
+        return model, left
     by_table = there and (settings.depth or settings.rewrite)
     table = latency_table(context, model, profile, settings.rewrite) if by_table else None
     parts = {
@@ -129,15 +132,27 @@ def apply_passes(
     read = context.network_with(tuple[PassReport, ...], "passes.json", model)
     uses = (*context.of_model, *(context.of_runtime(profile.backend) if there else ()))
     times = (profile.backend,) if there else ()
-    return context.stage("reshaped", parts, make, read, uses=uses, times=times)
+    network, reports = context.stage("reshaped", parts, make, read, uses=uses, times=times)
+    return network, (*reports, *left)
 
 
-def _decided(recipe: Recipe, is_measured: bool) -> Recipe:
-    """Return a recipe that names its activation: only what is measured and trained is swapped unasked."""
+def _decide_activation(
+    context: Build, model: Artifact, teacher: Artifact, is_measured: bool
+) -> tuple[str, str]:
+    """Return the activation that the network gets, and why it is none where the hours speak against it.
+
+    Only what is measured and trained is swapped unasked.
+    """
+    recipe = context.recipe
     if recipe.prune.activation != "auto":
-        return recipe
-    activation = "relu" if is_measured and recipe.finetune.epochs else "keep"
-    return recipe.model_copy(update={"prune": recipe.prune.model_copy(update={"activation": activation})})
+        return recipe.prune.activation, ""
+    if not is_measured or not recipe.finetune.epochs:
+        return "keep", ""
+    hours = recipe.solve.hours
+    pace = pace_within(context, model, teacher) if recipe.solves else None
+    if hours is not None and pace is not None and not leaves_first(recipe, pace, 3600 * hours):
+        return "keep", "relu: the hours are too few to train the network with it before any cut"
+    return "relu", ""
 
 
 def _cut(

@@ -23,6 +23,8 @@ from edgeprune.records.scores import Accuracy
 
 MARGIN = 1.02
 """The smallest size that is asked for, over the smallest that there is."""
+PACING = 0.05
+"""Share of the hours that the pace of training may take to measure."""
 WORTH_PACING = 20
 """Searches of fewer epochs are over before their pace is measured."""
 
@@ -65,11 +67,13 @@ def begin(
     profile: DeviceProfile,
     baseline: Mapping[str, Accuracy],
     until: float | None,
+    pace: Pace | None,
 ) -> Begun:
     """Return what a search starts from: its latency table, its inputs and its plan, which is said.
 
     Args:
         until: when the time is up, by `time.monotonic`; None where it is not bounded.
+        pace: where it is known already, see `pace_within`.
     """
     original, uncut = networks.original, networks.uncut
     table, notes = _table(context, uncut, profile)
@@ -78,13 +82,29 @@ def begin(
     least = least_share(problem) * cost_at(problem, sizes[-1])
     gap = GAPS["latency" if table else "macs"]
     recipe, changed, rivals = context.recipe, uncut != original, min(RIVALS, len(sizes))
-    plan, pace = plan_search(recipe, least, gap=gap, changed=changed, rivals=rivals), None
-    if plan.long and plan.shares and (plan.epochs >= WORTH_PACING or until is not None):
-        pace = measure_pace(problem)
+    plan = plan_search(recipe, least, gap=gap, changed=changed, rivals=rivals)
+    if pace is None and plan.long and plan.shares and plan.epochs >= WORTH_PACING:
+        pace = measure_pace(context, uncut, original)
+    if pace is not None:
         seconds = None if until is None else until - time.monotonic()
         plan = plan_search(recipe, least, pace, seconds, gap, changed, rivals)
     context.notify("solve", 0.0, plan_words(plan, pace))
     return Begun(problem, plan, pace, sizes, notes)
+
+
+def pace_within(context: Build, plain: Artifact, original: Artifact) -> Pace | None:
+    """Return the pace of training where the search has hours to keep to, and trains; else None.
+
+    It is measured before anything else, since what there is time for hangs on it, and takes a small share of
+    the hours itself.
+
+    Args:
+        plain: the network before passes and cuts.
+    """
+    recipe = context.recipe
+    if recipe.solve.hours is None or not recipe.finetune.epochs:
+        return None
+    return measure_pace(context, plain, original, PACING * 3600 * recipe.solve.hours)
 
 
 def _table(

@@ -115,7 +115,8 @@ def next_move(tried: Sequence[Tried], plan: Plan, budget: float) -> Cut | Train 
 
     First down the ladder by short recoveries, until a size is hopeless. Then long ones, the smallest hopeful
     size first: one that fails sends the search to larger sizes, one that holds to smaller ones, and between
-    the two it bisects. The smallest size that keeps to the budget gets a long recovery in any case.
+    the two it bisects. The smallest size that keeps to the budget gets a long recovery in any case. A plan
+    without training goes down the ladder and bisects.
     """
     lowest = min(tried, key=lambda one: one.share, default=None)
     below = [share for share in plan.shares if lowest is None or share < lowest.share / 1.001]
@@ -126,7 +127,7 @@ def next_move(tried: Sequence[Tried], plan: Plan, budget: float) -> Cut | Train 
     failed = [one for one in tried if one.long is not None and not one.keeps(budget) and one.share < top]
     floor = max((one.share for one in failed), default=0.0)
     done = sum(one.long is not None for one in tried)
-    if plan.long and done < plan.trainings and (move := _between(tried, plan, budget, (floor, top))):
+    if (done < plan.trainings or not plan.long) and (move := _between(tried, plan, budget, (floor, top))):
         return move
     if plan.long and kept and (best := min(kept, key=lambda one: one.share)).long is None:
         return Train(best.share)
@@ -156,6 +157,8 @@ def _between(
     lower = max((one.share for one in tried if one.share < top * 0.999 and not one.slow), default=None)
     if lower is not None and top / lower > plan.gap:
         return Cut((top * lower) ** 0.5)
-    if waiting and top == 1.0:  # nothing keeps to the budget: the nearest has a long recovery to show for it
+    if (
+        plan.long and waiting and top == 1.0
+    ):  # nothing keeps to the budget: the nearest has a long recovery to show for it
         return Train(min(waiting, key=lambda one: one.short).share)
     return None

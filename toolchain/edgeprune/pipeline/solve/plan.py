@@ -11,10 +11,14 @@ from edgeprune.pipeline.solve.moves import Plan
 
 LAST = 0.1
 """The ladder ends where less than this share of what can be cut is left: there the least size follows."""
+ANY = 0.5
+"""The smallest share that can be reached, where it is not known yet; a plan's epochs hardly depend on it."""
 GAPS = {"latency": 1.05, "macs": 1.15}
 """Two sizes whose costs differ by less than this factor have nothing worth trying between them."""
 TRAINING = 0.85
 """Share of the time that is planned for training; cutting, judging and measuring take the rest."""
+LEAST_FIRST = 0.25
+"""Least share of `finetune.epochs` that a changed network has before any cut; with less it is not tried."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,8 @@ class Pace:
     start_s: float
 
     def seconds(self, epochs: int) -> float:
-        """Return what one training takes."""
-        return self.start_s + epochs * self.epoch_s
+        """Return what one training takes; none of no epochs."""
+        return self.start_s + epochs * self.epoch_s if epochs else 0.0
 
 
 def ladder(stride: float, least: float) -> tuple[float, ...]:
@@ -86,7 +90,7 @@ def plan_search(
     """Return the plan of a recipe's effort, shortened until it fits the time.
 
     Epochs are cut first, down to one of a short recovery; then the ladder gets wider steps, then there are
-    fewer long recoveries.
+    fewer long recoveries. Where not even one fits, nothing is trained.
 
     Args:
         least: the smallest share of the uncut network's cost that can be reached.
@@ -119,12 +123,22 @@ def plan_search(
             shape = replace(shape, trainings=plan.trainings - 1)
             plan = planned(shape, plan.long)
         else:
-            break
+            return planned(SHAPES[recipe.solve.effort], 0)
     return plan
+
+
+def leaves_first(recipe: Recipe, pace: Pace, seconds: float) -> bool:
+    """Whether the time is enough to train a changed network before any cut, and to search after that.
+
+    Args:
+        pace: of the changed network.
+        seconds: what there is for all of it.
+    """
+    plan = plan_search(recipe, ANY, pace, seconds, changed=True)
+    return plan.first >= LEAST_FIRST * recipe.finetune.epochs
 
 
 def seconds_of(plan: Plan, pace: Pace) -> float:
     """Return what all trainings of a plan take together, in seconds."""
-    first = pace.seconds(plan.first) if plan.first else 0.0
     sizes = len(plan.shares) * plan.rivals * pace.seconds(plan.short)
-    return first + sizes + plan.trainings * pace.seconds(plan.long)
+    return pace.seconds(plan.first) + sizes + plan.trainings * pace.seconds(plan.long)

@@ -13,7 +13,7 @@ from edgeprune.core.artifact import Artifact
 from edgeprune.core.errors import BudgetError, ConfigError, InterruptedBuildError
 from edgeprune.pipeline.context import Build
 from edgeprune.pipeline.solve.account import account_for, put_back
-from edgeprune.pipeline.solve.begin import Begun, Networks, begin
+from edgeprune.pipeline.solve.begin import Begun, Networks, begin, pace_within
 from edgeprune.pipeline.solve.levers import RIVALS, Proposal, levers_of, propose, score_of
 from edgeprune.pipeline.solve.moves import Cut, Train, Tried, best_of, is_hopeless, next_move
 from edgeprune.pipeline.solve.rungs import Entry, Gains, SizedNetwork, judge, time_network
@@ -49,16 +49,17 @@ def solve(
     """
     hours = context.recipe.solve.hours
     until = time.monotonic() + 3600 * hours if hours is not None else None
-    run = _Run(begin(context, networks, profile, baseline, until))
-    run.take_over(others)
+    pace = pace_within(context, networks.plain, networks.original)
     notes: tuple[str, ...] = ()
+    run = _Run(begin(context, networks, profile, baseline, until, pace))
+    run.take_over(others)
     if not others and not run.warm_up() and networks.uncut != networks.plain and run.may_put_back:
         lost = run.entries[0].short
         assert lost is not None
         passes, note = put_back(networks.passes, lost)
         notes = (note,)
         networks = networks._replace(uncut=networks.plain, passes=passes)
-        run = _Run(begin(context, networks, profile, baseline, until))
+        run = _Run(begin(context, networks, profile, baseline, until, pace))
         run.warm_up()
     run.search(until)
     run.tell_passes()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.artifact import Artifact
@@ -29,7 +30,7 @@ from edgeprune.records.pruning import Lever, PassReport
 from edgeprune.records.scores import Accuracy, Record
 from edgeprune.records.speedup import Speedup
 
-PROBE_EPOCHS = 2
+PROBE_EPOCHS, PROBE_BATCHES = 2, 4
 
 
 @dataclass(frozen=True)
@@ -189,17 +190,28 @@ def lost_blocks(problem: Problem, network: Artifact) -> tuple[str, ...]:
     return blocks_gone(load(problem.uncut.path), load(network.path))
 
 
-def measure_pace(problem: Problem) -> Pace:
-    """Return what an epoch of recovery takes here: two of them are trained on the uncut network, and left."""
-    context, recipe = problem.context, problem.context.recipe
+class _EnoughError(Exception):
+    """The pace of a training is known: it ends here."""
+
+
+def measure_pace(context: Build, student: Artifact, teacher: Artifact, limit_s: float | None = None) -> Pace:
+    """Return what an epoch of recovery takes here: two of them are trained on a network, and left.
+
+    Args:
+        limit_s: seconds after which the training ends and its batches so far tell the pace; None for both
+            epochs.
+    """
+    recipe = context.recipe
     tuning = recipe.finetune.model_copy(update={"epochs": PROBE_EPOCHS})
-    parts = {
-        "student": problem.uncut.sha256,
+    parts: dict[str, Any] = {
+        "student": student.sha256,
         "finetune": tuning.model_dump(),
         "imgsz": context.spec.imgsz,
         "train": context.dataset.fingerprint("train"),
         "val": context.dataset.fingerprint("val"),
     }
+    if limit_s is not None:
+        parts["limit_s"] = limit_s
 
     def make(out: Path) -> None:
         begun = time.monotonic()
@@ -208,20 +220,22 @@ def measure_pace(problem: Problem) -> Pace:
         def follow(share: float, text: str) -> None:
             seen.append((time.monotonic() - begun, share))
             context.notify("pace", share, text)
+            if limit_s is not None and seen[-1][0] > limit_s and len(seen) >= PROBE_BATCHES:
+                raise _EnoughError
 
-        context.notify("pace", 0.0, f"{PROBE_EPOCHS} epochs, to tell how long the search takes")
-        context.adapter.finetune(
-            Training(
-                student=problem.uncut.path,
-                teacher=problem.original.path if tuning.distill else None,
-                dataset=context.dataset,
-                imgsz=context.spec.imgsz,
-                recipe=recipe.model_copy(update={"finetune": tuning}),
-                out=out / "model.pt",
-                progress=follow,
-            )
+        context.notify("pace", 0.0, "the first epochs of a training, to tell how long the search takes")
+        training = Training(
+            student=student.path,
+            teacher=teacher.path if tuning.distill else None,
+            dataset=context.dataset,
+            imgsz=context.spec.imgsz,
+            recipe=recipe.model_copy(update={"finetune": tuning}),
+            out=out / "model.pt",
+            progress=follow,
         )
-        (out / "model.pt").unlink()
+        with suppress(_EnoughError):
+            context.adapter.finetune(training)
+        (out / "model.pt").unlink(missing_ok=True)
         pace = pace_from(seen, time.monotonic() - begun)
         write_text_atomically(out / "pace.json", json.dumps(asdict(pace)))
         context.notify("pace", 1.0, f"{pace.epoch_s:.3g} s an epoch")
@@ -230,13 +244,20 @@ def measure_pace(problem: Problem) -> Pace:
 
 
 def pace_from(seen: list[tuple[float, float]], whole_s: float) -> Pace:
-    """Return the pace of a training of two epochs.
+    """Return the pace of a training of two epochs, of which the second may not have begun.
 
     Args:
         seen: (seconds, share done) after each batch.
         whole_s: seconds of all of it.
     """
-    first = seen[0][0] if seen else 0.0
+    first, begun = seen[0] if seen else (0.0, 0.0)
+    last, share = seen[-1] if seen else (0.0, 1.0)
     second = next((seconds for seconds, share in seen if share > 1 / PROBE_EPOCHS + 1e-9), None)
-    epoch_s = whole_s / PROBE_EPOCHS if second is None else second - first
+    if second is not None:
+        epoch_s = second - first
+    elif begun < share < 1:
+        epoch_s = (last - first) / (share - begun) / PROBE_EPOCHS
+        whole_s = first + PROBE_EPOCHS * epoch_s
+    else:
+        epoch_s = whole_s / PROBE_EPOCHS
     return Pace(epoch_s, max(0.0, whole_s - PROBE_EPOCHS * epoch_s))
