@@ -11,7 +11,7 @@ import pytest
 from edgeprune.bench.side_by_side import speedup
 from edgeprune.pipeline.sanity import CHECKS, warnings
 from edgeprune.records.bench_result import BenchResult, Block, Flag
-from edgeprune.records.pruning import Pruning
+from edgeprune.records.pruning import PassReport, Pruning
 from edgeprune.records.scores import Accuracy
 from edgeprune.records.summary import Row, SanityWarning, Summary, TargetSummary
 from made_summaries import a_summary, four, row
@@ -263,8 +263,9 @@ def test_pruning_that_removed_nothing() -> None:
     )  # fmt: skip
     warning = only(warned(four(), pruning=pruning))
     assert "removed nothing: 9 parameters before, 9 after" in warning.text and "step of 32" in warning.advice
-    smaller = pruning.model_copy(update={"params_after": 8})
-    assert warned(four(), pruning=smaller) == []
+    swapped = (PassReport(name="activation", applied=("SiLU to relu in 9 layers",)),)
+    for change in ({"params_after": 8}, {"macs_after": 8}, {"passes": swapped}):
+        assert warned(four(), pruning=pruning.model_copy(update=change)) == []
 
 
 def test_what_the_machine_did_is_one_warning_a_flag() -> None:

@@ -51,6 +51,11 @@ def test_what_was_taken_and_what_a_larger_budget_would_buy_is_said() -> None:
     ]
 
 
+def test_a_size_without_a_cut_is_said_to_have_all_its_channels() -> None:
+    words = search_words(_search(TAKEN.model_copy(update={"params": 1.0, "imgsz": 256})))
+    assert words[2] == "It has all its channels."
+
+
 def test_each_way_to_a_size_is_shown_with_what_was_taken() -> None:
     levers = tuple(
         Lever(metric="mAP50-95", imgsz=imgsz, width=width, score=score, recovered=later, taken=imgsz == 256)

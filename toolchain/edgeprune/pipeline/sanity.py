@@ -129,7 +129,7 @@ def no_effect(summary: Summary, results: Results) -> Iterator[SanityWarning]:
             yield SanityWarning(code="no_effect", rows=(row.label,), text=f"{text}.", advice=advice)
     for target, entry in summary.targets.items():
         pruning = entry.pruning
-        if pruning and pruning.params_after >= pruning.params_before:
+        if pruning and _left_as_it_was(pruning):
             yield SanityWarning(
                 code="no_effect",
                 rows=tuple(row.label for row in entry.rows if row.variant == "pruned"),
@@ -137,6 +137,12 @@ def no_effect(summary: Summary, results: Results) -> Iterator[SanityWarning]:
                 f"{pruning.params_before} parameters before, {pruning.params_after} after.",
                 advice=f"Prune more (--ratio): widths change by the step of {pruning.step} channels.",
             )
+
+
+def _left_as_it_was(pruning: Pruning) -> bool:
+    """Whether nothing was removed: no channel, no work of a smaller input, nothing that a pass changed."""
+    fewer = pruning.params_after < pruning.params_before or pruning.macs_after < pruning.macs_before
+    return not fewer and not any(one.applied for one in pruning.passes)
 
 
 def fallback(summary: Summary, results: Results) -> Iterator[SanityWarning]:

@@ -110,6 +110,7 @@ def search_words(search: BudgetSearch) -> list[str]:
         allowed = f"keeps {whole} a drop of {search.budget:g} on val"
         if kept:
             found.append(f"The smallest that {allowed} is {size}; it loses {lost}.")
+            found += ["It has all its channels."] if taken.params == 1 else []
         else:
             found.append(
                 f"None {allowed}. The nearest is {size}: it loses {lost}, and --max-drop "
