@@ -56,6 +56,19 @@ def test_a_size_without_a_cut_is_said_to_have_all_its_channels() -> None:
     assert words[2] == "It has all its channels."
 
 
+def test_of_a_disturbed_measurement_only_the_lower_end_is_claimed() -> None:
+    gain = Speedup(times=2.4, low=1.8, high=2.9, turns=96, disturbed=True)
+    search = _search(_rung(0.7, 0.004), TAKEN.model_copy(update={"gain": gain}))
+    assert "at least 1.80 times as fast as the original; it loses" in search_words(search)[1]
+    assert [line.cells[2].text for line in rungs_table(search).lines] == [
+        "1.43",
+        "\N{GREATER-THAN OR EQUAL TO} 1.80",
+    ]
+    assert "at least, where the machine was busy" in (accuracy_against_speed(search, "curve") or "")
+    nothing = _search(TAKEN.model_copy(update={"gain": gain.model_copy(update={"low": 0.9})}))
+    assert "is 50% of the latency; it loses" in search_words(nothing)[1]
+
+
 def test_each_way_to_a_size_is_shown_with_what_was_taken() -> None:
     levers = tuple(
         Lever(metric="mAP50-95", imgsz=imgsz, width=width, score=score, recovered=later, taken=imgsz == 256)

@@ -55,3 +55,10 @@ class Speedup(Record):
         if not self.disturbed:
             return f"{self.times:.2f}x" + (f" ({self.interval})" if self.interval else "")
         return f"at least {self.low:.2f}x" if self.low is not None and self.low > 1 else ""
+
+    @property
+    def words(self) -> str:
+        """Such as ``2.00 times as fast``; of a disturbed run ``at least 1.80 times as fast``, or nothing."""
+        if not self.disturbed:
+            return f"{self.times:.2f} times as fast"
+        return f"at least {self.low:.2f} times as fast" if self.low is not None and self.low > 1 else ""

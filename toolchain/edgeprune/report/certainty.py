@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Literal
 
 from edgeprune.records.resampling.interval import Interval
+from edgeprune.records.speedup import Speedup
 from edgeprune.records.summary import Summary
 from edgeprune.report.cells import Cell, number, plain
 
@@ -96,3 +97,23 @@ def optimism(summary: Summary) -> str:
         f"{plain(row.label)} loses {there} {plain(row.metric)} on {selection}, which it was chosen on, and "
         f"{here} on {split}: the optimism of the choice is {number(row.optimism, 4).text}."
     )
+
+
+def gain_cell(gain: Speedup | None, why: str, how: str = "disturbed", interval: bool = True) -> Cell:
+    """Show a speed-up with its interval; of a disturbed run only what it is at least.
+
+    Args:
+        why: there is none.
+        how: the run was that is not to be trusted.
+        interval: show it.
+    """
+    if gain is None:
+        return number(None, 2, why)
+    if gain.low is None or gain.high is None:
+        known = gain.times if not gain.disturbed else None
+        return number(known, 2, f"the run was {how} and too short for an interval")
+    if gain.low == gain.high:  # the reference beside itself
+        return number(gain.times, 2)
+    if gain.disturbed:
+        return number(gain.low, 2, prefix="\N{GREATER-THAN OR EQUAL TO} ")
+    return number(gain.times, 2, suffix=f" ({gain.low:.2f}\N{EN DASH}{gain.high:.2f})" if interval else "")

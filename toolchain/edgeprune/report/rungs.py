@@ -10,7 +10,7 @@ from edgeprune.images.size import size_text, size_words
 from edgeprune.records.pruning import BudgetSearch, Rung
 from edgeprune.records.resampling.interval import drop_words
 from edgeprune.report.cells import Head, Table, number, table, word
-from edgeprune.report.certainty import drop_cell
+from edgeprune.report.certainty import drop_cell, gain_cell
 from edgeprune.report.svg import BLUE, INK, MUTED, ORANGE, PAPER, chart, figure, log_axis, to_svg
 
 ENDS = {
@@ -42,7 +42,7 @@ def rungs_table(search: BudgetSearch) -> Table:
             *([word(size_text(one.imgsz or 0))] if resized else []),
             *([number(one.blocks)] if lost else []),
             number(one.predicted_ms, 2, "no latency table"),
-            number(one.gain.times if one.gain else None, 2, "not measured", suffix="×"),
+            gain_cell(one.gain, "not measured", interval=False),
             number(100 * one.params, 0),
             drop_cell(one.short, one.short_interval, "not trained"),
             drop_cell(one.long, one.long_interval, "no long recovery"),
@@ -130,8 +130,8 @@ def _size(one: Rung, search: BudgetSearch) -> str:
     at = (
         f" at {size_words(one.imgsz)}" if len({rung.imgsz for rung in search.rungs}) > 1 and one.imgsz else ""
     )
-    if one.gain is not None:
-        return f"{one.gain.times:.2f} times as fast as the original{at}"
+    if one.gain is not None and one.gain.words:
+        return f"{one.gain.words} as the original{at}"
     return f"{one.share:.0%} of the {'latency' if search.cost == 'latency' else 'multiply-accumulates'}{at}"
 
 
@@ -187,7 +187,8 @@ def accuracy_against_speed(search: BudgetSearch, name: str) -> str | None:
         axes.invert_yaxis()
         if timed:
             log_axis(axes, "x", [_x(one, timed) for one in shown])
-            axes.set_xlabel("times as fast as the original (log scale; right is faster)")
+            least = "; at least, where the machine was busy" if any(map(_is_disturbed, shown)) else ""
+            axes.set_xlabel(f"times as fast as the original (log scale; right is faster{least})")
         else:
             axes.invert_xaxis()
             axes.set_xlabel("share of the multiply-accumulates, % (right is smaller)")
@@ -197,8 +198,15 @@ def accuracy_against_speed(search: BudgetSearch, name: str) -> str | None:
         return to_svg(drawn, name, "Drop of accuracy over speed of every size that was tried")
 
 
+def _is_disturbed(one: Rung) -> bool:
+    return one.gain is not None and one.gain.disturbed
+
+
 def _x(one: Rung, timed: bool) -> float:
-    return one.gain.times if timed and one.gain else 100 * one.share
+    """Return where a size stands: how fast it is, or the least that it is, or its share of the work."""
+    if not timed or one.gain is None:
+        return 100 * one.share
+    return one.gain.low if one.gain.disturbed and one.gain.low is not None else one.gain.times
 
 
 def _draw_points(axes: Any, points: Sequence[Rung], drops: str, filled: bool, timed: bool) -> None:

@@ -12,7 +12,7 @@ from edgeprune.core.text import flatten
 from edgeprune.records.pruning import Limit, Pruning
 from edgeprune.records.summary import Row, Summary, TargetSummary
 from edgeprune.report.cells import MISSING, Cell, Head, Line, Table, number, table, word
-from edgeprune.report.certainty import drop_cell
+from edgeprune.report.certainty import drop_cell, gain_cell
 from edgeprune.report.facts import Report
 from edgeprune.report.heading import unfit_by
 from edgeprune.report.machine import date_words, machine_facts, time_words
@@ -98,17 +98,7 @@ def speedup_cell(row: Row, why: str = "not measured", interval: bool = True) -> 
     Args:
         interval: show it; a terminal has no room for it, and its verdict tells it.
     """
-    gain = row.over_reference
-    if gain is None:
-        return number(None, 2, why)
-    if gain.low is None or gain.high is None:
-        known = gain.times if not gain.disturbed else None
-        return number(known, 2, f"the run was disturbed ({row.disturbed_by}) and too short for an interval")
-    if gain.low == gain.high:  # the reference beside itself
-        return number(gain.times, 2)
-    if gain.disturbed:
-        return number(gain.low, 2, prefix="\N{GREATER-THAN OR EQUAL TO} ")
-    return number(gain.times, 2, suffix=f" ({gain.low:.2f}–{gain.high:.2f})" if interval else "")
+    return gain_cell(row.over_reference, why, f"disturbed ({row.disturbed_by})", interval)
 
 
 def why_unmeasured(target: TargetSummary) -> str:

@@ -186,7 +186,7 @@ class _Run:
         if chosen is None:
             return "no size can be cut"
         share = f"{chosen.tried.share:.0%} of the work"
-        speed = f"{chosen.gain.times:.2f}x as fast" if chosen.gain else share
+        speed = (chosen.gain.words if chosen.gain else "") or share
         how = {"done": "", "time": "the time is up: ", "interrupted": "interrupted: "}[self.ended]
         none = "none keeps to the budget; the nearest is "
         kept = "" if chosen.tried.keeps(self.problem.budget) else none
