@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,24 @@ import pytest
 from edgeprune.images.dataset import Dataset
 
 TARGET = "jetson"  # not measured here, so that nothing depends on how fast this machine is
+
+# The command, killed as `kill -9` does it when the first rung is done and the second one begins.
+KILLED = """
+import os, signal
+from edgeprune.__main__ import main
+from edgeprune.pipeline.solve import run as solving
+
+propose, rungs = solving.propose, []
+
+def propose_once(*given):
+    rungs.append(given)
+    if len(rungs) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return propose(*given)
+
+solving.propose = propose_once
+main()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +85,26 @@ def test_the_same_command_again_trains_nothing(run: Any, searched: tuple[Path, A
     assert run("build", *options, "--max-drop", "1").code == 0
     assert _search(out) == before
     assert {path.name for path in (out / "stages").iterdir()} == stages
+
+
+def test_a_kill_in_a_rung_loses_that_rung_only_and_the_same_network_is_chosen(
+    run: Any, searched: tuple[Path, Any], tmp_path: Path
+) -> None:
+    finished, options = searched
+    out = tmp_path / "out"
+    again = [str(out if option == finished else option) for option in options]
+    command = [sys.executable, "-c", KILLED, "build", *again, "--max-drop", "1"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    kept = {path: path.stat().st_mtime_ns for path in (out / "stages").rglob("*") if _is_whole(path)}
+    assert any(path.name == "model.pt" for path in kept) and not (out / "summary.json").exists()
+    assert run("build", *again, "--max-drop", "1").code == 0
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert _search(out) == _search(finished)
+
+
+def _is_whole(path: Path) -> bool:
+    return path.is_file() and not any(part.startswith(".") for part in path.parts)
 
 
 def test_a_size_that_is_named_leaves_no_search_to_bound(run: Any, searched: tuple[Path, Any]) -> None:

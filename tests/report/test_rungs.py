@@ -134,6 +134,8 @@ def test_sizes_of_a_target_that_is_not_measured_are_shares_of_the_work() -> None
 
 def test_every_size_is_in_the_table_with_what_became_of_it() -> None:
     slow = _rung(0.6, None, slow=True)
+    easy = _rung(0.8, 0.002, as_cut=True)
+    assert rungs_table(_search(easy)).lines[0].cells[-1].text == "keeps to the budget (as cut)"
     lines = rungs_table(_search(SMALLER, TAKEN, slow, _rung(0.7, 0.004))).lines
     assert [line.cells[-1].text for line in lines] == [
         "keeps to the budget",

@@ -10,6 +10,16 @@ from hypothesis import strategies as st
 
 from edgeprune.config.recipe import load_recipe
 from edgeprune.pipeline.solve.plan import (
+    LEAST_EPOCHS,
+    LEAST_FIRST,
+    SHORTEST,
+    TRAINING,
+    Pace,
+    ladder,
+    leaves_first,
+    plan_search,
+    seconds_of,
+)
     LEAST_FIRST,
     TRAINING,
     Pace,
@@ -41,10 +51,10 @@ def test_a_plan_fits_its_hours_or_trains_nothing(
     pace = Pace(epoch_s, start_s)
     plan = plan_search(load_recipe(solve__effort=effort), 0.1, pace, hours * 3600)
     assert plan.shares and seconds_of(plan, pace) <= TRAINING * hours * 3600
-    trains = plan.short >= 1 and plan.long >= plan.short and plan.trainings >= 1
+    assert plan.short == 0 or LEAST_EPOCHS <= plan.short <= plan.long / SHORTEST
+    trains = plan.long >= LEAST_EPOCHS and plan.trainings >= 1
     assert trains or plan.epochs == 0
-    shortest = pace.seconds(1) * 2 + pace.seconds(2)
-    assert trains == (shortest <= TRAINING * hours * 3600)
+    assert trains == (pace.seconds(LEAST_EPOCHS) <= TRAINING * hours * 3600)
 
 
 @given(hours=st.floats(0.05, 20), epoch_s=st.floats(0.5, 300), start_s=st.floats(0, 20))

@@ -16,7 +16,7 @@ from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.errors import BudgetError, ConfigError, InterruptedBuildError
 from edgeprune.images.size import ImageSize
-from edgeprune.pipeline.context import Build
+from edgeprune.pipeline.context import SELECTION_SPLIT, Build
 from edgeprune.pipeline.solve import begin as beginning
 from edgeprune.pipeline.solve import run as solving
 from edgeprune.pipeline.solve.levers import Proposal
@@ -27,6 +27,7 @@ from edgeprune.records.scores import Accuracy
 from edgeprune.records.speedup import Speedup
 
 BUDGET = 0.01
+BASELINE = Accuracy(metric="top-1", split="val", images=90, score=0.9)
 ORIGINAL = Artifact(Path("original.pt"), "torch", "fp32", "original", None)
 SWAPPED = (PassReport(name="activation", applied=("SiLU to relu in 9 layers",)),)
 CALM = SimpleNamespace(
@@ -67,6 +68,7 @@ class World:
         noise: of a measurement, to either side.
         slower: how many times as long a training takes as its pace says.
         now: seconds that have passed.
+        as_cut: score of a network right after the cut.
         unsure: how far the interval of a drop reaches to either side.
         sizes: inputs that may be taken; a smaller one is always better right after the cut.
         scores: after the short recovery, by input.
@@ -81,6 +83,7 @@ class World:
     slower: float = 1.0
     now: float = 0.0
     unsure: float = 0.003
+    as_cut: float = 0.5
     sizes: tuple[ImageSize, ...] = (64,)
     scores: dict[ImageSize, float] = field(default_factory=dict)
     table: Any = field(default_factory=lambda: CALM)
@@ -113,7 +116,7 @@ class World:
     def propose(self, _: Problem, above: Entry, share: float, sizes: Sequence[ImageSize]) -> list[Proposal]:
         if share < self.least:
             raise BudgetError(f"no widths reach {share:.3f}")
-        narrow = Proposal(network(share, 0), sizes[0], share, 10 * share, 0.5)
+        narrow = Proposal(network(share, 0), sizes[0], share, 10 * share, self.as_cut)
         if len(sizes) == 1:
             return [narrow]
         return [Proposal(network(share * 1.0001, 0), sizes[1], 1.0, 10 * share, 0.6), narrow]
@@ -154,7 +157,7 @@ def solve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
             "latency_table": lambda *_: world.table,
             "propose": world.propose,
             "input_sizes": lambda problem: world.sizes,
-            "score_of": lambda problem, model, imgsz: world.scores[imgsz],
+            "score_of": lambda problem, model, imgsz: world.scores.get(imgsz, 0.9 - world.drop(model)),
             "cost_at": lambda problem, imgsz: 1.0,
             "time_network": world.time if measured else lambda *_: None,
             "judge": lambda problem, network, guarded: world.judge(network.model),
@@ -175,7 +178,7 @@ def solve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         profile = cast(DeviceProfile, SimpleNamespace(name="simulated"))
         given = cast(Build, context)
         networks = beginning.Networks(ORIGINAL, plain, uncut, SWAPPED if uncut != plain else ())
-        chosen, report, entries = solving.solve(given, networks, profile, {}, others)
+        chosen, report, entries = solving.solve(given, networks, profile, {SELECTION_SPLIT: BASELINE}, others)
         return chosen.best if chosen else None, report, entries
 
     return run
@@ -276,6 +279,18 @@ def test_of_two_ways_to_a_size_the_one_that_recovers_better_is_taken(solve: Any)
         assert told == [(32, 0.6, 0.7, False), (64, 0.5, 0.8, True)]
     shorts = [share for share, epochs in world.trained if epochs == report.plan.short]
     assert len(shorts) == 2 * len(entries)
+
+
+def test_a_size_is_left_as_it_was_cut_where_that_keeps_to_the_budget_or_a_recovery_harms(solve: Any) -> None:
+    easy = World(as_cut=0.895)
+    _, report, entries = solve(easy)
+    assert all(entry.as_cut for entry in entries)
+    assert all(epochs == report.plan.long for _, epochs in easy.trained)
+    harmed = World(as_cut=0.85, hard=0.2)
+    _, report, entries = solve(harmed)
+    shorts = [share for share, epochs in harmed.trained if epochs == report.plan.short]
+    assert shorts and entries[0].as_cut and entries[0].network == network(entries[0].tried.share, 0)
+    assert any("trained: left as cut" in text for text in harmed.said)
 
 
 def test_what_cannot_be_cut_ends_the_ladder_and_is_noted(solve: Any) -> None:

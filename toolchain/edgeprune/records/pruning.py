@@ -128,6 +128,7 @@ class Rung(ScoredRecord):
             there was none.
         short_interval, long_interval: 95 % intervals of these drops, see `Accuracy`.
         slow: whether the target did not run it faster than the size before it, so that it was not trained.
+        as_cut: whether `short` is of the network right after the cut, which no short recovery made better.
         chosen: whether the search ended with it.
     """
 
@@ -143,6 +144,7 @@ class Rung(ScoredRecord):
     long: float | None = None
     long_interval: Interval | None = None
     slow: bool = False
+    as_cut: bool = False
     chosen: bool = False
 
     def better(self, sure: bool) -> tuple[float, Interval | None] | None:

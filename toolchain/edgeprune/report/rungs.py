@@ -32,7 +32,7 @@ def rungs_table(search: BudgetSearch) -> Table:
         Head("predicted", "ms"),
         Head("times as fast"),
         Head("parameters", "%"),
-        Head("drop", f"{search.epochs_short} epochs"),
+        Head("drop", f"{search.epochs_short} epochs" if search.epochs_short else "as cut"),
         Head("drop", f"{search.epochs_long} more"),
         Head("", numeric=False),
     ]
@@ -46,7 +46,7 @@ def rungs_table(search: BudgetSearch) -> Table:
             number(100 * one.params, 0),
             drop_cell(one.short, one.short_interval, "not trained"),
             drop_cell(one.long, one.long_interval, "no long recovery"),
-            word(_became(one, search)),
+            word(_became(one, search) + (" (as cut)" if one.as_cut and search.epochs_short else "")),
         ]
         for one in sorted(search.rungs, key=lambda one: -one.share)
     ]

@@ -18,12 +18,13 @@ def plan_words(plan: Plan, pace: Pace | None) -> str:
     """Say what the search will do at most, and how long that takes at the measured pace."""
     if not plan.shares:
         return "no size can be cut"
-    if not plan.short:
+    if not plan.epochs:
         return f"up to {len(plan.shares)} sizes, none trained"
     first = f"{plan.first} epochs before any cut, then " if plan.first else ""
+    short = f"of {plan.short} epochs" if plan.short else "judged right after the cut"
     ways = f" (each of up to {plan.rivals} ways to it)" if plan.rivals > 1 else ""
     words = (
-        f"{first}up to {len(plan.shares)} sizes of {plan.short} epochs{ways}, then up to {plan.trainings} "
+        f"{first}up to {len(plan.shares)} sizes {short}{ways}, then up to {plan.trainings} "
         f"recoveries of {plan.long}"
     )
     if pace is None:
@@ -109,6 +110,7 @@ def _rung(problem: Problem, entry: Entry, whole: int, chosen: Entry | None) -> R
         long=entry.long.drop if entry.long else None,
         long_interval=entry.long.drop_interval if entry.long else None,
         slow=tried.slow,
+        as_cut=entry.as_cut,
         chosen=entry is chosen,
     )
 

@@ -69,7 +69,7 @@ class Entry:
 
     Attributes:
         tried: what the search decides by.
-        network: after the short recovery; right after the cut where it was not trained.
+        network: after the short recovery; right after the cut where that was more accurate, or not trained.
         imgsz: size of its input.
         trained: after the long recovery; None where there was none.
         predicted_ms: by the table; None without one.
@@ -78,6 +78,7 @@ class Entry:
         width: share of the uncut network's cost that widths and depth leave, at any input size.
         levers: the ways to its cost, of which it took one.
         passes: what was changed before the cut; None until the search has ended.
+        as_cut: whether `network` has had no recovery.
     """
 
     tried: Tried
@@ -91,6 +92,7 @@ class Entry:
     width: float = 1.0
     levers: tuple[Lever, ...] = ()
     passes: tuple[PassReport, ...] | None = None
+    as_cut: bool = False
 
     @property
     def best(self) -> Artifact:
