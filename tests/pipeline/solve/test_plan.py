@@ -20,14 +20,6 @@ from edgeprune.pipeline.solve.plan import (
     plan_search,
     seconds_of,
 )
-    LEAST_FIRST,
-    TRAINING,
-    Pace,
-    ladder,
-    leaves_first,
-    plan_search,
-    seconds_of,
-)
 
 
 @given(stride=st.floats(0.5, 0.9), least=st.floats(0.01, 0.99))
