@@ -12,6 +12,7 @@ from edgeprune.config.recipe import load_recipe
 from edgeprune.pipeline.solve.plan import (
     LEAST_EPOCHS,
     LEAST_FIRST,
+    LEAST_LONG,
     SHORTEST,
     TRAINING,
     Pace,
@@ -44,9 +45,11 @@ def test_a_plan_fits_its_hours_or_trains_nothing(
     plan = plan_search(load_recipe(solve__effort=effort), 0.1, pace, hours * 3600)
     assert plan.shares and seconds_of(plan, pace) <= TRAINING * hours * 3600
     assert plan.short == 0 or LEAST_EPOCHS <= plan.short <= plan.long / SHORTEST
-    trains = plan.long >= LEAST_EPOCHS and plan.trainings >= 1
+    trains = plan.long >= LEAST_LONG and plan.trainings >= 1
     assert trains or plan.epochs == 0
-    assert trains == (pace.seconds(LEAST_EPOCHS) <= TRAINING * hours * 3600)
+    assert trains == (pace.seconds(LEAST_LONG) <= TRAINING * hours * 3600)
+    if not plan.short:  # a size that is not trained costs no epochs
+        assert len(plan.shares) == len(plan_search(load_recipe(solve__effort=effort), 0.1).shares)
 
 
 @given(hours=st.floats(0.05, 20), epoch_s=st.floats(0.5, 300), start_s=st.floats(0, 20))
