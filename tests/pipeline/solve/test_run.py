@@ -68,7 +68,7 @@ class World:
         noise: of a measurement, to either side.
         slower: how many times as long a training takes as its pace says.
         now: seconds that have passed.
-        as_cut: score of a network right after the cut.
+        as_cut, first: score of a network right after the cut; with a smaller input, which is proposed first.
         unsure: how far the interval of a drop reaches to either side.
         sizes: inputs that may be taken; a smaller one is always better right after the cut.
         scores: after the short recovery, by input.
@@ -84,6 +84,7 @@ class World:
     now: float = 0.0
     unsure: float = 0.003
     as_cut: float = 0.5
+    first: float = 0.6
     sizes: tuple[ImageSize, ...] = (64,)
     scores: dict[ImageSize, float] = field(default_factory=dict)
     table: Any = field(default_factory=lambda: CALM)
@@ -119,7 +120,7 @@ class World:
         narrow = Proposal(network(share, 0), sizes[0], share, 10 * share, self.as_cut)
         if len(sizes) == 1:
             return [narrow]
-        return [Proposal(network(share * 1.0001, 0), sizes[1], 1.0, 10 * share, 0.6), narrow]
+        return [Proposal(network(share * 1.0001, 0), sizes[1], 1.0, 10 * share, self.first), narrow]
 
     def finetune(self, _: Build, student: Artifact, teacher: Artifact, epochs: int) -> Artifact:
         assert teacher == ORIGINAL
@@ -286,6 +287,10 @@ def test_a_size_is_left_as_it_was_cut_where_that_keeps_to_the_budget_or_a_recove
     _, report, entries = solve(easy)
     assert all(entry.as_cut for entry in entries)
     assert all(epochs == report.plan.long for _, epochs in easy.trained)
+    two = World(as_cut=0.3, sizes=(64, 32), first=0.895)
+    _, report, entries = solve(two)
+    assert all(entry.as_cut and entry.imgsz == 32 for entry in entries)  # the other way is not trained either
+    assert all(epochs == report.plan.long for _, epochs in two.trained)
     harmed = World(as_cut=0.85, hard=0.2)
     _, report, entries = solve(harmed)
     shorts = [share for share, epochs in harmed.trained if epochs == report.plan.short]

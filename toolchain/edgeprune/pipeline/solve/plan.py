@@ -137,7 +137,7 @@ def leaves_first(recipe: Recipe, pace: Pace, seconds: float) -> bool:
     """Whether the time is enough to train a changed network before any cut, and to search after that.
 
     Args:
-        pace: of the changed network.
+        pace: of the network before the change: about that of the changed one.
         seconds: what there is for all of it.
     """
     plan = plan_search(recipe, ANY, pace, seconds, changed=True)

@@ -206,7 +206,11 @@ class _Run:
     def _leaves_no_training(self, move: Cut, until: float) -> bool:
         """End the tries of more sizes where one more would leave no time for a long recovery; tell if so."""
         hurried = not self.plan.shares and math.isinf(self.plan.gap)
-        if hurried or not any(one.long is None and not one.slow and one.share < 1 for one in self.tried):
+        if (
+            not self.plan.long
+            or hurried
+            or not any(one.long is None and not one.slow and one.share < 1 for one in self.tried)
+        ):
             return False
         if time.monotonic() + self._seconds(move) + self._seconds(Train(move.share)) <= until:
             return False
@@ -236,7 +240,7 @@ class _Run:
             self.entries.append(_entry(slow, proposals[0], timed.get(proposals[0])))
             return
         training = time.monotonic()
-        kept = [self._recovered(one) for one in (rivals if plan.short else rivals[:1])]
+        kept = self._recover(rivals)
         training = time.monotonic() - training
         best = max(kept, key=lambda one: one.score)
         made = best.made
@@ -256,6 +260,13 @@ class _Run:
         is_first = above.network == self.problem.uncut
         before = self.original if is_first else SizedNetwork(above.network, above.imgsz)
         return time_network(self.problem, SizedNetwork(made.network, made.imgsz), before)
+
+    def _recover(self, rivals: Sequence[Proposal]) -> list[_Recovered]:
+        """Give the ways to a size their short recoveries, the best way first: none where that needs none."""
+        first = self._recovered(rivals[0])
+        if first.recovered is None:
+            return [first]
+        return [first, *(self._recovered(one) for one in rivals[1:])]
 
     def _recovered(self, made: Proposal) -> _Recovered:
         """Give a proposal the short recovery where it lost too much, and keep that where it helped.
