@@ -19,7 +19,7 @@ from edgeprune.models import ModelAdapter, get_adapter
 TASKS = ("segment", "pose", "obb")
 TINY = [0.33, 0.0625, 256]
 """Depth, width and most channels of a YOLOv8 that learns its kites in seconds."""
-STEPS = 40
+STEPS = 60
 SUFFIX = {"segment": "seg", "pose": "pose", "obb": "obb"}
 SKELETON = (4, 3)
 IMGSZ = 64
