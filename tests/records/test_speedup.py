@@ -17,6 +17,6 @@ from edgeprune.records.speedup import Speedup
         (None, True, ""),
     ],
 )
-def test_of_a_disturbed_run_only_the_lower_end_is_said(low: float | None, disturbed: bool, words: str) -> None:
+def test_of_a_disturbed_run_the_lower_end_is_said(low: float | None, disturbed: bool, words: str) -> None:
     gain = Speedup(times=2.0, low=low, high=None if low is None else 2.3, turns=96, disturbed=disturbed)
     assert gain.words == words
