@@ -33,13 +33,16 @@ def test_a_build_and_its_engines_on_a_device_are_one_page(
     text = Path(written["markdown"]).read_text(encoding="utf-8").replace("\\", "")
     latency = text.partition("**Latency, p50 in ms**")[2].splitlines()
     lines = [line.split("|") for line in latency if line.startswith("| ") and "127.0.0.1" in line]
-    ms, *_unfit = lines[0][4].split()  # beside the build's own row, in its column
+    ms, *unfit = lines[0][4].split()  # beside the build's own row, in its column
     assert float(ms) > 0
-    assert "of the rows that the build allows original fp32 is the fastest here" in text
+    fastest = "of the rows that the build allows original fp32 is the fastest here"
+    again = "each run there of a row that its build allows was unfit: measure again"
+    assert (again if unfit else fastest) in text  # a busy machine's run is not recommended
     assert "p50 latency of" in Path(written["html"]).read_text(encoding="utf-8")
     assert sorted(path for path in build.rglob("*")) == before  # nothing is written into what it reads
     said = run("report", build, results, "--out", tmp_path / "page").stdout
-    assert "the fastest that its build allows" in said and said.endswith("devices.md\n")
+    assert said.endswith("devices.md\n")
+    assert unfit or "the fastest that its build allows" in said
 
 
 def test_one_build_can_be_reported_into_another_folder(run: Any, convnet: Path, tmp_path: Path) -> None:
