@@ -19,7 +19,7 @@ from edgeprune.bench.jobs import build_job, write_inputs
 from edgeprune.bench.protocol import measure
 from edgeprune.bench.statistics import latency_ms
 from edgeprune.bench.stock import stock_images
-from edgeprune.bench.subject import subjects_of
+from edgeprune.bench.subject import make_job, subjects_of
 from edgeprune.cli.progress import stage_progress
 from edgeprune.config.targets import DeviceProfile, resolve_targets
 from edgeprune.core.artifact import Artifact
@@ -49,20 +49,19 @@ PEERS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure the unpruned rows of a build and the peers, and print one table."""
+    """Measure the rows of a build and the peers, and print one table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--build", type=Path, required=True, help="folder of a finished build")
     parser.add_argument("--peers", type=Path, required=True, help="folder that peers.py worked in")
     parser.add_argument("--profile", default="standard", choices=list(PROFILES))
     options = parser.parse_args(arguments)
     summary = load_summary(options.build)
-    rows = {row.label: row for row in summary.rows() if row.p50_ms is not None and row.variant == "original"}
+    rows = {row.label: row for row in summary.rows() if row.p50_ms is not None}
     if not rows:
-        raise ConfigError(f"{options.build}: no unpruned row was measured in this build")
+        raise ConfigError(f"{options.build}: no row was measured in this build")
     with tempfile.TemporaryDirectory() as name, LocalRunner() as runner, stage_progress() as notify:
-        images = stock_images(Preprocess(summary.imgsz))
-        inputs = write_inputs(images, Path(name) / "inputs.npy")
-        jobs = _ours(options.build, summary, set(rows), inputs) + _theirs(options.peers, summary, inputs)
+        inputs = write_inputs(stock_images(Preprocess(summary.imgsz)), Path(name) / "inputs.npy")
+        jobs = _ours(options.build, summary, set(rows), Path(name)) + _theirs(options.peers, summary, inputs)
         results = measure(
             jobs,
             PROFILES[options.profile],
@@ -77,19 +76,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"| {result.name} | {score} | {times.p50:.2f} | {p90} |")
 
 
-def _ours(build: Path, summary: Summary, labels: set[str], inputs: Path) -> list[Job]:
-    return [
-        build_job(
-            one.name,
-            one.engine,
-            one.profile,
-            threads=summary.threads,
-            inputs=inputs,
-            environment=one.environment,
-        )
-        for one in subjects_of(build)
-        if one.name in labels
-    ]
+def _ours(build: Path, summary: Summary, labels: set[str], folder: Path) -> list[Job]:
+    """Return the jobs of a build's rows, each with inputs of its own size."""
+    jobs = []
+    for number, one in enumerate(subject for subject in subjects_of(build) if subject.name in labels):
+        (own := folder / str(number)).mkdir()
+        jobs.append(make_job(one, summary.threads, own))
+    return jobs
 
 
 def _theirs(folder: Path, summary: Summary, inputs: Path) -> list[Job]:
