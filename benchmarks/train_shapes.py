@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 Image = NDArray[np.uint8]  # (SIDE, SIDE, 3), BGR
 Points = NDArray[np.float64]  # (corners, 2), x and y in pixels
 
-SIDE = 256
-IMAGES: Mapping[str, int] = {"train": 600, "val": 200, "test": 200}
+SIDE = 192
+IMAGES: Mapping[str, int] = {"train": 400, "val": 200, "test": 200}
 CORNERS: Mapping[str, int] = {"disc": 40, "triangle": 3, "square": 4, "pentagon": 5, "star": 10}
 SETTINGS = {
     "imgsz": SIDE,
@@ -125,7 +125,7 @@ def _ground(rng: np.random.Generator) -> Image:
 def _outline(corners: int, rng: np.random.Generator) -> Points:
     """Return the corners of a figure around the origin, turned and squeezed; a star has inner ones too."""
     angle = np.arange(corners) * 2 * np.pi / corners + rng.uniform(0, 2 * np.pi)
-    radius = rng.uniform(8, 45) * np.where((np.arange(corners) % 2 == 1) & (corners == 10), 0.45, 1.0)
+    radius = rng.uniform(7, 34) * np.where((np.arange(corners) % 2 == 1) & (corners == 10), 0.45, 1.0)
     return np.stack([np.cos(angle), np.sin(angle)], 1) * radius[:, None] * rng.uniform(0.7, 1.0, 2)
 
 

@@ -199,6 +199,13 @@ def test_boxes_that_fit_under_other_classes_are_told_from_boxes_that_do_not_fit(
     assert cause.startswith("it finds 9 boxes with a confidence of 0.25 or more in 5 images, and they are")
 
 
+def test_of_boxes_that_lie_roughly_at_the_labels_it_is_not_said_that_they_do_not(tiny: Dataset) -> None:
+    predict = oracle(tiny, "val", shift=3.0)
+    found = evaluate(oracle(tiny, "val", shift=3.0), tiny, "val", SPEC, detector(NAMES, end2end=False))
+    assert found.others["mAP50"] > 0.05
+    assert causes(predict, tiny, "val", SPEC, detector(NAMES, end2end=False)) == ()
+
+
 def test_a_network_that_is_sure_of_nothing_is_told(tiny: Dataset) -> None:
     cause = told(tiny, lambda images: [np.full((1, 7, 4), 0.01, np.float32)])
     assert cause.startswith(

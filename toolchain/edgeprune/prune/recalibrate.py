@@ -14,13 +14,15 @@ mAP50-95 on val right after a cut of YOLOv8n by `taylor`, no training (BCCD at 3
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import nn
 
 _MEAN, _VAR = "noted_mean", "noted_var"
+
+_Remembered = tuple[nn.BatchNorm2d, torch.Tensor | None, torch.Tensor | None]
+"""A batch norm with the mean and the variance that it had."""
 
 
 @torch.no_grad()
@@ -31,11 +33,7 @@ def note_statistics(model: nn.Module, batches: Iterable[torch.Tensor]) -> None:
         batches: at least one of images, float32 (n, 3, H, W), preprocessed as the network expects them; the
             same ones as after the cut.
     """
-    remembered = [(norm.running_mean, norm.running_var) for norm in _norms(model)]
-    with _measuring(model):
-        for images in batches:
-            model(images)
-    for norm, (mean, var) in zip(_norms(model), remembered, strict=True):
+    for norm, mean, var in _measure(model, batches):
         norm.register_buffer(_MEAN, norm.running_mean, persistent=False)
         norm.register_buffer(_VAR, norm.running_var, persistent=False)
         norm.running_mean, norm.running_var = mean, var
@@ -51,11 +49,7 @@ def recalibrate(model: nn.Module, batches: Iterable[torch.Tensor]) -> None:
     Args:
         batches: at least one of images, float32 (n, 3, H, W), preprocessed as the network expects them.
     """
-    remembered = [(norm.running_mean, norm.running_var) for norm in _norms(model)]
-    with _measuring(model):
-        for images in batches:
-            model(images)
-    for norm, (mean, var) in zip(_norms(model), remembered, strict=True):
+    for norm, mean, var in _measure(model, batches):
         noted = dict(norm.named_buffers())
         if _MEAN not in noted or mean is None or var is None:
             continue
@@ -80,23 +74,27 @@ def _norms(model: nn.Module) -> list[nn.BatchNorm2d]:
     return [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
 
 
-@contextmanager
-def _measuring(model: nn.Module) -> Iterator[None]:
-    """Let every batch norm average what passes through it, into statistics of its own."""
-    norms = _norms(model)
-    kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+def _measure(model: nn.Module, batches: Iterable[torch.Tensor]) -> list[_Remembered]:
+    """Have every batch norm measure the images in place of what it remembers; return that with each.
+
+    It averages over the batches plainly, and does not forget the first ones.
+    """
+    remembered = [(norm, norm.running_mean, norm.running_var) for norm in _norms(model)]
+    kept = [(norm.momentum, norm.num_batches_tracked) for norm, *_ in remembered]
     was_training = model.training
     model.eval()
-    for norm in norms:
+    for norm, mean, var in remembered:
         norm.train()
-        norm.momentum = None  # a plain average over the batches, not one that forgets
-        norm.running_mean, norm.running_var = _fresh(norm.running_mean), _fresh(norm.running_var)
+        norm.momentum = None
+        norm.running_mean, norm.running_var = _fresh(mean), _fresh(var)
         norm.num_batches_tracked = _fresh(norm.num_batches_tracked)
         norm.reset_running_stats()
-    yield
-    for norm, (momentum, count) in zip(norms, kept, strict=True):
+    for images in batches:
+        model(images)
+    for (norm, *_), (momentum, count) in zip(remembered, kept, strict=True):
         norm.momentum, norm.num_batches_tracked = momentum, count
     model.train(was_training)
+    return remembered
 
 
 def _fresh(statistics: torch.Tensor | None) -> torch.Tensor | None:

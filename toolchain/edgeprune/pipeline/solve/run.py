@@ -242,7 +242,7 @@ class _Run:
         training = time.monotonic()
         kept = self._recover(rivals)
         training = time.monotonic() - training
-        best = max(kept, key=lambda one: one.score)
+        best = max(kept, key=lambda one: one.score or 0.0)
         made = best.made
         short = judge(problem, SizedNetwork(best.network, made.imgsz), guarded=plan.long == 0)
         entry = _entry(Tried(share, problem.counts(short)), made, timed[made])
@@ -276,7 +276,7 @@ class _Run:
         """
         problem, epochs = self.problem, self.plan.short
         if not epochs:
-            return _Recovered(made, made.network, 0.0)
+            return _Recovered(made, made.network, None)
         before = score_of(problem, made.network, made.imgsz) if made.score is None else made.score
         if problem.baseline[SELECTION_SPLIT].score - before <= problem.budget:
             return _Recovered(made, made.network, before)
@@ -322,13 +322,13 @@ class _Recovered(NamedTuple):
 
     Attributes:
         network: the better one, of before and after.
-        score: its score in float on val; 0 where nothing is trained or compared.
+        score: its score in float on val; None where nothing is trained, and so nothing compared.
         recovered: score after the recovery; None without one.
     """
 
     made: Proposal
     network: Artifact
-    score: float
+    score: float | None
     recovered: float | None = None
 
 
