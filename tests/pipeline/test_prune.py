@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -271,6 +272,36 @@ def test_two_targets_that_cut_to_the_same_widths_train_once(
         models = [pruning.prune_model(context, original, profile, {}).model for profile in (HERE, other)]
     assert len({digest(path) for path in out.glob("stages/cut-*/model.pt")}) == 2
     assert models[0] == models[1] and len(trained) == 1
+
+
+def test_the_search_begins_on_the_target_that_is_fastest_and_the_hours_are_for_all_targets(
+    bench: Bench, checkpoints: dict[str, Path], tiny: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = HERE.model_copy(update={"name": "slow"})
+    (jetson,) = resolve_targets(("jetson",))  # it is not measured here
+    tables = {HERE.name: bench.table, slow.name: _slower(bench.table)}
+    monkeypatch.setattr(pruning, "latency_table", lambda context, model, profile: tables[profile.name])
+    sized, searched = bench.prune(prune__ratio=0.5), []
+
+    def solve(
+        context: Build, networks: beginning.Networks, profile: DeviceProfile, baseline: object, *given: Any
+    ) -> tuple[Entry, Pruning, tuple[Entry, ...]]:
+        searched.append((profile.name, *given))
+        entry = Entry(Tried(0.5, 0.0), networks.uncut, 64)
+        return entry, sized, (entry,)
+
+    monkeypatch.setattr(pruning, "solve", solve)
+    recipe = load_recipe(None, ("finetune.epochs=0",), imgsz=64, solve__hours=1.0)
+    out, targets = tmp_path / "three", (jetson, slow, HERE)
+    request = BuildRequest(ModelSource(checkpoints["yolov8n"]), tiny.source, targets, recipe, out, "")
+    store = Store(out / "stages")
+    with store.locked():
+        original, context = start(request, store, lambda *_: None)
+        found = pruning.prune_targets(context, original, targets, {})
+    assert [name for name, *_ in searched] == [HERE.name, slow.name, jetson.name]
+    assert [len(others) for _, others, _ in searched] == [0, 1, 1]
+    assert len({until for *_, until in searched}) == 1 and None not in searched[0]
+    assert set(found) == {profile.name for profile in targets}
 
 
 def _slower(table: LatencyTable) -> LatencyTable:

@@ -179,7 +179,10 @@ def solve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         profile = cast(DeviceProfile, SimpleNamespace(name="simulated"))
         given = cast(Build, context)
         networks = beginning.Networks(ORIGINAL, plain, uncut, SWAPPED if uncut != plain else ())
-        chosen, report, entries = solving.solve(given, networks, profile, {SELECTION_SPLIT: BASELINE}, others)
+        until = None if recipe.solve.hours is None else world.now + 3600 * recipe.solve.hours
+        chosen, report, entries = solving.solve(
+            given, networks, profile, {SELECTION_SPLIT: BASELINE}, others, until
+        )
         return chosen.best if chosen else None, report, entries
 
     return run

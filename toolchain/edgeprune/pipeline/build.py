@@ -5,6 +5,7 @@ original -> (pruned -> finetuned) -> onnx -> int8 or fp16 -> engine -> accuracy 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -25,12 +26,10 @@ from edgeprune.pipeline.convert import scheme_of, source
 from edgeprune.pipeline.load import load_data, try_original
 from edgeprune.pipeline.measure import measure_rows
 from edgeprune.pipeline.mixed_precision import guard_row
-from edgeprune.pipeline.prune import prune_model
+from edgeprune.pipeline.prune import Pruned, prune_targets
 from edgeprune.pipeline.rows import export_model
-from edgeprune.pipeline.solve.rungs import Entry
 from edgeprune.pipeline.summarize import summarize, write_outputs
 from edgeprune.quantize import require_method
-from edgeprune.records.pruning import Pruning
 from edgeprune.records.summary import ExportCheck, Summary, Variant, save_summary
 
 
@@ -52,17 +51,14 @@ def build(request: BuildRequest, notify: Notify, testbed: Testbed | None = None)
         baseline, context = try_original(context, original)
         candidates: list[Candidate] = []
         checks: dict[str, ExportCheck] = {}
-        prunings: dict[str, Pruning] = {}
-        tried: tuple[Entry, ...] = ()
+        pruned: Mapping[str, Pruned] = {}
+        if request.recipe.prune.enabled:
+            pruned = prune_targets(context, original, request.targets, baseline)
         for profile in request.targets:
             models: dict[Variant, Artifact] = {"original": original}
             sizes: dict[Variant, ImageSize] = {"original": context.spec.imgsz}
-            if request.recipe.prune.enabled:
-                pruned = prune_model(context, original, profile, baseline, tried)
-                prunings[profile.name] = pruned.report
-                models |= {"pruned": pruned.model} if pruned.model else {}
-                sizes["pruned"] = pruned.imgsz
-                tried = tried or pruned.tried
+            if (cut := pruned.get(profile.name)) and cut.model:
+                models["pruned"], sizes["pruned"] = cut.model, cut.imgsz
             for variant, model in models.items():
                 own = context.at(sizes[variant]).on(profile)
                 onnx, check = export_model(own, model, variant)
@@ -79,6 +75,7 @@ def build(request: BuildRequest, notify: Notify, testbed: Testbed | None = None)
         results = measure_rows(
             context, [entry for entry in candidates if context.testbed.measures(entry.profile)]
         )
+        prunings = {name: one.report for name, one in pruned.items()}
         summary = summarize(context, candidates, results, baseline, prunings, tuple(checks.values()))
         write_outputs(context, candidates, summary)
         save_summary(summary, request.out)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -48,18 +50,60 @@ class Pruned(NamedTuple):
     tried: tuple[Entry, ...] = ()
 
 
+def prune_targets(
+    context: Build, original: Artifact, targets: Sequence[DeviceProfile], baseline: Mapping[str, Accuracy]
+) -> Mapping[str, Pruned]:
+    """Prune a model for each target; return what became of it by the target's name.
+
+    A search begins on the target that runs the model fastest: that is where the build's choice will be. The
+    others begin with the sizes that it tried. The recipe's hours are for all of them together.
+
+    Args:
+        baseline: accuracy of the original by split.
+    """
+    hours = context.recipe.solve.hours
+    until = None if hours is None else time.monotonic() + 3600 * hours
+    found: dict[str, Pruned] = {}
+    tried: tuple[Entry, ...] = ()
+    for profile in _fastest_first(context, original, targets):
+        pruned = prune_model(context, original, profile, baseline, tried, until)
+        found[profile.name] = pruned
+        tried = tried or pruned.tried
+    return found
+
+
+def _fastest_first(
+    context: Build, original: Artifact, targets: Sequence[DeviceProfile]
+) -> Sequence[DeviceProfile]:
+    """Return targets by what their latency tables, which a search needs anyway, say of the uncut network."""
+
+    def whole_ms(profile: DeviceProfile) -> float:
+        if profile not in measured:
+            return math.inf
+        plain, _ = sparsify(context, original)
+        dense, _ = apply_passes(context, plain, original, profile)
+        return latency_table(context, dense, profile).whole_ms
+
+    measured = [profile for profile in targets if context.testbed.measures(profile)]
+    if not context.recipe.solves or len(measured) < 2:
+        return targets
+    return sorted(targets, key=whole_ms)
+
+
 def prune_model(
     context: Build,
     original: Artifact,
     profile: DeviceProfile,
     baseline: Mapping[str, Accuracy],
     tried: Sequence[Entry] = (),
+    until: float | None = None,
 ) -> Pruned:
     """Prune a model for a target and train it back: to the recipe's goal, else to the budget of accuracy.
 
     Args:
         baseline: accuracy of the original by split.
         tried: sizes that the search for another target of this build has tried.
+        until: when the time of a search is up, by `time.monotonic`; None where it is not bounded.
     """
     recipe = context.recipe
     plain, training = sparsify(context, original)
@@ -68,7 +112,7 @@ def prune_model(
     found = _cut(context, dense, original, profile, changed)
     if found is None:
         networks = Networks(original, plain, dense, passes)
-        chosen, report, entries = solve(context, networks, profile, baseline, tried)
+        chosen, report, entries = solve(context, networks, profile, baseline, tried, until)
         model, imgsz = (chosen.best, chosen.imgsz) if chosen else (None, context.spec.imgsz)
         pruned = Pruned(model, imgsz, report, entries)
     else:

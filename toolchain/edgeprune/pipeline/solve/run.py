@@ -33,6 +33,7 @@ def solve(
     profile: DeviceProfile,
     baseline: Mapping[str, Accuracy],
     others: Sequence[Entry] = (),
+    until: float | None = None,
 ) -> tuple[Entry | None, Pruning, tuple[Entry, ...]]:
     """Search the fastest network of a target that keeps to `budget.max_drop`; return it, recovered.
 
@@ -40,6 +41,7 @@ def solve(
         baseline: accuracy of the user's own network by split.
         others: what the search for another target of this build has tried: judged here first, and where one
             keeps to the budget nothing more is trained.
+        until: when the time is up, by `time.monotonic`; None where it is not bounded.
 
     Returns:
         What was chosen, None where no size can be cut; the account of what was removed, with the passes that
@@ -48,8 +50,6 @@ def solve(
     Raises:
         InterruptedBuildError: Ctrl-C before a first size kept to the budget.
     """
-    hours = context.recipe.solve.hours
-    until = time.monotonic() + 3600 * hours if hours is not None else None
     pace = pace_within(context, networks.plain, networks.original)
     notes: tuple[str, ...] = ()
     run = _Run(begin(context, networks, profile, baseline, until, pace))
