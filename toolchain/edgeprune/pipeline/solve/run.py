@@ -233,15 +233,11 @@ class _Run:
         except (BudgetError, ConfigError) as exc:
             self._give_up_below(share, str(exc))
             return
-        timed = {one: self._timed(one, above) for one in proposals[:RIVALS] if one.differs_from(above)}
-        rivals = [one for one, gains in timed.items() if not (gains and _is_no_faster(gains.above))]
-        if not rivals:
+        kept, timed, training = self._recover(proposals[:RIVALS], above)
+        if not kept:
             slow = Tried(share, above.tried.short, slow=True)
             self.entries.append(_entry(slow, proposals[0], timed.get(proposals[0])))
             return
-        training = time.monotonic()
-        kept = self._recover(rivals)
-        training = time.monotonic() - training
         best = max(kept, key=lambda one: one.score or 0.0)
         made = best.made
         short = judge(problem, SizedNetwork(best.network, made.imgsz), guarded=plan.long == 0)
@@ -261,12 +257,31 @@ class _Run:
         before = self.original if is_first else SizedNetwork(above.network, above.imgsz)
         return time_network(self.problem, SizedNetwork(made.network, made.imgsz), before)
 
-    def _recover(self, rivals: Sequence[Proposal]) -> list[_Recovered]:
-        """Give the ways to a size their short recoveries, the best way first: none where that needs none."""
-        first = self._recovered(rivals[0])
-        if first.recovered is None:
-            return [first]
-        return [first, *(self._recovered(one) for one in rivals[1:])]
+    def _recover(
+        self, rivals: Sequence[Proposal], above: Entry
+    ) -> tuple[list[_Recovered], dict[Proposal, Gains | None], float]:
+        """Time the ways to a size, the best one first, and give what is faster than above its short recovery.
+
+        Where the best one needs none, the others are left alone.
+
+        Returns:
+            those that are faster; what was timed; seconds of training.
+        """
+        kept: list[_Recovered] = []
+        timed: dict[Proposal, Gains | None] = {}
+        training = 0.0
+        for one in rivals:
+            if not one.differs_from(above):
+                continue
+            gains = timed[one] = self._timed(one, above)
+            if gains and _is_no_faster(gains.above):
+                continue
+            begun = time.monotonic()
+            kept.append(self._recovered(one))
+            training += time.monotonic() - begun
+            if kept[0].recovered is None:
+                break
+        return kept, timed, training
 
     def _recovered(self, made: Proposal) -> _Recovered:
         """Give a proposal the short recovery where it lost too much, and keep that where it helped.
