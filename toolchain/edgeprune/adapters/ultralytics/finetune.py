@@ -26,6 +26,7 @@ from edgeprune.adapters.ultralytics.bfloat16 import computes_bfloat16, run_in_bf
 from edgeprune.adapters.ultralytics.checkpoint import load_network, save
 from edgeprune.adapters.ultralytics.integrations import report_to_nobody
 from edgeprune.adapters.ultralytics.mean_ap import METRIC
+from edgeprune.adapters.ultralytics.projectors import fit_to_training
 from edgeprune.adapters.ultralytics.reading import without_fonts
 from edgeprune.core.errors import EdgepruneError, ModelError, shorten
 from edgeprune.images.reading.view import write_view
@@ -185,6 +186,7 @@ def train(
         with without_fonts(), _log_to(log):
             trainer = trainer_class(overrides=overrides)
             trainer.add_callback("on_train_batch_end", _reporter(training.progress))
+            trainer.add_callback("on_train_start", fit_to_training)
             trainer.add_callback("on_train_start", _hasten)
             with all_cores():
                 trainer.train()

@@ -286,8 +286,8 @@ class _Run:
     def _recovered(self, made: Proposal) -> _Recovered:
         """Give a proposal the short recovery where it lost too much, and keep that where it helped.
 
-        After a light cut a few epochs do harm: BCCD, YOLOv8n cut to 72 % of its latency, .5736 right after
-        the cut, after three epochs .5242 at 0.3 of the rate and .5332 at 0.1 of it (2026-11-30).
+        After a light cut a few epochs may do harm: BCCD, YOLOv8n cut to 62 % of its latency, 224 px, .5428
+        right after the cut and .5384 after six of them (2026-11-30).
         """
         problem, epochs = self.problem, self.plan.short
         if not epochs:
