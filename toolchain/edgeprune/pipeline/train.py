@@ -68,9 +68,9 @@ def sparsify(context: Build, original: Artifact) -> tuple[Artifact, SparseTraini
 def recover_briefly(context: Build, student: Artifact, teacher: Artifact, epochs: int) -> Artifact:
     """Return a network that was cut a little trained back in a few epochs: gently, on images as they are.
 
-    A few epochs at the full rate, and on mosaics, repair less. BCCD (YOLOv8n with ReLU at 320 px, cut to 70 % of
-    its latency, 2026-11-30): mAP50-95 on val was .4095 after the cut, after 6 epochs at 0.3 of the rate .5045
-    with mosaics and .5276 without.
+    A few epochs at the full rate, and on mosaics, repair less. BCCD (YOLOv8n with ReLU at 320 px, cut to 70 %
+    of its latency, 2026-11-30): mAP50-95 on val was .4095 after the cut, after 6 epochs at 0.3 of the rate
+    .5045 with mosaics and .5276 without.
     """
     gentle = {"lr0": context.recipe.finetune.lr0 * GENTLE, "mosaic": 0.0}
     return _finetuned(context, student, teacher, {"epochs": epochs, **gentle})
