@@ -329,8 +329,9 @@ def test_sizes_are_shares_of_the_work_where_the_table_is_not_to_be_trusted(solve
 def test_a_second_target_trains_nothing_where_the_first_ones_sizes_serve(solve: Any) -> None:
     first, second = World(), World()
     model, _, entries = solve(first)
-    again, report, _ = solve(second, entries)
+    again, report, judged = solve(second, entries)
     assert second.trained == [] and again == model
+    assert len(judged) == 1 < len(entries)  # the size that served there is enough
     assert "were judged on this one" in report.notes[0]
 
 

@@ -113,26 +113,35 @@ class _Run:
             self.entries[index] = replace(entry, passes=passes)
 
     def take_over(self, others: Sequence[Entry]) -> None:
-        """Judge on this target what was tried for another one."""
-        counts = self.problem.counts
-        for entry in others:
-            if entry.tried.slow:
-                continue
-            network = SizedNetwork(entry.network, entry.imgsz)
-            gains = time_network(self.problem, network, self.original)
-            long = None
-            if entry.trained:
-                long = judge(self.problem, SizedNetwork(entry.trained, entry.imgsz), guarded=True)
-            short = judge(self.problem, network, guarded=False)
-            tried = Tried(entry.tried.share, counts(short), counts(long) if long else None)
-            gain = gains.original if gains else None
-            again = replace(entry, tried=tried, predicted_ms=None, gain=gain, short=short, long=long)
-            self.entries.append(again)
+        """Judge on this target what was tried for another one, up from the smallest size that served there.
+
+        The first that keeps to the budget here is enough. Where none served there, all are judged.
+        """
+        budget = self.problem.budget
+        tried = sorted((one for one in others if not one.tried.slow), key=lambda one: one.tried.share)
+        served = next((at for at, one in enumerate(tried) if one.tried.keeps(budget)), 0)
+        for entry in tried[served:]:
+            self.entries.append(self._judged_again(entry))
+            if self.entries[-1].tried.keeps(budget):
+                break
         if self.entries:
-            enough = any(one.keeps(self.problem.budget) for one in self.tried)
+            enough = self.entries[-1].tried.keeps(budget)
             trainings = sum(one.long is not None for one in self.tried) + (0 if enough else 1)
             self.plan = replace(self.plan, shares=() if enough else self.plan.shares, trainings=trainings)
             self.notes = (*self.notes, "the sizes that were found for another target were judged on this one")
+
+    def _judged_again(self, entry: Entry) -> Entry:
+        """Return what was tried for another target as it is on this one."""
+        counts = self.problem.counts
+        network = SizedNetwork(entry.network, entry.imgsz)
+        gains = time_network(self.problem, network, self.original)
+        long = None
+        if entry.trained:
+            long = judge(self.problem, SizedNetwork(entry.trained, entry.imgsz), guarded=True)
+        short = judge(self.problem, network, guarded=False)
+        tried = Tried(entry.tried.share, counts(short), counts(long) if long else None)
+        gain = gains.original if gains else None
+        return replace(entry, tried=tried, predicted_ms=None, gain=gain, short=short, long=long)
 
     def warm_up(self) -> bool:
         """Train what passes changed, before any cut; tell whether it may still come to the budget."""
