@@ -173,15 +173,19 @@ def judge(problem: Problem, network: SizedNetwork, *, guarded: bool) -> Accuracy
     """Return what val says of what ships, with its drop: the artifact of a network on the target's runtime.
 
     Args:
-        guarded: whether layers that int8 costs too much stay in float, as they will in the row.
+        guarded: whether layers that int8 costs too much stay in float, as they will in the row. Where all of
+            them would, the network is judged as it is in int8: in float alone it is not what was timed.
     """
     profile, baseline = problem.profile, problem.baseline
     context = replace(problem.context.at(network.imgsz).on(profile), choosing=True)
     onnx, _ = export_model(context, network.model, "pruned")
     taken = source(context, profile, network.model, onnx, "pruned")
+    found = None
     if guarded:
-        found = guard_row(context, profile, "pruned", profile.ship, taken, onnx, baseline).accuracy
-    else:
+        row = guard_row(context, profile, "pruned", profile.ship, taken, onnx, baseline)
+        is_float = row.guard is not None and len(row.guard.floats) == len(row.guard.layers)
+        found = None if is_float else row.accuracy
+    if found is None:
         found = assess(context, profile, "pruned", profile.ship, taken)[2]
     return found[SELECTION_SPLIT].dropped_from(baseline[SELECTION_SPLIT])
 
