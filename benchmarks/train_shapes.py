@@ -23,7 +23,11 @@ from typing import Any
 import cv2
 import numpy as np
 import yaml
+from benchmarks.train_bccd import SETTINGS
 from numpy.typing import NDArray
+from ultralytics import YOLO
+
+from edgeprune.adapters.ultralytics.bfloat16 import computes_bfloat16, run_in_bfloat16
 
 Image = NDArray[np.uint8]  # (SIDE, SIDE, 3), BGR
 Points = NDArray[np.float64]  # (corners, 2), x and y in pixels
@@ -31,27 +35,10 @@ Points = NDArray[np.float64]  # (corners, 2), x and y in pixels
 SIDE = 192
 IMAGES: Mapping[str, int] = {"train": 400, "val": 200, "test": 200}
 CORNERS: Mapping[str, int] = {"disc": 40, "triangle": 3, "square": 4, "pentagon": 5, "star": 10}
-SETTINGS = {
-    "imgsz": SIDE,
-    "batch": 16,
-    "nbs": 16,  # one optimiser step a batch: the default gathers 64 images
-    "optimizer": "AdamW",
-    "lr0": 0.002,
-    "lrf": 0.01,
-    "cos_lr": True,
-    "warmup_epochs": 2.0,
-    "close_mosaic": 15,
-    "val": False,  # evaluate the last epoch only: the cosine ends there
-    "seed": 0,
-}
 
 
 def main() -> None:
     """Draw the set, train a network, and print its accuracy on both held-out splits."""
-    from ultralytics import YOLO
-
-    from edgeprune.adapters.ultralytics.bfloat16 import computes_bfloat16, run_in_bfloat16
-
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--family", default="yolo11n", help="yolov8n, yolo11n, yolo26n ...")
     parser.add_argument("--out", type=Path, required=True, help="folder of the set and of the checkpoint")
@@ -65,7 +52,7 @@ def main() -> None:
     runs = str(out / "runs")
     model.train(
         data=data, epochs=options.epochs, device="cpu", workers=2, cache="ram", project=runs, plots=False,
-        **SETTINGS,
+        **SETTINGS | {"imgsz": SIDE},
     )  # fmt: skip
     best = out / f"shapes_{options.family}_{SIDE}.pt"
     shutil.copy(model.trainer.best, best)
