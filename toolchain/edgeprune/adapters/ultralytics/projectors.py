@@ -81,7 +81,8 @@ def _set(projector: nn.Sequential, solution: torch.Tensor, shift: float) -> None
 
     The second convolution takes back the shift that keeps values below 0 from the ReLU.
     """
-    first, _, second = projector
+    first: Any = projector[0]
+    second: Any = projector[2]
     first.weight.copy_(solution[:-1].T[..., None, None])
     first.bias.copy_(solution[-1] + shift)
     nn.init.dirac_(second.weight)
