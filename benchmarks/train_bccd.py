@@ -17,6 +17,7 @@ import argparse
 import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import yaml
 from ultralytics import YOLO
@@ -24,7 +25,7 @@ from ultralytics import YOLO
 from edgeprune.adapters.ultralytics.bfloat16 import computes_bfloat16, run_in_bfloat16
 
 CORNERS = 24  # of an ellipse
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "imgsz": 160,
     "batch": 16,
     "nbs": 16,  # one optimiser step a batch: the default gathers 64 images
@@ -57,24 +58,33 @@ def main() -> None:
     if options.family.endswith("-seg"):
         data = with_ellipses(data, out / "bccd-ellipses")
     model = YOLO(f"{options.family}.yaml").load(str(options.start))
+    train(model, data, options.epochs, out / f"bccd_{options.family}_{SETTINGS['imgsz']}.pt")
+
+
+def train(model: YOLO, data: Path, epochs: int, best: Path, imgsz: int = SETTINGS["imgsz"]) -> None:
+    """Train a network by `SETTINGS`, save its best weights, and print its accuracy on both held-out splits.
+
+    Args:
+        best: where the weights go; the run itself is kept beside it, in `runs`.
+    """
     if computes_bfloat16():
         model.add_callback("on_train_start", lambda trainer: run_in_bfloat16(trainer.model))
     model.train(
         data=str(data),
-        epochs=options.epochs,
+        epochs=epochs,
         device="cpu",
         workers=0,
         cache="ram",
-        project=str(out / "runs"),
-        name=options.family,
+        project=str(best.parent / "runs"),
+        name=best.stem,
         exist_ok=True,
         plots=False,
-        **SETTINGS,
+        **SETTINGS | {"imgsz": imgsz},
     )
-    best = YOLO(model.trainer.best)
-    best.save(str(out / f"bccd_{options.family}_{SETTINGS['imgsz']}.pt"))
+    trained = YOLO(model.trainer.best)
+    trained.save(str(best))
     for split in ("val", "test"):
-        found = best.val(data=str(data), split=split, imgsz=SETTINGS["imgsz"], plots=False, device="cpu")
+        found = trained.val(data=str(data), split=split, imgsz=imgsz, plots=False, device="cpu")
         print(split, {name: round(float(score), 4) for name, score in found.results_dict.items()})
 
 

@@ -15,7 +15,6 @@ import os
 os.environ["YOLO_AUTOINSTALL"] = "false"
 
 import argparse
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,11 +22,9 @@ from typing import Any
 import cv2
 import numpy as np
 import yaml
-from benchmarks.train_bccd import SETTINGS
+from benchmarks.train_bccd import train
 from numpy.typing import NDArray
 from ultralytics import YOLO
-
-from edgeprune.adapters.ultralytics.bfloat16 import computes_bfloat16, run_in_bfloat16
 
 Image = NDArray[np.uint8]  # (SIDE, SIDE, 3), BGR
 Points = NDArray[np.float64]  # (corners, 2), x and y in pixels
@@ -45,20 +42,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=50)
     options = parser.parse_args()
     out: Path = options.out.resolve()
-    data = str(draw(out))
     model = YOLO(f"{options.family}.yaml")
-    if computes_bfloat16():
-        model.add_callback("on_train_start", lambda trainer: run_in_bfloat16(trainer.model))
-    runs = str(out / "runs")
-    model.train(
-        data=data, epochs=options.epochs, device="cpu", workers=2, cache="ram", project=runs, plots=False,
-        **SETTINGS | {"imgsz": SIDE},
-    )  # fmt: skip
-    best = out / f"shapes_{options.family}_{SIDE}.pt"
-    shutil.copy(model.trainer.best, best)
-    for split in ("val", "test"):
-        box = YOLO(best).val(data=data, split=split, imgsz=SIDE, plots=False, device="cpu", project=runs).box
-        print(f"{split}: mAP50 {box.map50:.4f}, mAP50-95 {box.map:.4f}")
+    train(model, draw(out), options.epochs, out / f"shapes_{options.family}_{SIDE}.pt", SIDE)
 
 
 def draw(folder: Path, images: Mapping[str, int] = IMAGES) -> Path:

@@ -180,13 +180,11 @@ def judge(problem: Problem, network: SizedNetwork, *, guarded: bool) -> Accuracy
     context = replace(problem.context.at(network.imgsz).on(profile), choosing=True)
     onnx, _ = export_model(context, network.model, "pruned")
     taken = source(context, profile, network.model, onnx, "pruned")
-    found = None
-    if guarded:
-        row = guard_row(context, profile, "pruned", profile.ship, taken, onnx, baseline)
-        is_float = row.guard is not None and len(row.guard.floats) == len(row.guard.layers)
-        found = None if is_float else row.accuracy
-    if found is None:
+    row = guard_row(context, profile, "pruned", profile.ship, taken, onnx, baseline) if guarded else None
+    if row is None or (row.guard and len(row.guard.floats) == len(row.guard.layers)):
         found = assess(context, profile, "pruned", profile.ship, taken)[2]
+    else:
+        found = row.accuracy
     return found[SELECTION_SPLIT].dropped_from(baseline[SELECTION_SPLIT])
 
 
