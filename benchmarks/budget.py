@@ -3,8 +3,8 @@
     python -m benchmarks.budget --set bccd best.pt bccd/data.yaml --set digits digits digits --out runs
 
 Every set gets the same command: `edgeprune build --model ... --data ... --target cpu`, with what follows `--`
-added for all of them. Nothing is tuned to a set. A run that was killed goes on after
-the last whole stage.
+added for all of them. Nothing is tuned to a set. Drops are shown with their 95 % intervals.
+A run that was killed goes on after the last whole stage.
 With `--seeds 3` each is built with three seeds: the chosen latencies tell how far a build repeats itself.
 """
 
@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from edgeprune.records.resampling.interval import drop_words
 from edgeprune.records.summary import Row, Summary, load_summary
 
 HEADS = (
@@ -86,8 +87,8 @@ def cells(name: str, seed: int, summary: Summary) -> list[str]:
         _shown(row.p50_ms, 2),
         _shown(row.speedup, 2),
         _shown(over, 2),
-        _shown(row.val.drop if row.val else None, 4),
-        _shown(row.drop, 4) if summary.split != summary.selection_split else "no test",
+        (row.val and row.val.drop_words) or "–",
+        _lost(row) if summary.split != summary.selection_split else "no test",
         str(tried),
         minutes,
     ]
@@ -97,6 +98,10 @@ def best_unpruned(summary: Summary) -> Row | None:
     """Return the fastest row of the original that nothing speaks against."""
     rows = [row for row in summary.rows() if row.variant == "original" and row.speedup and not row.refused]
     return max(rows, key=lambda row: row.speedup or 0.0, default=None)
+
+
+def _lost(row: Row) -> str:
+    return "–" if row.drop is None else drop_words(row.drop, row.drop_interval)
 
 
 def _shown(value: float | None, digits: int) -> str:
