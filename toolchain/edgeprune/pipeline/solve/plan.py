@@ -46,8 +46,8 @@ class Shape:
 
 SHAPES: Final[Mapping[SearchEffort, Shape]] = {
     "quick": Shape(stride=0.6, long=0.4, short=0.125, trainings=2),
-    "standard": Shape(stride=0.7, long=1.0, short=0.1, trainings=3),
-    "thorough": Shape(stride=0.8, long=2.0, short=0.1, trainings=5),
+    "standard": Shape(stride=0.7, long=1.0, short=0.1, trainings=4),
+    "thorough": Shape(stride=0.8, long=2.0, short=0.1, trainings=6),
 }
 
 
