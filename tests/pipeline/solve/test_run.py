@@ -254,10 +254,10 @@ def test_hours_too_few_for_any_training_give_the_smallest_cut_that_needs_none(so
 
 
 def test_no_training_is_begun_that_would_end_too_late(solve: Any) -> None:
-    world = World(slower=5.0)
+    world = World(slower=8.0)
     _, report, entries = solve(world, solve__hours=1.0)
     assert report.ended == "time" and entries
-    assert 0 < world.now < 3600 + 5 * 60 * max(epochs for _, epochs in world.trained)
+    assert 0 < world.now < 3600 + 8 * 60 * max(epochs for _, epochs in world.trained)
 
 
 def test_a_size_that_is_not_faster_is_not_trained(solve: Any) -> None:
