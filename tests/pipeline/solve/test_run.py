@@ -114,13 +114,17 @@ class World:
         share = share_of(model)
         return 12.0 if self.slow[0] < share < self.slow[1] else 10 * share
 
-    def propose(self, _: Problem, above: Entry, share: float, sizes: Sequence[ImageSize]) -> list[Proposal]:
+    def propose(
+        self, _: Problem, larger: Sequence[Entry], share: float, sizes: Sequence[ImageSize]
+    ) -> list[Proposal]:
         if share < self.least:
             raise BudgetError(f"no widths reach {share:.3f}")
-        narrow = Proposal(network(share, 0), sizes[0], share, 10 * share, self.as_cut)
+        passes = larger[0].passes
+        narrow = Proposal(network(share, 0), sizes[0], share, 10 * share, passes, self.as_cut)
         if len(sizes) == 1:
             return [narrow]
-        return [Proposal(network(share * 1.0001, 0), sizes[1], 1.0, 10 * share, self.first), narrow]
+        small = Proposal(network(share * 1.0001, 0), sizes[1], 1.0, 10 * share, passes, self.first)
+        return [small, narrow]
 
     def finetune(self, _: Build, student: Artifact, teacher: Artifact, epochs: int) -> Artifact:
         assert teacher == ORIGINAL

@@ -70,7 +70,7 @@ def account_for(
         notes=tuple(notes),
     )
     passes = chosen.passes if chosen else problem.passes
-    return report.model_copy(update={"search": search, "passes": passes or ()})
+    return report.model_copy(update={"search": search, "passes": passes})
 
 
 def put_back(passes: Sequence[PassReport], lost: Accuracy) -> tuple[tuple[PassReport, ...], str]:

@@ -5,6 +5,9 @@ choosing among the sizes solves both together. What an importance promises is no
 two that are most accurate right after surgery get the short recovery, and the better one then is taken, as
 NetAdapt (arXiv 1804.03230) chooses among layers: a narrower network gains more by a recovery than one with a
 smaller input does.
+
+A size need not be cut from the next larger one. For an input larger than that one's it is cut from the
+smallest network that has so large an input, so that a step of the input can be taken back.
 """
 
 from __future__ import annotations
@@ -25,11 +28,11 @@ from edgeprune.pipeline.context import reader_of
 from edgeprune.pipeline.cut_to_size import cut_to_size
 from edgeprune.pipeline.prune_to_latency import cut, torch_accuracy
 from edgeprune.pipeline.solve.rungs import Entry, Problem, asking, lost_blocks
-from edgeprune.records.pruning import Lever
+from edgeprune.records.pruning import Lever, PassReport
 from edgeprune.records.speedup import Speedup
 
 MOST = 3
-"""So many input sizes are tried for one rung."""
+"""So many input sizes are tried for one rung, from that of the next larger network on; and the one before."""
 RIVALS = 2
 """So many of them get a short recovery."""
 SAME = 0.999
@@ -43,6 +46,7 @@ class Proposal(NamedTuple):
         imgsz: size of its input.
         width: share of the uncut network's cost that widths and depth leave, at any input size.
         predicted_ms: by the table; None without one.
+        passes: what was changed before any cut in what it was cut from.
         score: on val right after surgery, in float; None where there is no other proposal.
     """
 
@@ -50,10 +54,11 @@ class Proposal(NamedTuple):
     imgsz: ImageSize
     width: float
     predicted_ms: float | None
+    passes: tuple[PassReport, ...] = ()
     score: float | None = None
 
     def differs_from(self, above: Entry) -> bool:
-        """Whether it is another network, or has another input, than what it was cut from."""
+        """Whether it is another network, or has another input, than the next larger size."""
         return (self.network, self.imgsz) != (above.best, above.imgsz)
 
 
@@ -108,11 +113,13 @@ def cost_at(problem: Problem, imgsz: ImageSize) -> float:
     return 1 / context.stage("resized", parts, make, read, uses=uses, times=(profile.backend,)).times
 
 
-def propose(problem: Problem, above: Entry, share: float, sizes: Sequence[ImageSize]) -> list[Proposal]:
+def propose(
+    problem: Problem, larger: Sequence[Entry], share: float, sizes: Sequence[ImageSize]
+) -> list[Proposal]:
     """Return networks of a share of the uncut one's cost, the most accurate right after surgery first.
 
     Args:
-        above: what they are cut from.
+        larger: what they may be cut from, the smallest first, the uncut network last.
         sizes: input sizes that may be taken, the largest first.
 
     Raises:
@@ -120,7 +127,9 @@ def propose(problem: Problem, above: Entry, share: float, sizes: Sequence[ImageS
     """
     found: list[Proposal] = []
     refused: BudgetError | ConfigError | None = None
-    for size in sizes[sizes.index(above.imgsz) :][:MOST]:
+    at = sizes.index(larger[0].imgsz)
+    for size in sizes[max(0, at - 1) : at + MOST]:
+        above = next(one for one in larger if sizes.index(one.imgsz) <= sizes.index(size))
         try:
             found.append(_cut_at(problem, above, share, size))
         except (BudgetError, ConfigError) as exc:
@@ -178,4 +187,5 @@ def _cut_at(problem: Problem, above: Entry, share: float, imgsz: ImageSize) -> P
         width = predicted / table.whole_ms
     else:
         network, _ = cut_to_size(asking(context, macs=width), above.best, problem.profile, problem.uncut)
-    return Proposal(network, imgsz, width, width * scale * table.whole_ms if table else None)
+    predicted_ms = width * scale * table.whole_ms if table else None
+    return Proposal(network, imgsz, width, predicted_ms, above.passes)

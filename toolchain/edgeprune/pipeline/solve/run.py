@@ -63,7 +63,6 @@ def solve(
         run = _Run(begin(context, networks, profile, baseline, until, pace))
         run.warm_up()
     run.search(until)
-    run.tell_passes()
     chosen = run.chosen()
     notes = (*notes, *run.notes)
     report = account_for(run.problem, run.plan, tuple(run.entries), chosen, run.ended, notes)
@@ -88,7 +87,7 @@ class _Run:
     @property
     def uncut(self) -> Entry:
         """What is cut, before any cut and any training."""
-        return Entry(Tried(1.0, 0.0), self.problem.uncut, self.sizes[0])
+        return Entry(Tried(1.0, 0.0), self.problem.uncut, self.sizes[0], passes=self.problem.passes)
 
     @property
     def original(self) -> SizedNetwork:
@@ -99,18 +98,6 @@ class _Run:
     def may_put_back(self) -> bool:
         """Whether nobody named the activation, so that the search may leave it as it was."""
         return self.problem.context.recipe.prune.activation == "auto"
-
-    def tell_passes(self) -> None:
-        """Write into each entry what passes changed in the network that it comes from.
-
-        That is known of what was tried for another target. All else was cut from the next larger size, or
-        from this target's own uncut network.
-        """
-        passes = self.problem.passes
-        for index in sorted(range(len(self.entries)), key=lambda index: -self.entries[index].tried.share):
-            entry = self.entries[index]
-            passes = passes if entry.passes is None else entry.passes
-            self.entries[index] = replace(entry, passes=passes)
 
     def take_over(self, others: Sequence[Entry]) -> None:
         """Judge on this target what was tried for another one, up from the smallest size that served there.
@@ -157,7 +144,8 @@ class _Run:
         whole_ms = problem.table.whole_ms if problem.table else None
         gains = time_network(problem, SizedNetwork(network, own), self.original)
         gain = gains.original if gains else None
-        self.entries.append(Entry(tried, network, own, None, whole_ms, gain, short))
+        entry = replace(self.uncut, tried=tried, network=network, predicted_ms=whole_ms, gain=gain)
+        self.entries.append(replace(entry, short=short))
         self._say(f"uncut: drop {short.drop_words} on val after {plan.first} epochs")
         return not is_hopeless(tried, self.tried, plan, problem.budget)
 
@@ -236,9 +224,10 @@ class _Run:
         problem, plan = self.problem, self.plan
         begun = time.monotonic()
         self._say(f"cut to {share:.0%} of the {'latency' if problem.table else 'work'}")
-        above = self._above(share)
+        larger = self._larger(share)
+        above = larger[0]
         try:
-            proposals = propose(problem, above, share, self.sizes)
+            proposals = propose(problem, larger, share, self.sizes)
         except (BudgetError, ConfigError) as exc:
             self._give_up_below(share, str(exc))
             return
@@ -261,7 +250,7 @@ class _Run:
         self._say(f"{share:.0%}: drop {short.drop_words} on val {when}")
 
     def _timed(self, made: Proposal, above: Entry) -> Gains | None:
-        """Measure a proposal beside the user's own network and the one that it was cut from."""
+        """Measure a proposal beside the user's own network and the next larger size."""
         is_first = above.network == self.problem.uncut
         before = self.original if is_first else SizedNetwork(above.network, above.imgsz)
         return time_network(self.problem, SizedNetwork(made.network, made.imgsz), before)
@@ -314,10 +303,11 @@ class _Run:
             return _Recovered(made, made.network, before, after)
         return _Recovered(made, network, after, after)
 
-    def _above(self, share: float) -> Entry:
-        """Return what a size is cut from: the next larger one that was trained, or the uncut network."""
+    def _larger(self, share: float) -> list[Entry]:
+        """Return what a size may be cut from, the smallest first and the uncut network last."""
         larger = [entry for entry in self.entries if entry.tried.share > share and not entry.tried.slow]
-        return min(larger, key=lambda entry: entry.tried.share, default=self.uncut)
+        found = sorted(larger, key=lambda entry: entry.tried.share)
+        return found if any(entry.tried.share >= 1 for entry in found) else [*found, self.uncut]
 
     def _give_up_below(self, share: float, why: str) -> None:
         """Leave what cannot be cut out of the plan."""
@@ -359,7 +349,8 @@ class _Recovered(NamedTuple):
 def _entry(tried: Tried, made: Proposal, gains: Gains | None) -> Entry:
     """Return the entry of a proposal right after the cut."""
     gain = gains.original if gains else None
-    return Entry(tried, made.network, made.imgsz, predicted_ms=made.predicted_ms, gain=gain, width=made.width)
+    entry = Entry(tried, made.network, made.imgsz, predicted_ms=made.predicted_ms, gain=gain)
+    return replace(entry, width=made.width, passes=made.passes)
 
 
 def _is_no_faster(gain: Speedup) -> bool:

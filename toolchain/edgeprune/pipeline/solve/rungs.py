@@ -77,7 +77,7 @@ class Entry:
         short, long: what val says of the two networks; None where it was not asked.
         width: share of the uncut network's cost that widths and depth leave, at any input size.
         levers: the ways to its cost, of which it took one.
-        passes: what was changed before the cut; None until the search has ended.
+        passes: what was changed before any cut.
         as_cut: whether `network` has had no recovery.
     """
 
@@ -91,7 +91,7 @@ class Entry:
     long: Accuracy | None = None
     width: float = 1.0
     levers: tuple[Lever, ...] = ()
-    passes: tuple[PassReport, ...] | None = None
+    passes: tuple[PassReport, ...] = ()
     as_cut: bool = False
 
     @property
