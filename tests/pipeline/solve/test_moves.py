@@ -116,6 +116,17 @@ def test_one_that_fails_sends_it_back_and_one_that_holds_on() -> None:
     assert isinstance(move, Cut) and 0.35 < move.share < 0.5
 
 
+def test_what_is_left_over_goes_to_the_nearest_size_that_the_best_recovery_would_bring_in() -> None:
+    plan = replace(PLAN, shares=(0.7, 0.5))
+    held, near, far = Tried(0.66, 0.01, 0.001), Tried(0.62, 0.012, 0.0097), Tried(0.5, 0.03, 0.03)
+    tried = [Tried(0.7, 0.004), held, near, far, Tried(0.6, 0.016), Tried(0.57, 0.0159)]
+    assert next_move(tried, plan, BUDGET) == Train(0.57)
+    missed = [*tried[:5], Tried(0.57, 0.0159, 0.012)]
+    assert next_move(missed, replace(plan, trainings=5), BUDGET) == Train(0.6)
+    assert next_move(missed, plan, BUDGET) is None  # none is left over
+    assert next_move([*tried[:4], Tried(0.6, 0.2), Tried(0.57, 0.2)], plan, BUDGET) is None
+
+
 def test_where_nothing_keeps_to_the_budget_the_nearest_is_known_after_a_long_recovery() -> None:
     tried = search(lambda share: 0.05 + 0.1 * (1 - share), lambda _: 0.8)
     best = best_of(tried, BUDGET)

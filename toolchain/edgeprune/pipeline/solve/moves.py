@@ -115,8 +115,9 @@ def next_move(tried: Sequence[Tried], plan: Plan, budget: float) -> Cut | Train 
 
     First down the ladder by short recoveries, until a size is hopeless. Then long ones, the smallest hopeful
     size first: one that fails sends the search to larger sizes, one that holds to smaller ones, and between
-    the two it bisects. The smallest size that keeps to the budget gets a long recovery in any case. A plan
-    without training goes down the ladder and bisects.
+    the two it bisects. The smallest size that keeps to the budget gets a long recovery in any case. Those
+    that are left over go to sizes that are not hopeful, but that as much as the best one so far gained would
+    bring into the budget. A plan without training goes down the ladder and bisects.
     """
     lowest = min(tried, key=lambda one: one.share, default=None)
     below = [share for share in plan.shares if lowest is None or share < lowest.share / 1.001]
@@ -131,7 +132,7 @@ def next_move(tried: Sequence[Tried], plan: Plan, budget: float) -> Cut | Train 
         return move
     if plan.long and kept and (best := min(kept, key=lambda one: one.share)).long is None:
         return Train(best.share)
-    return None
+    return _against_odds(tried, budget, (floor, top)) if kept and done < plan.trainings else None
 
 
 def is_hopeless(one: Tried, tried: Sequence[Tried], plan: Plan, budget: float) -> bool:
@@ -151,7 +152,7 @@ def _between(
     """Return the next move between the smallest size that keeps to the budget and the largest that failed."""
     floor, top = shares
     left = expected_share(tried, plan)
-    waiting = [one for one in tried if one.long is None and not one.slow and floor < one.share < top * 0.999]
+    waiting = _waiting(tried, shares)
     if hopeful := [one for one in waiting if left * one.short <= budget]:
         return Train(min(one.share for one in hopeful))
     lower = max((one.share for one in tried if one.share < top * 0.999 and not one.slow), default=None)
@@ -162,3 +163,16 @@ def _between(
     ):  # nothing keeps to the budget: the nearest has a long recovery to show for it
         return Train(min(waiting, key=lambda one: one.short).share)
     return None
+
+
+def _against_odds(tried: Sequence[Tried], budget: float, shares: tuple[float, float]) -> Train | None:
+    """Return a long recovery for the nearest size that the best one so far would have brought in."""
+    best = min(shares_left(tried), default=1.0)
+    open_ones = [one for one in _waiting(tried, shares) if best * one.short <= budget]
+    return Train(min(open_ones, key=lambda one: one.short).share) if open_ones else None
+
+
+def _waiting(tried: Sequence[Tried], shares: tuple[float, float]) -> list[Tried]:
+    """Return the sizes between two shares that have had no long recovery."""
+    floor, top = shares
+    return [one for one in tried if one.long is None and not one.slow and floor < one.share < top * 0.999]
