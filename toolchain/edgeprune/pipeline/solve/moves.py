@@ -150,7 +150,7 @@ def _between(
     tried: Sequence[Tried], plan: Plan, budget: float, shares: tuple[float, float]
 ) -> Cut | Train | None:
     """Return the next move between the smallest size that keeps to the budget and the largest that failed."""
-    floor, top = shares
+    _, top = shares
     left = expected_share(tried, plan)
     waiting = _waiting(tried, shares)
     if hopeful := [one for one in waiting if left * one.short <= budget]:
