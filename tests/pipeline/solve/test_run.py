@@ -167,7 +167,7 @@ def solve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
             "time_network": world.time if measured else lambda *_: None,
             "judge": lambda problem, network, guarded: world.judge(network.model),
             "finetune": world.finetune,
-            "recover_briefly": world.finetune,
+            "recover": world.finetune,
             "least_work": lambda problem: 0.06,
             "least_latency": lambda context, source, table: 2.5,
             "measure_pace": lambda *_: Pace(60.0, 0.0),

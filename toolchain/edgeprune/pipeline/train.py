@@ -18,7 +18,7 @@ from edgeprune.quantize.schemes import QDQ_SCHEMES
 from edgeprune.records.pruning import SparseTraining
 
 GENTLE = 0.3
-"""Of the learning rate, in recoveries of a few epochs."""
+"""Of the learning rate, in recoveries of what a search has cut."""
 
 
 def sparsify(context: Build, original: Artifact) -> tuple[Artifact, SparseTraining | None]:
@@ -65,12 +65,15 @@ def sparsify(context: Build, original: Artifact) -> tuple[Artifact, SparseTraini
     return context.stage("sparse", parts, make, read, uses=context.of_pruning)
 
 
-def recover_briefly(context: Build, student: Artifact, teacher: Artifact, epochs: int) -> Artifact:
-    """Return a network that was cut a little trained back in a few epochs: gently, on images as they are.
+def recover(context: Build, student: Artifact, teacher: Artifact, epochs: int) -> Artifact:
+    """Return a network that was cut a little trained back: gently, on images as they are.
 
-    A few epochs at the full rate, and on mosaics, repair less. BCCD (YOLOv8n with ReLU at 320 px, cut to 70 %
-    of its latency, 2026-11-30): mAP50-95 on val was .4095 after the cut, after 6 epochs at 0.3 of the rate
-    .5045 with mosaics and .5276 without.
+    At the full rate, and on mosaics, the first epochs undo what the cut had left, and the others do not
+    bring all of it back. mAP50-95 on val of YOLOv8n with ReLU (BCCD, 2026-11-30):
+
+        cut to, epochs               before   full, mosaics   0.3 of it, mosaics   0.3, none
+        70 % of latency, 320 px, 6   .4095                    .5045                .5276
+        57 % of latency, 224 px, 60  .5635    .563            .561                 .566
     """
     gentle = {"lr0": context.recipe.finetune.lr0 * GENTLE, "mosaic": 0.0}
     return _finetuned(context, student, teacher, {"epochs": epochs, **gentle})

@@ -18,7 +18,7 @@ from edgeprune.pipeline.solve.begin import Begun, Networks, begin, pace_within
 from edgeprune.pipeline.solve.levers import RIVALS, Proposal, levers_of, propose, score_of
 from edgeprune.pipeline.solve.moves import Cut, Train, Tried, best_of, is_hopeless, next_move
 from edgeprune.pipeline.solve.rungs import Entry, Gains, SizedNetwork, judge, time_network
-from edgeprune.pipeline.train import finetune, recover_briefly
+from edgeprune.pipeline.train import finetune, recover
 from edgeprune.records.pruning import Pruning, SearchEnd
 from edgeprune.records.scores import Accuracy
 from edgeprune.records.speedup import Speedup
@@ -294,7 +294,7 @@ class _Run:
         if problem.baseline[SELECTION_SPLIT].score - before <= problem.budget:
             return _Recovered(made, made.network, before)
         self._done += epochs
-        network = recover_briefly(problem.context.at(made.imgsz), made.network, problem.original, epochs)
+        network = recover(problem.context.at(made.imgsz), made.network, problem.original, epochs)
         after = score_of(problem, network, made.imgsz)
         if after < before:
             self._say(
@@ -323,7 +323,7 @@ class _Run:
         index = next(i for i, entry in enumerate(self.entries) if entry.tried.share == share)
         entry = self.entries[index]
         self._say(f"{plan.long} epochs for the size of {share:.0%}")
-        trained = finetune(problem.context.at(entry.imgsz), entry.network, problem.original, plan.long)
+        trained = recover(problem.context.at(entry.imgsz), entry.network, problem.original, plan.long)
         self._done += plan.long
         long = judge(problem, SizedNetwork(trained, entry.imgsz), guarded=True)
         tried = replace(entry.tried, long=problem.counts(long))
