@@ -20,7 +20,8 @@ TRAINING = 0.85
 LEAST_EPOCHS = 4
 """Short recoveries of fewer epochs do harm: a network cut lightly fell from .5736 to .5332 in three."""
 LEAST_LONG = 10
-"""Long ones of fewer do too: at the full rate three took .5147 to .3228, sixteen took .4095 to .5493."""
+"""Of a long one. At the full rate three took .5147 to .3228 and sixteen .4095 to .5493; fewer than ten at a
+gentle one were not measured."""
 SHORTEST = 4
 """A short recovery is there to save time: none is made where a long one has not so many times its epochs."""
 LEAST_FIRST = 0.25

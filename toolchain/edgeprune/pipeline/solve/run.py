@@ -77,7 +77,8 @@ class _Run:
         self.problem, self.plan, self.pace, self.sizes, self.notes = begun
         self.entries: list[Entry] = []
         self.ended: SearchEnd = "done"
-        self._done = 0
+        self._done = 0  # epochs
+        self._training_s = 0.0
         self._beside: list[float] = []  # seconds that each size took beside its training
 
     @property
@@ -222,7 +223,7 @@ class _Run:
     def _cut(self, share: float) -> None:
         """Cut to a share, give it the short recovery where it needs one, judge it."""
         problem, plan = self.problem, self.plan
-        begun = time.monotonic()
+        begun = time.monotonic() - self._training_s
         self._say(f"cut to {share:.0%} of the {'latency' if problem.table else 'work'}")
         larger = self._larger(share)
         above = larger[0]
@@ -231,7 +232,7 @@ class _Run:
         except (BudgetError, ConfigError) as exc:
             self._give_up_below(share, str(exc))
             return
-        kept, timed, training = self._recover(proposals[:RIVALS], above)
+        kept, timed = self._recover(proposals[:RIVALS], above)
         if not kept:
             slow = Tried(share, above.tried.short, slow=True)
             self.entries.append(_entry(slow, proposals[0], timed.get(proposals[0])))
@@ -245,7 +246,7 @@ class _Run:
         as_cut = best.network == made.network
         entry = replace(entry, network=best.network, short=short, levers=levers, as_cut=as_cut)
         self.entries.append(entry)
-        self._beside.append(time.monotonic() - begun - training)
+        self._beside.append(time.monotonic() - self._training_s - begun)
         when = "right after the cut" if as_cut else f"after {plan.short} epochs"
         self._say(f"{share:.0%}: drop {short.drop_words} on val {when}")
 
@@ -257,29 +258,26 @@ class _Run:
 
     def _recover(
         self, rivals: Sequence[Proposal], above: Entry
-    ) -> tuple[list[_Recovered], dict[Proposal, Gains | None], float]:
+    ) -> tuple[list[_Recovered], dict[Proposal, Gains | None]]:
         """Time the ways to a size, the best one first, and give what is faster than above its short recovery.
 
         Where the best one needs none, the others are left alone.
 
         Returns:
-            those that are faster; what was timed; seconds of training.
+            those that are faster; what was timed.
         """
         kept: list[_Recovered] = []
         timed: dict[Proposal, Gains | None] = {}
-        training = 0.0
         for one in rivals:
             if not one.differs_from(above):
                 continue
             gains = timed[one] = self._timed(one, above)
             if gains and _is_no_faster(gains.above):
                 continue
-            begun = time.monotonic()
             kept.append(self._recovered(one))
-            training += time.monotonic() - begun
             if kept[0].recovered is None:
                 break
-        return kept, timed, training
+        return kept, timed
 
     def _recovered(self, made: Proposal) -> _Recovered:
         """Give a proposal the short recovery where it lost too much, and keep that where it helped.
@@ -293,8 +291,7 @@ class _Run:
         before = score_of(problem, made.network, made.imgsz) if made.score is None else made.score
         if problem.baseline[SELECTION_SPLIT].score - before <= problem.budget:
             return _Recovered(made, made.network, before)
-        self._done += epochs
-        network = recover(problem.context.at(made.imgsz), made.network, problem.original, epochs)
+        network = self._trained(SizedNetwork(made.network, made.imgsz), epochs)
         after = score_of(problem, network, made.imgsz)
         if after < before:
             self._say(
@@ -323,12 +320,20 @@ class _Run:
         index = next(i for i, entry in enumerate(self.entries) if entry.tried.share == share)
         entry = self.entries[index]
         self._say(f"{plan.long} epochs for the size of {share:.0%}")
-        trained = recover(problem.context.at(entry.imgsz), entry.network, problem.original, plan.long)
-        self._done += plan.long
+        trained = self._trained(SizedNetwork(entry.network, entry.imgsz), plan.long)
         long = judge(problem, SizedNetwork(trained, entry.imgsz), guarded=True)
         tried = replace(entry.tried, long=problem.counts(long))
         self.entries[index] = replace(entry, tried=tried, trained=trained, long=long)
         self._say(f"{share:.0%}: drop {long.drop_words} on val after {plan.long} epochs more")
+
+    def _trained(self, student: SizedNetwork, epochs: int) -> Artifact:
+        """Return a network after epochs of recovery, and count them and their time."""
+        begun = time.monotonic()
+        context = self.problem.context.at(student.imgsz)
+        network = recover(context, student.model, self.problem.original, epochs)
+        self._training_s += time.monotonic() - begun
+        self._done += epochs
+        return network
 
 
 class _Recovered(NamedTuple):
