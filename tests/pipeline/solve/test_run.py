@@ -20,7 +20,7 @@ from edgeprune.pipeline.context import SELECTION_SPLIT, Build
 from edgeprune.pipeline.solve import begin as beginning
 from edgeprune.pipeline.solve import run as solving
 from edgeprune.pipeline.solve.levers import Proposal
-from edgeprune.pipeline.solve.plan import Pace
+from edgeprune.pipeline.solve.plan import Pace, plan_search
 from edgeprune.pipeline.solve.rungs import Entry, Gains, Problem, SizedNetwork
 from edgeprune.records.pruning import PassReport, Pruning
 from edgeprune.records.scores import Accuracy
@@ -70,6 +70,7 @@ class World:
         now: seconds that have passed.
         as_cut, first: score of a network right after the cut; with a smaller input, which is proposed first.
         unsure: how far the interval of a drop reaches to either side.
+        shares: share done by the time.
         sizes: inputs that may be taken; a smaller one is always better right after the cut.
         scores: after the short recovery, by input.
     """
@@ -90,6 +91,12 @@ class World:
     table: Any = field(default_factory=lambda: CALM)
     trained: list[tuple[float, int]] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
+    shares: list[tuple[float, float]] = field(default_factory=list)
+
+    def notify(self, stage: str, share: float, text: str) -> None:
+        """Keep what is said, and the share done at what time."""
+        self.said.append(text)
+        self.shares.append((self.now, share))
 
     def drop(self, model: Artifact) -> float:
         """Return the drop of a network: it grows with what was cut, and falls with the epochs."""
@@ -152,7 +159,7 @@ def solve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
             at=lambda imgsz: context,
             recipe=recipe,
             info=SimpleNamespace(metric="top-1"),
-            notify=lambda stage, share, text: world.said.append(text),
+            notify=world.notify,
             testbed=SimpleNamespace(measures=lambda profile: measured),
             request=SimpleNamespace(out=tmp_path),
             pruning=None,
@@ -255,6 +262,28 @@ def test_hours_too_few_for_any_training_give_the_smallest_cut_that_needs_none(so
     assert world.drop(model) <= BUDGET
     failed = max(entry.tried.share for entry in entries if entry.tried.drop > BUDGET)
     assert share_of(model) / failed < 1.06  # bisected
+
+
+@pytest.mark.parametrize("hours", [None, 0.3, 3.0])
+def test_the_time_that_is_left_is_no_more_than_the_plan_and_the_hours(
+    solve: Any, monkeypatch: pytest.MonkeyPatch, hours: float | None
+) -> None:
+    world = World()
+    quick = world.propose
+
+    def propose(*given: Any) -> list[Proposal]:
+        world.now += 100.0
+        return quick(*given)
+
+    monkeypatch.setattr(world, "propose", propose)
+    solve(world, solve__hours=hours)
+    shares = [share for _, share in world.shares]
+    assert shares == sorted(shares) and shares[-1] == 1.0
+    plan = plan_search(load_recipe(), 0.255)
+    between = 3 * (100 + 60 * plan.short)  # sizes between two rungs are on top of the plan
+    limit = 3600 * hours if hours else 60 * plan.epochs + 100 * (len(plan.shares) + plan.trainings) + between
+    left = [(now, now * (1 - share) / share) for now, share in world.shares if 0 < share < 0.99]
+    assert left and all(now + seconds <= limit * 1.01 for now, seconds in left)
 
 
 def test_no_training_is_begun_that_would_end_too_late(solve: Any) -> None:

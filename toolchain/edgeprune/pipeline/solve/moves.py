@@ -119,10 +119,8 @@ def next_move(tried: Sequence[Tried], plan: Plan, budget: float) -> Cut | Train 
     that are left over go to sizes that are not hopeful, but that as much as the best one so far gained would
     bring into the budget. A plan without training goes down the ladder and bisects.
     """
-    lowest = min(tried, key=lambda one: one.share, default=None)
-    below = [share for share in plan.shares if lowest is None or share < lowest.share / 1.001]
-    if below and (lowest is None or _leads_on(lowest, tried, plan, budget)):
-        return Cut(below[0])
+    if rungs := rungs_left(tried, plan, budget):
+        return Cut(rungs[0])
     kept = [one for one in tried if one.keeps(budget)]
     top = min((one.share for one in kept), default=1.0)
     failed = [one for one in tried if one.long is not None and not one.keeps(budget) and one.share < top]
@@ -133,6 +131,14 @@ def next_move(tried: Sequence[Tried], plan: Plan, budget: float) -> Cut | Train 
     if plan.long and kept and (best := min(kept, key=lambda one: one.share)).long is None:
         return Train(best.share)
     return _against_odds(tried, budget, (floor, top)) if kept and done < plan.trainings else None
+
+
+def rungs_left(tried: Sequence[Tried], plan: Plan, budget: float) -> list[float]:
+    """Return the shares of the ladder still to be tried; none where the smallest size is hopeless."""
+    lowest = min(tried, key=lambda one: one.share, default=None)
+    if lowest is not None and not _leads_on(lowest, tried, plan, budget):
+        return []
+    return [share for share in plan.shares if lowest is None or share < lowest.share / 1.001]
 
 
 def is_hopeless(one: Tried, tried: Sequence[Tried], plan: Plan, budget: float) -> bool:

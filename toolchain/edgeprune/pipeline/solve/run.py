@@ -16,7 +16,8 @@ from edgeprune.pipeline.context import SELECTION_SPLIT, Build
 from edgeprune.pipeline.solve.account import account_for, put_back
 from edgeprune.pipeline.solve.begin import Begun, Networks, begin, pace_within
 from edgeprune.pipeline.solve.levers import RIVALS, Proposal, levers_of, propose, score_of
-from edgeprune.pipeline.solve.moves import Cut, Train, Tried, best_of, is_hopeless, next_move
+from edgeprune.pipeline.solve.moves import Cut, Train, Tried, best_of, is_hopeless, next_move, rungs_left
+from edgeprune.pipeline.solve.plan import Pace
 from edgeprune.pipeline.solve.rungs import Entry, Gains, SizedNetwork, judge, time_network
 from edgeprune.pipeline.train import finetune, recover
 from edgeprune.records.pruning import Pruning, SearchEnd
@@ -77,6 +78,9 @@ class _Run:
         self.problem, self.plan, self.pace, self.sizes, self.notes = begun
         self.entries: list[Entry] = []
         self.ended: SearchEnd = "done"
+        self._begun = time.monotonic()
+        self._until: float | None = None
+        self._share = 0.0  # of the search that is done
         self._done = 0  # epochs
         self._training_s = 0.0
         self._beside: list[float] = []  # seconds that each size took beside its training
@@ -156,7 +160,7 @@ class _Run:
         Args:
             until: when the time is up, by `time.monotonic`; None where it is not bounded.
         """
-        budget = self.problem.budget
+        budget, self._until = self.problem.budget, until
         try:
             while (move := next_move(self.tried, self.plan, budget)) is not None:
                 if until is not None and self.entries:
@@ -217,8 +221,25 @@ class _Run:
         return True
 
     def _say(self, text: str) -> None:
-        share = min(0.99, self._done / max(1, self.plan.epochs))
-        self.problem.context.notify("solve", share, text)
+        self._share = max(self._share, min(0.99, self._share_done()))
+        self.problem.context.notify("solve", self._share, text)
+
+    def _share_done(self) -> float:
+        """Return the share of the time that is spent; of the epochs where no pace is known."""
+        if self.pace is None:
+            return self._done / max(1, self.plan.epochs)
+        now = time.monotonic()
+        spent, left = now - self._begun, self._seconds_left(self.pace)
+        if self._until is not None:
+            left = min(left, max(0.0, self._until - now))
+        return spent / (spent + left) if spent else 0.0
+
+    def _seconds_left(self, pace: Pace) -> float:
+        """Return what the rest of the plan takes at most: the ladder, and all long recoveries."""
+        sizes = len(rungs_left(self.tried, self.plan, self.problem.budget))
+        trainings = max(0, self.plan.trainings - sum(one.long is not None for one in self.tried))
+        first = 0.0 if self.entries else pace.seconds(self.plan.first)
+        return first + sizes * self._seconds(Cut(0.0)) + trainings * self._seconds(Train(0.0))
 
     def _cut(self, share: float) -> None:
         """Cut to a share, give it the short recovery where it needs one, judge it."""
