@@ -18,6 +18,7 @@ from edgeprune.core.errors import BudgetError, ConfigError, InterruptedBuildErro
 from edgeprune.images.size import ImageSize
 from edgeprune.pipeline.context import SELECTION_SPLIT, Build
 from edgeprune.pipeline.solve import begin as beginning
+from edgeprune.pipeline.solve import clock as timing
 from edgeprune.pipeline.solve import run as solving
 from edgeprune.pipeline.solve.levers import Proposal
 from edgeprune.pipeline.solve.plan import Pace, plan_search
@@ -183,7 +184,7 @@ def solve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
             ),
         }
         clock = SimpleNamespace(monotonic=lambda: world.now)
-        for module in (beginning, solving):
+        for module in (beginning, timing):
             monkeypatch.setattr(module, "time", clock)
         for name, fake in fakes.items():
             monkeypatch.setattr(beginning if hasattr(beginning, name) else solving, name, fake)

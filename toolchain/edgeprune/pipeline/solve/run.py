@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -15,9 +13,9 @@ from edgeprune.core.errors import BudgetError, ConfigError, InterruptedBuildErro
 from edgeprune.pipeline.context import SELECTION_SPLIT, Build
 from edgeprune.pipeline.solve.account import account_for, put_back
 from edgeprune.pipeline.solve.begin import Begun, Networks, begin, pace_within
+from edgeprune.pipeline.solve.clock import Clock
 from edgeprune.pipeline.solve.levers import RIVALS, Proposal, levers_of, propose, score_of
-from edgeprune.pipeline.solve.moves import Cut, Train, Tried, best_of, is_hopeless, next_move, rungs_left
-from edgeprune.pipeline.solve.plan import Pace
+from edgeprune.pipeline.solve.moves import Cut, Train, Tried, best_of, is_hopeless, next_move
 from edgeprune.pipeline.solve.rungs import Entry, Gains, SizedNetwork, judge, time_network
 from edgeprune.pipeline.train import finetune, recover
 from edgeprune.records.pruning import Pruning, SearchEnd
@@ -53,7 +51,7 @@ def solve(
     """
     pace = pace_within(context, networks.plain, networks.original)
     notes: tuple[str, ...] = ()
-    run = _Run(begin(context, networks, profile, baseline, until, pace))
+    run = _Run(begin(context, networks, profile, baseline, until, pace), until)
     run.take_over(others)
     if not others and not run.warm_up() and networks.uncut != networks.plain and run.may_put_back:
         lost = run.entries[0].short
@@ -61,9 +59,9 @@ def solve(
         passes, note = put_back(networks.passes, lost)
         notes = (note,)
         networks = networks._replace(uncut=networks.plain, passes=passes)
-        run = _Run(begin(context, networks, profile, baseline, until, pace))
+        run = _Run(begin(context, networks, profile, baseline, until, pace), until)
         run.warm_up()
-    run.search(until)
+    run.search()
     chosen = run.chosen()
     notes = (*notes, *run.notes)
     report = account_for(run.problem, run.plan, tuple(run.entries), chosen, run.ended, notes)
@@ -74,16 +72,11 @@ def solve(
 class _Run:
     """One search: what was tried, and why it ended."""
 
-    def __init__(self, begun: Begun) -> None:
-        self.problem, self.plan, self.pace, self.sizes, self.notes = begun
+    def __init__(self, begun: Begun, until: float | None) -> None:
+        self.problem, self.plan, pace, self.sizes, self.notes = begun
+        self.clock = Clock(pace, until)
         self.entries: list[Entry] = []
         self.ended: SearchEnd = "done"
-        self._begun = time.monotonic()
-        self._until: float | None = None
-        self._share = 0.0  # of the search that is done
-        self._done = 0  # epochs
-        self._training_s = 0.0
-        self._beside: list[float] = []  # seconds that each size took beside its training
 
     @property
     def tried(self) -> list[Tried]:
@@ -141,8 +134,8 @@ class _Run:
         if not plan.first:
             return True
         self._say(f"{plan.first} epochs before any cut")
-        network = finetune(problem.context, problem.uncut, problem.original, plan.first)
-        self._done += plan.first
+        with self.clock.training(plan.first):
+            network = finetune(problem.context, problem.uncut, problem.original, plan.first)
         own = self.sizes[0]
         short = judge(problem, SizedNetwork(network, own), guarded=False)
         tried = Tried(1.0, problem.counts(short))
@@ -154,24 +147,21 @@ class _Run:
         self._say(f"uncut: drop {short.drop_words} on val after {plan.first} epochs")
         return not is_hopeless(tried, self.tried, plan, problem.budget)
 
-    def search(self, until: float | None) -> None:
-        """Make moves until there is none, the time is up, or Ctrl-C ends it with something in hand.
-
-        Args:
-            until: when the time is up, by `time.monotonic`; None where it is not bounded.
-        """
-        budget, self._until = self.problem.budget, until
+    def search(self) -> None:
+        """Make moves until there is none, the time is up, or Ctrl-C ends it with something in hand."""
+        budget = self.problem.budget
         try:
             while (move := next_move(self.tried, self.plan, budget)) is not None:
-                if until is not None and self.entries:
-                    if isinstance(move, Cut) and self._leaves_no_training(move, until):
+                if self.entries:
+                    if isinstance(move, Cut) and self._leaves_no_training(move):
                         continue
-                    if time.monotonic() + self._seconds(move) > until:
+                    if not self.clock.leaves(self.plan, move):
                         self.ended = "time"
                         return
                 if isinstance(move, Train):
                     self._train(move.share)
-                else:
+                    continue
+                with self.clock.sizing():
                     self._cut(move.share)
         except (KeyboardInterrupt, InterruptedBuildError):
             if not any(one.keeps(budget) for one in self.tried):
@@ -196,16 +186,7 @@ class _Run:
         lost = f", drop {chosen.told.drop_words} on val" if chosen.told else ""
         return f"{how}{kept}{speed}{lost}"
 
-    def _seconds(self, move: Cut | Train) -> float:
-        """Return what a move is expected to take, by the pace of training and what sizes took beside it."""
-        beside = statistics.mean(self._beside) if self._beside else 0.0
-        if self.pace is None:
-            return beside
-        if isinstance(move, Cut):
-            return beside + self.plan.rivals * self.pace.seconds(self.plan.short)
-        return beside + self.pace.seconds(self.plan.long)
-
-    def _leaves_no_training(self, move: Cut, until: float) -> bool:
+    def _leaves_no_training(self, move: Cut) -> bool:
         """End the tries of more sizes where one more would leave no time for a long recovery; tell if so."""
         hurried = not self.plan.shares and math.isinf(self.plan.gap)
         if (
@@ -214,37 +195,19 @@ class _Run:
             or not any(one.long is None and not one.slow and one.share < 1 for one in self.tried)
         ):
             return False
-        if time.monotonic() + self._seconds(move) + self._seconds(Train(move.share)) <= until:
+        if self.clock.leaves(self.plan, move, Train(move.share)):
             return False
         self.plan = replace(self.plan, shares=(), gap=math.inf)
         self.notes = (*self.notes, "the time was too short for more sizes")
         return True
 
     def _say(self, text: str) -> None:
-        self._share = max(self._share, min(0.99, self._share_done()))
-        self.problem.context.notify("solve", self._share, text)
-
-    def _share_done(self) -> float:
-        """Return the share of the time that is spent; of the epochs where no pace is known."""
-        if self.pace is None:
-            return self._done / max(1, self.plan.epochs)
-        now = time.monotonic()
-        spent, left = now - self._begun, self._seconds_left(self.pace)
-        if self._until is not None:
-            left = min(left, max(0.0, self._until - now))
-        return spent / (spent + left) if spent else 0.0
-
-    def _seconds_left(self, pace: Pace) -> float:
-        """Return what the rest of the plan takes at most: the ladder, and all long recoveries."""
-        sizes = len(rungs_left(self.tried, self.plan, self.problem.budget))
-        trainings = max(0, self.plan.trainings - sum(one.long is not None for one in self.tried))
-        first = 0.0 if self.entries else pace.seconds(self.plan.first)
-        return first + sizes * self._seconds(Cut(0.0)) + trainings * self._seconds(Train(0.0))
+        share = self.clock.share_done(self.tried, self.plan, self.problem.budget)
+        self.problem.context.notify("solve", share, text)
 
     def _cut(self, share: float) -> None:
         """Cut to a share, give it the short recovery where it needs one, judge it."""
         problem, plan = self.problem, self.plan
-        begun = time.monotonic() - self._training_s
         self._say(f"cut to {share:.0%} of the {'latency' if problem.table else 'work'}")
         larger = self._larger(share)
         above = larger[0]
@@ -267,7 +230,6 @@ class _Run:
         as_cut = best.network == made.network
         entry = replace(entry, network=best.network, short=short, levers=levers, as_cut=as_cut)
         self.entries.append(entry)
-        self._beside.append(time.monotonic() - self._training_s - begun)
         when = "right after the cut" if as_cut else f"after {plan.short} epochs"
         self._say(f"{share:.0%}: drop {short.drop_words} on val {when}")
 
@@ -348,13 +310,10 @@ class _Run:
         self._say(f"{share:.0%}: drop {long.drop_words} on val after {plan.long} epochs more")
 
     def _trained(self, student: SizedNetwork, epochs: int) -> Artifact:
-        """Return a network after epochs of recovery, and count them and their time."""
-        begun = time.monotonic()
+        """Return a network after epochs of recovery."""
         context = self.problem.context.at(student.imgsz)
-        network = recover(context, student.model, self.problem.original, epochs)
-        self._training_s += time.monotonic() - begun
-        self._done += epochs
-        return network
+        with self.clock.training(epochs):
+            return recover(context, student.model, self.problem.original, epochs)
 
 
 class _Recovered(NamedTuple):
