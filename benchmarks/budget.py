@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edgeprune.records.resampling.interval import drop_words
+from edgeprune.records.scores import Accuracy
 from edgeprune.records.summary import Row, Summary, load_summary
 
 HEADS = (
@@ -87,7 +88,7 @@ def cells(name: str, seed: int, summary: Summary) -> list[str]:
         _shown(row.p50_ms, 2),
         _shown(row.speedup, 2),
         _shown(over, 2),
-        (row.val and row.val.drop_words) or "–",
+        _lost(row.val),
         _lost(row) if summary.split != summary.selection_split else "no test",
         str(tried),
         minutes,
@@ -100,8 +101,10 @@ def best_unpruned(summary: Summary) -> Row | None:
     return max(rows, key=lambda row: row.speedup or 0.0, default=None)
 
 
-def _lost(row: Row) -> str:
-    return "–" if row.drop is None else drop_words(row.drop, row.drop_interval)
+def _lost(scored: Row | Accuracy | None) -> str:
+    if scored is None or scored.drop is None:
+        return "–"
+    return drop_words(scored.drop, scored.drop_interval)
 
 
 def _shown(value: float | None, digits: int) -> str:

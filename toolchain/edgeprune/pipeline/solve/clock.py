@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from edgeprune.pipeline.solve.moves import Cut, Plan, Train, Tried, rungs_left
+from edgeprune.pipeline.solve.moves import Cut, Plan, Train, Tried, long_recoveries, rungs_left
 from edgeprune.pipeline.solve.plan import Pace
 
 
@@ -79,7 +79,7 @@ class Clock:
     def _left(self, tried: Sequence[Tried], plan: Plan, budget: float, pace: Pace) -> float:
         """Return what the rest of the plan takes at most: the ladder, and all long recoveries."""
         cuts = [Cut(share) for share in rungs_left(tried, plan, budget)]
-        trainings = max(0, plan.trainings - sum(one.long is not None for one in tried))
+        trainings = max(0, plan.trainings - long_recoveries(tried))
         first = 0.0 if tried else pace.seconds(plan.first)
         left = first + self.seconds(plan, *cuts, *[Train(0.0)] * trainings)
         return left if self.until is None else min(left, max(0.0, self.until - time.monotonic()))

@@ -125,12 +125,17 @@ def next_move(tried: Sequence[Tried], plan: Plan, budget: float) -> Cut | Train 
     top = min((one.share for one in kept), default=1.0)
     failed = [one for one in tried if one.long is not None and not one.keeps(budget) and one.share < top]
     floor = max((one.share for one in failed), default=0.0)
-    done = sum(one.long is not None for one in tried)
+    done = long_recoveries(tried)
     if (done < plan.trainings or not plan.long) and (move := _between(tried, plan, budget, (floor, top))):
         return move
     if plan.long and kept and (best := min(kept, key=lambda one: one.share)).long is None:
         return Train(best.share)
     return _against_odds(tried, budget, (floor, top)) if kept and done < plan.trainings else None
+
+
+def long_recoveries(tried: Sequence[Tried]) -> int:
+    """Return how many sizes have had their long recovery."""
+    return sum(one.long is not None for one in tried)
 
 
 def rungs_left(tried: Sequence[Tried], plan: Plan, budget: float) -> list[float]:
@@ -156,7 +161,7 @@ def _between(
     tried: Sequence[Tried], plan: Plan, budget: float, shares: tuple[float, float]
 ) -> Cut | Train | None:
     """Return the next move between the smallest size that keeps to the budget and the largest that failed."""
-    _, top = shares
+    top = shares[1]
     left = expected_share(tried, plan)
     waiting = _waiting(tried, shares)
     if hopeful := [one for one in waiting if left * one.short <= budget]:

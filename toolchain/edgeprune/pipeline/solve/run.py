@@ -15,7 +15,7 @@ from edgeprune.pipeline.solve.account import account_for, put_back
 from edgeprune.pipeline.solve.begin import Begun, Networks, begin, pace_within
 from edgeprune.pipeline.solve.clock import Clock
 from edgeprune.pipeline.solve.levers import RIVALS, Proposal, levers_of, propose, score_of
-from edgeprune.pipeline.solve.moves import Cut, Train, Tried, best_of, is_hopeless, next_move
+from edgeprune.pipeline.solve.moves import Cut, Train, Tried, best_of, is_hopeless, long_recoveries, next_move
 from edgeprune.pipeline.solve.rungs import Entry, Gains, SizedNetwork, judge, time_network
 from edgeprune.pipeline.train import finetune, recover
 from edgeprune.records.pruning import Pruning, SearchEnd
@@ -111,7 +111,7 @@ class _Run:
                 break
         if self.entries:
             enough = self.entries[-1].tried.keeps(budget)
-            trainings = sum(one.long is not None for one in self.tried) + (0 if enough else 1)
+            trainings = long_recoveries(self.tried) + (0 if enough else 1)
             self.plan = replace(self.plan, shares=() if enough else self.plan.shares, trainings=trainings)
             self.notes = (*self.notes, "the sizes that were found for another target were judged on this one")
 
@@ -142,8 +142,7 @@ class _Run:
         whole_ms = problem.table.whole_ms if problem.table else None
         gains = time_network(problem, SizedNetwork(network, own), self.original)
         gain = gains.original if gains else None
-        entry = replace(self.uncut, tried=tried, network=network, predicted_ms=whole_ms, gain=gain)
-        self.entries.append(replace(entry, short=short))
+        self.entries.append(Entry(tried, network, own, None, whole_ms, gain, short, passes=problem.passes))
         self._say(f"uncut: drop {short.drop_words} on val after {plan.first} epochs")
         return not is_hopeless(tried, self.tried, plan, problem.budget)
 
@@ -160,9 +159,9 @@ class _Run:
                         return
                 if isinstance(move, Train):
                     self._train(move.share)
-                    continue
-                with self.clock.sizing():
-                    self._cut(move.share)
+                else:
+                    with self.clock.sizing():
+                        self._cut(move.share)
         except (KeyboardInterrupt, InterruptedBuildError):
             if not any(one.keeps(budget) for one in self.tried):
                 raise
@@ -292,8 +291,7 @@ class _Run:
     def _give_up_below(self, share: float, why: str) -> None:
         """Leave what cannot be cut out of the plan."""
         rest = tuple(one for one in self.plan.shares if one > share)
-        done = sum(one.long is not None for one in self.tried)
-        trainings = self.plan.trainings if share in self.plan.shares else done
+        trainings = self.plan.trainings if share in self.plan.shares else long_recoveries(self.tried)
         self.plan = replace(self.plan, shares=rest, trainings=trainings)
         self.notes = (*self.notes, f"no smaller size was cut: {why}")
 
@@ -334,8 +332,15 @@ class _Recovered(NamedTuple):
 def _entry(tried: Tried, made: Proposal, gains: Gains | None) -> Entry:
     """Return the entry of a proposal right after the cut."""
     gain = gains.original if gains else None
-    entry = Entry(tried, made.network, made.imgsz, predicted_ms=made.predicted_ms, gain=gain)
-    return replace(entry, width=made.width, passes=made.passes)
+    return Entry(
+        tried,
+        made.network,
+        made.imgsz,
+        predicted_ms=made.predicted_ms,
+        gain=gain,
+        width=made.width,
+        passes=made.passes,
+    )
 
 
 def _is_no_faster(gain: Speedup) -> bool:
