@@ -17,7 +17,7 @@ from edgeprune.images.preprocess import Preprocess
 from edgeprune.latency.shipped import key_of, subject_of
 from edgeprune.latency.to_latency import (
     Cut,
-    compare_checkpoints,
+    compare_networks,
     cut_to_latency,
     describe_descent,
     least_latency,
@@ -72,7 +72,7 @@ def test_a_cut_keeps_to_its_goal_and_is_measured(
     assert run.pairs in (6, 10)
     assert run.before_ms > 0 and run.after_ms > 0
     both = [checkpoints["yolov8n"], tmp_path / "model.pt"]
-    (gain,) = compare_checkpoints(ADAPTER, [(path, 64) for path in both], ORT, table, quickly())
+    (gain,) = compare_networks(ADAPTER, [(path, 64) for path in both], ORT, table, quickly())
     assert gain.times > 0 and gain.turns > 0
 
 

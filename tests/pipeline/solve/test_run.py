@@ -19,7 +19,9 @@ from edgeprune.images.size import ImageSize
 from edgeprune.pipeline.context import SELECTION_SPLIT, Build
 from edgeprune.pipeline.solve import begin as beginning
 from edgeprune.pipeline.solve import clock as timing
+from edgeprune.pipeline.solve import judge as judging
 from edgeprune.pipeline.solve import run as solving
+from edgeprune.pipeline.solve.judge import Judged
 from edgeprune.pipeline.solve.levers import Proposal
 from edgeprune.pipeline.solve.plan import Pace, plan_search
 from edgeprune.pipeline.solve.rungs import Entry, Gains, Problem, SizedNetwork
@@ -72,6 +74,7 @@ class World:
         as_cut, first: score of a network right after the cut; with a smaller input, which is proposed first.
         unsure: how far the interval of a drop reaches to either side.
         shares: share done by the time.
+        held_against: sizes that were judged with layers in float, and the larger ones beside them.
         sizes: inputs that may be taken; a smaller one is always better right after the cut.
         scores: after the short recovery, by input.
     """
@@ -92,6 +95,7 @@ class World:
     table: Any = field(default_factory=lambda: CALM)
     trained: list[tuple[float, int]] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
+    held_against: list[tuple[float, float]] = field(default_factory=list)
     shares: list[tuple[float, float]] = field(default_factory=list)
 
     def notify(self, stage: str, share: float, text: str) -> None:
@@ -110,6 +114,10 @@ class World:
         return Accuracy(metric="top-1", split="val", images=90, score=0.9 - drop, drop=drop).model_copy(
             update={"drop_interval": interval}
         )
+
+    def judge_guarded(self, _: Problem, network: SizedNetwork, above: SizedNetwork) -> Judged:
+        self.held_against.append((share_of(network.model), share_of(above.model)))
+        return Judged(self.judge(network.model))
 
     def time(self, _: Problem, network: SizedNetwork, above: SizedNetwork) -> Gains:
         return Gains(original=self.gain(ORIGINAL, network.model), above=self.gain(above.model, network.model))
@@ -173,7 +181,8 @@ def solve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
             "score_of": lambda problem, model, imgsz: world.scores.get(imgsz, 0.9 - world.drop(model)),
             "cost_at": lambda problem, imgsz: 1.0,
             "time_network": world.time if measured else lambda *_: None,
-            "judge": lambda problem, network, guarded: world.judge(network.model),
+            "judge": lambda problem, network: world.judge(network.model),
+            "judge_guarded": world.judge_guarded,
             "finetune": world.finetune,
             "recover": world.finetune,
             "least_work": lambda problem: 0.06,
@@ -187,7 +196,9 @@ def solve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         for module in (beginning, timing):
             monkeypatch.setattr(module, "time", clock)
         for name, fake in fakes.items():
-            monkeypatch.setattr(beginning if hasattr(beginning, name) else solving, name, fake)
+            for module in (beginning, solving, judging):
+                if hasattr(module, name):
+                    monkeypatch.setattr(module, name, fake)
         profile = cast(DeviceProfile, SimpleNamespace(name="simulated"))
         given = cast(Build, context)
         networks = beginning.Networks(ORIGINAL, plain, uncut, SWAPPED if uncut != plain else ())
@@ -437,3 +448,13 @@ def test_a_bad_goal_of_one_size_is_no_reason_to_end(solve: Any, monkeypatch: pyt
     monkeypatch.setattr(world, "propose", propose)
     model, report, _ = solve(world)
     assert share_of(model) < 0.36 and report.ended == "done"
+
+
+def test_layers_in_float_have_to_beat_the_next_larger_size_that_may_still_be_taken(solve: Any) -> None:
+    """One that failed its long recovery is no rival of those that are smaller."""
+    world = World(hard=0.006)
+    solve(world)
+    larger = dict(world.held_against)
+    assert larger and all(above > share for share, above in larger.items())
+    failed = {share for share, _ in world.held_against if world.drop(network(share, 66)) > BUDGET}
+    assert failed and not failed & set(larger.values())

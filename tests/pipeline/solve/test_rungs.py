@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 
 from edgeprune.core.artifact import Artifact
-from edgeprune.pipeline.solve import rungs
 from edgeprune.pipeline.solve.moves import Tried
 from edgeprune.pipeline.solve.rungs import Entry, pace_from
 from edgeprune.records.scores import Accuracy, Resampled
@@ -39,45 +35,6 @@ def test_where_the_budget_has_to_be_sure_the_upper_end_of_the_interval_counts() 
     assert after.dropped_from(original).counted_drop(sure=True) > 0.01
     plain = Accuracy(metric="my own", split="val", images=90, score=0.5)
     assert plain.dropped_from(original).counted_drop(sure=True) == pytest.approx(0.1)  # no interval is known
-
-
-@dataclass(frozen=True)
-class Context:
-    """As much of a build as `judge` asks for."""
-
-    choosing: bool = False
-
-    def at(self, imgsz: int) -> Context:
-        return self
-
-    def on(self, profile: object) -> Context:
-        return self
-
-
-@pytest.mark.parametrize(
-    ("guarded", "floats", "drop"),
-    [(True, ("a",), 0.009), (True, ("a", "b"), 0.03), (True, None, 0.009), (False, (), 0.03)],
-)
-def test_a_network_that_keeps_to_the_budget_in_float_alone_is_judged_as_it_is_in_int8(
-    monkeypatch: pytest.MonkeyPatch, guarded: bool, floats: tuple[str, ...] | None, drop: float
-) -> None:
-    def scored(drop: float) -> dict[str, Accuracy]:
-        return {"val": Accuracy(metric="top-1", split="val", images=90, score=0.9 - drop)}
-
-    guard = None if floats is None else SimpleNamespace(floats=floats, layers=("a", "b"))
-    row = SimpleNamespace(accuracy=scored(0.009), guard=guard)
-    for name, fake in {
-        "export_model": lambda *_: (SHORT, None),
-        "source": lambda *_: SHORT,
-        "guard_row": lambda *_: row,
-        "assess": lambda *_: (None, None, scored(0.03)),
-    }.items():
-        monkeypatch.setattr(rungs, name, fake)
-    profile: Any = SimpleNamespace(ship="int8")
-    context: Any = Context()
-    problem = rungs.Problem(context, profile, LONG, LONG, None, scored(0.0))
-    found = rungs.judge(problem, rungs.SizedNetwork(SHORT, 64), guarded=guarded)
-    assert found.drop == pytest.approx(drop)
 
 
 def test_an_epoch_is_timed_from_its_first_batch_to_the_next_ones() -> None:

@@ -16,9 +16,11 @@ from edgeprune.bench.protocol import measure
 from edgeprune.bench.testbed import Testbed
 from edgeprune.config.recipe import PruneRecipe
 from edgeprune.config.targets import DeviceProfile
+from edgeprune.core.artifact import Artifact
 from edgeprune.core.files import write_text_atomically
 from edgeprune.gate.pairs import on_runner
 from edgeprune.gate.race import Race, race
+from edgeprune.images.preprocess import Preprocess
 from edgeprune.images.size import ImageSize, input_shape
 from edgeprune.latency.blocks import cost_with_blocks, groups_in_table, groups_inside
 from edgeprune.latency.paced import Engine, gain_of, jobs_beside, measured_pace, pace_of, paced_ms
@@ -134,14 +136,17 @@ def race_checkpoints(
         return race(jobs[0], jobs[1], on_runner(testbed.runner, testbed.effort.racing))
 
 
-def compare_checkpoints(
+def compare_networks(
     adapter: ModelAdapter,
-    networks: Sequence[SizedCheckpoint],
+    networks: Sequence[SizedCheckpoint | Engine],
     profile: DeviceProfile,
     table: LatencyTable,
     testbed: Testbed,
 ) -> tuple[Speedup, ...]:
-    """Measure checkpoints in turns on the target, in the precision and environment of the table.
+    """Measure networks in turns on the target, in the precision and environment of the table.
+
+    Args:
+        networks: checkpoints, which are compiled as they ship, or engines.
 
     Returns:
         How many times as fast the last one is as each of the others.
@@ -159,19 +164,23 @@ def compare_checkpoints(
 @contextmanager
 def _jobs_of(
     adapter: ModelAdapter,
-    networks: Mapping[str, SizedCheckpoint],
+    networks: Mapping[str, SizedCheckpoint | Engine],
     profile: DeviceProfile,
     table: LatencyTable,
     testbed: Testbed,
 ) -> Iterator[list[Job]]:
-    """Give the jobs that measure checkpoints as they ship, in the environment of a table; files go away."""
+    """Give the jobs that measure networks as they ship, in the environment of a table; files go away."""
     threads, batch = table.key.threads, table.batch
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         engines: dict[str, Engine] = {}
-        for name, (path, imgsz) in networks.items():
-            subject = subject_of(adapter, path, imgsz, profile, profile.ship, threads, batch)
-            engines |= _engines(subject, {name: subject.model}, folder, testbed)
+        for name, network in networks.items():
+            match network:
+                case (Artifact() as engine, Preprocess() as spec):
+                    engines[name] = engine, spec
+                case (Path() as path, imgsz):
+                    subject = subject_of(adapter, path, imgsz, profile, profile.ship, threads, batch)
+                    engines |= _engines(subject, {name: subject.model}, folder, testbed)
         yield jobs_beside(engines, profile, pace_of(table), folder)
 
 

@@ -22,7 +22,7 @@ from edgeprune.core.artifact import Artifact
 from edgeprune.core.errors import BudgetError, ConfigError
 from edgeprune.core.files import write_text_atomically
 from edgeprune.images.size import ImageSize, input_shape, sides, size_words, smaller_sizes
-from edgeprune.latency.to_latency import compare_checkpoints
+from edgeprune.latency.to_latency import compare_networks
 from edgeprune.models.predictor import predictor
 from edgeprune.pipeline.context import reader_of
 from edgeprune.pipeline.cut_to_size import cut_to_size
@@ -105,7 +105,7 @@ def cost_at(problem: Problem, imgsz: ImageSize) -> float:
     def make(out: Path) -> None:
         context.notify("solve", 0.0, f"the uncut network at {size_words(imgsz)}")
         networks = [(problem.uncut.path, size) for size in (own, imgsz)]
-        (gain,) = compare_checkpoints(context.adapter, networks, profile, table, context.testbed)
+        (gain,) = compare_networks(context.adapter, networks, profile, table, context.testbed)
         write_text_atomically(out / "gain.json", gain.model_dump_json())
 
     uses = (*context.of_export, *context.of_runtime(profile.backend))

@@ -14,16 +14,13 @@ from edgeprune.pipeline.context import SELECTION_SPLIT, Build
 from edgeprune.pipeline.solve.account import account_for, put_back
 from edgeprune.pipeline.solve.begin import Begun, Networks, begin, pace_within
 from edgeprune.pipeline.solve.clock import Clock
+from edgeprune.pipeline.solve.judge import Judged, is_no_faster, judge, judge_again, judge_guarded, with_long
 from edgeprune.pipeline.solve.levers import RIVALS, Proposal, levers_of, propose, score_of
 from edgeprune.pipeline.solve.moves import Cut, Train, Tried, best_of, is_hopeless, long_recoveries, next_move
-from edgeprune.pipeline.solve.rungs import Entry, Gains, SizedNetwork, judge, time_network
+from edgeprune.pipeline.solve.rungs import Entry, Gains, SizedNetwork, time_network
 from edgeprune.pipeline.train import finetune, recover
 from edgeprune.records.pruning import Pruning, SearchEnd
 from edgeprune.records.scores import Accuracy
-from edgeprune.records.speedup import Speedup
-
-FASTER = 1.02
-"""A size that is not this much faster than the one before it is not worth a training."""
 
 
 def solve(
@@ -105,8 +102,9 @@ class _Run:
         budget = self.problem.budget
         tried = sorted((one for one in others if not one.tried.slow), key=lambda one: one.tried.share)
         served = next((at for at, one in enumerate(tried) if one.tried.keeps(budget)), 0)
-        for entry in tried[served:]:
-            self.entries.append(self._judged_again(entry))
+        for at, entry in enumerate(tried[served:], start=served):
+            above = self._beside(next(iter(tried[at + 1 :]), self.uncut))
+            self.entries.append(judge_again(self.problem, entry, self.original, above))
             if self.entries[-1].tried.keeps(budget):
                 break
         if self.entries:
@@ -114,19 +112,6 @@ class _Run:
             trainings = long_recoveries(self.tried) + (0 if enough else 1)
             self.plan = replace(self.plan, shares=() if enough else self.plan.shares, trainings=trainings)
             self.notes = (*self.notes, "the sizes that were found for another target were judged on this one")
-
-    def _judged_again(self, entry: Entry) -> Entry:
-        """Return what was tried for another target as it is on this one."""
-        counts = self.problem.counts
-        network = SizedNetwork(entry.network, entry.imgsz)
-        gains = time_network(self.problem, network, self.original)
-        long = None
-        if entry.trained:
-            long = judge(self.problem, SizedNetwork(entry.trained, entry.imgsz), guarded=True)
-        short = judge(self.problem, network, guarded=False)
-        tried = Tried(entry.tried.share, counts(short), counts(long) if long else None)
-        gain = gains.original if gains else None
-        return replace(entry, tried=tried, predicted_ms=None, gain=gain, short=short, long=long)
 
     def warm_up(self) -> bool:
         """Train what passes changed, before any cut; tell whether it may still come to the budget."""
@@ -137,7 +122,7 @@ class _Run:
         with self.clock.training(plan.first):
             network = finetune(problem.context, problem.uncut, problem.original, plan.first)
         own = self.sizes[0]
-        short = judge(problem, SizedNetwork(network, own), guarded=False)
+        short = judge(problem, SizedNetwork(network, own))
         tried = Tried(1.0, problem.counts(short))
         whole_ms = problem.table.whole_ms if problem.table else None
         gains = time_network(problem, SizedNetwork(network, own), self.original)
@@ -222,21 +207,38 @@ class _Run:
             return
         best = max(kept, key=lambda one: one.score or 0.0)
         made = best.made
-        short = judge(problem, SizedNetwork(best.network, made.imgsz), guarded=plan.long == 0)
+        judged = self._judged(SizedNetwork(best.network, made.imgsz), share, guarded=plan.long == 0)
+        short = judged.accuracy
         entry = _entry(Tried(share, problem.counts(short)), made, timed[made])
         scores = {one.made: one.recovered for one in kept if one.recovered is not None and len(kept) > 1}
         levers = levers_of(problem, proposals, scores, made)
         as_cut = best.network == made.network
-        entry = replace(entry, network=best.network, short=short, levers=levers, as_cut=as_cut)
+        gain = judged.gain or entry.gain
+        entry = replace(entry, network=best.network, gain=gain, short=short, levers=levers, as_cut=as_cut)
         self.entries.append(entry)
         when = "right after the cut" if as_cut else f"after {plan.short} epochs"
         self._say(f"{share:.0%}: drop {short.drop_words} on val {when}")
 
     def _timed(self, made: Proposal, above: Entry) -> Gains | None:
         """Measure a proposal beside the user's own network and the next larger size."""
+        return time_network(self.problem, SizedNetwork(made.network, made.imgsz), self._beside(above))
+
+    def _beside(self, above: Entry) -> SizedNetwork:
+        """Return what a size is measured beside: the next larger one; before any it is the user's own."""
         is_first = above.network == self.problem.uncut
-        before = self.original if is_first else SizedNetwork(above.network, above.imgsz)
-        return time_network(self.problem, SizedNetwork(made.network, made.imgsz), before)
+        return self.original if is_first else SizedNetwork(above.network, above.imgsz)
+
+    def _judged(self, network: SizedNetwork, share: float, *, guarded: bool) -> Judged:
+        """Judge a network of a share: with the layers in float that it needs, or all of it as it ships."""
+        if not guarded:
+            return Judged(judge(self.problem, network))
+        budget, final = self.problem.budget, self.plan.long == 0
+        above = next(
+            one
+            for one in self._larger(share)
+            if one.tried.keeps(budget) or (one.tried.long is None and not final) or one.tried.share >= 1
+        )
+        return judge_guarded(self.problem, network, self._beside(above))
 
     def _recover(
         self, rivals: Sequence[Proposal], above: Entry
@@ -254,7 +256,7 @@ class _Run:
             if not one.differs_from(above):
                 continue
             gains = timed[one] = self._timed(one, above)
-            if gains and _is_no_faster(gains.above):
+            if gains and is_no_faster(gains.above):
                 continue
             kept.append(self._recovered(one))
             if kept[0].recovered is None:
@@ -301,11 +303,12 @@ class _Run:
         index = next(i for i, entry in enumerate(self.entries) if entry.tried.share == share)
         entry = self.entries[index]
         self._say(f"{plan.long} epochs for the size of {share:.0%}")
-        trained = self._trained(SizedNetwork(entry.network, entry.imgsz), plan.long)
-        long = judge(problem, SizedNetwork(trained, entry.imgsz), guarded=True)
-        tried = replace(entry.tried, long=problem.counts(long))
-        self.entries[index] = replace(entry, tried=tried, trained=trained, long=long)
-        self._say(f"{share:.0%}: drop {long.drop_words} on val after {plan.long} epochs more")
+        trained = SizedNetwork(
+            self._trained(SizedNetwork(entry.network, entry.imgsz), plan.long), entry.imgsz
+        )
+        judged = self._judged(trained, share, guarded=True)
+        self.entries[index] = with_long(problem, entry, trained, judged)
+        self._say(f"{share:.0%}: drop {judged.accuracy.drop_words} on val after {plan.long} epochs more")
 
     def _trained(self, student: SizedNetwork, epochs: int) -> Artifact:
         """Return a network after epochs of recovery."""
@@ -341,8 +344,3 @@ def _entry(tried: Tried, made: Proposal, gains: Gains | None) -> Entry:
         width=made.width,
         passes=made.passes,
     )
-
-
-def _is_no_faster(gain: Speedup) -> bool:
-    """Whether it was shown that a size is not `FASTER` than the larger one; what is open is tried."""
-    return (gain.times if gain.high is None else gain.high) < FASTER

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,13 +15,10 @@ from edgeprune.core.artifact import Artifact
 from edgeprune.core.errors import ConfigError
 from edgeprune.core.files import write_text_atomically
 from edgeprune.images.size import ImageSize
-from edgeprune.latency.to_latency import compare_checkpoints
+from edgeprune.latency.to_latency import compare_networks
 from edgeprune.models import Training
-from edgeprune.pipeline.context import SELECTION_SPLIT, Build, reader_of
-from edgeprune.pipeline.convert import source
+from edgeprune.pipeline.context import Build, reader_of
 from edgeprune.pipeline.cut_to_size import cut_to_size
-from edgeprune.pipeline.mixed_precision import guard_row
-from edgeprune.pipeline.rows import assess, export_model
 from edgeprune.pipeline.solve.moves import Tried
 from edgeprune.pipeline.solve.plan import Pace
 from edgeprune.prune.depth import blocks_gone
@@ -139,17 +136,24 @@ class Gains(Record):
     above: Speedup
 
 
-def time_network(problem: Problem, network: SizedNetwork, above: SizedNetwork) -> Gains | None:
+def time_network(
+    problem: Problem, network: SizedNetwork, above: SizedNetwork, engine: Artifact | None = None
+) -> Gains | None:
     """Measure a network in turns with the two that it is held against; None without a latency table.
 
     All run in the precision that ships. Turns meet whatever else the machine does alike, see
     `bench.side_by_side`.
+
+    Args:
+        engine: of the network, where it is not to be made of the checkpoint: one with layers in float.
     """
     context, profile, table = problem.context, problem.profile, problem.table
     if table is None:
         return None
     own = SizedNetwork(problem.original, context.spec.imgsz)
-    order = [*dict.fromkeys((own, above)), network]
+    others = [*dict.fromkeys((own, above))]
+    order = [*others, SizedNetwork(engine or network.model, network.imgsz)]
+    spec = context.at(network.imgsz).spec
     parts = {
         "networks": [[model.sha256, imgsz] for model, imgsz in order],
         "target": profile.traits,
@@ -158,34 +162,15 @@ def time_network(problem: Problem, network: SizedNetwork, above: SizedNetwork) -
     }
 
     def make(out: Path) -> None:
-        found = compare_checkpoints(
-            context.adapter, [(model.path, imgsz) for model, imgsz in order], profile, table, context.testbed
-        )
+        beside = [(model.path, imgsz) for model, imgsz in others]
+        last = (network.model.path, network.imgsz) if engine is None else (engine, spec)
+        found = compare_networks(context.adapter, [*beside, last], profile, table, context.testbed)
         gains = Gains(original=found[0], above=found[-1])
         write_text_atomically(out / "gains.json", gains.model_dump_json())
 
     uses = (*context.of_export, *context.of_runtime(profile.backend))
     read = reader_of(Gains, "gains.json")
     return context.stage("timed", parts, make, read, uses=uses, times=(profile.backend,))
-
-
-def judge(problem: Problem, network: SizedNetwork, *, guarded: bool) -> Accuracy:
-    """Return what val says of what ships, with its drop: the artifact of a network on the target's runtime.
-
-    Args:
-        guarded: whether layers that int8 costs too much stay in float, as they will in the row. Where all of
-            them would, the network is judged as it is in int8: in float alone it is not what was timed.
-    """
-    profile, baseline = problem.profile, problem.baseline
-    context = replace(problem.context.at(network.imgsz).on(profile), choosing=True)
-    onnx, _ = export_model(context, network.model, "pruned")
-    taken = source(context, profile, network.model, onnx, "pruned")
-    row = guard_row(context, profile, "pruned", profile.ship, taken, onnx, baseline) if guarded else None
-    if row is None or (row.guard and len(row.guard.floats) == len(row.guard.layers)):
-        found = assess(context, profile, "pruned", profile.ship, taken)[2]
-    else:
-        found = row.accuracy
-    return found[SELECTION_SPLIT].dropped_from(baseline[SELECTION_SPLIT])
 
 
 def lost_blocks(problem: Problem, network: Artifact) -> tuple[str, ...]:
