@@ -26,9 +26,10 @@ from edgeprune.pipeline.convert import scheme_of, source
 from edgeprune.pipeline.load import load_data, try_original
 from edgeprune.pipeline.measure import measure_rows
 from edgeprune.pipeline.mixed_precision import guard_row
+from edgeprune.pipeline.outputs import write_outputs
 from edgeprune.pipeline.prune import Pruned, prune_targets
 from edgeprune.pipeline.rows import export_model
-from edgeprune.pipeline.summarize import summarize, write_outputs
+from edgeprune.pipeline.summarize import summarize
 from edgeprune.quantize import require_method
 from edgeprune.records.summary import ExportCheck, Summary, Variant, save_summary
 

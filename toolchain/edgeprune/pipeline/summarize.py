@@ -1,26 +1,21 @@
-"""From candidates and measurements to the summary: rows, speed-ups, verdict, and what a user takes away."""
+"""From candidates and measurements to the summary: rows, speed-ups, verdict."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import shutil
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from edgeprune.backends import REFERENCE, get_backend, options_for
 from edgeprune.bench.side_by_side import speedup
 from edgeprune.bench.statistics import achieved_fps, latency_ms
 from edgeprune.config.recipe import Recipe
 from edgeprune.config.targets import DeviceProfile
-from edgeprune.core.artifact import Artifact, digest
-from edgeprune.core.files import write_text_atomically
-from edgeprune.images.size import ImageSize
-from edgeprune.images.spec import FILE as SPEC_FILE
-from edgeprune.images.spec import Spec
+from edgeprune.core.artifact import digest
 from edgeprune.pipeline.context import SELECTION_SPLIT, Build, Candidate
-from edgeprune.pipeline.rows import EMBEDDED, embed_spec
+from edgeprune.pipeline.outputs import device_file
 from edgeprune.pipeline.sanity import warnings
 from edgeprune.pipeline.verdict import (
     Compare,
@@ -78,21 +73,11 @@ def summarize(
         )
         for profile in request.targets
     }
-    images = context.calibration_images()
     summary = Summary(
         created_utc=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         command=request.command,
-        model={
-            "path": str(request.model),
-            "sha256": digest(request.model.file),
-            "family": context.info.family,
-        },
-        data={
-            "path": str(request.data),
-            "names": list(context.dataset.names),
-            "images": {name: len(found) for name, found in context.dataset.images.items()},
-            "skipped": list(context.dataset.skipped),
-        },
+        model=_model(context),
+        data=_data(context),
         imgsz=context.spec.imgsz,
         batch=context.spec.batch,
         split=split,
@@ -108,27 +93,41 @@ def summarize(
         tied=ties(chosen, judged, compare),
         nearest_miss=miss,
         unjudged=silent,
-        calibration=Calibration(
-            images=len(images),
-            seed=recipe.seed,
-            split=recipe.quantize.split,
-            list_sha256=_list_hash(images),
-            images_sha256=images_sha256(images),
-            select=recipe.quantize.select,
-            method=recipe.quantize.method,
-        ),
+        calibration=_calibration(context),
         exports=checks,
         environment=context.testbed.environment,
         versions=dict(sorted(context.store.versions.items())),
         seconds=dict(context.store.seconds),
     )
-    return summary.model_copy(
-        update={
-            "warnings": (
-                *data_warnings(context.dataset.notes),
-                *warnings(summary, {name: result for name, (result, _) in results.items()}),
-            )
-        }
+    found = warnings(summary, {name: result for name, (result, _) in results.items()})
+    return summary.model_copy(update={"warnings": (*data_warnings(context.dataset.notes), *found)})
+
+
+def _model(context: Build) -> dict[str, Any]:
+    given = context.request.model
+    return {"path": str(given), "sha256": digest(given.file), "family": context.info.family}
+
+
+def _data(context: Build) -> dict[str, Any]:
+    dataset = context.dataset
+    return {
+        "path": str(context.request.data),
+        "names": list(dataset.names),
+        "images": {name: len(found) for name, found in dataset.images.items()},
+        "skipped": list(dataset.skipped),
+    }
+
+
+def _calibration(context: Build) -> Calibration:
+    recipe, images = context.recipe, context.calibration_images()
+    return Calibration(
+        images=len(images),
+        seed=recipe.seed,
+        split=recipe.quantize.split,
+        list_sha256=hashlib.sha256("\n".join(str(image) for image in images).encode()).hexdigest(),
+        images_sha256=images_sha256(images),
+        select=recipe.quantize.select,
+        method=recipe.quantize.method,
     )
 
 
@@ -231,7 +230,7 @@ def _target(
             line
             for row in rows
             for line in by_hand(
-                _device_file(row.variant, row.precision, ".onnx"), options_for(profile, row.precision)
+                device_file(row.variant, row.precision, ".onnx"), options_for(profile, row.precision)
             )
         )
     if pruning:
@@ -249,84 +248,3 @@ def _target(
         pruning=pruning,
         on_device=commands,
     )
-
-
-def _device_file(variant: str, precision: str, suffix: str) -> str:
-    return f"{variant}-{precision}{suffix}"
-
-
-def write_outputs(context: Build, candidates: list[Candidate], summary: Summary) -> None:
-    """Leave what a user takes away: `best/` with the chosen engine, a folder for each target built elsewhere.
-
-    Beside the engine lie `preprocess.json` (what an image and the output go through) and `runtime.json` (how
-    the runtime has to be started for the measured numbers: options, threads, environment variables). Where a
-    folder holds networks of several input sizes, those of another size than the build's have a
-    `<variant>-preprocess.json` of their own.
-    """
-    out = context.request.out
-    specs: dict[str, dict[str, str]] = {}
-    chosen = summary.chosen
-    folders: dict[str, dict[str, Path]] = {}
-    if chosen:
-        specs["best"] = {SPEC_FILE: _spec(context, chosen.imgsz)}
-        place = out / chosen.artifact
-        folders["best"] = {source.name: source for source in get_backend(chosen.runtime).parts(place)}
-        if context.recipe.export.embed and chosen.val:
-            engine = Artifact.of(place, "engine", chosen.precision)
-            own = context.at(chosen.imgsz or context.spec.imgsz)
-            folders["best"][EMBEDDED] = embed_spec(own, engine, chosen.val)
-    for entry in candidates:
-        if not context.testbed.measures(entry.profile):
-            path = entry.artifact.path
-            for source in get_backend(entry.profile.backend).parts(path):
-                name = _device_file(entry.variant, entry.precision, source.name.removeprefix(path.stem))
-                folders.setdefault(entry.profile.name, {})[name] = source
-            name = f"{entry.variant}-{SPEC_FILE}" if entry.resized else SPEC_FILE
-            specs.setdefault(entry.profile.name, {})[name] = _spec(context, entry.imgsz)
-    if not chosen:
-        shutil.rmtree(out / "best", ignore_errors=True)
-    for folder, files in folders.items():
-        partial = out / f".partial-{folder}"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        for name, source in files.items():
-            copy = shutil.copytree if source.is_dir() else shutil.copyfile
-            copy(source, partial / name)
-        for name, text in specs[folder].items():
-            write_text_atomically(partial / name, text)
-        if folder == "best" and chosen:
-            write_text_atomically(partial / "runtime.json", _runtime(context, chosen))
-        if folder in summary.targets and summary.targets[folder].on_device:
-            script = "\n".join(
-                ("#!/bin/sh", "set -e", 'cd "$(dirname "$0")"', *summary.targets[folder].on_device)
-            )
-            write_text_atomically(partial / "build.sh", script + "\n")
-        shutil.rmtree(out / folder, ignore_errors=True)
-        partial.rename(out / folder)
-
-
-def _spec(context: Build, imgsz: ImageSize | None) -> str:
-    """Return the text of `preprocess.json` for an input size, None for the build's own."""
-    preprocess = context.at(imgsz or context.spec.imgsz).spec
-    return Spec(preprocess=preprocess, postprocess=context.info.postprocess).to_json()
-
-
-def _runtime(context: Build, row: Row) -> str:
-    profile = next(profile for profile in context.request.targets if profile.name == row.target)
-    facts = {
-        "target": row.target,
-        "variant": row.variant,
-        "engine": Path(row.artifact).name,
-        "sha256": row.sha256,
-        "backend": row.runtime,
-        "version": row.runtime_version,
-        "precision": row.precision,
-        "options": options_for(profile, row.precision),
-        "threads": context.recipe.bench.threads,
-        "environment": row.environment,
-    }
-    return json.dumps(facts, indent=1) + "\n"
-
-
-def _list_hash(images: tuple[Path, ...]) -> str:
-    return hashlib.sha256("\n".join(str(image) for image in images).encode()).hexdigest()
