@@ -18,6 +18,9 @@ EXPONENT = 0.7
 """Of the power law, until long recoveries tell better. The test holds it to recorded curves."""
 HOPELESS = 3.0
 """Smaller sizes are not tried below one that is expected to miss the budget by so many times."""
+LEAST_LEFT = 0.5
+"""A long recovery is never expected to leave less than this share of what the power law says: one that left
+nothing of a small drop says nothing of a large one."""
 LEAST_BUDGET = 0.002
 """What budgets below it are taken for when it is asked what is hopeless: no data set tells less apart."""
 
@@ -87,19 +90,39 @@ class Train(NamedTuple):
     share: float
 
 
+def floor_of(tried: Sequence[Tried]) -> float:
+    """Return the drop that no recovery is expected to pass: of the uncut network after its own, 0 at most.
+
+    A network that had been trained too little gains by any training, and the uncut one gains most.
+    """
+    return min([0.0, *(one.drop for one in tried if one.share >= 1)])
+
+
 def shares_left(tried: Sequence[Tried]) -> list[float]:
-    """Return what share of the drop after a short recovery each long one has left, never below 0."""
-    return [max(0.0, one.long / one.short) for one in tried if one.long is not None and one.short > 0]
+    """Return what share of the drop after a short recovery each long one has left, never below 0.
+
+    Both drops count from `floor_of`.
+    """
+    floor = floor_of(tried)
+    both = [(one.short - floor, one.long - floor) for one in tried if one.long is not None]
+    return [max(0.0, long / short) for short, long in both if short > 0]
 
 
 def expected_share(tried: Sequence[Tried], plan: Plan) -> float:
     """Return what share of a short recovery's drop is expected to be left after a long one, in [0, 1].
 
-    The median of what the long recoveries so far have left; before the first one the power law.
+    The median of what the long recoveries so far have left, `LEAST_LEFT` of the power law at least; before
+    the first one the power law.
     """
-    if left := shares_left(tried):
-        return statistics.median(min(1.0, share) for share in left)
-    return float((plan.short / plan.long) ** EXPONENT) if plan.long > plan.short > 0 else 1.0
+    law = float((plan.short / plan.long) ** EXPONENT) if plan.long > plan.short > 0 else 1.0
+    left = shares_left(tried)
+    return max(LEAST_LEFT * law, statistics.median(min(1.0, share) for share in left)) if left else law
+
+
+def expected_drop(one: Tried, tried: Sequence[Tried], plan: Plan) -> float:
+    """Return what drop a size is expected to have after a long recovery, by its short one."""
+    floor = floor_of(tried)
+    return floor + expected_share(tried, plan) * (one.short - floor)
 
 
 def best_of(tried: Sequence[Tried], budget: float) -> Tried | None:
@@ -148,7 +171,7 @@ def rungs_left(tried: Sequence[Tried], plan: Plan, budget: float) -> list[float]
 
 def is_hopeless(one: Tried, tried: Sequence[Tried], plan: Plan, budget: float) -> bool:
     """Whether a long recovery is expected to leave far more than the budget of a size's drop."""
-    return expected_share(tried, plan) * one.short > HOPELESS * max(budget, LEAST_BUDGET)
+    return expected_drop(one, tried, plan) > HOPELESS * max(budget, LEAST_BUDGET)
 
 
 def _leads_on(lowest: Tried, tried: Sequence[Tried], plan: Plan, budget: float) -> bool:
@@ -162,9 +185,8 @@ def _between(
 ) -> Cut | Train | None:
     """Return the next move between the smallest size that keeps to the budget and the largest that failed."""
     top = shares[1]
-    left = expected_share(tried, plan)
     waiting = _waiting(tried, shares)
-    if hopeful := [one for one in waiting if left * one.short <= budget]:
+    if hopeful := [one for one in waiting if expected_drop(one, tried, plan) <= budget]:
         return Train(min(one.share for one in hopeful))
     lower = max((one.share for one in tried if one.share < top * 0.999 and not one.slow), default=None)
     if lower is not None and top / lower > plan.gap:
@@ -178,8 +200,8 @@ def _between(
 
 def _against_odds(tried: Sequence[Tried], budget: float, shares: tuple[float, float]) -> Train | None:
     """Return a long recovery for the nearest size that the best one so far would have brought in."""
-    best = min(shares_left(tried), default=1.0)
-    open_ones = [one for one in _waiting(tried, shares) if best * one.short <= budget]
+    best, floor = min(shares_left(tried), default=1.0), floor_of(tried)
+    open_ones = [one for one in _waiting(tried, shares) if floor + best * (one.short - floor) <= budget]
     return Train(min(open_ones, key=lambda one: one.short).share) if open_ones else None
 
 
