@@ -3,8 +3,8 @@
 Short recoveries are cheap and decide which sizes are worth a long one, as in successive halving (Jamieson and
 Talwalkar, arXiv 1502.07943). What a long one will leave of a drop is read off a power law of the epochs, the
 usual form of a learning curve (Domhan et al., IJCAI 2015; Rosenfeld et al., arXiv 1909.12673):
-``drop(epochs) ~ epochs ** -EXPONENT``. Once long recoveries are there, what they left of the drops of their
-short ones takes its place.
+``drop(epochs) ~ epochs ** -EXPONENT``. Each long recovery then says as much as that law: what it left of the
+drop of the short one.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 EXPONENT = 0.7
-"""Of the power law, until long recoveries tell better. The test holds it to recorded curves."""
+"""Of the power law. The test holds it to recorded curves."""
 HOPELESS = 3.0
 """Smaller sizes are not tried below one that is expected to miss the budget by so many times."""
 LEAST_LEFT = 0.5
-"""A long recovery is never expected to leave less than this share of what the power law says: one that left
+"""A long recovery counts as if it had left this share of what the power law says, at least: one that left
 nothing of a small drop says nothing of a large one."""
 LEAST_BUDGET = 0.002
 """What budgets below it are taken for when it is asked what is hopeless: no data set tells less apart."""
@@ -111,12 +111,12 @@ def shares_left(tried: Sequence[Tried]) -> list[float]:
 def expected_share(tried: Sequence[Tried], plan: Plan) -> float:
     """Return what share of a short recovery's drop is expected to be left after a long one, in [0, 1].
 
-    The median of what the long recoveries so far have left, `LEAST_LEFT` of the power law at least; before
-    the first one the power law.
+    The geometric mean of what the power law says and of what each long recovery so far has left. Light cuts
+    leave less than heavy ones, so a single one says little of other sizes.
     """
     law = float((plan.short / plan.long) ** EXPONENT) if plan.long > plan.short > 0 else 1.0
-    left = shares_left(tried)
-    return max(LEAST_LEFT * law, statistics.median(min(1.0, share) for share in left)) if left else law
+    left = [min(1.0, max(LEAST_LEFT * law, share)) for share in shares_left(tried)]
+    return statistics.geometric_mean([law, *left])
 
 
 def expected_drop(one: Tried, tried: Sequence[Tried], plan: Plan) -> float:
