@@ -110,4 +110,4 @@ def test_a_build_refuses_sparse_training_for_a_criterion_without_a_regulariser(
         *("--target", "cpu", "--set", "sparse.epochs=3"),
     )
     assert ended.code == 3
-    assert "sparse.epochs: criterion 'taylor' has no regulariser; choose prune.criterion from" in ended.error
+    assert "sparse.epochs: criterion 'hessian' has no regulariser; choose prune.criterion from" in ended.error

@@ -70,7 +70,7 @@ class PruneRecipe(Section):
     """
 
     enabled: bool = True
-    criterion: Criterion = "taylor"
+    criterion: Criterion = "hessian"
     ratio: float | None = within("ratio", None)
     latency_ms: float | None = within("latency_ms", None)
     speedup: float | None = within("speedup", None)
