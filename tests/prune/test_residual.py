@@ -118,6 +118,8 @@ def test_a_block_of_no_use_to_the_loss_is_worth_nothing(checkpoints: dict[str, P
     end = model.get_submodule("model.4.m.1.cv2.bn")
     nn.init.zeros_(cast(nn.BatchNorm2d, end).weight)
     images = adapter.labelled_images(tiny, Preprocess(64), 2, 0)
-    evidence = Evidence(gradients=gather(model, "gradients", images, adapter.loss))
-    found = score_blocks(model, adapter.unprunable, EXAMPLE, PruneRecipe(), evidence)
+    recipe = PruneRecipe()
+    need = NEEDS[recipe.criterion]
+    evidence = Evidence(**cast(Any, {need: gather(model, need, images, adapter.loss)}))
+    found = score_blocks(model, adapter.unprunable, EXAMPLE, recipe, evidence)
     assert found["model.4.m.1"] == 0 and min(found["model.4.m.0"], found["model.2.m.0"]) > 0

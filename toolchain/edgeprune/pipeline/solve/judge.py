@@ -46,7 +46,7 @@ def judge_guarded(problem: Problem, network: SizedNetwork, above: SizedNetwork) 
     layers would be in float, and where what is left of int8 is no faster than the next larger size.
 
     Args:
-        above: the next larger size that may still be taken.
+        above: the next larger size.
     """
     context, taken, onnx = _exported(problem, network)
     row = guard_row(context, problem.profile, "pruned", problem.profile.ship, taken, onnx, problem.baseline)

@@ -232,13 +232,7 @@ class _Run:
         """Judge a network of a share: with the layers in float that it needs, or all of it as it ships."""
         if not guarded:
             return Judged(judge(self.problem, network))
-        budget, final = self.problem.budget, self.plan.long == 0
-        above = next(
-            one
-            for one in self._larger(share)
-            if one.tried.keeps(budget) or (one.tried.long is None and not final) or one.tried.share >= 1
-        )
-        return judge_guarded(self.problem, network, self._beside(above))
+        return judge_guarded(self.problem, network, self._beside(self._larger(share)[0]))
 
     def _recover(
         self, rivals: Sequence[Proposal], above: Entry
