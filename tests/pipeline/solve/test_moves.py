@@ -148,6 +148,11 @@ def test_without_training_the_sizes_alone_decide() -> None:
     assert best is not None and best.keeps(BUDGET) and best.long is None
 
 
+def test_without_training_a_size_that_misses_the_budget_ends_the_ladder() -> None:
+    plan = Plan((0.87, 0.75, 0.58), 0, 0, 0, 1.05)
+    assert next_move([Tried(0.75, 0.0215)], plan, BUDGET) == Cut((1.0 * 0.75) ** 0.5)
+
+
 @pytest.mark.parametrize("curve", RECORDED)
 def test_the_power_law_fits_recorded_recoveries(curve: dict[int, float]) -> None:
     for short, long in combinations(curve, 2):

@@ -177,7 +177,7 @@ def is_hopeless(one: Tried, tried: Sequence[Tried], plan: Plan, budget: float) -
 def _leads_on(lowest: Tried, tried: Sequence[Tried], plan: Plan, budget: float) -> bool:
     if lowest.slow or lowest.drop <= budget:
         return True
-    return lowest.long is None and not is_hopeless(lowest, tried, plan, budget)
+    return plan.long > 0 and lowest.long is None and not is_hopeless(lowest, tried, plan, budget)
 
 
 def _between(
