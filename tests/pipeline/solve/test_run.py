@@ -71,6 +71,7 @@ class World:
         noise: of a measurement, to either side.
         slower: how many times as long a training takes as its pace says.
         now: seconds that have passed.
+        cutting: seconds that a cut takes.
         as_cut, first: score of a network right after the cut; with a smaller input, which is proposed first.
         unsure: how far the interval of a drop reaches to either side.
         shares: share done by the time.
@@ -87,6 +88,7 @@ class World:
     noise: float = 0.0
     slower: float = 1.0
     now: float = 0.0
+    cutting: float = 0.0
     unsure: float = 0.003
     as_cut: float = 0.5
     first: float = 0.6
@@ -133,6 +135,7 @@ class World:
     def propose(
         self, _: Problem, larger: Sequence[Entry], share: float, sizes: Sequence[ImageSize]
     ) -> list[Proposal]:
+        self.now += self.cutting
         if share < self.least:
             raise BudgetError(f"no widths reach {share:.3f}")
         passes = larger[0].passes
@@ -464,3 +467,13 @@ def test_without_training_too(solve: Any) -> None:
     solve(world, finetune__epochs=0)
     assert world.held_against[0][1] == 1.0  # the user's own network
     assert all(above > share for share, above in world.held_against)
+
+
+def test_what_is_left_of_the_time_goes_to_sizes_that_need_no_training(solve: Any) -> None:
+    """The plan has one long recovery of ten minutes; after the first size there is no time for it."""
+    world = World(hard=0.004, cutting=150.0)
+    chosen, report, entries = solve(world, solve__hours=0.2)
+    assert "the time was too short for a long recovery" in report.notes
+    assert not world.trained and world.now <= 720
+    assert len(entries) > 1 and not entries[0].tried.keeps(BUDGET)
+    assert chosen is not None and world.drop(chosen) <= BUDGET

@@ -186,7 +186,8 @@ def _between(
     """Return the next move between the smallest size that keeps to the budget and the largest that failed."""
     top = shares[1]
     waiting = _waiting(tried, shares)
-    if hopeful := [one for one in waiting if expected_drop(one, tried, plan) <= budget]:
+    hopeful = [one for one in waiting if expected_drop(one, tried, plan) <= budget]
+    if plan.long and hopeful:
         return Train(min(one.share for one in hopeful))
     lower = max((one.share for one in tried if one.share < top * 0.999 and not one.slow), default=None)
     if lower is not None and top / lower > plan.gap:

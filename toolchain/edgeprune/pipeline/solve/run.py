@@ -61,7 +61,7 @@ def solve(
     run.search()
     chosen = run.chosen()
     notes = (*notes, *run.notes)
-    report = account_for(run.problem, run.plan, tuple(run.entries), chosen, run.ended, notes)
+    report = account_for(run.problem, run.whole, tuple(run.entries), chosen, run.ended, notes)
     context.notify("solve", 1.0, run.verdict(chosen))
     return chosen, report, tuple(run.entries)
 
@@ -71,6 +71,7 @@ class _Run:
 
     def __init__(self, begun: Begun, until: float | None) -> None:
         self.problem, self.plan, pace, self.sizes, self.notes = begun
+        self.whole = self.plan
         self.clock = Clock(pace, until)
         self.entries: list[Entry] = []
         self.ended: SearchEnd = "done"
@@ -140,6 +141,9 @@ class _Run:
                     if isinstance(move, Cut) and self._leaves_no_training(move):
                         continue
                     if not self.clock.leaves(self.plan, move):
+                        if isinstance(move, Train) and self.plan.long:
+                            self._go_on_untrained()
+                            continue
                         self.ended = "time"
                         return
                 if isinstance(move, Train):
@@ -184,6 +188,12 @@ class _Run:
         self.plan = replace(self.plan, shares=(), gap=math.inf)
         self.notes = (*self.notes, "the time was too short for more sizes")
         return True
+
+    def _go_on_untrained(self) -> None:
+        """Spend what is left, too little for a long recovery, on sizes that need none."""
+        self.ended = "time"
+        self.plan = replace(self.whole, short=0, long=0, trainings=0)
+        self.notes = (*self.notes, "the time was too short for a long recovery")
 
     def _say(self, text: str) -> None:
         share = self.clock.share_done(self.tried, self.plan, self.problem.budget)
