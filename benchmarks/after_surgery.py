@@ -30,6 +30,7 @@ from edgeprune.models.source import ModelSource
 from edgeprune.pipeline.build import start
 from edgeprune.pipeline.context import SELECTION_SPLIT, Build, BuildRequest
 from edgeprune.pipeline.cut_to_size import cut_to_size
+from edgeprune.pipeline.evaluate import judge_split
 from edgeprune.pipeline.train import recover
 from edgeprune.prune.criteria import CRITERIA
 from edgeprune.records.evaluated import read_accuracy, write_accuracy
@@ -110,11 +111,7 @@ def judged(context: Build, model: Artifact) -> Accuracy:
     def make(out: Path) -> None:
         context.notify("evaluate", 0.0, f"torch fp32 on {split}")
         module = context.adapter.exportable(context.adapter.load(model.path))
-        found = context.adapter.evaluate(
-            predictor(module), context.dataset, split, context.spec, context.info.postprocess
-        )
-        images = [context.dataset.index.digest(image) for image in context.dataset.images[split]]
-        write_accuracy(found.with_resampled(found.resample(images)), out)
+        write_accuracy(judge_split(context, split, predictor(module)), out)
 
     return context.stage(
         "judged-in-torch", parts, make, lambda place: read_accuracy(place, split), uses=context.of_model

@@ -462,10 +462,10 @@ def test_layers_in_float_have_to_beat_the_next_larger_size(solve: Any) -> None:
         assert above in [*shares, 1.0] and above > share
 
 
-def test_without_training_too(solve: Any) -> None:
+def test_without_training_the_first_size_is_held_against_the_users_own_network(solve: Any) -> None:
     world = World(hard=0.001)
     solve(world, finetune__epochs=0)
-    assert world.held_against[0][1] == 1.0  # the user's own network
+    assert world.held_against[0][1] == 1.0
     assert all(above > share for share, above in world.held_against)
 
 

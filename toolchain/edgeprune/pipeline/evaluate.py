@@ -100,11 +100,16 @@ def _judge(context: Build, out: Path, prepare: Callable[[str, int], Predict]) ->
     Args:
         prepare: returns what predicts on a split, by its name and its place among the splits.
     """
-    post = context.info.postprocess
     for index, split in enumerate(context.splits):
-        found = context.adapter.evaluate(prepare(split, index), context.dataset, split, context.spec, post)
-        images = [context.dataset.index.digest(image) for image in context.dataset.images[split]]
-        write_accuracy(found.with_resampled(found.resample(images)), out)
+        write_accuracy(judge_split(context, split, prepare(split, index)), out)
+
+
+def judge_split(context: Build, split: str, predict: Predict) -> Accuracy:
+    """Return the accuracy of a model on a split, with its scores on the resamples."""
+    dataset = context.dataset
+    found = context.adapter.evaluate(predict, dataset, split, context.spec, context.info.postprocess)
+    images = [dataset.index.digest(image) for image in dataset.images[split]]
+    return found.with_resampled(found.resample(images))
 
 
 def _evaluated(context: Build, place: Path) -> tuple[Path, dict[str, Accuracy]]:

@@ -121,8 +121,12 @@ def expected_share(tried: Sequence[Tried], plan: Plan) -> float:
 
 def expected_drop(one: Tried, tried: Sequence[Tried], plan: Plan) -> float:
     """Return what drop a size is expected to have after a long recovery, by its short one."""
-    floor = floor_of(tried)
-    return floor + expected_share(tried, plan) * (one.short - floor)
+    return _drop_left(one, expected_share(tried, plan), floor_of(tried))
+
+
+def _drop_left(one: Tried, share: float, floor: float) -> float:
+    """Return the drop of a size of which a long recovery leaves a share, counted from `floor_of`."""
+    return floor + share * (one.short - floor)
 
 
 def best_of(tried: Sequence[Tried], budget: float) -> Tried | None:
@@ -202,7 +206,7 @@ def _between(
 def _against_odds(tried: Sequence[Tried], budget: float, shares: tuple[float, float]) -> Train | None:
     """Return a long recovery for the nearest size that the best one so far would have brought in."""
     best, floor = min(shares_left(tried), default=1.0), floor_of(tried)
-    open_ones = [one for one in _waiting(tried, shares) if floor + best * (one.short - floor) <= budget]
+    open_ones = [one for one in _waiting(tried, shares) if _drop_left(one, best, floor) <= budget]
     return Train(min(open_ones, key=lambda one: one.short).share) if open_ones else None
 
 

@@ -153,7 +153,6 @@ def time_network(
     own = SizedNetwork(problem.original, context.spec.imgsz)
     others = [*dict.fromkeys((own, above))]
     order = [*others, SizedNetwork(engine or network.model, network.imgsz)]
-    spec = context.at(network.imgsz).spec
     parts = {
         "networks": [[model.sha256, imgsz] for model, imgsz in order],
         "target": profile.traits,
@@ -163,7 +162,11 @@ def time_network(
 
     def make(out: Path) -> None:
         beside = [(model.path, imgsz) for model, imgsz in others]
-        last = (network.model.path, network.imgsz) if engine is None else (engine, spec)
+        last = (
+            (network.model.path, network.imgsz)
+            if engine is None
+            else (engine, context.at(network.imgsz).spec)
+        )
         found = compare_networks(context.adapter, [*beside, last], profile, table, context.testbed)
         gains = Gains(original=found[0], above=found[-1])
         write_text_atomically(out / "gains.json", gains.model_dump_json())
