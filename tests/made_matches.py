@@ -1,4 +1,4 @@
-"""Detections that were matched, made up: of images that are easy or hard for both of two detectors."""
+"""Made up: the matched detections of two detectors, and two accuracies, on the same images."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from edgeprune.records.resampling.draws import draw
 from edgeprune.records.resampling.evidence import Evidence, Matches, Tail
+from edgeprune.records.scores import Accuracy, Resampled
 
 CLASSES = 3
 
@@ -44,3 +45,20 @@ def whole(evidence: Evidence | None, images: int) -> float:
 def resampled(evidence: Evidence, images: Sequence[str]) -> np.ndarray:
     """Return the scores of all resamples."""
     return np.concatenate([evidence.score(weights) for weights in draw(images)])
+
+
+def paired_accuracies(first: float, second: float, noise: float) -> tuple[Accuracy, Accuracy]:
+    """Return two accuracies on the same resamples of 90 images.
+
+    Args:
+        noise: standard deviation of what each has to itself; 0.02 is what they have in common.
+    """
+    rng = np.random.default_rng(0)
+    common = rng.normal(0.6, 0.02, 1000)
+
+    def accuracy(score: float) -> Accuracy:
+        scores = tuple(common + score - 0.6 + rng.normal(0, noise, 1000))
+        found = Accuracy(metric="mAP50-95", split="val", images=90, score=score)
+        return found.with_resampled(Resampled(key="a", images=90, scores=scores))
+
+    return accuracy(first), accuracy(second)

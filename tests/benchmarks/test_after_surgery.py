@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 from benchmarks.after_surgery import cell, main
 
 from edgeprune.images.dataset import Dataset
-from edgeprune.records.scores import Accuracy, Resampled
+from made_matches import paired_accuracies
 
 
 def test_each_criterion_has_its_line_beside_the_uncut_network(
@@ -28,14 +27,7 @@ def test_each_criterion_has_its_line_beside_the_uncut_network(
 
 
 def test_a_score_stands_beside_that_of_the_default_criterion() -> None:
-    rng = np.random.default_rng(0)
-    scores = rng.normal(0.6, 0.02, 1000)
-    default, other = (
-        Accuracy(metric="mAP50-95", split="val", images=90, score=score).with_resampled(
-            Resampled(key="a", images=90, scores=tuple(scores + score - 0.6 + rng.normal(0, 0.001, 1000)))
-        )
-        for score in (0.6, 0.61)
-    )
+    default, other = paired_accuracies(0.6, 0.61, noise=0.001)
     assert cell(default, None) == cell(default, default) == "0.6000"
     shown = re.fullmatch(r"0\.6100 \(\+0\.0100 \[(.+), (.+)\]\)", cell(other, default))
     assert shown and 0 < float(shown[1]) < 0.01 < float(shown[2])

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from edgeprune.core.artifact import Artifact
 from edgeprune.pipeline.solve.moves import Tried
 from edgeprune.pipeline.solve.rungs import Entry, pace_from
-from edgeprune.records.scores import Accuracy, Resampled
+from edgeprune.records.scores import Accuracy
+from made_matches import paired_accuracies
 
 SHORT, LONG = (Artifact(Path(name), "torch", "fp32", name, None) for name in ("short.pt", "long.pt"))
 
@@ -23,14 +23,7 @@ def test_the_more_accurate_of_two_networks_is_taken(long: float, best: Artifact)
 
 
 def test_where_the_budget_has_to_be_sure_the_upper_end_of_the_interval_counts() -> None:
-    rng = np.random.default_rng(0)
-    scores = rng.normal(0.6, 0.02, 1000)
-    original, after = (
-        Accuracy(metric="mAP50-95", split="val", images=90, score=score).with_resampled(
-            Resampled(key="a", images=90, scores=tuple(scores + score - 0.6 + rng.normal(0, 0.005, 1000)))
-        )
-        for score in (0.6, 0.595)
-    )
+    original, after = paired_accuracies(0.6, 0.595, noise=0.005)
     assert after.dropped_from(original).counted_drop(sure=False) == pytest.approx(0.005)
     assert after.dropped_from(original).counted_drop(sure=True) > 0.01
     plain = Accuracy(metric="my own", split="val", images=90, score=0.5)
