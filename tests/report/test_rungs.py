@@ -86,6 +86,17 @@ def test_each_way_to_a_size_is_shown_with_what_was_taken() -> None:
     assert levers_table(_search(TAKEN)) is None
 
 
+def test_what_each_size_was_cut_from_is_shown_where_it_is_known() -> None:
+    again = [SMALLER.model_copy(update={"cut_from": share}) for share in (0.7, 0.5)]
+    shown = rungs_table(_search(_rung(1.0, 0.001), *again))
+    assert [[cell.text for cell in line.cells[:2]] for line in shown.lines] == [
+        ["100", "–"],
+        ["35", "70"],
+        ["35", "50"],
+    ]
+    assert "cut from" not in str(rungs_table(_search(TAKEN)))
+
+
 def test_the_blocks_that_went_are_counted_where_any_did() -> None:
     lever = Lever(metric="mAP50-95", imgsz=320, width=0.5, blocks=2, score=0.5, taken=True)
     taken = TAKEN.model_copy(update={"blocks": 2, "levers": (lever,)})

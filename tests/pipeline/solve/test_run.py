@@ -72,6 +72,7 @@ class World:
         slower: how many times as long a training takes as its pace says.
         now: seconds that have passed.
         cutting: seconds that a cut takes.
+        sources: epochs of what each size was cut from, in the order of the cuts.
         as_cut, first: score of a network right after the cut; with a smaller input, which is proposed first.
         unsure: how far the interval of a drop reaches to either side.
         shares: share done by the time.
@@ -89,6 +90,7 @@ class World:
     slower: float = 1.0
     now: float = 0.0
     cutting: float = 0.0
+    sources: list[tuple[float, int]] = field(default_factory=list)
     unsure: float = 0.003
     as_cut: float = 0.5
     first: float = 0.6
@@ -136,6 +138,7 @@ class World:
         self, _: Problem, larger: Sequence[Entry], share: float, sizes: Sequence[ImageSize]
     ) -> list[Proposal]:
         self.now += self.cutting
+        self.sources.append((share, epochs_of(larger[0].best)))
         if share < self.least:
             raise BudgetError(f"no widths reach {share:.3f}")
         passes = larger[0].passes
@@ -372,6 +375,19 @@ def test_sizes_are_shares_of_the_work_where_the_table_is_not_to_be_trusted(solve
     )
     _, report, _ = solve(World(), measured=False)
     assert "not measured here" in report.notes[0]
+
+
+def test_a_size_is_cut_again_from_a_larger_one_that_was_recovered_since(solve: Any) -> None:
+    world = World()
+    _, report, entries = solve(world)
+    shares = [entry.tried.share for entry in entries]
+    twice = {share for share in shares if shares.count(share) > 1}
+    assert twice
+    for share in twice:
+        before, *_, after = (epochs for size, epochs in world.sources if size == share)
+        assert before < report.plan.long <= after
+    trained = [entry for entry in entries if entry.long is not None]
+    assert len(trained) <= report.plan.trainings
 
 
 def test_a_second_target_trains_nothing_where_the_first_ones_sizes_serve(solve: Any) -> None:

@@ -118,6 +118,8 @@ class Rung(ScoredRecord):
 
     Attributes:
         share: of the uncut network's cost that was aimed at.
+        cut_from: share of the size that it was cut from; null of the uncut network, and in results of older
+            versions.
         predicted_ms: latency by the target's table; null where that was not to be had.
         gain: over the user's own network on the target, measured in turns; null where it is not measured.
         params: share of the user's own network's parameters.
@@ -133,6 +135,7 @@ class Rung(ScoredRecord):
     """
 
     share: float
+    cut_from: float | None = None
     predicted_ms: float | None = None
     gain: Speedup | None = None
     params: float

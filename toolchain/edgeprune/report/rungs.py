@@ -25,8 +25,10 @@ MORE = 0.05
 def rungs_table(search: BudgetSearch) -> Table:
     """Show every size that was tried, the largest first: aim, speed, parameters, drops, what became of it."""
     resized, lost = len({one.imgsz for one in search.rungs}) > 1, any(one.blocks for one in search.rungs)
+    told = any(one.cut_from is not None for one in search.rungs)
     heads = [
         Head(_cost(search), "%"),
+        *([Head("cut from", "%")] if told else []),
         *([Head("input", "px")] if resized else []),
         *([Head("blocks", "gone")] if lost else []),
         Head("predicted", "ms"),
@@ -39,6 +41,7 @@ def rungs_table(search: BudgetSearch) -> Table:
     rows = [
         [
             number(100 * one.share, 0),
+            *([number(one.cut_from and 100 * one.cut_from, 0, "not cut")] if told else []),
             *([word(size_text(one.imgsz or 0))] if resized else []),
             *([number(one.blocks)] if lost else []),
             number(one.predicted_ms, 2, "no latency table"),

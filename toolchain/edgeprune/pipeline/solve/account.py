@@ -99,6 +99,7 @@ def _rung(problem: Problem, entry: Entry, whole: int, chosen: Entry | None) -> R
     return Rung(
         metric=problem.context.info.metric,
         share=tried.share,
+        cut_from=entry.cut_from,
         predicted_ms=entry.predicted_ms,
         gain=gain,
         params=_parameters(problem, entry.network) / whole,

@@ -11,7 +11,6 @@ from edgeprune.pipeline.context import SELECTION_SPLIT, Build
 from edgeprune.pipeline.convert import source
 from edgeprune.pipeline.mixed_precision import guard_row
 from edgeprune.pipeline.rows import assess, export_model
-from edgeprune.pipeline.solve.moves import Tried
 from edgeprune.pipeline.solve.rungs import Entry, Problem, SizedNetwork, time_network
 from edgeprune.records.scores import Accuracy
 from edgeprune.records.speedup import Speedup
@@ -70,7 +69,7 @@ def judge_again(problem: Problem, entry: Entry, original: SizedNetwork, above: S
     network = SizedNetwork(entry.network, entry.imgsz)
     gains = time_network(problem, network, original)
     short = judge(problem, network)
-    tried = Tried(entry.tried.share, problem.counts(short))
+    tried = replace(entry.tried, short=problem.counts(short), long=None)
     gain = gains.original if gains else None
     found = replace(entry, tried=tried, predicted_ms=None, gain=gain, short=short, long=None)
     if not entry.trained:

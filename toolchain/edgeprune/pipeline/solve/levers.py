@@ -48,6 +48,7 @@ class Proposal(NamedTuple):
         predicted_ms: by the table; None without one.
         passes: what was changed before any cut in what it was cut from.
         score: on val right after surgery, in float; None where there is no other proposal.
+        cut_from: share of the size that it was cut from.
     """
 
     network: Artifact
@@ -56,6 +57,7 @@ class Proposal(NamedTuple):
     predicted_ms: float | None
     passes: tuple[PassReport, ...] = ()
     score: float | None = None
+    cut_from: float = 1.0
 
     def differs_from(self, above: Entry) -> bool:
         """Whether it is another network, or has another input, than the next larger size."""
@@ -188,4 +190,4 @@ def _cut_at(problem: Problem, above: Entry, share: float, imgsz: ImageSize) -> P
     else:
         network, _ = cut_to_size(asking(context, macs=width), above.best, problem.profile, problem.uncut)
     predicted_ms = width * scale * table.whole_ms if table else None
-    return Proposal(network, imgsz, width, predicted_ms, above.passes)
+    return Proposal(network, imgsz, width, predicted_ms, above.passes, cut_from=above.tried.share)

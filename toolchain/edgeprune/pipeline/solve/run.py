@@ -16,7 +16,16 @@ from edgeprune.pipeline.solve.begin import Begun, Networks, begin, pace_within
 from edgeprune.pipeline.solve.clock import Clock
 from edgeprune.pipeline.solve.judge import Judged, is_no_faster, judge, judge_again, judge_guarded, with_long
 from edgeprune.pipeline.solve.levers import RIVALS, Proposal, levers_of, propose, score_of
-from edgeprune.pipeline.solve.moves import Cut, Train, Tried, best_of, is_hopeless, long_recoveries, next_move
+from edgeprune.pipeline.solve.moves import (
+    Cut,
+    Train,
+    Tried,
+    best_of,
+    is_hopeless,
+    is_outdated,
+    long_recoveries,
+    next_move,
+)
 from edgeprune.pipeline.solve.rungs import Entry, Gains, SizedNetwork, time_network
 from edgeprune.pipeline.train import finetune, recover
 from edgeprune.records.pruning import Pruning, SearchEnd
@@ -185,6 +194,7 @@ class _Run:
             return False
         if self.clock.leaves(self.plan, move, Train(move.share)):
             return False
+        self.ended = "time"
         self.plan = replace(self.plan, shares=(), gap=math.inf)
         self.notes = (*self.notes, "the time was too short for more sizes")
         return True
@@ -204,7 +214,7 @@ class _Run:
         problem, plan = self.problem, self.plan
         self._say(f"cut to {share:.0%} of the {'latency' if problem.table else 'work'}")
         larger = self._larger(share)
-        above = larger[0]
+        above, after = larger[0], long_recoveries(self.tried, share)
         try:
             proposals = propose(problem, larger, share, self.sizes)
         except (BudgetError, ConfigError) as exc:
@@ -212,14 +222,14 @@ class _Run:
             return
         kept, timed = self._recover(proposals[:RIVALS], above)
         if not kept:
-            slow = Tried(share, above.tried.short, slow=True)
+            slow = Tried(share, above.tried.short, slow=True, after=after)
             self.entries.append(_entry(slow, proposals[0], timed.get(proposals[0])))
             return
         best = max(kept, key=lambda one: one.score or 0.0)
         made = best.made
         judged = self._judged(SizedNetwork(best.network, made.imgsz), share, guarded=plan.long == 0)
         short = judged.accuracy
-        entry = _entry(Tried(share, problem.counts(short)), made, timed[made])
+        entry = _entry(Tried(share, problem.counts(short), after=after), made, timed[made])
         scores = {one.made: one.recovered for one in kept if one.recovered is not None and len(kept) > 1}
         levers = levers_of(problem, proposals, scores, made)
         as_cut = best.network == made.network
@@ -290,21 +300,26 @@ class _Run:
 
     def _larger(self, share: float) -> list[Entry]:
         """Return what a size may be cut from, the smallest first and the uncut network last."""
-        larger = [entry for entry in self.entries if entry.tried.share > share and not entry.tried.slow]
+        larger = [
+            entry
+            for entry in self.entries
+            if entry.tried.share > share and not entry.tried.slow and not is_outdated(entry.tried, self.tried)
+        ]
         found = sorted(larger, key=lambda entry: entry.tried.share)
         return found if any(entry.tried.share >= 1 for entry in found) else [*found, self.uncut]
 
     def _give_up_below(self, share: float, why: str) -> None:
         """Leave what cannot be cut out of the plan."""
         rest = tuple(one for one in self.plan.shares if one > share)
-        trainings = self.plan.trainings if share in self.plan.shares else long_recoveries(self.tried)
+        is_smallest = all(one.share > share for one in self.tried)
+        trainings = self.plan.trainings if is_smallest else long_recoveries(self.tried)
         self.plan = replace(self.plan, shares=rest, trainings=trainings)
         self.notes = (*self.notes, f"no smaller size was cut: {why}")
 
     def _train(self, share: float) -> None:
         """Give the size of a share its long recovery."""
         problem, plan = self.problem, self.plan
-        index = next(i for i, entry in enumerate(self.entries) if entry.tried.share == share)
+        index = max(i for i, entry in enumerate(self.entries) if entry.tried.share == share)
         entry = self.entries[index]
         self._say(f"{plan.long} epochs for the size of {share:.0%}")
         trained = SizedNetwork(
@@ -347,4 +362,5 @@ def _entry(tried: Tried, made: Proposal, gains: Gains | None) -> Entry:
         gain=gain,
         width=made.width,
         passes=made.passes,
+        cut_from=made.cut_from,
     )

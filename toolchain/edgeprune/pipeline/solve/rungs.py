@@ -76,6 +76,7 @@ class Entry:
         levers: the ways to its cost, of which it took one.
         passes: what was changed before any cut.
         as_cut: whether `network` has had no recovery.
+        cut_from: share of the size that it was cut from; None of the uncut network.
     """
 
     tried: Tried
@@ -90,6 +91,7 @@ class Entry:
     levers: tuple[Lever, ...] = ()
     passes: tuple[PassReport, ...] = ()
     as_cut: bool = False
+    cut_from: float | None = None
 
     @property
     def best(self) -> Artifact:
