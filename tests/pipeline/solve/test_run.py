@@ -20,6 +20,7 @@ from edgeprune.pipeline.context import SELECTION_SPLIT, Build
 from edgeprune.pipeline.solve import begin as beginning
 from edgeprune.pipeline.solve import clock as timing
 from edgeprune.pipeline.solve import judge as judging
+from edgeprune.pipeline.solve import rivals as competing
 from edgeprune.pipeline.solve import run as solving
 from edgeprune.pipeline.solve.judge import Judged
 from edgeprune.pipeline.solve.levers import Proposal
@@ -202,7 +203,7 @@ def solve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         for module in (beginning, timing):
             monkeypatch.setattr(module, "time", clock)
         for name, fake in fakes.items():
-            for module in (beginning, solving, judging):
+            for module in (beginning, solving, competing, judging):
                 if hasattr(module, name):
                     monkeypatch.setattr(module, name, fake)
         profile = cast(DeviceProfile, SimpleNamespace(name="simulated"))

@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.errors import BudgetError, ConfigError, InterruptedBuildError
-from edgeprune.pipeline.context import SELECTION_SPLIT, Build
+from edgeprune.pipeline.context import Build
 from edgeprune.pipeline.solve.account import account_for, put_back
 from edgeprune.pipeline.solve.begin import Begun, Networks, begin, pace_within
 from edgeprune.pipeline.solve.clock import Clock
-from edgeprune.pipeline.solve.judge import Judged, is_no_faster, judge, judge_again, judge_guarded, with_long
-from edgeprune.pipeline.solve.levers import RIVALS, Proposal, levers_of, propose, score_of
+from edgeprune.pipeline.solve.judge import Judged, judge, judge_again, judge_guarded, with_long
+from edgeprune.pipeline.solve.levers import RIVALS, Proposal, levers_of, propose
 from edgeprune.pipeline.solve.moves import (
     Cut,
     Train,
@@ -26,6 +25,7 @@ from edgeprune.pipeline.solve.moves import (
     long_recoveries,
     next_move,
 )
+from edgeprune.pipeline.solve.rivals import Recovery, recover_rivals
 from edgeprune.pipeline.solve.rungs import Entry, Gains, SizedNetwork, time_network
 from edgeprune.pipeline.train import finetune, recover
 from edgeprune.records.pruning import Pruning, SearchEnd
@@ -220,7 +220,8 @@ class _Run:
         except (BudgetError, ConfigError) as exc:
             self._give_up_below(share, str(exc))
             return
-        kept, timed = self._recover(proposals[:RIVALS], above)
+        recovery = Recovery(plan.short, self._trained, self._say)
+        kept, timed = recover_rivals(problem, proposals[:RIVALS], above, self._beside(above), recovery)
         if not kept:
             slow = Tried(share, above.tried.short, slow=True, after=after)
             self.entries.append(_entry(slow, proposals[0], timed.get(proposals[0])))
@@ -231,17 +232,11 @@ class _Run:
         short = judged.accuracy
         entry = _entry(Tried(share, problem.counts(short), after=after), made, timed[made])
         scores = {one.made: one.recovered for one in kept if one.recovered is not None and len(kept) > 1}
-        levers = levers_of(problem, proposals, scores, made)
-        as_cut = best.network == made.network
         gain = judged.gain or entry.gain
-        entry = replace(entry, network=best.network, gain=gain, short=short, levers=levers, as_cut=as_cut)
-        self.entries.append(entry)
-        when = "right after the cut" if as_cut else f"after {plan.short} epochs"
+        entry = replace(entry, network=best.network, as_cut=best.as_cut, gain=gain, short=short)
+        self.entries.append(replace(entry, levers=levers_of(problem, proposals, scores, made)))
+        when = "right after the cut" if best.as_cut else f"after {plan.short} epochs"
         self._say(f"{share:.0%}: drop {short.drop_words} on val {when}")
-
-    def _timed(self, made: Proposal, above: Entry) -> Gains | None:
-        """Measure a proposal beside the user's own network and the next larger size."""
-        return time_network(self.problem, SizedNetwork(made.network, made.imgsz), self._beside(above))
 
     def _beside(self, above: Entry) -> SizedNetwork:
         """Return what a size is measured beside: the next larger one; before any it is the user's own."""
@@ -253,50 +248,6 @@ class _Run:
         if not guarded:
             return Judged(judge(self.problem, network))
         return judge_guarded(self.problem, network, self._beside(self._larger(share)[0]))
-
-    def _recover(
-        self, rivals: Sequence[Proposal], above: Entry
-    ) -> tuple[list[_Recovered], dict[Proposal, Gains | None]]:
-        """Time the ways to a size, the best one first, and give what is faster than above its short recovery.
-
-        Where the best one needs none, the others are left alone.
-
-        Returns:
-            those that are faster; what was timed.
-        """
-        kept: list[_Recovered] = []
-        timed: dict[Proposal, Gains | None] = {}
-        for one in rivals:
-            if not one.differs_from(above):
-                continue
-            gains = timed[one] = self._timed(one, above)
-            if gains and is_no_faster(gains.above):
-                continue
-            kept.append(self._recovered(one))
-            if kept[0].recovered is None:
-                break
-        return kept, timed
-
-    def _recovered(self, made: Proposal) -> _Recovered:
-        """Give a proposal the short recovery where it lost too much, and keep that where it helped.
-
-        After a light cut a few epochs may do harm: BCCD, YOLOv8n cut to 62 % of its latency, 224 px, .5428
-        right after the cut and .5384 after six of them (2026-11-30).
-        """
-        problem, epochs = self.problem, self.plan.short
-        if not epochs:
-            return _Recovered(made, made.network, None)
-        before = score_of(problem, made.network, made.imgsz) if made.score is None else made.score
-        if problem.baseline[SELECTION_SPLIT].score - before <= problem.budget:
-            return _Recovered(made, made.network, before)
-        network = self._trained(SizedNetwork(made.network, made.imgsz), epochs)
-        after = score_of(problem, network, made.imgsz)
-        if after < before:
-            self._say(
-                f"{problem.context.info.metric} {before:.4f} after the cut, {after:.4f} trained: left as cut"
-            )
-            return _Recovered(made, made.network, before, after)
-        return _Recovered(made, network, after, after)
 
     def _larger(self, share: float) -> list[Entry]:
         """Return what a size may be cut from, the smallest first and the uncut network last."""
@@ -334,21 +285,6 @@ class _Run:
         context = self.problem.context.at(student.imgsz)
         with self.clock.training(epochs):
             return recover(context, student.model, self.problem.original, epochs)
-
-
-class _Recovered(NamedTuple):
-    """A proposal after the short recovery.
-
-    Attributes:
-        network: the better one, of before and after.
-        score: its score in float on val; None where nothing is trained, and so nothing compared.
-        recovered: score after the recovery; None without one.
-    """
-
-    made: Proposal
-    network: Artifact
-    score: float | None
-    recovered: float | None = None
 
 
 def _entry(tried: Tried, made: Proposal, gains: Gains | None) -> Entry:
