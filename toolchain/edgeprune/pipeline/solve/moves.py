@@ -26,6 +26,8 @@ HOPELESS = 3.0
 LEAST_LEFT = 0.5
 """A long recovery counts as if it had left this share of what the power law says, at least: one that left
 nothing of a small drop says nothing of a large one."""
+BASE_AND_NEXT = 2
+"""So many long recoveries have to be left for one of the size that the next ones are cut from."""
 LEAST_BUDGET = 0.002
 """What budgets below it are taken for when it is asked what is hopeless: no data set tells less apart."""
 
@@ -149,24 +151,28 @@ def next_move(tried: Sequence[Tried], plan: Plan, budget: float) -> Cut | Train 
 
     First down the ladder by short recoveries, until a size is hopeless. Then long ones, the smallest hopeful
     size first: one that fails sends the search to larger sizes, one that holds to smaller ones, and between
-    the two it bisects. What was cut before a larger size was recovered is cut again, see `is_outdated`. The
-    smallest size that keeps to the budget gets a long recovery in any case. Those that are left over go to
-    sizes that are not hopeful, but that as much as the best one so far gained would bring into the budget. A
-    plan without training goes down the ladder and bisects.
+    the two it bisects. After a failure the smallest size that keeps to the budget gets its long recovery:
+    that is what the next ones are cut from. What was cut before a larger size was recovered is cut again, see
+    `is_outdated`. The smallest size that keeps to the budget gets a long recovery in any case. Those that are
+    left over go to sizes that are not hopeful, but that as much as the best one so far gained would bring
+    into the budget. A plan without training goes down the ladder and bisects.
     """
     if rungs := rungs_left(tried, plan, budget):
         return Cut(rungs[0])
-    kept = [one for one in tried if one.keeps(budget)]
-    top = min((one.share for one in kept), default=1.0)
+    best = min((one for one in tried if one.keeps(budget)), key=lambda one: one.share, default=None)
+    top = best.share if best else 1.0
     known = [one for one in tried if not is_outdated(one, tried)]
     failed = [one for one in known if one.long is not None and not one.keeps(budget) and one.share < top]
     floor = max((one.share for one in failed), default=0.0)
     done = long_recoveries(tried)
+    is_open = best is not None and best.long is None and plan.long > 0
+    if failed and is_open and top < 1 and done + BASE_AND_NEXT <= plan.trainings:
+        return Train(top)
     if (done < plan.trainings or not plan.long) and (move := _between(tried, plan, budget, (floor, top))):
         return move
-    if plan.long and kept and (best := min(kept, key=lambda one: one.share)).long is None:
-        return Train(best.share)
-    return _against_odds(tried, budget, (floor, top)) if kept and done < plan.trainings else None
+    if is_open:
+        return Train(top)
+    return _against_odds(tried, budget, (floor, top)) if best and done < plan.trainings else None
 
 
 def long_recoveries(tried: Sequence[Tried], above: float = 0.0) -> int:
