@@ -18,6 +18,7 @@ from edgeprune.models.source import ModelSource
 from edgeprune.pipeline.build import start
 from edgeprune.pipeline.context import BuildRequest
 from edgeprune.pipeline.solve import begin as beginning
+from edgeprune.pipeline.solve import rivals as competing
 from edgeprune.pipeline.solve import run as solving
 from edgeprune.pipeline.solve.begin import Networks
 from edgeprune.pipeline.solve.rungs import Entry, Gains
@@ -53,7 +54,7 @@ def search(
                 raise KeyboardInterrupt
             return Gains(original=Speedup(times=2.0), above=Speedup(times=1.5))
 
-        monkeypatch.setattr(solving, "time_network", time_network)
+        monkeypatch.setattr(competing, "time_network", time_network)
         settings = ("quantize.images=4", "quantize.guard=false", "export.check_images=2")
         recipe = load_recipe(None, settings, imgsz=64, finetune__epochs=0, solve__effort="quick")
         request = BuildRequest(

@@ -67,7 +67,7 @@ class Plan:
     Attributes:
         shares: the ladder: shares of the uncut network's cost to try, falling.
         short, long: epochs of the two recoveries; 0 of a build without training.
-        trainings: the most long recoveries.
+        trainings: the most long recoveries, that of the size that is chosen among them.
         gap: two sizes whose shares differ by less than this factor have nothing worth trying between them.
         first: epochs of the network before any cut, where passes changed it; else 0.
         rivals: the most ways to one size that get a short recovery.
@@ -153,9 +153,9 @@ def next_move(tried: Sequence[Tried], plan: Plan, budget: float) -> Cut | Train 
     size first: one that fails sends the search to larger sizes, one that holds to smaller ones, and between
     the two it bisects. After a failure the smallest size that keeps to the budget gets its long recovery:
     that is what the next ones are cut from. What was cut before a larger size was recovered is cut again, see
-    `is_outdated`. The smallest size that keeps to the budget gets a long recovery in any case. Those that are
-    left over go to sizes that are not hopeful, but that as much as the best one so far gained would bring
-    into the budget. A plan without training goes down the ladder and bisects.
+    `is_outdated`. One is kept back for the smallest size that keeps to the budget, unless there is one only.
+    Those that are left over go to sizes that are not hopeful, but that as much as the best one so far gained
+    would bring into the budget. A plan without training goes down the ladder and bisects.
     """
     if rungs := rungs_left(tried, plan, budget):
         return Cut(rungs[0])
@@ -164,15 +164,16 @@ def next_move(tried: Sequence[Tried], plan: Plan, budget: float) -> Cut | Train 
     known = [one for one in tried if not is_outdated(one, tried)]
     failed = [one for one in known if one.long is not None and not one.keeps(budget) and one.share < top]
     floor = max((one.share for one in failed), default=0.0)
-    done = long_recoveries(tried)
-    is_open = best is not None and best.long is None and plan.long > 0
-    if failed and is_open and top < 1 and done + BASE_AND_NEXT <= plan.trainings:
+    left = plan.trainings - long_recoveries(tried)
+    is_open = best is not None and best.long is None and top < 1 and left > 0
+    if failed and is_open and left >= BASE_AND_NEXT:
         return Train(top)
-    if (done < plan.trainings or not plan.long) and (move := _between(tried, plan, budget, (floor, top))):
+    kept_back = int(is_open and plan.trainings > 1)
+    if (left > kept_back or not plan.long) and (move := _between(tried, plan, budget, (floor, top))):
         return move
     if is_open:
         return Train(top)
-    return _against_odds(tried, budget, (floor, top)) if best and done < plan.trainings else None
+    return _against_odds(tried, budget, (floor, top)) if best and left > 0 else None
 
 
 def long_recoveries(tried: Sequence[Tried], above: float = 0.0) -> int:

@@ -36,7 +36,7 @@ class Shape:
         stride: what a rung of the ladder leaves of what could still be cut.
         long: epochs of a long recovery over those of `finetune.epochs`.
         short: epochs of a short recovery over those of a long one, `LEAST_EPOCHS` if that is more.
-        trainings: the most long recoveries.
+        trainings: the most long recoveries, that of the size that is chosen among them.
     """
 
     stride: float
@@ -46,9 +46,9 @@ class Shape:
 
 
 SHAPES: Final[Mapping[SearchEffort, Shape]] = {
-    "quick": Shape(stride=0.6, long=0.4, short=0.125, trainings=2),
-    "standard": Shape(stride=0.7, long=1.0, short=0.1, trainings=4),
-    "thorough": Shape(stride=0.8, long=2.0, short=0.1, trainings=6),
+    "quick": Shape(stride=0.6, long=0.4, short=0.125, trainings=3),
+    "standard": Shape(stride=0.7, long=1.0, short=0.1, trainings=5),
+    "thorough": Shape(stride=0.8, long=2.0, short=0.1, trainings=7),
 }
 
 

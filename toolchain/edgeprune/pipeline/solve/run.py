@@ -263,8 +263,7 @@ class _Run:
         """Leave what cannot be cut out of the plan."""
         rest = tuple(one for one in self.plan.shares if one > share)
         is_smallest = all(one.share > share for one in self.tried)
-        trainings = self.plan.trainings if is_smallest else long_recoveries(self.tried)
-        self.plan = replace(self.plan, shares=rest, trainings=trainings)
+        self.plan = replace(self.plan, shares=rest, gap=self.plan.gap if is_smallest else math.inf)
         self.notes = (*self.notes, f"no smaller size was cut: {why}")
 
     def _train(self, share: float) -> None:
