@@ -140,10 +140,14 @@ def _drop_left(one: Tried, share: float, floor: float) -> float:
 
 def best_of(tried: Sequence[Tried], budget: float) -> Tried | None:
     """Return the smallest size that keeps to the budget; where none does, the one of the least drop."""
-    kept = [one for one in tried if one.keeps(budget)]
-    if kept:
-        return min(kept, key=lambda one: one.share)
-    return min((one for one in tried if not one.slow), key=lambda one: one.drop, default=None)
+    return _smallest_kept(tried, budget) or min(
+        (one for one in tried if not one.slow), key=lambda one: one.drop, default=None
+    )
+
+
+def _smallest_kept(tried: Sequence[Tried], budget: float) -> Tried | None:
+    """Return the smallest size that keeps to the budget."""
+    return min((one for one in tried if one.keeps(budget)), key=lambda one: one.share, default=None)
 
 
 def next_move(tried: Sequence[Tried], plan: Plan, budget: float) -> Cut | Train | None:
@@ -159,10 +163,11 @@ def next_move(tried: Sequence[Tried], plan: Plan, budget: float) -> Cut | Train 
     """
     if rungs := rungs_left(tried, plan, budget):
         return Cut(rungs[0])
-    best = min((one for one in tried if one.keeps(budget)), key=lambda one: one.share, default=None)
+    best = _smallest_kept(tried, budget)
     top = best.share if best else 1.0
-    known = [one for one in tried if not is_outdated(one, tried)]
-    failed = [one for one in known if one.long is not None and not one.keeps(budget) and one.share < top]
+    failed = [
+        one for one in _up_to_date(tried) if one.long is not None and not one.keeps(budget) and one.share < top
+    ]
     floor = max((one.share for one in failed), default=0.0)
     left = plan.trainings - long_recoveries(tried)
     is_open = best is not None and best.long is None and top < 1 and left > 0
@@ -184,6 +189,11 @@ def long_recoveries(tried: Sequence[Tried], above: float = 0.0) -> int:
 def is_outdated(one: Tried, tried: Sequence[Tried]) -> bool:
     """Whether a larger size has had its long recovery since one was cut: cut from that, it may lose less."""
     return long_recoveries(tried, one.share) > one.after
+
+
+def _up_to_date(tried: Sequence[Tried]) -> list[Tried]:
+    """Return the sizes that are not outdated."""
+    return [one for one in tried if not is_outdated(one, tried)]
 
 
 def rungs_left(tried: Sequence[Tried], plan: Plan, budget: float) -> list[float]:
@@ -214,11 +224,10 @@ def _between(
     hopeful = [one for one in waiting if expected_drop(one, tried, plan) <= budget]
     if plan.long and hopeful:
         return Train(min(one.share for one in hopeful))
-    known = [one for one in tried if one.share < top * 0.999 and not is_outdated(one, tried)]
-    lower = max((one.share for one in known if not one.slow), default=None)
+    below = [one.share for one in _up_to_date(tried) if one.share < top * 0.999 and not one.slow]
+    lower = max(below, default=None)
     if lower is None:
-        again = _cut_again(tried, plan, budget, shares)
-        if again is not None:
+        if again := _cut_again(tried, plan, budget, shares):
             return again
     elif top / lower > plan.gap:
         return Cut((top * lower) ** 0.5)
@@ -232,16 +241,15 @@ def _between(
 def _cut_again(tried: Sequence[Tried], plan: Plan, budget: float, shares: tuple[float, float]) -> Cut | None:
     """Return the outdated size to cut again: the smallest hopeful one, else the largest."""
     floor, top = shares
-    cut = {one.share for one in tried if not is_outdated(one, tried)}
+    cut = {one.share for one in _up_to_date(tried)}
     open_ones = [
         one for one in tried if floor < one.share < top / plan.gap and not one.slow and one.share not in cut
     ]
-    hopeful = [
-        one.share for one in open_ones if one.long is None and expected_drop(one, tried, plan) <= budget
-    ]
-    if hopeful:
-        return Cut(min(hopeful))
-    return Cut(max(one.share for one in open_ones)) if open_ones else None
+    if not open_ones:
+        return None
+    untrained = [one for one in open_ones if one.long is None]
+    hopeful = [one.share for one in untrained if expected_drop(one, tried, plan) <= budget]
+    return Cut(min(hopeful) if hopeful else max(one.share for one in open_ones))
 
 
 def _against_odds(tried: Sequence[Tried], budget: float, shares: tuple[float, float]) -> Train | None:
@@ -254,11 +262,5 @@ def _against_odds(tried: Sequence[Tried], budget: float, shares: tuple[float, fl
 def _waiting(tried: Sequence[Tried], shares: tuple[float, float]) -> list[Tried]:
     """Return the sizes between two shares that have had no long recovery."""
     floor, top = shares
-    return [
-        one
-        for one in tried
-        if one.long is None
-        and not one.slow
-        and floor < one.share < top * 0.999
-        and not is_outdated(one, tried)
-    ]
+    untrained = [one for one in _up_to_date(tried) if one.long is None and not one.slow]
+    return [one for one in untrained if floor < one.share < top * 0.999]

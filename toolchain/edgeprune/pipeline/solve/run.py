@@ -251,11 +251,8 @@ class _Run:
 
     def _larger(self, share: float) -> list[Entry]:
         """Return what a size may be cut from, the smallest first and the uncut network last."""
-        larger = [
-            entry
-            for entry in self.entries
-            if entry.tried.share > share and not entry.tried.slow and not is_outdated(entry.tried, self.tried)
-        ]
+        known = [one for one in self.entries if not is_outdated(one.tried, self.tried)]
+        larger = [one for one in known if one.tried.share > share and not one.tried.slow]
         found = sorted(larger, key=lambda entry: entry.tried.share)
         return found if any(entry.tried.share >= 1 for entry in found) else [*found, self.uncut]
 
