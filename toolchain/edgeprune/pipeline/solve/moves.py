@@ -166,7 +166,9 @@ def next_move(tried: Sequence[Tried], plan: Plan, budget: float) -> Cut | Train 
     best = _smallest_kept(tried, budget)
     top = best.share if best else 1.0
     failed = [
-        one for one in _up_to_date(tried) if one.long is not None and not one.keeps(budget) and one.share < top
+        one
+        for one in _up_to_date(tried)
+        if one.long is not None and not one.keeps(budget) and one.share < top
     ]
     floor = max((one.share for one in failed), default=0.0)
     left = plan.trainings - long_recoveries(tried)
