@@ -9,11 +9,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgeprune.core import artifact
 from edgeprune.core.artifact import MANIFEST, Artifact, Store, content_key, digest
 from edgeprune.core.errors import OutputError
 
@@ -96,6 +98,27 @@ def test_a_stage_is_made_once(tmp_path: Path) -> None:
     assert store.stage("export", dict(reversed(INPUTS.items())), _never) == place
     assert store.reused == ["export"]
     assert Store(tmp_path).find("export", INPUTS) == place
+
+
+def test_what_is_reused_takes_as_long_as_when_it_was_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moment = SimpleNamespace(s=100.0)
+    monkeypatch.setattr(artifact, "time", SimpleNamespace(monotonic=lambda: moment.s))
+
+    def make(folder: Path) -> None:
+        moment.s += 40.0
+        _make(folder)
+
+    first = Store(tmp_path)
+    first.stage("export", INPUTS, make)
+    first.stage("export", INPUTS, _never)  # it is in the time already
+    assert first.now() == 140.0
+    later = Store(tmp_path)
+    assert later.now() == 140.0
+    for _ in range(2):
+        later.stage("export", INPUTS, _never)
+        assert later.now() == 180.0
 
 
 def test_other_inputs_or_another_name_are_another_stage(tmp_path: Path) -> None:

@@ -19,13 +19,13 @@ BUDGET = 0.01
 @pytest.fixture
 def now(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Return the time, to be moved on."""
-    moment = SimpleNamespace(s=1000.0)
-    monkeypatch.setattr(timing, "time", SimpleNamespace(monotonic=lambda: moment.s))
+    moment = SimpleNamespace(s=1000.0, read=lambda: moment.s)
+    monkeypatch.setattr(timing, "time", SimpleNamespace(monotonic=moment.read))
     return moment
 
 
 def test_a_size_takes_its_trainings_and_what_sizes_took_beside_them(now: SimpleNamespace) -> None:
-    clock = Clock(PACE)
+    clock = Clock(PACE, now.read)
     with clock.sizing():
         now.s += 20
         with clock.training(6):
@@ -34,19 +34,19 @@ def test_a_size_takes_its_trainings_and_what_sizes_took_beside_them(now: SimpleN
     assert (clock.beside, clock.training_s, clock.epochs) == ([30.0], 65.0, 6)
     assert clock.seconds(PLAN, Cut(0.5)) == 30 + 2 * 65
     assert clock.seconds(PLAN, Cut(0.5), Train(0.5)) == 30 + 2 * 65 + 30 + 605
-    assert Clock(None).seconds(PLAN, Train(0.5)) == 0
+    assert Clock(None, now.read).seconds(PLAN, Train(0.5)) == 0
 
 
 def test_there_is_time_for_what_ends_before_it_is_up(now: SimpleNamespace) -> None:
-    clock = Clock(PACE, until=1700.0)
+    clock = Clock(PACE, now.read, until=1700.0)
     assert clock.leaves(PLAN, Train(0.5)) and not clock.leaves(PLAN, Train(0.5), Cut(0.5))
     now.s += 100
     assert not clock.leaves(PLAN, Train(0.5))
-    assert Clock(PACE).leaves(PLAN, *[Train(0.5)] * 9)
+    assert Clock(PACE, now.read).leaves(PLAN, *[Train(0.5)] * 9)
 
 
 def test_the_share_is_that_of_the_time_until_all_of_the_plan_is_done(now: SimpleNamespace) -> None:
-    clock = Clock(PACE)
+    clock = Clock(PACE, now.read)
     whole = 105 + 2 * 130 + 2 * 605
     assert clock.share_done([], PLAN, BUDGET) == 0
     now.s += 105
@@ -61,7 +61,7 @@ def test_the_share_is_that_of_the_time_until_all_of_the_plan_is_done(now: Simple
 
 
 def test_the_hours_bound_what_is_left_and_the_share_never_falls(now: SimpleNamespace) -> None:
-    clock = Clock(PACE, until=1200.0)
+    clock = Clock(PACE, now.read, until=1200.0)
     now.s += 100
     assert clock.share_done([], PLAN, BUDGET) == 0.5
     clock.until = None
@@ -69,7 +69,7 @@ def test_the_hours_bound_what_is_left_and_the_share_never_falls(now: SimpleNames
 
 
 def test_without_a_pace_the_epochs_tell_the_share(now: SimpleNamespace) -> None:
-    clock = Clock(None)
+    clock = Clock(None, now.read)
     with clock.training(22):
         now.s += 1
     assert clock.share_done([], PLAN, BUDGET) == pytest.approx(22 / PLAN.epochs)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,7 +14,8 @@ from torch import nn
 
 from edgeprune.config.recipe import Recipe, load_recipe
 from edgeprune.config.targets import DeviceProfile
-from edgeprune.core.artifact import Artifact
+from edgeprune.core import artifact as storing
+from edgeprune.core.artifact import Artifact, Store
 from edgeprune.core.errors import BudgetError, ConfigError, InterruptedBuildError
 from edgeprune.images.size import ImageSize
 from edgeprune.pipeline.context import SELECTION_SPLIT, Build
@@ -59,6 +61,10 @@ def epochs_of(model: Artifact) -> int:
     return 0 if model == ORIGINAL else int(model.sha256.split()[1])
 
 
+class KilledError(BaseException):
+    """Stands for a kill."""
+
+
 @dataclass
 class World:
     """What is true of the simulated networks, and what the search did.
@@ -66,6 +72,10 @@ class World:
     Attributes:
         hard: drop of a network of half the size after many epochs.
         interrupt_at: Ctrl-C comes in the training of that number, from 1.
+        killed: whether it is no Ctrl-C, but something that nobody catches.
+        pacing: seconds that the pace takes to measure.
+        loading: seconds before the plan that no stage takes.
+        asked: for what networks a training was asked.
         least: sizes below it cannot be cut.
         slow: sizes that the target does not run faster.
         swap: what another activation costs before any cut.
@@ -84,6 +94,10 @@ class World:
 
     hard: float = 0.004
     interrupt_at: int | None = None
+    killed: bool = False
+    pacing: float = 0.0
+    loading: float = 0.0
+    asked: list[str] = field(default_factory=list)
     least: float = 0.0
     slow: tuple[float, float] = (0.0, 0.0)
     swap: float = 0.0
@@ -149,29 +163,55 @@ class World:
         small = Proposal(network(share * 1.0001, 0), sizes[1], 1.0, 10 * share, passes, self.first)
         return [small, narrow]
 
-    def finetune(self, _: Build, student: Artifact, teacher: Artifact, epochs: int) -> Artifact:
+    def finetune(self, context: Build, student: Artifact, teacher: Artifact, epochs: int) -> Artifact:
         assert teacher == ORIGINAL
-        if self.interrupt_at == len(self.trained) + 1:
-            raise InterruptedBuildError("interrupted in training")
-        self.trained.append((share_of(student), epochs))
-        self.now += 60.0 * epochs * self.slower
-        return network(share_of(student), epochs_of(student) + epochs)
+
+        def make(_: Path) -> None:
+            if self.interrupt_at == len(self.trained) + 1:
+                raise KilledError if self.killed else InterruptedBuildError("interrupted in training")
+            self.trained.append((share_of(student), epochs))
+            self.now += 60.0 * epochs * self.slower
+
+        tuned = network(share_of(student), epochs_of(student) + epochs)
+        self.asked.append(tuned.sha256)  # a size that is cut again is another network of the same name
+        parts = {"network": tuned.sha256, "time": self.asked.count(tuned.sha256)}
+        return context.stage("tuned", parts, make, lambda _: tuned)
+
+    def latency_table(self, *_: Any) -> Any:
+        self.now += self.loading
+        return self.table
+
+    def measure_pace(self, context: Build, *_: Any) -> Pace:
+        def make(_: Path) -> None:
+            self.now += self.pacing
+
+        return context.stage("pace", {}, make, lambda _: Pace(60.0, 0.0))
 
 
 @pytest.fixture
 def solve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """Return a function that searches in a world, and returns model, report and entries."""
+    """Return a function that searches in a world, and returns model, report and entries.
+
+    Each search has a build folder of its own, unless one is named.
+    """
+    folders = itertools.count()
 
     def run(
         world: World,
         others: Sequence[Entry] = (),
         measured: bool = True,
+        folder: str = "",
         uncut: Artifact = ORIGINAL,
         plain: Artifact = ORIGINAL,
         **options: Any,
     ) -> tuple[Artifact | None, Pruning, tuple[Entry, ...]]:
         recipe: Recipe = load_recipe(**({"solve__effort": "standard"} | options))
+        root = tmp_path / (folder or str(next(folders)))
+        root.mkdir(exist_ok=True)
+        store = Store(root)
         context = SimpleNamespace(
+            store=store,
+            stage=lambda name, parts, make, read: read(store.stage(name, parts, make)),
             at=lambda imgsz: context,
             recipe=recipe,
             info=SimpleNamespace(metric="top-1"),
@@ -182,7 +222,7 @@ def solve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
             adapter=SimpleNamespace(load=lambda path: nn.Identity()),
         )
         fakes = {
-            "latency_table": lambda *_: world.table,
+            "latency_table": world.latency_table,
             "propose": world.propose,
             "input_sizes": lambda problem: world.sizes,
             "score_of": lambda problem, model, imgsz: world.scores.get(imgsz, 0.9 - world.drop(model)),
@@ -194,13 +234,13 @@ def solve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
             "recover": world.finetune,
             "least_work": lambda problem: 0.06,
             "least_latency": lambda context, source, table: 2.5,
-            "measure_pace": lambda *_: Pace(60.0, 0.0),
+            "measure_pace": world.measure_pace,
             "account_for": lambda problem, plan, entries, chosen, ended, notes: SimpleNamespace(
                 ended=ended, notes=notes, chosen=chosen, plan=plan
             ),
         }
         clock = SimpleNamespace(monotonic=lambda: world.now)
-        for module in (beginning, timing):
+        for module in (storing, timing):
             monkeypatch.setattr(module, "time", clock)
         for name, fake in fakes.items():
             for module in (beginning, solving, competing, judging):
@@ -209,7 +249,7 @@ def solve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         profile = cast(DeviceProfile, SimpleNamespace(name="simulated"))
         given = cast(Build, context)
         networks = beginning.Networks(ORIGINAL, plain, uncut, SWAPPED if uncut != plain else ())
-        until = None if recipe.solve.hours is None else world.now + 3600 * recipe.solve.hours
+        until = None if recipe.solve.hours is None else store.now() + 3600 * recipe.solve.hours
         chosen, report, entries = solving.solve(
             given, networks, profile, {SELECTION_SPLIT: BASELINE}, others, until
         )
@@ -494,3 +534,34 @@ def test_what_is_left_of_the_time_goes_to_sizes_that_need_no_training(solve: Any
     assert not world.trained and world.now <= 720
     assert len(entries) > 1 and not entries[0].tried.keeps(BUDGET)
     assert chosen is not None and world.drop(chosen) <= BUDGET
+
+
+@pytest.mark.parametrize("at", [1, 2, 4])
+def test_within_hours_a_kill_loses_one_training_and_the_build_that_goes_on_takes_the_same_network(
+    solve: Any, at: int
+) -> None:
+    """What was spent before counts, so the plan and the end of the search are those of one build."""
+    world, options = World(slower=2.0, pacing=300.0), {"solve__hours": 1.5}
+    model, whole, _ = solve(world, **options)
+    assert whole.ended == "time" and len(world.trained) >= at
+    killed = World(slower=2.0, pacing=300.0, interrupt_at=at, killed=True)
+    with pytest.raises(KilledError):
+        solve(killed, folder="killed", **options)
+    later = World(slower=2.0, pacing=300.0)
+    again, resumed, _ = solve(later, folder="killed", **options)
+    assert killed.trained + later.trained == world.trained
+    assert again == model and (resumed.ended, asdict(resumed.plan)) == ("time", asdict(whole.plan))
+
+
+def test_a_build_that_goes_on_keeps_its_plan_though_it_has_more_time(solve: Any) -> None:
+    _, first, _ = solve(World(loading=900.0), folder="same", solve__hours=1.5)
+    again = World()
+    _, second, _ = solve(again, folder="same", solve__hours=1.5)
+    _, other, _ = solve(World(), solve__hours=1.5)
+    assert asdict(second.plan) == asdict(first.plan) != asdict(other.plan)
+
+
+def test_a_finished_build_with_hours_trains_nothing_when_it_is_asked_for_again(solve: Any) -> None:
+    model, _, _ = solve(World(), folder="same", solve__hours=1.5)
+    again = World()
+    assert solve(again, folder="same", solve__hours=1.5)[0] == model and again.trained == []

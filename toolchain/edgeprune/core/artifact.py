@@ -188,6 +188,7 @@ class Store:
         self.root = root
         self.reused: list[str] = []
         self.seconds: dict[str, float] = {}
+        self._reused_s = 0.0
         self.versions: dict[str, str] = {}
         self._counted: set[Path] = set()
 
@@ -227,6 +228,13 @@ class Store:
             said = (str(cause).splitlines() or [type(cause).__name__])[0]
             raise OutputError(f"{self.root}: {why}; whole stages are kept ({said})") from exc
 
+    def now(self) -> float:
+        """Return a monotonic time in seconds, in which what is reused takes as long as when it was made.
+
+        A build that was killed and goes on so comes to a bound of time where an unbroken one would have.
+        """
+        return time.monotonic() + self._reused_s
+
     def find(self, name: str, inputs: Mapping[str, Any]) -> Path | None:
         """Return the folder of a whole stage made from these inputs, or None."""
         place = self.root / f"{name}-{content_key(inputs)}"
@@ -246,7 +254,7 @@ class Store:
         """
         if found := self.find(name, inputs):
             self.reused.append(name)
-            self._count(name, found)
+            self._reused_s += self._count(name, found)
             return found
         place = self.root / f"{name}-{content_key(inputs)}"
         partial = Path(tempfile.mkdtemp(prefix=f".partial-{name}-", dir=self.root))
@@ -270,12 +278,14 @@ class Store:
         self._count(name, place)
         return place
 
-    def _count(self, name: str, place: Path) -> None:
-        """Add up how long a stage took when it was made, once for each of its folders."""
-        if place not in self._counted:
-            self._counted.add(place)
-            taken = read_json(place / MANIFEST, OutputError).get("seconds", 0.0)
-            self.seconds[name] = self.seconds.get(name, 0.0) + taken
+    def _count(self, name: str, place: Path) -> float:
+        """Add up how long a stage took when it was made, once for each of its folders; return what is new."""
+        if place in self._counted:
+            return 0.0
+        self._counted.add(place)
+        taken = float(read_json(place / MANIFEST, OutputError).get("seconds", 0.0))
+        self.seconds[name] = self.seconds.get(name, 0.0) + taken
+        return taken
 
 
 def keep_path(stage: Path, name: str) -> None:

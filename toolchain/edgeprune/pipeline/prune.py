@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -62,7 +61,7 @@ def prune_targets(
         baseline: accuracy of the original by split.
     """
     hours = context.recipe.solve.hours
-    until = None if hours is None else time.monotonic() + 3600 * hours
+    until = None if hours is None else context.store.now() + 3600 * hours
     found: dict[str, Pruned] = {}
     tried: tuple[Entry, ...] = ()
     for profile in _fastest_first(context, original, targets):
@@ -103,7 +102,7 @@ def prune_model(
     Args:
         baseline: accuracy of the original by split.
         tried: sizes that the search for another target of this build has tried.
-        until: when the time of a search is up, by `time.monotonic`; None where it is not bounded.
+        until: when the time of a search is up, by `Store.now`; None where it is not bounded.
     """
     recipe = context.recipe
     plain, training = sparsify(context, original)

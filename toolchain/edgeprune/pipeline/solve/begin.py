@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import time
+import json
 from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
 from typing import NamedTuple
 
 from edgeprune.config.targets import DeviceProfile
 from edgeprune.core.artifact import Artifact
+from edgeprune.core.files import write_text_atomically
 from edgeprune.images.size import ImageSize
 from edgeprune.latency.to_latency import least_latency
-from edgeprune.pipeline.context import Build
+from edgeprune.pipeline.context import Build, reader_of
 from edgeprune.pipeline.prune_to_latency import latency_table
 from edgeprune.pipeline.solve.account import plan_words
 from edgeprune.pipeline.solve.levers import RIVALS, cost_at, input_sizes
@@ -72,7 +75,7 @@ def begin(
     """Return what a search starts from: its latency table, its inputs and its plan, which is said.
 
     Args:
-        until: when the time is up, by `time.monotonic`; None where it is not bounded.
+        until: when the time is up, by `Store.now`; None where it is not bounded.
         pace: where it is known already, see `pace_within`.
     """
     original, uncut = networks.original, networks.uncut
@@ -85,11 +88,33 @@ def begin(
     plan = plan_search(recipe, least, gap=gap, changed=changed, rivals=rivals)
     if pace is None and plan.long and plan.shares and plan.epochs >= WORTH_PACING:
         pace = measure_pace(context, uncut, original)
-    if pace is not None:
-        seconds = None if until is None else until - time.monotonic()
-        plan = plan_search(recipe, least, pace, seconds, gap, changed, rivals)
+    if pace is not None and until is not None:
+        plan = _plan_within(problem, plan, least, pace, until)
     context.notify("solve", 0.0, plan_words(plan, pace))
     return Begun(problem, plan, pace, sizes, notes)
+
+
+def _plan_within(problem: Problem, whole: Plan, least: float, pace: Pace, until: float) -> Plan:
+    """Return a plan shortened to the time that is left: the one that was made first, where a build goes on.
+
+    A later one would have other epochs, so nothing that was trained by the first could be taken.
+    """
+    context = problem.context
+    recipe = context.recipe
+    parts = {
+        "network": problem.uncut.sha256,
+        "target": problem.profile.name,
+        "whole": asdict(whole),
+        "pace": asdict(pace),
+        "hours": recipe.solve.hours,
+    }
+
+    def make(out: Path) -> None:
+        seconds, changed = until - context.store.now(), whole.first > 0
+        plan = plan_search(recipe, least, pace, seconds, whole.gap, changed, whole.rivals)
+        write_text_atomically(out / "plan.json", json.dumps(asdict(plan)))
+
+    return context.stage("plan", parts, make, reader_of(Plan, "plan.json"))
 
 
 def pace_within(context: Build, plain: Artifact, original: Artifact) -> Pace | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -18,14 +18,17 @@ class Clock:
 
     Attributes:
         pace: of training; None where it was not timed.
-        until: when the time is up, by `time.monotonic`; None where it is not bounded.
-        begun: when the search began, by the same clock.
+        now: the time in seconds. By that of `Store.now` stages that are reused take what they took when they
+            were made, so a search that goes on after a kill has spent what it had spent before.
+        until: when the time is up, by `now`; None where it is not bounded.
+        begun: when the search began, by `time.monotonic`.
         epochs, training_s: of all trainings so far.
         beside: seconds that each size took beside its training.
         share: of the search that was done when it was asked for last; it never falls.
     """
 
     pace: Pace | None
+    now: Callable[[], float]
     until: float | None = None
     begun: float = field(init=False)
     epochs: int = 0
@@ -40,17 +43,17 @@ class Clock:
     @contextmanager
     def training(self, epochs: int) -> Iterator[None]:
         """Count the epochs and the time of a training."""
-        begun = time.monotonic()
+        begun = self.now()
         yield
-        self.training_s += time.monotonic() - begun
+        self.training_s += self.now() - begun
         self.epochs += epochs
 
     @contextmanager
     def sizing(self) -> Iterator[None]:
         """Count what a size takes beside its training."""
-        begun, trained = time.monotonic(), self.training_s
+        begun, trained = self.now(), self.training_s
         yield
-        self.beside.append(time.monotonic() - begun - (self.training_s - trained))
+        self.beside.append(self.now() - begun - (self.training_s - trained))
 
     def seconds(self, plan: Plan, *moves: Cut | Train) -> float:
         """Return what moves are expected to take: trainings at the pace, and what sizes took beside them."""
@@ -63,7 +66,7 @@ class Clock:
 
     def leaves(self, plan: Plan, *moves: Cut | Train) -> bool:
         """Whether there is time for moves."""
-        return self.until is None or time.monotonic() + self.seconds(plan, *moves) <= self.until
+        return self.until is None or self.now() + self.seconds(plan, *moves) <= self.until
 
     def share_done(self, tried: Sequence[Tried], plan: Plan, budget: float) -> float:
         """Return what share of the search is done, by time; by epochs where no pace is known."""
@@ -82,4 +85,4 @@ class Clock:
         trainings = max(0, plan.trainings - long_recoveries(tried))
         first = 0.0 if tried else pace.seconds(plan.first)
         left = first + self.seconds(plan, *cuts, *[Train(0.0)] * trainings)
-        return left if self.until is None else min(left, max(0.0, self.until - time.monotonic()))
+        return left if self.until is None else min(left, max(0.0, self.until - self.now()))

@@ -46,7 +46,7 @@ def solve(
         baseline: accuracy of the user's own network by split.
         others: what the search for another target of this build has tried: judged here first, and where one
             keeps to the budget nothing more is trained.
-        until: when the time is up, by `time.monotonic`; None where it is not bounded.
+        until: when the time is up, by `Store.now`; None where it is not bounded.
 
     Returns:
         What was chosen, None where no size can be cut; the account of what was removed, with the passes that
@@ -81,7 +81,7 @@ class _Run:
     def __init__(self, begun: Begun, until: float | None) -> None:
         self.problem, self.plan, pace, self.sizes, self.notes = begun
         self.whole = self.plan
-        self.clock = Clock(pace, until)
+        self.clock = Clock(pace, self.problem.context.store.now, until)
         self.entries: list[Entry] = []
         self.ended: SearchEnd = "done"
 
